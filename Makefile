@@ -1,0 +1,75 @@
+# Every task of the project. `make help` lists them; `make demo` shows the product; `make test` checks it.
+
+PYTHON ?= python3
+CACHE ?= $(HOME)/.cache/deepseek-operator
+# Where the product runs: embedded (a real cluster on this Linux machine), kind, or current (kubectl's context).
+CLUSTER ?=
+# A model for `make demo`: empty makes a tiny random DeepSeek-V3; a hub id downloads the real one.
+MODEL ?=
+export UV_CACHE_DIR := $(CACHE)/uv
+export DSO_CACHE := $(CACHE)
+export DSO_CLUSTER := $(CLUSTER)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTBED := $(BIN)/python -m tests.cluster
+
+.DEFAULT_GOAL := help
+
+##@ Everyday
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(STAMP) ## Create or refresh .venv from the lock file (Python 3.11 to 3.13)
+
+$(STAMP): tests/requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: run make PYTHON=python3.12" % v)'
+	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet "$$(grep -o '^uv==[0-9.]*' tests/requirements.lock)"; }
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes tests/requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	@touch $@
+
+.PHONY: generate
+generate: $(STAMP) ## Regenerate crds/ from operator/deepseek_operator/api
+	$(BIN)/python -m deepseek_operator.api.crd
+
+.PHONY: format
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --quiet --fix . || true
+	$(BIN)/ruff format .
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+EXTRAS := $(BIN)/python -c 'import sys, tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print("\n".join(r for x in sys.argv[1:] for r in e[x] if not r.startswith("deepseek-operator")))'
+
+.PHONY: lock
+lock: $(STAMP) ## Refresh the three lock files within the ranges of pyproject.toml
+	$(COMPILE) pyproject.toml -o operator/requirements.lock
+	$(EXTRAS) server gpu | $(COMPILE) - -o model_server/requirements.lock
+	$(COMPILE) pyproject.toml --extra gpu --extra dev -o tests/requirements.lock
+
+##@ Tests
+.PHONY: test
+test: lint test-unit test-integration test-e2e ## Everything: lint, unit, integration (API server), e2e (pods)
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m deepseek_operator.api.crd --check
+
+.PHONY: test-unit
+test-unit: $(STAMP) ## Pure code and the model server in process
+	$(BIN)/pytest tests/unit
+
+.PHONY: test-integration
+test-integration: $(STAMP) ## Against a real API server
+	$(BIN)/pytest tests/integration
+
+.PHONY: test-e2e
+test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart
+	$(BIN)/pytest tests/e2e

@@ -1,0 +1,1 @@
+"""The model server: one DeepSeek model behind an OpenAI-compatible HTTP API."""
