@@ -1,0 +1,108 @@
+"""One small configuration per model family: few and narrow layers, but every feature of the family.
+
+The numbers are chosen so that no two dimensions agree by accident (a swapped axis must fail) and
+so that every head count divides by two (tensor parallel tests split them).
+"""
+
+from typing import Any
+
+from transformers import (
+    DeepseekV2Config,
+    DeepseekV3Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+CONTEXT = 4096
+TOKENS = 632
+VOCABULARY = 640  # a little more than the tokenizer has, as in published models
+
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": None,
+    "tie_word_embeddings": False,
+    "dtype": "bfloat16",
+}
+
+_YARN: dict[str, Any] = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": CONTEXT // 4,
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+}
+
+_LATENT_ATTENTION: dict[str, Any] = {
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 48,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 40,
+    "rope_parameters": _YARN,
+}
+
+_EXPERTS: dict[str, Any] = {
+    "intermediate_size": 256,
+    "moe_intermediate_size": 56,
+    "n_routed_experts": 8,
+    "num_experts_per_tok": 3,
+    "first_k_dense_replace": 1,
+}
+
+_GROUPED_QUERY: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 344,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+}
+
+
+def configuration(family: str) -> PreTrainedConfig:
+    """The configuration of a family's tiny model.
+
+    Raises:
+        KeyError: there is no such family.
+    """
+    return FAMILIES[family]()
+
+
+FAMILIES = {
+    "deepseek-v3": lambda: DeepseekV3Config(
+        **_COMMON,
+        **_LATENT_ATTENTION,
+        **_EXPERTS,
+        n_shared_experts=1,
+        n_group=4,
+        topk_group=2,
+        norm_topk_prob=True,
+        routed_scaling_factor=2.5,
+        num_nextn_predict_layers=0,
+    ),
+    "deepseek-v2": lambda: DeepseekV2Config(
+        **_COMMON,
+        **_LATENT_ATTENTION,
+        **_EXPERTS,
+        n_shared_experts=2,
+        n_group=4,
+        topk_group=2,
+        topk_method="group_limited_greedy",
+        routed_scaling_factor=1.5,
+    ),
+    "llama": lambda: LlamaConfig(**_COMMON, **_GROUPED_QUERY),
+    "qwen2": lambda: Qwen2Config(**_COMMON, **_GROUPED_QUERY),
+    "qwen3": lambda: Qwen3Config(**_COMMON, **_GROUPED_QUERY, head_dim=24),
+}
