@@ -1,0 +1,68 @@
+"""`status`: what the operator says about a resource."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from deepseek_operator.api.section import Section
+
+
+class Condition(Section):
+    """One aspect of the state, in the form that Kubernetes tools understand."""
+
+    type: str = Field(description="Accepted, Scheduled, ModelReady, Available, Progressing, Ready.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(description="Why, as one CamelCase word for programs.")
+    message: str = Field(description="Why, in words for people, with what to do.")
+    observed_generation: int = Field(
+        description="Generation of the spec that this was said about.",
+        json_schema_extra={"format": "int64"},
+    )
+    last_transition_time: str = Field(
+        description="When `status` of this condition last changed.",
+        json_schema_extra={"format": "date-time"},
+    )
+
+
+class ResolvedModel(Section):
+    """What the operator made of the defaults."""
+
+    served_name: str = Field(description="What clients put into the field `model`.")
+    source: str = Field(description="Where the weights come from, in words.")
+    accelerator: str = Field(
+        description="What one replica runs on: CPU, or GPUs by number and kind."
+    )
+    image: str = Field(description="Image of the model server.")
+
+
+class Status(Section):
+    """What is going on with the resource."""
+
+    phase: str | None = Field(
+        default=None,
+        description="The state in one sentence for people; programs read the conditions.",
+    )
+    observed_generation: int | None = Field(
+        default=None,
+        description="Generation of the spec that this status is about.",
+        json_schema_extra={"format": "int64"},
+    )
+    endpoint: str | None = Field(
+        default=None, description="Base URL inside the cluster; the API is below /v1."
+    )
+    replicas: int = Field(default=0, description="Replicas that exist, ready or not.")
+    ready_replicas: int = Field(default=0, description="Replicas that take requests.")
+    selector: str | None = Field(
+        default=None, description="Label selector of the pods, for the scale subresource."
+    )
+    resolved: ResolvedModel | None = Field(
+        default=None, description="What the operator made of the defaults."
+    )
+    conditions: list[Condition] = Field(
+        default=[],
+        description="The state by aspect.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )

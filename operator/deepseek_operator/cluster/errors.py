@@ -1,0 +1,21 @@
+"""How a request to the API server can fail, by what is to be done about it."""
+
+
+class ApiError(Exception):
+    """A request that the API server did not carry out."""
+
+
+class RejectedError(ApiError):
+    """The API server refuses what was sent: trying the same again is of no use for now."""
+
+
+class UnreachableError(ApiError):
+    """The API server could not be asked or was overloaded: try again.
+
+    Attributes:
+        retry_after: Seconds that the API server asks to wait, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after

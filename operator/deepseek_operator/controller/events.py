@@ -1,0 +1,39 @@
+"""Kubernetes Events about a resource: what happened, told once."""
+
+import secrets
+from typing import Any
+
+from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.plan.labels import MANAGER
+from deepseek_operator.plan.plan import News
+
+MESSAGE_LIMIT = 1024
+
+
+def event(body: dict[str, Any], news: News, now: str) -> dict[str, Any]:
+    """The Event object that tells a piece of news about a resource."""
+    metadata = body["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": f"{metadata['name']}.{secrets.token_hex(8)}",
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": "Warning" if news.warning else "Normal",
+        "reason": news.reason,
+        "message": news.message[:MESSAGE_LIMIT],
+        "source": {"component": MANAGER},
+        "reportingComponent": MANAGER,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }

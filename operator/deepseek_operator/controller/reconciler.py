@@ -1,0 +1,126 @@
+"""The reconcile loop of one resource: observe, decide, apply, report."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.cluster.cache import Cache, Key, key_of
+from deepseek_operator.cluster.client import Client, Object
+from deepseek_operator.cluster.drift import in_sync
+from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
+from deepseek_operator.controller.events import event
+from deepseek_operator.controller.metrics import WRITES
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.plan import News, decide, report
+from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import children
+
+logger = logging.getLogger(__name__)
+
+CHILD_REJECTED = "ChildRejected"
+NAME_TAKEN = "NameTaken"
+
+
+class NameTakenError(Exception):
+    """An object that somebody else made has the name that a child needs."""
+
+
+class Reconciler:
+    """Brings the children and the status of one resource to what its spec says."""
+
+    def __init__(self, client: Client, cache: Cache, settings: Settings):
+        self._client = client
+        self._cache = cache
+        self._settings = settings
+
+    async def reconcile(self, key: Key) -> None:
+        """One pass over one resource.
+
+        Raises:
+            UnreachableError: The API server could not be asked; try again.
+            RejectedError: It refuses a child; the status says so; try again, but not soon.
+        """
+        body = self._cache.get(RESOURCE, key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            return  # Kubernetes deletes the children with their owner.
+        decision = decide(body, self._settings)
+        failure: RejectedError | None = None
+        if isinstance(decision, Target):
+            try:
+                await self._apply(decision)
+            except RejectedError as error:
+                failure = error
+                decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
+            except NameTakenError as error:
+                failure = RejectedError(str(error))
+                decision = Refusal(NAME_TAKEN, str(error))
+        await self._report(body, decision)
+        if failure:
+            raise failure
+
+    async def _apply(self, target: Target) -> None:
+        for manifest in children(target):
+            kind, key = kind_of(manifest), key_of(manifest)
+            live = self._cache.get(kind, key)
+            if live is None:
+                live = await self._client.get(kind, *key)
+            if live is not None:
+                _check_owner(kind, manifest, live)
+                if in_sync(manifest, live):
+                    continue
+            self._cache.put(kind, await self._write(kind, manifest))
+
+    async def _report(self, body: Object, decision: Target | Refusal) -> None:
+        key, now = key_of(body), _now()
+        said = report(body, decision, self._cache.observe(key), now)
+        if said.status == body["status"]:
+            return
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            # The uid keeps the status of a deleted resource from reaching its successor.
+            "metadata": {k: body["metadata"][k] for k in ("name", "namespace", "uid")},
+            "status": said.status,
+        }
+        self._cache.put(RESOURCE, await self._write(RESOURCE, manifest, "status"))
+        if said.news:
+            await self._tell(body, said.news, now)
+
+    async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
+        try:
+            result = await self._client.apply(kind, manifest, subresource)
+        except (RejectedError, UnreachableError) as error:
+            WRITES.labels(kind.name, type(error).__name__).inc()
+            raise
+        WRITES.labels(kind.name, "ok").inc()
+        return result
+
+    async def _tell(self, body: dict[str, Any], news: News, now: str) -> None:
+        logger.info("%s: %s: %s", key_of(body), news.reason, news.message)
+        try:
+            await self._client.post_event(event(body, news, now))
+        except RejectedError as error:
+            # An Event is a courtesy: the status has said it already.
+            logger.warning("%s: the Event could not be written: %s", key_of(body), error)
+
+
+def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
+    (wanted,) = manifest["metadata"]["ownerReferences"]
+    owners = [
+        item for item in live["metadata"].get("ownerReferences", []) if item.get("controller")
+    ]
+    if any(owner["uid"] == wanted["uid"] for owner in owners):
+        return
+    if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
+        raise UnreachableError("The children of a deleted resource of this name are not yet gone.")
+    raise NameTakenError(
+        f"A {kind.name} named {wanted['name']} exists in the namespace and does not belong to this "
+        f"resource. Rename the resource, or delete the {kind.name}."
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

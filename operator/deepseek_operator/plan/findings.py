@@ -1,0 +1,196 @@
+"""What keeps a replica from serving: a chain of checks over pods and nodes, the weightiest first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deepseek_operator.plan.observed import (
+    EXIT_MODEL_UNUSABLE,
+    EXIT_SOURCE_UNREACHABLE,
+    NodeView,
+    Observed,
+    PodView,
+)
+from deepseek_operator.plan.target import Gpus, Target
+
+PODS_REFUSED = "PodsRefused"
+NO_FITTING_NODE = "NoFittingNode"
+WAITING_FOR_NODE = "WaitingForNode"
+MOUNT_FAILED = "MountFailed"
+IMAGE_UNAVAILABLE = "ImageUnavailable"
+CONTAINER_REFUSED = "ContainerRefused"
+MODEL_UNUSABLE = "ModelUnusable"
+SOURCE_UNREACHABLE = "SourceUnreachable"
+OUT_OF_MEMORY = "OutOfMemory"
+SERVER_CRASHED = "ServerCrashed"
+STARTING = "Starting"
+LOADING = "Loading"
+
+# Findings about where pods run; all others are about what runs in them.
+PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE})
+# Findings that are the ordinary course of a start.
+ORDINARY = frozenset({STARTING, LOADING})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why a replica does not serve.
+
+    Attributes:
+        reason: One CamelCase word for programs.
+        summary: A few words for the phase.
+        message: What is wrong, where, and what to do.
+    """
+
+    reason: str
+    summary: str
+    message: str
+
+
+Check = Callable[[Target, Observed, PodView], Finding | None]
+
+
+def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+    if pod.unscheduled is None:
+        return None
+    gpus = target.gpus
+    if gpus is None:
+        message = f"No node takes pod {pod.name}: {pod.unscheduled}"
+        return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
+    fitting = [node for node in observed.nodes if _has(node, gpus)]
+    if not fitting:
+        return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
+    return Finding(
+        WAITING_FOR_NODE,
+        f"Waiting for {gpus}",
+        f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
+        f"({_names(fitting)}), but none takes pod {pod.name} now: {pod.unscheduled}",
+    )
+
+
+def _has(node: NodeView, gpus: Gpus) -> bool:
+    return node.gpus >= gpus.count and _matches(node, gpus)
+
+
+def _matches(node: NodeView, gpus: Gpus) -> bool:
+    return not gpus.nodes or any(
+        node.labels.get(label) in values for label, values in gpus.nodes.items()
+    )
+
+
+def _no_node(gpus: Gpus, nodes: tuple[NodeView, ...]) -> str:
+    needed = f"A replica needs {gpus} ({gpus.count} {gpus.resource}) on one node"
+    matching = [node for node in nodes if node.gpus and _matches(node, gpus)]
+    if matching:
+        largest = max(matching, key=lambda node: node.gpus)
+        return (
+            f"{needed}, but the largest of {len(matching)} matching node(s), {largest.name}, has "
+            f"{largest.gpus}. Set accelerator.count to {largest.gpus} or less, or add a larger node."
+        )
+    if gpus.profile:
+        labels = ", ".join(f"{label}={'|'.join(values)}" for label, values in gpus.nodes.items())
+        return (
+            f"{needed}, but no node has a label that marks such a GPU ({labels}). Label the nodes "
+            "(NVIDIA's GPU feature discovery does), choose another accelerator.profile, or add a node."
+        )
+    return (
+        f"{needed}, but no node advertises {gpus.resource}. Install NVIDIA's device plug-in or GPU "
+        "operator, add a GPU node, or leave accelerator out to run on the CPU."
+    )
+
+
+def _names(nodes: list[NodeView]) -> str:
+    names = sorted(node.name for node in nodes)
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    if pod.mount_failure is None:
+        return None
+    return Finding(
+        MOUNT_FAILED,
+        "Cannot mount the weights",
+        f"A volume of pod {pod.name} can't be mounted. The weights come from: {target.source}. "
+        f"The kubelet says: {pod.mount_failure}",
+    )
+
+
+def _image_unavailable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    reason, message = pod.waiting or ("", "")
+    if reason not in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
+        return None
+    return Finding(
+        IMAGE_UNAVAILABLE,
+        "Cannot pull the image",
+        f"Image {target.image} can't be pulled; check engine.image and the pull secrets. "
+        f"The kubelet says: {message or reason}",
+    )
+
+
+def _container_refused(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    reason, message = pod.waiting or ("", "")
+    if reason not in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return None
+    return Finding(
+        CONTAINER_REFUSED,
+        "The server can't be started",
+        f"The container of pod {pod.name} can't be started: {message or reason}",
+    )
+
+
+def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    if pod.exited is None or pod.ready:
+        return None
+    code, reason, message = pod.exited
+    if code == EXIT_MODEL_UNUSABLE:
+        return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
+    if code == EXIT_SOURCE_UNREACHABLE:
+        return Finding(SOURCE_UNREACHABLE, "The weights can't be fetched", message)
+    if reason == "OOMKilled":
+        return Finding(
+            OUT_OF_MEMORY,
+            "Out of memory",
+            f"The server of pod {pod.name} needed more memory than its limit. Raise "
+            "resources.limits.memory of container server in podTemplate.spec, or take a smaller model.",
+        )
+    if code == 0 or pod.running:
+        return None
+    detail = message or f"see kubectl logs --previous {pod.name}"
+    return Finding(
+        SERVER_CRASHED,
+        "The server crashed",
+        f"The server of pod {pod.name} ({target.image}) ended with exit code {code}: {detail}",
+    )
+
+
+def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    if pod.ready or not pod.running:
+        return None
+    return Finding(LOADING, "Loading the model", f"The model is loaded from {target.source}.")
+
+
+def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+    if pod.ready:
+        return None
+    return Finding(STARTING, "Starting", "Pods are being started.")
+
+
+CHAIN: tuple[Check, ...] = (
+    _unmountable,
+    _image_unavailable,
+    _container_refused,
+    _ended,
+    _unschedulable,
+    _loading,
+    _starting,
+)
+
+
+def find(target: Target, observed: Observed) -> Finding | None:
+    """The weightiest reason why a replica does not serve, or None where all do."""
+    if observed.deployment and observed.deployment.failure:
+        return Finding(PODS_REFUSED, "Pods are refused", observed.deployment.failure)
+    for check in CHAIN:
+        for pod in observed.pods:
+            if finding := check(target, observed, pod):
+                return finding
+    return None

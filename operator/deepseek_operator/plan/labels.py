@@ -1,0 +1,27 @@
+"""The labels of everything that the operator makes; a fixed list, nothing is copied from the resource."""
+
+from deepseek_operator.api.section import GROUP
+
+PREFIX = f"{GROUP}/"
+NAME = f"{PREFIX}name"
+CONFIG_HASH = f"{PREFIX}config-hash"
+MANIFEST_HASH = f"{PREFIX}manifest-hash"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "deepseek-operator"
+# What the operator lists and watches: nothing else of the cluster reaches it.
+SELECTOR = f"{MANAGED_BY}={MANAGER},{NAME}"
+
+
+def selector(name: str) -> dict[str, str]:
+    """The labels by which a Service and a Deployment find the pods of a resource."""
+    return {NAME: name}
+
+
+def labels(name: str) -> dict[str, str]:
+    """The labels of the children of a resource."""
+    return {
+        "app.kubernetes.io/name": "deepseek-model",
+        "app.kubernetes.io/instance": name,
+        MANAGED_BY: MANAGER,
+        **selector(name),
+    }

@@ -1,0 +1,121 @@
+"""What was observed in the cluster, cut down to what decisions need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+SERVER = "server"
+# Exit codes of the model server whose termination message is a sentence for the user.
+EXIT_MODEL_UNUSABLE = 3
+EXIT_SOURCE_UNREACHABLE = 4
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod of a resource.
+
+    Attributes:
+        unscheduled: The scheduler's words where it found no node, else None.
+        waiting: Why the server's container does not run (reason, message), else None.
+        exited: How it last ended (exit code, reason, termination message), else None.
+        mount_failure: The kubelet's words where a volume could not be mounted, else None.
+    """
+
+    name: str
+    ready: bool = False
+    running: bool = False
+    scheduled: bool = False
+    unscheduled: str | None = None
+    waiting: tuple[str, str] | None = None
+    exited: tuple[int, str, str] | None = None
+    mount_failure: str | None = None
+
+    @classmethod
+    def of(cls, pod: Object, mount_failure: str | None = None) -> "PodView":
+        """The view of a Pod object."""
+        status = pod.get("status", {})
+        conditions = {item["type"]: item for item in status.get("conditions", [])}
+        scheduled = conditions.get("PodScheduled", {})
+        server: Object = next(
+            (item for item in status.get("containerStatuses", []) if item["name"] == SERVER), {}
+        )
+        state = server.get("state", {})
+        waiting = state.get("waiting")
+        ended = state.get("terminated") or server.get("lastState", {}).get("terminated")
+        return cls(
+            name=pod["metadata"]["name"],
+            ready=conditions.get("Ready", {}).get("status") == "True",
+            running="running" in state,
+            scheduled=scheduled.get("status") == "True",
+            unscheduled=scheduled.get("message", "")
+            if scheduled.get("status") == "False"
+            else None,
+            waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
+            exited=_exit(ended) if ended else None,
+            mount_failure=None if "running" in state else mount_failure,
+        )
+
+
+def _exit(ended: Object) -> tuple[int, str, str]:
+    return ended["exitCode"], ended.get("reason", ""), ended.get("message", "").strip()
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """The Deployment of a resource.
+
+    Attributes:
+        settled: Whether its controller has seen the newest spec.
+        failure: Why pods could not be created (quota, admission), else None.
+    """
+
+    replicas: int = 0
+    ready: int = 0
+    updated: int = 0
+    settled: bool = False
+    failure: str | None = None
+
+    @classmethod
+    def of(cls, deployment: Object) -> "DeploymentView":
+        """The view of a Deployment object."""
+        status = deployment.get("status", {})
+        failures = [
+            item.get("message", "")
+            for item in status.get("conditions", [])
+            if item["type"] == "ReplicaFailure" and item["status"] == "True"
+        ]
+        return cls(
+            replicas=status.get("replicas", 0),
+            ready=status.get("readyReplicas", 0),
+            updated=status.get("updatedReplicas", 0),
+            settled=status.get("observedGeneration", 0)
+            >= deployment["metadata"].get("generation", 0),
+            failure=failures[0] if failures else None,
+        )
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node, as far as its GPUs matter."""
+
+    name: str
+    gpus: int
+    labels: Mapping[str, str]
+
+    @classmethod
+    def of(cls, node: Object, resource: str) -> "NodeView":
+        """The view of a Node object; `resource` is the extended resource that counts GPUs."""
+        allocatable = node.get("status", {}).get("allocatable", {})
+        metadata = node["metadata"]
+        return cls(metadata["name"], int(allocatable.get(resource, 0)), metadata.get("labels", {}))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that was observed for one resource."""
+
+    deployment: DeploymentView | None = None
+    pods: tuple[PodView, ...] = ()
+    nodes: tuple[NodeView, ...] = field(default=(), repr=False)

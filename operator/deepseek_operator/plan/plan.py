@@ -1,0 +1,79 @@
+"""The two decisions: what shall be for a resource, and what to say about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from deepseek_operator.api.spec import Spec
+from deepseek_operator.plan import findings, status
+from deepseek_operator.plan.checks import Refusal, check
+from deepseek_operator.plan.observed import Object, Observed
+from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.target import Resource, Target, target
+
+SPEC_UNREADABLE = "SpecUnreadable"
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened to a resource, for an Event."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What to say about a resource: its whole status, and an Event where something happened."""
+
+    status: dict[str, Any]
+    news: News | None
+
+
+def decide(body: Object, settings: Settings) -> Target | Refusal:
+    """What shall be for a resource, or why nothing is made or changed."""
+    metadata = body["metadata"]
+    try:
+        spec = Spec.model_validate(body["spec"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in ("spec", *first["loc"]))
+        return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
+    if refusal := check(spec):
+        return refusal
+    return target(
+        Resource(metadata["namespace"], metadata["name"], metadata["uid"]), spec, settings
+    )
+
+
+def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:
+    """What to say about a resource.
+
+    Args:
+        body: The resource as the API server has it, with its present status.
+        decision: What was decided for it.
+        observed: Its Deployment and pods after the decision was carried out, and the nodes.
+        now: The time as RFC 3339, for conditions that change.
+    """
+    before = dict(body.get("status") or {})
+    generation = int(body["metadata"].get("generation", 1))
+    if isinstance(decision, Refusal):
+        after = status.refused(decision, before, generation, now)
+    else:
+        after = status.reported(decision, observed, before, generation, now)
+    return Report(after, _news(before, after))
+
+
+def _news(before: dict[str, Any], after: dict[str, Any]) -> News | None:
+    """An Event only where the reason of Ready changed: what merely goes on is in the conditions."""
+    old, new = status.condition(before, status.READY), status.condition(after, status.READY)
+    if old.get("reason") == new["reason"]:
+        return None
+    ordinary = (
+        new["status"] == "True"
+        or new["reason"] in findings.ORDINARY
+        or new["reason"] == status.ROLLING_OUT
+    )
+    return News(not ordinary, new["reason"], new["message"])

@@ -1,0 +1,1 @@
+"""Decisions as Kubernetes manifests: one template per kind, no I/O."""

@@ -1,0 +1,44 @@
+"""Templates in which every value is serialised, so that no input can turn into YAML structure."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+# JSON writes what lies beyond 16 bits as two surrogates; YAML has one escape for it.
+SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
+
+
+def serialised(value: Any) -> str:
+    """A value as one YAML flow node on one line, whatever it holds."""
+    return SURROGATES.sub(_joined, json.dumps(value))
+
+
+def _joined(pair: re.Match[str]) -> str:
+    high, low = int(pair[1], 16), int(pair[2], 16)
+    return f"\\U{0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF):08x}"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("deepseek_operator.render"),
+        undefined=StrictUndefined,
+        # Runs on the result of every {{ expression }}: a template can't forget it.
+        finalize=serialised,
+        autoescape=False,  # noqa: S701 - the output is YAML, escaped by `finalize`
+    )
+
+
+def render(name: str, **values: Any) -> dict[str, Any]:
+    """The manifest that a template makes of values.
+
+    Raises:
+        jinja2.UndefinedError: The template names a value that it was not given.
+    """
+    text = _environment().get_template(name).render(**values)
+    manifest: dict[str, Any] = yaml.safe_load(text)
+    return manifest
