@@ -26,7 +26,8 @@ def in_sync(manifest: Object, live: Object) -> bool:
         return False
     content: dict[str, Any] = {k: v for k, v in manifest.items() if k not in UNOWNED}
     content["metadata"] = {k: v for k, v in manifest["metadata"].items() if k not in IDENTITY}
-    return _covers(owned_fields(live), content)
+    owned = owned_fields(live)
+    return bool(owned) and _covers(owned, content)
 
 
 def owned_fields(live: Object) -> Object:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 # JSON writes what lies beyond 16 bits as two surrogates; YAML has one escape for it.
 SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
@@ -14,6 +14,8 @@ SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
 
 def serialised(value: Any) -> str:
     """A value as one YAML flow node on one line, whatever it holds."""
+    if isinstance(value, Undefined):
+        return str(value)  # raises jinja2.UndefinedError, which names what is missing
     return SURROGATES.sub(_joined, json.dumps(value))
 
 

@@ -1,0 +1,66 @@
+"""Resources, pods, nodes and Deployments as the API server would give them."""
+
+from typing import Any
+
+from deepseek_operator.plan.settings import Settings
+
+SETTINGS = Settings(server_image="registry/server:1")
+NOW = "2026-01-01T00:00:00Z"
+LATER = "2026-01-01T00:05:00Z"
+R1 = "deepseek-ai/DeepSeek-R1"
+
+
+def resource(
+    status: dict[str, Any] | None = None, generation: int = 1, **spec: Any
+) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "r1",
+            "namespace": "apps",
+            "uid": "u-1",
+            "generation": generation,
+            "resourceVersion": "7",
+        },
+        "spec": {"model": {"id": R1}, **spec},
+        "status": status or {},
+    }
+
+
+def deployment(wanted: int = 1, ready: int = 0, settled: bool = True) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "r1", "namespace": "apps", "generation": 2},
+        "status": {
+            "observedGeneration": 2 if settled else 1,
+            "replicas": wanted,
+            "updatedReplicas": wanted,
+            "readyReplicas": ready,
+        },
+    }
+
+
+def pod(
+    name: str = "r1-a",
+    ready: bool = False,
+    state: dict[str, Any] | None = None,
+    last: dict[str, Any] | None = None,
+    unschedulable: str | None = None,
+) -> dict[str, Any]:
+    scheduled = {"type": "PodScheduled", "status": "False" if unschedulable else "True"}
+    if unschedulable:
+        scheduled |= {"reason": "Unschedulable", "message": unschedulable}
+    status: dict[str, Any] = {
+        "conditions": [scheduled, {"type": "Ready", "status": str(ready)}],
+    }
+    if state is not None:
+        container = {"name": "server", "state": state}
+        if last:
+            container["lastState"] = last
+        status["containerStatuses"] = [container]
+    return {"metadata": {"name": name, "namespace": "apps"}, "status": status}
+
+
+def node(name: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {"allocatable": {"cpu": "64", "nvidia.com/gpu": str(gpus)}},
+    }

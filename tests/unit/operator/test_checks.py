@@ -1,0 +1,60 @@
+"""Specs that the API server lets through and nobody could carry out."""
+
+import pytest
+
+from deepseek_operator.plan import checks
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.plan import decide
+from tests.unit.operator.resources import SETTINGS, resource
+
+
+def refusal(**spec: object) -> Refusal:
+    decision = decide(resource(**spec), SETTINGS)
+    assert isinstance(decision, Refusal)
+    return decision
+
+
+def test_unknown_model_is_refused_with_suggestions() -> None:
+    said = refusal(model={"id": "deepseek-ai/DeepSeek-V1.5"})
+    assert said.reason == checks.UNKNOWN_MODEL
+    assert "deepseek-ai/DeepSeek-V1.5" in said.message
+    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said.message
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"id": "deepseek-ai/DeepSeek-V3"},
+        {"id": "deepseek-ai/deepseek-v3"},
+        {"id": "someone/DeepSeek-V1.5-finetuned"},
+        {"id": "deepseek-ai/DeepSeek-V9", "source": {"huggingFace": {}}},
+        {"id": "deepseek-ai/DeepSeek-V9", "source": {"hostPath": {"path": "/models/v9"}}},
+    ],
+)
+def test_models_that_exist_or_name_their_source_pass(model: dict[str, object]) -> None:
+    assert not isinstance(decide(resource(model=model), SETTINGS), Refusal)
+
+
+def test_unknown_profile_is_refused_with_what_looks_like_it() -> None:
+    said = refusal(accelerator={"profile": "nvidia-h300"})
+    assert said.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h200" in said.message
+
+
+def test_pod_labels_of_the_operator_are_refused() -> None:
+    labels = {"deepseek-operator.io/name": "other"}
+    said = refusal(podTemplate={"metadata": {"labels": labels}})
+    assert said.reason == checks.POD_TEMPLATE_CONFLICT
+    assert "deepseek-operator.io/name" in said.message
+
+
+@pytest.mark.parametrize("containers", [[{"image": "x"}], {"name": "server"}, ["server"]])
+def test_containers_without_a_name_are_refused(containers: object) -> None:
+    said = refusal(podTemplate={"spec": {"containers": containers}})
+    assert said.reason == checks.POD_TEMPLATE_CONFLICT
+
+
+def test_a_spec_of_another_crd_version_is_refused_not_crashed_on() -> None:
+    said = refusal(replicas="many")
+    assert said.reason == "SpecUnreadable"
+    assert "spec.replicas" in said.message

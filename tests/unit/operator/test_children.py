@@ -1,0 +1,171 @@
+"""The children of a resource as a cluster gets them."""
+
+import json
+from typing import Any
+
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import children
+from tests.unit.operator.resources import R1, SETTINGS, resource
+
+
+def made(settings: Settings = SETTINGS, **spec: Any) -> dict[str, dict[str, Any]]:
+    decision = decide(resource(**spec), settings)
+    assert isinstance(decision, Target)
+    return {manifest["kind"]: manifest for manifest in children(decision)}
+
+
+def pod_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    pod: dict[str, Any] = manifests["Deployment"]["spec"]["template"]["spec"]
+    return pod
+
+
+def server_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    (server,) = (c for c in pod_of(manifests)["containers"] if c["name"] == "server")
+    return server  # type: ignore[no-any-return]
+
+
+def config_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(manifests["ConfigMap"]["data"]["config.json"])
+    return config
+
+
+def test_the_minimal_resource_makes_four_children_named_like_it() -> None:
+    manifests = made()
+    assert set(manifests) == {"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+    for manifest in manifests.values():
+        assert manifest["metadata"]["name"] == "r1"
+        assert manifest["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+
+
+def test_pods_pass_the_restricted_pod_security_standard() -> None:
+    pod = pod_of(made())
+    server = server_of(made())
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert server["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_service_finds_the_pods_by_labels_that_they_have() -> None:
+    manifests = made()
+    labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    selector = manifests["Service"]["spec"]["selector"]
+    assert selector.items() <= labels.items()
+    assert manifests["Deployment"]["spec"]["selector"]["matchLabels"] == selector
+
+
+def test_weights_from_the_hub() -> None:
+    config = config_of(made())
+    assert config["model"]["source"] == {"huggingFace": {"endpoint": ""}}
+    assert config["model"]["servedName"] == R1
+    assert [volume["name"] for volume in pod_of(made())["volumes"]] == ["config", "tmp", "cache"]
+
+
+def test_the_hub_mirror_of_the_installation_is_the_default() -> None:
+    mirror = Settings("image", hub_endpoint="http://mirror")
+    assert config_of(made(mirror))["model"]["source"] == {
+        "huggingFace": {"endpoint": "http://mirror"}
+    }
+    own = {"id": R1, "source": {"huggingFace": {"endpoint": "http://own"}}}
+    assert config_of(made(mirror, model=own))["model"]["source"] == {
+        "huggingFace": {"endpoint": "http://own"}
+    }
+
+
+def test_the_hub_token_comes_from_a_secret() -> None:
+    model = {"id": R1, "source": {"huggingFace": {"tokenSecret": {"name": "hf", "key": "t"}}}}
+    env = {item["name"]: item for item in server_of(made(model=model))["env"]}
+    assert env["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "t"}}
+
+
+def test_weights_on_a_host_path_are_mounted_read_only() -> None:
+    model = {"id": "tiny", "source": {"hostPath": {"path": "/data/tiny"}}}
+    manifests = made(model=model)
+    assert pod_of(manifests)["volumes"][-1]["hostPath"] == {
+        "path": "/data/tiny",
+        "type": "Directory",
+    }
+    assert server_of(manifests)["volumeMounts"][-1] == {
+        "name": "weights",
+        "mountPath": "/models",
+        "readOnly": True,
+    }
+    assert config_of(manifests)["model"]["source"] == {"path": "/models"}
+
+
+def test_weights_on_a_claim_may_lie_in_a_directory_of_it() -> None:
+    model = {"id": "v3", "source": {"pvc": {"claimName": "models", "path": "v3/fp8"}}}
+    manifests = made(model=model)
+    claim = pod_of(manifests)["volumes"][-1]["persistentVolumeClaim"]
+    assert claim == {"claimName": "models", "readOnly": True}
+    assert config_of(manifests)["model"]["source"] == {"path": "/models/v3/fp8"}
+
+
+def test_gpus() -> None:
+    manifests = made(accelerator={"profile": "nvidia-h200", "count": 8})
+    assert server_of(manifests)["resources"]["limits"] == {"nvidia.com/gpu": 8}
+    terms = pod_of(manifests)["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]["nodeSelectorTerms"]
+    assert {
+        "key": "nvidia.com/gpu.product",
+        "operator": "In",
+        "values": ["NVIDIA-H200", "NVIDIA-H200-NVL"],
+    } in [expression for term in terms for expression in term["matchExpressions"]]
+    assert config_of(manifests)["device"] == "cuda"
+    # A surge pod would wait for the GPUs of the pod that it is to replace.
+    assert manifests["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+
+
+def test_a_count_alone_takes_any_gpu() -> None:
+    assert "affinity" not in pod_of(made(accelerator={"count": 1}))
+
+
+def test_cpu() -> None:
+    manifests = made()
+    assert "resources" not in server_of(manifests)
+    assert config_of(manifests)["device"] == "cpu"
+
+
+def test_pods_change_with_the_config_file() -> None:
+    def annotation(**spec: Any) -> str:
+        metadata = made(**spec)["Deployment"]["spec"]["template"]["metadata"]
+        return str(metadata["annotations"]["deepseek-operator.io/config-hash"])
+
+    assert annotation() == annotation(replicas=3)
+    assert annotation() != annotation(model={"id": R1, "maxContext": 1024})
+
+
+def test_pod_template_is_merged_by_name() -> None:
+    template = {
+        "metadata": {"labels": {"team": "search"}, "annotations": {"a": "b"}},
+        "spec": {
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": [{"key": "spot", "operator": "Exists"}],
+            "containers": [
+                {
+                    "name": "server",
+                    "env": [{"name": "X", "value": "1"}, {"name": "HOME", "value": "/h"}],
+                },
+                {"name": "sidecar", "image": "s"},
+            ],
+        },
+    }
+    manifests = made(podTemplate=template, accelerator={"count": 1})
+    metadata = manifests["Deployment"]["spec"]["template"]["metadata"]
+    assert metadata["labels"]["team"] == "search"
+    assert metadata["labels"]["deepseek-operator.io/name"] == "r1"
+    assert metadata["annotations"]["a"] == "b"
+    pod = pod_of(manifests)
+    assert pod["nodeSelector"] == {"pool": "gpu"}
+    assert [item["key"] for item in pod["tolerations"]] == ["nvidia.com/gpu", "spot"]
+    assert [item["name"] for item in pod["containers"]] == ["server", "sidecar"]
+    env = {item["name"]: item.get("value") for item in server_of(manifests)["env"]}
+    assert env == {"HOME": "/h", "HF_HOME": "/cache", "X": "1"}
+    assert server_of(manifests)["ports"][0]["containerPort"] == 8000

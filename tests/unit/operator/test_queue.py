@@ -1,0 +1,77 @@
+"""The work queue, in virtual time."""
+
+import asyncio
+
+import pytest
+
+from deepseek_operator.controller.queue import LAST_DELAY, WorkQueue
+
+pytestmark = [pytest.mark.looptime]
+
+
+async def test_a_key_is_in_it_at_most_once() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.add("b")
+    queue.add("a")
+    assert queue.depth() == 2
+    assert [await queue.get(), await queue.get()] == ["a", "b"]
+
+
+async def test_never_two_workers_on_a_key() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await queue.get()
+    queue.add("a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 60)
+    queue.done("a")
+    assert await queue.get() == "a"
+
+
+async def test_failures_back_off_up_to_a_limit_and_success_forgets_them() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    delays = []
+    queue.add("a")
+    for _ in range(20):
+        key = await queue.get()
+        delays.append(queue.retry(key))
+    assert delays[0] < 0.3
+    assert delays[1] > delays[0]
+    assert LAST_DELAY <= delays[-1] <= LAST_DELAY * 1.2
+    queue.done(await queue.get())
+    queue.add("a")
+    assert queue.retry(await queue.get()) < 0.3
+
+
+async def test_the_server_may_ask_for_a_longer_wait() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    queue.retry(await queue.get(), at_least=7)
+    await queue.get()
+    assert loop.time() - started >= 7
+
+
+async def test_a_change_does_not_wait_for_the_back_off() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.retry(await queue.get(), at_least=1000)
+    queue.add("a")
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    assert await queue.get() == "a"
+    queue.done("a")
+    assert loop.time() - started < 1
+    with pytest.raises(TimeoutError):  # and the timer is gone with it
+        await asyncio.wait_for(queue.get(), 5000)
+
+
+async def test_age_is_that_of_the_oldest() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    assert queue.age() == 0
+    queue.add("a")
+    await asyncio.sleep(3)
+    queue.add("b")
+    assert queue.age() == pytest.approx(3, abs=0.1)

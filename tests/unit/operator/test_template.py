@@ -1,0 +1,49 @@
+"""No value can become YAML structure."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jinja2 import UndefinedError
+
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import children
+from deepseek_operator.render.template import render, serialised
+from tests.unit.operator.resources import SETTINGS, resource
+
+# Everything that the API server can store: JSON without lone surrogates.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_a_serialised_value_reads_back_as_itself(value: object) -> None:
+    text = serialised(value)
+    assert "\n" not in text
+    assert yaml.safe_load(f"a: [{text}]") == {"a": [value]}
+
+
+@given(TEXT.filter(bool))
+def test_hostile_text_stays_text(text: str) -> None:
+    body = resource(
+        model={"id": "x", "servedName": text, "source": {"hostPath": {"path": "/" + text}}},
+        engine={"image": text, "args": [text, "}}{{ 1 }}", "\n- evil: yes"]},
+    )
+    decision = decide(body, SETTINGS)
+    assert isinstance(decision, Target)
+    *_, deployment = children(decision)
+    pod = deployment["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    assert server["image"] == (text or SETTINGS.server_image)
+    assert server["args"][2:] == [text, "}}{{ 1 }}", "\n- evil: yes"]
+    assert pod["volumes"][-1]["hostPath"]["path"] == "/" + text
+
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        render("service.yaml.j2", metadata={})
