@@ -1,0 +1,39 @@
+"""The one thing that operator and model server share: the config file, written here and read there."""
+
+import json
+from typing import Any
+
+import pytest
+
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import children
+from deepseek_server.config import validate
+from tests.unit.operator.resources import R1, SETTINGS, resource
+
+MODELS: list[dict[str, Any]] = [
+    {"id": R1},
+    {"id": R1, "servedName": "r1", "revision": "v2", "maxContext": 4096, "dtype": "bfloat16"},
+    {"id": R1, "source": {"huggingFace": {"endpoint": "http://mirror"}}},
+    {"id": "tiny", "source": {"hostPath": {"path": "/data"}}},
+    {"id": "tiny", "source": {"pvc": {"claimName": "models", "path": "v3"}}},
+]
+
+
+@pytest.mark.parametrize("accelerator", [{}, {"accelerator": {"count": 2}}])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_server_reads_what_the_operator_writes(
+    model: dict[str, Any], accelerator: dict[str, Any]
+) -> None:
+    decision = decide(resource(model=model, **accelerator), SETTINGS)
+    assert isinstance(decision, Target)
+    (config_map,) = (item for item in children(decision) if item["kind"] == "ConfigMap")
+    written = json.loads(config_map["data"]["config.json"])
+    read = validate(written, "config.json")
+    assert read.model_dump(mode="json", by_alias=True, exclude_none=True) == _without_none(written)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    return value
