@@ -1,0 +1,121 @@
+"""From the sources to images that the chosen cluster can pull, making only what has changed."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import packages
+from tests.cluster.faults import ClusterError
+from tests.cluster.images import docker, registry
+from tests.cluster.images.base import KEY as BASE_KEY
+from tests.cluster.images.base import ensure_base
+from tests.cluster.images.buildah import Store
+from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource
+from tests.cluster.progress import say
+from tests.cluster.target import Target, open_target
+from tests.cluster.toolchain import cache_dir
+
+
+@dataclass(frozen=True)
+class Images:
+    """References by which pods name the two images.
+
+    Attributes:
+        operator: The operator's image.
+        server: The bundled model server's image.
+    """
+
+    operator: str
+    server: str
+
+
+def built_images(target: Target | None = None) -> Images:
+    """Build, and hand to the cluster, what the sources have changed; return the references.
+
+    Args:
+        target: The cluster; default: the one that DSO_CLUSTER chooses. Its registry must be up.
+
+    Raises:
+        ClusterError: something is missing or a build failed.
+    """
+    target = target or open_target()
+    with _one_builder():
+        operator, server = (_provide(target, source) for source in (OPERATOR, MODEL_SERVER))
+    return Images(operator, server)
+
+
+def _provide(target: Target, source: ImageSource) -> str:
+    match target.kind:
+        case "embedded":
+            return _to_embedded(target, source)
+        case "kind":
+            return _to_kind(target, source)
+        case _:
+            return _to_registry(source)
+
+
+def _to_embedded(target: Target, source: ImageSource) -> str:
+    tag = source.key(BASE_KEY)
+    image = f"{target.registry_name}/{source.name}:{tag}"
+    if registry.has_image(target.registry_push_host, source.name, tag):
+        say(f"{image} is up to date")
+    else:
+        destination = f"{target.registry_push_host}/{source.name}:{tag}"
+        _push_with_buildah(source, destination, plain_http=True)
+    return image
+
+
+def _to_kind(target: Target, source: ImageSource) -> str:
+    image = f"{source.name}:{source.key(docker.BASE)}"
+    if docker.has_image(image):
+        say(f"{image} is up to date")
+    else:
+        docker.build(source, image, _log(source))
+    docker.load_into_kind(image, target.kind_cluster, _log(source))
+    return image
+
+
+def _to_registry(source: ImageSource) -> str:
+    prefix = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
+    if not prefix:
+        raise ClusterError(
+            "CLUSTER=current needs a registry that this machine can push to and the cluster can "
+            "pull from: make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team"
+        )
+    if docker.answers():
+        image = f"{prefix}/{source.name}:{source.key(docker.BASE)}"
+        if not docker.has_image(image):
+            docker.build(source, image, _log(source))
+        docker.push(image, _log(source))
+    else:
+        image = f"{prefix}/{source.name}:{source.key(BASE_KEY)}"
+        _push_with_buildah(source, image, plain_http=False)
+    return image
+
+
+def _push_with_buildah(source: ImageSource, destination: str, *, plain_http: bool) -> None:
+    packages.ensure(["images"])
+    cache = cache_dir()
+    log = _log(source)
+    store = Store(cache / "buildah", cache / "uv")
+    local = f"localhost/{source.name}:{source.key(BASE_KEY)}"
+    if not store.has(local):
+        store.build(source, ensure_base(store, cache / "base", log), local, log)
+    store.push(local, destination, plain_http=plain_http, log=log)
+
+
+def _log(source: ImageSource) -> Path:
+    return cache_dir() / "logs" / f"image-{source.name}.log"
+
+
+@contextmanager
+def _one_builder() -> Iterator[None]:
+    """Let a second build on this machine wait for the first and then find its result."""
+    path = cache_dir() / "images.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,46 @@
+"""Building images with a Docker engine, and handing them to kind or to a registry."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.cluster.images.logged import run_logged
+from tests.cluster.images.sources import REPOSITORY, ImageSource
+
+# What the Dockerfiles name as their default; it stands in the keys of images built on it.
+BASE = "docker.io/library/debian:12-slim"
+
+
+def has_image(image: str) -> bool:
+    """Whether the engine holds the image."""
+    found = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+def build(source: ImageSource, image: str, log: Path) -> None:
+    """Build the image of `source`; BuildKit's own cache keeps the dependency layer."""
+    run_logged(
+        f"{source.name}: docker build",
+        ["docker", "build", "--file", str(source.dockerfile), "--tag", image, str(REPOSITORY)],
+        log,
+        {"DOCKER_BUILDKIT": "1", "SOURCE_DATE_EPOCH": "0"},
+    )
+
+
+def push(image: str, log: Path) -> None:
+    """Push to the registry in the image's name, with the engine's own credentials."""
+    run_logged(f"push {image}", ["docker", "push", image], log)
+
+
+def load_into_kind(image: str, cluster: str, log: Path) -> None:
+    """Copy an image from the engine to the nodes of a kind cluster that lack it."""
+    run_logged(
+        f"kind load {image}", ["kind", "load", "docker-image", "--name", cluster, image], log
+    )
+
+
+def answers() -> bool:
+    """Whether a Docker engine can be used."""
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0

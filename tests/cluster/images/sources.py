@@ -1,0 +1,80 @@
+"""What each image is made of, and the keys that say whether it has to be made again.
+
+Keys are hashes of content, never of time: the same tree gives the same image reference on every
+machine, and a Deployment changes exactly when what it runs has changed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TOOLS_LOCK = REPOSITORY / "tests/requirements.lock"
+KEY_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """One image of the product.
+
+    Attributes:
+        name: The image's name in a registry.
+        folder: Its folder in the repository, with Dockerfile and requirements.lock.
+        package: The Python package in that folder, the last layer of the image.
+    """
+
+    name: str
+    folder: Path
+    package: str
+
+    @property
+    def dockerfile(self) -> Path:
+        return self.folder / "Dockerfile"
+
+    def dependencies_key(self, base: str) -> str:
+        """Key of the layer below our code: base, recipe and lock file."""
+        return content_key(
+            [base, _stanza(TOOLS_LOCK.read_text(), "uv")],
+            [self.dockerfile, self.folder / "requirements.lock"],
+            self.folder,
+        )
+
+    def key(self, base: str) -> str:
+        """Key, and tag, of the whole image."""
+        package = self.folder / self.package
+        files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        return content_key([self.dependencies_key(base)], files, self.folder)
+
+
+OPERATOR = ImageSource("deepseek-operator", REPOSITORY / "operator", "deepseek_operator")
+MODEL_SERVER = ImageSource("deepseek-server", REPOSITORY / "model_server", "deepseek_server")
+
+
+def content_key(texts: Iterable[str], files: Iterable[Path], root: Path) -> str:
+    """Hash texts and files (by their path below `root` and their bytes; dates do not count)."""
+    digest = hashlib.sha256()
+    for text in texts:
+        _feed(digest, text.encode())
+    for path in sorted(files):
+        _feed(digest, path.relative_to(root).as_posix().encode())
+        _feed(digest, path.read_bytes())
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def _feed(digest: "hashlib._Hash", content: bytes) -> None:
+    # With its length in front, so that no two different lists of contents read the same.
+    digest.update(len(content).to_bytes(8, "big"))
+    digest.update(content)
+
+
+def _stanza(lock: str, name: str) -> str:
+    """The lines of one requirement in a lock file: its pin and its hashes."""
+    lines: list[str] = []
+    wanted = False
+    for line in lock.splitlines():
+        if line and not line[0].isspace():
+            wanted = line.startswith(f"{name}==")
+        if wanted:
+            lines.append(line)
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""The chart as Helm renders it. No cluster is needed, but Helm is, which may have to be built."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.target import open_target
+
+CHART = Path(__file__).resolve().parents[3] / "charts/deepseek-operator"
+IMAGES = {
+    "image.repository": "registry.test/deepseek-operator",
+    "modelServer.image.repository": "registry.test/deepseek-server",
+}
+
+Helm = Callable[..., "subprocess.CompletedProcess[str]"]
+Render = Callable[..., "Rendered"]
+
+
+class Rendered:
+    """The manifests of one rendering."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.manifests = [item for item in yaml.safe_load_all(text) if item]
+
+    def one(self, kind: str, name: str = "deepseek-operator") -> dict[str, Any]:
+        """The only manifest of this kind and name."""
+        (found,) = (
+            item
+            for item in self.manifests
+            if item["kind"] == kind and item["metadata"]["name"] == name
+        )
+        return found
+
+    def kinds(self) -> set[str]:
+        """All kinds."""
+        return {item["kind"] for item in self.manifests}
+
+    @property
+    def pod(self) -> dict[str, Any]:
+        """The pod template of the Deployment."""
+        return self.one("Deployment")["spec"]["template"]
+
+    @property
+    def container(self) -> dict[str, Any]:
+        """The operator's container."""
+        (container,) = self.pod["spec"]["containers"]
+        return container
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The container's variables."""
+        return {entry["name"]: entry["value"] for entry in self.container["env"]}
+
+
+@pytest.fixture(scope="session")
+def helm() -> Helm:
+    """Run Helm with some values given as a YAML file on standard input."""
+    binary = open_target().helm
+
+    def run(
+        command: str, *arguments: str, values: Any = None
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [binary, command, *arguments, "--values", "-"],
+            input=yaml.safe_dump(values or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def template(helm: Helm) -> Helm:
+    """Run `helm template` with the images named and further values."""
+
+    def run(values: Any = None, **options: Any) -> "subprocess.CompletedProcess[str]":
+        images = [item for pair in IMAGES.items() for item in ("--set", "=".join(pair))]
+        arguments = [options.get("release", "deepseek-operator"), str(CHART)]
+        arguments += ["--namespace", "deepseek-system", "--kube-version", "1.34"]
+        return helm(
+            "template", *arguments, *(images if options.get("images", True) else []), values=values
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def render(template: Helm) -> Render:
+    """Render the chart; it has to work."""
+
+    def run(values: Any = None, **options: Any) -> Rendered:
+        result = template(values, **options)
+        assert result.returncode == 0, result.stderr
+        return Rendered(result.stdout)
+
+    return run

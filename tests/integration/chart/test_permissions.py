@@ -1,0 +1,59 @@
+"""The ClusterRole holds exactly what the operator does: a new verb needs a change here too."""
+
+OWN = "deepseek-operator.io"
+APPLY = {"get", "list", "watch", "create", "patch"}
+READ = {"get", "list", "watch"}
+ALLOWED = {
+    (OWN, "deepseekdeployments"): READ,
+    (OWN, "deepseekdeployments/status"): {"get", "patch"},
+    (OWN, "deepseekdeployments/finalizers"): {"update"},
+    ("apps", "deployments"): APPLY,
+    ("", "services"): APPLY,
+    ("", "serviceaccounts"): APPLY,
+    ("", "configmaps"): APPLY,
+    ("", "pods"): READ,
+    ("", "nodes"): READ,
+    ("", "events"): {"list", "watch", "create", "patch"},
+}
+
+
+def permissions(role):
+    """Verbs by (group, resource)."""
+    granted = {}
+    for rule in role["rules"]:
+        assert set(rule) == {"apiGroups", "resources", "verbs"}
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                granted.setdefault((group, resource), set()).update(rule["verbs"])
+    return granted
+
+
+def test_operator_may_do_exactly_this(render):
+    rendered = render()
+    assert permissions(rendered.one("ClusterRole")) == ALLOWED
+    binding = rendered.one("ClusterRoleBinding")
+    assert binding["roleRef"] == {
+        "apiGroup": "rbac.authorization.k8s.io",
+        "kind": "ClusterRole",
+        "name": "deepseek-operator",
+    }
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "deepseek-operator", "namespace": "deepseek-system"}
+    ]
+
+
+def test_people_get_theirs_through_the_built_in_roles(render):
+    rendered = render()
+    view = rendered.one("ClusterRole", "deepseek-operator-view")
+    edit = rendered.one("ClusterRole", "deepseek-operator-edit")
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert all(verbs == READ for verbs in permissions(view).values())
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    assert "delete" in permissions(edit)[OWN, "deepseekdeployments"]
+    assert {group for group, _ in permissions(edit)} == {OWN}
+
+
+def test_rbac_off(render):
+    kinds = render({"rbac": {"create": False}}).kinds()
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}

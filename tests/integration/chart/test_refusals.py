@@ -1,0 +1,47 @@
+"""Wrong values end in a sentence that says which and what to do, before anything is installed."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"replicas": 2}, "replicas"),
+        ({"image": {"repo": "x"}}, "repo"),
+        ({"image": {"tag": "no spaces"}}, "image.tag"),
+        ({"image": {"digest": "sha256:1"}}, "image.digest"),
+        ({"modelServer": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
+        ({"modelServer": {"tag": "x"}}, "tag"),
+        ({"hub": {"endpoint": "hub.test"}}, "hub.endpoint"),
+        ({"log": {"level": "loud"}}, "log.level"),
+        ({"imagePullSecrets": ["name"]}, "imagePullSecrets"),
+        ({"nodeSelector": {"disk": 1}}, "nodeSelector"),
+        ({"podLabels": {"on": True}}, "podLabels"),
+        ({"crds": {"enabled": "yes"}}, "crds.enabled"),
+    ],
+)
+def test_schema_names_the_value(template, values, words):
+    result = template(values)
+    assert result.returncode != 0
+    assert "don't meet the specifications of the schema" in result.stderr
+    assert words in result.stderr.replace("/", ".")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"modelServer": {"image": {"repository": "r/s"}}}, "image.repository is empty"),
+        ({"image": {"repository": "r/o"}}, "modelServer.image.repository is empty"),
+    ],
+)
+def test_an_image_is_needed(template, values, sentence):
+    result = template(values, images=False)
+    assert result.returncode != 0
+    assert sentence in result.stderr
+    assert "make images" in result.stderr
+
+
+def test_a_service_account_is_needed(template):
+    result = template({"serviceAccount": {"create": False}})
+    assert result.returncode != 0
+    assert "serviceAccount.name is empty" in result.stderr

@@ -1,0 +1,151 @@
+"""Defaults, and every value reaching its place."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+CRD = Path(__file__).resolve().parents[3] / "crds/deepseekdeployments.deepseek-operator.io.yaml"
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def test_lint(helm, request):
+    chart = str(CRD.parents[1] / "charts/deepseek-operator")
+    values = {"image": {"repository": "a"}, "modelServer": {"image": {"repository": "b"}}}
+    result = helm("lint", chart, "--strict", values=values)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_defaults_make_a_locked_down_pod(render):
+    rendered = render()
+    assert rendered.kinds() == {
+        "CustomResourceDefinition",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Deployment",
+    }
+    deployment = rendered.one("Deployment")
+    assert deployment["metadata"]["namespace"] == "deepseek-system"
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    pod = rendered.pod
+    assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert pod["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert rendered.container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert rendered.container["ports"] == [{"name": "http", "containerPort": 8080}]
+    probes = {
+        name: rendered.container[f"{name}Probe"] for name in ("startup", "liveness", "readiness")
+    }
+    assert {name: probe["httpGet"] for name, probe in probes.items()} == {
+        "startup": {"path": "/healthz", "port": "http"},
+        "liveness": {"path": "/healthz", "port": "http"},
+        "readiness": {"path": "/readyz", "port": "http"},
+    }
+    assert rendered.container["image"] == "registry.test/deepseek-operator:0.1.0"
+    assert "imagePullPolicy" not in rendered.container
+    assert rendered.environment == {
+        "DSO_SERVER_IMAGE": "registry.test/deepseek-server:0.1.0",
+        "DSO_SERVER_PULL_POLICY": "",
+        "DSO_HUB_ENDPOINT": "",
+        "DSO_LOG_LEVEL": "info",
+        "DSO_LOG_FORMAT": "plain",
+        "DSO_HTTP_PORT": "8080",
+    }
+
+
+def test_crd_is_the_generated_one_and_kept(render):
+    crd = render().one("CustomResourceDefinition", CRD.stem)
+    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert crd == yaml.safe_load(CRD.read_text())
+
+
+def test_crd_not_kept(render):
+    crd = render({"crds": {"keep": False}}).one("CustomResourceDefinition", CRD.stem)
+    assert crd == yaml.safe_load(CRD.read_text())
+
+
+def test_crd_off(render):
+    assert "CustomResourceDefinition" not in render({"crds": {"enabled": False}}).kinds()
+
+
+def test_tag_digest_and_pull_policy(render):
+    rendered = render(
+        {
+            "image": {"tag": "v2", "pullPolicy": "Always"},
+            "modelServer": {"image": {"digest": DIGEST, "tag": "unused", "pullPolicy": "Never"}},
+        }
+    )
+    assert rendered.container["image"] == "registry.test/deepseek-operator:v2"
+    assert rendered.container["imagePullPolicy"] == "Always"
+    assert rendered.environment["DSO_SERVER_IMAGE"] == f"registry.test/deepseek-server@{DIGEST}"
+    assert rendered.environment["DSO_SERVER_PULL_POLICY"] == "Never"
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"imagePullSecrets": [{"name": "s"}]}, "imagePullSecrets"),
+        ({"nodeSelector": {"disk": "ssd"}}, "nodeSelector"),
+        ({"tolerations": [{"key": "k", "operator": "Exists"}]}, "tolerations"),
+        ({"affinity": {"nodeAffinity": {}}}, "affinity"),
+        ({"priorityClassName": "high"}, "priorityClassName"),
+    ],
+)
+def test_pod_settings(render, value, place):
+    assert render(value).pod["spec"][place] == value[place]
+
+
+def test_pod_metadata(render):
+    labels = {"team": "a", "app.kubernetes.io/name": "never overrides the selector"}
+    rendered = render({"podLabels": labels, "podAnnotations": {"note": "1"}})
+    metadata = rendered.pod["metadata"]
+    assert metadata["annotations"] == {"note": "1"}
+    assert metadata["labels"]["team"] == "a"
+    selector = rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= metadata["labels"].items()
+
+
+def test_resources(render):
+    resources = {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    assert render({"resources": resources}).container["resources"] == resources
+
+
+def test_hub_and_log(render):
+    environment = render(
+        {"hub": {"endpoint": "http://hub.test:8080"}, "log": {"level": "debug", "format": "json"}}
+    ).environment
+    assert environment["DSO_HUB_ENDPOINT"] == "http://hub.test:8080"
+    assert environment["DSO_LOG_LEVEL"] == "debug"
+    assert environment["DSO_LOG_FORMAT"] == "json"
+
+
+def test_service_account(render):
+    rendered = render({"serviceAccount": {"name": "sa", "annotations": {"role": "arn"}}})
+    account = rendered.one("ServiceAccount", "sa")
+    assert account["metadata"]["annotations"] == {"role": "arn"}
+    assert rendered.pod["spec"]["serviceAccountName"] == "sa"
+    assert rendered.one("ClusterRoleBinding")["subjects"][0]["name"] == "sa"
+
+
+def test_service_account_of_others(render):
+    rendered = render({"serviceAccount": {"create": False, "name": "theirs"}})
+    assert "ServiceAccount" not in rendered.kinds()
+    assert rendered.pod["spec"]["serviceAccountName"] == "theirs"
+
+
+def test_release_of_another_name(render):
+    rendered = render(release="ai")
+    assert rendered.one("Deployment", "ai-deepseek-operator")
+    assert rendered.one("ClusterRoleBinding", "ai-deepseek-operator")["roleRef"]["name"] == (
+        "ai-deepseek-operator"
+    )
