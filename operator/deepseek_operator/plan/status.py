@@ -134,6 +134,8 @@ def _ready(target: Target, deployment: DeploymentView, finding: Finding | None) 
         return Verdict(READY, True, READY, "Every replica serves.")
     if finding:
         return Verdict(READY, False, finding.reason, finding.message)
+    if not deployment.ready:
+        return Verdict(READY, False, findings.STARTING, "Pods are being made.")
     return Verdict(READY, False, ROLLING_OUT, "Replicas are being brought to the newest spec.")
 
 

@@ -1,0 +1,125 @@
+"""What tests ask a cluster: apply, get, wait, and who wrote what."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.cluster.faults import ClusterError
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+API_VERSION = "deepseek-operator.io/v1alpha1"
+CHILDREN = ("serviceaccount", "configmap", "service", "deployment")
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+def resource(name: str, **spec: Any) -> Object:
+    """A DeepSeekDeployment as a person would write it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "DeepSeekDeployment",
+        "metadata": {"name": name},
+        "spec": {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}, **spec},
+    }
+
+
+class Kube:
+    """One namespace of a cluster, through kubectl as a person would use it."""
+
+    def __init__(self, target: Target, namespace: str):
+        self.target = target
+        self.namespace = namespace
+
+    def run(self, *arguments: str, text: str | None = None) -> str:
+        """kubectl in the namespace; raises ClusterError with kubectl's words."""
+        return kubectl(self.target, "--namespace", self.namespace, *arguments, text=text)
+
+    def apply(self, *manifests: Object) -> None:
+        """kubectl apply."""
+        text = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
+        self.run("apply", "--filename", "-", text=text)
+
+    def refusal(self, manifest: Object) -> str:
+        """The API server's words where it refuses a manifest; fails where it takes it."""
+        try:
+            self.apply(manifest)
+        except ClusterError as error:
+            return str(error)
+        raise AssertionError(f"the API server accepted {manifest}")
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """An object, or None."""
+        text = self.run("get", kind, name, "--ignore-not-found", "--output", "json")
+        return json.loads(text) if text else None
+
+    def all(self, kind: str, selector: str = "") -> list[Object]:
+        """The objects of a kind."""
+        chosen = ("--selector", selector) if selector else ()
+        items: list[Object] = json.loads(self.run("get", kind, *chosen, "--output", "json"))[
+            "items"
+        ]
+        return items
+
+    def condition(self, name: str, kind: str = "Ready") -> Object:
+        """A condition of a resource about its newest spec, {} until it is there."""
+        found = self.get("dsd", name) or {}
+        for item in found.get("status", {}).get("conditions", []):
+            if (
+                item["type"] == kind
+                and item["observedGeneration"] == found["metadata"]["generation"]
+            ):
+                return dict(item)
+        return {}
+
+    def events(self, name: str) -> list[Object]:
+        """The Events about a resource."""
+        return [item for item in self.all("events") if item["involvedObject"]["name"] == name]
+
+
+def eventually(what: str, check: Callable[[], T], timeout: float = 30.0) -> T:
+    """The first true value of `check`.
+
+    Raises:
+        AssertionError: There was none within `timeout` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = check()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.1)
+
+
+class Audit:
+    """The API server's audit log from now on."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._start = path.stat().st_size if path.exists() else 0
+
+    def writes(self, by: Callable[[Object], bool]) -> Counter[str]:
+        """The finished writes of somebody, counted as 'verb resource/subresource'."""
+        with self._path.open("rb") as log:
+            log.seek(self._start)
+            entries = [json.loads(line) for line in log if line.endswith(b"\n")]
+        return Counter(
+            f"{entry['verb']} {_what(entry['objectRef'])}"
+            for entry in entries
+            if entry["stage"] == "ResponseComplete" and entry["verb"] in WRITES and by(entry)
+        )
+
+
+def _what(reference: Object) -> str:
+    return "/".join(
+        part for part in (reference["resource"], reference.get("subresource", "")) if part
+    )
