@@ -1,0 +1,24 @@
+"""The cluster's components, one file per program or group of programs that belong together."""
+
+from __future__ import annotations
+
+from tests.cluster.component import Component, Site
+from tests.cluster.components import control_plane, dns, kwok, lws, node, registry
+
+
+def describe(site: Site) -> list[Component]:
+    """Write the configuration of everything that the request asks for, and say how to start it."""
+    parts = {
+        "api": [control_plane.etcd, control_plane.api_server],
+        "controllers": [control_plane.controllers],
+        "node": [node.runtime, node.kubelet, node.proxy, node.devices, dns.dns],
+        "registry": [registry.registry],
+        "kwok": [kwok.kwok],
+        "lws": [lws.lws],
+    }
+    return [
+        component
+        for part in site.request.parts
+        for describes in parts[part]
+        for component in describes(site)
+    ]

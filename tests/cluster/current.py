@@ -1,0 +1,92 @@
+"""The cluster of kubectl's current context: used as it is, neither started nor ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.cluster import parts
+from tests.cluster.faults import ClusterError
+from tests.cluster.progress import say
+from tests.cluster.tools import tool
+
+
+class CurrentCluster:
+    """Somebody's cluster; images have to be where its nodes can pull them."""
+
+    kind = "current"
+
+    @property
+    def registry_name(self) -> str:
+        """The registry in image references: DSO_REGISTRY, which nodes and host both reach."""
+        name = os.environ.get("DSO_REGISTRY", "")
+        if not name:
+            raise ClusterError(
+                "CLUSTER=current needs a registry that this machine can push to and the cluster's "
+                "nodes can pull from: set DSO_REGISTRY, such as ghcr.io/you"
+            )
+        return name
+
+    @property
+    def registry_push_host(self) -> str:
+        """The same for pushing."""
+        return self.registry_name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The first file of KUBECONFIG, or kubectl's default."""
+        first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+        return Path(first or "~/.kube/config").expanduser()
+
+    @property
+    def kubectl(self) -> Path:
+        """kubectl on PATH, or one that is built."""
+        return tool("kubectl")
+
+    @property
+    def helm(self) -> Path:
+        """Helm on PATH, or one that is built."""
+        return tool("helm")
+
+    def load_image(self, reference: str) -> None:
+        """There is no way to the nodes but the registry."""
+        raise ClusterError(f"push {reference} to {self.registry_name} instead of loading it")
+
+    def is_up(self) -> bool:
+        """Whether its API server answers."""
+        if not self.kubeconfig.exists():
+            return False
+        command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", "get", "--raw", "/readyz"]
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+    def describe(self) -> list[str]:
+        """Lines about its state, for people."""
+        answer = "answers" if self.is_up() else "does not answer"
+        return [f"the current context of {self.kubeconfig} {answer}"]
+
+    def up(
+        self,
+        wanted: Iterable[str] = parts.DEFAULT,
+        *,
+        gpus: int | None = None,
+        kwok_nodes: int | None = None,
+        egress: bool = False,
+        lifeline: bool = False,
+    ) -> bool:
+        """Check that it answers.
+
+        Raises:
+            ClusterError: it does not.
+        """
+        if not self.is_up():
+            raise ClusterError(
+                f"CLUSTER=current: the API server of the current context of {self.kubeconfig} "
+                "does not answer (kubectl get --raw /readyz)"
+            )
+        return False
+
+    def down(self) -> None:
+        """Leave it alone."""
+        say("CLUSTER=current: this cluster is not ours to take down")
