@@ -1,0 +1,136 @@
+"""Every error that a client can get, in OpenAI's shape.
+
+    {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
+
+This holds for routes that do not exist, malformed bodies and faults of the server too.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+
+class APIError(HTTPException):
+    """An error that a route answers with.
+
+    Args:
+        status: the HTTP status.
+        message: what is wrong and what to do.
+        code: a word for programs.
+        param: the field of the request that is wrong.
+        retry_after: seconds after which the same request may work.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        headers = None if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(status, message, headers)
+        self.code, self.param = code, param
+
+
+def invalid(message: str, *, param: str | None = None, code: str | None = None) -> APIError:
+    """A 400: the request itself is wrong."""
+    return APIError(400, message, code=code, param=param)
+
+
+def body(
+    status: int, message: str, *, code: str | None = None, param: str | None = None
+) -> dict[str, Any]:
+    """The JSON value of an error."""
+    return {
+        "error": {"message": message, "type": _type(status), "param": param, "code": code},
+    }
+
+
+def _type(status: int) -> str:
+    match status:
+        case 429:
+            return "rate_limit_error"
+        case 503:
+            return "service_unavailable_error"
+        case _ if status >= 500:
+            return "server_error"
+        case _:
+            return "invalid_request_error"
+
+
+def install(app: FastAPI) -> None:
+    """Make an application answer all its errors in this shape."""
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _fault)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    message, code, param = error.detail, None, None
+    if isinstance(error, APIError):
+        code, param = error.code, error.param
+    elif error.status_code == 404:
+        message, code = f"there is no route {request.url.path}", "unknown_route"
+    elif error.status_code == 405:
+        message = f"{request.method} is not a method of {request.url.path}"
+        code = "method_not_allowed"
+    return JSONResponse(
+        body(error.status_code, message, code=code, param=param),
+        error.status_code,
+        headers=dict(error.headers or {}),
+    )
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    problem = error.errors()[0]
+    message, code, param = _describe(problem)
+    return JSONResponse(body(400, message, code=code, param=param), 400)
+
+
+def _describe(problem: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
+    """Message, code and field of a validation problem."""
+    param = _path(problem["loc"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
+    match problem["type"]:
+        case "json_invalid":
+            reason = problem.get("ctx", {}).get("error", text)
+            return f"the body is not JSON: {reason}", "invalid_json", None
+        case "extra_forbidden":
+            return f"unknown parameter: {param}", "unknown_parameter", param
+        case "missing" if param:
+            return f"missing parameter: {param}", "missing_required_parameter", param
+        case "unsupported_parameter":
+            return text, "unsupported_parameter", problem["ctx"]["param"]
+        case "invalid_combination":
+            return text, "invalid_value", problem["ctx"]["param"]
+        case _ if not param:
+            return "the body must be a JSON object, sent as application/json", "invalid_body", None
+        case _:
+            return f"{param}: {text[0].lower()}{text[1:]}", "invalid_value", param
+
+
+def _path(location: Sequence[str | int]) -> str | None:
+    """`("body", "messages", 0, "content")` as `messages[0].content`."""
+    path = ""
+    for part in location:
+        if part != "body" or path:
+            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".") or None
+
+
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    # The server above this handler logs the traceback.
+    message = f"the server failed on this request ({type(error).__name__}); its log says more"
+    return JSONResponse(body(500, message, code="internal_error"), 500)

@@ -1,0 +1,45 @@
+"""GET /health/live and /health/ready, for Kubernetes, and /metrics, for Prometheus.
+
+Live: the process makes sense to keep. Ready: the model takes requests. A busy server is both.
+"""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from deepseek_server.lifecycle import Lifecycle, Phase
+
+router = APIRouter()
+
+
+@router.get("/health/live")
+async def live(request: Request) -> Response:
+    """503 when only a restart can help."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    if lifecycle.served is not None and not lifecycle.served.engine.alive:
+        return JSONResponse({"status": "dead", "detail": "the engine has stopped"}, 503)
+    return JSONResponse({"status": "live"})
+
+
+@router.get("/health/ready")
+async def ready(request: Request) -> Response:
+    """200 while the model takes requests, else 503 and what it is waiting for."""
+    lifecycle: Lifecycle = request.app.state.lifecycle
+    loaded, total = lifecycle.progress.bytes
+    return JSONResponse(
+        {
+            "status": lifecycle.phase,
+            "detail": lifecycle.detail(),
+            "loadedBytes": loaded,
+            "totalBytes": total,
+        },
+        200 if lifecycle.phase is Phase.READY else 503,
+    )
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """All metrics in Prometheus' text format."""
+    return Response(
+        generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
+    )

@@ -1,0 +1,92 @@
+"""The command line: a configuration file, or a model named by hand, or both.
+
+Flags are a second way to write fields of the configuration file and win over it; they are
+validated by the same rules.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deepseek_server.config import Config, read_file, validate
+
+DESCRIPTION = """\
+Serve one DeepSeek model over the OpenAI API.
+
+examples:
+  deepseek-server --config /etc/deepseek/config.json
+  deepseek-server --model deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B
+  deepseek-server --model ./my-model --host 127.0.0.1 --port 8000 --dtype float32
+"""
+
+
+def parse(arguments: Sequence[str] | None = None) -> Config:
+    """The configuration that a command line asks for.
+
+    Raises:
+        PermanentError: the file or a flag's value is wrong.
+        SystemExit: the command line itself is wrong (status 2), or help was asked for.
+    """
+    parser = _parser()
+    flags = parser.parse_args(arguments)
+    if flags.config is None and flags.model is None:
+        parser.error("give --config FILE or --model PATH_OR_REPO_ID")
+    content = {} if flags.config is None else read_file(flags.config)
+    where = "the command line" if flags.config is None else f"the configuration file {flags.config}"
+    _override(content, flags)
+    return validate(content, where)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="deepseek-server",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (JSON)")
+    parser.add_argument(
+        "--model", metavar="PATH_OR_REPO_ID", help="a directory with a model, or a hub repository"
+    )
+    parser.add_argument("--served-name", metavar="X", help="what clients put into 'model'")
+    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the hub")
+    parser.add_argument(
+        "--max-context", type=int, metavar="N", help="tokens of prompt and answer; default: all"
+    )
+    parser.add_argument(
+        "--dtype", help="auto, bfloat16, float16 or float32; auto: float32 on a CPU"
+    )
+    parser.add_argument("--device", help="cpu (the default) or cuda")
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    return parser
+
+
+def _override(content: dict[str, Any], flags: argparse.Namespace) -> None:
+    """Write the flags that were given into the file's fields."""
+    model = {
+        "servedName": flags.served_name,
+        "revision": flags.revision,
+        "maxContext": flags.max_context,
+        "dtype": flags.dtype,
+    }
+    if flags.model is not None:
+        model |= _model_and_source(flags.model)
+    for section, values in (
+        ("model", model),
+        ("listen", {"host": flags.host, "port": flags.port}),
+    ):
+        given = {name: value for name, value in values.items() if value is not None}
+        if given:
+            content[section] = {**(content.get(section) or {}), **given}
+    if flags.device is not None:
+        content["device"] = flags.device
+
+
+def _model_and_source(model: str) -> dict[str, Any]:
+    """A name that exists here, or looks like a path, is a directory; any other is a repository."""
+    path = Path(model)
+    if path.exists() or model.startswith(("/", "./", "../", "~")):
+        path = path.expanduser().absolute()
+        return {"id": path.name, "source": {"path": str(path)}}
+    return {"id": model, "source": {"huggingFace": {}}}

@@ -1,0 +1,132 @@
+"""The server's configuration file: the contract with the operator, which writes it.
+
+The file is JSON with camelCase names and a version. Whatever it does not know it refuses, so that
+a server never runs with half of what somebody asked for.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from deepseek_server.failures import PermanentError
+
+VERSION = 1
+
+
+class Section(BaseModel):
+    """What all parts of the file have in common."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
+    )
+
+
+class HuggingFaceSource(Section):
+    """A model hub; the empty endpoint is the public one. A token is read from HF_TOKEN."""
+
+    endpoint: str = ""
+
+
+class Source(Section):
+    """Where the model's files come from: exactly one of its fields is set."""
+
+    hugging_face: HuggingFaceSource | None = None
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.hugging_face is None) == (self.path is None):
+            raise ValueError("give exactly one of huggingFace and path")
+        return self
+
+
+class ModelConfig(Section):
+    """Which model is served, and how."""
+
+    id: str = Field(min_length=1)
+    served_name: str = ""
+    revision: str = Field("main", min_length=1)
+    max_context: int | None = Field(None, ge=1)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    source: Source = Source(hugging_face=HuggingFaceSource())
+
+    @property
+    def name(self) -> str:
+        """What clients put into `model`: the served name, or else the id."""
+        return self.served_name or self.id
+
+
+class Listen(Section):
+    """Where the HTTP server listens; port 0 takes a free one."""
+
+    host: str = Field(default="0.0.0.0", min_length=1)  # noqa: S104 - pods are reached from outside
+    port: int = Field(default=8000, ge=0, le=65535)
+
+
+class Config(Section):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    model: ModelConfig
+    listen: Listen = Listen()
+    device: Literal["cpu", "cuda"] = "cpu"
+    drain_seconds: float = Field(30, ge=0)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The JSON object in a configuration file, not yet validated.
+
+    Raises:
+        PermanentError: the file is missing, unreadable, or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PermanentError(
+            f"the configuration file {path} cannot be read ({error.strerror}): "
+            "give an existing file with --config"
+        ) from error
+    except ValueError as error:
+        raise PermanentError(f"the configuration file {path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise PermanentError(f"the configuration file {path} holds no JSON object")
+    return content
+
+
+def validate(content: Mapping[str, Any], where: str) -> Config:
+    """The configuration, or a sentence about every field that is wrong.
+
+    Args:
+        content: the fields as in the file.
+        where: what a person has to edit, for the message.
+
+    Raises:
+        PermanentError: a field is unknown, missing or has a wrong value.
+    """
+    version = content.get("version", VERSION)
+    if version != VERSION:
+        raise PermanentError(
+            f"{where} has version {version!r}, but this server reads version {VERSION}: "
+            "use the model server and the operator of one release"
+        )
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        raise PermanentError(f"{where} is not valid: {problems}") from error
+
+
+def _describe(problem: Mapping[str, Any]) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "the file"
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{field} is not a field that this server knows"
+        case "missing":
+            return f"{field} is missing"
+        case _:
+            message = str(problem["msg"]).removeprefix("Value error, ")
+            return f"{field}: {message[0].lower()}{message[1:]}"

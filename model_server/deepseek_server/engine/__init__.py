@@ -1,0 +1,1 @@
+"""Generation of tokens: what an engine promises, and the engine."""

@@ -1,0 +1,130 @@
+"""What the API expects of an engine, whichever it is.
+
+An engine takes token ids and gives back, token by token, ids and the text that they add. It knows
+nothing of HTTP. Everything here is called on the event loop and returns at once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+FinishReason = Literal["stop", "length"]
+
+
+class EngineError(Exception):
+    """A request failed inside the engine; the engine goes on."""
+
+
+class EngineClosedError(EngineError):
+    """The engine was closed before the request was done."""
+
+
+class QueueFullError(Exception):
+    """As many requests wait as may wait."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine can take.
+
+    Attributes:
+        context: tokens of a prompt and its answer together.
+        waiting: requests that may wait for their turn.
+    """
+
+    context: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen and when to end.
+
+    Attributes:
+        max_tokens: tokens to generate at most.
+        temperature: 0 is greedy.
+        top_p: the probability mass that is sampled from.
+        seed: the same seed gives the same tokens; None draws afresh.
+        stop: texts that end the answer and are not part of it.
+        min_tokens: no end before so many tokens.
+        ignore_eos: go on after the model's own end token.
+    """
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt to continue."""
+
+    id: str
+    prompt: tuple[int, ...]
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one step added to an answer; the last one has a finish reason.
+
+    The text may be empty while a character or a possible stop text is incomplete.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy an engine is, in requests."""
+
+    running: int
+    waiting: int
+
+
+class OutputStream(Protocol):
+    """The outputs of one request, in order.
+
+    Iteration raises EngineError where the request fails.
+    """
+
+    def __aiter__(self) -> Self:
+        """The stream itself."""
+
+    async def __anext__(self) -> Output:
+        """The next output."""
+
+    def cancel(self) -> None:
+        """Stop generating; harmless at any time and as often as one likes."""
+
+
+class Engine(Protocol):
+    """Generates tokens for many requests."""
+
+    @property
+    def limits(self) -> Limits:
+        """What it can take."""
+
+    @property
+    def load(self) -> Load:
+        """How busy it is."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still make progress; a process whose engine cannot must end."""
+
+    def submit(self, request: Request) -> OutputStream:
+        """Queue a request that keeps within the limits.
+
+        Raises:
+            QueueFullError: too many wait already.
+            EngineClosedError: the engine was closed.
+        """
+
+    async def close(self) -> None:
+        """End all requests with EngineClosedError and free the model."""

@@ -1,0 +1,114 @@
+"""Where the server is between its start and its end, and what it serves.
+
+The event loop owns this state; the thread that loads the model only writes `progress`.
+"""
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from deepseek_server.config import ModelConfig
+from deepseek_server.serving import ServedModel
+
+
+class Phase(StrEnum):
+    """What the server does at the moment."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Progress:
+    """How far a long step is; written by one thread and read by others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stage, self._loaded, self._total = "starting", 0, 0
+
+    def begin(self, stage: str, total: int = 0) -> None:
+        """A new step, with the bytes it has to move (0: unknown)."""
+        with self._lock:
+            self._stage, self._loaded, self._total = stage, 0, total
+
+    def reach(self, loaded: int, total: int | None = None) -> None:
+        """So many bytes of the step are done, and of how many if that is known only now."""
+        with self._lock:
+            self._loaded = loaded
+            if total is not None:
+                self._total = total
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Bytes done and bytes in all of the current step."""
+        with self._lock:
+            return self._loaded, self._total
+
+    def __str__(self) -> str:
+        with self._lock:
+            if not self._total:
+                return self._stage
+            percent = min(100, 100 * self._loaded // self._total)
+            return f"{self._stage}: {percent} % of {readable_bytes(self._total)}"
+
+
+def readable_bytes(count: float) -> str:
+    """A number of bytes as a person writes it: 512 B, 1.5 MiB, 14.2 GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+@dataclass
+class Lifecycle:
+    """The server's state, as the health routes show it."""
+
+    config: ModelConfig
+    phase: Phase = Phase.LOADING
+    progress: Progress = field(default_factory=Progress)
+    served: ServedModel | None = None
+    failure: str = ""
+    in_flight: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+
+    def ready(self, served: ServedModel) -> None:
+        """The model can take requests from now on."""
+        self.served, self.phase = served, Phase.READY
+
+    def drain(self) -> None:
+        """Tell load balancers to send no more; what comes all the same is still served."""
+        self.phase = Phase.DRAINING
+
+    def fail(self, sentence: str) -> None:
+        """The model will never be served by this process."""
+        self.failure, self.phase = sentence, Phase.FAILED
+
+    def detail(self) -> str:
+        """The phase in words."""
+        match self.phase:
+            case Phase.LOADING:
+                return str(self.progress)
+            case Phase.READY:
+                return "the model takes requests"
+            case Phase.DRAINING:
+                return f"shutting down; {self.in_flight} requests still run"
+            case Phase.FAILED:
+                return self.failure
+
+    def request_began(self) -> None:
+        """Count a request in."""
+        self.in_flight += 1
+        self.idle.clear()
+
+    def request_ended(self) -> None:
+        """Count a request out."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self.idle.set()

@@ -1,0 +1,165 @@
+"""Where a model's files come from: a directory that is mounted, or a model hub.
+
+Only what the server reads is downloaded: weights in safetensors, configuration and tokenizer.
+"""
+
+import difflib
+import fnmatch
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from tqdm.auto import tqdm  # type: ignore[import-untyped]  # ships no types
+
+from deepseek_server.config import ModelConfig
+from deepseek_server.failures import PermanentError, StartError, TransientError
+from deepseek_server.lifecycle import Progress
+from deepseek_server.models.known import REPOSITORIES
+
+FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
+
+
+def locate(model: ModelConfig, progress: Progress) -> Path:
+    """The directory with the model's files, downloaded if need be.
+
+    Raises:
+        StartError: the files are not to be had; says whether trying again can help.
+    """
+    if model.source.path is not None:
+        return _mounted(model.source.path)
+    assert model.source.hugging_face is not None  # noqa: S101 - validated: exactly one source
+    return _download(model, model.source.hugging_face.endpoint, progress)
+
+
+def _mounted(path: Path) -> Path:
+    if not path.exists():
+        raise PermanentError(
+            f"the model directory {path} does not exist: check the path and the volume "
+            "that it is mounted from"
+        )
+    if not path.is_dir():
+        raise PermanentError(
+            f"the model path {path} is a file: give the directory that holds config.json"
+        )
+    try:
+        next(path.iterdir(), None)
+    except OSError as error:
+        raise PermanentError(
+            f"the model directory {path} cannot be read ({error.strerror}): make it readable "
+            f"for user {os.getuid()}"
+        ) from error
+    return path
+
+
+def _download(model: ModelConfig, endpoint: str, progress: Progress) -> Path:
+    progress.begin(f"downloading {model.id}", _bytes_to_download(model, endpoint))
+    try:
+        directory = snapshot_download(
+            model.id,
+            revision=model.revision,
+            endpoint=endpoint or None,
+            token=_token(),
+            allow_patterns=list(FILES),
+            tqdm_class=_bar_class(progress),
+        )
+    except (HfHubHTTPError, httpx2.HTTPError, HFValidationError, OSError) as error:
+        raise _explain(error, model, endpoint) from error
+    return Path(directory)
+
+
+def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
+    """What a failed download means for a person."""
+    hub = endpoint or os.environ.get("HF_ENDPOINT") or "the model hub"
+    has_token = _token() is not None
+    match error:
+        case GatedRepoError():
+            what = "does not grant access to it" if has_token else "is missing"
+            return PermanentError(
+                f"{model.id} is a gated repository on {hub} and the token {what}: accept the "
+                "model's terms there and give a token of that account (HF_TOKEN)"
+            )
+        case RepositoryNotFoundError() | HFValidationError():
+            hint = "" if has_token else "; a private one needs a token (HF_TOKEN)"
+            return PermanentError(
+                f"there is no model repository {model.id} on {hub}: {_suggestion(model.id)}{hint}"
+            )
+        case RevisionNotFoundError():
+            return PermanentError(
+                f"{model.id} has no revision {model.revision} on {hub}: give a branch, tag or "
+                "commit that exists"
+            )
+        case HfHubHTTPError() if error.response.status_code in (401, 403):
+            return PermanentError(
+                f"{hub} refused access to {model.id} (HTTP {error.response.status_code}): "
+                "check the token (HF_TOKEN)"
+            )
+        case OSError() if error.errno is not None and not isinstance(
+            error, HfHubHTTPError | LocalEntryNotFoundError | ConnectionError
+        ):
+            return PermanentError(
+                f"the files of {model.id} cannot be stored ({error.strerror}): give the cache "
+                "(HF_HOME) a writable volume with enough space"
+            )
+        case _:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            return TransientError(
+                f"{model.id} could not be downloaded from {hub} ({reason}): check that the hub "
+                "is reachable from here; the download goes on where it stopped"
+            )
+
+
+def _suggestion(repo_id: str) -> str:
+    names = {name.lower(): name for name in REPOSITORIES}
+    close = difflib.get_close_matches(repo_id.lower(), names, n=3, cutoff=0.7)
+    if not close:
+        return "check the spelling, owner/name"
+    return f"did you mean {', '.join(names[name] for name in close)}?"
+
+
+def _bytes_to_download(model: ModelConfig, endpoint: str) -> int:
+    """The size of all files that will be here in the end; 0 if the hub does not say."""
+    try:
+        tree = HfApi(endpoint=endpoint or None, token=_token()).list_repo_tree(
+            model.id, recursive=True, revision=model.revision
+        )
+        files = [file for file in tree if isinstance(file, RepoFile)]
+    except (HfHubHTTPError, httpx2.HTTPError, HFValidationError, OSError):
+        return 0  # the download meets the same trouble and explains it
+    return sum(
+        int(file.size)
+        for file in files
+        if any(fnmatch.fnmatch(file.path, pattern) for pattern in FILES)
+    )
+
+
+def _token() -> str | None:
+    return os.environ.get("HF_TOKEN") or None
+
+
+def _bar_class(progress: Progress) -> type[Any]:
+    """What the hub's client takes for a progress bar: it shows nothing and tells `progress`."""
+
+    class Bar(tqdm):  # type: ignore[misc]  # not typed
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})
+            # There are bars for files, for bytes received and for bytes written: the last counts.
+            description = str(options.get("desc", ""))
+            self._counts = options.get("unit") == "B" and "Reconstructing" in description
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if self._counts:
+                progress.reach(int(self.n))
+
+    return Bar
