@@ -12,7 +12,7 @@ import yaml
 from tests.cluster.component import NODE_NAME, Component, Site, answers, exists
 from tests.cluster.components.registry import PORT, REGISTRY
 from tests.cluster.isolation import cgroup_name
-from tests.cluster.pause_image import write_pause_image
+from tests.cluster.tiny_image import tiny_image, write_archive
 
 NODES = yaml.safe_load((Path(__file__).parent / "nodes.yaml").read_text())
 # /run is private to the cluster, so the usual place collides with nothing.
@@ -69,7 +69,7 @@ def runtime(site: Site) -> list[Component]:
     command = ("containerd", "--config", site.write("containerd.toml", text))
     images = ("ctr", "--address", str(SOCKET), "--namespace", "k8s.io", "images", "import")
     archive = site.state.data / "pause.tar"
-    write_pause_image(Path(site.binary("pause")), PAUSE_IMAGE, archive)
+    write_archive(tiny_image(Path(site.binary("pause"))), PAUSE_IMAGE, archive)
     return [
         Component("old-containers", clear),
         Component("containerd", command, after=("old-containers",), probe=exists(SOCKET)),
