@@ -6,9 +6,12 @@ CACHE ?= $(HOME)/.cache/deepseek-operator
 CLUSTER ?=
 # A model for `make demo`: empty makes a tiny random DeepSeek-V3; a hub id downloads the real one.
 MODEL ?=
+# With CLUSTER=current: where images go, a registry that the cluster can pull from.
+IMAGE_REGISTRY ?= $(DSO_REGISTRY)
 export UV_CACHE_DIR := $(CACHE)/uv
 export DSO_CACHE := $(CACHE)
 export DSO_CLUSTER := $(CLUSTER)
+export DSO_REGISTRY := $(IMAGE_REGISTRY)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,6 +52,23 @@ lock: $(STAMP) ## Refresh the three lock files within the ranges of pyproject.to
 	$(COMPILE) pyproject.toml -o operator/requirements.lock
 	$(EXTRAS) server gpu | $(COMPILE) - -o model_server/requirements.lock
 	$(COMPILE) pyproject.toml --extra gpu --extra dev -o tests/requirements.lock
+
+##@ Product
+.PHONY: demo
+demo: $(STAMP) ## From nothing to an answer of a model (MODEL=a hub repository, else a tiny one)
+	$(BIN)/python -m tests.cluster.demo --model "$(MODEL)"
+
+.PHONY: images
+images: $(STAMP) ## Build what has changed of the two images, for the cluster in use
+	$(BIN)/python -m tests.cluster.images
+
+.PHONY: install
+install: $(STAMP) ## Install the chart with these images into the cluster in use
+	$(BIN)/python -m tests.cluster.install install
+
+.PHONY: uninstall
+uninstall: $(STAMP) ## Remove the operator; CRD and resources stay
+	$(BIN)/python -m tests.cluster.install uninstall
 
 ##@ Tests
 .PHONY: test

@@ -19,6 +19,7 @@ from tests.cluster.faults import ClusterError
 from tests.cluster.images.build import built_images
 from tests.cluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from tests.cluster.install import RELEASE, install
+from tests.cluster.kind import NAME as KIND_CLUSTER
 from tests.cluster.kubectl import kubectl
 from tests.cluster.progress import console, say, step
 from tests.cluster.target import Target, open_target
@@ -96,7 +97,7 @@ def _place(target: Target, directory: Path) -> str:
     """Put a model's directory where the node sees it; return its path there."""
     if target.kind == "embedded":  # The node shares this machine's file system.
         return str(directory)
-    node, path = f"{target.kind_cluster}-control-plane", f"/models/{directory.name}"
+    node, path = f"{KIND_CLUSTER}-control-plane", f"/models/{directory.name}"
     for command in (
         ["exec", node, "mkdir", "-p", path],
         ["cp", f"{directory}/.", f"{node}:{path}"],
@@ -121,8 +122,10 @@ def _reachable(target: Target, name: str) -> Iterator[str]:
         )  # fmt: skip
         return
     forward = subprocess.Popen(
-        [target.kubectl, "--kubeconfig", target.kubeconfig, "--namespace", NAMESPACE]
-        + ["port-forward", f"service/{name}", ":80"],
+        [
+            *(target.kubectl, "--kubeconfig", target.kubeconfig, "--namespace", NAMESPACE),
+            *("port-forward", f"service/{name}", ":80"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

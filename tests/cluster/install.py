@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.cluster.faults import ClusterError
 from tests.cluster.images.build import Images, built_images
+from tests.cluster.kubectl import kubectl
 from tests.cluster.progress import say, step
 from tests.cluster.target import Target, open_target
 
@@ -77,14 +78,12 @@ def _last_words(target: Target) -> str:
     selector = f"app.kubernetes.io/instance={RELEASE}"
     words = []
     for command in (["get", "pods"], ["logs", "--tail=20", "--all-containers"]):
-        result = subprocess.run(
-            [target.kubectl, "--kubeconfig", target.kubeconfig, "--namespace", NAMESPACE]
-            + [*command, "--selector", selector],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        words.append((result.stdout + result.stderr).strip())
+        try:
+            words.append(
+                kubectl(target, *command, "--namespace", NAMESPACE, "--selector", selector)
+            )
+        except ClusterError as error:
+            words.append(str(error))
     return "\n".join(words)
 
 

@@ -1,21 +1,19 @@
 """From the sources to images that the chosen cluster can pull, making only what has changed."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import packages
-from tests.cluster.faults import ClusterError
 from tests.cluster.images import docker, registry
 from tests.cluster.images.base import KEY as BASE_KEY
 from tests.cluster.images.base import ensure_base
 from tests.cluster.images.buildah import Store
 from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource
 from tests.cluster.progress import say
-from tests.cluster.target import Target, open_target
+from tests.cluster.target import Target, docker_answers, open_target
 from tests.cluster.toolchain import cache_dir
 
 
@@ -54,7 +52,7 @@ def _provide(target: Target, source: ImageSource) -> str:
         case "kind":
             return _to_kind(target, source)
         case _:
-            return _to_registry(source)
+            return _to_registry(target, source)
 
 
 def _to_embedded(target: Target, source: ImageSource) -> str:
@@ -74,24 +72,20 @@ def _to_kind(target: Target, source: ImageSource) -> str:
         say(f"{image} is up to date")
     else:
         docker.build(source, image, _log(source))
-    docker.load_into_kind(image, target.kind_cluster, _log(source))
+    target.load_image(image)
     return image
 
 
-def _to_registry(source: ImageSource) -> str:
-    prefix = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
-    if not prefix:
-        raise ClusterError(
-            "CLUSTER=current needs a registry that this machine can push to and the cluster can "
-            "pull from: make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team"
-        )
-    if docker.answers():
-        image = f"{prefix}/{source.name}:{source.key(docker.BASE)}"
+def _to_registry(target: Target, source: ImageSource) -> str:
+    """Push to a registry of others, with the credentials that docker or buildah have for it."""
+    name = f"{target.registry_name.rstrip('/')}/{source.name}"
+    if docker_answers():
+        image = f"{name}:{source.key(docker.BASE)}"
         if not docker.has_image(image):
             docker.build(source, image, _log(source))
         docker.push(image, _log(source))
     else:
-        image = f"{prefix}/{source.name}:{source.key(BASE_KEY)}"
+        image = f"{name}:{source.key(BASE_KEY)}"
         _push_with_buildah(source, image, plain_http=False)
     return image
 

@@ -1,6 +1,5 @@
-"""Building images with a Docker engine, and handing them to kind or to a registry."""
+"""Building images with a Docker engine, for kind or for a registry of others."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,17 +29,3 @@ def build(source: ImageSource, image: str, log: Path) -> None:
 def push(image: str, log: Path) -> None:
     """Push to the registry in the image's name, with the engine's own credentials."""
     run_logged(f"push {image}", ["docker", "push", image], log)
-
-
-def load_into_kind(image: str, cluster: str, log: Path) -> None:
-    """Copy an image from the engine to the nodes of a kind cluster that lack it."""
-    run_logged(
-        f"kind load {image}", ["kind", "load", "docker-image", "--name", cluster, image], log
-    )
-
-
-def answers() -> bool:
-    """Whether a Docker engine can be used."""
-    if shutil.which("docker") is None:
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
