@@ -101,10 +101,11 @@ def eventually(what: str, check: Callable[[], T], timeout: float = 30.0) -> T:
 
 
 class Audit:
-    """The API server's audit log from now on."""
+    """The API server's audit log of one namespace, from now on."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, namespace: str):
         self._path = path
+        self._namespace = namespace
         self._start = path.stat().st_size if path.exists() else 0
 
     def writes(self, by: Callable[[Object], bool]) -> Counter[str]:
@@ -115,7 +116,10 @@ class Audit:
         return Counter(
             f"{entry['verb']} {_what(entry['objectRef'])}"
             for entry in entries
-            if entry["stage"] == "ResponseComplete" and entry["verb"] in WRITES and by(entry)
+            if entry["stage"] == "ResponseComplete"
+            and entry["verb"] in WRITES
+            and entry["objectRef"].get("namespace") == self._namespace
+            and by(entry)
         )
 
 

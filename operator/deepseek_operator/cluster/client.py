@@ -22,6 +22,8 @@ Object = dict[str, Any]
 IN_FLIGHT = 32
 PAGE = 500
 TIMEOUT = 30.0
+# Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
+MALFORMED = ("failed to convert new object", "failed to create typed patch object")
 
 
 class Client:
@@ -98,6 +100,8 @@ def _failure(error: DynamicApiError | ApiException) -> RejectedError | Unreachab
     message = _message(error)
     if error.status == 404:
         return NotFoundError(message)
+    if message.startswith(MALFORMED):
+        return RejectedError(message)
     if error.status in (409, 429) or error.status >= 500:
         after = (error.headers or {}).get("Retry-After", "")
         return UnreachableError(message, float(after) if after.isdigit() else None)

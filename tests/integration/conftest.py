@@ -1,0 +1,55 @@
+"""A real API server (nothing else of a cluster), and the operator as a process against it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.embedded import DEFAULT_STATE
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target, open_target
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Kube
+
+CRDS = Path(__file__).parents[2] / "crds"
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[Target]:
+    """An API server with the CRD; it ends with the test run, however that ends."""
+    target = open_target(state=DEFAULT_STATE / "api")
+    started = target.up(("api",), lifeline=True)
+    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
+    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    yield target
+    if started:
+        target.down()
+
+
+@pytest.fixture
+def kube(api_server: Target, request: pytest.FixtureRequest) -> Kube:
+    """A namespace of its own for every test."""
+    words = re.sub("[^a-z0-9]+", "-", request.node.name.lower())
+    name = f"{words[:40].strip('-')}-{abs(hash(request.node.nodeid)) % 10**8}"
+    kubectl(api_server, "create", "namespace", name)
+    return Kube(api_server, name)
+
+
+@pytest.fixture
+def operator(api_server: Target, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """The operator, running."""
+    process = OperatorProcess(api_server.kubeconfig, tmp_path / "operator.log")
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def audit_log(api_server: Target) -> Path:
+    """The API server's own record of who wrote what."""
+    if api_server.kind != "embedded":
+        pytest.skip(f"a {api_server.kind} cluster keeps no audit log that we can read")
+    return api_server.kubeconfig.parent / "logs/audit.log"

@@ -1,0 +1,72 @@
+"""The operator as a process of its own, which tests can kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.kube import eventually
+
+
+class OperatorProcess:
+    """`python -m deepseek_operator` against a cluster."""
+
+    def __init__(self, kubeconfig: Path, log: Path):
+        self._environment = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "DSO_SERVER_IMAGE": "server:test",
+        }
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def start(self) -> None:
+        """Start it and wait until it has read the cluster's state."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "deepseek_operator"],
+                env={**self._environment, "DSO_HTTP_PORT": str(self._port)},
+                stdout=log,
+                stderr=log,
+            )
+        eventually("the operator is ready", lambda: self.fetch("/readyz") == "ready\n")
+
+    def fetch(self, path: str) -> str:
+        """What its HTTP port answers, empty where it does not."""
+        try:
+            url = f"http://127.0.0.1:{self._port}{path}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return str(answer.read().decode())
+        except (urllib.error.URLError, OSError):
+            return ""
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it as Kubernetes would; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        code = self._process.wait(timeout=20)
+        self._process = None
+        return code
+
+    @property
+    def log(self) -> str:
+        """Everything that it has logged."""
+        return self._log.read_text()

@@ -1,0 +1,126 @@
+"""Every rule of the CRD, once kept and once broken, against the real API server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.crd import definition
+from tests.kube import Kube, resource
+
+ID = "deepseek-ai/DeepSeek-V3"
+BOTH = {"hostPath": {"path": "/a"}, "pvc": {"claimName": "b"}}
+
+# message of the rule: (name and spec that break it, name and spec that just keep it)
+RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "metadata.name must start with a letter": ({"name": "r1.v2"}, {"name": "r" + "1" * 51}),
+    "model.id must be a hub repository": (
+        {"model": {"id": "my-model"}},
+        {"model": {"id": "my-model", "source": {"hostPath": {"path": "/models/mine"}}}},
+    ),
+    "model.source needs exactly one": (
+        {"model": {"id": ID, "source": BOTH}},
+        {"model": {"id": ID, "source": {"huggingFace": {}}}},
+    ),
+    "model.source.hostPath.path must not contain '..'": (
+        {"model": {"id": ID, "source": {"hostPath": {"path": "/models/../etc"}}}},
+        {"model": {"id": ID, "source": {"hostPath": {"path": "/models/v..3"}}}},
+    ),
+    "model.source.pvc.path must not contain '..'": (
+        {"model": {"id": ID, "source": {"pvc": {"claimName": "a", "path": "../b"}}}},
+        {"model": {"id": ID, "source": {"pvc": {"claimName": "a"}}}},
+    ),
+    "accelerator needs profile": ({"accelerator": {}}, {"accelerator": {"count": 1}}),
+}
+
+# field: (a value that the schema refuses, words of the refusal)
+SCHEMA: list[tuple[dict[str, Any], str]] = [
+    ({"replicas": -1}, "spec.replicas"),
+    ({"replicas": "three"}, "spec.replicas"),
+    ({"model": {}}, "spec.model.id"),
+    ({"model": {"id": ID, "maxContext": 0}}, "spec.model.maxContext"),
+    ({"model": {"id": ID, "dtype": "int3"}}, "spec.model.dtype"),
+    (
+        {"model": {"id": ID, "source": {"hostPath": {"path": "models"}}}},
+        "spec.model.source.hostPath.path",
+    ),
+    ({"model": {"id": ID, "source": {"huggingFace": {"endpoint": "hub"}}}}, "endpoint"),
+    ({"accelerator": {"count": 0}}, "spec.accelerator.count"),
+    ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
+    ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
+]
+
+
+def rules(node: Any) -> Iterator[dict[str, str]]:
+    if isinstance(node, dict):
+        yield from node.get("x-kubernetes-validations", [])
+        for child in node.values():
+            yield from rules(child)
+    if isinstance(node, list):
+        for child in node:
+            yield from rules(child)
+
+
+def made(name: str = "rule", **spec: Any) -> dict[str, Any]:
+    return resource(name, **spec)
+
+
+def test_every_rule_is_in_the_table() -> None:
+    messages = [rule["message"] for rule in rules(definition())]
+    assert messages
+    for message in messages:
+        assert any(message.startswith(start) for start in RULES), message
+    assert len(messages) == len(RULES)
+
+
+@pytest.mark.parametrize("message", RULES)
+def test_a_broken_rule_is_refused_with_its_message(kube: Kube, message: str) -> None:
+    broken, _ = RULES[message]
+    assert message in kube.refusal(made(**broken))
+
+
+@pytest.mark.parametrize("message", RULES)
+def test_a_kept_rule_is_accepted(kube: Kube, message: str) -> None:
+    _, kept = RULES[message]
+    kube.apply(made(**kept))
+
+
+@pytest.mark.parametrize(("spec", "words"), SCHEMA, ids=[words for _, words in SCHEMA])
+def test_the_schema_refuses(kube: Kube, spec: dict[str, Any], words: str) -> None:
+    assert words in kube.refusal(made(**spec))
+
+
+def test_a_spec_without_a_model_is_refused(kube: Kube) -> None:
+    manifest = made()
+    del manifest["spec"]["model"]
+    assert "spec.model" in kube.refusal(manifest)
+
+
+def test_defaults_are_in_the_schema_and_few(kube: Kube) -> None:
+    """What a GitOps tool sees as a difference between its file and the cluster."""
+    kube.apply(made())
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"] == {
+        "model": {"id": made()["spec"]["model"]["id"], "revision": "main", "dtype": "auto"},
+        "replicas": 1,
+    }
+
+
+def test_scale_and_explain(kube: Kube) -> None:
+    kube.apply(made())
+    kube.run("scale", "dsd", "rule", "--replicas", "3")
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"]["replicas"] == 3
+    assert "Which model is served" in kube.run("explain", "dsd.spec.model")
+
+
+def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:
+    over = {"spec": {"nodeSelector": {"a": "b"}, "containers": [{"name": "server", "tty": True}]}}
+    kube.apply(made(podTemplate=over))
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"]["podTemplate"] == over

@@ -1,0 +1,182 @@
+"""The operator against a real API server: what it makes, heals, refuses, and how often it writes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import CHILDREN, Audit, Kube, eventually, resource
+
+
+def have_children(kube: Kube, *names: str) -> bool:
+    wanted = set(names)
+    return all(wanted <= {item["metadata"]["name"] for item in kube.all(kind)} for kind in CHILDREN)
+
+
+def by_operator(entry: dict[str, Any]) -> bool:
+    return "kubectl" not in entry["userAgent"]
+
+
+def test_the_minimal_resource_gets_its_children_and_a_status(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    said = eventually("a status", lambda: kube.condition("r1"))
+    assert said["status"] == "False"
+    assert kube.condition("r1", "Accepted")["status"] == "True"
+    table = kube.run("get", "dsd")
+    assert table.split()[:6] == ["NAME", "MODEL", "ACCELERATOR", "READY", "PHASE", "AGE"]
+    assert "Starting" in table
+
+
+def test_a_deleted_child_comes_back(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    for kind in CHILDREN:
+        kube.run("delete", kind, "r1", "--wait=false")
+    eventually("four children again", lambda: have_children(kube, "r1"), 10)
+
+
+def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    kube.run("patch", "configmap", "r1", "--patch", '{"data": {"config.json": "{}"}}')
+    kube.run("patch", "service", "r1", "--patch", '{"spec": {"selector": {"a": "b"}}}')
+    kube.run("scale", "deployment", "r1", "--replicas", "9")
+    kube.run("label", "serviceaccount", "r1", "deepseek-operator.io/name-", "--overwrite")
+
+    def right() -> bool:
+        config, service = kube.get("configmap", "r1"), kube.get("service", "r1")
+        deployment, account = kube.get("deployment", "r1"), kube.get("serviceaccount", "r1")
+        assert config and service and deployment and account  # noqa: PT018
+        return (
+            config["data"]["config.json"] != "{}"
+            and "deepseek-operator.io/name" in service["spec"]["selector"]
+            and deployment["spec"]["replicas"] == 1
+            and account["metadata"]["labels"].get("deepseek-operator.io/name") == "r1"
+        )
+
+    eventually("all as planned", right, 10)
+
+
+def test_what_others_add_to_a_child_is_left_alone(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    kube.run("annotate", "service", "r1", "example.com/mine=yes")
+    kube.apply(resource("r1", replicas=2))
+    eventually(
+        "the edit arrives", lambda: (kube.get("deployment", "r1") or {})["spec"]["replicas"] == 2
+    )
+    service = kube.get("service", "r1")
+    assert service is not None
+    assert service["metadata"]["annotations"]["example.com/mine"] == "yes"
+
+
+def test_an_edit_reaches_the_children(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    model = {"id": "tiny", "source": {"pvc": {"claimName": "weights"}}}
+    kube.apply(resource("r1", model=model))
+
+    def mounted() -> bool:
+        deployment = kube.get("deployment", "r1")
+        assert deployment is not None
+        volumes = deployment["spec"]["template"]["spec"]["volumes"]
+        return any(volume.get("persistentVolumeClaim") for volume in volumes)
+
+    eventually("the claim is mounted", mounted)
+    eventually("the status is about the edit", lambda: kube.condition("r1"))
+
+
+def test_an_unknown_model_is_refused_in_words_and_others_carry_on(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.apply(resource("bad", model={"id": "deepseek-ai/DeepSeek-V1.5"}), resource("good"))
+    said = eventually("a verdict", lambda: kube.condition("bad", "Accepted"), 10)
+    assert (said["status"], said["reason"]) == ("False", "UnknownModel")
+    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said["message"]
+    eventually("the other's children", lambda: have_children(kube, "good"))
+    assert kube.get("deployment", "bad") is None
+    (event,) = eventually("an Event", lambda: kube.events("bad"))
+    assert (event["type"], event["reason"]) == ("Warning", "UnknownModel")
+    kube.apply(resource("bad"))
+    eventually("its children after the repair", lambda: have_children(kube, "bad"))
+    assert kube.condition("bad", "Accepted")["status"] == "True"
+
+
+def test_an_object_of_somebody_else_is_not_taken_over(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.run("create", "service", "clusterip", "r1", "--tcp=80")
+    kube.apply(resource("r1"))
+    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"), 10)
+    assert said["reason"] == "NameTaken"
+    assert "Service named r1" in said["message"]
+    service = kube.get("service", "r1")
+    assert service is not None
+    assert service["spec"]["selector"] == {"app": "r1"}
+
+
+def test_what_the_api_server_refuses_is_said_and_repaired(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    broken = {
+        "spec": {"containers": [{"name": "server", "resources": {"limits": {"cpu": "much"}}}]}
+    }
+    kube.apply(resource("r1", podTemplate=broken))
+    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"), 10)
+    assert said["reason"] == "ChildRejected"
+    assert "quantities" in said["message"]
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+
+
+def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    names = [f"burst-{number}" for number in range(30)]
+    kube.apply(*(resource(name) for name in names))
+    eventually("some children", lambda: kube.all("deployment"))
+    operator.kill()
+    assert not have_children(kube, *names)
+    operator.start()
+    eventually("all children", lambda: have_children(kube, *names), 60)
+    eventually("every status", lambda: all(kube.condition(name) for name in names))
+
+
+def test_writes_are_what_the_plan_needs_and_none_after_that(
+    kube: Kube, operator: OperatorProcess, audit_log: Path
+) -> None:
+    audit = Audit(audit_log, kube.namespace)
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("a status", lambda: kube.condition("r1"))
+    time.sleep(2)  # for a write too many to happen
+    assert audit.writes(by_operator) == {
+        "patch serviceaccounts": 1,
+        "patch configmaps": 1,
+        "patch services": 1,
+        "patch deployments": 1,
+        "patch deepseekdeployments/status": 1,
+        "create events": 1,
+    }
+    steady = Audit(audit_log, kube.namespace)
+    operator.kill()
+    operator.start()
+    time.sleep(5)
+    assert steady.writes(by_operator) == {}
+
+
+def test_a_stop_is_clean_and_metrics_tell_what_was_done(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.apply(resource("r1"))
+    eventually("four children", lambda: have_children(kube, "r1"))
+    assert 'deepseek_operator_writes_total{kind="Deployment",result="ok"}' in operator.fetch(
+        "/metrics"
+    )
+    assert operator.stop() == 0
+    assert "Traceback" not in operator.log
