@@ -17,17 +17,12 @@ class CurrentCluster:
     """Somebody's cluster; images have to be where its nodes can pull them."""
 
     kind = "current"
+    kind_cluster = ""
 
     @property
     def registry_name(self) -> str:
-        """The registry in image references: DSO_REGISTRY, which nodes and host both reach."""
-        name = os.environ.get("DSO_REGISTRY", "")
-        if not name:
-            raise ClusterError(
-                "CLUSTER=current needs a registry that this machine can push to and the cluster's "
-                "nodes can pull from: set DSO_REGISTRY, such as ghcr.io/you"
-            )
-        return name
+        """IMAGE_REGISTRY, which this machine can push to and the cluster's nodes pull from."""
+        return os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
 
     @property
     def registry_push_host(self) -> str:
@@ -49,10 +44,6 @@ class CurrentCluster:
     def helm(self) -> Path:
         """Helm on PATH, or one that is built."""
         return tool("helm")
-
-    def load_image(self, reference: str) -> None:
-        """There is no way to the nodes but the registry."""
-        raise ClusterError(f"push {reference} to {self.registry_name} instead of loading it")
 
     def is_up(self) -> bool:
         """Whether its API server answers."""

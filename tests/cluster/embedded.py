@@ -36,6 +36,7 @@ class EmbeddedCluster:
     """A cluster on this machine, known by its state directory."""
 
     kind = "embedded"
+    kind_cluster = ""
     registry_name = REGISTRY
 
     def __init__(self, state: Path = DEFAULT_STATE, store: str = DEFAULT_STORE) -> None:
@@ -107,10 +108,6 @@ class EmbeddedCluster:
             restarts = f", restarted {progress.restarts} times" if progress.restarts else ""
             lines.append(f"  {name:24} {progress.state}{restarts} {progress.message}".rstrip())
         return [*lines, *([status.failure] if status.failure else [])]
-
-    def load_image(self, reference: str) -> None:
-        """There is no Docker engine to take it from: push to `registry_push_host`."""
-        raise ClusterError(f"push {reference} to {self.registry_push_host} instead of loading it")
 
     def status(self) -> Status:
         """What the running cluster says about itself; an empty status when there is none."""

@@ -23,7 +23,8 @@ class KindCluster:
     """One kind node that claims GPUs; images are loaded from the Docker engine."""
 
     kind = "kind"
-    registry_name = "registry.deepseek.local:5000"
+    kind_cluster = NAME
+    registry_name = ""
     registry_push_host = ""
 
     def __init__(self, state: Path) -> None:
@@ -44,11 +45,6 @@ class KindCluster:
     def helm(self) -> Path:
         """Helm on PATH, or one that is built."""
         return tool("helm")
-
-    def load_image(self, reference: str) -> None:
-        """Hand an image of the local Docker engine to the node."""
-        with step(f"loading {reference} into kind"):
-            self._kind("load", "docker-image", reference, "--name", NAME)
 
     def is_up(self) -> bool:
         """Whether kind knows the cluster and its API server answers."""

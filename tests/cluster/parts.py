@@ -23,7 +23,7 @@ PARTS = {
     "node": Part(
         "a real node: containerd, kubelet, kube-proxy, CoreDNS",
         needs=("controllers",),
-        groups=("pause", "coredns"),
+        groups=("pods", "coredns"),
     ),
     "registry": Part(
         "an image registry that nodes pull from", needs=("api",), groups=("registry",)

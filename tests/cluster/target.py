@@ -26,7 +26,11 @@ class Target(Protocol):
 
     @property
     def registry_name(self) -> str:
-        """The registry in the image references of pods."""
+        """The registry in the image references of pods; empty where there is none."""
+
+    @property
+    def kind_cluster(self) -> str:
+        """What kind calls it, for `kind load`; empty elsewhere."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -42,10 +46,7 @@ class Target(Protocol):
 
     @property
     def registry_push_host(self) -> str:
-        """Where the host pushes images; empty where `load_image` is the way instead."""
-
-    def load_image(self, reference: str) -> None:
-        """Hand an image of the local Docker engine to the nodes."""
+        """Where the host pushes images; empty where there is no registry."""
 
     def is_up(self) -> bool:
         """Whether it answers and is complete."""

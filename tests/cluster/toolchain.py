@@ -86,8 +86,9 @@ def key(group: Group, compiler: str) -> str:
     """The name of a group's content: changes when anything that goes into its artefact does."""
     digest = hashlib.sha256(compiler.encode())
     digest.update(json.dumps([group.binaries, group.stamp, group.files], sort_keys=True).encode())
-    for source in sorted(path for path in group.folder.iterdir() if path.is_file()):
-        digest.update(f"\0{source.name}\0".encode() + source.read_bytes())
+    for source in sorted(path for path in group.folder.rglob("*") if path.is_file()):
+        name = source.relative_to(group.folder)
+        digest.update(f"\0{name}\0".encode() + source.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -146,7 +147,7 @@ def _build_group(group: Group, target: Path) -> None:
         # All of a group in one command, so that compiling one program overlaps linking another.
         _go(group, ["build", *flags, "-o", f"{unfinished}/bin/", *group.binaries.values()], output)
         for name, package in group.binaries.items():
-            _rename(unfinished / "bin", package, name, module=group.name)
+            _rename(unfinished / "bin", package, name)
         for module, patterns in group.files.items():
             source = Path(_go(group, ["list", "-m", "-f", "{{.Dir}}", module], output).strip())
             _copy(source, patterns, unfinished / "files")
@@ -179,9 +180,9 @@ def _go(group: Group, arguments: Sequence[str], log: Any) -> str:
     return result.stdout
 
 
-def _rename(folder: Path, package: str, name: str, module: str) -> None:
+def _rename(folder: Path, package: str, name: str) -> None:
     """Go names a program after the last element of its package path that is not a version."""
-    last = module if package == "." else re.sub(r"/v\d+$", "", package).rsplit("/", 1)[-1]
+    last = re.sub(r"/v\d+$", "", package).rsplit("/", 1)[-1]
     if last != name:
         (folder / last).rename(folder / name)
 

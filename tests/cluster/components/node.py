@@ -53,9 +53,10 @@ def runtime(site: Site) -> list[Component]:
     """containerd with an image store that outlives the cluster, and the image of every pod."""
     folder = next((path for path in CNI_FOLDERS if Path(path, "bridge").exists()), CNI_FOLDERS[0])
     network = site.write("cni/10-bridge.conflist", json.dumps(_network(site), indent=1))
+    registry = f"http://{site.addresses.cluster}:{PORT}"
     mirror = site.write(
         f"certs.d/{REGISTRY}/hosts.toml",
-        f'server = "http://{site.addresses.cluster}:{PORT}"\n',
+        f'server = "{registry}"\n[host."{registry}"]\ncapabilities = ["pull", "resolve"]\n',
     )
     text = CONTAINERD.format(
         root=json.dumps(str(site.store / "containerd")),
@@ -69,7 +70,7 @@ def runtime(site: Site) -> list[Component]:
     command = ("containerd", "--config", site.write("containerd.toml", text))
     images = ("ctr", "--address", str(SOCKET), "--namespace", "k8s.io", "images", "import")
     archive = site.state.data / "pause.tar"
-    write_archive(tiny_image(Path(site.binary("pause"))), PAUSE_IMAGE, archive)
+    write_archive(tiny_image(Path(site.binary("pods", "pause"))), PAUSE_IMAGE, archive)
     return [
         Component("old-containers", clear),
         Component("containerd", command, after=("old-containers",), probe=exists(SOCKET)),
@@ -127,7 +128,6 @@ def kubelet(site: Site) -> list[Component]:
         f"--hostname-override={NODE_NAME}",
         f"--node-ip={site.addresses.cluster}",
         f"--node-labels={labels}",
-        f"--root-dir={site.data('kubelet')}",
     )
     wait = ("wait", "--for=condition=Ready", f"node/{NODE_NAME}", "--timeout=60s")
     return [

@@ -1,0 +1,3 @@
+module deepseek-operator.io/tests/cluster/pods
+
+go 1.24.0
