@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +31,12 @@ def resource(name: str, **spec: Any) -> Object:
         "metadata": {"name": name},
         "spec": {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}, **spec},
     }
+
+
+def namespace_name(test: str) -> str:
+    """A namespace for a test, named after it and used once."""
+    words = re.sub("[^a-z0-9]+", "-", test.lower())[:40].strip("-")
+    return f"{words}-{secrets.token_hex(4)}"
 
 
 class Kube:

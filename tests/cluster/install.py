@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.cluster.faults import ClusterError
@@ -17,28 +18,30 @@ from tests.cluster.target import Target, open_target
 RELEASE = "deepseek-operator"
 NAMESPACE = "deepseek-system"
 CHART = Path(__file__).resolve().parents[2] / "charts/deepseek-operator"
-WAIT = "180s"
+WAIT = "120s"
 
 
-def install(target: Target, images: Images) -> None:
+def install(target: Target, images: Images, values: Mapping[str, str] | None = None) -> None:
     """Install or upgrade the operator and wait until it is ready.
 
     Args:
         target: The cluster.
         images: What to run there.
+        values: Further values of the chart.
 
     Raises:
         ClusterError: Helm refused, or the operator did not get ready; with its last words.
     """
     _clear_interrupted(target)
-    values = [
+    chosen = [
         *_image_values("image", images.operator),
         *_image_values("modelServer.image", images.server),
+        *(word for name, value in (values or {}).items() for word in ("--set-string", f"{name}={value}")),
     ]
     with step(f"helm upgrade --install {RELEASE} --namespace {NAMESPACE}"):
         result = _helm(
             target, "upgrade", "--install", RELEASE, str(CHART), "--create-namespace",
-            "--wait", "--timeout", WAIT, *values,
+            "--wait", "--timeout", WAIT, *chosen,
         )  # fmt: skip
         if result.returncode:
             raise ClusterError(

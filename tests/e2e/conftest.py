@@ -1,11 +1,21 @@
 """The cluster that end-to-end tests run on."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.embedded import REPOSITORY as REPOSITORY_ROOT
+from tests.cluster.embedded import EmbeddedCluster
 from tests.cluster.faults import ClusterError
+from tests.cluster.images.build import built_images
+from tests.cluster.install import install, uninstall
+from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target, open_target
+from tests.e2e.product import REPOSITORY, Product
+from tests.kube import Kube, namespace_name
+from tests.models.hub import Repository, serving
+from tests.models.tiny import make_tiny
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +29,39 @@ def cluster() -> Iterator[Target]:
     yield target
     if started:
         target.down()
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, Path]:
+    """Directories of tiny models, by family, that pods can read."""
+    root = REPOSITORY_ROOT / ".cluster/test-models"
+    return {family: make_tiny(family, root / family) for family in ("deepseek-v3", "qwen2")}
+
+
+@pytest.fixture(scope="session")
+def hub(cluster: Target, models: dict[str, Path]) -> Iterator[str]:
+    """A stand-in for the model hub, where pods reach it: there is no internet in tests."""
+    if not isinstance(cluster, EmbeddedCluster):
+        yield ""
+        return
+    repositories = {REPOSITORY: Repository(models["qwen2"])}
+    with serving(repositories, str(cluster.addresses.host)) as server:
+        yield server.endpoint
+
+
+@pytest.fixture(scope="session")
+def product(cluster: Target, hub: str) -> Iterator[Product]:
+    """The operator from this tree's images and chart."""
+    images = built_images(cluster)
+    install(cluster, images, {"hub.endpoint": hub})
+    yield Product(cluster, images)
+    uninstall(cluster)
+
+
+@pytest.fixture
+def kube(cluster: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
+    """A namespace of its own for every test."""
+    name = namespace_name(request.node.name)
+    kubectl(cluster, "create", "namespace", name)
+    yield Kube(cluster, name)
+    kubectl(cluster, "delete", "namespace", name, "--wait=false")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tests.cluster.embedded import DEFAULT_STATE
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target, open_target
 from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube
+from tests.kube import Kube, namespace_name
 
 CRDS = Path(__file__).parents[2] / "crds"
 
@@ -32,8 +31,7 @@ def api_server() -> Iterator[Target]:
 @pytest.fixture
 def kube(api_server: Target, request: pytest.FixtureRequest) -> Kube:
     """A namespace of its own for every test."""
-    words = re.sub("[^a-z0-9]+", "-", request.node.name.lower())
-    name = f"{words[:40].strip('-')}-{abs(hash(request.node.nodeid)) % 10**8}"
+    name = namespace_name(request.node.name)
     kubectl(api_server, "create", "namespace", name)
     return Kube(api_server, name)
 

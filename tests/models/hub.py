@@ -87,7 +87,10 @@ class Hub:
             "sha": repository.commit,
             "private": False,
             "gated": "auto" if repository.token else False,
-            "siblings": [{"rfilename": name} for name in repository.files],
+            "siblings": [
+                {"rfilename": name, "size": file.stat().st_size}
+                for name, file in repository.files.items()
+            ],
         }
 
     def tree(self, repository: Repository) -> object:
@@ -210,13 +213,13 @@ class HubServer(ThreadingHTTPServer):
     @property
     def endpoint(self) -> str:
         """The base URL on this machine."""
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_address[0]!s}:{self.server_port}"
 
 
 @contextmanager
-def serving(repositories: Mapping[str, Repository]) -> Iterator[HubServer]:
-    """A hub on a free loopback port, for as long as the block runs."""
-    with HubServer(Hub(repositories), ("127.0.0.1", 0)) as server:
+def serving(repositories: Mapping[str, Repository], host: str = "127.0.0.1") -> Iterator[HubServer]:
+    """A hub on a free port of an address of this machine, for as long as the block runs."""
+    with HubServer(Hub(repositories), (host, 0)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:

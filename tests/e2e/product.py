@@ -1,0 +1,34 @@
+"""The installed product, as far as tests have to reach behind the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.cluster.images.build import Images
+from tests.cluster.install import NAMESPACE, RELEASE
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+
+# The repository that the stand-in for the hub has.
+REPOSITORY = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
+
+
+@dataclass(frozen=True)
+class Product:
+    """The operator, installed by the chart."""
+
+    target: Target
+    images: Images
+
+    def operator_log(self) -> str:
+        """What the operator has logged since its last start."""
+        return self._run("logs", f"deployment/{RELEASE}")
+
+    def kill_operator(self) -> None:
+        """Kill the operator's pod without a grace period and wait for the next one."""
+        selector = f"app.kubernetes.io/instance={RELEASE}"
+        self._run("delete", "pod", "--selector", selector, "--grace-period=0", "--force")
+        self._run("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")
+
+    def _run(self, *arguments: str) -> str:
+        return kubectl(self.target, "--namespace", NAMESPACE, *arguments)
