@@ -1,0 +1,33 @@
+"""Every example is accepted by the API server and by the operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Kube, eventually
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_accepted(kube: Kube, operator: OperatorProcess, path: Path) -> None:
+    kube.run("apply", "--filename", str(path))
+    name = yaml.safe_load(path.read_text())["metadata"]["name"]
+    said = eventually("a verdict", lambda: kube.condition(name, "Accepted"))
+    assert said["status"] == "True", said["message"]
+    eventually("its Deployment", lambda: kube.get("deployment", name))
+
+
+def test_the_readme_shows_the_minimal_example() -> None:
+    """As a reader would copy it."""
+    example = yaml.safe_load((ROOT / "examples/minimal.yaml").read_text())
+    blocks = (ROOT / "README.md").read_text().split("```")
+    shown = [
+        yaml.safe_load(block.removeprefix("yaml")) for block in blocks if block.startswith("yaml")
+    ]
+    assert example in shown
