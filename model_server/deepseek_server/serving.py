@@ -16,7 +16,11 @@ class Codec(Protocol):
         """Whether `encode_chat` can work."""
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a plain prompt."""
+        """The tokens of a plain prompt.
+
+        Raises:
+            ValueError: the text cannot be encoded; says why.
+        """
 
     def encode_chat(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The tokens of a conversation, up to where the assistant speaks next.

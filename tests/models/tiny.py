@@ -46,7 +46,7 @@ def make_tiny(family: str, directory: Path) -> Path:
         bos_token_id=0, eos_token_id=1, do_sample=True, temperature=0.6, top_p=0.95
     )
     model.save_pretrained(directory)
-    _tokenizer().save_pretrained(directory)
+    make_tokenizer().save_pretrained(directory)
     for file in directory.iterdir():
         file.chmod(0o644)  # safetensors writes 0600, which a pod's user could not read
     return directory
@@ -71,7 +71,8 @@ def _fill(model: PreTrainedModel, family: str) -> None:
         tensor.data.copy_(values)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer that all tiny models share, trained anew."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

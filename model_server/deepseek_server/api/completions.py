@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
+from deepseek_server.api.errors import invalid
 from deepseek_server.api.generation import Generation, check_model, served_model
 from deepseek_server.api.schemas import CompletionRequest
 from deepseek_server.api.sse import EventStream
@@ -27,10 +28,9 @@ async def create(
 ) -> Response:
     """Continue a text or a list of tokens."""
     check_model(body.model, served)
-    prompt = body.prompt
     generation = Generation(
         body,
-        await asyncio.to_thread(served.codec.encode, prompt) if isinstance(prompt, str) else prompt,
+        await _prompt(body, served),
         DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
         prompt_param="prompt",
         kind="cmpl",
@@ -59,6 +59,15 @@ async def create(
             "usage": generation.usage,
         }
     )
+
+
+async def _prompt(body: CompletionRequest, served: ServedModel) -> list[int]:
+    if not isinstance(body.prompt, str):
+        return body.prompt
+    try:
+        return await asyncio.to_thread(served.codec.encode, body.prompt)
+    except ValueError as error:
+        raise invalid(f"prompt: {error}", param="prompt", code="invalid_value") from error
 
 
 async def _chunks(

@@ -51,9 +51,13 @@ def body(
     status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> dict[str, Any]:
     """The JSON value of an error."""
-    return {
-        "error": {"message": message, "type": _type(status), "param": param, "code": code},
-    }
+    value = {"message": _text(message), "type": _type(status), "param": _text(param), "code": code}
+    return {"error": value}
+
+
+def _text(value: str | None) -> str | None:
+    """A request may spell characters that do not exist, and messages repeat parts of it."""
+    return None if value is None else value.encode(errors="replace").decode()
 
 
 def _type(status: int) -> str:

@@ -45,8 +45,12 @@ class TokenizerCodec:
         return self._tokenizer.chat_template is not None
 
     def encode(self, text: str) -> list[int]:
-        """The tokens of a plain prompt, with the model's begin token where it wants one."""
-        ids = list(self._tokenizer.encode(text))
+        """The tokens of a plain prompt, with the model's begin token where it wants one.
+
+        Raises:
+            ValueError: the text has characters that do not exist.
+        """
+        ids = list(self._tokenizer.encode(_checked(text)))
         bos = self._tokenizer.bos_token_id
         if self._begins_with_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
@@ -62,7 +66,7 @@ class TokenizerCodec:
             )
         except TemplateError as error:
             raise ValueError(str(error)) from error
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return list(self._tokenizer.encode(_checked(text), add_special_tokens=False))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, without special ones."""
@@ -71,6 +75,17 @@ class TokenizerCodec:
                 list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
+
+
+def _checked(text: str) -> str:
+    """The text, if it is one: JSON can spell half of a surrogate pair, which no text contains."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start} is half of a surrogate pair, which is not text"
+        ) from error
+    return text
 
 
 def _begins_with_bos(directory: Path) -> bool:

@@ -19,7 +19,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
 from tqdm.auto import tqdm  # type: ignore[import-untyped]  # ships no types
 
 from deepseek_server.config import ModelConfig
@@ -28,6 +27,7 @@ from deepseek_server.lifecycle import Progress
 from deepseek_server.models.known import REPOSITORIES
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
+INFO_TIMEOUT_SECONDS = 10.0
 
 
 def locate(model: ModelConfig, progress: Progress) -> Path:
@@ -130,16 +130,15 @@ def _suggestion(repo_id: str) -> str:
 def _bytes_to_download(model: ModelConfig, endpoint: str) -> int:
     """The size of all files that will be here in the end; 0 if the hub does not say."""
     try:
-        tree = HfApi(endpoint=endpoint or None, token=_token()).list_repo_tree(
-            model.id, recursive=True, revision=model.revision
+        info = HfApi(endpoint=endpoint or None, token=_token()).model_info(
+            model.id, revision=model.revision, files_metadata=True, timeout=INFO_TIMEOUT_SECONDS
         )
-        files = [file for file in tree if isinstance(file, RepoFile)]
     except (HfHubHTTPError, httpx2.HTTPError, HFValidationError, OSError):
         return 0  # the download meets the same trouble and explains it
     return sum(
-        int(file.size)
-        for file in files
-        if any(fnmatch.fnmatch(file.path, pattern) for pattern in FILES)
+        file.size or 0
+        for file in info.siblings or ()
+        if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in FILES)
     )
 
 

@@ -1,0 +1,104 @@
+"""Heartbeats, clients that leave, and what a stream is released by."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+
+from deepseek_server.api.sse import EventStream
+
+
+async def collect(response: EventStream) -> bytes:
+    received = b""
+    gone = asyncio.Event()
+
+    async def send(message) -> None:
+        nonlocal received
+        received += message.get("body", b"")
+
+    async def receive():
+        await gone.wait()
+
+    await response({"type": "http"}, receive, send)
+    return received
+
+
+async def test_comments_fill_the_silence_and_change_nothing() -> None:
+    pinged = asyncio.Event()
+
+    async def events() -> AsyncIterator[dict]:
+        yield {"n": 1}
+        await pinged.wait()
+        yield {"n": "é"}
+
+    released: list[bool] = []
+    response = EventStream(events(), lambda: released.append(True), heartbeat=0.01)
+    inner = response.body_iterator
+
+    async def watched():
+        async for chunk in inner:
+            if chunk == b": ping\n\n":
+                pinged.set()
+            yield chunk
+
+    response.body_iterator = watched()
+    text = (await collect(response)).decode()
+    assert text.startswith('data: {"n":1}\n\n: ping\n\n')
+    assert text.replace(": ping\n\n", "") == 'data: {"n":1}\n\ndata: {"n":"é"}\n\ndata: [DONE]\n\n'
+    assert released == [True]
+
+
+async def test_an_error_in_the_middle_is_an_event_and_the_end() -> None:
+    async def events() -> AsyncIterator[dict]:
+        yield {"n": 1}
+        raise RuntimeError("broken")
+
+    first, last = (await collect(EventStream(events(), lambda: None))).strip().split(b"\n\n")
+    assert first == b'data: {"n":1}'
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "internal_error"
+
+
+async def test_a_client_that_left_before_the_first_event_releases_too() -> None:
+    async def events() -> AsyncIterator[dict]:
+        await asyncio.Event().wait()
+        yield {}
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(_) -> None:
+        pass
+
+    released: list[bool] = []
+    response = EventStream(events(), lambda: released.append(True))
+    await asyncio.wait_for(response({"type": "http"}, receive, send), 5)
+    assert released == [True]
+
+
+def wait_until_idle(server) -> None:
+    """Returns once nothing runs; long before the thousands of tokens that were asked for."""
+    with httpx.Client(base_url=server.url, timeout=5) as client:
+        answer = client.post(
+            "/v1/completions", json={"model": "llama", "prompt": "a", "max_tokens": 1}
+        )
+    assert answer.status_code == 200
+
+
+LONG = {"model": "llama", "prompt": "a", "max_tokens": 4000, "ignore_eos": True}
+
+
+def test_a_client_that_leaves_a_stream_frees_the_engine(server) -> None:
+    with httpx.stream("POST", f"{server.url}/v1/completions", json={**LONG, "stream": True}) as r:
+        next(r.iter_lines())
+        assert server.served.engine.load.running == 1
+    wait_until_idle(server)
+
+
+def test_a_client_that_gives_up_waiting_frees_the_engine(server) -> None:
+    try:
+        httpx.post(f"{server.url}/v1/completions", json=LONG, timeout=0.3)
+    except httpx.ReadTimeout:
+        wait_until_idle(server)
+    else:
+        raise AssertionError("4000 tokens in 0.3 s: this test needs a longer request")
