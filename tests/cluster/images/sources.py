@@ -11,6 +11,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS_LOCK = REPOSITORY / "tests/requirements.lock"
+APP_STAGE = "\nFROM python AS app"
 KEY_LENGTH = 16
 
 
@@ -34,9 +35,11 @@ class ImageSource:
 
     def dependencies_key(self, base: str) -> str:
         """Key of the layer below our code: base, recipe and lock file."""
+        # Without the stages from `app` on, so that a change there leaves gigabytes alone.
+        recipe = self.dockerfile.read_text().partition(APP_STAGE)[0]
         return content_key(
-            [base, _stanza(TOOLS_LOCK.read_text(), "uv")],
-            [self.dockerfile, self.folder / "requirements.lock"],
+            [base, _stanza(TOOLS_LOCK.read_text(), "uv"), recipe],
+            [self.folder / "requirements.lock"],
             self.folder,
         )
 
@@ -44,7 +47,7 @@ class ImageSource:
         """Key, and tag, of the whole image."""
         package = self.folder / self.package
         files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-        return content_key([self.dependencies_key(base)], files, self.folder)
+        return content_key([self.dependencies_key(base)], [self.dockerfile, *files], self.folder)
 
 
 OPERATOR = ImageSource("deepseek-operator", REPOSITORY / "operator", "deepseek_operator")

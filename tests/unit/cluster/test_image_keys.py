@@ -1,0 +1,101 @@
+"""An image is made again exactly when something that goes into it has changed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.images import sources
+from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource, content_key
+
+DOCKERFILE = "FROM base AS dependencies\nRUN install\n\nFROM python AS app\nCOPY a b\n"
+LOCK = (
+    "aa==1 \\\n    --hash=sha256:1\nuv==5 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\nzz==1\n"
+)
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    folder = tmp_path / "operator"
+    (folder / "package/deep").mkdir(parents=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "requirements.lock").write_text("aa==1\n")
+    (folder / "package/main.py").write_text("1\n")
+    (folder / "package/deep/template.yaml").write_text("a: 1\n")
+    (tmp_path / "tools.lock").write_text(LOCK)
+    monkeypatch.setattr(sources, "TOOLS_LOCK", tmp_path / "tools.lock")
+    return ImageSource("image", folder, "package")
+
+
+def keys(source):
+    return source.dependencies_key("base"), source.key("base")
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_dates_bytecode_and_other_tools_do_not_count(source):
+    before = keys(source)
+    (source.folder / "package/main.py").touch()
+    (source.folder / "package/__pycache__").mkdir()
+    (source.folder / "package/__pycache__/main.cpython-311.pyc").write_bytes(b"x")
+    edit(sources.TOOLS_LOCK, "zz==1", "zz==2")
+    edit(sources.TOOLS_LOCK, "sha256:1", "sha256:9")
+    assert keys(source) == before
+
+
+@pytest.mark.parametrize("name", ["package/main.py", "package/deep/template.yaml"])
+def test_code_changes_the_image_and_not_its_dependencies(source, name):
+    dependencies, image = keys(source)
+    edit(source.folder / name, "1", "2")
+    assert keys(source)[0] == dependencies
+    assert keys(source)[1] != image
+
+
+def test_a_renamed_file_is_a_change(source):
+    dependencies, image = keys(source)
+    (source.folder / "package/main.py").rename(source.folder / "package/other.py")
+    assert keys(source) == (dependencies, keys(source)[1])
+    assert keys(source)[1] != image
+
+
+def test_the_last_stages_of_the_dockerfile_leave_dependencies_alone(source):
+    dependencies, image = keys(source)
+    edit(source.dockerfile, "COPY a b", "COPY a c")
+    assert keys(source)[0] == dependencies
+    assert keys(source)[1] != image
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("operator/Dockerfile", "RUN install", "RUN install it"),
+        ("operator/requirements.lock", "aa==1", "aa==2"),
+        ("tools.lock", "uv==5", "uv==6"),
+        ("tools.lock", "sha256:3", "sha256:4"),
+    ],
+)
+def test_what_dependencies_are_made_of(source, path, old, new):
+    before = keys(source)
+    edit(source.folder.parent / path, old, new)
+    after = keys(source)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+def test_base_changes_both(source):
+    assert source.dependencies_key("base") != source.dependencies_key("other")
+    assert source.key("base") != source.key("other")
+
+
+def test_contents_cannot_run_into_each_other(tmp_path):
+    assert content_key(["ab", "c"], [], tmp_path) != content_key(["a", "bc"], [], tmp_path)
+
+
+@pytest.mark.parametrize("real", [OPERATOR, MODEL_SERVER])
+def test_real_dockerfiles_have_the_stages_that_the_builder_names(real):
+    text = real.dockerfile.read_text()
+    assert sources.APP_STAGE in text
+    assert "FROM python AS dependencies" in text.partition(sources.APP_STAGE)[0]
+    assert text.count("FROM ${DEPENDENCIES}") == 1
