@@ -7,11 +7,11 @@ CLUSTER ?=
 # A model for `make demo`: empty makes a tiny random DeepSeek-V3; a hub id downloads the real one.
 MODEL ?=
 # With CLUSTER=current: where images go, a registry that the cluster can pull from.
-IMAGE_REGISTRY ?= $(DSO_REGISTRY)
+IMAGE_REGISTRY ?=
 export UV_CACHE_DIR := $(CACHE)/uv
 export DSO_CACHE := $(CACHE)
 export DSO_CLUSTER := $(CLUSTER)
-export DSO_REGISTRY := $(IMAGE_REGISTRY)
+export IMAGE_REGISTRY
 
 VENV := .venv
 BIN := $(VENV)/bin

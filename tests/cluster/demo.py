@@ -17,9 +17,9 @@ import yaml
 
 from tests.cluster.faults import ClusterError
 from tests.cluster.images.build import built_images
+from tests.cluster.images.logged import run_logged
 from tests.cluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from tests.cluster.install import RELEASE, install
-from tests.cluster.kind import NAME as KIND_CLUSTER
 from tests.cluster.kubectl import kubectl
 from tests.cluster.progress import console, say, step
 from tests.cluster.target import Target, open_target
@@ -82,14 +82,15 @@ def _tiny(target: Target) -> dict[str, Any]:
 
 
 def _make_tiny() -> Path:
-    with step("making a DeepSeek-V3 of a few MB with random weights"):
-        # Torch takes seconds to import, and only here it is needed.
-        from tests.models.tiny import make_tiny
-
-        directory = MODELS / FAMILY
-        make_tiny(FAMILY, directory)
-        for path in (directory, *directory.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+    run_logged(
+        "making a DeepSeek-V3 of a few MB with random weights",
+        [sys.executable, "-m", "tests.models", "--out", str(MODELS), FAMILY],
+        MODELS / "log",
+    )
+    directory = MODELS / FAMILY
+    # The pod runs as another user than this machine's.
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return directory
 
 
@@ -97,7 +98,7 @@ def _place(target: Target, directory: Path) -> str:
     """Put a model's directory where the node sees it; return its path there."""
     if target.kind == "embedded":  # The node shares this machine's file system.
         return str(directory)
-    node, path = f"{KIND_CLUSTER}-control-plane", f"/models/{directory.name}"
+    node, path = f"{target.kind_cluster}-control-plane", f"/models/{directory.name}"
     for command in (
         ["exec", node, "mkdir", "-p", path],
         ["cp", f"{directory}/.", f"{node}:{path}"],

@@ -36,7 +36,11 @@ def install(target: Target, images: Images, values: Mapping[str, str] | None = N
     chosen = [
         *_image_values("image", images.operator),
         *_image_values("modelServer.image", images.server),
-        *(word for name, value in (values or {}).items() for word in ("--set-string", f"{name}={value}")),
+        *(
+            word
+            for name, value in (values or {}).items()
+            for word in ("--set-string", f"{name}={value}")
+        ),
     ]
     with step(f"helm upgrade --install {RELEASE} --namespace {NAMESPACE}"):
         result = _helm(

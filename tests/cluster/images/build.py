@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import packages
+from tests.cluster.faults import ClusterError
 from tests.cluster.images import docker, registry
 from tests.cluster.images.base import KEY as BASE_KEY
 from tests.cluster.images.base import ensure_base
@@ -72,13 +73,18 @@ def _to_kind(target: Target, source: ImageSource) -> str:
         say(f"{image} is up to date")
     else:
         docker.build(source, image, _log(source))
-    target.load_image(image)
+    docker.load_into_kind(image, target.kind_cluster, _log(source))
     return image
 
 
 def _to_registry(target: Target, source: ImageSource) -> str:
     """Push to a registry of others, with the credentials that docker or buildah have for it."""
-    name = f"{target.registry_name.rstrip('/')}/{source.name}"
+    if not target.registry_name:
+        raise ClusterError(
+            "CLUSTER=current needs a registry that this machine can push to and the cluster can "
+            "pull from: make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team"
+        )
+    name = f"{target.registry_name}/{source.name}"
     if docker_answers():
         image = f"{name}:{source.key(docker.BASE)}"
         if not docker.has_image(image):

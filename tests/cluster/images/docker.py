@@ -29,3 +29,9 @@ def build(source: ImageSource, image: str, log: Path) -> None:
 def push(image: str, log: Path) -> None:
     """Push to the registry in the image's name, with the engine's own credentials."""
     run_logged(f"push {image}", ["docker", "push", image], log)
+
+
+def load_into_kind(image: str, cluster: str, log: Path) -> None:
+    """Copy an image from the engine to those nodes of a kind cluster that lack it."""
+    command = ["kind", "load", "docker-image", "--name", cluster, image]
+    run_logged(f"kind load {image}", command, log)
