@@ -314,10 +314,12 @@ def _merge(
     wanted = parts.expand([*names, *(before.parts if before else ())])
     if kwok_nodes is None:
         kwok_nodes = DEFAULT_KWOK_NODES if "kwok" in wanted else 0
+    artefacts = {name: str(path) for name, path in build(parts.groups_of(wanted)).items()}
     merged = Request(
         serial=before.serial if before else time.time_ns(),
         parts=wanted,
-        artefacts={name: str(path) for name, path in build(parts.groups_of(wanted)).items()},
+        # What runs goes on as it was built, also when its sources have changed since.
+        artefacts=artefacts | (before.artefacts if before else {}),
         gpus=gpus if gpus is not None else before.gpus if before else DEFAULT_GPUS,
         kwok_nodes=max(kwok_nodes, before.kwok_nodes if before else 0),
         egress=egress or (before is not None and before.egress),

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,10 @@ class Supervisor:
             self._status.failure = ""
         except ClusterError as error:
             self._status.failure = str(error)
+        except Exception as error:
+            # An addition that this code cannot make must not cost the cluster that is up.
+            traceback.print_exc()
+            self._status.failure = f"{error!r}, see {self._state.logs / 'supervisor.log'}"
         self._status.serial = request.serial
         self._report()
         # What runs already goes on, whatever was wrong with an addition to it.

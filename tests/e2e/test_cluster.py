@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,28 @@ import httpx
 import pytest
 
 from tests.cluster.embedded import REPOSITORY, EmbeddedCluster, holders
-from tests.cluster.isolation import CGROUPS
+from tests.cluster.faults import ClusterError
+from tests.cluster.isolation import CGROUPS, cgroup_name
 from tests.cluster.kubectl import kubectl
-from tests.cluster.network import EGRESS_COMMENT
+from tests.cluster.network import Addresses
 from tests.cluster.store import store_path
 from tests.cluster.target import Target
 from tests.e2e.probe_image import push_probe
 from tests.kube import Kube, eventually
 
 OWN = REPOSITORY / ".cluster" / "own"
-OWN_STORE = "test"
+STORE = "test"
 
 
 @pytest.fixture(scope="module")
 def kube(cluster: Target) -> Iterator[Kube]:
     if cluster.kind != "embedded":
         pytest.skip(f"these tests are about the embedded cluster, this is {cluster.kind}")
-    kubectl(cluster, "create", "namespace", "probe")
-    yield Kube(cluster, "probe")
-    kubectl(cluster, "delete", "namespace", "probe", "--wait=false")
+    # A cluster that stays up may still be clearing away the last run's namespace.
+    namespace = f"probe-{os.getpid()}"
+    kubectl(cluster, "create", "namespace", namespace)
+    yield Kube(cluster, namespace)
+    kubectl(cluster, "delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,9 @@ def test_a_service_is_reached_by_address_from_the_host(pod: dict[str, Any], kube
 
 
 def test_a_service_is_reached_by_name_from_a_pod(pod: dict[str, Any], kube: Kube) -> None:
-    answer = kube.run("exec", "probe", "--", "/probe", "fetch", "http://probe.probe.svc/")
+    answer = kube.run(
+        "exec", "probe", "--", "/probe", "fetch", f"http://probe.{kube.namespace}.svc/"
+    )
     assert answer.strip() == "probe"
 
 
@@ -104,15 +110,13 @@ def test_without_egress_names_outside_are_refused_at_once(
     if cluster.status().egress:
         pytest.skip("this cluster has egress")
     begin = time.monotonic()
-    script = ("exec", "probe", "--", "/probe", "lookup", "huggingface.co")
-    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", "-n", "probe", *script]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode != 0
+    with pytest.raises(ClusterError, match="lookup huggingface"):
+        kube.run("exec", "probe", "--", "/probe", "lookup", "huggingface.co")
     assert time.monotonic() - begin < 5
 
 
-def test_a_forwarded_port_works(cluster: Target, pod: dict[str, Any]) -> None:
-    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", "-n", "probe"]
+def test_a_forwarded_port_works(cluster: Target, pod: dict[str, Any], kube: Kube) -> None:
+    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", "-n", kube.namespace]
     forward = subprocess.Popen(
         [*command, "port-forward", "pod/probe", ":8080"], stdout=subprocess.PIPE, text=True
     )
@@ -126,11 +130,10 @@ def test_a_forwarded_port_works(cluster: Target, pod: dict[str, Any]) -> None:
         forward.wait()
 
 
-def test_an_account_without_rights_is_refused(cluster: Target, kube: Kube) -> None:
-    user = "--as=system:serviceaccount:probe:default"
-    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", "-n", "probe"]
-    result = subprocess.run([*command, "get", "pods", user], capture_output=True, text=True)
-    assert "forbidden" in result.stderr
+def test_an_account_without_rights_is_refused(kube: Kube) -> None:
+    user = f"--as=system:serviceaccount:{kube.namespace}:default"
+    with pytest.raises(ClusterError, match="forbidden"):
+        kube.run("get", "pods", user)
 
 
 def test_a_second_up_changes_nothing(cluster: Target, kube: Kube) -> None:
@@ -145,21 +148,21 @@ def test_a_second_up_changes_nothing(cluster: Target, kube: Kube) -> None:
 @pytest.fixture
 def own() -> Iterator[EmbeddedCluster]:
     """A cluster beside the shared one, to be mistreated."""
-    cluster = EmbeddedCluster(OWN, OWN_STORE)
+    cluster = EmbeddedCluster(OWN, STORE)
     cluster.down()
     yield cluster
     cluster.down()
-    shutil.rmtree(store_path(OWN_STORE))
-    shutil.rmtree(OWN)
+    for folder in (store_path(STORE), OWN):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_it_comes_up_again_after_its_supervisor_was_killed_and_leaves_nothing(
     cluster: Target, kube: Kube, own: EmbeddedCluster
 ) -> None:
-    before = _traces()
     assert own.up(["node"])
-    assert _traces() != before
     _run_a_pod(own)
+    first = Identity.of(own, OWN / "lock")
+    assert {"processes", "cgroups", "links", "routes", "files"} <= first.traces().keys()
 
     for pid in holders(OWN / "lock"):
         os.kill(pid, signal.SIGKILL)
@@ -171,17 +174,18 @@ def test_it_comes_up_again_after_its_supervisor_was_killed_and_leaves_nothing(
     assert time.monotonic() - begin < 30
     assert kubectl(own, "get", "pods", "--all-namespaces", "-o", "name") == ""
     _run_a_pod(own)
+    second = Identity.of(own, OWN / "lock")
     own.down()
-    assert _traces() == before
+    assert first.traces() == {}
+    assert second.traces() == {}
 
 
 def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) -> None:
-    before = _traces()
     program = f"""
         import time
         from pathlib import Path
         from tests.cluster.embedded import EmbeddedCluster
-        EmbeddedCluster(Path({str(OWN)!r}), {OWN_STORE!r}).up(["api"], lifeline=True)
+        EmbeddedCluster(Path({str(OWN)!r}), {STORE!r}).up(["api"], lifeline=True)
         print("up", flush=True)
         time.sleep(600)
     """
@@ -195,12 +199,13 @@ def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) 
     try:
         assert "up" in holder.stdout.read(3)
         assert own.is_up()
+        identity = Identity.of(own, OWN / "lock")
     finally:
         holder.kill()
         holder.wait()
     eventually("the cluster has ended", lambda: not own.is_up())
     own.down()
-    eventually("nothing is left", lambda: _traces() == before)
+    assert identity.traces() == {}
 
 
 def _run_a_pod(cluster: EmbeddedCluster) -> None:
@@ -221,26 +226,51 @@ def _exists(cluster: EmbeddedCluster, name: str) -> bool:
     return kubectl(cluster, "get", name, "--ignore-not-found", "-o", "name") != ""
 
 
-def _traces() -> dict[str, Any]:
-    """What clusters leave on a machine: all of it, so that a difference is what one has left."""
-    commands = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                commands.append((process / "cmdline").read_text().replace("\0", " "))
-            except OSError:
-                continue
-    nat = subprocess.run(["iptables", "-t", "nat", "-S"], capture_output=True, text=True).stdout
-    links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True).stdout
-    routes = subprocess.run(["ip", "route"], capture_output=True, text=True).stdout
-    return {
-        "processes": sum(str(OWN) in command for command in commands),
-        "mounts": sorted(
-            line.split(" ", 2)[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()
-        ),
-        "links": sorted(line.split()[0].split("@")[0] for line in links.splitlines()),
-        "routes": sorted(routes.splitlines()),
-        "rules": [line for line in nat.splitlines() if EGRESS_COMMENT in line],
-        "cgroups": sorted(str(path) for path in CGROUPS.glob("*/deepseek-operator-*")),
-        "files": (OWN / "pki").exists() or (OWN / "data").exists(),
-    }
+def _network_namespace(process: Path) -> str:
+    try:
+        return str((process / "ns" / "net").readlink())
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """By what to tell the traces of one cluster from those of all others on this machine."""
+
+    slot: int
+    namespace: str
+
+    @classmethod
+    def of(cls, cluster: EmbeddedCluster, lock_file: Path) -> Identity:
+        """Take the identity of a running cluster."""
+        host = _network_namespace(Path("/proc/self"))
+        spaces = {_network_namespace(Path("/proc", str(pid))) for pid in holders(lock_file)}
+        (namespace,) = spaces - {host, ""}
+        return cls(cluster.addresses.slot, namespace)
+
+    def traces(self) -> dict[str, list[str]]:
+        """What there is of the cluster, outside it, by kind; kinds of which there is none left out.
+
+        Programs of the cluster are in its network namespace, programs in pods in its cgroups.
+        """
+        addresses = Addresses(self.slot)
+        networks = [str(network.network_address) for network in addresses.networks()]
+        found = {
+            "processes": [
+                process.name
+                for process in Path("/proc").iterdir()
+                if process.name.isdigit() and _network_namespace(process) == self.namespace
+            ],
+            "cgroups": [str(path) for path in CGROUPS.glob(f"**/{cgroup_name(self.slot)}")],
+            "mounts": _lines(["cat", "/proc/self/mountinfo"], [str(OWN), str(store_path(STORE))]),
+            "links": _lines(["ip", "-brief", "link"], [f"{addresses.host_link_name}@", "cni0"]),
+            "routes": _lines(["ip", "route"], networks),
+            "rules": _lines(["iptables-save"], [*networks, "KUBE-", "CNI-"]),
+            "files": [str(path) for path in (OWN / "pki", OWN / "data") if path.exists()],
+        }
+        return {kind: items for kind, items in found.items() if items}
+
+
+def _lines(command: list[str], words: list[str]) -> list[str]:
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line for line in output.splitlines() if any(word in line for word in words)]
