@@ -4,6 +4,7 @@ The store is the project's own, so nothing of the machine's other images is seen
 """
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Store:
 
     def import_tree(self, tarball: Path, image: str, log: Path) -> None:
         """Make an image of one layer from a tarball of a root file system."""
+        self._clear_interrupted()
         container = self._output("from", "scratch")
         try:
             self._step(
@@ -52,6 +54,7 @@ class Store:
 
     def build(self, source: ImageSource, base: str, image: str, log: Path) -> None:
         """Build the image of `source` under the reference `image`, reusing its dependency layer."""
+        self._clear_interrupted()
         dependencies = f"localhost/{source.name}-dependencies:{source.dependencies_key(base)}"
         if not self.has(dependencies):
             self._build(
@@ -107,6 +110,12 @@ class Store:
             str(REPOSITORY),
         )
 
+    def _clear_interrupted(self) -> None:
+        """Remove what a killed build left: its containers, mounts and unfinished layers."""
+        self._output("rm", "--all")
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
+
     def _forget_others(self, image: str) -> None:
         """Drop images of the same name and another tag: each holds gigabytes that nothing needs."""
         name = image.rpartition(":")[0]
@@ -134,4 +143,12 @@ class Store:
 
     def _environment(self) -> dict[str, str]:
         # Without systemd and user namespaces, chroot is the isolation that works everywhere.
-        return os.environ | {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
+        return os.environ | {
+            "STORAGE_DRIVER": "overlay",
+            "BUILDAH_ISOLATION": "chroot",
+            "TMPDIR": str(self._scratch),
+        }
+
+    @property
+    def _scratch(self) -> Path:
+        return self.root / "tmp"
