@@ -4,11 +4,12 @@ The port is open before anything else happens, so that probes and people can ask
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
 import threading
-from types import FrameType
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -46,24 +47,29 @@ def _open(listen: Listen) -> socket.socket:
             f"cannot listen on {listen.host} port {listen.port} ({error.strerror}): "
             "choose another host or port (listen in the configuration file, --host, --port)"
         ) from error
-    host = f"[{listen.host}]" if family == socket.AF_INET6 else listen.host
-    log.info("listening on http://%s:%d", host, opened.getsockname()[1])
     return opened
 
 
 class _Server(uvicorn.Server):
     """Leaves it to us what a signal means."""
 
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
-        super().__init__(config)
-        self._stop, self._loop = stop, asyncio.get_running_loop()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing is captured: a first signal asks for a drain, not for the end."""
+        yield
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal asks for a drain, a second one ends it."""
-        if self._stop.is_set():
-            self.should_exit = self.force_exit = True
-        log.info("received %s", signal.Signals(sig).name)
-        self._loop.call_soon_threadsafe(self._stop.set)
+
+def _listen_to_signals(server: _Server, stop: asyncio.Event) -> None:
+    """The first signal asks for a drain, a second one ends it."""
+
+    def received(number: signal.Signals) -> None:
+        log.info("received %s", number.name)
+        if stop.is_set():
+            server.should_exit = server.force_exit = True
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, received, number)
 
 
 async def _serve(config: Config, opened: socket.socket) -> int:
@@ -77,9 +83,11 @@ async def _serve(config: Config, opened: socket.socket) -> int:
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=CLOSING_SECONDS,
-        ),
-        stop,
+        )
     )
+    _listen_to_signals(server, stop)
+    host = f"[{config.listen.host}]" if ":" in config.listen.host else config.listen.host
+    log.info("listening on http://%s:%d", host, opened.getsockname()[1])
     serving = asyncio.create_task(server.serve(sockets=[opened]))
     stopping = asyncio.create_task(stop.wait())
     try:
