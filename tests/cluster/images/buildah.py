@@ -28,6 +28,10 @@ class Store:
     root: Path
     uv_cache: Path
 
+    def __post_init__(self) -> None:
+        """Make the scratch folder: without it every buildah command fails."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+
     def has(self, image: str) -> bool:
         """Whether the store holds an image of this reference."""
         found = subprocess.run(
