@@ -53,6 +53,28 @@ lock: $(STAMP) ## Refresh the three lock files within the ranges of pyproject.to
 	$(EXTRAS) server gpu | $(COMPILE) - -o model_server/requirements.lock
 	$(COMPILE) pyproject.toml --extra gpu --extra dev -o tests/requirements.lock
 
+##@ Cluster
+# GPUs that the real node claims, fake GPU nodes beside it, EGRESS=1 to let pods out of the machine.
+GPUS ?=
+KWOK ?=
+EGRESS ?=
+
+.PHONY: cluster-up
+cluster-up: $(STAMP) ## Start a real cluster here: node and registry (GPUS=n KWOK=n EGRESS=1)
+	@$(TESTBED) up $(if $(GPUS),--gpus $(GPUS)) $(if $(KWOK),--kwok-nodes $(KWOK)) $(if $(EGRESS),--egress)
+
+.PHONY: cluster-down
+cluster-down: $(STAMP) ## End it; images and built programs stay in the cache
+	@$(TESTBED) down
+
+.PHONY: cluster-status
+cluster-status: $(STAMP) ## What of it runs
+	@$(TESTBED) status
+
+.PHONY: cluster-build
+cluster-build: $(STAMP) ## Build its programs only (once, about 12 minutes on two cores)
+	@$(TESTBED) build
+
 ##@ Product
 .PHONY: demo
 demo: $(STAMP) ## From nothing to an answer of a model (MODEL=a hub repository, else a tiny one)

@@ -30,6 +30,7 @@ DEFAULT_GPUS = 4
 DEFAULT_KWOK_NODES = 4
 START_PATIENCE = 180.0  # seconds
 STOP_PATIENCE = 15.0  # seconds
+LINK_PATIENCE = 5.0  # seconds
 
 
 class EmbeddedCluster:
@@ -178,6 +179,8 @@ class EmbeddedCluster:
         lock = self._state.lock()
         if lock is None:
             raise ClusterError(f"a cluster has just been started in {self._state.root}; try again")
+        # The last cluster here may have been killed before anybody could clean up after it.
+        self._clean()
         self._forget()
         host_network = os.open("/proc/self/ns/net", os.O_RDONLY)
         inherited = [lock, host_network]
@@ -208,7 +211,7 @@ class EmbeddedCluster:
 
     def _wait(self, request: Request) -> None:
         deadline = time.monotonic() + START_PATIENCE
-        shown: set[str] = set()
+        shown = {n for n, p in self._state.read_status().components.items() if p.state == "ready"}
         with step("starting the cluster") as current:
             while True:
                 status = self._state.read_status()
@@ -242,7 +245,6 @@ class EmbeddedCluster:
         raise ClusterError(f"{name} {what}: {_tail(self._state.logs / f'{name}.log')}")
 
     def _stop(self) -> None:
-        status = self._state.read_status()
         request = self._state.read_request()
         if self._state.is_running() and request is not None:
             self._state.write_request(Request(**vars(request) | {"stop": True}))
@@ -252,15 +254,20 @@ class EmbeddedCluster:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 _within(STOP_PATIENCE, lambda: not self._state.is_running())
-        self._clean(status)
+        self._clean()
         self._forget()
 
-    def _clean(self, status: Status) -> None:
+    def _clean(self) -> None:
         """Remove from the host what does not end with the cluster's last process."""
+        status = self._state.read_status()
         if status.slot is None:
             return
-        slot, link = status.slot, Path("/sys/class/net", Addresses(status.slot).host_link_name)
-        _within(STOP_PATIENCE, lambda: not link.exists() and isolation.remove_cgroups(slot))
+        link = Path("/sys/class/net", Addresses(status.slot).host_link_name)
+        # It goes a moment after the last process; if it stays, a newer cluster has our old slot.
+        if not _within(LINK_PATIENCE, lambda: not link.exists()):
+            return
+        slot = status.slot
+        _within(STOP_PATIENCE, lambda: isolation.remove_cgroups(slot))
         if status.egress:
             network.close_egress(slot, stop_forwarding=not status.host_forwarded)
 
