@@ -1,0 +1,22 @@
+"""What comes along with a part."""
+
+import pytest
+
+from tests.cluster.faults import ClusterError
+from tests.cluster.parts import expand, groups_of
+
+
+def test_a_part_brings_what_it_needs_first() -> None:
+    assert expand(["kwok"]) == ("api", "controllers", "kwok")
+    assert expand(["registry", "node"]) == ("api", "controllers", "node", "registry")
+
+
+def test_only_what_was_asked_for_is_built() -> None:
+    assert groups_of(expand(["api"])) == ["etcd", "kubernetes"]
+    assert "kwok" not in groups_of(expand(["node", "registry"]))
+
+
+def test_an_unknown_part_is_told_what_there_is() -> None:
+    with pytest.raises(ClusterError, match="no part 'istio'") as caught:
+        expand(["istio"])
+    assert "kwok" in str(caught.value)

@@ -1,0 +1,70 @@
+"""Which cluster is used, and what is said where none can be."""
+
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.current import CurrentCluster
+from tests.cluster.embedded import check_machine
+from tests.cluster.faults import ClusterError
+from tests.cluster.kind import KindCluster
+from tests.cluster.target import choose
+
+
+def test_without_a_wish_kind_is_used_only_with_docker_and_kind() -> None:
+    assert choose("", docker=lambda: True, kind=True) == "kind"
+    assert choose("", docker=lambda: False, kind=True) == "embedded"
+    assert choose("", docker=lambda: True, kind=False) == "embedded"
+
+
+@pytest.mark.parametrize("wish", ["embedded", "current"])
+def test_a_wish_is_granted_without_asking_docker(wish: str) -> None:
+    def docker() -> bool:
+        raise AssertionError("asked")
+
+    assert choose(wish, docker=docker, kind=True) == wish
+
+
+@pytest.mark.parametrize(
+    ("docker", "kind", "missing"),
+    [
+        (False, True, "needs a Docker engine that answers `docker info`;"),
+        (True, False, "needs the program kind on PATH (https://kind.sigs.k8s.io);"),
+        (False, False, "kind on PATH (https://kind.sigs.k8s.io) and a Docker engine"),
+    ],
+)
+def test_what_kind_lacks_is_named(docker: bool, kind: bool, missing: str) -> None:
+    with pytest.raises(ClusterError) as caught:
+        choose("kind", docker=lambda: docker, kind=kind)
+    assert missing in str(caught.value)
+
+
+def test_an_unknown_wish_is_told_what_there_is() -> None:
+    with pytest.raises(ClusterError, match="CLUSTER=minikube is unknown: use embedded, kind or"):
+        choose("minikube", docker=lambda: True, kind=True)
+
+
+def test_without_root_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ClusterError, match="needs root"):
+        check_machine()
+
+
+def test_another_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    with pytest.raises(ClusterError, match="needs Linux, this is Darwin"):
+        check_machine()
+
+
+def test_the_current_context_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    with pytest.raises(ClusterError, match="does not answer"):
+        CurrentCluster().up()
+
+
+def test_kind_refuses_parts_that_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="CLUSTER=kind has no kwok"):
+        KindCluster(tmp_path).up(kwok_nodes=3)
