@@ -58,7 +58,13 @@ def demo(model: str) -> None:
     name = resource["metadata"]["name"]
     _show("The resource:", yaml.safe_dump(resource, sort_keys=False))
     kubectl(target, "apply", "--namespace", NAMESPACE, "--filename", "-", text=json.dumps(resource))
-    ready = wait_until_ready(target, name, NAMESPACE, REAL_SECONDS if model else TINY_SECONDS)
+    try:
+        ready = wait_until_ready(target, name, NAMESPACE, REAL_SECONDS if model else TINY_SECONDS)
+    except ClusterError as error:
+        hint = (
+            "\nWithout a model hub: make demo, with no MODEL, makes a tiny model." if model else ""
+        )
+        raise ClusterError(f"{error}{hint}") from error
     _show("kubectl get dsd", kubectl(target, "get", "dsd", name, "--namespace", NAMESPACE))
     with _reachable(target, name) as address:
         served = ready["status"]["resolved"]["servedName"]
