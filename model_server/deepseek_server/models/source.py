@@ -3,7 +3,6 @@
 Only what the server reads is downloaded: weights in safetensors, configuration and tokenizer.
 """
 
-import difflib
 import fnmatch
 import os
 from pathlib import Path
@@ -24,7 +23,6 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]  # ships no types
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError, StartError, TransientError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models.known import REPOSITORIES
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
 INFO_TIMEOUT_SECONDS = 10.0
@@ -92,7 +90,8 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
         case RepositoryNotFoundError() | HFValidationError():
             hint = "" if has_token else "; a private one needs a token (HF_TOKEN)"
             return PermanentError(
-                f"there is no model repository {model.id} on {hub}: {_suggestion(model.id)}{hint}"
+                f"there is no model repository {model.id} on {hub}: check the spelling, "
+                f"owner/name{hint}"
             )
         case RevisionNotFoundError():
             return PermanentError(
@@ -117,14 +116,6 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
                 f"{model.id} could not be downloaded from {hub} ({reason}): check that the hub "
                 "is reachable from here; the download goes on where it stopped"
             )
-
-
-def _suggestion(repo_id: str) -> str:
-    names = {name.lower(): name for name in REPOSITORIES}
-    close = difflib.get_close_matches(repo_id.lower(), names, n=3, cutoff=0.7)
-    if not close:
-        return "check the spelling, owner/name"
-    return f"did you mean {', '.join(names[name] for name in close)}?"
 
 
 def _bytes_to_download(model: ModelConfig, endpoint: str) -> int:

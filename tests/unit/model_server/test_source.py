@@ -73,7 +73,7 @@ def test_an_unknown_repository_and_what_may_be_meant(hub: HubServer) -> None:
         locate("deepseek-ai/DeepSeek-V1.5", hub.endpoint)
     text = str(failure.value)
     assert f"there is no model repository deepseek-ai/DeepSeek-V1.5 on {hub.endpoint}" in text
-    assert "did you mean deepseek-ai/DeepSeek-V2.5" in text
+    assert "check the spelling" in text
 
 
 @pytest.mark.parametrize("name", ["x/quite-different", "no slash at all//"])
