@@ -11,7 +11,7 @@ from tests.cluster.images.registry import has_image
 
 
 class Registry(BaseHTTPRequestHandler):
-    def do_HEAD(self):  # noqa: N802 - the standard library's name
+    def do_HEAD(self):
         known = {"/v2/image/manifests/here": 200, "/v2/image/manifests/broken": 500}
         self.send_response(known.get(self.path, 404))
         self.end_headers()
