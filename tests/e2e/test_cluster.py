@@ -185,7 +185,7 @@ def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) 
         import time
         from pathlib import Path
         from tests.cluster.embedded import EmbeddedCluster
-        EmbeddedCluster(Path({str(OWN)!r}), {STORE!r}).up(["api"], lifeline=True)
+        EmbeddedCluster(Path({str(OWN)!r}), {STORE!r}).up(["api"], egress=True, lifeline=True)
         print("up", flush=True)
         time.sleep(600)
     """
@@ -204,8 +204,43 @@ def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) 
         holder.kill()
         holder.wait()
     eventually("the cluster has ended", lambda: not own.is_up())
+    eventually("its link is gone", lambda: "links" not in identity.traces())
+    assert "processes" not in identity.traces()
+    assert len(identity.traces()["rules"]) == 1, "the host's NAT rule waits for the next command"
     own.down()
     assert identity.traces() == {}
+
+
+def test_parts_are_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
+    own: EmbeddedCluster,
+) -> None:
+    assert own.up(["kwok"], kwok_nodes=2)
+    assert own.up(["lws"], kwok_nodes=4) is False
+    assert own.status().parts == ("api", "controllers", "kwok", "lws")
+    nodes = json.loads(kubectl(own, "get", "nodes", "-o", "json"))["items"]
+    assert len(nodes) == 4
+    assert {node["status"]["allocatable"]["nvidia.com/gpu"] for node in nodes} == {"8"}
+    assert len({node["metadata"]["labels"]["nvidia.com/gpu.product"] for node in nodes}) == 4
+
+    container = {"name": "c", "image": "x", "resources": {"limits": {"nvidia.com/gpu": "8"}}}
+    tolerations = [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}]
+    template = {"spec": {"containers": [container], "tolerations": tolerations}}
+    group = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "group"},
+        "spec": {"replicas": 2, "leaderWorkerTemplate": {"size": 2, "workerTemplate": template}},
+    }
+    eventually("default service account", lambda: _exists(own, "serviceaccount/default"))
+    kubectl(own, "apply", "-f", "-", text=json.dumps(group))
+    kubectl(own, "wait", "--for=jsonpath={.status.readyReplicas}=2", "lws/group", "--timeout=30s")
+    pods = json.loads(kubectl(own, "get", "pods", "-o", "json"))["items"]
+    assert sorted(pod["metadata"]["name"] for pod in pods) == [
+        "group-0",
+        "group-0-1",
+        "group-1",
+        "group-1-1",
+    ]
 
 
 def _run_a_pod(cluster: EmbeddedCluster) -> None:
