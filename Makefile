@@ -31,7 +31,7 @@ venv: $(STAMP) ## Create or refresh .venv from the lock file (Python 3.11 to 3.1
 $(STAMP): tests/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: run make PYTHON=python3.12" % v)'
 	test -x $(BIN)/uv || { $(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet "$$(grep -o '^uv==[0-9.]*' tests/requirements.lock)"; }
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes tests/requirements.lock
+	$(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes tests/requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
 	@touch $@
 
