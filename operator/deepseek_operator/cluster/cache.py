@@ -99,7 +99,7 @@ class Cache:
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
         resource = accelerators().resource
         return Observed(
-            deployment=DeploymentView.of(deployment) if deployment else None,
+            deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
             pods=tuple(
                 PodView.of(pod, self._mount_failures.get(name))
                 for name, pod in pods

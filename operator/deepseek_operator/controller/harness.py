@@ -12,6 +12,7 @@ import kopf
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.kinds import WATCHED, Kind
 from deepseek_operator.controller.queue import WorkQueue
+from deepseek_operator.plan.labels import MANAGER
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -101,6 +102,8 @@ async def watch(
         registry=registry(cache, queue),
         settings=settings(),
         clusterwide=True,
+        # kopf would ask for the user's name, which a container's user need not have.
+        identity=MANAGER,  # type: ignore[arg-type]  # its own str type is not exported
         stop_flag=stop,
         ready_flag=ready,
     )

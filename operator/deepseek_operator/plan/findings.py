@@ -187,7 +187,7 @@ CHAIN: tuple[Check, ...] = (
 
 def find(target: Target, observed: Observed) -> Finding | None:
     """The weightiest reason why a replica does not serve, or None where all do."""
-    if observed.deployment and observed.deployment.failure:
+    if observed.deployment.failure:
         return Finding(PODS_REFUSED, "Pods are refused", observed.deployment.failure)
     for check in CHAIN:
         for pod in observed.pods:

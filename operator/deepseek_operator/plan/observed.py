@@ -72,7 +72,6 @@ class DeploymentView:
     """
 
     replicas: int = 0
-    ready: int = 0
     updated: int = 0
     settled: bool = False
     failure: str | None = None
@@ -88,7 +87,6 @@ class DeploymentView:
         ]
         return cls(
             replicas=status.get("replicas", 0),
-            ready=status.get("readyReplicas", 0),
             updated=status.get("updatedReplicas", 0),
             settled=status.get("observedGeneration", 0)
             >= deployment["metadata"].get("generation", 0),
@@ -116,6 +114,11 @@ class NodeView:
 class Observed:
     """Everything that was observed for one resource."""
 
-    deployment: DeploymentView | None = None
+    deployment: DeploymentView = DeploymentView()
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = field(default=(), repr=False)
+
+    @property
+    def ready(self) -> int:
+        """Pods that take requests; they know it a moment before their Deployment does."""
+        return sum(pod.ready for pod in self.pods)

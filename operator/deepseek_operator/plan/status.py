@@ -8,7 +8,7 @@ from deepseek_operator.plan import findings
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
-from deepseek_operator.plan.observed import DeploymentView, Observed
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.target import Target
 
 ACCEPTED = "Accepted"
@@ -64,22 +64,21 @@ def reported(
     target: Target, observed: Observed, previous: dict[str, Any], generation: int, now: str
 ) -> dict[str, Any]:
     """The status of a resource whose spec is carried out."""
-    deployment = observed.deployment or DeploymentView()
     finding = findings.find(target, observed)
     verdicts = [
         Verdict(ACCEPTED, True, "Accepted", "The spec is carried out."),
         _scheduled(target, observed, finding),
-        _model_ready(deployment, finding),
-        _available(target, deployment),
-        _progressing(target, deployment),
-        _ready(target, deployment, finding),
+        _model_ready(observed, finding),
+        _available(target, observed),
+        _progressing(target, observed),
+        _ready(target, observed, finding),
     ]
     status = Status(
-        phase=_phase(target, deployment, finding),
+        phase=_phase(target, observed, finding),
         observed_generation=generation,
         endpoint=target.endpoint,
-        replicas=deployment.replicas,
-        ready_replicas=deployment.ready,
+        replicas=observed.deployment.replicas,
+        ready_replicas=observed.ready,
         selector=",".join(
             f"{key}={value}" for key, value in selector(target.resource.name).items()
         ),
@@ -106,51 +105,52 @@ def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> V
     return Verdict(SCHEDULED, None, findings.STARTING, "Pods are being made.")
 
 
-def _model_ready(deployment: DeploymentView, finding: Finding | None) -> Verdict:
-    if deployment.ready:
+def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
+    if observed.ready:
         return Verdict(MODEL_READY, True, "Loaded", "The model is loaded.")
     if finding and finding.reason not in findings.PLACEMENT:
         return Verdict(MODEL_READY, False, finding.reason, finding.message)
     return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model.")
 
 
-def _available(target: Target, deployment: DeploymentView) -> Verdict:
-    if deployment.ready:
+def _available(target: Target, observed: Observed) -> Verdict:
+    if observed.ready:
         return Verdict(AVAILABLE, True, "Serving", "At least one replica answers requests.")
     reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
     return Verdict(AVAILABLE, False, reason, "No replica answers requests.")
 
 
-def _progressing(target: Target, deployment: DeploymentView) -> Verdict:
-    if _complete(target, deployment):
+def _progressing(target: Target, observed: Observed) -> Verdict:
+    if _complete(target, observed):
         return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
     return Verdict(PROGRESSING, True, ROLLING_OUT, "Replicas are being brought to the newest spec.")
 
 
-def _ready(target: Target, deployment: DeploymentView, finding: Finding | None) -> Verdict:
-    if target.replicas == 0 and _complete(target, deployment):
+def _ready(target: Target, observed: Observed, finding: Finding | None) -> Verdict:
+    if target.replicas == 0 and _complete(target, observed):
         return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
-    if _complete(target, deployment):
+    if _complete(target, observed):
         return Verdict(READY, True, READY, "Every replica serves.")
     if finding:
         return Verdict(READY, False, finding.reason, finding.message)
-    if not deployment.ready:
+    if not observed.ready:
         return Verdict(READY, False, findings.STARTING, "Pods are being made.")
     return Verdict(READY, False, ROLLING_OUT, "Replicas are being brought to the newest spec.")
 
 
-def _complete(target: Target, deployment: DeploymentView) -> bool:
-    counts = {deployment.replicas, deployment.updated, deployment.ready}
+def _complete(target: Target, observed: Observed) -> bool:
+    deployment = observed.deployment
+    counts = {deployment.replicas, deployment.updated, observed.ready}
     return deployment.settled and counts == {target.replicas}
 
 
-def _phase(target: Target, deployment: DeploymentView, finding: Finding | None) -> str:
-    serving = f"{deployment.ready} of {target.replicas} replicas serve"
-    if _complete(target, deployment):
+def _phase(target: Target, observed: Observed, finding: Finding | None) -> str:
+    serving = f"{observed.ready} of {target.replicas} replicas serve"
+    if _complete(target, observed):
         return f"Ready: {serving}" if target.replicas else "Stopped: 0 replicas asked for"
     if finding is None:
-        return f"Rolling out: {serving}" if deployment.ready else "Starting"
-    return f"{finding.summary}; {serving}" if deployment.ready else finding.summary
+        return f"Rolling out: {serving}" if observed.ready else "Starting"
+    return f"{finding.summary}; {serving}" if observed.ready else finding.summary
 
 
 def _conditions(

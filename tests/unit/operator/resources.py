@@ -26,14 +26,13 @@ def resource(
     }
 
 
-def deployment(wanted: int = 1, ready: int = 0, settled: bool = True) -> dict[str, Any]:
+def deployment(wanted: int = 1, settled: bool = True) -> dict[str, Any]:
     return {
         "metadata": {"name": "r1", "namespace": "apps", "generation": 2},
         "status": {
             "observedGeneration": 2 if settled else 1,
             "replicas": wanted,
             "updatedReplicas": wanted,
-            "readyReplicas": ready,
         },
     }
 

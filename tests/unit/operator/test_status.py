@@ -15,7 +15,6 @@ RUNNING = {"running": {"startedAt": NOW}}
 
 def said(
     pods: list[dict[str, Any]] | None = None,
-    ready: int = 0,
     settled: bool = True,
     nodes: list[dict[str, Any]] | None = None,
     mount_failure: str | None = None,
@@ -25,7 +24,7 @@ def said(
     body = body or resource()
     pods = [] if pods is None else pods
     observed = Observed(
-        DeploymentView.of(deployment(len(pods), ready, settled)),
+        DeploymentView.of(deployment(len(pods), settled)),
         tuple(PodView.of(item, mount_failure) for item in pods),
         tuple(NodeView.of(item, "nvidia.com/gpu") for item in nodes or []),
     )
@@ -37,7 +36,7 @@ def ready(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_ready() -> None:
-    status = said([pod(ready=True, state=RUNNING)], ready=1).status
+    status = said([pod(ready=True, state=RUNNING)]).status
     assert status["phase"] == "Ready: 1 of 1 replicas serve"
     assert status["endpoint"] == "http://r1.apps.svc"
     assert {item["type"]: item["status"] for item in status["conditions"]} == {
@@ -57,7 +56,7 @@ def test_loading() -> None:
 
 
 def test_old_pods_do_not_make_a_new_spec_ready() -> None:
-    status = said([pod(ready=True, state=RUNNING)], ready=1, settled=False).status
+    status = said([pod(ready=True, state=RUNNING)], settled=False).status
     assert ready(status)["status"] == "False"
     assert condition(status, "Available")["status"] == "True"
 
@@ -192,7 +191,7 @@ def test_a_mount_failure_is_forgotten_once_the_server_runs() -> None:
 def test_one_bad_replica_does_not_hide_that_others_serve() -> None:
     bad = pod("r1-b", state={"waiting": {"reason": "ErrImagePull", "message": "denied"}})
     body = resource(replicas=2)
-    status = said([pod(ready=True, state=RUNNING), bad], ready=1, body=body).status
+    status = said([pod(ready=True, state=RUNNING), bad], body=body).status
     assert status["phase"] == "Cannot pull the image; 1 of 2 replicas serve"
     assert condition(status, "Available")["status"] == "True"
 
@@ -210,7 +209,7 @@ def test_refused_pods() -> None:
 
 
 def test_a_refused_edit_keeps_what_was_said_of_the_serving_pods() -> None:
-    before = said([pod(ready=True, state=RUNNING)], ready=1).status
+    before = said([pod(ready=True, state=RUNNING)]).status
     body = resource(before, generation=2, model={"id": "deepseek-ai/DeepSeek-V1.5"})
     status = report(body, decide(body, SETTINGS), Observed(), LATER).status
     assert status["phase"] == (
@@ -231,7 +230,7 @@ def test_saying_the_same_again_changes_nothing() -> None:
 
 def test_time_moves_only_with_the_status_of_a_condition() -> None:
     before = said([pod(state=RUNNING)]).status
-    after = said([pod(ready=True, state=RUNNING)], ready=1, body=resource(before), now=LATER).status
+    after = said([pod(ready=True, state=RUNNING)], body=resource(before), now=LATER).status
     assert ready(after)["lastTransitionTime"] == LATER
     assert condition(after, "Accepted")["lastTransitionTime"] == NOW
 
@@ -243,6 +242,6 @@ def test_news_are_told_once_and_trouble_as_a_warning() -> None:
     assert after.news is not None
     assert (after.news.warning, after.news.reason) == (True, "ImageUnavailable")
     assert said([pod(state=trouble)], body=resource(after.status)).news is None
-    healed = said([pod(ready=True, state=RUNNING)], ready=1, body=resource(after.status)).news
+    healed = said([pod(ready=True, state=RUNNING)], body=resource(after.status)).news
     assert healed is not None
     assert (healed.warning, healed.reason) == (False, "Ready")
