@@ -8,6 +8,7 @@ lie under one name per cluster and are removed by it.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def enter(state: State) -> None:
     Raises:
         ClusterError: the kernel refused a mount.
     """
-    _run("hostname", NODE_NAME)
+    socket.sethostname(NODE_NAME)
     # The kubelet hands mounts on to containers. Our namespace is apart from the host's already.
     _run("mount", "--make-rshared", "/")
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
@@ -51,6 +52,8 @@ def enter(state: State) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _run("mount", "--bind", str(own), folder)
     for name, value in KERNEL_SETTINGS.items():
+        if not Path("/proc/sys", name).exists():
+            continue
         own = state.data / "private" / "sysctl" / name
         own.parent.mkdir(parents=True, exist_ok=True)
         own.write_text(f"{value}\n")

@@ -93,7 +93,7 @@ class Process:
         with self._log.open("a") as log:
             child = subprocess.Popen(
                 self.component.command,
-                env=os.environ | self.component.environment,
+                env={**_environment(), **self.component.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -108,3 +108,10 @@ class Process:
         if not self._was_ready and self._begun is not None:
             self._progress.seconds = round(time.monotonic() - self._begun, 1)
         self._was_ready = True
+
+
+def _environment() -> dict[str, str]:
+    """Ours without proxies: what the cluster's programs talk to is on this machine."""
+    return {
+        name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+    }

@@ -23,7 +23,7 @@ def registry(site: Site) -> list[Component]:
     }
     path = site.write_yaml("registry.yaml", configuration)
     command = (site.binary("registry"), "serve", path)
-    # Debugging aids of a shell must not end up in a server's settings.
+    # Without it, it tries to send traces to an address where nobody listens.
     environment = {"OTEL_TRACES_EXPORTER": "none"}
     ready = answers(f"http://{address}/v2/")
     return [Component("registry", command, probe=ready, environment=environment)]
