@@ -16,6 +16,12 @@ def serialised(value: Any) -> str:
     """A value as one YAML flow node on one line, whatever it holds."""
     if isinstance(value, Undefined):
         return str(value)  # raises jinja2.UndefinedError, which names what is missing
+    if isinstance(value, dict):
+        # With "?", because YAML takes a key without it only up to 1024 characters.
+        parts = (f"? {serialised(key)} : {serialised(part)}" for key, part in value.items())
+        return f"{{{', '.join(parts)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(serialised, value))}]"
     return SURROGATES.sub(_joined, json.dumps(value))
 
 

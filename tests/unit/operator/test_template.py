@@ -28,6 +28,11 @@ def test_a_serialised_value_reads_back_as_itself(value: object) -> None:
     assert yaml.safe_load(f"a: [{text}]") == {"a": [value]}
 
 
+def test_a_long_key_reads_back_as_itself() -> None:
+    value = {"\u0301" * 400: None}
+    assert yaml.safe_load(serialised(value)) == value
+
+
 @given(TEXT.filter(lambda text: 0 < len(text) <= 200))
 def test_hostile_text_stays_text(text: str) -> None:
     body = resource(
