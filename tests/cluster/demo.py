@@ -8,8 +8,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tests.cluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from tests.cluster.install import RELEASE, install
 from tests.cluster.kubectl import kubectl
 from tests.cluster.progress import console, say, step
+from tests.cluster.reach import service_address
 from tests.cluster.target import Target, open_target
 from tests.cluster.waiting import wait_until_ready
 
@@ -66,7 +65,7 @@ def demo(model: str) -> None:
         )
         raise ClusterError(f"{error}{hint}") from error
     _show("kubectl get dsd", kubectl(target, "get", "dsd", name, "--namespace", NAMESPACE))
-    with _reachable(target, name) as address:
+    with service_address(target, name, NAMESPACE) as address:
         served = ready["status"]["resolved"]["servedName"]
         _ask(address, served, REAL_TOKENS if model else TINY_TOKENS)
     if not model:
@@ -117,35 +116,6 @@ def _place(target: Target, directory: Path) -> str:
 
 def _example(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((EXAMPLES / name).read_text()))
-
-
-@contextmanager
-def _reachable(target: Target, name: str) -> Iterator[str]:
-    """Address of the Service from here: its own where this machine reaches it, else a forward."""
-    if target.kind == "embedded":
-        yield kubectl(
-            target, "get", "service", name, "--namespace", NAMESPACE,
-            "--output", "jsonpath={.spec.clusterIP}",
-        )  # fmt: skip
-        return
-    forward = subprocess.Popen(
-        [
-            *(target.kubectl, "--kubeconfig", target.kubeconfig, "--namespace", NAMESPACE),
-            *("port-forward", f"service/{name}", ":80"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert forward.stdout is not None
-        # "Forwarding from 127.0.0.1:43210 -> 8000"
-        words = forward.stdout.readline().split()
-        if len(words) < 3:
-            raise ClusterError(f"kubectl port-forward service/{name} did not work")
-        yield words[2]
-    finally:
-        forward.terminate()
-        forward.wait()
 
 
 def _ask(address: str, model: str, tokens: int) -> None:

@@ -40,9 +40,12 @@ def test_the_minimal_resource_answers_the_openai_client(kube: Kube, product: Pro
     table = kube.run("get", "dsd", "r1")
     assert "Ready: 1 of 1 replicas serve" in table
     assert "True" in table
-    reasons = [event["reason"] for event in kube.events("r1")]
-    assert reasons[-1] == "Ready"
-    assert len(reasons) == len(set(reasons)), "an Event was told twice"
+
+    def reasons() -> list[str]:
+        return [event["reason"] for event in kube.events("r1")]
+
+    eventually("the last Event is Ready", lambda: reasons()[-1] == "Ready")
+    assert len(reasons()) == len(set(reasons())), "an Event was told twice"
 
 
 def test_a_deepseek_v3_from_a_directory_of_the_node(

@@ -1,6 +1,6 @@
 """Kubernetes Events about a resource: what happened, told once."""
 
-import secrets
+import time
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
@@ -18,7 +18,8 @@ def event(body: dict[str, Any], news: News, now: str) -> dict[str, Any]:
         "kind": "Event",
         "metadata": {
             "namespace": metadata["namespace"],
-            "name": f"{metadata['name']}.{secrets.token_hex(8)}",
+            # By time, so that lists, which are sorted by name, tell the story in its order.
+            "name": f"{metadata['name']}.{time.time_ns():x}",
         },
         "involvedObject": {
             "apiVersion": API_VERSION,

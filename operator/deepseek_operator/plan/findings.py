@@ -154,11 +154,12 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
         )
     if code == 0 or pod.running:
         return None
-    detail = message or f"see kubectl logs --previous {pod.name}"
+    last_line = message.splitlines()[-1].strip() if message else "it said nothing"
     return Finding(
         SERVER_CRASHED,
         "The server crashed",
-        f"The server of pod {pod.name} ({target.image}) ended with exit code {code}: {detail}",
+        f"The server of pod {pod.name} ({target.image}) ended with exit code {code}: {last_line} "
+        f"(see kubectl logs --previous {pod.name})",
     )
 
 

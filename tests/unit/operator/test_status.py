@@ -159,6 +159,12 @@ def test_no_node_takes_the_pod(
             "ServerCrashed",
             "kubectl logs --previous r1-a",
         ),
+        (
+            {"waiting": {"reason": "CrashLoopBackOff"}},
+            {"terminated": {"exitCode": 2, "message": "usage: ...\nunknown argument --turbo\n"}},
+            "ServerCrashed",
+            "exit code 2: unknown argument --turbo (see",
+        ),
     ],
 )
 def test_trouble_of_a_pod_is_told_with_its_own_words(
