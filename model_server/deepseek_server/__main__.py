@@ -1,5 +1,30 @@
-"""`python -m deepseek_server`, the same as the command `deepseek-server`."""
+"""The command `deepseek-server`, the same as `python -m deepseek_server`."""
 
-from deepseek_server.app import main
+import logging
+import os
+import sys
 
-main()
+from deepseek_server.command_line import parse
+from deepseek_server.failures import StartError, report
+from deepseek_server.process import serve
+
+
+def main() -> None:
+    """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 try again."""
+    logging.basicConfig(
+        level=os.environ.get("LOG_LEVEL", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        code = serve(parse())
+    except StartError as error:
+        code = report(error)
+    logging.shutdown()
+    # A thread that still loads a model must not hold up the end of the process.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
