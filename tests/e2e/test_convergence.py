@@ -26,6 +26,14 @@ def served(kube: Kube) -> str:
         return str(answer.raise_for_status().json()["data"][0]["id"])
 
 
+def answers(kube: Kube, name: str) -> bool:
+    """Whether the Service has got to know the pod, which is a moment after the pod is ready."""
+    try:
+        return served(kube) == name
+    except httpx.ConnectError:
+        return False
+
+
 def left(kube: Kube) -> list[str]:
     kinds = (*CHILDREN, "pod", "replicaset", "endpointslice")
     names = [(kind, item["metadata"]["name"]) for kind in kinds for item in kube.all(kind)]
@@ -37,7 +45,7 @@ def left(kube: Kube) -> list[str]:
 def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, Path]) -> None:
     kube.apply(resource("tiny", model=tiny(models)))
     eventually("ready", lambda: ready(kube), 240)
-    assert served(kube) == "tiny"
+    eventually("an answer", lambda: answers(kube, "tiny"))
 
     (before,) = kube.all("pod")
     kube.run("delete", "service", "tiny")
@@ -63,9 +71,12 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
         10,
     )
 
+    # Every one of these requests is answered, by the old pod or by the new one.
+    eventually("an answer", lambda: answers(kube, "tiny"))
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed")))
-    eventually("ready with the edit", lambda: ready(kube) and served(kube) == "renamed", 240)
-    eventually("one pod is left", lambda: len(kube.all("pod")) == 1, 120)
+    eventually("the edit is served", lambda: served(kube) == "renamed", 240)
+    eventually("the old pod is gone", lambda: served(kube) and len(kube.all("pod")) == 1, 120)
+    eventually("ready with the edit", lambda: served(kube) and ready(kube))
 
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed"), replicas=0))
     eventually("stopped", lambda: ready(kube) and not kube.all("pod"), 120)
@@ -83,7 +94,7 @@ def test_a_spec_that_is_refused_leaves_the_old_one_serving(
     (before,) = kube.all("pod")
     kube.apply(resource("tiny", model={"id": "deepseek-ai/DeepSeek-V1.5"}))
     eventually("refused", lambda: kube.condition("tiny").get("reason") == "UnknownModel")
-    assert served(kube) == "tiny"
+    eventually("an answer", lambda: answers(kube, "tiny"))
     (after,) = kube.all("pod")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 

@@ -25,7 +25,7 @@ def test_the_minimal_resource_answers_the_openai_client(kube: Kube, product: Pro
     kube.apply(minimal)
     eventually("ready", lambda: ready(kube, "r1"), READY)
     with service_address(kube.target, "r1", kube.namespace) as address:
-        client = OpenAI(base_url=f"http://{address}/v1", api_key="unused", max_retries=0)
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="unused")
         assert [model.id for model in client.models.list()] == [REPOSITORY]
         whole = client.chat.completions.create(
             model=REPOSITORY, messages=MESSAGES, max_tokens=16, temperature=0
@@ -55,7 +55,7 @@ def test_a_deepseek_v3_from_a_directory_of_the_node(
     kube.apply(resource("v3", model={"id": "tiny", "servedName": "v3", "source": source}))
     eventually("ready", lambda: ready(kube, "v3"), READY)
     with service_address(kube.target, "v3", kube.namespace) as address:
-        client = OpenAI(base_url=f"http://{address}/v1", api_key="unused", max_retries=0)
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="unused")
         answer = client.completions.create(model="v3", prompt="The operator", max_tokens=8)
     assert answer.choices[0].text
     described = kube.run("describe", "dsd", "v3")

@@ -12,6 +12,9 @@ from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]
 
+# Time for a pod's address to disappear from Services everywhere; ample on a busy cluster.
+LEAVE_SECONDS = 5
+
 # In the order in which they are applied: what a pod needs comes before the pods.
 TEMPLATES = (
     "serviceaccount.yaml.j2",
@@ -36,6 +39,7 @@ def children(target: Target) -> list[Manifest]:
         "selector": selector(name),
         "port": PORT,
         "model_mount": MODEL_MOUNT,
+        "leave_seconds": LEAVE_SECONDS,
     }
     manifests = [render(template, **values) for template in TEMPLATES]
     for manifest in manifests:
