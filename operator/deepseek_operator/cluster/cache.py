@@ -74,12 +74,15 @@ class Cache:
             self._mount_failures.pop(key, None)
         return {owner}
 
-    def replace(self, kind: Kind, bodies: Iterable[Object]) -> set[Key]:
-        """Take in a whole list: what it lacks is gone, also where no event said so."""
+    def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
+        """Take in a whole list of that version: what it lacks is gone, though no event said so.
+
+        What is newer than the list was made while it was read, and stays.
+        """
         listed = {key_of(body): body for body in bodies}
         concerned: set[Key] = set()
         for key, known in list(self._objects[kind].items()):
-            if key not in listed:
+            if key not in listed and _version(known) <= version:
                 concerned |= self.drop(kind, known)
         for body in listed.values():
             concerned |= self.put(kind, body)

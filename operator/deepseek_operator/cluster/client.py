@@ -56,9 +56,10 @@ class Client:
         except NotFoundError:
             return None
 
-    async def list(self, kind: Kind) -> AsyncIterator[Object]:
-        """All objects of a kind that the operator watches, in every namespace."""
-        token = ""
+    async def list(self, kind: Kind) -> tuple[list[Object], int]:
+        """All watched objects of a kind in every namespace, and the version of that state."""
+        items: list[Object] = []
+        version = token = ""
         while True:
             page = await self._request(
                 "get",
@@ -68,11 +69,12 @@ class Client:
                 limit=PAGE,
                 _continue=token or None,
             )
-            for item in page["items"]:
-                yield item
+            items += page["items"]
+            # The pages of a list show one state, that of the first.
+            version = version or page["metadata"]["resourceVersion"]
             token = page["metadata"].get("continue", "")
             if not token:
-                return
+                return items, int(version)
 
     async def post_event(self, event: Object) -> None:
         """Create an Event."""

@@ -64,12 +64,11 @@ class Reconciler:
     async def _apply(self, target: Target) -> None:
         for manifest in children(target):
             kind, key = kind_of(manifest), key_of(manifest)
-            live = self._cache.get(kind, key)
-            if live is None:
-                live = await self._client.get(kind, *key)
+            live = self._cache.get(kind, key) or await self._client.get(kind, *key)
             if live is not None:
                 _check_owner(kind, manifest, live)
                 if in_sync(manifest, live):
+                    self._cache.put(kind, live)
                     continue
             self._cache.put(kind, await self._write(kind, manifest))
 

@@ -52,7 +52,8 @@ async def fill(client: Client, cache: Cache, queue: WorkQueue[Key]) -> None:
         ApiError: The API server could not be asked.
     """
     for kind in WATCHED:
-        for key in cache.replace(kind, [item async for item in client.list(kind)]):
+        items, version = await client.list(kind)
+        for key in cache.replace(kind, items, version):
             queue.add(key)
 
 

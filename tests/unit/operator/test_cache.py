@@ -42,8 +42,15 @@ def test_a_list_removes_what_it_lacks() -> None:
     cache = Cache()
     cache.put(POD, child(pod("r1-a")))
     cache.put(POD, child(pod("r1-b"), uid="c-2"))
-    assert cache.replace(POD, [child(pod("r1-b"), uid="c-2")]) == {OWNER}
+    assert cache.replace(POD, [child(pod("r1-b"), uid="c-2")], version=5) == {OWNER}
     assert [view.name for view in cache.observe(OWNER).pods] == ["r1-b"]
+
+
+def test_a_list_does_not_remove_what_was_made_while_it_was_read() -> None:
+    cache = Cache()
+    cache.put(POD, child(pod("r1-new"), version=7))
+    cache.replace(POD, [], version=5)
+    assert [view.name for view in cache.observe(OWNER).pods] == ["r1-new"]
 
 
 def test_a_failed_mount_is_told_of_our_pods_only_and_once() -> None:
