@@ -37,9 +37,12 @@ def by_operator(entry: dict[str, Any]) -> bool:
     return bool(entry["user"]["username"].startswith("system:serviceaccount:deepseek-system:"))
 
 
-def test_two_hundred_at_once(kube: Kube, product: Product, audit_log: Path) -> None:
+def test_two_hundred_at_once(
+    kube: Kube, product: Product, audit_log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = [f"model-{number}" for number in range(COUNT)]
     audit = Audit(audit_log, kube.namespace)
+    started = time.monotonic()
     kube.apply(*(resource(name, podTemplate=ON_FAKE_NODES) for name in names))
     for kind in CHILDREN:
         eventually(f"every {kind}", lambda kind=kind: len(kube.all(kind)) >= COUNT, 120)
@@ -53,6 +56,7 @@ def test_two_hundred_at_once(kube: Kube, product: Product, audit_log: Path) -> N
         ),
         180,
     )
+    seconds = time.monotonic() - started
     writes = audit.writes(by_operator)
     statuses = writes.pop("patch deepseekdeployments/status")
     events = writes.pop("create events")
@@ -62,6 +66,9 @@ def test_two_hundred_at_once(kube: Kube, product: Product, audit_log: Path) -> N
         "patch services": COUNT,
         "patch deployments": COUNT,
     }
+    with capsys.disabled():
+        each = f"{len(CHILDREN)} children, {statuses / COUNT:.1f} statuses, {events / COUNT:.1f} events"
+        print(f"\n{COUNT} resources ready after {seconds:.0f} s; writes for each: {each}")
     assert statuses <= MOST_STATUSES * COUNT
     assert events <= MOST_EVENTS * COUNT
 

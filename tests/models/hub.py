@@ -256,7 +256,7 @@ def main() -> None:
     hub = Hub(dict(arguments.repositories))
     with HubServer(hub, (arguments.host, arguments.port), verbose=True) as server:
         ids = ", ".join(hub.repositories)
-        print(f"serving {ids} on http://{arguments.host}:{server.server_port}", flush=True)  # noqa: T201 - its output
+        print(f"serving {ids} on http://{arguments.host}:{server.server_port}", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
