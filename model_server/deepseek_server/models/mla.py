@@ -1,0 +1,90 @@
+"""Multi-head latent attention with its up-projections absorbed.
+
+transformers expands the latent of every cached token into keys and values of all heads, each step
+anew. The same numbers come out when the query is moved into the space of the latents instead, and
+the result back out of it: `q (W c) = (q W) c`. Then attention works on the latents as they are in
+the cache, 576 numbers for a token and layer in DeepSeek-V3 in place of 40,960.
+
+Only the forward of the attention modules is replaced. Projections, norms and rotation stay those
+of the model's class.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.deepseek_v2 import modeling_deepseek_v2 as v2
+from transformers.models.deepseek_v3 import modeling_deepseek_v3 as v3
+
+from deepseek_server.attention.interface import Attention, LatentHeads
+
+
+def latent_heads(module: nn.Module) -> LatentHeads | None:
+    """The heads of a latent attention module, None for any other module."""
+    if not isinstance(module, v2.DeepseekV2Attention | v3.DeepseekV3Attention):
+        return None
+    return LatentHeads(
+        heads=module.num_heads,
+        rank=module.kv_lora_rank,
+        rope=module.qk_rope_head_dim,
+        scale=module.scaling,
+    )
+
+
+def absorb(model: PreTrainedModel) -> None:
+    """Let a model's latent attention run on the paged cache that its forward is given."""
+    for module in model.modules():
+        if latent_heads(module) is not None:
+            module.forward = MethodType(_forward, module)
+
+
+def _forward(
+    self: Any,
+    hidden_states: torch.Tensor,
+    *,
+    paged: Attention,
+    position_embeddings: Any,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    hidden = hidden_states[0]
+    query = _query(self, hidden).view(hidden.shape[0], self.num_heads, self.qk_head_dim)
+    latent, key_rope = self.kv_a_proj_with_mqa(hidden).split(
+        [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1
+    )
+    query, query_rope = query.split([self.qk_nope_head_dim, self.qk_rope_head_dim], dim=-1)
+    query_rope, key_rope = _rotate(self, query_rope, key_rope[:, None], position_embeddings)
+
+    # [heads, nope + value, rank]: the rows that make keys, then those that make values
+    up = self.kv_b_proj.weight.view(self.num_heads, -1, self.kv_lora_rank)
+    up_key, up_value = up.split([self.qk_nope_head_dim, self.v_head_dim], dim=1)
+    query = torch.bmm(query.transpose(0, 1), up_key).transpose(0, 1)
+    mixed = paged.latent(
+        self.layer_idx,
+        torch.cat((query, query_rope), dim=-1),
+        torch.cat((self.kv_a_layernorm(latent), key_rope[:, 0]), dim=-1),
+    )
+    value = torch.bmm(mixed.transpose(0, 1), up_value.transpose(1, 2)).transpose(0, 1)
+    return self.o_proj(value.flatten(1)).unsqueeze(0), None
+
+
+def _query(self: Any, hidden: torch.Tensor) -> torch.Tensor:
+    if self.q_lora_rank is None:  # the Lite models
+        return self.q_proj(hidden)
+    return self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden)))
+
+
+def _rotate(
+    self: Any, query: torch.Tensor, key: torch.Tensor, position_embeddings: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotate [tokens, heads, rope] with the function of the module's class."""
+    # Those functions take [batch, heads, tokens, rope].
+    query, key = query.transpose(0, 1)[None], key.transpose(0, 1)[None]
+    if isinstance(self, v2.DeepseekV2Attention):
+        query, key = v2.apply_rotary_emb(query, key, position_embeddings)
+    elif self.config.rope_interleave:
+        query, key = v3.apply_rotary_pos_emb_interleave(query, key, *position_embeddings)
+    else:
+        query, key = v3.apply_rotary_pos_emb(query, key, *position_embeddings)
+    return query[0].transpose(0, 1), key[0].transpose(0, 1)

@@ -1,0 +1,70 @@
+"""Drives a runner without an engine: sequences with scattered blocks, whatever chunks one likes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.sdpa import SdpaAttention
+from deepseek_server.engine.step import Chunk, Runner
+from deepseek_server.models.paged import PagedRunner, heads_of
+
+
+@dataclass
+class Running:
+    blocks: tuple[int, ...]
+    tokens: list[int]
+    prompt: int = field(init=False)
+    computed: int = 0
+
+    def __post_init__(self) -> None:
+        self.prompt = len(self.tokens)
+
+    @property
+    def answer(self) -> list[int]:
+        return self.tokens[self.prompt :]
+
+    def chunk(self, size: int) -> Chunk:
+        """The next tokens, at most `size` of them."""
+        tokens = tuple(self.tokens[self.computed : self.computed + size])
+        start, self.computed = self.computed, self.computed + len(tokens)
+        return Chunk(tokens, start, self.blocks, sample=self.computed == len(self.tokens))
+
+
+def scattered(runner: Runner, prompts: Sequence[Sequence[int]], room: int) -> list[Running]:
+    """Sequences whose blocks lie in no order, with room for so many tokens of an answer."""
+    free = torch.randperm(runner.num_blocks, generator=torch.Generator().manual_seed(7)).tolist()
+    sequences = []
+    for prompt in prompts:
+        count = -(-(len(prompt) + room) // runner.block_size)
+        sequences.append(Running(tuple(free[:count]), list(prompt)))
+        free = free[count:]
+    return sequences
+
+
+def step(runner: Runner, chunks: Sequence[tuple[Running, Chunk]]) -> None:
+    """Run chunks and append the likeliest token to each sequence that samples."""
+    logits = runner.run([chunk for _, chunk in chunks])
+    sampling = [sequence for sequence, chunk in chunks if chunk.sample]
+    for sequence, token in zip(sampling, logits.argmax(-1).tolist(), strict=True):
+        sequence.tokens.append(token)
+
+
+def load(directory: str) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+
+
+def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
+    size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
+    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device))
+
+
+def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list[int]:
+    """What `generate` answers, greedily."""
+    model.generation_config = GenerationConfig()
+    ids = torch.tensor([list(prompt)])
+    config = GenerationConfig(max_new_tokens=count, do_sample=False)
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    return out[0, len(prompt) :].tolist()
