@@ -172,7 +172,8 @@ def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | Non
 def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready:
         return None
-    return Finding(STARTING, "Starting", "Pods are being started.")
+    message = "Pods are being started: their image is pulled, their volumes are mounted."
+    return Finding(STARTING, "Starting", message)
 
 
 CHAIN: tuple[Check, ...] = (
