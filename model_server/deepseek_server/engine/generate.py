@@ -11,7 +11,8 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import (
@@ -23,94 +24,51 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from deepseek_server.engine.answer import Answer
 from deepseek_server.engine.interface import (
     EngineClosedError,
     EngineError,
-    FinishReason,
     Limits,
     Load,
     Output,
     QueueFullError,
     Request,
     Sampling,
+    Totals,
 )
-from deepseek_server.engine.text import AnswerText
+from deepseek_server.engine.stream import Mail, Stream
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
 class _Sequence:
     """A request on its way, and the stream that its client reads."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.cancelled = False
-        self._loop = asyncio.get_running_loop()
-        self._outputs: asyncio.Queue[Output | EngineError] = asyncio.Queue()
-        self._ended = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Output:
-        if self._ended:
-            raise StopAsyncIteration
-        output = await self._outputs.get()
-        if isinstance(output, EngineError):
-            self._ended = True
-            raise output
-        self._ended = output.finish_reason is not None
-        return output
-
-    def cancel(self) -> None:
-        self.cancelled = True
+    request: Request
+    stream: Stream = field(default_factory=Stream)
 
     def emit(self, output: Output | EngineError) -> None:
-        """Hand something to the reader, from any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._outputs.put_nowait, output)
-        except RuntimeError:  # the reader's event loop is closed
-            self.cancelled = True
+        mail = Mail()
+        mail.add(self.stream, output)
+        mail.send()
 
 
 class _AnswerCriteria(StoppingCriteria):  # type: ignore[misc]  # not typed
     """Makes outputs of the tokens of one sequence as `generate` finds them."""
 
-    def __init__(
-        self,
-        sequence: _Sequence,
-        decode: Callable[[Sequence[int]], str],
-        eos_token_ids: frozenset[int],
-    ) -> None:
-        self._sequence = sequence
-        self._sampling = sequence.request.sampling
-        self._eos = frozenset() if self._sampling.ignore_eos else eos_token_ids
-        self._text = AnswerText(decode, self._sampling.stop)
-        self._count = 0
+    def __init__(self, sequence: _Sequence, answer: Answer) -> None:
+        self._sequence, self._answer = sequence, answer
         self._done = False
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         # On a GPU `generate` may look at the answer one step late: what comes after is dropped.
-        if not self._done and not self._sequence.cancelled:
-            self._take(int(input_ids[0, -1]))
-        done = self._done or self._sequence.cancelled
+        if not self._done and not self._sequence.stream.cancelled:
+            output = self._answer.push(int(input_ids[0, -1]))
+            self._done = output.finish_reason is not None
+            self._sequence.emit(output)
+        done = self._done or self._sequence.stream.cancelled
         return torch.full((1,), done, device=input_ids.device, dtype=torch.bool)
-
-    def _take(self, token_id: int) -> None:
-        self._count += 1
-        reason: FinishReason | None = None
-        if token_id in self._eos and self._count > self._sampling.min_tokens:
-            text, _ = self._text.flush()
-            reason = "stop"
-        else:
-            may_stop = self._count > self._sampling.min_tokens
-            text, stopped = self._text.push(token_id, may_stop=may_stop)
-            if not stopped and self._count >= self._sampling.max_tokens:
-                rest, stopped = self._text.flush()
-                text, reason = text + rest, "length"
-            reason = "stop" if stopped else reason
-        self._done = reason is not None
-        self._sequence.emit(Output((token_id,), text, reason))
 
 
 class GenerateEngine:
@@ -154,11 +112,16 @@ class GenerateEngine:
             return Load(running=int(self._running is not None), waiting=len(self._waiting))
 
     @property
+    def totals(self) -> Totals:
+        """There is no cache to speak of."""
+        return Totals()
+
+    @property
     def alive(self) -> bool:
         """Whether the worker thread still runs, or was ended on purpose."""
         return self._closed or self._worker.is_alive()
 
-    def submit(self, request: Request) -> _Sequence:
+    def submit(self, request: Request) -> Stream:
         """Queue a request; see Engine.submit."""
         sequence = _Sequence(request)
         with self._wake:
@@ -169,7 +132,7 @@ class GenerateEngine:
                 raise QueueFullError(f"{len(self._waiting)} requests wait already")
             self._waiting.append(sequence)
             self._wake.notify()
-        return sequence
+        return sequence.stream
 
     async def close(self) -> None:
         """End everything; the worker ends with the step it is in."""
@@ -181,15 +144,15 @@ class GenerateEngine:
             self._waiting.clear()
             self._wake.notify()
         for sequence in unfinished:
-            if not sequence.cancelled:
-                sequence.cancel()
+            if not sequence.stream.cancelled:
+                sequence.stream.cancel()
                 sequence.emit(EngineClosedError("the server is shutting down"))
         await asyncio.to_thread(self._worker.join, 5)
 
     def _drop_cancelled(self) -> None:
         """A client that is gone must not hold a place in the queue. Called with the lock held."""
-        if any(sequence.cancelled for sequence in self._waiting):
-            self._waiting = deque(s for s in self._waiting if not s.cancelled)
+        if any(sequence.stream.cancelled for sequence in self._waiting):
+            self._waiting = deque(s for s in self._waiting if not s.stream.cancelled)
 
     def _work(self) -> None:
         while (sequence := self._next()) is not None:
@@ -221,7 +184,7 @@ class GenerateEngine:
         else:
             torch.manual_seed(sampling.seed)
         prompt = torch.tensor([request.prompt], device=self._model.device)
-        criteria = _AnswerCriteria(sequence, self._decode, self._eos)
+        criteria = _AnswerCriteria(sequence, Answer(sampling, self._decode, self._eos))
         self._model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),

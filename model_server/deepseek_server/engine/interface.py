@@ -71,20 +71,48 @@ class Request:
 class Output:
     """What one step added to an answer; the last one has a finish reason.
 
-    The text may be empty while a character or a possible stop text is incomplete.
+    Attributes:
+        token_ids: the tokens.
+        text: what they add to the text; may be empty while a character or a possible stop text is
+            incomplete.
+        finish_reason: why the answer ends here, if it does.
+        cached_tokens: tokens of the prompt that needed no computing; the same in all outputs.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason | None = None
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Load:
-    """How busy an engine is, in requests."""
+    """How busy an engine is.
+
+    Attributes:
+        running: requests that are being answered.
+        waiting: requests that wait for their turn.
+        cache: the share of the cache of keys and values that is in use, 0 to 1.
+    """
 
     running: int
     waiting: int
+    cache: float = 0.0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What an engine has done since its start.
+
+    Attributes:
+        prompt_tokens: tokens of prompts that were looked up in the cache.
+        prompt_tokens_found: how many of them were there.
+        preemptions: how often a running request had to give its cache to an older one.
+    """
+
+    prompt_tokens: int = 0
+    prompt_tokens_found: int = 0
+    preemptions: int = 0
 
 
 class OutputStream(Protocol):
@@ -113,6 +141,10 @@ class Engine(Protocol):
     @property
     def load(self) -> Load:
         """How busy it is."""
+
+    @property
+    def totals(self) -> Totals:
+        """What it has done."""
 
     @property
     def alive(self) -> bool:

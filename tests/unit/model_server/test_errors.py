@@ -200,7 +200,7 @@ def test_come_back_later(server, monkeypatch, raised: Exception, status: int, ki
 def test_a_fault_is_a_500_and_the_server_goes_on(server, monkeypatch) -> None:
     body = {"model": "llama", "prompt": "a"}
     with monkeypatch.context() as patch:
-        patch.setattr(server.served.engine._model, "generate", _fail)
+        patch.setattr(server.served.engine._runner, "run", _fail)
         assert "it broke" in error(server.client.post(TEXT, json=body), 500)["message"]
         streamed = server.client.post(TEXT, json={**body, "stream": True})
         assert streamed.status_code == 200

@@ -71,6 +71,6 @@ def test_errors_become_the_clients_exceptions(api: openai.OpenAI, server, monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr(server.served.engine._model, "generate", fail)
+    monkeypatch.setattr(server.served.engine._runner, "run", fail)
     with pytest.raises(openai.APIError, match="it broke"):
         list(api.chat.completions.create(model="llama", messages=CHAT, stream=True))

@@ -1,0 +1,41 @@
+"""Which library computes attention: FlashInfer where it can, else torch."""
+
+import logging
+from typing import Literal
+
+import torch
+
+from deepseek_server.attention.flashinfer import FlashInferAttention, unsuitable
+from deepseek_server.attention.interface import Heads
+from deepseek_server.attention.sdpa import SdpaAttention
+from deepseek_server.failures import PermanentError
+
+log = logging.getLogger(__name__)
+
+AttentionName = Literal["auto", "sdpa", "flashinfer"]
+
+
+def choose(
+    wanted: AttentionName, heads: Heads, dtype: torch.dtype, device: torch.device
+) -> type[SdpaAttention] | type[FlashInferAttention]:
+    """The class to compute attention with.
+
+    Raises:
+        PermanentError: what was asked for by name cannot serve this model here; says why.
+    """
+    if wanted == "sdpa":
+        log.info("attention: torch, as asked for")
+        return SdpaAttention
+    reason = unsuitable(heads, dtype, device)
+    if not reason:
+        log.info("attention: FlashInfer")
+        return FlashInferAttention
+    if wanted == "flashinfer":
+        raise PermanentError(
+            f"attention flashinfer was asked for, but {reason}: use attention auto or sdpa"
+        )
+    if device.type == "cuda":
+        log.warning("attention: torch, far slower than FlashInfer, but %s", reason)
+    else:
+        log.info("attention: torch")
+    return SdpaAttention

@@ -1,0 +1,67 @@
+"""A model whose next token depends on every token before it, read from its paged cache.
+
+Its cache holds the tokens themselves. So a block that is shared wrongly, written while shared,
+given away too early or missing changes the answer.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import torch
+
+from deepseek_server.engine.step import Chunk
+
+VOCABULARY = 50
+
+
+def next_token(context: Sequence[int]) -> int:
+    return zlib.crc32(bytes(context)) % VOCABULARY
+
+
+def answer(prompt: Sequence[int], count: int) -> list[int]:
+    """What the model says when it is asked alone."""
+    context = list(prompt)
+    for _ in range(count):
+        context.append(next_token(context))
+    return context[len(prompt) :]
+
+
+class FakeModel:
+    """Implements engine.step.Runner.
+
+    Attributes:
+        before: called before each step, to wait or to fail.
+        steps: the chunks of each step so far.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self.num_blocks, self.block_size = num_blocks, block_size
+        self.before: Callable[[], None] = lambda: None
+        self.steps: list[list[Chunk]] = []
+        self._slots: dict[int, int] = {}
+
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        self.before()
+        self.steps.append(list(chunks))
+        sampled = self.tokens(chunks)
+        logits = torch.zeros(len(sampled), VOCABULARY)
+        logits[range(len(sampled)), sampled] = 100.0
+        return logits
+
+    def tokens(self, chunks: Sequence[Chunk]) -> list[int]:
+        """The next token of each chunk that samples."""
+        for chunk in chunks:
+            for position, token in enumerate(chunk.tokens, start=chunk.start):
+                self._slots[self._slot(chunk, position)] = token
+        return [
+            next_token([self._slots[self._slot(c, at)] for at in range(c.start + len(c.tokens))])
+            for c in chunks
+            if c.sample
+        ]
+
+    def _slot(self, chunk: Chunk, position: int) -> int:
+        return chunk.blocks[position // self.block_size] * self.block_size + (
+            position % self.block_size
+        )
