@@ -43,7 +43,8 @@ def test_requests_that_run_and_end_early(serve_family) -> None:
     server = serve_family("qwen3")
     body = {"model": "qwen3", "prompt": [5], "max_tokens": 4000, "ignore_eos": True, "stream": True}
     with server.client.stream("POST", "/v1/completions", json=body) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # kept: a lost iterator closes the response
+        next(lines)
         assert values(server)["deepseek_server_num_requests_running"] == 1
     deadline = time.monotonic() + 10  # the server notices when it writes
     while not values(server).get("deepseek_server_request_success_total{abort}"):
