@@ -43,19 +43,49 @@ class Sampling:
         max_tokens: tokens to generate at most.
         temperature: 0 is greedy.
         top_p: the probability mass that is sampled from.
+        top_k: how many of the likeliest tokens are sampled from; 0 is all.
+        min_p: the least probability that a token may have, as a share of the likeliest one's.
+        presence_penalty: taken from the logits of tokens that the answer has already.
+        frequency_penalty: the same for every time that it has them.
+        repetition_penalty: what the logits of tokens in prompt or answer are divided by (multiplied
+            with where they are negative), as in Keskar et al., arXiv 1909.05858.
+        logit_bias: what is added to the logits of some tokens.
         seed: the same seed gives the same tokens; None draws afresh.
         stop: texts that end the answer and are not part of it.
+        stop_token_ids: more tokens that end the answer.
         min_tokens: no end before so many tokens.
         ignore_eos: go on after the model's own end token.
+        logprobs: how many alternatives are told with each token, beside its own log probability;
+            None tells nothing.
+        grammar: what the answer's text must match; see engine.grammar. Empty: anything.
     """
 
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
     min_tokens: int = 0
     ignore_eos: bool = False
+    logprobs: int | None = None
+    grammar: str = ""
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a token can be chosen only when the one before it is known to the CPU."""
+        return bool(
+            self.grammar
+            or self.presence_penalty
+            or self.frequency_penalty
+            or self.repetition_penalty != 1
+        )
 
 
 @dataclass(frozen=True)
@@ -68,8 +98,21 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Logprobs:
+    """Log probabilities at one place of an answer, before temperature and filters.
+
+    Attributes:
+        chosen: of the token that was chosen.
+        top: the likeliest tokens and theirs, likeliest first; as many as were asked for.
+    """
+
+    chosen: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Output:
-    """What one step added to an answer; the last one has a finish reason.
+    """What one or more steps added to an answer; the last one has a finish reason.
 
     Attributes:
         token_ids: the tokens.
@@ -77,12 +120,14 @@ class Output:
             incomplete.
         finish_reason: why the answer ends here, if it does.
         cached_tokens: tokens of the prompt that needed no computing; the same in all outputs.
+        logprobs: one for each token where they were asked for.
     """
 
     token_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+    logprobs: tuple[Logprobs, ...] = ()
 
 
 @dataclass(frozen=True)
