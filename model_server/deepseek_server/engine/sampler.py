@@ -24,11 +24,33 @@ class Draw:
         sampling: how the request wants its tokens chosen.
         seed: 64 bits of the sequence's own.
         index: tokens that the sequence has generated before.
+        tokens: the sequence, prompt first, as far as it is known.
+        prompt: how many of those are the prompt.
+        mask: packed bits of the tokens that a grammar allows.
     """
 
     sampling: Sampling
     seed: int
     index: int
+    tokens: Sequence[int] = ()
+    prompt: int = 0
+    mask: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Tokens on the device.
+
+    Attributes:
+        tokens: [n].
+    """
+
+    tokens: torch.Tensor
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All there is."""
+        return (self.tokens,)
 
 
 class Sampler:
@@ -41,7 +63,7 @@ class Sampler:
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
         self._eos = sorted(eos_token_ids)
 
-    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
+    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> Chosen:
         """Choose a token for each row.
 
         Args:
@@ -61,7 +83,7 @@ class Sampler:
                 index = torch.tensor(rows, device=logits.device)
                 chosen = [draws[row] for row in rows]
                 tokens[index] = choose(logits[index].float(), _Parameters(chosen, logits.device))
-        return tokens.tolist()  # type: ignore[no-any-return]  # torch is not typed here
+        return Chosen(tokens)
 
     def _rule_out_ends(self, logits: torch.Tensor, draws: Sequence[Draw]) -> None:
         rows = [

@@ -1,6 +1,5 @@
 """From a checkpoint to a model in memory."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress, readable_bytes
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.models.codec import TokenizerCodec
+from deepseek_server.models.defaults import eos_token_ids
 from deepseek_server.resources import cpus, memory_available
-from deepseek_server.serving import SamplingDefaults
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ class LoadedModel:
     codec: TokenizerCodec
     eos_token_ids: frozenset[int]
     context: int
-    defaults: SamplingDefaults
 
 
 def load(
@@ -57,16 +55,11 @@ def load(
     with _weights_reported(progress, size):
         model = _from_pretrained(checkpoint, config, device, DTYPES[dtype])
     model.eval()
-    generation = _generation_defaults(checkpoint)
     return LoadedModel(
         model=model,
         codec=codec,
-        eos_token_ids=_eos_token_ids(checkpoint, generation, codec),
+        eos_token_ids=eos_token_ids(checkpoint.directory, checkpoint.config, codec.eos_token_id),
         context=context,
-        defaults=SamplingDefaults(
-            temperature=float(generation.get("temperature") or 1.0),
-            top_p=float(generation.get("top_p") or 1.0),
-        ),
     )
 
 
@@ -155,27 +148,6 @@ def _from_pretrained(
             f"asks for, the first is {missing[0]}: check that both belong to one model"
         )
     return model
-
-
-def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What generation_config.json recommends; a model may have none."""
-    try:
-        content = json.loads((checkpoint.directory / "generation_config.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _eos_token_ids(
-    checkpoint: Checkpoint, generation: dict[str, Any], codec: TokenizerCodec
-) -> frozenset[int]:
-    """Every token that one of the model's files calls the end."""
-    ids: set[int] = set()
-    for value in (generation.get("eos_token_id"), checkpoint.config.get("eos_token_id")):
-        ids.update(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
-    if codec.eos_token_id is not None:
-        ids.add(codec.eos_token_id)
-    return frozenset(ids)
 
 
 @contextmanager

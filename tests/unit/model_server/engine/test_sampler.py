@@ -18,7 +18,7 @@ def draw(seed: int = 0, index: int = 0, **sampling: object) -> Draw:
 
 
 def sample(*draws: Draw) -> list[int]:
-    return SAMPLER.sample(LOGITS.repeat(len(draws), 1), draws)
+    return SAMPLER.sample(LOGITS.repeat(len(draws), 1), draws).tokens.tolist()
 
 
 def too_unlikely(counts: list[int], probabilities: list[float]) -> bool:
@@ -91,7 +91,7 @@ def test_no_end_before_min_tokens() -> None:
     only_end[0, EOS] = 10.0
 
     def chosen(**options: object) -> int:
-        return SAMPLER.sample(only_end.clone(), [draw(**options)])[0]
+        return SAMPLER.sample(only_end.clone(), [draw(**options)]).tokens.tolist()[0]
 
     for temperature in (0.0, 1.0):
         assert chosen(temperature=temperature, min_tokens=2, index=2) == EOS
@@ -102,4 +102,4 @@ def test_no_end_before_min_tokens() -> None:
 def test_short_types_are_sampled_as_float32() -> None:
     logits = torch.zeros(1, 3000, dtype=torch.bfloat16)
     draws = [draw(index=n, temperature=1.0) for n in range(2000)]
-    assert len(set(SAMPLER.sample(logits.repeat(2000, 1), draws))) > 1000
+    assert len(set(SAMPLER.sample(logits.repeat(2000, 1), draws).tokens.tolist())) > 1000

@@ -58,7 +58,7 @@ def load(directory: str) -> PreTrainedModel:
 
 def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
     size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
-    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device))
+    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device), 8)
 
 
 def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list[int]:
