@@ -49,7 +49,8 @@ class _Live(Sequence):
 
     @property
     def draw(self) -> Draw:
-        return Draw(self.request.sampling, self._seed, self.generated)
+        prompt = len(self.request.prompt)
+        return Draw(self.request.sampling, self._seed, self.generated, self.tokens, prompt)
 
 
 _Plan = list[tuple[_Live, Chunk]]
@@ -154,7 +155,8 @@ class PagedEngine:
         """Compute what was scheduled, choose tokens, and hand out what they make."""
         logits = self._runner.run([chunk for _, chunk in plan])
         choosing = [sequence for sequence, chunk in plan if chunk.sample]
-        tokens = self._sampler.sample(logits, [s.draw for s in choosing]) if choosing else []
+        draws = [sequence.draw for sequence in choosing]
+        tokens = self._sampler.sample(logits, draws).tokens.tolist() if draws else []
         self._account(plan)
         self._deliver(choosing, tokens)
 
