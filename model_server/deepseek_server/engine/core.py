@@ -14,13 +14,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deepseek_server.engine.arrival import Arrival
 from deepseek_server.engine.blocks import BlockManager
 from deepseek_server.engine.interface import FinishReason, Load, Logprobs, Request, Totals
 from deepseek_server.engine.messages import Failure, Result, Token
-from deepseek_server.engine.sampler import Draw, Sampler
+from deepseek_server.engine.parameters import Parameters
+from deepseek_server.engine.sampler import Chosen, Draw, Sampler
 from deepseek_server.engine.scheduler import Scheduler, StepSize
 from deepseek_server.engine.sequence import Sequence
 from deepseek_server.engine.step import Chunk, Runner
@@ -31,8 +34,8 @@ log = logging.getLogger(__name__)
 class Matcher(Protocol):
     """Where an answer is in the grammar that it must match."""
 
-    def mask(self) -> torch.Tensor:
-        """The tokens that may follow, as packed bits on the CPU: [vocabulary / 32], int32."""
+    def mask(self) -> NDArray[np.int32]:
+        """The tokens that may follow, packed as in engine.bitmask."""
 
     def accept(self, token: int) -> None:
         """The token that does follow."""
@@ -91,12 +94,12 @@ class _Flight:
     Attributes:
         plan: what it computes.
         choosing: the sequences that get a token, in the order of the tokens.
-        arrival: what was chosen for them, on its way to the CPU.
+        arrival: what was chosen for them, on its way to the CPU; None where nothing was.
     """
 
     plan: list[tuple[_Live, Chunk]]
     choosing: list[_Live]
-    arrival: Arrival
+    arrival: Arrival | None
 
 
 class Core:
@@ -125,6 +128,8 @@ class Core:
         self._live: dict[str, _Live] = {}
         self._flying: deque[_Flight] = deque()
         self._ahead = 1 if runner.works_ahead else 0
+        self._choosing: list[_Live] = []
+        self._parameters: Parameters | None = None
 
     @property
     def idle(self) -> bool:
@@ -186,16 +191,26 @@ class Core:
     def _launch(self, plan: list[tuple[_Live, Chunk]]) -> _Flight:
         logits = self._runner.run([chunk for _, chunk in plan])
         choosing = [sequence for sequence, chunk in plan if chunk.sample]
-        chosen = self._sampler.sample(logits, [sequence.draw for sequence in choosing])
+        if not choosing:
+            return _Flight(plan, choosing, None)
+        chosen = self._choose(logits, choosing)
         self._runner.follow(chosen.tokens)
-        return _Flight(plan, choosing, Arrival(*chosen.tensors))
+        return _Flight(plan, choosing, Arrival(*_tensors(chosen)))
+
+    def _choose(self, logits: torch.Tensor, choosing: list[_Live]) -> Chosen:
+        if choosing != self._choosing:
+            samplings = [sequence.request.sampling for sequence in choosing]
+            self._parameters = self._sampler.parameters(samplings, logits.shape[1], logits.device)
+            self._choosing = choosing
+        draws = [sequence.draw for sequence in choosing]
+        return self._sampler.sample(logits, draws, self._parameters)
 
     def _land(self, flight: _Flight) -> list[Result]:
         """Add a token to each sequence, and let go of those that are complete."""
-        tokens, *details = flight.arrival.wait()
+        tokens, details = _arrived(flight.arrival)
         results: list[Result] = []
         ended: list[_Live] = []
-        for row, (sequence, token) in enumerate(zip(flight.choosing, tokens.tolist(), strict=True)):
+        for row, (sequence, token) in enumerate(zip(flight.choosing, tokens, strict=True)):
             reason = sequence.push(token)
             request = sequence.request
             if self._live.get(request.id) is not sequence:
@@ -227,6 +242,21 @@ class Core:
                 failures[request_id] = Failure(request_id, reason)
                 self.cancel(request_id)
         return list(failures.values())
+
+
+def _tensors(chosen: Chosen) -> tuple[torch.Tensor, ...]:
+    """What there is of it, in the order in which `_logprobs` takes it."""
+    if chosen.logprobs is None or chosen.top_logprobs is None or chosen.top_tokens is None:
+        return (chosen.tokens,)
+    return chosen.tokens, chosen.logprobs, chosen.top_logprobs, chosen.top_tokens
+
+
+def _arrived(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
+    """Tokens, and what is to be told of them where that was asked for."""
+    if arrival is None:
+        return [], ()
+    tokens, *details = arrival.wait()
+    return tokens.tolist(), tuple(details)
 
 
 def _logprobs(
