@@ -241,6 +241,7 @@ def test_while_the_model_loads(run_app, tiny) -> None:
         "detail": "loading llama as float32: 25 % of 200 B",
         "loadedBytes": 50,
         "totalBytes": 200,
+        "secondsLeft": None,
     }
     for response in (client.post(CHAT, json={}), client.get("/v1/models")):
         assert error(response, 503)["code"] == "model_not_ready"
