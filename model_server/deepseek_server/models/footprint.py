@@ -37,7 +37,7 @@ def measure_cache(model: PreTrainedModel) -> Footprint:
     """Run two short prompts and sum up the tensors of their caches."""
     shorter, longer = _lengths(model.config)
     at_shorter, at_longer = (_bytes_after(model, length) for length in (shorter, longer))
-    per_token = max(-(-(at_longer - at_shorter) // (longer - shorter)), 1)
+    per_token = -(-(at_longer - at_shorter) // (longer - shorter))
     return Footprint(max(at_shorter - shorter * per_token, 0), per_token)
 
 

@@ -171,4 +171,5 @@ def cache_blocks(footprint: Footprint, memory: int, sequences: int) -> int:
         sequences: Sequences that run at once at most.
     """
     left = memory - sequences * footprint.per_sequence
-    return max(left, 0) // (footprint.per_token * BLOCK_SIZE)
+    # Where all layers have windows, a token takes nothing once those are full.
+    return max(left, 0) // (max(footprint.per_token, 1) * BLOCK_SIZE)

@@ -215,6 +215,9 @@ def test_every_sequence_has_its_fixed_share() -> None:
     footprint = Footprint(per_sequence=1000, per_token=10)
     assert cache_blocks(footprint, 20_000, sequences=4) == 16_000 // (10 * whole.BLOCK_SIZE)
     assert cache_blocks(footprint, 3_999, sequences=4) == 0
+    windows_only = Footprint(per_sequence=1000, per_token=0)
+    assert cache_blocks(windows_only, 20_000, sequences=4) > 0
+    assert cache_blocks(windows_only, 3_999, sequences=4) == 0
 
 
 def test_the_cache_takes_its_share_of_the_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
