@@ -5,6 +5,7 @@ the request's behalf adds to it, without being handed it.
 """
 
 import time
+from asyncio import get_running_loop
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class Record:
         route: the route's path, as written in the code; a path that is no route is `none`.
         began: when, in seconds of the monotonic clock.
         began_ns: when, in nanoseconds since 1970.
-        deadline: when it must have ended, in seconds of the monotonic clock.
+        timeout: seconds that it may take; None is unlimited.
+        deadline: when it must have ended, in seconds of the event loop's clock.
         key: the name of the API key.
         charge: told of all tokens as they come.
         status: of the response.
@@ -62,6 +64,7 @@ class Record:
     route: str = "none"
     began: float = field(default_factory=time.monotonic)
     began_ns: int = field(default_factory=time.time_ns)
+    timeout: float | None = None
     deadline: float | None = None
     key: str = ""
     charge: Callable[[int], None] = _free
@@ -72,7 +75,18 @@ class Record:
     @property
     def late(self) -> bool:
         """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        left = self.seconds_left
+        return left is not None and left <= 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the deadline, if there is one; on the event loop only."""
+        return None if self.deadline is None else self.deadline - get_running_loop().time()
+
+    def limit(self, seconds: float | None) -> None:
+        """Let the request take so many seconds from now on, or as many as it likes."""
+        self.timeout = seconds
+        self.deadline = None if seconds is None else get_running_loop().time() + seconds
 
     @property
     def prompt_tokens(self) -> int:

@@ -8,7 +8,6 @@ kind at its end, which the stream itself sees to.
 
 import asyncio
 import math
-import time
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope
@@ -48,18 +47,12 @@ def seconds_for(headers: Headers, limit: float | None) -> float | None:
 
 def exceeded(record: Record) -> APIError:
     """What a client is told whose time is up."""
-    seconds = (record.deadline or record.began) - record.began
     return APIError(
         504,
-        f"the request took longer than the {seconds:g} s that it may: "
+        f"the request took longer than the {record.timeout:g} s that it may: "
         f"ask for fewer tokens, or for more time ({HEADER}, or requestTimeoutSeconds of the server)",
         code="deadline_exceeded",
     )
-
-
-def left(record: Record) -> float | None:
-    """Seconds until a request's deadline, if it has one."""
-    return None if record.deadline is None else record.deadline - time.monotonic()
 
 
 async def within_deadline(
@@ -67,7 +60,7 @@ async def within_deadline(
 ) -> None:
     """Pass a request on, and answer it here when its time is up before a response began."""
     try:
-        async with asyncio.timeout(left(record)) as limit:
+        async with asyncio.timeout(record.seconds_left) as limit:
             reply.on_start = lambda: limit.reschedule(None)
             try:
                 await app(scope, receive, reply)

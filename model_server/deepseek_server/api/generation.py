@@ -24,7 +24,7 @@ from deepseek_server.serving import ServedModel
 RETRY_AFTER_LOADING_SECONDS = 5
 
 
-def served_model(request: HTTPRequest) -> ServedModel:
+async def served_model(request: HTTPRequest) -> ServedModel:
     """The model that the server serves, as a dependency of routes.
 
     Raises:

@@ -101,8 +101,7 @@ class Gate:
                 access.enter(served.key, account)
                 leaving.callback(account.leave)
                 served.charge = account.charge
-            if seconds := seconds_for(headers, self._rules.timeout):
-                served.deadline = served.began + seconds
+            served.limit(seconds_for(headers, self._rules.timeout))
             await within_deadline(self._app, scope, _limited(scope, receive), reply, served)
 
     def _farewell(self) -> dict[str, str]:

@@ -81,7 +81,7 @@ class EventStream(Response):
         """Send the events, and what ends them."""
         served = record.current()
         try:
-            async with asyncio.timeout(deadline.left(served)) as limit:
+            async with asyncio.timeout(served.seconds_left) as limit:
                 async for event in self._events:
                     self._spoke = _now()
                     await send(_part(encode(event)))

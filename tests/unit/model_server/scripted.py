@@ -7,7 +7,8 @@ from typing import Self
 import httpx
 from fastapi import FastAPI
 
-from deepseek_server.app import create_app
+from deepseek_server.api.middleware import Rules
+from deepseek_server.app import create_app, rules
 from deepseek_server.config import Config, validate
 from deepseek_server.engine.interface import (
     EngineError,
@@ -65,12 +66,14 @@ class ScriptedEngine:
         self.totals = Totals()
         self.alive, self.full = True, False
         self.requests: list[Request] = []
+        self.asked = asyncio.Event()
         self.streams: list[ScriptedStream] = []
 
     def submit(self, request: Request) -> ScriptedStream:
         if self.full:
             raise QueueFullError("64 requests wait already")
         self.requests.append(request)
+        self.asked.set()
         self.streams.append(ScriptedStream(self.script))
         return self.streams[-1]
 
@@ -97,14 +100,16 @@ def configuration(**fields: object) -> Config:
 class Service:
     """An application and its client, on the test's event loop."""
 
-    def __init__(self, script: Script = HELLO, **fields: object) -> None:
+    def __init__(
+        self, script: Script = HELLO, *, asked: Rules | None = None, **fields: object
+    ) -> None:
         config = configuration(**fields)
         self.engine = ScriptedEngine(script)
         self.lifecycle = Lifecycle(config.model)
         self.lifecycle.ready(ServedModel("scripted", self.engine, Letters(), vocabulary=128))
         self.metrics = Metrics("scripted")
         self.metrics.watch(self.engine)
-        self.app: FastAPI = create_app(self.lifecycle, self.metrics)
+        self.app: FastAPI = create_app(self.lifecycle, self.metrics, asked or rules(config))
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
             base_url="http://scripted",
