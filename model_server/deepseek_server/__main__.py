@@ -3,16 +3,16 @@
 import logging
 import os
 
+from deepseek_server import logs
 from deepseek_server.command_line import parse
 from deepseek_server.failures import StartError, report
-from deepseek_server.logs import configure
 from deepseek_server.process import serve
 
 
 def main() -> None:
     """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 try again."""
-    configure()
     try:
+        logs.set_up()
         code = serve(parse())
     except StartError as error:
         code = report(error)

@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from deepseek_server import logs
 from deepseek_server.config import Config
 from deepseek_server.engine.messages import Loading, Ready, StartFailed
 from deepseek_server.failures import PermanentError, StartError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.logs import configure
 from deepseek_server.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def work(connection: Connection) -> None:
 
 def main() -> None:
     """Connect to the server whose address is the only argument, and work for it."""
-    configure()
+    logs.set_up()
     connected = socket.socket(socket.AF_UNIX)
     connected.connect(sys.argv[1])
     work(Connection(connected.detach()))
