@@ -7,7 +7,7 @@ from typing import Any
 
 from deepseek_server.bench.shards import BYTES, write_shards
 from deepseek_server.bench.tensors import tensors
-from deepseek_server.bench.words import BEGIN, END, write_tokenizer
+from deepseek_server.bench.tokenizer import BEGIN, END, write_tokenizer
 
 
 def weight_bytes(config: Mapping[str, Any]) -> int:

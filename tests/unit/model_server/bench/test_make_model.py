@@ -14,6 +14,7 @@ from deepseek_server.bench import profiles, words
 from deepseek_server.bench.make_model import weight_bytes, write_model
 from deepseek_server.bench.shards import write_shards
 from deepseek_server.bench.tensors import Tensor, tensors
+from deepseek_server.bench.tokenizer import BYTES
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.codec import TokenizerCodec
 
@@ -111,7 +112,7 @@ def test_several_files_hold_the_same_as_one(tmp_path: Path) -> None:
 
 
 def test_a_prompt_of_words_is_a_token_for_each(model: Path) -> None:
-    size = 640 - words.BYTES - 4
+    size = 640 - BYTES - 4
     for codec in (TokenizerCodec(model).encode, AutoTokenizer.from_pretrained(model).encode):
         encoded = codec(words.text(range(size)))
         # 1 more: the begin token
