@@ -12,6 +12,7 @@ Measure servers of language models.
 
 examples:
   python -m deepseek_server.bench make-model qwen-7b /tmp/qwen-7b
+  python -m deepseek_server.bench suite --profile qwen-7b --baseline transformers-serve --out r.json
 """
 
 
