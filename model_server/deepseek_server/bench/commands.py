@@ -79,6 +79,9 @@ def _add_suite(subparsers: Any) -> None:
         help="with --baseline",
     )
     parser.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds per row")
+    parser.add_argument(
+        "--processes", type=_positive, default=1, metavar="N", help="processes that send the load"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here too")
     parser.set_defaults(run=_suite)
 
@@ -98,6 +101,7 @@ def _suite(flags: argparse.Namespace) -> None:
         baseline=baseline,
         against=[row for row in flags.against if at_once(row)],
         budget=flags.budget,
+        processes=flags.processes,
         logs=(flags.out or directory / "results.json").parent,
     )
 

@@ -7,15 +7,17 @@ from typing import Any
 
 from deepseek_server.bench import counters, rows
 from deepseek_server.bench.failures import BenchError
-from deepseek_server.bench.load import Closed, Open, poisson, run
+from deepseek_server.bench.load import Closed, Open, poisson
+from deepseek_server.bench.processes import timings
 from deepseek_server.bench.progress import bar
 from deepseek_server.bench.prompts import Length, Prompt, Prompts
 from deepseek_server.bench.summary import summarize
 from deepseek_server.bench.target import Target
-from deepseek_server.bench.timing import Timing, timing
+from deepseek_server.bench.timing import Timing
 
 PREFIX_REPEATS = 5
 PREFIX_QUESTION = 16  # tokens after the common ones
+PEAK_REQUESTS = 2048
 PEAK_SECONDS = 12.0
 MIXED_SECONDS = 20.0
 MIXED_TAIL_SECONDS = 10.0
@@ -30,12 +32,14 @@ class Measured:
         vocabulary: prompts are made of tokens below this one.
         context: tokens of a prompt and its answer together at most.
         budget: seconds after which a row is cut.
+        processes: how many send the load.
     """
 
     target: Target
     vocabulary: int
     context: int
-    budget: float
+    budget: float = float("inf")
+    processes: int = 1
     _seed: int = 0
 
     def warm_up(self, at_once: int = 1) -> None:
@@ -48,14 +52,16 @@ class Measured:
         """Output tokens per second of so many requests at once."""
         count = at_once * rows.ROUNDS.get(at_once, rows.FEWEST_ROUNDS)
         before = counters.read(self.target)
-        timings = self._closed(f"{at_once} at once", count, at_once, rows.INPUT, rows.OUTPUT)
-        figures = _checked(summarize(timings))
+        asked = (count, at_once, rows.INPUT, rows.OUTPUT)
+        figures = _checked(summarize(self._closed(f"{at_once} at once", *asked)))
         return figures | self._counted(before)
 
     def mixed(self) -> dict[str, Any]:
         """Gaps between tokens of requests that come at random, at a share of the peak."""
         longest = (rows.MIXED_INPUT, rows.MIXED_OUTPUT)
-        peak = self._closed("peak", 8192, rows.MIXED_AT_ONCE, *longest, seconds=PEAK_SECONDS)
+        peak = self._closed(
+            "peak", PEAK_REQUESTS, rows.MIXED_AT_ONCE, *longest, seconds=PEAK_SECONDS
+        )
         tokens_per_second = _checked(summarize(peak))[rows.RATE]
         rate = rows.MIXED_SHARE * tokens_per_second / rows.MIXED_OUTPUT.mean
         starts = [s for s in poisson(rate, 100_000, self._next_seed()) if s < MIXED_SECONDS]
@@ -94,9 +100,9 @@ class Measured:
         return self._one(next(prompts.draw())).arrivals[0][0]
 
     def _one(self, prompt: Prompt) -> Timing:
-        (timing_,) = self._run("one request", Closed([self.target.completion(prompt)], 1))
-        _checked(summarize([timing_]))
-        return timing_
+        (timing,) = self._run("one request", Closed([self.target.completion(prompt)], 1))
+        _checked(summarize([timing]))
+        return timing
 
     def _closed(
         self,
@@ -117,7 +123,7 @@ class Measured:
 
     def _run(self, what: str, load: Closed | Open) -> list[Timing]:
         with bar(what, len(load.messages)) as step:
-            return [timing(e) for e in run(self.target, load, lambda _: step())]
+            return timings(self.target, load, self.processes, step)
 
     def _counted(self, before: dict[str, float]) -> dict[str, Any]:
         moved = counters.moved(before, counters.read(self.target))

@@ -2,22 +2,14 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from tqdm import tqdm  # type: ignore[import-untyped]  # ships no types
 
 
-class Step(Protocol):
-    """Told of progress, in any thread."""
-
-    def __call__(self, count: int = 1) -> None:
-        """So much more is done."""
-
-
 @contextmanager
-def bar(what: str, total: int, unit: str = "req") -> Iterator[Step]:
+def bar(what: str, total: int, unit: str = "req") -> Iterator[Callable[[int], None]]:
     """A bar, for as long as the block runs; none where standard error is no terminal."""
     lock = threading.Lock()
     scaled = unit == "B"
@@ -25,7 +17,7 @@ def bar(what: str, total: int, unit: str = "req") -> Iterator[Step]:
         total=total, unit=unit, unit_scale=scaled, desc=what, leave=False, disable=None
     ) as line:
 
-        def step(count: int = 1) -> None:
+        def step(count: int) -> None:
             with lock:
                 line.update(count)
 

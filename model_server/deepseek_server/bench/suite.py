@@ -25,6 +25,7 @@ class Suite:
         baseline: another server's command, measured on the closed rows in `against`; or None.
         against: rows on which both are compared.
         budget: seconds after which a row is cut.
+        processes: how many send the load.
         logs: the directory for the servers' output.
     """
 
@@ -35,6 +36,7 @@ class Suite:
     baseline: Command | None = None
     against: Sequence[str] = ()
     budget: float = 60.0
+    processes: int = 1
     logs: Path = Path()
 
     def run(self, done: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -79,14 +81,20 @@ class Suite:
         with running(baseline, self.logs / "baseline.log") as server:
             measured = self._measured(server)
             measured.warm_up()
-            for row in self.against:
+            for row in (row for row in self.rows if row in self.against):
                 put(row, _guarded(measured, row))
 
     def _measured(self, server: Running) -> Measured:
         config = json.loads((self.directory / "config.json").read_bytes())
         # Special tokens come after the plain ones in the vocabularies that are made here.
         vocabulary = min(config["bos_token_id"], config["eos_token_id"])
-        return Measured(server.target, vocabulary, config["max_position_embeddings"], self.budget)
+        return Measured(
+            server.target,
+            vocabulary,
+            config["max_position_embeddings"],
+            self.budget,
+            self.processes,
+        )
 
     def _read(self) -> float:
         files = start.weights(self.directory)

@@ -11,6 +11,7 @@ event of 3 tokens that comes 30 ms after the one before it counts as 3 gaps of 1
 
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 DONE = b"[DONE]"
@@ -81,8 +82,10 @@ class Timing:
     @property
     def gaps(self) -> list[tuple[float, float]]:
         """Seconds between tokens after the first event, each with the tokens that it counts for."""
-        pairs = zip(self.arrivals, self.arrivals[1:], strict=False)
-        return [((now - before) / tokens, tokens) for (before, _), (now, tokens) in pairs]
+        return [
+            ((now - before) / tokens, tokens)
+            for (before, _), (now, tokens) in pairwise(self.arrivals)
+        ]
 
     @property
     def per_token(self) -> float:
