@@ -1,0 +1,1 @@
+"""Measures servers of language models: makes models to measure, loads servers, compares."""

@@ -1,0 +1,148 @@
+"""Models of a published shape: they load, they compute, and their tokens can be sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from deepseek_server.bench import profiles, words
+from deepseek_server.bench.make_model import weight_bytes, write_model
+from deepseek_server.bench.shards import write_shards
+from deepseek_server.bench.tensors import Tensor, tensors
+from deepseek_server.bench.tokenizer import BYTES
+from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.codec import TokenizerCodec
+
+# Narrow, but with every ratio and every kind of layer that the profile has.
+NARROW: dict[str, dict[str, Any]] = {
+    "tiny": {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96},
+    "llama-8b": {
+        "num_hidden_layers": 2,
+        "hidden_size": 128,
+        "intermediate_size": 96,
+        "vocab_size": 640,
+        "bos_token_id": 600,
+        "eos_token_id": 601,
+    },
+    "v2-lite": {
+        "num_hidden_layers": 3,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "moe_intermediate_size": 24,
+        "n_routed_experts": 8,
+        "kv_lora_rank": 32,
+        "vocab_size": 640,
+        "bos_token_id": 600,
+        "eos_token_id": 601,
+    },
+}
+
+
+def narrow(profile: str) -> dict[str, Any]:
+    return profiles.configuration(profile) | NARROW[profile]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(narrow("llama-8b"), tmp_path_factory.mktemp("model") / "llama")
+
+
+@pytest.mark.parametrize("profile", NARROW)
+def test_transformers_finds_every_tensor_and_activations_stay_near_one(
+    profile: str, tmp_path: Path
+) -> None:
+    config = narrow(profile)
+    directory = write_model(config, tmp_path)
+    assert inspect(directory).parameters * 2 == weight_bytes(config)
+    loaded, info = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    with torch.no_grad():
+        output = loaded(torch.arange(300, 364)[None], output_hidden_states=True)
+    for hidden in output.hidden_states:
+        assert 0.5 < float(hidden.std()) < 4
+    assert len(set(output.logits[0].argmax(-1).tolist())) > 20  # not always the same token
+
+
+@pytest.mark.parametrize(
+    ("profile", "billions"),
+    # What the tensors of these repositories add up to on the hub.
+    [("qwen-1.5b", 1.777), ("qwen-7b", 7.616), ("llama-8b", 8.030), ("v2-lite", 15.706)],
+)
+def test_a_profile_has_as_many_parameters_as_the_published_model(
+    profile: str, billions: float
+) -> None:
+    assert weight_bytes(profiles.configuration(profile)) / 2e9 == pytest.approx(billions, abs=6e-4)
+
+
+def test_fewer_layers() -> None:
+    names = {tensor.name for tensor in tensors(profiles.configuration("v2-lite", layers=2))}
+    assert "model.layers.1.mlp.experts.63.down_proj.weight" in names
+    assert "model.layers.0.mlp.down_proj.weight" in names
+    assert not any(name.startswith("model.layers.2.") for name in names)
+
+
+def test_several_files_hold_the_same_as_one(tmp_path: Path) -> None:
+    parts = [Tensor(f"t{number}", (50, 40), 1.0) for number in range(5)]
+    one, many = tmp_path / "one", tmp_path / "many"
+    one.mkdir()
+    many.mkdir()
+    told: list[int] = []
+    write_shards(parts, one)
+    write_shards(parts, many, told.append, shard_bytes=9000)
+    from safetensors.torch import load_file
+
+    index = json.loads((many / "model.safetensors.index.json").read_bytes())
+    assert sorted(set(index["weight_map"].values())) == [
+        f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)
+    ]
+    assert sum(told) == index["metadata"]["total_size"] == 5 * 50 * 40 * 2
+    whole = load_file(one / "model.safetensors")
+    for name, file in index["weight_map"].items():
+        tensor = load_file(many / file)[name]
+        assert torch.equal(tensor, whole[name])
+        assert len(tensor.unique(dim=0)) == 50
+        assert float(tensor.float().std()) == pytest.approx(1, abs=0.1)
+
+
+def test_a_prompt_of_words_is_a_token_for_each(model: Path) -> None:
+    size = 640 - BYTES - 4
+    for codec in (TokenizerCodec(model).encode, AutoTokenizer.from_pretrained(model).encode):
+        encoded = codec(words.text(range(size)))
+        # 1 more: the begin token
+        assert len(encoded) == len(set(encoded)) == size + 1
+        assert encoded[0] == 600
+
+
+def test_every_token_is_some_text(model: Path) -> None:
+    codec = TokenizerCodec(model)
+    special = {600, 601, 602, 603}
+    assert all(codec.decode([token]) for token in range(640) if token not in special)
+    assert codec.decode(sorted(special)) == ""
+    assert codec.eos_token_id == 601
+
+
+def test_it_has_a_chat_template(model: Path) -> None:
+    codec = TokenizerCodec(model)
+    conversation = [
+        {"role": "system", "content": " a"},
+        {"role": "user", "content": " b"},
+        {"role": "assistant", "content": " c"},
+        {"role": "user", "content": " d"},
+    ]
+    a = 256
+    assert codec.encode_chat(conversation) == [600, a, 602, a + 1, 603, a + 2, 601, 602, a + 3, 603]
+
+
+@given(st.integers(0, 10**6))
+def test_words_are_counted_in_letters(number: int) -> None:
+    digits = 0
+    for letter in words.word(number):
+        digits = digits * 26 + "abcdefghijklmnopqrstuvwxyz".index(letter) + 1
+    assert digits == number + 1
