@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from deepseek_server.attention.choice import AttentionName, choose
 from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
@@ -49,6 +50,10 @@ def paged_runner(
     """
     heads, device = heads_of(model), model.device
     backend = choose(attention, heads, model.dtype, device)
+    if backend is not SdpaAttention:
+        from deepseek_server.models.fused import fuse
+
+        fuse(model, context)
     block_size, layers = BLOCK_SIZE[device.type], model.config.num_hidden_layers
     per_token = layers * heads.cached_values * model.dtype.itemsize
 

@@ -139,6 +139,7 @@ class PagedRunner:
             use_cache=False,
             logits_to_keep=sampled,
             paged=self._attention,
+            positions=positions,
         )
         logits: torch.Tensor = output.logits[0]
         return logits

@@ -63,6 +63,7 @@ class WholeRunner:
         self._by_slot: dict[int, _Claim] = {}
         self._by_block: dict[int, _Claim] = {}
         self._following: dict[int, torch.Tensor] = {}  # by slot
+        self._sampled: list[int] = []  # slots
 
     @property
     def device(self) -> torch.device:
@@ -80,13 +81,14 @@ class WholeRunner:
         Raises:
             RuntimeError: a chunk goes on with a sequence whose cache was dropped.
         """
+        self._sampled = [chunk.slot for chunk in chunks if chunk.sample]
         rows = [self._cache(chunk).extend(self._tokens(chunk)) for chunk in chunks]
         sampled = [row for row, chunk in zip(rows, chunks, strict=True) if chunk.sample]
         return torch.cat(sampled) if sampled else rows[0][:0]
 
-    def follow(self, slots: Sequence[int], tokens: torch.Tensor) -> None:
-        """Remember which tokens follow in these slots; see Runner.follow."""
-        self._following.update(zip(slots, tokens.unbind(), strict=True))
+    def follow(self, tokens: torch.Tensor) -> None:
+        """See Runner.follow."""
+        self._following.update(zip(self._sampled, tokens.unbind(), strict=True))
 
     def _tokens(self, chunk: Chunk) -> torch.Tensor:
         if chunk.tokens is None:

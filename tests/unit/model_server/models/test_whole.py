@@ -129,7 +129,7 @@ def test_a_token_that_only_the_device_knows(pair: Pair) -> None:
     logits = pair.runner.run([first.chunk(100), second.chunk(100)])
     answers = [[token] for token in logits.argmax(-1).tolist()]
     while len(answers[0]) < ANSWER:
-        pair.runner.follow([first.slot, second.slot], logits.argmax(-1))
+        pair.runner.follow(logits.argmax(-1))
         logits = pair.runner.run(
             [
                 Chunk(None, s.prompt + len(a) - 1, s.blocks, sample=True, slot=s.slot)
