@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from deepseek_server.config import Config
-from deepseek_server.engine.messages import Loading, Ready, StartFailed
+from deepseek_server.engine.messages import Loading, StartFailed
 from deepseek_server.failures import PermanentError, StartError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.logs import configure
@@ -66,7 +66,7 @@ def work(connection: Connection) -> None:
 
     try:
         job: Job = connection.recv()
-        core, context = load_engine(
+        core, ready = load_engine(
             job.checkpoint,
             job.config,
             _ReportedProgress(connection),
@@ -74,7 +74,7 @@ def work(connection: Connection) -> None:
             step_tokens=STEP_TOKENS[job.config.device],
             prompt_share=PROMPT_SHARE[job.config.device],
         )
-        connection.send(Ready(context, RUNNING))
+        connection.send(ready)
     except StartError as error:
         connection.send(StartFailed(str(error), isinstance(error, PermanentError)))
         return

@@ -123,7 +123,7 @@ def _check_architecture(directory: Path, config: dict[str, Any]) -> None:
     model_type = config["model_type"]
     if model_type in ARCHITECTURES:
         return
-    served = "; ".join(f"{name} ({models})" for name, models in ARCHITECTURES.items())
+    served = "; ".join(f"{name} ({known.models})" for name, known in ARCHITECTURES.items())
     raise PermanentError(
         f"{directory / 'config.json'} is of architecture {model_type!r}, which this server does "
         f"not serve; it serves {served}"
