@@ -32,8 +32,8 @@ def load_engine(
         checkpoint: the model's files.
         config: how it is to be served.
         progress: told how far it is.
-        sequences: requests that run at once at most.
-        step_tokens: tokens of one step at most.
+        sequences: requests that run at once at most; fewer where each has a cache of its own.
+        step_tokens: tokens of one step at most; fewer there too.
         prompt_share: tokens of prompts in a step, for every few that wait, while answers run.
 
     Returns:
@@ -44,16 +44,22 @@ def load_engine(
     """
     loaded = load(checkpoint, config.model, config.device, progress)
     progress.begin("making room for running requests")
+<<<<<<< HEAD
     runner: Runner
     if fits(loaded.model):
         runner = paged_runner(
             loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
         )
     else:
+=======
+    paged = fits(loaded.model)
+    if not paged:
+>>>>>>> w-families
         log.warning(
             "%s does not fit the paged cache: its requests are computed one after the other",
             config.model.id,
         )
+<<<<<<< HEAD
         sequences, step_tokens = SEQUENCES, STEP_TOKENS[config.device]
         runner = whole_runner(
             loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
@@ -62,3 +68,13 @@ def load_engine(
     core = Core(runner, loaded.eos_token_ids, size)
     context = min(loaded.context, runner.num_blocks * runner.block_size)
     return core, Ready(context, sequences)
+=======
+        step_tokens = min(step_tokens, STEP_TOKENS[config.device])
+        sequences = min(sequences, SEQUENCES)
+    runner: Runner = (paged_runner if paged else whole_runner)(
+        loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
+    )
+    size = StepSize(step_tokens, prompt_share, sequences, runner.whole_prompts)
+    context = min(loaded.context, runner.num_blocks * runner.block_size)
+    return Core(runner, loaded.eos_token_ids, size), Ready(context, sequences)
+>>>>>>> w-families

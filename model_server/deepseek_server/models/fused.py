@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention
-from deepseek_server.models import mla
+from deepseek_server.models import experts, mla
 
 # The residual stream and what is to be added to it, between two layers.
 Stream = tuple[torch.Tensor, torch.Tensor]
@@ -34,7 +34,8 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     """
     rotation = Rotation(model, context)
     if hasattr(model.config, "n_routed_experts"):
-        model.set_experts_implementation("grouped_mm")
+        tiled = experts.suitable(model.config.hidden_size, model.config.moe_intermediate_size)
+        model.set_experts_implementation(experts.register() if tiled else "grouped_mm")
     for module in list(model.modules()):
         if _is_norm(module):
             module.forward = MethodType(_norm, module)
