@@ -50,8 +50,10 @@ def paged(runner: PagedRunner, rows: list[list[int]]) -> list[torch.Tensor]:
     halves = [chunk(n, 0, length // 2, sample=False) for n, length in enumerate(prompts)]
     runner.run([half for half in halves if len(half)])
     steps = [[chunk(n, p // 2, p, sample=True) for n, p in enumerate(prompts)]]
-    for step in range(1, STEPS):
-        steps.append([chunk(n, p + step - 1, p + step, sample=True) for n, p in enumerate(prompts)])
+    steps += [
+        [chunk(n, p + step - 1, p + step, sample=True) for n, p in enumerate(prompts)]
+        for step in range(1, STEPS)
+    ]
     for step in steps:
         for one, logits in zip(kept, runner.run(step), strict=True):
             one.append(logits.float().clone())

@@ -44,31 +44,12 @@ def load_engine(
     """
     loaded = load(checkpoint, config.model, config.device, progress)
     progress.begin("making room for running requests")
-<<<<<<< HEAD
-    runner: Runner
-    if fits(loaded.model):
-        runner = paged_runner(
-            loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
-        )
-    else:
-=======
     paged = fits(loaded.model)
     if not paged:
->>>>>>> w-families
         log.warning(
             "%s does not fit the paged cache: its requests are computed one after the other",
             config.model.id,
         )
-<<<<<<< HEAD
-        sequences, step_tokens = SEQUENCES, STEP_TOKENS[config.device]
-        runner = whole_runner(
-            loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
-        )
-    size = StepSize(step_tokens, prompt_share, sequences, runner.whole_prompts)
-    core = Core(runner, loaded.eos_token_ids, size)
-    context = min(loaded.context, runner.num_blocks * runner.block_size)
-    return core, Ready(context, sequences)
-=======
         step_tokens = min(step_tokens, STEP_TOKENS[config.device])
         sequences = min(sequences, SEQUENCES)
     runner: Runner = (paged_runner if paged else whole_runner)(
@@ -77,4 +58,3 @@ def load_engine(
     size = StepSize(step_tokens, prompt_share, sequences, runner.whole_prompts)
     context = min(loaded.context, runner.num_blocks * runner.block_size)
     return Core(runner, loaded.eos_token_ids, size), Ready(context, sequences)
->>>>>>> w-families

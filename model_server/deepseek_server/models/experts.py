@@ -12,8 +12,9 @@ decoding, and needs the rows sorted, gathered and scattered by passes of their o
 
 import torch
 import triton
-import triton.language as tl
 from transformers.integrations.moe import ExpertsInterface
+
+from deepseek_server.models import expert_kernels as kernels
 
 NAME = "fused_experts"
 # Rows of a block, by how many rows an expert has on average.
@@ -70,13 +71,13 @@ def mixture(
 
     gated = hidden.new_empty(rows, width)
     wide = 128 if block >= 64 and width % 128 == 0 else 64
-    _gate_up[(tiles * (width // wide),)](
+    kernels.gate_up[(tiles * (width // wide),)](
         hidden, gate_up, gated, order, counts, rows, k, hidden.shape[1], width, count,
         EXPERTS=padded, ROWS=block, COLUMNS=wide, DEPTH=64, GROUP=8,
         num_warps=8 if block >= 64 else 4, num_stages=3 if block >= 64 else 4,
     )  # fmt: skip
     spread = hidden.new_empty(rows, hidden.shape[1])
-    _down[(tiles * (hidden.shape[1] // 128),)](
+    kernels.down[(tiles * (hidden.shape[1] // 128),)](
         gated, down, shares.reshape(-1), spread, order, counts, rows, width, hidden.shape[1], count,
         EXPERTS=padded, ROWS=block, COLUMNS=128, DEPTH=64, GROUP=8,
         num_warps=8 if block >= 128 else 4, num_stages=4,
@@ -99,116 +100,9 @@ def _order(experts: torch.Tensor, count: int, block: int) -> tuple[torch.Tensor,
     order = torch.full((tiles * block,), rows, dtype=torch.int32, device=experts.device)
     size = 128
     grid = (triton.cdiv(rows, size),)
-    _rank[grid](experts, ranks, counts, rows, SIZE=size)
-    _place[grid](
+    kernels.rank[grid](experts, ranks, counts, rows, SIZE=size)
+    kernels.place[grid](
         experts, ranks, counts, order, rows, count,
         EXPERTS=triton.next_power_of_2(count), ROWS=block, SIZE=size,
     )  # fmt: skip
     return order, counts
-
-
-@triton.jit
-def _rank(experts, ranks, counts, rows, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """Count each expert's rows, and give each row a number among those of its expert."""
-    row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
-    there = row < rows
-    expert = tl.load(experts + row, mask=there, other=0)
-    rank = tl.atomic_add(counts + expert, 1, mask=there)
-    tl.store(ranks + row, rank, mask=there)
-
-
-@triton.jit
-def _place(  # type: ignore[no-untyped-def]
-    experts, ranks, counts, order, rows, count,
-    EXPERTS: tl.constexpr, ROWS: tl.constexpr, SIZE: tl.constexpr,  # noqa: N803
-):  # fmt: skip
-    """Put each row where its expert's blocks begin, plus its number."""
-    row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
-    there = row < rows
-    expert = tl.load(experts + row, mask=there, other=0)
-    every = tl.arange(0, EXPERTS)
-    tiles = tl.cdiv(tl.load(counts + every, mask=every < count, other=0), ROWS)
-    before = tl.sum(tl.where(every[None, :] < expert[:, None], tiles[None, :], 0), 1)
-    place = before * ROWS + tl.load(ranks + row, mask=there, other=0)
-    tl.store(order + place, row, mask=there)
-
-
-@triton.jit
-def _tile(counts, count, columns, EXPERTS: tl.constexpr, ROWS: tl.constexpr, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: N803
-    """Which block of rows and columns a program has, and whose weights it multiplies with.
-
-    Programs that run at the same time share weights: neighbours have the same columns and
-    neighbouring rows, GROUP blocks of them.
-    """
-    every = tl.arange(0, EXPERTS)
-    tiles = tl.cdiv(tl.load(counts + every, mask=every < count, other=0), ROWS)
-    total = tl.sum(tiles, 0)
-    program = tl.program_id(0)
-    group = program // (GROUP * columns)
-    height = tl.minimum(tl.maximum(total - group * GROUP, 1), GROUP)
-    tile = group * GROUP + (program % (GROUP * columns)) % height
-    column = (program % (GROUP * columns)) // height
-    ends = tl.cumsum(tiles, 0)
-    expert = tl.sum((ends <= tile).to(tl.int32), 0)
-    inside = (tile < total) & (column < columns)
-    return tile, column, expert.to(tl.int64), inside
-
-
-@triton.jit
-def _gate_up(  # type: ignore[no-untyped-def]
-    hidden, weights, gated, order, counts, rows, k, depth, width, count,
-    EXPERTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,  # noqa: N803
-    GROUP: tl.constexpr,  # noqa: N803
-):  # fmt: skip
-    """silu(x gate) * (x up) for one block."""
-    columns = width // COLUMNS
-    tile, column, expert, inside = _tile(counts, count, columns, EXPERTS, ROWS, GROUP)
-    if not inside:
-        return
-    row = tl.load(order + tile * ROWS + tl.arange(0, ROWS))
-    there = row < rows
-    at = tl.arange(0, DEPTH)
-    column_of = column * COLUMNS + tl.arange(0, COLUMNS)
-    left = hidden + (row // k).to(tl.int64)[:, None] * depth + at[None, :]
-    gate = weights + expert * 2 * width * depth + column_of[None, :] * depth + at[:, None]
-    up = gate + width * depth
-    sum_gate = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    sum_up = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for _ in range(0, depth, DEPTH):
-        x = tl.load(left, mask=there[:, None], other=0.0)
-        sum_gate = tl.dot(x, tl.load(gate), sum_gate)
-        sum_up = tl.dot(x, tl.load(up), sum_up)
-        left += DEPTH
-        gate += DEPTH
-        up += DEPTH
-    result = sum_gate * tl.sigmoid(sum_gate) * sum_up
-    target = gated + row.to(tl.int64)[:, None] * width + column_of[None, :]
-    tl.store(target, result.to(gated.dtype.element_ty), mask=there[:, None])
-
-
-@triton.jit
-def _down(  # type: ignore[no-untyped-def]
-    gated, weights, shares, spread, order, counts, rows, depth, width, count,
-    EXPERTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,  # noqa: N803
-    GROUP: tl.constexpr,  # noqa: N803
-):  # fmt: skip
-    """(x down) * share for one block."""
-    columns = width // COLUMNS
-    tile, column, expert, inside = _tile(counts, count, columns, EXPERTS, ROWS, GROUP)
-    if not inside:
-        return
-    row = tl.load(order + tile * ROWS + tl.arange(0, ROWS))
-    there = row < rows
-    at = tl.arange(0, DEPTH)
-    column_of = column * COLUMNS + tl.arange(0, COLUMNS)
-    left = gated + row.to(tl.int64)[:, None] * depth + at[None, :]
-    right = weights + expert * width * depth + column_of[None, :] * depth + at[:, None]
-    result = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for _ in range(0, depth, DEPTH):
-        x = tl.load(left, mask=there[:, None], other=0.0)
-        result = tl.dot(x, tl.load(right), result)
-        left += DEPTH
-        right += DEPTH
-    result *= tl.load(shares + row, mask=there, other=0.0)[:, None]
-    target = spread + row.to(tl.int64)[:, None] * width + column_of[None, :]
-    tl.store(target, result.to(spread.dtype.element_ty), mask=there[:, None])

@@ -62,14 +62,9 @@ class WholeRunner:
         self._model = model
         self._by_slot: dict[int, _Claim] = {}
         self._by_block: dict[int, _Claim] = {}
-<<<<<<< HEAD
-        self._following: dict[int, torch.Tensor] = {}  # by slot
-        self._sampled: list[int] = []  # slots
-=======
         # The token that follows in each slot, where a step has chosen it.
         self._following: dict[int, torch.Tensor] = {}
         self._sampled_slots: list[int] = []
->>>>>>> w-families
 
     @property
     def device(self) -> torch.device:
@@ -87,24 +82,14 @@ class WholeRunner:
         Raises:
             RuntimeError: a chunk goes on with a sequence whose cache was dropped.
         """
-<<<<<<< HEAD
-        self._sampled = [chunk.slot for chunk in chunks if chunk.sample]
-        rows = [self._cache(chunk).extend(self._tokens(chunk)) for chunk in chunks]
-        sampled = [row for row, chunk in zip(rows, chunks, strict=True) if chunk.sample]
-=======
         rows = [self._cache(chunk).extend(self._tokens(chunk)) for chunk in chunks]
         sampled = [row for row, chunk in zip(rows, chunks, strict=True) if chunk.sample]
         self._sampled_slots = [chunk.slot for chunk in chunks if chunk.sample]
->>>>>>> w-families
         return torch.cat(sampled) if sampled else rows[0][:0]
 
     def follow(self, tokens: torch.Tensor) -> None:
         """See Runner.follow."""
-<<<<<<< HEAD
-        self._following.update(zip(self._sampled, tokens.unbind(), strict=True))
-=======
         self._following.update(zip(self._sampled_slots, tokens.unbind(), strict=True))
->>>>>>> w-families
 
     def _tokens(self, chunk: Chunk) -> torch.Tensor:
         if chunk.tokens is None:
@@ -135,13 +120,8 @@ def whole_runner(
     model: PreTrainedModel,
     *,
     context: int,
-<<<<<<< HEAD
-    step_tokens: int | None = None,
-    sequences: int = SEQUENCES,
-=======
     step_tokens: int,
     sequences: int,
->>>>>>> w-families
 ) -> WholeRunner:
     """Give a model room for as many cached tokens as this machine allows.
 
@@ -157,11 +137,7 @@ def whole_runner(
     device = model.device.type
     footprint = measure_cache(model)
     if device == "cuda":
-<<<<<<< HEAD
-        step = measure_step(model, step_tokens or STEP_TOKENS[device], context)
-=======
         step = measure_step(model, step_tokens, context)
->>>>>>> w-families
         torch.cuda.empty_cache()
         memory = gpu_cache_bytes(torch.cuda.mem_get_info()[0], step)
     else:

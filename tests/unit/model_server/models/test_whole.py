@@ -7,13 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
-<<<<<<< HEAD
-=======
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.interface import Request, Sampling
 from deepseek_server.engine.messages import Token
 from deepseek_server.engine.scheduler import StepSize
->>>>>>> w-families
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.models import whole
@@ -131,8 +128,6 @@ def test_a_preempted_sequence_begins_anew(pair: Pair) -> None:
     assert [victim.answer, other.answer] == [pair.answers[4], pair.answers[3]]
 
 
-<<<<<<< HEAD
-=======
 def test_through_the_engine_with_too_little_room_for_all(pair: Pair) -> None:
     short = LENGTHS[:4]
     runner = WholeRunner(pair.model, num_blocks=20, block_size=4)
@@ -149,7 +144,6 @@ def test_through_the_engine_with_too_little_room_for_all(pair: Pair) -> None:
     assert core.totals.preemptions > 0
 
 
->>>>>>> w-families
 def test_a_token_that_only_the_device_knows(pair: Pair) -> None:
     first, second = scattered(pair.runner, [prompt(7), prompt(16)], ANSWER)
     logits = pair.runner.run([first.chunk(100), second.chunk(100)])
@@ -250,13 +244,8 @@ def test_the_cache_takes_its_share_of_the_memory(tiny, monkeypatch: pytest.Monke
     monkeypatch.setattr(whole, "memory_available", lambda: 2**24)
     model = load(tiny("deepseek-v4"))
     footprint = measure_cache(model)
-<<<<<<< HEAD
-    runner = whole_runner(model, context=4096)
-    room = 2**23 - whole.SEQUENCES * footprint.per_sequence
-=======
     runner = whole_runner(model, context=4096, step_tokens=256, sequences=9)
     room = 2**23 - 9 * footprint.per_sequence
->>>>>>> w-families
     assert runner.num_blocks == room // (footprint.per_token * runner.block_size)
 
 
@@ -265,8 +254,4 @@ def test_too_little_memory_is_said(tiny, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         PermanentError, match=r"no memory is left for the cache .* lower maxContext"
     ):
-<<<<<<< HEAD
-        whole_runner(load(tiny("deepseek-v4")), context=4096)
-=======
         whole_runner(load(tiny("deepseek-v4")), context=4096, step_tokens=256, sequences=9)
->>>>>>> w-families
