@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.alias_generators import to_camel
 
 from deepseek_server.failures import PermanentError
+from deepseek_server.serving import Reasoning, ToolFormat
 
 VERSION = 1
 
@@ -53,6 +54,8 @@ class ModelConfig(Section):
     max_context: int | None = Field(None, ge=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     source: Source = Source(hugging_face=HuggingFaceSource())
+    tool_format: ToolFormat = "auto"
+    reasoning: Reasoning = "auto"
 
     @property
     def name(self) -> str:
