@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from deepseek_server.api import chat, completions, errors, health, models
+from deepseek_server.api import chat, completions, errors, health, models, tokenize
 from deepseek_server.api.middleware import Gate
 from deepseek_server.lifecycle import Lifecycle
 from deepseek_server.metrics import Metrics
@@ -17,7 +17,7 @@ def create_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
     """
     app = FastAPI(title="DeepSeek model server", docs_url=None, redoc_url=None)
     app.state.lifecycle, app.state.metrics = lifecycle, metrics
-    for module in (chat, completions, models, health):
+    for module in (chat, completions, tokenize, models, health):
         app.include_router(module.router)
     errors.install(app)
     app.add_middleware(Gate, lifecycle=lifecycle, metrics=metrics)

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from deepseek_server.config import validate
-from deepseek_server.engine.interface import Output, Sampling
+from deepseek_server.engine.interface import Logprobs, Output, Sampling
 from deepseek_server.lifecycle import Lifecycle
 from deepseek_server.models.codec import TokenizerCodec
 from deepseek_server.serving import ServedModel
@@ -62,26 +62,48 @@ def codec_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None],
     return codec
 
 
+@pytest.fixture(scope="session")
+def app(run_app) -> Iterator[tuple[Lifecycle, httpx.Client, openai.OpenAI]]:
+    """One application for all tests, whose model they change."""
+    lifecycle = Lifecycle(validate({"model": {"id": "fake"}}, "the test").model)
+    running = run_app(lifecycle)
+    url = f"{running.url}/v1"
+    with openai.OpenAI(base_url=url, api_key="none", max_retries=0) as api:
+        yield lifecycle, running.client, api
+
+
 @pytest.fixture
-def fake_of(codec_of, run_app) -> Iterator[Callable[..., Fake]]:
-    clients: list[openai.OpenAI] = []
+def fake_of(app, codec_of) -> Callable[..., Fake]:
+    """Makes a model and serves it in place of the one before."""
+    lifecycle, http, api = app
 
     def fake(template: str | None, waiting: int = 1000, **fields: object) -> Fake:
         engine = FakeEngine(waiting)
         served = ServedModel("fake", engine, codec_of(template), vocabulary=640, **fields)
-        lifecycle = Lifecycle(validate({"model": {"id": "fake"}}, "the test").model)
         lifecycle.ready(served)
-        running = run_app(lifecycle)
-        api = openai.OpenAI(base_url=f"{running.url}/v1", api_key="none", max_retries=0)
-        clients.append(api)
-        return Fake(served, engine, running.client, api)
+        return Fake(served, engine, http, api)
 
-    yield fake
-    for client in clients:
-        client.close()
+    return fake
 
 
 @pytest.fixture
 def fake(fake_of) -> Fake:
     """A model that neither reasons nor calls tools."""
     return fake_of(templates.PLAIN)
+
+
+@pytest.fixture
+def logprobs_of(codec_of) -> Callable[..., tuple[list[Output], list[str]]]:
+    """Outputs of a text's tokens with log probabilities, and the tokens' names where all have one."""
+    codec = codec_of(templates.PLAIN)
+    (likely,), (unlikely,) = codec.encode("a", bare=True), codec.encode("b", bare=True)
+
+    def outputs(text: str, *, top: bool = True) -> tuple[list[Output], list[str]]:
+        tokens = codec.encode(text, bare=True)
+        told = Logprobs(-0.5, ((likely, -0.25), (unlikely, float("-inf"))) if top else ())
+        names = [codec.token_bytes(token).decode(errors="replace") for token in tokens]
+        made = [Output((t,), n, logprobs=(told,)) for t, n in zip(tokens, names, strict=True)]
+        last = Output(made[-1].token_ids, made[-1].text, "stop", logprobs=(told,))
+        return [*made[:-1], last], names
+
+    return outputs
