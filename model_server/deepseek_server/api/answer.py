@@ -9,7 +9,7 @@ from deepseek_server.api.markup import Arguments, Call, Parser, Piece, Text, Tho
 from deepseek_server.engine.interface import Output
 
 
-@dataclass
+@dataclass(slots=True)
 class Delta:
     """What is new in an answer.
 

@@ -8,33 +8,34 @@ is held back until it is known whether it does.
 import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias, TypeVar
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Text:
     """A piece of the answer itself."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Thought:
     """A piece of the reasoning before it."""
 
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """The beginning of a tool call: the function's name."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Arguments:
     """A piece of the arguments of the latest call, as JSON text."""
 
@@ -76,9 +77,7 @@ class Source:
             The marker, which is dropped; empty if the text ended before one.
         """
         while True:
-            at, marker = self._first(markers)
-            if not marker and not (self._ended and text_may_end):
-                at -= self._open_suffix(markers)
+            at, marker = self._first(markers, half=not (self._ended and text_may_end))
             if before := self._take(at, len(marker)):
                 yield make(before)
             if marker or self._ended:
@@ -138,23 +137,32 @@ class Source:
                 return
             yield None
 
-    def _first(self, markers: tuple[str, ...]) -> tuple[int, str]:
-        """Where the first marker is, and which; behind the text and empty if there is none."""
-        found = [(self._held.find(marker), -len(marker), marker) for marker in markers]
-        at, _, marker = min((f for f in found if f[0] >= 0), default=(len(self._held), 0, ""))
-        return at, marker
+    def _first(self, markers: tuple[str, ...], *, half: bool = False) -> tuple[int, str]:
+        """Where the first marker is, and which; behind the text and empty if there is none.
+
+        Args:
+            markers: what is looked for.
+            half: what could become a marker at the end of the text is not part of the text.
+        """
+        found = _pattern(markers).search(self._held) if markers else None
+        if found is None or not (found[1] or half):
+            return len(self._held), ""
+        return found.start(), found[1] or ""
 
     def _take(self, length: int, dropped: int = 0) -> str:
         taken, self._held = self._held[:length], self._held[length + dropped :]
         return taken
 
-    def _open_suffix(self, markers: tuple[str, ...]) -> int:
-        """How many characters at the end could be the beginning of a marker."""
-        longest = max(map(len, markers), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(marker.startswith(self._held[-length:]) for marker in markers):
-                return length
-        return 0
+
+@cache
+def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the first of some markers (as group 1), or the beginning of one at the very end."""
+    begun = {marker[:length] for marker in markers for length in range(1, len(marker))}
+    whole, half = (
+        "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
+        for texts in (markers, begun)
+    )
+    return re.compile(rf"({whole})|(?:{half})\Z")
 
 
 class _Nesting:

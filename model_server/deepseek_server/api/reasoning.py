@@ -20,7 +20,8 @@ SWITCHES = ("thinking", "enable_thinking")
 def is_expected(served: ServedModel) -> bool:
     """Whether answers are searched for reasoning."""
     if served.reasoning == "auto":
-        return BEGIN in served.codec.chat_template
+        # Some templates only take the reasoning out of earlier turns.
+        return BEGIN in served.codec.chat_template or END in served.codec.chat_template
     return served.reasoning == "on"
 
 

@@ -1,23 +1,11 @@
 """What an answer may be held to: the fields of a request that become a grammar."""
 
 import json
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from deepseek_server.api.strict import Strict, invalid_combination
-
-
-class TextFormat(Strict):
-    """Any text."""
-
-    type: Literal["text"]
-
-
-class JsonObjectFormat(Strict):
-    """Any JSON object."""
-
-    type: Literal["json_object"]
 
 
 class NamedSchema(Strict):
@@ -29,16 +17,19 @@ class NamedSchema(Strict):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(Strict):
-    """JSON that a schema describes."""
+class ResponseFormat(Strict):
+    """OpenAI's way to say what an answer is."""
 
-    type: Literal["json_schema"]
-    json_schema: NamedSchema
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = Field(None, validate_default=True)
 
-
-ResponseFormat: TypeAlias = Annotated[
-    TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")
-]
+    @field_validator("json_schema")
+    @classmethod
+    def _if_it_is_used(cls, value: NamedSchema | None, info: ValidationInfo) -> NamedSchema | None:
+        kind = info.data.get("type")
+        if (value is not None) != (kind == "json_schema"):
+            raise ValueError("goes with type json_schema, and that with it")
+        return value
 
 
 def _schema(value: dict[str, Any] | str) -> dict[str, Any] | bool:
@@ -68,11 +59,10 @@ class Structured(Strict):
             PydanticCustomError: there is more than one rule for it.
         """
         rules: dict[str, dict[str, Any]] = {}
-        match self.response_format:
-            case JsonObjectFormat():
-                rules["response_format"] = {"json_object": True}
-            case JsonSchemaFormat(json_schema=named):
-                rules["response_format"] = {"json_schema": named.schema_}
+        if self.response_format is not None and self.response_format.type != "text":
+            named = self.response_format.json_schema
+            rule = {"json_schema": named.schema_} if named else {"json_object": True}
+            rules["response_format"] = rule
         if self.guided_json is not None:
             rules["guided_json"] = {"json_schema": self.guided_json}
         if self.guided_regex is not None:

@@ -165,6 +165,12 @@ def test_reasoning_can_be_left_in_the_text(fake_of) -> None:
     assert fake.chat().choices[0].message.content == "<think>Hm.</think>Hello."
 
 
+def test_a_template_that_only_takes_reasoning_away_is_of_a_model_that_reasons(fake_of) -> None:
+    fake = fake_of("{{ messages[0].content.split('</think>')[-1] }}")
+    fake.says("<think>Hm.</think>Hello.")
+    assert fake.chat().choices[0].message.content == "Hello."
+
+
 @pytest.mark.parametrize(
     ("body", "open_"),
     [
@@ -367,8 +373,9 @@ def test_a_model_without_a_format_is_said(fake) -> None:
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_choice": ["a"], "guided_regex": "a"}, "guided_choice"),
         ({"guided_grammar": "root ::= a"}, "guided_grammar"),
-        ({"response_format": {"type": "yaml"}}, "response_format"),
-        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.json_schema"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
+        ({"response_format": {"json_schema": {}}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"reasoning_effort": "much"}, "reasoning_effort"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs"),
         ({"modalities": ["text", "audio"]}, "modalities"),
