@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from deepseek_server import tracing
-from deepseek_server.api import chat, completions, errors, health, models
+from deepseek_server.api import chat, completions, errors, health, models, tokenize
 from deepseek_server.api.middleware import Gate, Rules
 from deepseek_server.config import Config
 from deepseek_server.keys import Keyring
@@ -36,7 +36,7 @@ def create_app(lifecycle: Lifecycle, metrics: Metrics, rules: Rules | None = Non
     rules = rules or Rules()
     app = FastAPI(title="DeepSeek model server", docs_url=None, redoc_url=None)
     app.state.lifecycle, app.state.metrics = lifecycle, metrics
-    for module in (chat, completions, models, health):
+    for module in (chat, completions, tokenize, models, health):
         app.include_router(module.router)
     errors.install(app)
     if rules.keyring is not None:

@@ -16,6 +16,9 @@ from deepseek_server.failures import PermanentError
 
 VERSION = 1
 
+ToolFormat = Literal["auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "hermes"]
+Reasoning = Literal["auto", "on", "off"]
+
 
 class Section(BaseModel):
     """What all parts of the file have in common."""
@@ -53,6 +56,8 @@ class ModelConfig(Section):
     max_context: int | None = Field(None, ge=1)
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     source: Source = Source(hugging_face=HuggingFaceSource())
+    tool_format: ToolFormat = "auto"
+    reasoning: Reasoning = "auto"
 
     @property
     def name(self) -> str:

@@ -56,6 +56,8 @@ def start(
         codec=codec,
         vocabulary=int(checkpoint.config["vocab_size"]),
         defaults=sampling_defaults(checkpoint.directory),
+        tool_format=config.model.tool_format,
+        reasoning=config.model.reasoning,
     )
 
 

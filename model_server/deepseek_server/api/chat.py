@@ -1,6 +1,5 @@
 """POST /v1/chat/completions."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -8,11 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from deepseek_server.api.errors import invalid
-from deepseek_server.api.generation import Generation, check_model, served_model
+from deepseek_server.api.answer import ChatAnswer, Delta, joined
+from deepseek_server.api.conversation import plan
+from deepseek_server.api.generation import Generation, Prompt, check_model, served_model
+from deepseek_server.api.logprobs import chat_logprobs
+from deepseek_server.api.sampling import sampling
 from deepseek_server.api.schemas import ChatRequest
 from deepseek_server.api.sse import EventStream
-from deepseek_server.serving import ServedModel
+from deepseek_server.engine.interface import Output
+from deepseek_server.serving import Codec, ServedModel
 
 router = APIRouter()
 
@@ -23,84 +26,113 @@ async def create(
 ) -> Response:
     """Answer a conversation."""
     check_model(body.model, served)
-    generation = Generation(
+    planned = await plan(body, served)
+    how = sampling(
         body,
-        await _prompt(body, served),
+        planned.prompt,
         body.limit,
+        served,
         prompt_param="messages",
-        kind="chatcmpl",
-        served=served,
-        metrics=request.app.state.metrics,
+        logprobs=body.alternatives,
+        grammar=planned.grammar,
+        stop=planned.stop,
     )
+    generation = Generation(
+        [Prompt(tuple(planned.prompt), how)], body.n, "chatcmpl", served, request.app.state.metrics
+    )
+    choices = [_Choice(i, body, planned.answer(), served.codec) for i in generation.indices()]
     created = int(time.time())
     if body.stream:
-        return EventStream(_chunks(body, generation, created), generation.release)
-    answer = await generation.whole(request)
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": {"role": "assistant", "content": answer.text},
-        "logprobs": None,
-        "finish_reason": answer.finish_reason,
-    }
-    if body.return_token_ids:
-        choice["token_ids"] = answer.token_ids
+        return EventStream(_chunks(body, generation, choices, created), generation.release)
+    await generation.whole(request, lambda index, output: choices[index].take(output))
+    _count_reasoning(generation, choices)
     return JSONResponse(
         {
             "id": generation.id,
             "object": "chat.completion",
             "created": created,
             "model": generation.model,
-            "choices": [choice],
-            "usage": generation.usage,
-            **({"prompt_token_ids": generation.prompt} if body.return_token_ids else {}),
+            "choices": [choice.whole() for choice in choices],
+            "usage": generation.usage.json(),
+            **({"prompt_token_ids": planned.prompt} if body.return_token_ids else {}),
         }
     )
 
 
-async def _prompt(body: ChatRequest, served: ServedModel) -> list[int]:
-    if not served.codec.has_chat_template:
-        raise invalid(
-            f"{served.name} has no chat template: use /v1/completions",
-            param="messages",
-            code="no_chat_template",
-        )
-    messages = [message.for_template() for message in body.messages]
-    try:
-        return await asyncio.to_thread(served.codec.encode_chat, messages)
-    except ValueError as error:
-        raise invalid(
-            f"the model's chat template refuses these messages: {error}",
-            param="messages",
-            code="invalid_value",
-        ) from error
+class _Choice:
+    """One of the answers, as chunks or whole."""
+
+    def __init__(self, index: int, body: ChatRequest, answer: ChatAnswer, codec: Codec) -> None:
+        self._index, self._body, self._codec = index, body, codec
+        self.answer = answer
+        self._deltas: list[Delta] = []
+        self._logprobs: list[dict[str, Any]] = []
+        self._token_ids: list[int] = []
+        self._reason: str | None = None
+
+    def first(self) -> dict[str, Any]:
+        """What a stream begins with."""
+        return self._json({"role": "assistant", "content": ""})
+
+    def chunk(self, output: Output) -> dict[str, Any] | None:
+        """What an output adds to a stream; None if nothing."""
+        delta = self.answer.push(output).json()
+        told = self._body.logprobs or self._body.return_token_ids
+        if not delta and output.finish_reason is None and not told:
+            return None
+        chunk = self._json(delta, self.answer.reason(output))
+        if self._body.logprobs:
+            chunk["logprobs"] = {"content": chat_logprobs(output, self._codec), "refusal": None}
+        if self._body.return_token_ids:
+            chunk["token_ids"] = output.token_ids
+        return chunk
+
+    def take(self, output: Output) -> None:
+        """Keep an output for the whole."""
+        self._deltas.append(self.answer.push(output))
+        self._token_ids += output.token_ids
+        self._reason = self.answer.reason(output)
+        if self._body.logprobs:
+            self._logprobs += chat_logprobs(output, self._codec)
+
+    def whole(self) -> dict[str, Any]:
+        """The whole answer."""
+        told = {"content": self._logprobs, "refusal": None} if self._body.logprobs else None
+        choice = {
+            "index": self._index,
+            "message": joined(self._deltas),
+            "logprobs": told,
+            "finish_reason": self._reason,
+        }
+        if self._body.return_token_ids:
+            choice["token_ids"] = self._token_ids
+        return choice
+
+    def _json(self, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return {"index": self._index, "delta": delta, "logprobs": None, "finish_reason": reason}
+
+
+def _count_reasoning(generation: Generation, choices: list[_Choice]) -> None:
+    generation.usage.reasoning = sum(choice.answer.reasoning_tokens for choice in choices)
 
 
 async def _chunks(
-    body: ChatRequest, generation: Generation, created: int
+    body: ChatRequest, generation: Generation, choices: list[_Choice], created: int
 ) -> AsyncIterator[dict[str, Any]]:
-    """The role, the text as it grows, the reason for the end, and the token counts if wanted."""
-
-    def chunk(choices: list[dict[str, Any]], usage: dict[str, int] | None) -> dict[str, Any]:
-        return {
-            "id": generation.id,
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": generation.model,
-            "choices": choices,
-            **({"usage": usage} if body.include_usage else {}),
-        }
-
-    def choice(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
-        return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-
-    yield chunk([choice({"role": "assistant", "content": ""})], None)
-    async for output in generation.outputs():
-        if output.text or body.return_token_ids:
-            piece = choice({"content": output.text})
-            if body.return_token_ids:
-                piece["token_ids"] = output.token_ids
-            yield chunk([piece], None)
-        if output.finish_reason is not None:
-            yield chunk([choice({}, output.finish_reason)], None)
+    """The roles, the answers as they grow, and the token counts if wanted."""
+    head = {
+        "id": generation.id,
+        "object": "chat.completion.chunk",
+        "created": created,
+        "model": generation.model,
+    }
+    tail = {"usage": None} if body.include_usage else {}
+    for choice in choices:
+        yield {**head, "choices": [choice.first()], **tail}
+    async for index, output in generation.outputs():
+        chunk = choices[index].chunk(output)
+        if chunk is not None:
+            yield {**head, "choices": [chunk], **tail}
     if body.include_usage:
-        yield chunk([], generation.usage)
+        _count_reasoning(generation, choices)
+        yield {**head, "choices": [], "usage": generation.usage.json()}

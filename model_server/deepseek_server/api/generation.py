@@ -1,14 +1,15 @@
-"""From a validated request to an answer: what chat and completions share."""
+"""The answers to a request, in the making: what chat and completions share."""
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 
 from fastapi import Request as HTTPRequest
 
-from deepseek_server.api.errors import APIError, invalid
-from deepseek_server.api.schemas import GenerationRequest
+from deepseek_server.api.errors import APIError
+from deepseek_server.api.sampling import nth_seed
+from deepseek_server.api.usage import Usage
 from deepseek_server.engine.interface import (
     EngineClosedError,
     EngineError,
@@ -52,55 +53,57 @@ def check_model(name: str, served: ServedModel) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and how its answers are made."""
+
+    token_ids: tuple[int, ...]
+    sampling: Sampling
+
+
 class Generation:
-    """An answer in the making.
+    """The answers to some prompts: n to each, numbered through.
 
     Args:
-        request: what the client sent.
-        prompt: the prompt's tokens.
-        max_tokens: tokens to generate at most; None: as many as the context has room for.
-        prompt_param: the request's field that the prompt came from, for error messages.
-        kind: the prefix of the answer's id.
+        prompts: what to answer.
+        n: answers per prompt.
+        kind: the prefix of the id.
+        served: the model.
+        metrics: what counts the tokens.
+
+    Attributes:
+        id: the request's, in the answer.
+        usage: the tokens so far.
 
     Raises:
-        APIError: 400 where the prompt does not fit, 429 where the queue is full.
+        APIError: 429 where the queue is full.
     """
 
     def __init__(
-        self,
-        request: GenerationRequest,
-        prompt: Sequence[int],
-        max_tokens: int | None,
-        *,
-        prompt_param: str,
-        kind: str,
-        served: ServedModel,
-        metrics: Metrics,
+        self, prompts: Sequence[Prompt], n: int, kind: str, served: ServedModel, metrics: Metrics
     ) -> None:
         self.id = f"{kind}-{uuid.uuid4().hex}"
         self.model = served.name
-        self.prompt = tuple(prompt)
-        room = _room(self.prompt, max_tokens, served, prompt_param)
-        sampling = Sampling(
-            max_tokens=room if max_tokens is None else max_tokens,
-            temperature=_given(request.temperature, served.defaults.temperature),
-            top_p=_given(request.top_p, served.defaults.top_p),
-            seed=request.seed,
-            stop=tuple(request.stop),
-            min_tokens=request.min_tokens,
-            ignore_eos=request.ignore_eos,
-        )
-        if sampling.min_tokens > sampling.max_tokens:
-            raise invalid(
-                f"min_tokens {sampling.min_tokens} is more than the {sampling.max_tokens} tokens "
-                "that may be generated",
-                param="min_tokens",
-                code="invalid_value",
-            )
-        submitted = Request(self.id, self.prompt, sampling)
+        self.prompts = prompts
+        self.usage = Usage(sum(len(prompt.token_ids) for prompt in prompts))
+        self._n = n
+        self._streams: list[MeasuredStream] = []
+        self._readers: list[asyncio.Task[None]] = []
+        for prompt in prompts:
+            for place in range(n):
+                seed = nth_seed(prompt.sampling.seed, place)
+                request = Request(
+                    f"{self.id}-{len(self._streams)}",
+                    prompt.token_ids,
+                    replace(prompt.sampling, seed=seed),
+                )
+                self._submit(request, served, metrics)
+
+    def _submit(self, request: Request, served: ServedModel, metrics: Metrics) -> None:
         try:
-            stream = served.engine.submit(submitted)
+            stream = served.engine.submit(request)
         except QueueFullError as error:
+            self.release()
             raise APIError(
                 429,
                 f"the server is busy ({error}): try again later",
@@ -108,98 +111,93 @@ class Generation:
                 retry_after=metrics.pace.retry_after(served.engine.load.waiting),
             ) from error
         except EngineClosedError as error:
+            self.release()
             raise _closed(error) from error
-        self._stream = MeasuredStream(stream, submitted, metrics)
-        self._completion_tokens = 0
+        self._streams.append(MeasuredStream(stream, request, metrics))
 
-    @property
-    def usage(self) -> dict[str, int]:
-        """The tokens so far, in OpenAI's words."""
-        return {
-            "prompt_tokens": len(self.prompt),
-            "completion_tokens": self._completion_tokens,
-            "total_tokens": len(self.prompt) + self._completion_tokens,
-        }
+    def prompt_of(self, index: int) -> Prompt:
+        """The prompt that an answer belongs to."""
+        return self.prompts[index // self._n]
 
-    async def outputs(self) -> AsyncIterator[Output]:
-        """The answer, piece by piece."""
-        async for output in self._stream:
-            self._completion_tokens += len(output.token_ids)
-            yield output
+    def indices(self) -> range:
+        """The numbers of the answers."""
+        return range(len(self._streams))
+
+    async def outputs(self) -> AsyncIterator[tuple[int, Output]]:
+        """The answers piece by piece, as they come, each with its number.
+
+        Raises:
+            EngineError: one of them failed.
+        """
+        if len(self._streams) == 1:
+            async for output in self._streams[0]:
+                self.usage.add(0, output)
+                yield 0, output
+            return
+        queue: asyncio.Queue[tuple[int, Output | Exception | None]] = asyncio.Queue()
+        self._readers = [
+            asyncio.ensure_future(_read(index, stream, queue))
+            for index, stream in enumerate(self._streams)
+        ]
+        running = len(self._readers)
+        while running:
+            index, item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                running -= 1
+                continue
+            self.usage.add(index // self._n, item)
+            yield index, item
 
     def release(self) -> None:
         """Stop generating, if that is still going on."""
-        self._stream.cancel()
+        for reader in self._readers:
+            reader.cancel()
+        for stream in self._streams:
+            stream.cancel()
 
-    async def whole(self, http_request: HTTPRequest) -> "Answer":
-        """The whole answer; generating stops when the client is gone.
+    async def whole(self, http_request: HTTPRequest, take: Callable[[int, Output], object]) -> None:
+        """Take all outputs; generating stops when the client is gone.
 
         Raises:
             APIError: the engine failed.
         """
-        answer = asyncio.ensure_future(self._collect())
+        answers = asyncio.ensure_future(self._collect(take))
         gone = asyncio.ensure_future(_disconnected(http_request))
         try:
-            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
+            await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answers.done():
                 # Nobody reads this; it is the status that proxies log for a client that left.
                 raise APIError(499, "the client closed the connection", code="client_gone")
-            return answer.result()
+            answers.result()
         except EngineClosedError as error:
             raise _closed(error) from error
         except EngineError as error:
             raise APIError(500, str(error), code="generation_failed") from error
         finally:
-            answer.cancel()
+            answers.cancel()
             gone.cancel()
             self.release()
 
-    async def _collect(self) -> "Answer":
-        texts: list[str] = []
-        token_ids: list[int] = []
-        reason = ""
-        async for output in self.outputs():
-            texts.append(output.text)
-            token_ids += output.token_ids
-            reason = output.finish_reason or reason
-        return Answer("".join(texts), token_ids, reason)
+    async def _collect(self, take: Callable[[int, Output], object]) -> None:
+        async for index, output in self.outputs():
+            take(index, output)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A complete answer."""
-
-    text: str
-    token_ids: list[int]
-    finish_reason: str
-
-
-def _given(value: float | None, default: float) -> float:
-    return default if value is None else value
-
-
-def _room(prompt: tuple[int, ...], max_tokens: int | None, served: ServedModel, param: str) -> int:
-    """Tokens that can be generated after a prompt."""
-    if not prompt:
-        raise invalid("the prompt has no tokens", param=param, code="empty_prompt")
-    unknown = next((token for token in prompt if not 0 <= token < served.vocabulary), None)
-    if unknown is not None:
-        raise invalid(
-            f"{unknown} is not a token of this model, which has 0 to {served.vocabulary - 1}",
-            param=param,
-            code="invalid_token",
-        )
-    limit = served.engine.limits.context
-    wanted = 1 if max_tokens is None else max_tokens
-    if len(prompt) + wanted > limit:
-        asked = "" if max_tokens is None else f" and max_tokens is {max_tokens}"
-        raise invalid(
-            f"the prompt has {len(prompt)} tokens{asked}, but the context of {served.name} is "
-            f"{limit} tokens for both: shorten the prompt or lower max_tokens",
-            param=param,
-            code="context_length_exceeded",
-        )
-    return limit - len(prompt)
+async def _read(
+    index: int,
+    stream: MeasuredStream,
+    queue: asyncio.Queue[tuple[int, Output | Exception | None]],
+) -> None:
+    """Put a stream's outputs into a queue, and how it ends."""
+    try:
+        async for output in stream:
+            queue.put_nowait((index, output))
+    except Exception as error:
+        queue.put_nowait((index, error))
+    else:
+        queue.put_nowait((index, None))
 
 
 def _closed(error: EngineClosedError) -> APIError:

@@ -1,52 +1,43 @@
 """The requests that clients send, and the rules for their fields.
 
 Unknown fields are refused, and so are known ones that this server does not support yet, unless
-they have the value that asks for nothing: a field is never silently ignored.
+they have the value that asks for nothing: a field is never silently ignored, but for those that
+only label a request.
 """
 
 import json
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from deepseek_server.api.messages import Message, NamedChoice, Tool, ToolChoice
+from deepseek_server.api.strict import Strict, invalid_combination
+from deepseek_server.api.structure import Structured
+
 MAX_STOP = 4
+MAX_STOP_TOKENS = 128
+MAX_BIASES = 1024
+MAX_TOP = 20
+MAX_CHOICES = 128
 SEED_MIN, SEED_MAX = -(2**63), 2**63 - 1
 
-# Fields of OpenAI's API that are not supported yet -> their values that ask for nothing.
+# Fields of OpenAI's and vLLM's APIs that are not supported yet -> their values that ask for nothing.
 NOT_SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "best_of": (1,),
-    "frequency_penalty": (0, 0.0),
-    "presence_penalty": (0, 0.0),
-    "repetition_penalty": (1, 1.0),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "top_k": (0, -1),
-    "min_p": (0, 0.0),
-    "echo": (False,),
     "suffix": ("",),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
-    "reasoning_effort": (),
     "web_search_options": (),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
+    "guided_grammar": (),
 }
-
-
-class Strict(BaseModel):
-    """No conversions between types, no unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+# What templates get from elsewhere.
+NOT_VARIABLES = {
+    *("messages", "conversations", "tools", "chat_template", "add_generation_prompt"),
+    *("continue_final_message", "return_assistant_tokens_mask"),
+}
 
 
 class StreamOptions(Strict):
@@ -55,22 +46,34 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
-class GenerationRequest(Strict):
+class GenerationRequest(Structured):
     """What chat and completions have in common."""
 
     model: str
+    n: int = Field(1, ge=1, le=MAX_CHOICES)
+    best_of: int | None = None
     max_tokens: int | None = Field(None, ge=1)
+    min_tokens: int = Field(0, ge=0)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int = Field(0, ge=-1)
+    min_p: float = Field(0, ge=0, le=1)
+    presence_penalty: float = Field(0, ge=-2, le=2)
+    frequency_penalty: float = Field(0, ge=-2, le=2)
+    repetition_penalty: float = Field(1, gt=0, le=10)
+    logit_bias: dict[str, float] = Field({})
     seed: int | None = Field(None, ge=SEED_MIN, le=SEED_MAX)
-    stop: list[str] = []
+    stop: list[str] = Field([])
+    stop_token_ids: list[int] = Field([], max_length=MAX_STOP_TOKENS)
+    ignore_eos: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
+    return_token_ids: bool = False
+    # Labels without effect.
     user: str | None = None
     metadata: dict[str, Any] | None = None
-    ignore_eos: bool = False
-    min_tokens: int = Field(0, ge=0)
-    return_token_ids: bool = False
+    store: bool | None = None
+    service_tier: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +90,7 @@ class GenerationRequest(Strict):
     @field_validator("stop", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:
-        return [] if value is None else [value] if isinstance(value, str) else value
+        return [value] if isinstance(value, str) else value
 
     @field_validator("stop")
     @classmethod
@@ -98,13 +101,25 @@ class GenerationRequest(Strict):
             raise ValueError("a stop text must not be empty")
         return value
 
+    @field_validator("logit_bias")
+    @classmethod
+    def _of_tokens(cls, value: dict[str, float]) -> dict[str, float]:
+        if len(value) > MAX_BIASES:
+            raise ValueError(f"at most {MAX_BIASES} tokens, these are {len(value)}")
+        for token, bias in value.items():
+            if not (token.isascii() and token.isdigit() and len(token) < 10):
+                raise ValueError(f'the keys are token ids, as in {{"50": -100}}, {token!r} is none')
+            if not -100 <= bias <= 100:
+                raise ValueError(f"-100 to 100 may be added to a token, for {token} it is {bias}")
+        return value
+
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            text = "stream_options: only with stream set to true"
-            raise PydanticCustomError(
-                "invalid_combination", "{text}", {"text": text, "param": "stream_options"}
-            )
+            raise invalid_combination("stream_options", "only with stream set to true")
+        if self.best_of not in (None, self.n):
+            raise invalid_combination("best_of", f"must equal n, which is {self.n}")
+        self.grammar()
         return self
 
     @property
@@ -119,60 +134,111 @@ def _unsupported(name: str) -> dict[str, Any]:
     return {"text": f"{name} is not supported by this server yet: {remedy}", "param": name}
 
 
-class TextPart(Strict):
-    """A part of a message; text is the only kind."""
-
-    type: Literal["text"]
-    text: str
-
-
-class Message(Strict):
-    """One turn of a conversation; parts of text are joined."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str
-    name: str | None = None
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _join_parts(cls, value: Any) -> Any:
-        if not isinstance(value, list):
-            return value
-        return "".join(TextPart.model_validate(part).text for part in value)
-
-    def for_template(self) -> dict[str, str]:
-        """As chat templates expect it; `developer` is the newer word for `system`."""
-        role = "system" if self.role == "developer" else self.role
-        named = {"name": self.name} if self.name else {}
-        return {"role": role, "content": self.content, **named}
-
-
-class ChatRequest(GenerationRequest):
-    """The body of POST /v1/chat/completions."""
+class Conversation(Strict):
+    """What becomes a prompt by way of the chat template."""
 
     messages: list[Message] = Field(min_length=1)
+    tools: list[Tool] = Field([])
+    chat_template_kwargs: dict[str, Any] = Field({})
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_of_the_server(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in NOT_VARIABLES:
+                raise ValueError(f"{name} cannot be set here")
+        return value
+
+
+class ChatRequest(Conversation, GenerationRequest):
+    """The body of POST /v1/chat/completions."""
+
     max_completion_tokens: int | None = Field(None, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP)
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+
+    @field_validator("tool_choice", mode="before")
+    @classmethod
+    def _one_of_two_kinds(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in ("none", "auto", "required"):
+                raise ValueError('one of "none", "auto", "required", or a function')
+            return value
+        return NamedChoice.model_validate(value)
+
+    @model_validator(mode="after")
+    def _choices_fit(self) -> Self:
+        names = [tool.function.name for tool in self.tools]
+        if len(set(names)) < len(names):
+            raise invalid_combination("tools", "two functions have the same name")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise invalid_combination("top_logprobs", "only with logprobs set to true")
+        if self.must_call:
+            if not names:
+                raise invalid_combination("tool_choice", "a call is asked for, but tools is empty")
+            if self.grammar():
+                raise invalid_combination(
+                    "tool_choice", "a call that must come leaves no answer to hold to a format"
+                )
+        if (
+            isinstance(self.tool_choice, NamedChoice)
+            and self.tool_choice.function.name not in names
+        ):
+            wanted = self.tool_choice.function.name
+            raise invalid_combination("tool_choice", f"tools has no function {wanted!r}")
+        return self
 
     @property
     def limit(self) -> int | None:
         """Tokens to generate at most, by the newer name or the older."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
+    @property
+    def must_call(self) -> bool:
+        """Whether nothing but a tool call will do."""
+        return self.tool_choice not in (None, "none", "auto")
+
+    @property
+    def alternatives(self) -> int | None:
+        """Whose log probabilities are told, as in Sampling."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
 
 class CompletionRequest(GenerationRequest):
-    """The body of POST /v1/completions; the prompt is text or token ids, or a list of one."""
+    """The body of POST /v1/completions; the prompt is text or token ids, or a list of them."""
 
-    prompt: str | list[int]
+    prompt: list[str | list[int]]
+    logprobs: int | None = Field(None, ge=0, le=MAX_TOP)
+    echo: bool = False
 
     @field_validator("prompt", mode="before")
     @classmethod
-    def _single(cls, value: Any) -> Any:
-        if isinstance(value, list) and value and isinstance(value[0], str | list):
-            if len(value) > 1:
-                raise ValueError(f"one prompt per request, these are {len(value)}")
-            value = value[0]
-        if isinstance(value, str):
-            return value
-        if isinstance(value, list) and all(type(token) is int for token in value):
-            return value
-        raise ValueError("give a text, a list of token ids, or a list with one of these")
+    def _as_several(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, list) and not _all(value, str, list)):
+            value = [value]
+        if not isinstance(value, list) or not all(map(_is_prompt, value)):
+            raise ValueError("give a text, a list of token ids, or a list of these")
+        return value or [[]]
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        if len(self.prompt) * self.n > MAX_CHOICES:
+            text = f"{len(self.prompt)} prompts with {self.n} answers each"
+            raise invalid_combination("prompt", f"{text} are more than {MAX_CHOICES} answers")
+        if self.echo and self.logprobs is not None:
+            raise invalid_combination("echo", "not together with logprobs")
+        return self
+
+
+def _all(values: list[Any], *kinds: type) -> bool:
+    return all(isinstance(value, kinds) for value in values)
+
+
+def _is_prompt(value: Any) -> bool:
+    # A bool is an int to isinstance.
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(type(token) is int for token in value)
+    )

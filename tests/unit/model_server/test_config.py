@@ -16,6 +16,8 @@ FILE = {
         "maxContext": 4096,
         "dtype": "auto",
         "source": {"huggingFace": {"endpoint": ""}},
+        "toolFormat": "hermes",
+        "reasoning": "off",
     },
     "listen": {"host": "0.0.0.0", "port": 8000},
     "device": "cpu",

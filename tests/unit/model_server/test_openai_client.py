@@ -50,6 +50,32 @@ def test_completions(api: openai.OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
 
 
+def test_several_answers_are_those_of_their_seeds(api: openai.OpenAI) -> None:
+    body = {"model": "llama", "messages": CHAT, "max_tokens": 12, "temperature": 1.5}
+    alone = [api.chat.completions.create(**body, seed=seed).choices[0] for seed in (7, 8, 9)]
+    expected = [choice.message.content for choice in alone]
+    assert len(set(expected)) == 3
+    together = api.chat.completions.create(**body, seed=7, n=3)
+    assert [choice.message.content for choice in together.choices] == expected
+    assert together.usage.completion_tokens <= 36
+    texts = ["", "", ""]
+    for chunk in api.chat.completions.create(**body, seed=7, n=3, stream=True):
+        texts[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert texts == expected
+
+
+def test_several_prompts_are_answered_as_each_alone(api: openai.OpenAI) -> None:
+    body = {"model": "llama", "max_tokens": 8, "temperature": 0}
+    prompts = ["Who", "Größe", "你好"]
+    expected = [api.completions.create(**body, prompt=p).choices[0].text for p in prompts]
+    together = api.completions.create(**body, prompt=prompts)
+    assert [choice.text for choice in together.choices] == expected
+    echoed = api.completions.create(**body, prompt=prompts, echo=True)
+    assert [c.text for c in echoed.choices] == [
+        a + b for a, b in zip(prompts, expected, strict=True)
+    ]
+
+
 async def test_the_asynchronous_client(server) -> None:
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none") as api:
         stream = await api.chat.completions.create(
@@ -63,7 +89,7 @@ def test_errors_become_the_clients_exceptions(api: openai.OpenAI, server, monkey
     with pytest.raises(openai.NotFoundError, match="this server serves 'llama'") as missing:
         api.chat.completions.create(model="gpt-4", messages=CHAT)
     assert missing.value.code == "model_not_found"
-    with pytest.raises(openai.BadRequestError, match="tools is not supported"):
+    with pytest.raises(openai.BadRequestError, match="none of the formats of tool calls"):
         api.chat.completions.create(
             model="llama",
             messages=CHAT,
