@@ -50,7 +50,7 @@ EXTRAS := $(BIN)/python -c 'import sys, tomllib; e = tomllib.load(open("pyprojec
 .PHONY: lock
 lock: $(STAMP) ## Refresh the three lock files within the ranges of pyproject.toml
 	$(COMPILE) pyproject.toml -o operator/requirements.lock
-	$(EXTRAS) server gpu | $(COMPILE) - -o model_server/requirements.lock
+	$(EXTRAS) server gpu tracing | $(COMPILE) - -o model_server/requirements.lock
 	$(COMPILE) pyproject.toml --extra gpu --extra dev -o tests/requirements.lock
 
 ##@ Cluster

@@ -2,8 +2,8 @@
 
 import logging
 import os
-import sys
 
+from deepseek_server import logs
 from deepseek_server.command_line import parse
 from deepseek_server.failures import StartError, report
 from deepseek_server.process import serve
@@ -11,13 +11,8 @@ from deepseek_server.process import serve
 
 def main() -> None:
     """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 try again."""
-    logging.basicConfig(
-        level=os.environ.get("LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
+        logs.set_up()
         code = serve(parse())
     except StartError as error:
         code = report(error)

@@ -67,6 +67,12 @@ class Listen(Section):
     port: int = Field(default=8000, ge=0, le=65535)
 
 
+class Tracing(Section):
+    """Where a trace of every request goes: an OTLP collector, over HTTP."""
+
+    endpoint: str = Field(pattern=r"^https?://")
+
+
 class Config(Section):
     """The whole file."""
 
@@ -75,6 +81,9 @@ class Config(Section):
     listen: Listen = Listen()
     device: Literal["cpu", "cuda"] = "cpu"
     drain_seconds: float = Field(30, ge=0)
+    request_timeout_seconds: float | None = Field(None, ge=0)
+    api_keys_file: Path | None = None
+    tracing: Tracing | None = None
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -116,8 +125,12 @@ def validate(content: Mapping[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise PermanentError(f"{where} is not valid: {problems}") from error
+        raise PermanentError(f"{where} is not valid: {problems(error)}") from error
+
+
+def problems(error: ValidationError) -> str:
+    """Every field that is wrong, and how, in one sentence."""
+    return "; ".join(_describe(problem) for problem in error.errors())
 
 
 def _describe(problem: Mapping[str, Any]) -> str:

@@ -4,7 +4,10 @@ The event loop owns this state; the thread that loads the model only writes `pro
 """
 
 import asyncio
+import math
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -21,17 +24,27 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-class Progress:
-    """How far a long step is; written by one thread and read by others."""
+# A speed that was measured for less than this says nothing yet.
+_MEASURED_SECONDS = 1.0
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+
+class Progress:
+    """How far a long step is; written by one thread and read by others.
+
+    Args:
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock, self._clock = threading.Lock(), clock
         self._stage, self._loaded, self._total = "starting", 0, 0
+        self._began = clock()
 
     def begin(self, stage: str, total: int = 0) -> None:
         """A new step, with the bytes it has to move (0: unknown)."""
         with self._lock:
             self._stage, self._loaded, self._total = stage, 0, total
+            self._began = self._clock()
 
     def reach(self, loaded: int, total: int | None = None) -> None:
         """So many bytes of the step are done, and of how many if that is known only now."""
@@ -46,12 +59,26 @@ class Progress:
         with self._lock:
             return self._loaded, self._total
 
+    @property
+    def seconds_left(self) -> int | None:
+        """Seconds until the step is done at the speed that it had so far; None: not known yet."""
+        with self._lock:
+            return self._seconds_left()
+
     def __str__(self) -> str:
         with self._lock:
             if not self._total:
                 return self._stage
             percent = min(100, 100 * self._loaded // self._total)
-            return f"{self._stage}: {percent} % of {readable_bytes(self._total)}"
+            seconds = self._seconds_left()
+            left = f", {seconds} s left" if seconds else ""
+            return f"{self._stage}: {percent} % of {readable_bytes(self._total)}{left}"
+
+    def _seconds_left(self) -> int | None:
+        elapsed = self._clock() - self._began
+        if not self._loaded or not self._total or elapsed < _MEASURED_SECONDS:
+            return None
+        return math.ceil(max(self._total - self._loaded, 0) * elapsed / self._loaded)
 
 
 def readable_bytes(count: float) -> str:

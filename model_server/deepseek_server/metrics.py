@@ -1,24 +1,29 @@
-"""What the server counts, for Prometheus.
+"""What the server counts, for Prometheus; docs/metrics.md lists it.
 
 The names are those of vLLM with our prefix: `vllm:time_to_first_token_seconds` is
 `deepseek_server_time_to_first_token_seconds` here (a colon is reserved for recording rules), so a
 dashboard moves over by replacing the prefix. All carry the label `model_name`.
 
-    num_requests_running, num_requests_waiting   requests in the engine, in its queue
-    time_to_first_token_seconds                  from the request's submission
-    inter_token_latency_seconds                  between two steps of one request
-    e2e_request_latency_seconds                  from submission to the last token
-    prompt_tokens_total, generation_tokens_total tokens of requests that were let in
-    request_success_total{finished_reason}       stop, length, abort (client gone), error
-    http_requests_total{handler,method,status}   every answer of the HTTP server
+What the engine counts is read from it when somebody asks. What happens for every token goes into
+plain numbers on the event loop, and becomes metrics only then too.
 """
 
 import time
-from typing import Self
+from collections.abc import Iterator
+from typing import Protocol, Self
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
-from deepseek_server.engine.interface import Engine, Output, OutputStream
+from deepseek_server import record
+from deepseek_server.engine.histogram import SIZES, Distribution, Histogram
+from deepseek_server.engine.interface import Engine, Load, Output, OutputStream, Request, Totals
+from deepseek_server.pace import Pace
 
 PREFIX = "deepseek_server"
 FIRST_TOKEN_BUCKETS = (
@@ -30,6 +35,19 @@ BETWEEN_TOKENS_BUCKETS = (
     *(0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5),
 )
 REQUEST_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
+QUEUE_BUCKETS = (0.01, 0.05, *REQUEST_BUCKETS)
+
+
+class Keys(Protocol):
+    """A file of API keys."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether its newest version could be read."""
+
+    @property
+    def count(self) -> int:
+        """Keys that are known."""
 
 
 class Metrics:
@@ -37,35 +55,19 @@ class Metrics:
 
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()
+        self.pace = Pace()
+        self.prompt_tokens = self.generation_tokens = 0
+        self.first_token = Histogram(FIRST_TOKEN_BUCKETS)
+        self.between_tokens = Histogram(BETWEEN_TOKENS_BUCKETS)
+        self.request = Histogram(REQUEST_BUCKETS)
+        self.queue = Histogram(QUEUE_BUCKETS)
+        self.prefill = Histogram(QUEUE_BUCKETS)
+        self.decode = Histogram(QUEUE_BUCKETS)
+        self.prompt_length = Histogram(SIZES)
+        self.generation_length = Histogram(SIZES)
         self._model_name = model_name
-
-        def gauge(name: str, text: str) -> Gauge:
-            metric = Gauge(f"{PREFIX}_{name}", text, ["model_name"], registry=self.registry)
-            return metric.labels(model_name)
-
-        def counter(name: str, text: str) -> Counter:
-            metric = Counter(f"{PREFIX}_{name}", text, ["model_name"], registry=self.registry)
-            return metric.labels(model_name)
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            metric = Histogram(
-                f"{PREFIX}_{name}", text, ["model_name"], registry=self.registry, buckets=buckets
-            )
-            return metric.labels(model_name)
-
-        self._running = gauge("num_requests_running", "Requests that are being answered.")
-        self._waiting = gauge("num_requests_waiting", "Requests that wait for their turn.")
-        self.first_token = histogram(
-            "time_to_first_token_seconds", "Submission to first token.", FIRST_TOKEN_BUCKETS
-        )
-        self.between_tokens = histogram(
-            "inter_token_latency_seconds", "Between two tokens.", BETWEEN_TOKENS_BUCKETS
-        )
-        self.request = histogram(
-            "e2e_request_latency_seconds", "Submission to last token.", REQUEST_BUCKETS
-        )
-        self.prompt_tokens = counter("prompt_tokens", "Tokens in prompts.")
-        self.generation_tokens = counter("generation_tokens", "Tokens generated.")
+        self._engine: Engine | None = None
+        self._keys: Keys | None = None
         self._finished = Counter(
             f"{PREFIX}_request_success",
             "Requests that ended, by reason.",
@@ -78,29 +80,97 @@ class Metrics:
             ["model_name", "handler", "method", "status"],
             registry=self.registry,
         )
+        self.registry.register(self)
 
     def watch(self, engine: Engine) -> None:
-        """Read the engine's load whenever the metrics are read."""
-        self._running.set_function(lambda: engine.load.running)
-        self._waiting.set_function(lambda: engine.load.waiting)
+        """Read the engine's load and totals whenever the metrics are read."""
+        self._engine = engine
+
+    def watch_keys(self, keys: Keys) -> None:
+        """Tell how the file of API keys is, too."""
+        self._keys = keys
 
     def finished(self, reason: str) -> None:
         """Count a request's end."""
+        self.pace.ended()
         self._finished.labels(self._model_name, reason).inc()
 
     def answered(self, handler: str, method: str, status: int) -> None:
         """Count an answer of the HTTP server."""
         self._answers.labels(self._model_name, handler, method, str(status)).inc()
 
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus reads, beside the two counters with labels of their own."""
+        load = Load(0, 0) if self._engine is None else self._engine.load
+        totals = Totals() if self._engine is None else self._engine.totals
+        yield self._gauge("num_requests_running", "Requests that are being answered.", load.running)
+        yield self._gauge("num_requests_waiting", "Requests that wait for a turn.", load.waiting)
+        yield self._gauge("kv_cache_usage_perc", "Share of the cache in use, 0 to 1.", load.cache)
+        for name, text, count in (
+            ("prompt_tokens", "Tokens in prompts.", self.prompt_tokens),
+            ("generation_tokens", "Tokens generated.", self.generation_tokens),
+            ("prefix_cache_queries", "Prompt tokens looked up.", totals.prompt_tokens),
+            ("prefix_cache_hits", "Prompt tokens found cached.", totals.prompt_tokens_found),
+            ("num_preemptions", "Requests that gave up their cache.", totals.preemptions),
+        ):
+            counter = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["model_name"])
+            counter.add_metric([self._model_name], count)
+            yield counter
+        yield from self._histograms(totals)
+        if self._keys is not None:
+            valid = self._keys.valid  # looks at the file, so it comes first
+            yield self._gauge("api_keys_file_valid", "1 if the newest keys are in use.", valid)
+            yield self._gauge("api_keys", "API keys that are known.", self._keys.count)
+
+    def _histograms(self, totals: Totals) -> Iterator[Metric]:
+        for name, text, seen in (
+            ("time_to_first_token_seconds", "Submission to first token.", self.first_token),
+            ("inter_token_latency_seconds", "Between two tokens.", self.between_tokens),
+            ("e2e_request_latency_seconds", "Submission to last token.", self.request),
+            ("request_queue_time_seconds", "Waiting for a turn.", self.queue),
+            ("request_prefill_time_seconds", "Turn to first token.", self.prefill),
+            ("request_decode_time_seconds", "First token to last token.", self.decode),
+            ("request_prompt_tokens", "Tokens of a prompt.", self.prompt_length),
+            ("request_generation_tokens", "Tokens of an answer.", self.generation_length),
+        ):
+            yield self._histogram(name, text, seen.distribution)
+        for name, text, distribution in (
+            ("iteration_tokens_total", "Tokens that a step computed.", totals.step_tokens),
+            ("step_sequences", "Requests that a step computed.", totals.step_sequences),
+            ("step_seconds", "Duration of a step.", totals.step_seconds),
+        ):
+            if distribution.bounds:  # an engine without steps has none
+                yield self._histogram(name, text, distribution)
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        gauge = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=["model_name"])
+        gauge.add_metric([self._model_name], value)
+        return gauge
+
+    def _histogram(self, name: str, text: str, seen: Distribution) -> Metric:
+        histogram = HistogramMetricFamily(f"{PREFIX}_{name}", text, labels=["model_name"])
+        histogram.add_metric([self._model_name], seen.cumulative(), seen.total)
+        return histogram
+
 
 class MeasuredStream:
-    """An engine's stream whose tokens are timed and counted on their way."""
+    """An engine's stream whose tokens are timed and counted on their way.
 
-    def __init__(self, stream: OutputStream, prompt_tokens: int, metrics: Metrics) -> None:
+    Args:
+        stream: the engine's.
+        request: what was asked of the engine.
+        metrics: what to count in, beside the record of the HTTP request.
+    """
+
+    def __init__(self, stream: OutputStream, request: Request, metrics: Metrics) -> None:
         self._stream, self._metrics = stream, metrics
-        self._submitted = self._previous = time.monotonic()
-        self._begun = self._ended = False
-        metrics.prompt_tokens.inc(prompt_tokens)
+        self._previous = time.monotonic()
+        self._record = record.current()
+        self._answer = record.AnswerRecord(request, self._previous)
+        self._record.answers.append(self._answer)
+        self._charge = self._record.charge
+        metrics.prompt_tokens += len(request.prompt)
+        self._charge(len(request.prompt))
 
     def __aiter__(self) -> Self:
         return self
@@ -113,24 +183,48 @@ class MeasuredStream:
         except Exception:
             self._end("error")
             raise
-        now = time.monotonic()
-        if self._begun:
-            self._metrics.between_tokens.observe(now - self._previous)
-        else:
-            self._metrics.first_token.observe(now - self._submitted)
-        self._begun, self._previous = True, now
-        self._metrics.generation_tokens.inc(len(output.token_ids))
+        tokens = len(output.token_ids)
+        if tokens:
+            now = time.monotonic()
+            if self._answer.first_token is None:
+                self._begin(output, now)
+            else:
+                # Tokens that come together share the time since those before.
+                self._metrics.between_tokens.observe((now - self._previous) / tokens, tokens)
+            self._previous = now
+            self._answer.generated += tokens
+            self._metrics.generation_tokens += tokens
+            self._charge(tokens)
         if output.finish_reason is not None:
-            self._metrics.request.observe(now - self._submitted)
-            self._end(output.finish_reason)
+            self._complete(output.finish_reason)
         return output
 
     def cancel(self) -> None:
         """Stop generating; counted as an abort if the answer was not complete."""
         self._stream.cancel()
-        self._end("abort")
+        self._end("deadline" if self._record.late else "abort")
+
+    def _begin(self, output: Output, now: float) -> None:
+        """The first token is there."""
+        answer, seconds = self._answer, now - self._answer.submitted
+        answer.first_token, answer.cached = now, output.cached_tokens
+        answer.queue_seconds = output.queue_seconds
+        self._metrics.first_token.observe(seconds)
+        if answer.queue_seconds is not None:
+            self._metrics.queue.observe(answer.queue_seconds)
+            self._metrics.prefill.observe(max(0.0, seconds - answer.queue_seconds))
+
+    def _complete(self, reason: str) -> None:
+        """The last token is there."""
+        answer, now = self._answer, time.monotonic()
+        self._metrics.request.observe(now - answer.submitted)
+        if answer.first_token is not None:
+            self._metrics.decode.observe(now - answer.first_token)
+        self._metrics.prompt_length.observe(len(answer.request.prompt))
+        self._metrics.generation_length.observe(answer.generated)
+        self._end(reason)
 
     def _end(self, reason: str) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self._answer.reason:
+            self._answer.reason = reason
             self._metrics.finished(reason)

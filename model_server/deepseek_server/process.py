@@ -14,7 +14,8 @@ from typing import Any
 
 import uvicorn
 
-from deepseek_server.app import create_app
+from deepseek_server.api.middleware import Rules
+from deepseek_server.app import create_app, rules
 from deepseek_server.config import Config, Listen
 from deepseek_server.failures import PermanentError, StartError, report
 from deepseek_server.lifecycle import Lifecycle
@@ -33,9 +34,14 @@ def serve(config: Config) -> int:
     """Run the server; returns the exit code.
 
     Raises:
-        StartError: the port cannot be opened.
+        StartError: the port cannot be opened, or what requests must keep to cannot be read.
     """
-    return asyncio.run(_serve(config, _open(config.listen)))
+    asked = rules(config)
+    try:
+        return asyncio.run(_serve(config, asked, _open(config.listen)))
+    finally:
+        if asked.tracer is not None:
+            asked.tracer.close()
 
 
 def _open(listen: Listen) -> socket.socket:
@@ -72,13 +78,13 @@ def _listen_to_signals(server: _Server, stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, received, number)
 
 
-async def _serve(config: Config, opened: socket.socket) -> int:
+async def _serve(config: Config, asked: Rules, opened: socket.socket) -> int:
     lifecycle = Lifecycle(config.model)
     metrics = Metrics(config.model.name)
     stop = asyncio.Event()
     server = _Server(
         uvicorn.Config(
-            create_app(lifecycle, metrics),
+            create_app(lifecycle, metrics, asked),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -1,74 +1,81 @@
 """From a configuration to a model that takes requests. Runs for minutes, in a thread of its own."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from deepseek_server.config import Config
-from deepseek_server.engine.interface import Engine, Limits
+from deepseek_server.engine.client import EngineClient
+from deepseek_server.engine.interface import Limits
+from deepseek_server.engine.messages import Loading, Ready, StartFailed
+from deepseek_server.failures import PermanentError, TransientError
+from deepseek_server.launcher import Worker, WorkerProcess
 from deepseek_server.lifecycle import Progress
+from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.codec import TokenizerCodec
+from deepseek_server.models.defaults import sampling_defaults
+from deepseek_server.models.source import locate
 from deepseek_server.serving import ServedModel
-
-if TYPE_CHECKING:
-    from deepseek_server.models.loading import LoadedModel
+from deepseek_server.worker import Job
 
 log = logging.getLogger(__name__)
 
-# Requests that run at once, and that may wait beyond those before others are told to come back later.
-RUNNING = 256
+# Requests that may wait beyond those that run before others are told to come back later.
 WAITING = 64
-# Tokens that one step computes: prompts longer than that are computed in pieces between which
-# running answers go on, so it bounds how long those are held up. A CPU takes longer for a token.
-STEP_TOKENS = {"cpu": 512, "cuda": 8192}
 
 
-def start(config: Config, progress: Progress) -> ServedModel:
-    """Fetch and load the model and start its engine.
+def start(
+    config: Config, progress: Progress, launch: Callable[[], Worker] = WorkerProcess
+) -> ServedModel:
+    """Fetch the model, let a worker load it, and connect to that.
+
+    Args:
+        config: what is to be served.
+        progress: told how far it is.
+        launch: starts a worker.
 
     Raises:
         StartError: says what is wrong, where, and what to do.
     """
-    # Imported in these places because it takes seconds: the HTTP port is open before, and what is
-    # wrong with the files is said before torch and transformers are there.
     progress.begin(f"looking for {config.model.id}")
-    from deepseek_server.models.checkpoint import inspect
-    from deepseek_server.models.source import locate
-
-    checkpoint = inspect(locate(config.model, progress))
-
-    progress.begin("starting torch and transformers")
-    from deepseek_server.models.loading import load
-
-    loaded = load(checkpoint, config.model, config.device, progress)
+    worker = launch()
+    try:
+        checkpoint = inspect(locate(config.model, progress))
+        progress.begin("starting torch and transformers")
+        worker.connection.send(Job(config, checkpoint))
+        codec = TokenizerCodec(checkpoint.directory)
+        ready = _loaded(worker, progress)
+    except BaseException:
+        worker.end()
+        raise
+    limits = Limits(context=ready.context, waiting=WAITING)
     return ServedModel(
         name=config.model.name,
-        engine=_engine(loaded, config),
-        codec=loaded.codec,
-        vocabulary=int(loaded.model.config.vocab_size),
-        defaults=loaded.defaults,
+        engine=EngineClient(
+            worker.connection, codec.decode, limits, ready.sequences, worker.why_ended
+        ),
+        codec=codec,
+        vocabulary=int(checkpoint.config["vocab_size"]),
+        defaults=sampling_defaults(checkpoint.directory),
     )
 
 
-def _engine(loaded: "LoadedModel", config: Config) -> Engine:
-    """Continuous batching where the model fits the paged cache, else one request after the other."""
-    from deepseek_server.engine.generate import GenerateEngine
-    from deepseek_server.engine.paged import PagedEngine
-    from deepseek_server.models.capacity import paged_runner
-    from deepseek_server.models.paged import fits
-
-    limits = Limits(context=loaded.context, waiting=WAITING)
-    if not fits(loaded.model):
-        log.warning(
-            "%s does not fit the paged cache: requests are answered one after the other",
-            config.model.id,
-        )
-        return GenerateEngine(loaded.model, loaded.codec.decode, loaded.eos_token_ids, limits)
-    step_tokens = STEP_TOKENS[config.device]
-    runner = paged_runner(loaded.model, context=loaded.context, step_tokens=step_tokens)
-    return PagedEngine(
-        runner,
-        loaded.codec.decode,
-        loaded.eos_token_ids,
-        limits,
-        token_budget=step_tokens,
-        max_sequences=RUNNING,
-    )
+def _loaded(worker: Worker, progress: Progress) -> Ready:
+    """Wait until the worker takes requests, and pass on how far it is."""
+    stage = ""
+    while True:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError) as error:
+            raise PermanentError(
+                f"loading failed ({worker.why_ended()}): the log of the model server says more"
+            ) from error
+        match message:
+            case Loading():
+                if message.stage != stage:
+                    progress.begin(stage := message.stage, message.total)
+                progress.reach(message.loaded, message.total)
+            case StartFailed():
+                failure = PermanentError if message.permanent else TransientError
+                raise failure(message.sentence)
+            case Ready():
+                return message

@@ -61,6 +61,10 @@ def _fill(model: PreTrainedModel, family: str) -> None:
         noise = torch.randn(tensor.shape, generator=seed, dtype=torch.float32)
         if name.endswith("norm.weight"):
             values = 1 + 0.1 * noise
+        elif name.endswith("tid2eid"):  # the experts of each token, all different
+            values = noise.argsort()
+        elif name.endswith("scale"):
+            values = 1 + 0.1 * noise
         elif tensor.ndim == 1:
             values = 0.1 * noise
         elif "embed_tokens" in name:

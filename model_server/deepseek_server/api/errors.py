@@ -5,7 +5,6 @@
 This holds for routes that do not exist, malformed bodies and faults of the server too.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-log = logging.getLogger(__name__)
+from deepseek_server import record
 
 
 class APIError(HTTPException):
@@ -26,6 +25,7 @@ class APIError(HTTPException):
         code: a word for programs.
         param: the field of the request that is wrong.
         retry_after: seconds after which the same request may work.
+        headers: more headers of the response.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class APIError(HTTPException):
         code: str | None = None,
         param: str | None = None,
         retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-        super().__init__(status, message, headers)
+        later = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        super().__init__(status, message, {**later, **(headers or {})})
         self.code, self.param = code, param
 
 
@@ -76,7 +77,6 @@ def install(app: FastAPI) -> None:
     """Make an application answer all its errors in this shape."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(Exception, _fault)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -89,18 +89,40 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     elif error.status_code == 405:
         message = f"{request.method} is not a method of {request.url.path}"
         code = "method_not_allowed"
-    return JSONResponse(
-        body(error.status_code, message, code=code, param=param),
-        error.status_code,
-        headers=dict(error.headers or {}),
-    )
+    return _response(error.status_code, message, code, param, error.headers)
+
+
+def response(error: APIError) -> JSONResponse:
+    """The answer that an error is."""
+    return _response(error.status_code, error.detail, error.code, error.param, error.headers)
+
+
+def fault(error: Exception) -> JSONResponse:
+    """The answer where the server itself has failed; its log says more."""
+    return _response(500, fault_message(error), "internal_error")
+
+
+def fault_message(error: Exception) -> str:
+    """What a client is told of a failure of the server itself."""
+    return f"the server failed on this request ({type(error).__name__}); its log says more"
+
+
+def _response(
+    status: int,
+    message: str,
+    code: str | None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    record.current().error = code or str(status)
+    return JSONResponse(body(status, message, code=code, param=param), status, dict(headers or {}))
 
 
 async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
     problem = error.errors()[0]
     message, code, param = _describe(problem)
-    return JSONResponse(body(400, message, code=code, param=param), 400)
+    return _response(400, message, code, param)
 
 
 def _describe(problem: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
@@ -132,9 +154,3 @@ def _path(location: Sequence[str | int]) -> str | None:
         if part != "body" or path:
             path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path.removeprefix(".") or None
-
-
-async def _fault(request: Request, error: Exception) -> JSONResponse:
-    # The server above this handler logs the traceback.
-    message = f"the server failed on this request ({type(error).__name__}); its log says more"
-    return JSONResponse(body(500, message, code="internal_error"), 500)

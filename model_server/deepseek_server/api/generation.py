@@ -22,10 +22,9 @@ from deepseek_server.metrics import MeasuredStream, Metrics
 from deepseek_server.serving import ServedModel
 
 RETRY_AFTER_LOADING_SECONDS = 5
-RETRY_AFTER_BUSY_SECONDS = 1
 
 
-def served_model(request: HTTPRequest) -> ServedModel:
+async def served_model(request: HTTPRequest) -> ServedModel:
     """The model that the server serves, as a dependency of routes.
 
     Raises:
@@ -98,18 +97,19 @@ class Generation:
                 param="min_tokens",
                 code="invalid_value",
             )
+        submitted = Request(self.id, self.prompt, sampling)
         try:
-            stream = served.engine.submit(Request(self.id, self.prompt, sampling))
+            stream = served.engine.submit(submitted)
         except QueueFullError as error:
             raise APIError(
                 429,
                 f"the server is busy ({error}): try again later",
                 code="queue_full",
-                retry_after=RETRY_AFTER_BUSY_SECONDS,
+                retry_after=metrics.pace.retry_after(served.engine.load.waiting),
             ) from error
         except EngineClosedError as error:
             raise _closed(error) from error
-        self._stream = MeasuredStream(stream, len(self.prompt), metrics)
+        self._stream = MeasuredStream(stream, submitted, metrics)
         self._completion_tokens = 0
 
     @property

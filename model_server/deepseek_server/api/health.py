@@ -26,12 +26,14 @@ async def ready(request: Request) -> Response:
     """200 while the model takes requests, else 503 and what it is waiting for."""
     lifecycle: Lifecycle = request.app.state.lifecycle
     loaded, total = lifecycle.progress.bytes
+    loading = lifecycle.phase is Phase.LOADING
     return JSONResponse(
         {
             "status": lifecycle.phase,
             "detail": lifecycle.detail(),
             "loadedBytes": loaded,
             "totalBytes": total,
+            "secondsLeft": lifecycle.progress.seconds_left if loading else None,
         },
         200 if lifecycle.phase is Phase.READY else 503,
     )

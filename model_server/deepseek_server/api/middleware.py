@@ -1,53 +1,130 @@
-"""What happens to every request before a route sees it.
+"""What happens to every request before a route sees it, and after its last byte.
 
-Bodies have a limit, requests are counted (a drain waits for them), and while the server drains,
-connections are closed after their answer so that clients connect to another replica.
+Requests have a number, an owner where keys are configured, a deadline, and a body of limited size.
+They are counted (a drain waits for them), and while the server drains, connections are closed after
+their answer so that clients connect to another replica. At its end a request is a line in the log,
+some metrics, and a trace where somebody collects those.
 """
 
+import contextlib
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deepseek_server import logs, record
+from deepseek_server.api import access, errors
+from deepseek_server.api.deadline import seconds_for, within_deadline
 from deepseek_server.api.errors import APIError
+from deepseek_server.api.reply import Reply
+from deepseek_server.keys import Keyring
 from deepseek_server.lifecycle import Lifecycle, Phase
 from deepseek_server.metrics import Metrics
+from deepseek_server.record import Record
+from deepseek_server.tracing import Tracer
+
+log = logging.getLogger(__name__)
 
 # Far above any prompt that fits a model's context, as text.
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# Probes and scrapes need no key, go on during a drain and must not hold it up.
+OPEN = frozenset({"/health/live", "/health/ready", "/metrics"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+REQUEST_ID = "X-Request-Id"
+# What may be repeated in a header and a log line as it is.
+_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked of requests, and told of them.
+
+    Attributes:
+        keyring: the API keys; None lets everybody in.
+        timeout: seconds that a request may take; None or 0 is unlimited.
+        tracer: writes a span for every request.
+    """
+
+    keyring: Keyring | None = None
+    timeout: float | None = None
+    tracer: Tracer | None = None
 
 
 class Gate:
     """The outermost layer of the application."""
 
-    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, metrics: Metrics, rules: Rules) -> None:
         self._app, self._lifecycle, self._metrics = app, lifecycle, metrics
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an HTTP request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Probes and scrapes go on during a drain and must not hold it up.
-        counted = scope["path"].startswith("/v1/")
-        if counted:
-            self._lifecycle.request_began()
-        status = 500
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self._lifecycle.phase is Phase.DRAINING:
-                    message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
+        headers = Headers(scope=scope)
+        served = Record(_request_id(headers), scope["method"])
+        record.begin(served)
+        reply = Reply(send, served)
+        reply.headers += [lambda: {REQUEST_ID: served.id}, self._farewell]
+        handle = self._open if scope["path"] in OPEN else self._guarded
         try:
-            await self._app(scope, _limited(scope, receive), send_on)
+            await handle(scope, receive, reply, headers, served)
+        except APIError as error:
+            await errors.response(error)(scope, receive, reply)
+        except Exception as error:
+            if reply.started:  # the server cuts the connection, so that nobody takes it for whole
+                raise
+            log.exception("request %s failed", served.id)
+            await errors.fault(error)(scope, receive, reply)
         finally:
-            if counted:
-                self._lifecycle.request_ended()
-            # Paths that are no routes would make a label of whatever anybody asks for.
-            route = scope.get("route")
-            handler = getattr(route, "path", "none")
-            self._metrics.answered(handler, scope["method"], status)
+            self._ended(scope, headers, served)
+
+    async def _open(
+        self, scope: Scope, receive: Receive, reply: Reply, _: Headers, __: Record
+    ) -> None:
+        await self._app(scope, receive, reply)
+
+    async def _guarded(
+        self, scope: Scope, receive: Receive, reply: Reply, headers: Headers, served: Record
+    ) -> None:
+        with contextlib.ExitStack() as leaving:
+            self._lifecycle.request_began()
+            leaving.callback(self._lifecycle.request_ended)
+            if self._rules.keyring is not None:
+                served.key, account = access.identify(headers, self._rules.keyring)
+                reply.headers.append(account.headers)
+                access.enter(served.key, account)
+                leaving.callback(account.leave)
+                served.charge = account.charge
+            served.limit(seconds_for(headers, self._rules.timeout))
+            await within_deadline(self._app, scope, _limited(scope, receive), reply, served)
+
+    def _farewell(self) -> dict[str, str]:
+        return {"Connection": "close"} if self._lifecycle.phase is Phase.DRAINING else {}
+
+    def _ended(self, scope: Scope, headers: Headers, served: Record) -> None:
+        """Tell of a request that has ended."""
+        # Paths that are no routes would make a label of whatever anybody asks for; so would methods.
+        served.route = getattr(scope.get("route"), "path", "none")
+        method = served.method if served.method in METHODS else "other"
+        self._metrics.answered(served.route, method, served.status)
+        if scope["path"] in OPEN:
+            return
+        seconds = time.monotonic() - served.began
+        logs.ended(served, seconds)
+        if self._rules.tracer is not None:
+            self._rules.tracer.ended(served, headers, seconds)
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's, if it is one that can be repeated, else a new one."""
+    given = headers.get(REQUEST_ID, "")
+    return given if _ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:

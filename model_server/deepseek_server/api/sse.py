@@ -3,18 +3,23 @@
 Each event is `data:` and a JSON value; the last is `data: [DONE]`. An error in the middle is an
 event of its own, after which the stream ends without `[DONE]`. Where nothing is to be said for a
 while a comment keeps proxies and clients from giving up.
+
+One task sends the events, straight from the answer; the heart beats in another, and a third waits
+for the client to leave. A task or a timer for each event would cost more than the event.
 """
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from deepseek_server.api import errors
+from deepseek_server import record
+from deepseek_server.api import deadline, errors
 from deepseek_server.engine.interface import EngineClosedError, EngineError
 
 log = logging.getLogger(__name__)
@@ -23,8 +28,10 @@ HEARTBEAT_SECONDS = 10.0
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
-class EventStream(StreamingResponse):
+
+class EventStream(Response):
     """A response of events.
 
     Args:
@@ -42,48 +49,89 @@ class EventStream(StreamingResponse):
         release: Callable[[], None],
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
-        self._release = release
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(_encode(events, heartbeat), headers=headers)
+        self._events, self._release, self._heartbeat = events, release, heartbeat
+        self._spoke = 0.0
+        self.status_code, self.background = 200, None
+        self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until they or the client are gone."""
+        tasks: list[asyncio.Task[None]] = []
         try:
-            await super().__call__(scope, receive, send)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            self._spoke = _now()
+            speaking = asyncio.create_task(self._speak(send))
+            leaving = asyncio.create_task(_disconnected(receive))
+            tasks += [speaking, leaving, asyncio.create_task(self._beat(send))]
+            await asyncio.wait({speaking, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if speaking.done():
+                speaking.result()
         finally:
+            for task in tasks:
+                task.cancel()
             self._release()
 
-
-async def _encode(
-    events: AsyncIterator[dict[str, Any]], heartbeat: float
-) -> AsyncGenerator[bytes, None]:
-    while True:
-        coming = asyncio.ensure_future(anext(events, None))
+    async def _speak(self, send: Send) -> None:
+        """Send the events, and what ends them."""
+        served = record.current()
         try:
-            while not coming.done():
-                await asyncio.wait({coming}, timeout=heartbeat)
-                if not coming.done():
-                    yield PING
-            event = coming.result()
-        except EngineError as error:
-            status = 503 if isinstance(error, EngineClosedError) else 500
-            yield encode(errors.body(status, str(error), code="generation_failed"))
-            return
+            async with asyncio.timeout(served.seconds_left) as limit:
+                async for event in self._events:
+                    self._spoke = _now()
+                    await send(_part(encode(event)))
         except Exception as error:
-            log.exception("a stream failed")
-            message = f"the server failed on this request ({type(error).__name__})"
-            yield encode(errors.body(500, message, code="internal_error"))
-            return
-        finally:
-            coming.cancel()
-        if event is None:
-            yield DONE
-            return
-        yield encode(event)
+            end = _failure(deadline.exceeded(served) if limit.expired() else error)
+        else:
+            end = DONE
+        await send({**_part(end), "more_body": False})
+
+    async def _beat(self, send: Send) -> None:
+        """Break every silence."""
+        while True:
+            left = self._spoke + self._heartbeat - _now()
+            if left > 0:
+                await asyncio.sleep(left)
+            else:
+                self._spoke = _now()
+                await send(_part(PING))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _part(content: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": content, "more_body": True}
+
+
+def _failure(error: Exception) -> bytes:
+    """The last event of an answer that failed."""
+    if isinstance(error, HTTPException):
+        status, message = error.status_code, error.detail
+        code = getattr(error, "code", None) or "generation_failed"
+    elif isinstance(error, EngineError):
+        status = 503 if isinstance(error, EngineClosedError) else 500
+        message, code = str(error), "generation_failed"
+    else:
+        log.error("a stream failed", exc_info=error)
+        status, message, code = 500, errors.fault_message(error), "internal_error"
+    record.current().error = code
+    return encode(errors.body(status, message, code=code))
 
 
 def encode(value: dict[str, Any]) -> bytes:
     """One event."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _JSON.encode(value)
     # A lone surrogate cannot come out of the tokenizer, but must not end a stream either.
     return b"data: " + text.encode(errors="replace") + b"\n\n"

@@ -47,13 +47,13 @@ class PagedCache:
         """Values of a layer, which latents are themselves: [blocks, block_size, kv_heads, width]."""
         return self._layers[layer, -1]
 
-    def write(self, layer: int, slots: torch.Tensor, *parts: torch.Tensor) -> None:
+    def write(self, layer: int, places: torch.Tensor, *parts: torch.Tensor) -> None:
         """Keep keys and values, or latents, of new tokens.
 
         Args:
             layer: Index of the layer.
-            slots: Place of each token: [tokens].
+            places: Place of each token: [tokens].
             *parts: Keys and values, or latents: [tokens, kv_heads, width] each.
         """
         for kept, new in zip(self._layers[layer], parts, strict=True):
-            kept.flatten(0, 1).index_copy_(0, slots, new)
+            kept.flatten(0, 1).index_copy_(0, places, new)

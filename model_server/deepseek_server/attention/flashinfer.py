@@ -4,19 +4,18 @@ Keys and values are read where they are, in the cache's blocks. Single tokens an
 grouped-query attention have kernels of their own; latent attention has one for both. What the
 kernels need to know of a step is computed once per step, on the CPU, and used by all layers.
 
-FlashInfer compiles a kernel when it is first used, unless it finds it compiled.
+A recorded graph reads that knowledge from where it was when the graph was recorded. So each size of
+graph has a wrapper of its own, whose buffers stay where they are.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from deepseek_server.attention.cache import PagedCache
 from deepseek_server.attention.interface import CacheSize, GroupedHeads, Heads, LatentHeads, Row
-from deepseek_server.engine.step import Chunk
+from deepseek_server.attention.table import BlockTable, block_table
 
 # Scratch memory of the kernels, as FlashInfer's documentation recommends.
 WORKSPACE_BYTES = 128 * 2**20
@@ -43,44 +42,6 @@ def unsuitable(heads: Heads, dtype: torch.dtype, device: torch.device) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Where chunks are in the row and in the cache, as FlashInfer wants it: int32, on the CPU.
-
-    Attributes:
-        queries: Where each chunk's tokens begin in the row, and the end: [n + 1].
-        starts: Where each chunk's blocks begin in `blocks`, and the end: [n + 1].
-        blocks: Blocks of all chunks, one after the other.
-        lengths: Tokens of each sequence up to the end of the chunk: [n].
-        last: Tokens in each chunk's last block: [n].
-    """
-
-    queries: torch.Tensor
-    starts: torch.Tensor
-    blocks: torch.Tensor
-    lengths: torch.Tensor
-    last: torch.Tensor
-
-
-def _table(chunks: Sequence[Chunk], block_size: int) -> _Table:
-    lengths = [chunk.start + len(chunk.tokens) for chunk in chunks]
-    counts = [-(-length // block_size) for length in lengths]
-    blocks: list[int] = []
-    for chunk, count in zip(chunks, counts, strict=True):
-        blocks.extend(chunk.blocks[:count])
-    return _Table(
-        queries=_int32([0, *accumulate(len(chunk.tokens) for chunk in chunks)]),
-        starts=_int32([0, *accumulate(counts)]),
-        blocks=_int32(blocks),
-        lengths=_int32(lengths),
-        last=_int32([(length - 1) % block_size + 1 for length in lengths]),
-    )
-
-
-def _int32(numbers: list[int]) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.int32)
-
-
 class FlashInferAttention:
     """See the module. The arguments are those of SdpaAttention, and must not be unsuitable."""
 
@@ -88,30 +49,43 @@ class FlashInferAttention:
         self, heads: Heads, size: CacheSize, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._cache = PagedCache(heads, size, dtype, device)
-        workspace = torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device)
+        common = (
+            self._cache,
+            dtype,
+            torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=device),
+        )
         self._kernels: _Grouped | _Latent
         if isinstance(heads, GroupedHeads):
-            self._kernels = _Grouped(heads, size.block_size, dtype, workspace)
+            self._kernels = _Grouped(heads, *common)
         else:
-            self._kernels = _Latent(heads, size.block_size, dtype, workspace)
-        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+            self._kernels = _Latent(heads, *common)
+        self._places = torch.empty(0, dtype=torch.int64, device=device)
+        self._planned = torch.cuda.Event()
 
     @property
     def size(self) -> CacheSize:
         """See Attention."""
         return self._cache.size
 
+    @property
+    def can_be_recorded(self) -> bool:
+        """See Attention."""
+        return True
+
     def plan(self, row: Row) -> None:
         """See Attention."""
-        self._slots = row.slots
+        # A plan is copied to the device from memory that the next plan is written into.
+        self._planned.synchronize()
+        self._places = row.places
         self._kernels.plan(row)
+        self._planned.record()
 
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._kernels, _Grouped)  # noqa: S101 - a programming error
-        self._cache.write(layer, self._slots, key, value)
+        self._cache.write(layer, self._places, key, value)
         return self._kernels.run(
             query.contiguous(), (self._cache.keys(layer), self._cache.values(layer))
         )
@@ -119,60 +93,86 @@ class FlashInferAttention:
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._kernels, _Latent)  # noqa: S101 - a programming error
-        self._cache.write(layer, self._slots, latent.unsqueeze(1))
+        self._cache.write(layer, self._places, latent.unsqueeze(1))
         return self._kernels.run(query.contiguous(), self._cache.keys(layer).squeeze(2))
+
+
+class _Tables:
+    """Block tables on their way to the device."""
+
+    def __init__(self, cache: PagedCache, device: torch.device) -> None:
+        self._size, self._spare, self._device = cache.size, cache.spare, device
+        self._blocks = torch.empty(0, dtype=torch.int32, device=device)
+
+    def of(self, row: Row, chunks: slice) -> tuple[BlockTable, torch.Tensor]:
+        """The table of some chunks, and its blocks on the device."""
+        table = block_table(row.chunks[chunks], self._size.block_size, row.recorded, self._spare)
+        return table, pinned(table.blocks).to(self._device, non_blocking=True)
+
+    def buffers(self, rows: int) -> dict[str, torch.Tensor]:
+        """What a graph of so many rows reads: block tables of which only the contents change.
+
+        Steps follow each other, so all graphs can read their blocks from the same place: the
+        first graph, which must be the largest one, makes it.
+        """
+        if not len(self._blocks):
+            # Every sequence may have all blocks: they can be shared.
+            self._blocks = self._zeros(rows * (self._size.blocks + 1))
+        return {
+            "queries": torch.arange(rows + 1, dtype=torch.int32, device=self._device),
+            "starts": self._zeros(rows + 1),
+            "blocks": self._blocks[: rows * (self._size.blocks + 1)],
+            "last": self._zeros(rows),
+            "lengths": self._zeros(rows),
+        }
+
+    def _zeros(self, count: int) -> torch.Tensor:
+        return torch.zeros(count, dtype=torch.int32, device=self._device)
+
+
+def pinned(array: Any) -> torch.Tensor:
+    """An array in memory from which the device copies while the CPU goes on."""
+    return torch.from_numpy(array).pin_memory()
 
 
 class _Grouped:
     """Kernels of grouped-query attention: one for single tokens, one for longer chunks."""
 
     def __init__(
-        self, heads: GroupedHeads, block_size: int, dtype: torch.dtype, workspace: torch.Tensor
+        self, heads: GroupedHeads, cache: PagedCache, dtype: torch.dtype, workspace: torch.Tensor
     ) -> None:
-        from flashinfer import (
-            BatchDecodeWithPagedKVCacheWrapper,
-            BatchPrefillWithPagedKVCacheWrapper,
-        )
+        from flashinfer import BatchPrefillWithPagedKVCacheWrapper
 
-        self._heads, self._block_size, self._dtype = heads, block_size, dtype
-        tensor_cores = heads.heads // heads.kv_heads >= TENSOR_CORE_GROUP
-        self._decode: Any = BatchDecodeWithPagedKVCacheWrapper(
-            workspace, "NHD", use_tensor_cores=tensor_cores
-        )
+        self._heads, self._dtype, self._workspace = heads, dtype, workspace
+        self._block_size = cache.size.block_size
+        self._tables = _Tables(cache, workspace.device)
         self._prefill: Any = BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD")
+        self._decoders: dict[int, Any] = {}
+        self._decode: Any = None
         self._singles = self._spans = 0
 
     def plan(self, row: Row) -> None:
-        self._singles, self._spans = row.singles, len(row.chunks) - row.singles
+        self._singles = row.recorded or row.singles
+        self._spans = len(row.chunks) - row.singles
         heads = self._heads
+        shape = (heads.heads, heads.kv_heads, heads.dim, self._block_size)
         common = {
             "sm_scale": heads.scale,
             "q_data_type": self._dtype,
             "kv_data_type": self._dtype,
         }
         if self._singles:
-            table = _table(row.chunks[: row.singles], self._block_size)
-            self._decode.plan(
-                table.starts,
-                table.blocks,
-                table.last,
-                heads.heads,
-                heads.kv_heads,
-                heads.dim,
-                self._block_size,
-                **common,
-            )
+            self._decode = self._decoder(row.recorded)
+            table, blocks = self._tables.of(row, slice(row.singles))
+            self._decode.plan(pinned(table.starts), blocks, pinned(table.last), *shape, **common)
         if self._spans:
-            table = _table(row.chunks[row.singles :], self._block_size)
+            table, blocks = self._tables.of(row, slice(row.singles, None))
             self._prefill.plan(
-                table.queries,
-                table.starts,
-                table.blocks,
-                table.last,
-                heads.heads,
-                heads.kv_heads,
-                heads.dim,
-                self._block_size,
+                pinned(table.queries),
+                pinned(table.starts),
+                blocks,
+                pinned(table.last),
+                *shape,
                 causal=True,
                 **common,
             )
@@ -185,28 +185,52 @@ class _Grouped:
             self._prefill.run(query[self._singles :], cache, out=result[self._singles :])
         return result
 
+    def _decoder(self, recorded: int) -> Any:
+        """The wrapper for a recorded number of rows; 0 is the one for any number."""
+        from flashinfer import BatchDecodeWithPagedKVCacheWrapper
+
+        if recorded not in self._decoders:
+            graph = {}
+            if recorded:
+                buffers = self._tables.buffers(recorded)
+                graph = {
+                    "use_cuda_graph": True,
+                    "paged_kv_indptr_buffer": buffers["starts"],
+                    "paged_kv_indices_buffer": buffers["blocks"],
+                    "paged_kv_last_page_len_buffer": buffers["last"],
+                }
+            self._decoders[recorded] = BatchDecodeWithPagedKVCacheWrapper(
+                self._workspace,
+                "NHD",
+                use_tensor_cores=self._heads.heads // self._heads.kv_heads >= TENSOR_CORE_GROUP,
+                **graph,
+            )
+        return self._decoders[recorded]
+
 
 class _Latent:
     """The kernel of absorbed latent attention."""
 
     def __init__(
-        self, heads: LatentHeads, block_size: int, dtype: torch.dtype, workspace: torch.Tensor
+        self, heads: LatentHeads, cache: PagedCache, dtype: torch.dtype, workspace: torch.Tensor
     ) -> None:
-        from flashinfer.mla import BatchMLAPagedAttentionWrapper
-
-        self._heads, self._block_size, self._dtype = heads, block_size, dtype
-        self._wrapper: Any = BatchMLAPagedAttentionWrapper(workspace)
+        self._heads, self._dtype, self._workspace = heads, dtype, workspace
+        self._block_size = cache.size.block_size
+        self._tables = _Tables(cache, workspace.device)
+        self._wrappers: dict[int, Any] = {}
+        self._run: Callable[..., torch.Tensor]
 
     def plan(self, row: Row) -> None:
         from flashinfer.mla import MLAPlanMetadata
 
-        table = _table(row.chunks, self._block_size)
-        self._wrapper.plan(
+        table, blocks = self._tables.of(row, slice(None))
+        wrapper = self._wrapper(row.recorded)
+        wrapper.plan(
             metadata=MLAPlanMetadata.csr(
-                qo_indptr=table.queries,
-                kv_indptr=table.starts,
-                kv_indices=table.blocks,
-                kv_len_arr=table.lengths,
+                qo_indptr=pinned(table.queries),
+                kv_indptr=pinned(table.starts),
+                kv_indices=blocks,
+                kv_len_arr=pinned(table.lengths),
             ),
             num_heads=self._heads.heads,
             head_dim_ckv=self._heads.rank,
@@ -217,7 +241,25 @@ class _Latent:
             q_data_type=self._dtype,
             kv_data_type=self._dtype,
         )
+        self._run = wrapper.run
 
     def run(self, query: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self._wrapper.run(query=query, kv_cache=cache)
-        return result
+        return self._run(query=query, kv_cache=cache)
+
+    def _wrapper(self, recorded: int) -> Any:
+        """The wrapper for a recorded number of rows; 0 is the one for anything."""
+        from flashinfer.mla import BatchMLAPagedAttentionWrapper
+
+        if recorded not in self._wrappers:
+            graph = {}
+            if recorded:
+                buffers = self._tables.buffers(recorded)
+                graph = {
+                    "use_cuda_graph": True,
+                    "qo_indptr": buffers["queries"],
+                    "kv_indptr": buffers["starts"],
+                    "kv_indices": buffers["blocks"],
+                    "kv_len_arr": buffers["lengths"],
+                }
+            self._wrappers[recorded] = BatchMLAPagedAttentionWrapper(self._workspace, **graph)
+        return self._wrappers[recorded]

@@ -84,12 +84,15 @@ class Row:
     Attributes:
         chunks: In the order of the row: those of a single token first.
         singles: How many chunks have a single token.
-        slots: For every token, its place in the cache counted in tokens: [tokens], int64.
+        places: For every token, its place in the cache counted in tokens: [tokens], int64.
+        recorded: Tokens of the row where it is run by a recorded graph of that many single tokens,
+            of which those beyond the chunks belong to nobody; 0 where it is run as it is.
     """
 
     chunks: Sequence[Chunk]
     singles: int
-    slots: torch.Tensor
+    places: torch.Tensor
+    recorded: int = 0
 
 
 class Attention(Protocol):
@@ -98,6 +101,10 @@ class Attention(Protocol):
     @property
     def size(self) -> CacheSize:
         """The extent of the cache."""
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether a step of single tokens can be recorded as a CUDA graph, to be run again."""
 
     def plan(self, row: Row) -> None:
         """Prepare for a step; the calls until the next plan are about this row."""

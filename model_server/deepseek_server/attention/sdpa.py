@@ -69,7 +69,7 @@ class SdpaAttention:
     ) -> None:
         self._heads, self._device = heads, device
         self._cache = PagedCache(heads, size, dtype, device)
-        self._slots = torch.empty(0, dtype=torch.int64, device=device)
+        self._places = torch.empty(0, dtype=torch.int64, device=device)
         self._batches: list[_Batch] = []
         self._spans: list[_Span] = []
 
@@ -78,9 +78,14 @@ class SdpaAttention:
         """See Attention."""
         return self._cache.size
 
+    @property
+    def can_be_recorded(self) -> bool:
+        """See Attention. Its batches have another shape in every step."""
+        return False
+
     def plan(self, row: Row) -> None:
         """See Attention."""
-        self._slots = row.slots
+        self._places = row.places
         similar = defaultdict(list)
         for place, chunk in enumerate(row.chunks[: row.singles]):
             similar[self._blocks_of(chunk).bit_length()].append((place, chunk))
@@ -88,20 +93,20 @@ class SdpaAttention:
         self._spans, begin = [], row.singles
         for chunk in row.chunks[row.singles :]:
             self._spans.append(self._span(chunk, begin))
-            begin += len(chunk.tokens)
+            begin += len(chunk)
 
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """See Attention."""
-        self._cache.write(layer, self._slots, key, value)
+        self._cache.write(layer, self._places, key, value)
         return self._attend(layer, query, key, value)
 
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._heads, LatentHeads)  # noqa: S101 - a programming error
         key = latent.unsqueeze(1)
-        self._cache.write(layer, self._slots, key)
+        self._cache.write(layer, self._places, key)
         return self._attend(layer, query, key, key)[..., : self._heads.rank]
 
     def _attend(
@@ -145,7 +150,7 @@ class SdpaAttention:
         )[0].transpose(0, 1)
 
     def _blocks_of(self, chunk: Chunk) -> int:
-        return -(-(chunk.start + len(chunk.tokens)) // self._cache.size.block_size)
+        return -(-chunk.end // self._cache.size.block_size)
 
     def _batch(self, members: Sequence[tuple[int, Chunk]]) -> _Batch:
         width = max(self._blocks_of(chunk) for _, chunk in members)
@@ -162,8 +167,7 @@ class SdpaAttention:
         )
 
     def _span(self, chunk: Chunk, begin: int) -> _Span:
-        count = len(chunk.tokens)
-        context = chunk.start + count
+        count, context = len(chunk), chunk.end
         visible = None
         if chunk.start > 0:
             positions = torch.arange(chunk.start, context, device=self._device)

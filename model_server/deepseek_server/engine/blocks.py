@@ -36,12 +36,13 @@ class BlockManager:
     Args:
         num_blocks: blocks of the cache.
         block_size: tokens of one block.
+        shares: whether a block can serve several sequences; if not, nothing is ever found.
     """
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, shares: bool = True) -> None:
         if num_blocks < 1 or block_size < 1:
             raise ValueError(f"no cache: {num_blocks} blocks of {block_size} tokens")
-        self.num_blocks, self.block_size = num_blocks, block_size
+        self.num_blocks, self.block_size, self.shares = num_blocks, block_size, shares
         self._users = [0] * num_blocks
         self._empty = list(range(num_blocks - 1, -1, -1))
         self._unused: OrderedDict[int, None] = OrderedDict()  # published, oldest first
@@ -103,7 +104,7 @@ class BlockManager:
         """
         if self._users[block] == 0:
             raise ValueError(f"block {block} is nobody's")
-        if key not in self._published and block not in self._keys:
+        if self.shares and key not in self._published and block not in self._keys:
             self._published[key] = block
             self._keys[block] = key
 

@@ -7,6 +7,8 @@ nothing of HTTP. Everything here is called on the event loop and returns at once
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
+from deepseek_server.engine.histogram import NOTHING, Distribution
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -121,6 +123,8 @@ class Output:
         finish_reason: why the answer ends here, if it does.
         cached_tokens: tokens of the prompt that needed no computing; the same in all outputs.
         logprobs: one for each token where they were asked for.
+        queue_seconds: how long the request waited for its turn; the same in all outputs; None
+            where the engine does not tell.
     """
 
     token_ids: tuple[int, ...]
@@ -128,6 +132,7 @@ class Output:
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
     logprobs: tuple[Logprobs, ...] = ()
+    queue_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,17 @@ class Totals:
         prompt_tokens: tokens of prompts that were looked up in the cache.
         prompt_tokens_found: how many of them were there.
         preemptions: how often a running request had to give its cache to an older one.
+        step_seconds: how long the steps took; its count is the number of steps.
+        step_tokens: how many tokens they computed.
+        step_sequences: of how many sequences.
     """
 
     prompt_tokens: int = 0
     prompt_tokens_found: int = 0
     preemptions: int = 0
+    step_seconds: Distribution = NOTHING
+    step_tokens: Distribution = NOTHING
+    step_sequences: Distribution = NOTHING
 
 
 class OutputStream(Protocol):

@@ -1,19 +1,26 @@
 """From logits to tokens, for a whole batch on the logits' device.
 
-A sampled token is where one uniform number falls in the distribution. The number depends on the
-sequence's seed and on how many tokens it has, and on nothing else: the same request draws the same
-numbers in whatever company it runs, and again after a preemption.
+A sampled token is where one random number falls in the distribution. The number depends on the
+sequence's seed and on how many tokens it has (see engine.uniform), and how a row is treated
+depends on that row alone: the same request gets the same tokens in whatever company it runs.
+
+Nothing here waits for the device: the next step can be launched before this one's tokens exist.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from deepseek_server.engine import bitmask, distribution
 from deepseek_server.engine.interface import Sampling
-
-_MASK = 2**64 - 1
-_WEYL = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio
+from deepseek_server.engine.parameters import Parameters
+from deepseek_server.engine.penalties import Histories
+from deepseek_server.engine.rows import Rows
+from deepseek_server.engine.transfer import send
+from deepseek_server.engine.uniform import uniform
 
 
 @dataclass(frozen=True)
@@ -23,107 +30,188 @@ class Draw:
     Attributes:
         sampling: how the request wants its tokens chosen.
         seed: 64 bits of the sequence's own.
-        index: tokens that the sequence has generated before.
+        index: tokens that the sequence has generated before, those in flight among them.
+        tokens: the sequence's own list of all known tokens, prompt first, which only ever grows;
+            read where `sampling.looks_back`.
+        prompt: how many of these are the prompt's.
+        mask: which tokens the grammar allows now, packed as in engine.bitmask; needed where
+            `sampling.grammar`.
     """
 
     sampling: Sampling
     seed: int
     index: int
+    tokens: list[int]
+    prompt: int
+    mask: NDArray[np.int32] | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A token for each row, on the device.
+
+    The log probabilities are those of the model: before bias, penalties, grammar and temperature.
+    They are None where no row asked for them, and mean nothing in the rows that did not.
+
+    Attributes:
+        tokens: int64, [n].
+        logprobs: of the chosen tokens, float32, [n].
+        top_logprobs: of the likeliest tokens, likeliest first, float32, [n, k]; k is the most
+            alternatives that a row asked for.
+        top_tokens: these tokens, int64, [n, k].
+    """
+
+    tokens: torch.Tensor
+    logprobs: torch.Tensor | None = None
+    top_logprobs: torch.Tensor | None = None
+    top_tokens: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Now:
+    """What differs from step to step, on the device; empty where no row wants it.
+
+    Attributes:
+        numbers: random numbers of the drawn rows.
+        pairs: tokens that the penalised rows have, and how often.
+        lengths: how many pairs each of these rows has.
+        end_rows, end_tokens: rows, and tokens that they may not choose.
+        masks: the sets of the constrained rows, one after the other.
+    """
+
+    numbers: torch.Tensor
+    pairs: torch.Tensor
+    lengths: torch.Tensor
+    end_rows: torch.Tensor
+    end_tokens: torch.Tensor
+    masks: torch.Tensor
 
 
 class Sampler:
     """Chooses tokens.
+
+    In this order: logit bias and penalties change the model's logits, `min_tokens` and the grammar
+    rule tokens out, the temperature divides; then min_p, top_k and top_p filter, each what the one
+    before has left. Tokens as likely as the last one that a filter keeps are kept too.
 
     Args:
         eos_token_ids: the model's end tokens, which `min_tokens` rules out.
     """
 
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
-        self._eos = sorted(eos_token_ids)
+        self._eos = tuple(sorted(eos_token_ids))
+        self._histories = Histories()
 
-    def sample(self, logits: torch.Tensor, draws: Sequence[Draw]) -> list[int]:
+    def parameters(
+        self, samplings: Sequence[Sampling], vocabulary: int, device: torch.device
+    ) -> Parameters:
+        """What a batch wants; good for as long as it has the same requests in the same order."""
+        return Parameters.of(samplings, self._eos, vocabulary, device)
+
+    def sample(
+        self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters | None = None
+    ) -> Chosen:
         """Choose a token for each row.
 
         Args:
             logits: one row per draw, [n, vocabulary]; may be changed.
             draws: what is wanted of each row.
+            parameters: those of these draws, where they were built before.
         """
-        self._rule_out_ends(logits, draws)
-        tokens = logits.argmax(dim=-1)
-        # How a row is treated depends on that row alone, or its tokens would depend on the others.
-        whole: list[int] = []
-        nucleus: list[int] = []
-        for row, draw in enumerate(draws):
-            if draw.sampling.temperature > 0:
-                (nucleus if draw.sampling.top_p < 1 else whole).append(row)
-        for rows, choose in ((whole, _from_all), (nucleus, _from_nucleus)):
-            if rows:
-                index = torch.tensor(rows, device=logits.device)
-                chosen = [draws[row] for row in rows]
-                tokens[index] = choose(logits[index].float(), _Parameters(chosen, logits.device))
-        return tokens.tolist()  # type: ignore[no-any-return]  # torch is not typed here
+        if parameters is None:
+            samplings = [draw.sampling for draw in draws]
+            parameters = self.parameters(samplings, logits.shape[1], logits.device)
+        with torch.inference_mode():
+            if parameters.told is None:
+                return Chosen(self._choose(logits, draws, parameters))
+            model = parameters.told.take(logits).log_softmax(dim=-1, dtype=torch.float32)
+            tokens = self._choose(logits, draws, parameters)
+            return Chosen(tokens, *_told(model, tokens, parameters.told, parameters.alternatives))
 
-    def _rule_out_ends(self, logits: torch.Tensor, draws: Sequence[Draw]) -> None:
-        rows = [
-            row
-            for row, draw in enumerate(draws)
-            if draw.index < draw.sampling.min_tokens and not draw.sampling.ignore_eos
-        ]
-        if rows and self._eos:
-            columns = torch.tensor(self._eos, device=logits.device)
-            logits[torch.tensor(rows, device=logits.device)[:, None], columns] = -torch.inf
+    def _choose(
+        self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters
+    ) -> torch.Tensor:
+        if parameters.plain:
+            return logits.argmax(dim=-1)
+        now = self._now(logits, draws, parameters)
+        logits = _adjusted(logits, parameters, now)
+        drawn = parameters.drawn
+        if drawn is None:
+            return logits.argmax(dim=-1)
+        tokens = None if drawn.rows.index is None else logits.argmax(dim=-1)
+        weights = distribution.weights_of(drawn.rows.take(logits).float(), drawn.values[:, None])
+        picked = distribution.draw(_filtered(weights, parameters), now.numbers)
+        return picked if tokens is None else drawn.rows.put(tokens, picked)
 
-
-def uniform(seed: int, index: int) -> float:
-    """A number in [0, 1) for each seed and index: 24 bits, as many as a float32 holds."""
-    return (_mix(_mix(seed & _MASK) + index * _WEYL) >> 40) / 2**24
-
-
-def _mix(number: int) -> int:
-    """Spread 64 bits over 64 bits (the finaliser of SplitMix64)."""
-    number = (number + _WEYL) & _MASK
-    number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & _MASK
-    return number ^ (number >> 31)
-
-
-class _Parameters:
-    """What a batch of draws wants, as columns on the device."""
-
-    def __init__(self, draws: Sequence[Draw], device: torch.device) -> None:
-        rows = [
-            (draw.sampling.temperature, draw.sampling.top_p, uniform(draw.seed, draw.index))
-            for draw in draws
-        ]
-        columns = torch.tensor(rows, dtype=torch.float32).to(device, non_blocking=True)
-        self.temperature, self.top_p, self.point = columns.unsqueeze(-1).unbind(1)
+    def _now(self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters) -> _Now:
+        """Gather what this step needs, and send it in one copy."""
+        drawn = [draws[row] for row in parameters.drawn.rows.numbers] if parameters.drawn else []
+        looking = parameters.penalties.rows.numbers if parameters.penalties else []
+        pairs = self._histories.pairs([(draws[row].tokens, draws[row].prompt) for row in looking])
+        constrained = parameters.constrained.numbers if parameters.constrained else []
+        early = {
+            ends.row: ends.tokens
+            for ends in parameters.ends
+            if draws[ends.row].index < ends.min_tokens
+        }
+        masks = [_mask(draws[row], early.pop(row, ()), logits.shape[1]) for row in constrained]
+        ends = [(row, token) for row, tokens in early.items() for token in tokens]
+        groups = (
+            [uniform([draw.seed for draw in drawn], [draw.index for draw in drawn])],
+            pairs,
+            [np.array([len(row) // 2 for row in pairs], dtype=np.int32)],
+            [np.array([row for row, _ in ends], dtype=np.int32)],
+            [np.array([token for _, token in ends], dtype=np.int32)],
+            masks,
+        )
+        return _Now(*send(groups, logits.device))
 
 
-def _from_all(logits: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
-    return _invert(_probabilities(logits, parameters), parameters)[:, 0]
+def _told(
+    model: torch.Tensor, tokens: torch.Tensor, rows: Rows, alternatives: int
+) -> list[torch.Tensor]:
+    """Log probabilities of the chosen and of the likeliest tokens, and the latter."""
+    chosen = model.gather(1, rows.take(tokens)[:, None])[:, 0]
+    top = model.topk(min(alternatives, model.shape[1]), dim=-1)
+    return [rows.spread(part) for part in (chosen, top.values, top.indices)]
 
 
-def _from_nucleus(logits: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
-    """From the likeliest tokens that have the wanted probability together."""
-    probabilities, order = _probabilities(logits, parameters).sort(
-        dim=-1, descending=True, stable=True
-    )
-    before = probabilities.cumsum(dim=-1) - probabilities
-    probabilities = probabilities.masked_fill(before >= parameters.top_p, 0.0)
-    return order.gather(1, _invert(probabilities, parameters))[:, 0]
+def _mask(draw: Draw, ends: Sequence[int], vocabulary: int) -> NDArray[np.int32]:
+    """The set of a constrained row; where the grammar is complete, it may end in spite of all."""
+    mask = draw.mask
+    if mask is None or len(mask) != bitmask.words_for(vocabulary):
+        has = "none" if mask is None else f"{len(mask)} words"
+        raise ValueError(
+            f"a grammar's mask for {vocabulary} tokens was expected, but there is {has}"
+        )
+    return bitmask.without(mask, ends) if ends else mask
 
 
-def _probabilities(logits: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
-    # The greatest logit becomes zero first: a tiny temperature must not make infinities.
-    scaled = (logits - logits.amax(dim=-1, keepdim=True)) / parameters.temperature
-    return torch.softmax(scaled, dim=-1)
+def _adjusted(logits: torch.Tensor, parameters: Parameters, now: _Now) -> torch.Tensor:
+    """The logits after bias, penalties, and what must not be chosen."""
+    if parameters.bias or parameters.penalties:
+        logits = logits.float()  # short types would round small changes away
+    if bias := parameters.bias:
+        logits[bias.rows, bias.tokens] += bias.values
+    if parameters.penalties:
+        parameters.penalties.apply(logits, now.pairs, now.lengths)
+    if len(now.end_rows):
+        logits[now.end_rows, now.end_tokens] = -torch.inf
+    if constrained := parameters.constrained:
+        masks = now.masks.view(len(constrained.numbers), -1)
+        logits = constrained.put(logits, bitmask.forbid(constrained.take(logits), masks))
+    return logits
 
 
-def _invert(probabilities: torch.Tensor, parameters: _Parameters) -> torch.Tensor:
-    """Where the cumulated probabilities pass the draws' uniform numbers, [n, 1]."""
-    cumulated = probabilities.cumsum(dim=-1)
-    places = torch.searchsorted(cumulated, parameters.point * cumulated[:, -1:], right=True)
-    places = places.clamp(max=cumulated.shape[-1] - 1)
-    # A parallel sum may fall by a rounding error where nothing is added: never a ruled-out token.
-    ruled_out = probabilities.gather(1, places) == 0
-    return torch.where(ruled_out, probabilities.argmax(dim=-1, keepdim=True), places)
+def _filtered(weights: torch.Tensor, parameters: Parameters) -> torch.Tensor:
+    """The weights of the drawn rows after their filters."""
+    if parameters.min_p is not None:
+        weights = distribution.keep_min_p(weights, parameters.min_p[:, None])
+    for wanted, keep in (
+        (parameters.top_k, distribution.keep_top_k),
+        (parameters.top_p, distribution.keep_top_p),
+    ):
+        if wanted is not None:
+            kept = keep(wanted.rows.take(weights), wanted.values)
+            weights = wanted.rows.put(weights, kept)
+    return weights

@@ -1,17 +1,24 @@
 """What the next step computes.
 
 The rule: sequences that only wait for their next token go first, so that a long prompt never holds
-up a running answer; what is left of the step's budget of tokens goes to prompts, in the order of
-their arrival and piece by piece. A prompt is let in when the cache has room for all of it. When
-answers have grown until no block is left, the youngest sequence gives its blocks back and returns
-to the head of the queue, to be computed again later. The oldest one is therefore never held up by
-others, which is why everything ends.
+up a running answer; what is left of the step goes to prompts, in the order of their arrival and
+piece by piece. A prompt is let in when the cache has room for all of it. When answers have grown
+until no block is left, the youngest sequence gives its blocks back and returns to the head of the
+queue, to be computed again later. The oldest one is therefore never held up by others, which is
+why everything ends.
 
-Pure: it decides over numbers, and somebody else computes.
+How much of a step prompts may take while answers run is a bargain between the two: a step with
+many tokens keeps every reader waiting, a step with few keeps those waiting who have read nothing
+yet. So it grows with the number of prompts that wait: a share for every few of them, up to the
+whole budget.
+
+Pure: it decides over numbers, and somebody else computes. The steps that it has decided on may
+still be under way when it decides on the next one; see engine.sequence.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from deepseek_server.engine.blocks import BlockManager
@@ -19,6 +26,26 @@ from deepseek_server.engine.sequence import Sequence
 from deepseek_server.engine.step import Chunk
 
 S = TypeVar("S", bound=Sequence)
+
+# So many waiting prompts for each further share of a step.
+PROMPTS_PER_SHARE = 4
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How much one step computes.
+
+    Attributes:
+        tokens: tokens at most.
+        prompt_share: tokens of prompts, for every few prompts that wait, while answers run.
+        sequences: sequences that run at once at most.
+        whole_prompts: whether a prompt is computed in one step even where it exceeds all that.
+    """
+
+    tokens: int
+    prompt_share: int
+    sequences: int
+    whole_prompts: bool = False
 
 
 class Scheduler(Generic[S]):
@@ -28,20 +55,21 @@ class Scheduler(Generic[S]):
 
     Args:
         blocks: the cache.
-        token_budget: tokens that one step computes at most.
-        max_sequences: sequences that run at once at most.
+        size: how much one step computes.
     """
 
-    def __init__(self, blocks: BlockManager, *, token_budget: int, max_sequences: int) -> None:
+    def __init__(self, blocks: BlockManager, size: StepSize) -> None:
         self.waiting: deque[S] = deque()
         self.running: dict[S, None] = {}  # an ordered set
         self.preemptions = 0
         self.prompt_tokens = 0
         self.prompt_tokens_found = 0
-        self._blocks = blocks
-        self._token_budget = token_budget
+        self._blocks, self._size = blocks, size
         # Each running sequence gets a token per step at least.
-        self._max_sequences = min(max_sequences, token_budget)
+        self._max_sequences = min(size.sequences, size.tokens)
+        self._slots = list(range(self._max_sequences - 1, -1, -1))
+        self._filling: set[S] = set()  # those that run and whose prompt is not computed yet
+        self._promised: dict[bytes, S] = {}  # blocks of prompts that those will compute
 
     def add(self, sequence: S) -> None:
         """Let a new sequence wait for its turn."""
@@ -51,45 +79,58 @@ class Scheduler(Generic[S]):
         """Forget a sequence, wherever it is, and take its blocks back."""
         if sequence in self.running:
             del self.running[sequence]
-            self._take_blocks(sequence)
+            self._take_back(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
     def schedule(self) -> list[tuple[S, Chunk]]:
-        """The chunks of the next step; empty only if there is no sequence at all."""
+        """The chunks of the next step; empty if all there is waits for steps under way."""
         plan = [(sequence, sequence.chunk(1)) for sequence in self._answers()]
-        budget = self._token_budget - len(plan)
-        for sequence in self.running:
-            if budget and sequence.pending > 1:
+        budget = self._prompt_budget(len(plan))
+        for sequence in self.running if self._filling else ():
+            if budget > 0 and sequence in self._filling:
                 budget -= self._add_prompt(plan, sequence, budget)
-        while budget and self.waiting and len(self.running) < self._max_sequences:
-            if not self._admit(self.waiting[0]):
-                break
-            sequence = self.waiting.popleft()
-            self.running[sequence] = None
-            budget -= self._add_prompt(plan, sequence, budget)
+        if budget > 0 and self.waiting:
+            self._let_in(plan, budget)
         return plan
 
-    def computed(self, sequence: S, chunk: Chunk) -> None:
+    def landed(self, sequence: S, chunk: Chunk) -> None:
         """A chunk was computed: its full blocks may be shared from now on."""
         if sequence not in self.running:
-            return  # removed meanwhile
+            return  # removed or preempted meanwhile
         size = self._blocks.block_size
-        first_block = sequence.computed // size
-        sequence.computed += len(chunk.tokens)
-        for number in range(first_block, sequence.computed // size):
-            self._blocks.publish(sequence.blocks[number], sequence.key(number, size))
+        # What was computed may have been given up and begun again since the step was launched.
+        known = min(chunk.end, sequence.computed, len(sequence.tokens))
+        for number in range(sequence.published, known // size):
+            key = sequence.key(number, size)
+            self._blocks.publish(sequence.blocks[number], key)
+            self._promised.pop(key, None)
+            sequence.published = number + 1
+
+    def _prompt_budget(self, answers: int) -> int:
+        left = self._size.tokens - answers
+        if not answers:
+            return left
+        prompts = len(self._filling) + len(self.waiting)
+        shares = -(-prompts // PROMPTS_PER_SHARE)
+        return min(left, shares * self._size.prompt_share)
 
     def _answers(self) -> Iterator[S]:
         """The sequences whose next token can be computed, each with room for it."""
         for sequence in list(self.running):
             # A younger one may have been preempted for an older one's sake.
-            if sequence in self.running and sequence.pending == 1 and self._grow(sequence):
+            if (
+                sequence.pending == 1
+                and sequence not in self._filling
+                and sequence in self.running
+                and not sequence.must_wait
+                and self._grow(sequence)
+            ):
                 yield sequence
 
     def _grow(self, sequence: S) -> bool:
         """Make room for the pending token; False if the sequence had to go itself."""
-        if self._blocks.blocks_for(len(sequence.tokens)) <= len(sequence.blocks):
+        if self._blocks.blocks_for(sequence.length) <= len(sequence.blocks):
             return True
         while (block := self._blocks.allocate()) is None:
             youngest = next(reversed(self.running))
@@ -101,18 +142,51 @@ class Scheduler(Generic[S]):
 
     def _preempt(self, sequence: S) -> None:
         del self.running[sequence]
-        self._take_blocks(sequence)
+        self._take_back(sequence)
         self.waiting.appendleft(sequence)
         self.preemptions += 1
 
-    def _take_blocks(self, sequence: S) -> None:
+    def _take_back(self, sequence: S) -> None:
         self._blocks.release(sequence.blocks)
-        sequence.blocks, sequence.computed = (), 0
+        self._slots.append(sequence.slot)
+        self._filling.discard(sequence)
+        for key in [key for key, owner in self._promised.items() if owner is sequence]:
+            del self._promised[key]
+        sequence.blocks, sequence.computed, sequence.published, sequence.slot = (), 0, 0, -1
 
     def _add_prompt(self, plan: list[tuple[S, Chunk]], sequence: S, budget: int) -> int:
-        count = min(sequence.pending, budget)
+        count = sequence.pending if self._size.whole_prompts else min(sequence.pending, budget)
         plan.append((sequence, sequence.chunk(count)))
+        if sequence.computed == len(sequence.tokens):
+            self._filling.discard(sequence)
         return count
+
+    def _let_in(self, plan: list[tuple[S, Chunk]], budget: int) -> None:
+        """Move sequences from the queue into the step as long as both have room.
+
+        One whose prompt begins like one that is being computed waits for that, without holding up
+        those behind it: the second of two equal prompts costs next to nothing then.
+        """
+        held: list[S] = []
+        while budget > 0 and self.waiting and self._slots:
+            sequence = self.waiting.popleft()
+            if self._is_promised(sequence):
+                held.append(sequence)
+            elif self._admit(sequence):
+                budget -= self._add_prompt(plan, sequence, budget)
+            else:
+                self.waiting.appendleft(sequence)
+                break
+        self.waiting.extendleft(reversed(held))
+
+    def _is_promised(self, sequence: S) -> bool:
+        """Whether somebody is computing the first block that this prompt lacks."""
+        if not self._promised:
+            return False
+        size = self._blocks.block_size
+        keys = sequence.keys((len(sequence.tokens) - 1) // size, size)
+        missing = len(self._blocks.find(keys))
+        return missing < len(keys) and keys[missing] in self._promised
 
     def _admit(self, sequence: S) -> bool:
         """Give a sequence all blocks that its tokens take, shared ones where there are some.
@@ -120,10 +194,13 @@ class Scheduler(Generic[S]):
         Those that run already keep one block each to grow into; without that a newcomer would
         often be preempted in the next step.
         """
+        if sequence.ahead:  # preempted, and its last token is still under way
+            return False
         size = self._blocks.block_size
         length = len(sequence.tokens)
         # The last token is computed in any case: what follows it is wanted.
-        found = self._blocks.find(sequence.keys((length - 1) // size, size))
+        keys = sequence.keys((length - 1) // size, size)
+        found = self._blocks.find(keys)
         fresh = self._blocks.blocks_for(length) - len(found)
         left = self._blocks.available - self._blocks.unused_among(found) - fresh
         if left < len(self.running):
@@ -131,7 +208,12 @@ class Scheduler(Generic[S]):
         self._blocks.share(found)
         taken = [block for _ in range(fresh) if (block := self._blocks.allocate()) is not None]
         sequence.blocks = (*found, *taken)
-        sequence.computed = len(found) * size
+        sequence.computed, sequence.published = len(found) * size, len(found)
+        sequence.slot = self._slots.pop()
+        self.running[sequence] = None
+        self._filling.add(sequence)
+        if self._blocks.shares:
+            self._promised.update((key, sequence) for key in keys[len(found) :])
         if sequence.cached is None:
             sequence.cached = sequence.computed
             self.prompt_tokens += length

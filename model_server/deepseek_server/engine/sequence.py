@@ -1,7 +1,9 @@
 """A request as the scheduler sees it: tokens, how many of them are computed, and where.
 
 The tokens are the prompt's and the answer's in one list. What is not computed yet is pending: a
-whole prompt at first, one token per step later, and everything again after a preemption.
+whole prompt at first, one token per step later, and everything again after a preemption. Where
+steps are launched before the ones before have come back, the last tokens are not known yet: they
+are ahead, and count as pending or computed all the same.
 """
 
 from deepseek_server.engine.blocks import block_key
@@ -14,39 +16,59 @@ class Sequence:
 
     Attributes:
         request: what was asked.
-        tokens: the prompt and the answer so far.
-        computed: tokens whose keys and values are in the cache.
+        tokens: the prompt and the answer as far as it is known.
+        ahead: tokens of the answer that launched steps will choose.
+        computed: tokens whose keys and values are in the cache, or will be after launched steps.
+        published: blocks, of those that it holds, that others may find.
         blocks: the blocks of the cache that it holds, in order.
+        slot: its number among the sequences that run.
         cached: tokens of the prompt that were found in the cache; None before the first step.
     """
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.tokens = list(request.prompt)
+        self.ahead = 0
         self.computed = 0
+        self.published = 0
         self.blocks: tuple[int, ...] = ()  # a tuple, so that every step can be given the same one
+        self.slot = -1
         self.cached: int | None = None
         self._keys: list[bytes] = []
+        self._looks_back = request.sampling.looks_back
+        self._longest = len(request.prompt) + request.sampling.max_tokens
+
+    @property
+    def length(self) -> int:
+        """Tokens, those ahead among them."""
+        return len(self.tokens) + self.ahead
 
     @property
     def pending(self) -> int:
         """Tokens that are to be computed before the next one can be chosen."""
-        return len(self.tokens) - self.computed
+        return len(self.tokens) + self.ahead - self.computed
 
     @property
     def generated(self) -> int:
-        """Tokens of the answer so far."""
-        return len(self.tokens) - len(self.request.prompt)
+        """Tokens of the answer, those ahead among them."""
+        return len(self.tokens) + self.ahead - len(self.request.prompt)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether nothing can be computed before a launched step has come back."""
+        ahead = self.ahead
+        return ahead > 0 and (self._looks_back or len(self.tokens) + ahead >= self._longest)
 
     def chunk(self, count: int) -> Chunk:
-        """The next so many tokens to compute."""
-        end = self.computed + count
-        return Chunk(
-            tokens=tuple(self.tokens[self.computed : end]),
-            start=self.computed,
-            blocks=self.blocks,
-            sample=end == len(self.tokens),
-        )
+        """The next so many tokens to compute, and from now on they count as such."""
+        start = self.computed
+        end = start + count
+        known = len(self.tokens)
+        tokens = None if start >= known else tuple(self.tokens[start:end])
+        sample = end == known + self.ahead
+        self.computed = end
+        self.ahead += sample
+        return Chunk(tokens, start, self.blocks, sample, self.slot)
 
     def keys(self, count: int, block_size: int) -> list[bytes]:
         """The keys of the first so many full blocks."""

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from deepseek_server.attention.choice import AttentionName, choose
 from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
@@ -28,7 +29,12 @@ GPU_SHARE = 0.9  # of the memory free; the rest is for fragments and what librar
 
 
 def paged_runner(
-    model: PreTrainedModel, *, context: int, step_tokens: int, attention: AttentionName = "auto"
+    model: PreTrainedModel,
+    *,
+    context: int,
+    step_tokens: int,
+    sequences: int,
+    attention: AttentionName = "auto",
 ) -> PagedRunner:
     """Put a model onto a paged cache as large as this machine allows.
 
@@ -36,6 +42,7 @@ def paged_runner(
         model: A model that fits the paged cache (models.paged.fits), on its device.
         context: Tokens of the longest sequence.
         step_tokens: Tokens of the largest step.
+        sequences: Sequences that run at once at most.
         attention: What computes attention.
 
     Raises:
@@ -43,12 +50,16 @@ def paged_runner(
     """
     heads, device = heads_of(model), model.device
     backend = choose(attention, heads, model.dtype, device)
+    if backend is not SdpaAttention:
+        from deepseek_server.models.fused import fuse
+
+        fuse(model, context)
     block_size, layers = BLOCK_SIZE[device.type], model.config.num_hidden_layers
     per_token = layers * heads.cached_values * model.dtype.itemsize
 
     def runner(blocks: int) -> PagedRunner:
         size = CacheSize(layers, blocks, block_size)
-        return PagedRunner(model, backend(heads, size, model.dtype, device))
+        return PagedRunner(model, backend(heads, size, model.dtype, device), sequences)
 
     if device.type == "cuda":
         probe = -(-step_tokens // block_size)
@@ -72,7 +83,9 @@ def paged_runner(
     )
     if tokens < context:
         log.warning("requests are limited to %d tokens, not %d, by the cache", tokens, context)
-    return runner(blocks)
+    full = runner(blocks)
+    full.record()
+    return full
 
 
 def cpu_cache_bytes(available: int, longest: int) -> int:

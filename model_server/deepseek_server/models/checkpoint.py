@@ -5,28 +5,18 @@ with a directory is found from a few small files and the headers of the weights,
 """
 
 import json
-import math
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.models.known import ARCHITECTURES
+from deepseek_server.models.stored import ELEMENT_BYTES, Stored, read_header
 
 INDEX = "model.safetensors.index.json"
-# Bytes per element of the types in a safetensors header that are kept when a model is cast.
-_NARROW = {
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "F8_E8M0": 1,
-    "I8": 1,
-    "U8": 1,
-    "BOOL": 1,
-    "I32": 4,
-    "I64": 8,
-}
-_MAX_HEADER_BYTES = 100_000_000
+# The types that a model is cast from; numbers of any other type stay as they are.
+_CAST = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
@@ -38,16 +28,14 @@ class Checkpoint:
         config: config.json as it is.
         context: tokens that the model was made for.
         dtype: the type of its weights as config.json says, or "".
-        parameters: how many numbers of a floating-point type, cast to the served type.
-        fixed_bytes: bytes of tensors that keep their type whatever the served type is.
+        tensors: the tensors of all its files by name.
     """
 
     directory: Path
     config: dict[str, Any]
     context: int
     dtype: str
-    parameters: int
-    fixed_bytes: int
+    tensors: Mapping[str, Stored]
 
     @property
     def quantization(self) -> str:
@@ -57,7 +45,10 @@ class Checkpoint:
 
     def bytes_as(self, element_bytes: int) -> int:
         """Bytes of all weights with so many bytes per number."""
-        return self.parameters * element_bytes + self.fixed_bytes
+        return sum(
+            tensor.count * element_bytes if tensor.dtype in _CAST else tensor.bytes
+            for tensor in self.tensors.values()
+        )
 
 
 def inspect(directory: Path) -> Checkpoint:
@@ -78,17 +69,12 @@ def inspect(directory: Path) -> Checkpoint:
             f"{directory / 'config.json'} does not say max_position_embeddings, the model's "
             "longest context: take the model's original config.json"
         )
-    parameters = fixed = 0
-    for file in _weight_files(directory):
-        of_file, fixed_of_file = _sizes(file)
-        parameters, fixed = parameters + of_file, fixed + fixed_of_file
     return Checkpoint(
         directory=directory,
         config=config,
         context=context,
         dtype=str(config.get("dtype") or config.get("torch_dtype") or ""),
-        parameters=parameters,
-        fixed_bytes=fixed,
+        tensors=_tensors(directory),
     )
 
 
@@ -123,7 +109,7 @@ def _check_architecture(directory: Path, config: dict[str, Any]) -> None:
     model_type = config["model_type"]
     if model_type in ARCHITECTURES:
         return
-    served = "; ".join(f"{name} ({models})" for name, models in ARCHITECTURES.items())
+    served = "; ".join(f"{name} ({known.models})" for name, known in ARCHITECTURES.items())
     raise PermanentError(
         f"{directory / 'config.json'} is of architecture {model_type!r}, which this server does "
         f"not serve; it serves {served}"
@@ -157,30 +143,14 @@ def _weight_files(directory: Path) -> list[Path]:
     return files
 
 
-def _sizes(file: Path) -> tuple[int, int]:
-    """Numbers that are cast on loading, and bytes of the others, from a safetensors header."""
-    size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            if length > min(size, _MAX_HEADER_BYTES):
-                raise ValueError("the header is longer than the file")
-            tensors = json.loads(stream.read(length))
-        tensors.pop("__metadata__", None)
-        end = (
-            8 + length + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
-        )
-        counts = [(tensor["dtype"], math.prod(tensor["shape"])) for tensor in tensors.values()]
-    except OSError as error:
-        raise PermanentError(f"{file} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, AttributeError, TypeError, struct.error) as error:
-        raise PermanentError(
-            f"{file} is not a safetensors file ({error}): copy or download it again"
-        ) from error
-    if size < end:
-        raise PermanentError(
-            f"{file} is cut short ({size} of {end} bytes): copy or download it again"
-        )
-    parameters = sum(count for dtype, count in counts if dtype not in _NARROW)
-    fixed = sum(count * _NARROW[dtype] for dtype, count in counts if dtype in _NARROW)
-    return parameters, fixed
+def _tensors(directory: Path) -> dict[str, Stored]:
+    tensors: dict[str, Stored] = {}
+    for file in _weight_files(directory):
+        tensors |= read_header(file)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in ELEMENT_BYTES:
+            raise PermanentError(
+                f"the tensor {name} in {tensor.file} is of type {tensor.dtype}, which this server "
+                "cannot read: use a copy of the model in bfloat16 or another common type"
+            )
+    return tensors

@@ -1,23 +1,21 @@
 """From a checkpoint to a model in memory."""
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress, readable_bytes
+from deepseek_server.models import layout, skeleton, weights
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.models.codec import TokenizerCodec
+from deepseek_server.models.defaults import eos_token_ids
+from deepseek_server.models.pretrained import from_pretrained
 from deepseek_server.resources import cpus, memory_available
-from deepseek_server.serving import SamplingDefaults
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,6 @@ class LoadedModel:
     codec: TokenizerCodec
     eos_token_ids: frozenset[int]
     context: int
-    defaults: SamplingDefaults
 
 
 def load(
@@ -47,26 +44,18 @@ def load(
     context = _context(checkpoint, config)
     _check_device(checkpoint, config, device)
     dtype = _dtype(checkpoint, config, device)
-    size = checkpoint.bytes_as(DTYPES[dtype].itemsize)
-    _check_memory(checkpoint, config, device, dtype)
     codec = TokenizerCodec(checkpoint.directory)
     if device == "cpu":
         torch.set_num_threads(cpus())
-    log.info("loading %s as %s on %s, %s", config.id, dtype, device, readable_bytes(size))
-    progress.begin(f"loading {config.id} as {dtype}", size)
-    with _weights_reported(progress, size):
-        model = _from_pretrained(checkpoint, config, device, DTYPES[dtype])
-    model.eval()
-    generation = _generation_defaults(checkpoint)
+    if checkpoint.config["model_type"] in layout.MODEL_TYPES:
+        model = _streamed(checkpoint, config, device, dtype, progress)
+    else:
+        model = _pretrained(checkpoint, config, device, dtype, progress)
     return LoadedModel(
         model=model,
         codec=codec,
-        eos_token_ids=_eos_token_ids(checkpoint, generation, codec),
+        eos_token_ids=eos_token_ids(checkpoint.directory, checkpoint.config, codec.eos_token_id),
         context=context,
-        defaults=SamplingDefaults(
-            temperature=float(generation.get("temperature") or 1.0),
-            top_p=float(generation.get("top_p") or 1.0),
-        ),
     )
 
 
@@ -110,9 +99,39 @@ def _dtype(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> str:
     return dtype
 
 
-def _check_memory(checkpoint: Checkpoint, config: ModelConfig, device: Device, dtype: str) -> None:
+def _streamed(
+    checkpoint: Checkpoint, config: ModelConfig, device: Device, dtype: str, progress: Progress
+) -> PreTrainedModel:
+    progress.begin(f"reading what {config.id} consists of")
+    model = skeleton.build(checkpoint, DTYPES[dtype])
+    parameters = [
+        layout.Parameter.whole(name, tuple(tensor.shape))
+        for name, tensor in skeleton.stored_tensors(model).items()
+    ]
+    reads = layout.reads(parameters, checkpoint.tensors, checkpoint.config)
+    _check_memory(skeleton.size(model), config, device, dtype)
+    _begin(config, device, dtype, weights.size(reads), progress)
+    skeleton.allocate(model, torch.device(device))
+    weights.stream(reads, skeleton.stored_tensors(model), progress)
+    return model
+
+
+def _pretrained(
+    checkpoint: Checkpoint, config: ModelConfig, device: Device, dtype: str, progress: Progress
+) -> PreTrainedModel:
+    size = checkpoint.bytes_as(DTYPES[dtype].itemsize)
+    _check_memory(size, config, device, dtype)
+    _begin(config, device, dtype, size, progress)
+    return from_pretrained(checkpoint, torch.device(device), DTYPES[dtype], progress, size)
+
+
+def _begin(config: ModelConfig, device: Device, dtype: str, size: int, progress: Progress) -> None:
+    log.info("loading %s as %s on %s, %s", config.id, dtype, device, readable_bytes(size))
+    progress.begin(f"loading {config.id} as {dtype}", size)
+
+
+def _check_memory(needed: int, config: ModelConfig, device: Device, dtype: str) -> None:
     """Refuse what cannot fit, before the kernel or the driver ends the attempt without a word."""
-    needed = checkpoint.bytes_as(DTYPES[dtype].itemsize)
     if device == "cuda":
         free, where, remedy = torch.cuda.mem_get_info()[0], "on the GPU", "use a larger GPU"
     else:
@@ -121,88 +140,8 @@ def _check_memory(checkpoint: Checkpoint, config: ModelConfig, device: Device, d
         return
     half = ""
     if DTYPES[dtype].itemsize > 2:
-        half = f", set dtype bfloat16 (then {readable_bytes(checkpoint.bytes_as(2))})"
+        half = f", set dtype bfloat16 (then {readable_bytes(needed / 2)})"
     raise PermanentError(
         f"the weights of {config.id} need {readable_bytes(needed)} of memory as {dtype}, but only "
         f"{readable_bytes(free)} are free {where}: {remedy}{half}, or choose a smaller model"
     )
-
-
-def _from_pretrained(
-    checkpoint: Checkpoint, config: ModelConfig, device: Device, dtype: torch.dtype
-) -> PreTrainedModel:
-    placement = {"device_map": {"": device}} if device != "cpu" else {}
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            checkpoint.directory,
-            dtype=dtype,
-            local_files_only=True,
-            output_loading_info=True,
-            **placement,
-        )
-    except Exception as error:  # the library raises whatever its model code does
-        log.debug("loading failed", exc_info=True)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PermanentError(
-            f"the files in {checkpoint.directory} cannot be loaded as a "
-            f"{checkpoint.config['model_type']} model ({reason}): check that config.json and the "
-            "weights belong to one model"
-        ) from error
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise PermanentError(
-            f"the weights in {checkpoint.directory} lack {len(missing)} tensors that config.json "
-            f"asks for, the first is {missing[0]}: check that both belong to one model"
-        )
-    return model
-
-
-def _generation_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What generation_config.json recommends; a model may have none."""
-    try:
-        content = json.loads((checkpoint.directory / "generation_config.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _eos_token_ids(
-    checkpoint: Checkpoint, generation: dict[str, Any], codec: TokenizerCodec
-) -> frozenset[int]:
-    """Every token that one of the model's files calls the end."""
-    ids: set[int] = set()
-    for value in (generation.get("eos_token_id"), checkpoint.config.get("eos_token_id")):
-        ids.update(value if isinstance(value, list) else [value] if isinstance(value, int) else [])
-    if codec.eos_token_id is not None:
-        ids.add(codec.eos_token_id)
-    return frozenset(ids)
-
-
-@contextmanager
-def _weights_reported(progress: Progress, size: int) -> Iterator[None]:
-    """While the block runs, transformers' bar over the tensors moves our progress instead."""
-
-    def watch(_: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return _Watched(progress, size, *arguments, **options)
-
-    previous = transformers.utils.logging.set_tqdm_hook(watch)
-    try:
-        yield
-    finally:
-        transformers.utils.logging.set_tqdm_hook(previous)
-
-
-class _Watched(transformers.utils.logging.EmptyTqdm):  # type: ignore[misc]  # not typed
-    """An iterable of tensors that reports how many of them are loaded, as bytes."""
-
-    def __init__(
-        self, progress: Progress, size: int, iterable: Iterable[Any] = (), **options: Any
-    ) -> None:
-        super().__init__(iterable, **options)
-        self._items = list(iterable)
-        self._progress, self._size = progress, size
-
-    def __iter__(self) -> Iterator[Any]:
-        for number, item in enumerate(self._items, start=1):
-            yield item
-            self._progress.reach(self._size * number // len(self._items))

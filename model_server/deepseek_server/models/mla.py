@@ -45,6 +45,7 @@ def _forward(
     hidden_states: torch.Tensor,
     *,
     paged: Attention,
+    positions: torch.Tensor,
     position_embeddings: Any,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
@@ -54,7 +55,11 @@ def _forward(
         [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1
     )
     query, query_rope = query.split([self.qk_nope_head_dim, self.qk_rope_head_dim], dim=-1)
-    query_rope, key_rope = _rotate(self, query_rope, key_rope[:, None], position_embeddings)
+    key_rope = key_rope[:, None]
+    if hasattr(self, "rotation"):  # see models.fused
+        self.rotation(positions, query_rope, key_rope)
+    else:
+        query_rope, key_rope = _rotate(self, query_rope, key_rope, position_embeddings)
 
     # [heads, nope + value, rank]: the rows that make keys, then those that make values
     up = self.kv_b_proj.weight.view(self.num_heads, -1, self.kv_lora_rank)

@@ -9,12 +9,15 @@ models hand through to it.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Row
 from deepseek_server.engine.step import Chunk
+from deepseek_server.models.graphs import Graphs
+from deepseek_server.models.inputs import StepInputs, step_inputs
 from deepseek_server.models.mla import absorb, latent_heads
 
 NAME = "paged_cache"
@@ -45,13 +48,22 @@ class PagedRunner:
     Args:
         model: a model that fits; it can run in no other way from here on.
         attention: the cache, of the model's heads and layers, and what attends over it.
+        sequences: sequences that run at once at most: the number of slots.
     """
 
-    def __init__(self, model: PreTrainedModel, attention: Attention) -> None:
+    shares_prefixes = True
+    whole_prompts = False
+
+    def __init__(self, model: PreTrainedModel, attention: Attention, sequences: int) -> None:
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
         absorb(model)
-        self._model, self._attention = model, attention
+        self._model, self._attention, self._sequences = model, attention, sequences
+        self._device: torch.device = model.device
+        # The token that follows in each slot, where a step has chosen it. One slot is nobody's.
+        self._following = torch.zeros(sequences + 1, dtype=torch.int64, device=self._device)
+        self._sampled_slots = torch.empty(0, dtype=torch.int64, device=self._device)
+        self._graphs: Graphs | None = None
 
     @property
     def block_size(self) -> int:
@@ -64,49 +76,73 @@ class PagedRunner:
         return self._attention.size.blocks
 
     @property
-    def device(self) -> torch.device:
-        """Where the logits are."""
-        return self._model.device
+    def works_ahead(self) -> bool:
+        """Whether the device computes while the caller goes on."""
+        return bool(self._device.type == "cuda")
+
+    def record(self) -> None:
+        """Record steps of single tokens as graphs, where attention can be recorded."""
+        if self._attention.can_be_recorded:
+            self._graphs = Graphs(
+                self._forward, self._attention, self._sequences, device=self._device
+            )
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute a step; see Runner.run."""
-        # Single tokens first, for attention; the logits come in the order that was asked for.
-        order = sorted(range(len(chunks)), key=lambda index: len(chunks[index].tokens) > 1)
-        row = [chunks[index] for index in order]
-        ends, end = {}, 0
-        for index, chunk in zip(order, row, strict=True):
-            end += len(chunk.tokens)
-            ends[index] = end - 1
-        sampled = [ends[index] for index, chunk in enumerate(chunks) if chunk.sample]
-
-        self._attention.plan(
-            Row(
-                chunks=row,
-                singles=sum(len(chunk.tokens) == 1 for chunk in row),
-                slots=self._tensor([slot for chunk in row for slot in self._slots(chunk)]),
-            )
-        )
+        inputs = step_inputs(chunks, self.block_size)
         with torch.inference_mode():
-            output = self._model(
-                input_ids=self._tensor([token for chunk in row for token in chunk.tokens])[None],
-                position_ids=self._tensor([p for chunk in row for p in _positions(chunk)])[None],
-                use_cache=False,
-                logits_to_keep=self._tensor(sampled),
-                paged=self._attention,
-            )
+            if self._graphs is not None and inputs.singles == len(chunks):
+                logits, self._sampled_slots = self._graphs.run(inputs)
+                return logits
+            return self._run_as_it_is(inputs)
+
+    def follow(self, tokens: torch.Tensor) -> None:
+        """See Runner.follow."""
+        self._following.index_copy_(0, self._sampled_slots, tokens)
+
+    def _run_as_it_is(self, inputs: StepInputs) -> torch.Tensor:
+        tokens, slots, positions, places, sampled, self._sampled_slots = self._on_device(inputs)
+        self._attention.plan(Row(inputs.chunks, inputs.singles, places))
+        return self._forward(tokens, slots, positions, sampled)
+
+    def _on_device(self, inputs: StepInputs) -> tuple[torch.Tensor, ...]:
+        """The arrays of a step on the device, by one copy."""
+        arrays = inputs.arrays
+        packed = torch.from_numpy(np.concatenate(arrays))
+        if self.works_ahead:
+            packed = packed.pin_memory()
+        moved = packed.to(self._device, non_blocking=True)
+        return tuple(moved.split([len(array) for array in arrays]))
+
+    def _forward(
+        self,
+        tokens: torch.Tensor,
+        slots: torch.Tensor,
+        positions: torch.Tensor,
+        sampled: torch.Tensor | int,
+    ) -> torch.Tensor:
+        """The model over a row of tokens.
+
+        Args:
+            tokens: negative where the token is the one that follows in the slot: [tokens].
+            slots: [tokens].
+            positions: [tokens].
+            sampled: places in the row, [n], or 0 for all.
+
+        Returns:
+            Logits: [n, vocabulary].
+        """
+        known = torch.where(tokens < 0, self._following[slots], tokens)
+        output = self._model(
+            input_ids=known[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=sampled,
+            paged=self._attention,
+            positions=positions,
+        )
         logits: torch.Tensor = output.logits[0]
         return logits
-
-    def _slots(self, chunk: Chunk) -> list[int]:
-        size = self.block_size
-        return [chunk.blocks[p // size] * size + p % size for p in _positions(chunk)]
-
-    def _tensor(self, numbers: list[int]) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
-
-
-def _positions(chunk: Chunk) -> range:
-    return range(chunk.start, chunk.start + len(chunk.tokens))
 
 
 def _attend(

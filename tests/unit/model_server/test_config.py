@@ -39,6 +39,21 @@ def test_the_operators_file(tmp_path: Path) -> None:
     assert config.model.name == "r1"
 
 
+def test_what_is_asked_of_requests(tmp_path: Path) -> None:
+    asked = {
+        "requestTimeoutSeconds": 600.0,
+        "apiKeysFile": "/etc/deepseek/keys/keys.json",
+        "tracing": {"endpoint": "http://collector:4318"},
+    }
+    config = parse(["--config", write(tmp_path, {**FILE, **asked})])
+    assert config.request_timeout_seconds == 600
+    assert config.api_keys_file == Path("/etc/deepseek/keys/keys.json")
+    assert config.tracing is not None
+    assert config.tracing.endpoint == "http://collector:4318"
+    written = config.model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert written == {**FILE, **asked}
+
+
 def test_only_the_model_has_to_be_given() -> None:
     config = validate({"model": {"id": "a/b"}}, "it")
     assert config.model.name == "a/b"
@@ -59,6 +74,9 @@ def test_only_the_model_has_to_be_given() -> None:
         ({**FILE, "version": 2}, "has version 2, but this server reads version 1"),
         ({**FILE, "device": "tpu"}, "device: input should be 'cpu' or 'cuda'"),
         ({**FILE, "listen": {"port": 70000}}, "listen.port: input should be less"),
+        ({**FILE, "requestTimeoutSeconds": -1}, "requestTimeoutSeconds: input should be greater"),
+        ({**FILE, "tracing": {}}, "tracing.endpoint is missing"),
+        ({**FILE, "tracing": {"endpoint": "collector:4317"}}, "tracing.endpoint: string should"),
         ("{", "is not JSON"),
         ("[]", "holds no JSON object"),
     ],

@@ -11,6 +11,7 @@ from deepseek_server.api.middleware import MAX_BODY_BYTES
 from deepseek_server.api.schemas import NOT_SUPPORTED
 from deepseek_server.engine.interface import EngineClosedError, EngineError, QueueFullError
 from deepseek_server.lifecycle import Lifecycle
+from deepseek_server.models.paged import PagedRunner
 from tests.unit.model_server.conftest import directory_config
 
 CHAT = "/v1/chat/completions"
@@ -200,7 +201,7 @@ def test_come_back_later(server, monkeypatch, raised: Exception, status: int, ki
 def test_a_fault_is_a_500_and_the_server_goes_on(server, monkeypatch) -> None:
     body = {"model": "llama", "prompt": "a"}
     with monkeypatch.context() as patch:
-        patch.setattr(server.served.engine._runner, "run", _fail)
+        patch.setattr(PagedRunner, "run", _fail)
         assert "it broke" in error(server.client.post(TEXT, json=body), 500)["message"]
         streamed = server.client.post(TEXT, json={**body, "stream": True})
         assert streamed.status_code == 200
@@ -240,6 +241,7 @@ def test_while_the_model_loads(run_app, tiny) -> None:
         "detail": "loading llama as float32: 25 % of 200 B",
         "loadedBytes": 50,
         "totalBytes": 200,
+        "secondsLeft": None,
     }
     for response in (client.post(CHAT, json={}), client.get("/v1/models")):
         assert error(response, 503)["code"] == "model_not_ready"

@@ -1,6 +1,12 @@
+"""What Prometheus reads, of a real model and of an engine that says what it is told to."""
+
 import time
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from deepseek_server.engine.histogram import Steps
+from deepseek_server.engine.interface import EngineError, Output, Totals
+from tests.unit.model_server.scripted import Service
 
 
 def values(server) -> dict[str, float]:
@@ -57,3 +63,70 @@ def test_paths_that_are_no_routes_make_no_labels(serve_family) -> None:
     server.client.get("/wp-admin/setup.php")
     assert "deepseek_server_http_requests_total{none,GET,404}" in values(server)
     assert "wp-admin" not in server.client.get("/metrics").text
+
+
+async def test_how_long_everything_took_and_was() -> None:
+    service = Service()
+    assert (await service.complete()).status_code == 200
+    for name, count, total in (
+        ("request_queue_time_seconds", 1, 0.25),
+        ("request_prompt_tokens", 1, 3),
+        ("request_generation_tokens", 1, 3),
+    ):
+        assert service.sample(f"{name}_count") == count
+        assert service.sample(f"{name}_sum") == total
+    for name in ("time_to_first_token", "request_prefill_time", "request_decode_time"):
+        assert service.sample(f"{name}_seconds_count") == 1
+    # The second output has two tokens: each waited half as long.
+    assert service.sample("inter_token_latency_seconds_count") == 2
+    gaps, decode = (
+        service.sample(f"{name}_seconds_sum")
+        for name in ("inter_token_latency", "request_decode_time")
+    )
+    assert gaps is not None
+    assert decode is not None
+    assert 0 < gaps <= decode
+
+
+async def test_what_the_engine_counts_is_read_from_it() -> None:
+    service = Service()
+    steps = Steps()
+    steps.record(0.02, tokens=300, sequences=9)
+    service.engine.totals = Totals(
+        prompt_tokens=100,
+        prompt_tokens_found=64,
+        preemptions=3,
+        step_seconds=steps.seconds.distribution,
+        step_tokens=steps.tokens.distribution,
+        step_sequences=steps.sequences.distribution,
+    )
+    assert service.sample("prefix_cache_queries_total") == 100
+    assert service.sample("prefix_cache_hits_total") == 64
+    assert service.sample("num_preemptions_total") == 3
+    assert service.sample("kv_cache_usage_perc") == 0.5
+    assert service.sample("num_requests_running") == 2
+    assert service.sample("num_requests_waiting") == 64
+    assert service.sample("iteration_tokens_total_sum") == 300
+    assert service.sample("step_sequences_bucket", le="8.0") == 0
+    assert service.sample("step_sequences_bucket", le="16.0") == 1
+    assert service.sample("step_seconds_count") == 1
+    text = (await service.client.get("/metrics")).text
+    assert 'deepseek_server_step_seconds_sum{model_name="scripted"} 0.02' in text
+
+
+async def test_a_failure_of_the_engine_is_an_error() -> None:
+    service = Service([Output((1,), "a"), EngineError("it broke")])
+    assert (await service.complete()).status_code == 500
+    assert service.sample("request_success_total", finished_reason="error") == 1
+    assert service.sample("generation_tokens_total") == 1
+
+
+async def test_who_is_turned_away_is_told_when_to_come_back() -> None:
+    service = Service()
+    for _ in range(70):
+        await service.complete()
+    service.engine.full = True
+    refused = await service.complete()
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "queue_full"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60

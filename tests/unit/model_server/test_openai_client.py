@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
+from deepseek_server.models.paged import PagedRunner
+
 CHAT = [{"role": "user", "content": "Who are you?"}]
 
 
@@ -71,6 +73,6 @@ def test_errors_become_the_clients_exceptions(api: openai.OpenAI, server, monkey
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr(server.served.engine._runner, "run", fail)
+    monkeypatch.setattr(PagedRunner, "run", fail)
     with pytest.raises(openai.APIError, match="it broke"):
         list(api.chat.completions.create(model="llama", messages=CHAT, stream=True))

@@ -1,5 +1,6 @@
 """The process from its start to SIGTERM."""
 
+import json
 import os
 import re
 import signal
@@ -119,3 +120,33 @@ def test_told_to_end_while_loading(running, log: Path) -> None:
 def test_a_usage_error() -> None:
     ended = subprocess.run([sys.executable, "-m", "deepseek_server"], capture_output=True)
     assert ended.returncode == 2
+
+
+def started_with(tmp_path: Path, **fields: object) -> subprocess.CompletedProcess[str]:
+    """A server that ends by itself, with its last sentence in `tmp_path / "message"`."""
+    config = tmp_path / "config.json"
+    listen = {"host": "127.0.0.1", "port": 0}
+    config.write_text(json.dumps({"model": {"id": "a/b"}, "listen": listen, **fields}))
+    return subprocess.run(
+        [sys.executable, "-m", "deepseek_server", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "LOG_FORMAT": "json",
+            "TERMINATION_LOG": str(tmp_path / "message"),
+        },
+        timeout=60,
+    )
+
+
+def test_a_wrong_file_of_keys_ends_it_at_once_in_words(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('[{"name": "a"}]')
+    ended = started_with(tmp_path, apiKeysFile=str(keys))
+    assert ended.returncode == 3
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert line["level"] == "ERROR"
+    assert f"the API keys file {keys} must be a list" in line["message"]
+    assert "0.sha256 is missing" in line["message"]
+    assert (tmp_path / "message").read_text() == line["message"]

@@ -12,7 +12,7 @@ from deepseek_server.failures import PermanentError, StartError, TransientError,
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import loading
 from deepseek_server.startup import start
-from tests.unit.model_server.conftest import directory_config
+from tests.unit.model_server.conftest import ThreadWorker, directory_config
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def directory(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
 
 def sentence(directory: Path, **model: object) -> str:
     with pytest.raises(PermanentError) as failure:
-        start(directory_config(directory, **model), Progress())
+        start(directory_config(directory, **model), Progress(), ThreadWorker)
     text = str(failure.value)
     assert "\n" not in text
     return text

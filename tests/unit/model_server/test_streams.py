@@ -2,20 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
+import pytest
 
 from deepseek_server.api.sse import EventStream
 
 
-async def collect(response: EventStream) -> bytes:
+async def collect(response: EventStream, hear: Callable[[bytes], None] = lambda _: None) -> bytes:
+    """All that a client gets that stays to the end; `hear` is told each part as it comes."""
     received = b""
     gone = asyncio.Event()
 
     async def send(message) -> None:
         nonlocal received
         received += message.get("body", b"")
+        hear(message.get("body", b""))
 
     async def receive():
         await gone.wait()
@@ -32,21 +35,31 @@ async def test_comments_fill_the_silence_and_change_nothing() -> None:
         await pinged.wait()
         yield {"n": "é"}
 
+    def hear(part: bytes) -> None:
+        if part == b": ping\n\n":
+            pinged.set()
+
     released: list[bool] = []
     response = EventStream(events(), lambda: released.append(True), heartbeat=0.01)
-    inner = response.body_iterator
-
-    async def watched():
-        async for chunk in inner:
-            if chunk == b": ping\n\n":
-                pinged.set()
-            yield chunk
-
-    response.body_iterator = watched()
-    text = (await collect(response)).decode()
+    text = (await collect(response, hear)).decode()
     assert text.startswith('data: {"n":1}\n\n: ping\n\n')
     assert text.replace(": ping\n\n", "") == 'data: {"n":1}\n\ndata: {"n":"é"}\n\ndata: [DONE]\n\n'
     assert released == [True]
+
+
+@pytest.mark.looptime
+async def test_the_heart_beats_only_in_silence() -> None:
+    async def events() -> AsyncIterator[dict]:
+        for number in range(30):
+            await asyncio.sleep(9 if number < 20 else 25)
+            yield {"n": number}
+
+    parts: list[bytes] = []
+    await collect(EventStream(events(), lambda: None), parts.append)
+    pings = [part == b": ping\n\n" for part in parts if part]
+    assert not any(pings[:20])
+    # 25 seconds of silence have two beats.
+    assert pings[20:] == [True, True, False] * 10 + [False]
 
 
 async def test_an_error_in_the_middle_is_an_event_and_the_end() -> None:

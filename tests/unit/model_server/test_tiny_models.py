@@ -2,6 +2,10 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers.models.deepseek_v4.configuration_deepseek_v4 import (
+    DEEPSEEK_V4_LAYER_TYPES,
+    DEEPSEEK_V4_MLP_LAYER_TYPES,
+)
 
 from tests.models.families import CONTEXT, FAMILIES
 from tests.models.tiny import make_tiny
@@ -33,6 +37,13 @@ def test_every_feature_of_the_families(tiny) -> None:
         assert 0 < config.first_k_dense_replace < config.num_hidden_layers
         assert config.n_group > config.topk_group > 1
         assert config.rope_parameters["rope_type"] == "yarn"
+    v32, v4 = (AutoConfig.from_pretrained(tiny(f)) for f in ("deepseek-v32", "deepseek-v4"))
+    assert v32.index_topk < CONTEXT > v4.index_topk
+    assert set(v32.mlp_layer_types) == {"dense", "sparse"}
+    assert set(v4.layer_types) == set(DEEPSEEK_V4_LAYER_TYPES)
+    assert set(v4.mlp_layer_types) == set(DEEPSEEK_V4_MLP_LAYER_TYPES)
+    assert v4.hc_mult > 1 < v4.o_groups
+    assert v4.rope_parameters["compress"]["rope_type"] == "yarn"
     for family in ("llama", "qwen2", "qwen3"):
         config = AutoConfig.from_pretrained(tiny(family))
         assert config.num_attention_heads > config.num_key_value_heads > 1

@@ -34,13 +34,17 @@ class FakeModel:
         steps: the chunks of each step so far.
     """
 
-    device = torch.device("cpu")
+    shares_prefixes = True
+    whole_prompts = False
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, *, works_ahead: bool = False) -> None:
         self.num_blocks, self.block_size = num_blocks, block_size
+        self.works_ahead = works_ahead
         self.before: Callable[[], None] = lambda: None
         self.steps: list[list[Chunk]] = []
-        self._slots: dict[int, int] = {}
+        self._cache: dict[int, int] = {}
+        self._following: dict[int, int] = {}
+        self._sampled: list[int] = []
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         self.before()
@@ -50,18 +54,24 @@ class FakeModel:
         logits[range(len(sampled)), sampled] = 100.0
         return logits
 
+    def follow(self, tokens: torch.Tensor) -> None:
+        self._following.update(zip(self._sampled, tokens.tolist(), strict=True))
+
     def tokens(self, chunks: Sequence[Chunk]) -> list[int]:
         """The next token of each chunk that samples."""
+        assert len({chunk.slot for chunk in chunks}) == len(chunks)
+        self._sampled = [chunk.slot for chunk in chunks if chunk.sample]
         for chunk in chunks:
-            for position, token in enumerate(chunk.tokens, start=chunk.start):
-                self._slots[self._slot(chunk, position)] = token
+            tokens = (self._following[chunk.slot],) if chunk.tokens is None else chunk.tokens
+            for position, token in enumerate(tokens, start=chunk.start):
+                self._cache[self._place(chunk, position)] = token
         return [
-            next_token([self._slots[self._slot(c, at)] for at in range(c.start + len(c.tokens))])
-            for c in chunks
-            if c.sample
+            next_token([self._cache[self._place(chunk, at)] for at in range(chunk.end)])
+            for chunk in chunks
+            if chunk.sample
         ]
 
-    def _slot(self, chunk: Chunk, position: int) -> int:
+    def _place(self, chunk: Chunk, position: int) -> int:
         return chunk.blocks[position // self.block_size] * self.block_size + (
             position % self.block_size
         )

@@ -134,3 +134,14 @@ def test_misuse_is_an_error() -> None:
 def test_a_key_stands_for_everything_before_it() -> None:
     assert keys([1, 1, 2, 2])[1] != keys([3, 3, 2, 2])[1]
     assert keys([1, 1, 2, 2, 5]) == keys([1, 1, 2, 2])
+
+
+def test_a_cache_that_cannot_share_finds_nothing() -> None:
+    manager = BlockManager(4, SIZE, shares=False)
+    (key,) = keys([1, 2])
+    block = manager.allocate()
+    assert block is not None
+    manager.publish(block, key)
+    assert manager.find([key]) == []
+    manager.release([block])
+    assert manager.available == 4

@@ -1,45 +1,72 @@
 """The scheduler, with a model that finds every mistake in the blocks."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_server.engine.blocks import BlockManager
 from deepseek_server.engine.interface import Request, Sampling
-from deepseek_server.engine.scheduler import Scheduler
+from deepseek_server.engine.scheduler import Scheduler, StepSize
 from deepseek_server.engine.sequence import Sequence
 from deepseek_server.engine.step import Chunk
 from tests.unit.model_server.engine.fake_model import FakeModel, answer
 
+LARGE = StepSize(tokens=100, prompt_share=100, sequences=100)
+
 
 class Rig:
-    """A scheduler and its model, stepped by hand."""
+    """A scheduler and its model, stepped by hand.
+
+    With `ahead`, the tokens of a step become known only after the next one was launched.
+    """
 
     def __init__(
-        self, num_blocks: int, block_size: int, token_budget: int, max_sequences: int = 100
+        self,
+        num_blocks: int,
+        block_size: int,
+        size: StepSize,
+        *,
+        ahead: bool = False,
     ) -> None:
         self.model = FakeModel(num_blocks, block_size)
         self.blocks = BlockManager(num_blocks, block_size)
-        self.scheduler: Scheduler[Sequence] = Scheduler(
-            self.blocks, token_budget=token_budget, max_sequences=max_sequences
-        )
+        self.scheduler: Scheduler[Sequence] = Scheduler(self.blocks, size)
+        self._ahead = ahead
+        self._flying: list[tuple[list[tuple[Sequence, Chunk]], list[int]]] = []
 
     def add(self, prompt: list[int], max_tokens: int) -> Sequence:
         sequence = Sequence(Request("r", tuple(prompt), Sampling(max_tokens)))
         self.scheduler.add(sequence)
         return sequence
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.scheduler.running or self.scheduler.waiting or self._flying)
+
     def step(self) -> list[tuple[Sequence, Chunk]]:
         plan = self.scheduler.schedule()
-        tokens = iter(self.model.tokens([chunk for _, chunk in plan]))
+        if plan:
+            tokens = self.model.tokens([chunk for _, chunk in plan])
+            self.model.follow(torch.tensor(tokens))
+            self._flying.append((plan, tokens))
+        if self._flying and (len(self._flying) > self._ahead or not plan):
+            self._land(*self._flying.pop(0))
+        return plan
+
+    def _land(self, plan: list[tuple[Sequence, Chunk]], chosen: list[int]) -> None:
+        tokens = iter(chosen)
         for sequence, chunk in plan:
-            self.scheduler.computed(sequence, chunk)
             if chunk.sample:
                 sequence.tokens.append(next(tokens))
-                if sequence.generated == sequence.request.sampling.max_tokens:
-                    self.scheduler.remove(sequence)
-        return plan
+                sequence.ahead -= 1
+        for sequence, chunk in plan:
+            self.scheduler.landed(sequence, chunk)
+            if len(sequence.tokens) - len(sequence.request.prompt) == (
+                sequence.request.sampling.max_tokens
+            ):
+                self.scheduler.remove(sequence)
 
 
 @dataclass
@@ -51,7 +78,6 @@ class Job:
     arrives: int
     cancelled: int | None
     sequence: Sequence | None = None
-    first_token: int | None = field(default=None)
 
 
 JOBS = st.lists(
@@ -72,77 +98,77 @@ JOBS = st.lists(
     jobs=JOBS,
     block_size=st.integers(1, 4),
     more_blocks=st.integers(0, 12),
-    token_budget=st.integers(1, 24),
-    max_sequences=st.integers(1, 6),
+    size=st.builds(
+        StepSize,
+        tokens=st.integers(1, 24),
+        prompt_share=st.integers(1, 8),
+        sequences=st.integers(1, 6),
+    ),
+    ahead=st.booleans(),
 )
 def test_every_sequence_gets_exactly_its_tokens(
-    jobs: list[Job], block_size: int, more_blocks: int, token_budget: int, max_sequences: int
+    jobs: list[Job], block_size: int, more_blocks: int, size: StepSize, ahead: bool
 ) -> None:
     largest = max(-(-(len(job.prompt) + job.max_tokens) // block_size) for job in jobs)
-    rig = Rig(largest + more_blocks, block_size, token_budget, max_sequences)
+    rig = Rig(largest + more_blocks, block_size, size, ahead=ahead)
     jobs.sort(key=lambda job: job.arrives)
     work = sum(len(job.prompt) + job.max_tokens for job in jobs)
-    for now in range(12 + 20 * work):
+    for now in range(12 + 40 * work):
         for job in jobs:
             if job.arrives == now:
                 job.sequence = rig.add(job.prompt, job.max_tokens)
             if job.sequence is not None and job.cancelled == now:
                 rig.scheduler.remove(job.sequence)
         plan = rig.step()
-        assert sum(len(chunk.tokens) for _, chunk in plan) <= token_budget
-        assert len(plan) <= max_sequences
-        assert plan or not (rig.scheduler.running or rig.scheduler.waiting)
-        for job in jobs:
-            if job.first_token is None and job.sequence is not None and job.sequence.generated:
-                job.first_token = now
-        if now >= 12 and not plan:
+        assert sum(len(chunk) for _, chunk in plan) <= size.tokens
+        assert len(plan) <= size.sequences
+        if now >= 12 and not rig.busy:
             break
     else:
         raise AssertionError("it does not end")
     for job in jobs:
         given_out = job.sequence.tokens[len(job.prompt) :]
         assert given_out == answer(job.prompt, len(given_out))
+        assert len(given_out) <= job.max_tokens
         if job.cancelled is None or job.cancelled < job.arrives:
             assert len(given_out) == job.max_tokens
-    first_tokens = [job.first_token for job in jobs if job.first_token is not None]
-    assert first_tokens == sorted(first_tokens)
     assert rig.blocks.available == rig.blocks.num_blocks
 
 
 def test_a_long_prompt_holds_up_no_running_answer() -> None:
-    rig = Rig(num_blocks=100, block_size=4, token_budget=10)
+    rig = Rig(100, 4, StepSize(tokens=10, prompt_share=6, sequences=8))
     running = [rig.add([n], max_tokens=50) for n in range(4)]
     rig.step()
     long = rig.add([9] * 60, max_tokens=1)
     for _ in range(10):
         plan = dict(rig.step())
-        assert all(len(plan[sequence].tokens) == 1 for sequence in running)
-        assert len(plan[long].tokens) == 6
+        assert all(len(plan[sequence]) == 1 for sequence in running)
+        assert len(plan[long]) == 6
     assert long.generated == 1
 
 
 def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
-    rig = Rig(num_blocks=20, block_size=4, token_budget=100)
+    rig = Rig(20, 4, LARGE)
     prompt = list(range(11))
     for again, computed in (([], 11), ([], 3), ([20, 21], 5)):
         sequence = rig.add(prompt + again, max_tokens=1)
         ((_, chunk),) = rig.step()
-        assert len(chunk.tokens) == computed
+        assert len(chunk) == computed
         assert sequence.cached == len(prompt + again) - computed
     assert rig.scheduler.prompt_tokens == 11 + 11 + 13
     assert rig.scheduler.prompt_tokens_found == 8 + 8
 
 
 def test_the_last_token_is_computed_even_if_the_cache_has_all_blocks() -> None:
-    rig = Rig(num_blocks=20, block_size=4, token_budget=100)
+    rig = Rig(20, 4, LARGE)
     for computed in (8, 4):
         rig.add(list(range(8)), max_tokens=1)
         ((_, chunk),) = rig.step()
-        assert len(chunk.tokens) == computed
+        assert len(chunk) == computed
 
 
 def test_the_youngest_is_preempted_and_returns_first() -> None:
-    rig = Rig(num_blocks=8, block_size=1, token_budget=100)
+    rig = Rig(8, 1, LARGE)
     old, young, last = (rig.add([n, n], max_tokens=6) for n in range(3))
     for _ in range(4):
         rig.step()
@@ -153,3 +179,48 @@ def test_the_youngest_is_preempted_and_returns_first() -> None:
         pass
     for sequence in (old, young, last):
         assert sequence.tokens[2:] == answer(sequence.tokens[:2], 6)
+
+
+def test_prompts_take_a_larger_share_of_a_step_the_more_of_them_wait() -> None:
+    for waiting, taken in ((1, 8), (4, 8), (5, 16), (17, 40), (100, 63)):
+        rig = Rig(400, 4, StepSize(tokens=64, prompt_share=8, sequences=200))
+        answering = rig.add([1], max_tokens=50)
+        rig.step()
+        for number in range(waiting):
+            rig.add([2 + number] * 30, max_tokens=1)
+        plan = rig.step()
+        assert sum(len(chunk) for sequence, chunk in plan if sequence is not answering) == taken
+
+
+def test_of_equal_prompts_at_once_one_is_computed() -> None:
+    rig = Rig(100, 4, LARGE)
+    prompt = list(range(11))
+    first, second, third = (rig.add(prompt, max_tokens=1) for _ in range(3))
+    other = rig.add([40] * 9, max_tokens=1)
+    assert [(sequence, len(chunk)) for sequence, chunk in rig.step()] == [(first, 11), (other, 9)]
+    assert [(sequence, len(chunk)) for sequence, chunk in rig.step()] == [(second, 3), (third, 3)]
+
+
+def test_nothing_is_shared_where_the_cache_cannot() -> None:
+    rig = Rig(100, 4, LARGE)
+    rig.blocks.shares = False
+    prompt = list(range(11))
+    for _ in range(2):
+        rig.add(prompt, max_tokens=1)
+    assert [len(chunk) for _, chunk in rig.step()] == [11, 11]
+    rig.add(prompt, max_tokens=1)
+    assert [len(chunk) for _, chunk in rig.step()] == [11]
+
+
+def test_a_prompt_that_must_stay_whole_exceeds_the_step() -> None:
+    rig = Rig(100, 4, StepSize(tokens=8, prompt_share=4, sequences=8, whole_prompts=True))
+    rig.add([3] * 30, max_tokens=2)
+    assert [len(chunk) for _, chunk in rig.step()] == [30]
+
+
+def test_an_answer_that_looks_back_waits_for_its_last_token() -> None:
+    rig = Rig(100, 4, LARGE, ahead=True)
+    sequence = Sequence(Request("r", (1, 2), Sampling(max_tokens=3, presence_penalty=1.0)))
+    rig.scheduler.add(sequence)
+    assert [len(rig.step()) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
+    assert sequence.tokens[2:] == answer([1, 2], 3)

@@ -10,12 +10,20 @@ from deepseek_server.attention.interface import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk, Runner
 from deepseek_server.models.paged import PagedRunner, heads_of
+from tests.models.families import VOCABULARY
+
+
+def prompt(length: int) -> list[int]:
+    """Random words, the same for the same length."""
+    draw = torch.Generator().manual_seed(length)
+    return torch.randint(4, VOCABULARY, (length,), generator=draw).tolist()
 
 
 @dataclass
 class Running:
     blocks: tuple[int, ...]
     tokens: list[int]
+    slot: int = 0
     prompt: int = field(init=False)
     computed: int = 0
 
@@ -30,16 +38,17 @@ class Running:
         """The next tokens, at most `size` of them."""
         tokens = tuple(self.tokens[self.computed : self.computed + size])
         start, self.computed = self.computed, self.computed + len(tokens)
-        return Chunk(tokens, start, self.blocks, sample=self.computed == len(self.tokens))
+        sample = self.computed == len(self.tokens)
+        return Chunk(tokens, start, self.blocks, sample, self.slot)
 
 
 def scattered(runner: Runner, prompts: Sequence[Sequence[int]], room: int) -> list[Running]:
     """Sequences whose blocks lie in no order, with room for so many tokens of an answer."""
     free = torch.randperm(runner.num_blocks, generator=torch.Generator().manual_seed(7)).tolist()
     sequences = []
-    for prompt in prompts:
+    for slot, prompt in enumerate(prompts):
         count = -(-(len(prompt) + room) // runner.block_size)
-        sequences.append(Running(tuple(free[:count]), list(prompt)))
+        sequences.append(Running(tuple(free[:count]), list(prompt), slot))
         free = free[count:]
     return sequences
 
@@ -58,7 +67,7 @@ def load(directory: str) -> PreTrainedModel:
 
 def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
     size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
-    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device))
+    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device), 8)
 
 
 def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list[int]:

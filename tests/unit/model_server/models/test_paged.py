@@ -8,18 +8,20 @@ import torch
 from transformers import AutoModelForCausalLM, DeepseekV2Config, Qwen2Config
 
 from deepseek_server.engine.step import Chunk
-from deepseek_server.models.paged import PagedRunner, fits
+from deepseek_server.models.paged import MODEL_TYPES, PagedRunner, fits
 from tests.models.families import FAMILIES, VOCABULARY, configuration
-from tests.unit.model_server.models.stepping import generated, load, runner_of, scattered, step
+from tests.unit.model_server.models.stepping import (
+    generated,
+    load,
+    prompt,
+    runner_of,
+    scattered,
+    step,
+)
 
 ANSWER = 20
 LENGTHS = (1, 7, 16, 33, 150)
-
-
-def prompt(length: int) -> list[int]:
-    """Random words, the same for the same length."""
-    draw = torch.Generator().manual_seed(length)
-    return torch.randint(4, VOCABULARY, (length,), generator=draw).tolist()
+PAGED = [family for family in FAMILIES if configuration(family).model_type in MODEL_TYPES]
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Pair:
     logits: torch.Tensor
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=PAGED)
 def pair(request, tiny) -> Pair:
     model = load(tiny(request.param))
     answers = [generated(model, prompt(length), ANSWER) for length in LENGTHS]

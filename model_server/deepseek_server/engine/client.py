@@ -1,0 +1,254 @@
+"""The engine as the API sees it: a process elsewhere, and streams of text here.
+
+Requests go out over a connection and tokens come back, those of one step in one message. A stream
+takes up what has arrived since its reader last looked, so that a reader who cannot keep up gets
+fewer and longer pieces instead of holding up the others.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+from deepseek_server.engine.answer import Answer
+from deepseek_server.engine.interface import (
+    EngineClosedError,
+    EngineError,
+    FinishReason,
+    Limits,
+    Load,
+    Logprobs,
+    Output,
+    QueueFullError,
+    Request,
+    Totals,
+)
+from deepseek_server.engine.messages import Cancel, Close, Command, Failure, Lost, Report, Token
+
+log = logging.getLogger(__name__)
+
+Decode = Callable[[Sequence[int]], str]
+
+
+class Stream:
+    """The outputs of one request, read on the event loop on which it was made."""
+
+    def __init__(self, request: Request, decode: Decode, cancel: Callable[[str], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._request, self._cancel = request, cancel
+        self._answer = Answer(request.sampling, decode)
+        self._arrived: list[Token] = []
+        self._error: EngineError | None = None
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Output:
+        while not self._arrived and self._error is None:
+            if self._ended:
+                raise StopAsyncIteration
+            self._reader = self.loop.create_future()
+            await self._reader
+        if self._arrived and not self._ended:
+            try:
+                return self._take()
+            except Exception as reason:  # text that cannot be decoded concerns nobody else
+                log.exception("request %s failed", self._request.id)
+                self._ended = True
+                self.cancel()
+                message = f"generation failed: {type(reason).__name__}: {reason}"
+                raise EngineError(message) from reason
+        self._ended = True
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        raise StopAsyncIteration
+
+    def cancel(self) -> None:
+        """Stop generating; harmless at any time and as often as one likes."""
+        self._cancel(self._request.id)
+
+    def put(self, token: Token) -> None:
+        """A token has arrived; on the event loop only."""
+        self._arrived.append(token)
+        self._wake()
+
+    def fail(self, error: EngineError) -> None:
+        """No more tokens will arrive; on the event loop only."""
+        if self._error is None and not self._ended:
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _take(self) -> Output:
+        """Everything that has arrived, as one output."""
+        arrived, self._arrived = self._arrived, []
+        ids: list[int] = []
+        texts: list[str] = []
+        told: list[Logprobs] = []
+        reason: FinishReason | None = None
+        for token in arrived:
+            text, reason = self._answer.push(token.token, token.finish_reason)
+            ids.append(token.token)
+            texts.append(text)
+            if token.logprobs is not None:
+                told.append(token.logprobs)
+            if reason is not None:
+                break
+        if reason is not None:
+            self._ended = True
+            if arrived[-1].finish_reason is None:  # ended by a text: the engine does not know
+                self.cancel()
+        return Output(tuple(ids), "".join(texts), reason, arrived[0].cached_tokens, tuple(told))
+
+
+class EngineClient:
+    """Implements engine.interface.Engine over a connection to an engine that is ready.
+
+    Args:
+        connection: to the engine.
+        decode: token ids to text, without special tokens.
+        limits: what it can take.
+        sequences: requests that the engine runs at once.
+        ended: says why the engine is gone once the connection has ended.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        decode: Decode,
+        limits: Limits,
+        sequences: int,
+        ended: Callable[[], str],
+    ) -> None:
+        self._connection, self._decode, self._limits = connection, decode, limits
+        self._sequences, self._why_ended = sequences, ended
+        self._streams: dict[str, Stream] = {}
+        self._running, self._cache = 0, 0.0
+        self._totals = Totals()
+        self._closed = False
+        self._fault = ""
+        # Writing blocks where the other side is slow to read; the event loop must not.
+        self._outbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, name=f"engine {name}", daemon=True)
+            for name, work in (("reader", self._read), ("writer", self._write))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def limits(self) -> Limits:
+        """The context and the bound of the queue."""
+        return self._limits
+
+    @property
+    def load(self) -> Load:
+        """Requests that nobody reads any more do not count."""
+        running = min(self._running, len(self._streams))
+        return Load(running, len(self._streams) - running, self._cache)
+
+    @property
+    def totals(self) -> Totals:
+        """As the engine last reported."""
+        return self._totals
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine is there, or was closed on purpose."""
+        return self._closed or not self._fault
+
+    def submit(self, request: Request) -> Stream:
+        """Queue a request; see Engine.submit."""
+        if self._closed:
+            raise EngineClosedError("the server is shutting down")
+        if self._fault:
+            raise EngineClosedError(self._fault)
+        waiting = len(self._streams) - self._sequences
+        if waiting >= self._limits.waiting:
+            raise QueueFullError(f"{waiting} requests wait already")
+        stream = Stream(request, self._decode, self._cancel)
+        self._streams[request.id] = stream
+        self._outbox.put(request)
+        return stream
+
+    async def close(self) -> None:
+        """End everything."""
+        self._closed = True
+        self._end_all(EngineClosedError("the server is shutting down"))
+        self._outbox.put(Close())
+        self._outbox.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join, 5)
+        self._connection.close()
+
+    def _cancel(self, request_id: str) -> None:
+        if self._streams.pop(request_id, None) is not None:
+            self._outbox.put(Cancel(request_id))
+
+    def _write(self) -> None:
+        while (command := self._outbox.get()) is not None:
+            try:
+                self._connection.send(command)
+            except OSError:  # the reader finds out why
+                return
+
+    def _read(self) -> None:
+        reason = ""
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(message, Lost):
+                reason = message.reason
+            elif isinstance(message, Report):
+                self._running, self._cache = message.load.running, message.load.cache
+                self._totals = message.totals
+                self._hand_over(message.results)
+        if not self._closed:
+            self._fault = reason or self._why_ended()
+            log.error("the engine is gone: %s", self._fault)
+            self._end_all(EngineError(self._fault))
+
+    def _hand_over(self, results: Iterable[Token | Failure]) -> None:
+        """Give results to their streams, with one wake-up per event loop."""
+        letters: defaultdict[asyncio.AbstractEventLoop, list[tuple[Stream, Token | Failure]]]
+        letters = defaultdict(list)
+        for result in results:
+            ends = isinstance(result, Failure) or result.finish_reason is not None
+            of = self._streams.pop if ends else self._streams.get
+            stream = of(result.request, None)
+            if stream is not None:
+                letters[stream.loop].append((stream, result))
+        for loop, of_loop in letters.items():
+            _on_loop(loop, _deliver, of_loop)
+
+    def _end_all(self, error: EngineError) -> None:
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            _on_loop(stream.loop, stream.fail, error)
+
+
+def _deliver(letters: list[tuple[Stream, Token | Failure]]) -> None:
+    for stream, result in letters:
+        if isinstance(result, Failure):
+            stream.fail(EngineError(result.reason))
+        else:
+            stream.put(result)
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], value: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(call, value)
+    except RuntimeError:  # the event loop is closed, and with it everything that read
+        log.debug("nobody is left to tell")

@@ -1,0 +1,281 @@
+"""The engine proper: requests in, tokens out, one step after the other.
+
+`step` is the whole loop: schedule, run, and postprocess. On a GPU the steps overlap: while the
+device computes one, the tokens of the one before are handed out and the next one is launched. The
+device then never waits for this process; the price is one token computed for nothing where an
+answer ends with a token that nobody could foresee.
+
+Nothing here knows of threads, processes, texts or clients.
+"""
+
+import logging
+import secrets
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from deepseek_server.engine.arrival import Arrival
+from deepseek_server.engine.blocks import BlockManager
+from deepseek_server.engine.interface import FinishReason, Load, Logprobs, Request, Totals
+from deepseek_server.engine.messages import Failure, Result, Token
+from deepseek_server.engine.parameters import Parameters
+from deepseek_server.engine.sampler import Chosen, Draw, Sampler
+from deepseek_server.engine.scheduler import Scheduler, StepSize
+from deepseek_server.engine.sequence import Sequence
+from deepseek_server.engine.step import Chunk, Runner
+
+log = logging.getLogger(__name__)
+
+
+class Matcher(Protocol):
+    """Where an answer is in the grammar that it must match."""
+
+    def mask(self) -> NDArray[np.int32]:
+        """The tokens that may follow, packed as in engine.bitmask."""
+
+    def accept(self, token: int) -> None:
+        """The token that does follow."""
+
+
+class Grammars(Protocol):
+    """Makes matchers of grammars."""
+
+    def matcher(self, grammar: str) -> Matcher:
+        """A matcher at the beginning of its answer."""
+
+
+class DeviceLostError(Exception):
+    """No later step can succeed in this process."""
+
+
+class _Live(Sequence):
+    """A sequence with the numbers that it draws and the tokens that end it."""
+
+    def __init__(self, request: Request, eos: frozenset[int], matcher: Matcher | None) -> None:
+        super().__init__(request)
+        sampling = request.sampling
+        self.seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        self.matcher = matcher
+        self._eos = frozenset() if sampling.ignore_eos else eos
+        self._eos |= frozenset(sampling.stop_token_ids)
+        self._fewest, self._most = sampling.min_tokens, sampling.max_tokens
+
+    @property
+    def draw(self) -> Draw:
+        mask = None if self.matcher is None else self.matcher.mask()
+        # The draw is made for a chunk that already counts as computed.
+        index = self.generated - 1
+        return Draw(
+            self.request.sampling, self.seed, index, self.tokens, len(self.request.prompt), mask
+        )
+
+    def push(self, token: int) -> FinishReason | None:
+        """Add a token that has become known; says whether it is the last one."""
+        self.tokens.append(token)
+        self.ahead -= 1
+        count = len(self.tokens) - len(self.request.prompt)
+        if token in self._eos and count > self._fewest:
+            return "stop"
+        if count >= self._most:
+            return "length"
+        if self.matcher is not None:
+            self.matcher.accept(token)
+        return None
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A step that was launched.
+
+    Attributes:
+        plan: what it computes.
+        choosing: the sequences that get a token, in the order of the tokens.
+        arrival: what was chosen for them, on its way to the CPU; None where nothing was.
+    """
+
+    plan: list[tuple[_Live, Chunk]]
+    choosing: list[_Live]
+    arrival: Arrival | None
+
+
+class Core:
+    """Continuous batching.
+
+    Args:
+        runner: the model and its cache.
+        eos_token_ids: the tokens that end an answer.
+        size: how much one step computes.
+        grammars: makes matchers; None where no request has a grammar.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        eos_token_ids: frozenset[int],
+        size: StepSize,
+        grammars: Grammars | None = None,
+    ) -> None:
+        self._runner, self._eos, self._grammars = runner, eos_token_ids, grammars
+        self._sampler = Sampler(eos_token_ids)
+        self._blocks = BlockManager(
+            runner.num_blocks, runner.block_size, shares=runner.shares_prefixes
+        )
+        self._scheduler: Scheduler[_Live] = Scheduler(self._blocks, size)
+        self._live: dict[str, _Live] = {}
+        self._flying: deque[_Flight] = deque()
+        self._ahead = 1 if runner.works_ahead else 0
+        self._choosing: list[_Live] = []
+        self._parameters: Parameters | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a step would have nothing to do."""
+        return not self._live and not self._flying
+
+    @property
+    def load(self) -> Load:
+        """How busy it is."""
+        scheduler = self._scheduler
+        return Load(len(scheduler.running), len(scheduler.waiting), self._blocks.use)
+
+    @property
+    def totals(self) -> Totals:
+        """What it has done."""
+        scheduler = self._scheduler
+        return Totals(scheduler.prompt_tokens, scheduler.prompt_tokens_found, scheduler.preemptions)
+
+    def add(self, request: Request) -> None:
+        """Queue a request; it must fit the cache when it is alone in it.
+
+        Raises:
+            ValueError: its grammar is none.
+        """
+        matcher = None
+        if request.sampling.grammar:
+            if self._grammars is None:
+                raise ValueError("this engine knows no grammars")
+            matcher = self._grammars.matcher(request.sampling.grammar)
+        sequence = _Live(request, self._eos, matcher)
+        self._live[request.id] = sequence
+        self._scheduler.add(sequence)
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request; harmless if it has ended."""
+        sequence = self._live.pop(request_id, None)
+        if sequence is not None:
+            self._scheduler.remove(sequence)
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
+    def step(self) -> list[Result]:
+        """Launch the next step, and hand out the tokens of the oldest one under way.
+
+        Raises:
+            DeviceLostError: nothing can be computed here any more.
+        """
+        plan = self._scheduler.schedule()
+        try:
+            if plan:
+                self._flying.append(self._launch(plan))
+            if self._flying and (len(self._flying) > self._ahead or not plan):
+                results = self._land(self._flying[0])
+                self._flying.popleft()
+                return results
+            return []
+        except Exception as error:
+            return self._fail(plan, error)
+
+    def _launch(self, plan: list[tuple[_Live, Chunk]]) -> _Flight:
+        logits = self._runner.run([chunk for _, chunk in plan])
+        choosing = [sequence for sequence, chunk in plan if chunk.sample]
+        if not choosing:
+            return _Flight(plan, choosing, None)
+        chosen = self._choose(logits, choosing)
+        self._runner.follow(chosen.tokens)
+        return _Flight(plan, choosing, Arrival(*_tensors(chosen)))
+
+    def _choose(self, logits: torch.Tensor, choosing: list[_Live]) -> Chosen:
+        if choosing != self._choosing:
+            samplings = [sequence.request.sampling for sequence in choosing]
+            self._parameters = self._sampler.parameters(samplings, logits.shape[1], logits.device)
+            self._choosing = choosing
+        draws = [sequence.draw for sequence in choosing]
+        return self._sampler.sample(logits, draws, self._parameters)
+
+    def _land(self, flight: _Flight) -> list[Result]:
+        """Add a token to each sequence, and let go of those that are complete."""
+        tokens, details = _arrived(flight.arrival)
+        results: list[Result] = []
+        ended: list[_Live] = []
+        for row, (sequence, token) in enumerate(zip(flight.choosing, tokens, strict=True)):
+            reason = sequence.push(token)
+            request = sequence.request
+            if self._live.get(request.id) is not sequence:
+                continue  # cancelled or ended while this was under way
+            told = _logprobs(request.sampling.logprobs, row, *details) if details else None
+            results.append(Token(request.id, token, reason, sequence.cached or 0, told))
+            if reason is not None:
+                ended.append(sequence)
+        for sequence, chunk in flight.plan:
+            self._scheduler.landed(sequence, chunk)
+        for sequence in ended:
+            self.cancel(sequence.request.id)
+        return results
+
+    def _fail(self, plan: list[tuple[_Live, Chunk]], error: Exception) -> list[Result]:
+        """End the requests of all steps under way."""
+        reason = f"generation failed: {type(error).__name__}: {error}"
+        if _device_is_lost(error):
+            raise DeviceLostError(reason) from error
+        concerned = [sequence for sequence, _ in plan]
+        for flight in self._flying:
+            concerned += [sequence for sequence, _ in flight.plan]
+        self._flying.clear()
+        log.error("a step with %d requests failed", len(concerned), exc_info=error)
+        failures: dict[str, Result] = {}
+        for sequence in concerned:
+            request_id = sequence.request.id
+            if request_id in self._live:
+                failures[request_id] = Failure(request_id, reason)
+                self.cancel(request_id)
+        return list(failures.values())
+
+
+def _tensors(chosen: Chosen) -> tuple[torch.Tensor, ...]:
+    """What there is of it, in the order in which `_logprobs` takes it."""
+    if chosen.logprobs is None or chosen.top_logprobs is None or chosen.top_tokens is None:
+        return (chosen.tokens,)
+    return chosen.tokens, chosen.logprobs, chosen.top_logprobs, chosen.top_tokens
+
+
+def _arrived(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
+    """Tokens, and what is to be told of them where that was asked for."""
+    if arrival is None:
+        return [], ()
+    tokens, *details = arrival.wait()
+    return tokens.tolist(), tuple(details)
+
+
+def _logprobs(
+    count: int | None, row: int, chosen: torch.Tensor, top: torch.Tensor, ids: torch.Tensor
+) -> Logprobs | None:
+    """What is told of one row's token."""
+    if count is None:
+        return None
+    best = zip(ids[row, :count].tolist(), top[row, :count].tolist(), strict=True)
+    return Logprobs(float(chosen[row]), tuple(best))
+
+
+def _device_is_lost(error: Exception) -> bool:
+    """Whether no later step can succeed in this process.
+
+    After an asynchronous CUDA error the context is broken for good; running out of memory is not
+    one of those.
+    """
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return False
+    accelerator_error = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, accelerator_error) or "CUDA error" in str(error)

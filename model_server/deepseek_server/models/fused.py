@@ -1,0 +1,162 @@
+"""Fewer and larger kernels for a model on a GPU: the same arithmetic with fewer trips to memory.
+
+A decoding step reads every weight once and does little else, so what is done to a few numbers
+between two matrix products costs as much as it launches kernels. Here those run as one kernel
+each: norms with the addition before them, the rotation of queries and keys, the gate of an MLP;
+and projections of one input become one product. Kernels are FlashInfer's; modules keep their
+classes and weights, only their forwards change.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from flashinfer import silu_and_mul
+from flashinfer.norm import fused_add_rmsnorm, rmsnorm
+from flashinfer.rope import apply_rope_with_cos_sin_cache_inplace
+from torch import nn
+from torch.nn.functional import linear
+from transformers import PreTrainedModel
+
+from deepseek_server.attention.interface import Attention
+from deepseek_server.models import mla
+
+# The residual stream and what is to be added to it, between two layers.
+Stream = tuple[torch.Tensor, torch.Tensor]
+
+
+def fuse(model: PreTrainedModel, context: int) -> None:
+    """Let a model on the paged cache run with fused kernels.
+
+    Args:
+        model: one that fits (models.paged.fits), on a GPU, with 16-bit numbers.
+        context: tokens of the longest sequence.
+    """
+    rotation = Rotation(model, context)
+    if hasattr(model.config, "n_routed_experts"):
+        model.set_experts_implementation("grouped_mm")
+    for module in list(model.modules()):
+        if _is_norm(module):
+            module.forward = MethodType(_norm, module)
+        elif all(isinstance(getattr(module, n, None), nn.Linear) for n in ("gate_proj", "up_proj")):
+            module.gate_up = _stacked(module.gate_proj, module.up_proj)
+            module.forward = MethodType(_mlp, module)
+        elif hasattr(module, "_apply_gate"):
+            module._apply_gate = silu_and_mul
+    for layer in model.model.layers:
+        layer.forward = MethodType(_layer, layer)
+        attention = layer.self_attn
+        attention.rotation = rotation
+        if mla.latent_heads(attention) is None:
+            projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+            attention.qkv_sizes = [projection.out_features for projection in projections]
+            attention.qkv = _stacked(*projections)
+            attention.forward = MethodType(_attention, attention)
+    model.model.norm.forward = MethodType(_last_norm, model.model.norm)
+
+
+class Rotation:
+    """Rotary positions by one kernel, from a table of all positions.
+
+    Args:
+        model: whose rotary embedding makes the table.
+        context: positions of the table.
+    """
+
+    def __init__(self, model: PreTrainedModel, context: int) -> None:
+        config, device = model.config, model.device
+        positions = torch.arange(context, device=device)[None]
+        angles = model.model.rotary_emb(torch.empty(0, device=device), positions)
+        if isinstance(angles, torch.Tensor):  # complex numbers (V2)
+            cos, sin = angles.real, angles.imag
+            interleaved = True
+        else:
+            width = angles[0].shape[-1] // 2
+            cos, sin = (part[..., :width] for part in angles)
+            interleaved = bool(getattr(config, "rope_interleave", False))
+        self._halves = not interleaved
+        self._table = torch.cat((cos, sin), dim=-1)[0].float().contiguous()
+
+    def __call__(self, positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Rotate in place.
+
+        Args:
+            positions: [tokens].
+            query: [tokens, heads, width].
+            key: [tokens, heads, width].
+        """
+        apply_rope_with_cos_sin_cache_inplace(
+            positions, query, key, query.shape[-1], self._table, is_neox=self._halves
+        )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("RMSNorm")
+
+
+def _stacked(*projections: nn.Linear) -> nn.Linear:
+    """One projection for several of the same input, whose weights become parts of its own."""
+    first = projections[0]
+    sizes = [projection.out_features for projection in projections]
+    with torch.device(first.weight.device):
+        whole = nn.Linear(
+            first.in_features, sum(sizes), bias=first.bias is not None, dtype=first.weight.dtype
+        )
+    for name in ("weight", "bias") if first.bias is not None else ("weight",):
+        joined = torch.cat([getattr(projection, name).data for projection in projections])
+        getattr(whole, name).data = joined
+        for projection, part in zip(projections, joined.split(sizes), strict=True):
+            getattr(projection, name).data = part
+    return whole.requires_grad_(False)
+
+
+def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    rows = hidden_states.reshape(-1, hidden_states.shape[-1])
+    return rmsnorm(rows, self.weight, self.variance_epsilon).view(hidden_states.shape)
+
+
+def _add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
+    """Add what is to be added to the residual stream; the stream, and it normalised."""
+    if isinstance(stream, torch.Tensor):  # the embeddings, before the first layer
+        return stream, norm(stream)
+    residual, added = stream
+    # In place: the residual becomes the sum, and what was added its norm.
+    fused_add_rmsnorm(added[0], residual[0], norm.weight, norm.variance_epsilon)
+    return residual, added
+
+
+def _last_norm(self: Any, hidden_states: torch.Tensor | Stream) -> torch.Tensor:
+    if isinstance(hidden_states, torch.Tensor):
+        return _norm(self, hidden_states)
+    return _add_and_norm(self, hidden_states)[1]
+
+
+def _layer(self: Any, hidden_states: torch.Tensor | Stream, **arguments: Any) -> Stream:
+    residual, hidden = _add_and_norm(self.input_layernorm, hidden_states)
+    hidden, _ = self.self_attn(hidden_states=hidden, **arguments)
+    residual, hidden = _add_and_norm(self.post_attention_layernorm, (residual, hidden))
+    return residual, self.mlp(hidden)
+
+
+def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
+    hidden: torch.Tensor = self.down_proj(silu_and_mul(self.gate_up(x)))
+    return hidden
+
+
+def _attention(
+    self: Any,
+    hidden_states: torch.Tensor,
+    *,
+    paged: Attention,
+    positions: torch.Tensor,
+    **_: object,
+) -> tuple[torch.Tensor, None]:
+    rows = linear(hidden_states[0], self.qkv.weight, self.qkv.bias)
+    query, key, value = (
+        part.unflatten(1, (-1, self.head_dim)) for part in rows.split(self.qkv_sizes, dim=1)
+    )
+    if hasattr(self, "q_norm"):
+        query, key = self.q_norm(query), self.k_norm(key)
+    self.rotation(positions, query, key)
+    mixed = paged.grouped(self.layer_idx, query, key, value)
+    return self.o_proj(mixed.flatten(1)).unsqueeze(0), None

@@ -1,0 +1,273 @@
+"""The engine as the API sees it: streams of text from an engine elsewhere."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from multiprocessing import Pipe
+from typing import Any
+
+import pytest
+
+from deepseek_server.engine.client import EngineClient
+from deepseek_server.engine.core import Core
+from deepseek_server.engine.interface import (
+    EngineClosedError,
+    EngineError,
+    Limits,
+    Load,
+    Output,
+    OutputStream,
+    QueueFullError,
+    Request,
+    Sampling,
+)
+from deepseek_server.engine.loop import serve
+from deepseek_server.engine.scheduler import StepSize
+from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
+
+PROMPT = (7, 3, 9, 1, 4)
+NO_TOKEN = frozenset({VOCABULARY})
+
+
+def decode(tokens: Sequence[int]) -> str:
+    """Two digits per token."""
+    return "".join(f"{token:02}" for token in tokens)
+
+
+Make = Callable[..., EngineClient]
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
+    """Engines in a thread, each behind a pipe."""
+    made: list[tuple[EngineClient, threading.Thread]] = []
+
+    def engine(
+        model: FakeModel,
+        decoder: Callable[[Sequence[int]], str] = decode,
+        *,
+        waiting: int = 2,
+        sequences: int = 4,
+    ) -> EngineClient:
+        here, there = Pipe()
+
+        def work() -> None:
+            serve(Core(model, NO_TOKEN, StepSize(16, 16, sequences)), there)
+            there.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        limits = Limits(context=4096, waiting=waiting)
+        client = EngineClient(here, decoder, limits, sequences, lambda: "it ended by itself")
+        made.append((client, thread))
+        return client
+
+    yield engine
+    for client, thread in made:
+        await client.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+class Gate:
+    """Holds a model before its first step."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self._entered, self._open = threading.Event(), threading.Event()
+        model.before = self._wait
+
+    def _wait(self) -> None:
+        self._entered.set()
+        assert self._open.wait(10)
+
+    async def reached(self) -> None:
+        assert await asyncio.to_thread(self._entered.wait, 10)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+names = iter(range(10**6))
+
+
+def request(prompt: Sequence[int] = PROMPT, **sampling: Any) -> Request:
+    return Request(
+        str(next(names)),
+        tuple(prompt),
+        Sampling(**{"max_tokens": 8, "temperature": 0.0, **sampling}),
+    )
+
+
+async def outputs(stream: OutputStream) -> list[Output]:
+    return [output async for output in stream]
+
+
+async def tokens(stream: OutputStream) -> list[int]:
+    return [token for output in await outputs(stream) for token in output.token_ids]
+
+
+async def quiet(engine: EngineClient) -> None:
+    """Wait until nothing runs any more."""
+    async with asyncio.timeout(10):
+        while engine.load != Load(0, 0, 0.0):  # noqa: ASYNC110 - nobody else is told
+            await asyncio.sleep(0)
+
+
+async def test_an_answer(make: Make) -> None:
+    results = await outputs(make(FakeModel(64, 4)).submit(request()))
+    expected = answer(PROMPT, 8)
+    assert [token for output in results for token in output.token_ids] == expected
+    assert "".join(output.text for output in results) == decode(expected)
+    assert [output.finish_reason for output in results][-1] == "length"
+
+
+async def test_a_slow_reader_gets_what_has_arrived_at_once(make: Make) -> None:
+    engine = make(FakeModel(64, 4))
+    slow, quick = engine.submit(request()), engine.submit(request())
+    await outputs(quick)
+    await quiet(engine)
+    (output,) = await outputs(slow)
+    assert output == Output(tuple(answer(PROMPT, 8)), decode(answer(PROMPT, 8)), "length", 0)
+
+
+async def test_a_stop_text_across_two_tokens_ends_the_request_in_the_engine_too(
+    make: Make,
+) -> None:
+    engine = make(FakeModel(200, 4))
+    text = decode(answer(PROMPT, 400))
+    stop = text[5:7]
+    results = await outputs(engine.submit(request(max_tokens=400, stop=(stop,))))
+    assert "".join(output.text for output in results) == text[: text.index(stop)]
+    assert results[-1].finish_reason == "stop"
+    await quiet(engine)
+
+
+async def test_outputs_say_what_the_cache_had(make: Make) -> None:
+    engine = make(FakeModel(64, 4))
+    assert {output.cached_tokens for output in await outputs(engine.submit(request()))} == {0}
+    assert {output.cached_tokens for output in await outputs(engine.submit(request()))} == {4}
+
+
+async def test_the_queue_has_a_bound_beyond_those_that_run(make: Make) -> None:
+    model = FakeModel(64, 4)
+    gate = Gate(model)
+    engine = make(model, sequences=1, waiting=2)
+    first = engine.submit(request())
+    await gate.reached()
+    second, third = engine.submit(request()), engine.submit(request())
+    assert sum((engine.load.running, engine.load.waiting)) == 3
+    with pytest.raises(QueueFullError, match="2 requests wait already"):
+        engine.submit(request())
+    second.cancel()  # a client that is gone makes room
+    fourth = engine.submit(request())
+    gate.open()
+    for stream in (first, third, fourth):
+        assert await tokens(stream) == answer(PROMPT, 8)
+
+
+async def test_cancelling_ends_it_in_the_engine(make: Make) -> None:
+    engine = make(FakeModel(2000, 4))
+    stream = engine.submit(request(max_tokens=4000))
+    await anext(stream)
+    assert engine.load.running == 1
+    stream.cancel()
+    assert engine.load.running == 0
+    await quiet(engine)
+    assert await tokens(engine.submit(request())) == answer(PROMPT, 8)
+
+
+async def test_a_fault_is_an_error_of_its_request(make: Make) -> None:
+    model = FakeModel(64, 4)
+    engine = make(model)
+
+    def fail() -> None:
+        model.before = lambda: None
+        raise RuntimeError("it broke")
+
+    model.before = fail
+    with pytest.raises(EngineError, match="generation failed: RuntimeError: it broke"):
+        await outputs(engine.submit(request()))
+    assert await tokens(engine.submit(request())) == answer(PROMPT, 8)
+    assert engine.alive
+
+
+async def test_a_grammar_that_is_none_fails_its_request_only(make: Make) -> None:
+    engine = make(FakeModel(64, 4))
+    bad, good = engine.submit(request(grammar="?")), engine.submit(request())
+    with pytest.raises(EngineError, match="grammar"):
+        await outputs(bad)
+    assert await tokens(good) == answer(PROMPT, 8)
+
+
+async def test_text_that_fails_concerns_its_request_only(make: Make) -> None:
+    def picky(tokens: Sequence[int]) -> str:
+        if answer((1, 2), 3)[2] in tokens:
+            raise ValueError("no such token")
+        return decode(tokens)
+
+    engine = make(FakeModel(64, 4), picky)
+    failing, other = engine.submit(request((1, 2))), engine.submit(request(max_tokens=2))
+    with pytest.raises(EngineError, match="ValueError: no such token"):
+        await outputs(failing)
+    assert await tokens(other) == answer(PROMPT, 2)
+    await quiet(engine)
+
+
+async def test_a_lost_device_ends_everything(make: Make) -> None:
+    model = FakeModel(64, 4)
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    model.before = fail
+    engine = make(model, sequences=1)
+    for stream in (engine.submit(request()), engine.submit(request())):
+        with pytest.raises(EngineError, match="illegal memory access"):
+            await outputs(stream)
+    assert not engine.alive
+    with pytest.raises(EngineClosedError, match="illegal memory access"):
+        engine.submit(request())
+
+
+async def test_an_engine_that_is_gone_ends_everything() -> None:
+    here, there = Pipe()
+    engine = EngineClient(here, decode, Limits(100, 2), 4, lambda: "it was ended by SIGKILL")
+    stream = engine.submit(request())
+    there.recv()
+    there.close()
+    with pytest.raises(EngineError, match="it was ended by SIGKILL"):
+        await outputs(stream)
+    assert not engine.alive
+    await engine.close()
+
+
+async def test_closing_ends_what_runs_and_what_waits(make: Make) -> None:
+    engine = make(FakeModel(2000, 4), sequences=1)
+    running, waiting = engine.submit(request(max_tokens=4000)), engine.submit(request())
+    await anext(running)
+    await engine.close()
+    for stream in (running, waiting):
+        with pytest.raises(EngineClosedError, match="shutting down"):
+            await outputs(stream)
+    with pytest.raises(EngineClosedError):
+        engine.submit(request())
+    assert engine.alive
+
+
+async def test_one_wake_up_of_the_event_loop_per_step(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, woken = asyncio.get_running_loop(), 0
+    call = loop.call_soon_threadsafe
+
+    def count(*arguments: Any) -> Any:
+        nonlocal woken
+        woken += 1
+        return call(*arguments)
+
+    model = FakeModel(64, 4)
+    engine = make(model)
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    await asyncio.gather(*(tokens(engine.submit(request(max_tokens=20))) for _ in range(4)))
+    monkeypatch.undo()
+    assert woken <= len(model.steps)

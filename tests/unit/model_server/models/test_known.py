@@ -1,0 +1,67 @@
+"""What the README says is served is what the server takes, and the catalogue has nothing else."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import yaml
+
+from deepseek_server.attention.interface import GroupedHeads, LatentHeads
+from deepseek_server.models.known import ARCHITECTURES
+from deepseek_server.models.paged import MODEL_TYPES, heads_of
+from tests.models.families import FAMILIES, configuration
+
+ROOT = Path(__file__).parents[4]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CATALOGUE = yaml.safe_load(
+    (ROOT / "operator/deepseek_operator/catalog/models.yaml").read_text(encoding="utf-8")
+)
+WORDS = {"latent": "paged, latent", "grouped": "paged, grouped", "whole": "whole (slower)"}
+HEADS = {"latent": LatentHeads, "grouped": GroupedHeads}
+
+
+def section(title: str) -> str:
+    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_table_of_the_readme_is_what_the_server_knows() -> None:
+    rows = re.findall(
+        r"^\| (.+?) \| `(.+?)` \| (.+?) \|$", section("Which models it serves"), re.MULTILINE
+    )[1:]
+    told = {model_type: (models, how) for models, model_type, how in rows}
+    known = {name: (known.models, WORDS[known.path]) for name, known in ARCHITECTURES.items()}
+    assert told == known
+
+
+def test_the_paged_cache_takes_those_with_a_paged_path() -> None:
+    assert {n for n, known in ARCHITECTURES.items() if known.path != "whole"} == MODEL_TYPES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_path_is_that_of_the_attention(family: str) -> None:
+    config = configuration(family)
+    path = ARCHITECTURES[config.model_type].path
+    if path == "whole":
+        assert set(config.layer_types) != {"full_attention"}
+        return
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    assert isinstance(heads_of(model), HEADS[path])
+
+
+def test_a_tiny_model_of_every_architecture() -> None:
+    assert {configuration(family).model_type for family in FAMILIES} == set(ARCHITECTURES)
+
+
+def test_every_model_of_the_catalogue_is_served_or_named_as_not_served() -> None:
+    (sentence,) = re.findall(r"^Not served, .*", section("Which models it serves"), re.MULTILINE)
+    assert set(re.findall(r"\*\*(.+?)\*\*", sentence)) == {
+        family["name"] for family in CATALOGUE["families"] if not is_served(family["architecture"])
+    }
+
+
+def is_served(architecture: str) -> bool:
+    model_class = getattr(transformers, architecture, None)
+    return model_class is not None and model_class.config_class.model_type in ARCHITECTURES
