@@ -1,10 +1,13 @@
 """The command `python -m deepseek_server.bench`."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
-from deepseek_server.bench import commands
+from deepseek_server.bench.commands import load, make_model, roofline, suite
 from deepseek_server.bench.failures import BenchError
 
 DESCRIPTION = """\
@@ -12,6 +15,8 @@ Measure servers of language models.
 
 examples:
   python -m deepseek_server.bench make-model qwen-7b /tmp/qwen-7b
+  python -m deepseek_server.bench load http://127.0.0.1:8000 -n 32
+  python -m deepseek_server.bench roofline qwen-7b --accelerator h200
   python -m deepseek_server.bench suite --profile qwen-7b --baseline transformers-serve --out r.json
 """
 
@@ -24,15 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for command in commands.ALL:
-        command(subparsers)
+    for command in (make_model, load, roofline, suite):
+        command.add(subparsers)
     flags = parser.parse_args(arguments)
+    # What was started is ended, also where this process is told to end.
+    signal.signal(signal.SIGTERM, _end)
     try:
         flags.run(flags)
     except BenchError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deepseek_server.bench.prompts import Length
+from deepseek_server.bench.summary import RATE
+from deepseek_server.bench.workloads import Lengths
 
-INPUT, OUTPUT = Length(512), Length(128)
-MIXED_INPUT, MIXED_OUTPUT = Length(600, drawn=True), Length(200, drawn=True)
+LENGTHS = Lengths(Length(512), Length(128))
+MIXED = Lengths(Length(600, drawn=True), Length(200, drawn=True))
 MIXED_SHARE = 0.7
 MIXED_AT_ONCE = 256
+MIXED_SECONDS = 20.0
 PREFIX = 8192
 
 # How many requests each of those at once makes in turn: enough to last some seconds.
@@ -47,8 +50,6 @@ class Goal:
                 return name
         return "below"
 
-
-RATE = "output_tokens_per_second"
 
 _RATES: dict[tuple[str, str], tuple[float, float]] = {
     ("qwen-7b", "n1"): (185, 245),

@@ -7,6 +7,7 @@ from typing import Any
 
 from deepseek_server.bench.timing import Timing
 
+RATE = "output_tokens_per_second"
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -85,7 +86,7 @@ def summarize(timings: Sequence[Timing], goals: Goals | None = None) -> dict[str
         "cached_tokens": sum(timing.cached_tokens for timing in answered),
         "output_tokens": round(output),
         "requests_per_second": round(len(complete) * rate, 4),
-        "output_tokens_per_second": round(output * rate, 2),
+        RATE: round(output * rate, 2),
         "total_tokens_per_second": round((output + prompt) * rate, 2),
         "ttft_ms": distribution([(timing.first_token, 1) for timing in answered]),
         "itl_ms": distribution([gap for timing in answered for gap in timing.gaps]),

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from deepseek_server.bench import counters
 from deepseek_server.bench.failures import BenchError
 from deepseek_server.bench.load import Closed, Open, poisson, run
-from deepseek_server.bench.measure import Measured
 from deepseek_server.bench.processes import share, timings
 from deepseek_server.bench.prompts import LONGEST, Length, Prompt, Prompts
 from deepseek_server.bench.summary import summarize
 from deepseek_server.bench.target import Dialect, Target, at
 from deepseek_server.bench.timing import timing
+from deepseek_server.bench.workloads import Lengths, Workloads
 
 
 class Scripted:
@@ -143,9 +143,9 @@ def test_refusals_are_failures(scripted) -> None:
     figures = summarize([timing(exchange) for exchange in recorded])
     assert figures["failures"] == ["status 429: try later"]
     assert figures["failed"] == 3
-    measured = Measured(scripted.target, vocabulary=900, context=4096)
+    workloads = Workloads(scripted.target, vocabulary=900, context=4096)
     with pytest.raises(BenchError, match="5 of 5 requests failed: status 429"):
-        measured.closed(1)
+        workloads.closed(1, 5, Lengths(Length(3), Length(2)))
 
 
 def test_a_server_that_is_not_there_is_a_failure() -> None:
@@ -267,6 +267,6 @@ def test_this_project_s_server_is_asked_in_its_own_words(own: Target) -> None:
 
 
 def test_a_cached_prefix_is_measured(own: Target) -> None:
-    figures = Measured(own, vocabulary=600, context=4096).prefix()
+    figures = Workloads(own, vocabulary=600, context=4096).again(2048)
     assert figures["prefix_tokens"] == 2048
     assert 0 < figures["second_to_first"] < 1

@@ -1,62 +1,29 @@
-"""The commands: their flags, and what they print.
-
-Results go to standard output as JSON, progress to standard error.
-"""
+"""`suite`: every row of a profile's table, from nothing."""
 
 import argparse
 import json
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 from deepseek_server.bench import profiles
-from deepseek_server.bench.progress import bar, say
+from deepseek_server.bench.accelerators import KNOWN, find
+from deepseek_server.bench.commands import make_model
+from deepseek_server.bench.commands.flags import add_fields, add_processes, positive, write
+from deepseek_server.bench.progress import say
 from deepseek_server.bench.rows import at_once, known
 from deepseek_server.bench.serving import ours, transformers_serve
-from deepseek_server.bench.suite import Suite, as_text
+from deepseek_server.bench.suite import Suite
+from deepseek_server.bench.table import as_text
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return number
-
-
-def _add_make_model(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "make-model", help="write a model of a published shape with random weights"
-    )
-    parser.add_argument("profile", choices=profiles.NAMES)
-    parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--layers", type=_positive, metavar="N", help="fewer layers than it has")
-    parser.set_defaults(run=_make_model)
-
-
-def _make_model(flags: argparse.Namespace) -> None:
-    make_model(flags.profile, flags.directory, flags.layers)
-
-
-def make_model(profile: str, directory: Path, layers: int | None = None) -> None:
-    """Write a profile's model, with progress on standard error."""
-    # Imported here because it starts torch.
-    from deepseek_server.bench.make_model import weight_bytes, write_model
-
-    config = profiles.configuration(profile, layers)
-    started = time.monotonic()
-    with bar(profile, weight_bytes(config), "B") as written:
-        write_model(config, directory, written)
-    say(f"{directory}: {profile} in {time.monotonic() - started:.1f} s")
-
-
-def _add_suite(subparsers: Any) -> None:
+def add(subparsers: Any) -> None:
+    """Add the command to a parser."""
     parser = subparsers.add_parser(
         "suite", help="make a profile's model, start servers, measure all rows, print a table"
     )
     parser.add_argument("--profile", choices=profiles.NAMES, required=True)
-    parser.add_argument("--layers", type=_positive, metavar="N", help="fewer layers than it has")
+    parser.add_argument("--layers", type=positive, metavar="N", help="fewer layers than it has")
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="the model, made there if there is none"
     )
@@ -80,16 +47,19 @@ def _add_suite(subparsers: Any) -> None:
     )
     parser.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds per row")
     parser.add_argument(
-        "--processes", type=_positive, default=1, metavar="N", help="processes that send the load"
+        "--accelerator", metavar="NAME", help=f"tell its limits: here, {', '.join(KNOWN)}"
     )
+    add_fields(parser)
+    add_processes(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here too")
-    parser.set_defaults(run=_suite)
+    parser.set_defaults(run=run)
 
 
-def _suite(flags: argparse.Namespace) -> None:
+def run(flags: argparse.Namespace) -> None:
+    """Measure, and print JSON on standard output and a table on standard error."""
     directory = flags.model or Path(tempfile.gettempdir()) / f"bench-{flags.profile}"
     if not (directory / "config.json").is_file():
-        make_model(flags.profile, directory, flags.layers)
+        make_model.make(flags.profile, directory, flags.layers)
     baseline = None
     if flags.baseline:
         baseline = transformers_serve(directory, flags.device, flags.baseline_args)
@@ -100,8 +70,10 @@ def _suite(flags: argparse.Namespace) -> None:
         command=ours(directory, flags.device, flags.server_args),
         baseline=baseline,
         against=[row for row in flags.against if at_once(row)],
+        accelerator=find(flags.accelerator) if flags.accelerator else None,
         budget=flags.budget,
         processes=flags.processes,
+        extra=dict(flags.fields),
         logs=(flags.out or directory / "results.json").parent,
     )
 
@@ -111,7 +83,7 @@ def _suite(flags: argparse.Namespace) -> None:
 
     results = suite.run(done)
     say(as_text(results["table"]))
-    sys.stdout.write(json.dumps(results) + "\n")
+    write(results)
 
 
 def _rows(text: str) -> list[str]:
@@ -122,6 +94,3 @@ def _rows(text: str) -> list[str]:
             f"no row called {', '.join(unknown)}: write n1, n32, ..., mixed, prefix or start"
         )
     return names
-
-
-ALL = (_add_make_model, _add_suite)

@@ -1,0 +1,62 @@
+"""Flags that several commands have, and types of their values."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from deepseek_server.bench.prompts import Length
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def length(text: str) -> Length:
+    """A number of tokens, fixed or drawn."""
+    try:
+        return Length.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """How many processes send the load."""
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that send the load; one is enough up to about 20,000 tokens a second",
+    )
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """More fields of the requests."""
+    parser.add_argument(
+        "--field",
+        dest="fields",
+        type=_field,
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="put this into each request, for instance temperature=0",
+    )
+
+
+def _field(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    try:
+        if name and separator:
+            return name, json.loads(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not NAME=JSON, for instance temperature=0")
+
+
+def write(results: dict[str, Any]) -> None:
+    """Results on standard output."""
+    sys.stdout.write(json.dumps(results, indent=2) + "\n")

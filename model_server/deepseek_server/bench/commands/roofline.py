@@ -1,0 +1,53 @@
+"""`roofline`: what an accelerator allows a model."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from deepseek_server.bench import profiles
+from deepseek_server.bench.accelerators import KNOWN, find
+from deepseek_server.bench.commands.flags import positive, write
+from deepseek_server.bench.failures import BenchError
+from deepseek_server.bench.roofline import closed_limit
+
+
+def add(subparsers: Any) -> None:
+    """Add the command to a parser."""
+    parser = subparsers.add_parser(
+        "roofline", help="what an accelerator's memory and arithmetic allow a model"
+    )
+    parser.add_argument(
+        "model",
+        metavar="DIR_OR_PROFILE",
+        help=f"with a config.json, or {', '.join(profiles.NAMES)}",
+    )
+    parser.add_argument("--accelerator", default="here", help=f"here, {', '.join(KNOWN)}")
+    parser.add_argument("-n", "--at-once", type=positive, nargs="+", default=[1, 32, 64, 256])
+    parser.add_argument("--input", type=positive, default=512, help="tokens of a prompt")
+    parser.add_argument("--output", type=positive, default=128, help="tokens of an answer")
+    parser.set_defaults(run=run)
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Print the limits for each number of requests at once."""
+    config, device = _config(flags.model), find(flags.accelerator)
+    limits = {
+        f"n{number}": closed_limit(config, device, number, flags.input, flags.output)
+        for number in flags.at_once
+    }
+    write({"accelerator": vars(device), "limits": limits})
+
+
+def _config(model: str) -> dict[str, Any]:
+    if model in profiles.NAMES:
+        return profiles.configuration(model)
+    path = Path(model) / "config.json"
+    try:
+        config: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"{path} cannot be read ({error}): give a model's directory or one of the profiles "
+            f"{', '.join(profiles.NAMES)}"
+        ) from error
+    return config
