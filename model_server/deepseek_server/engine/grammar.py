@@ -2,7 +2,7 @@
 
 `Sampling.grammar` is a JSON object with one member:
 
-- `{"json_schema": {...}}`: a JSON document that the schema accepts (drafts 4 to 2020-12; a keyword
+- `{"json_schema": {...}}`: a JSON document that the schema accepts (a keyword of JSON Schema
   that cannot be enforced is an error)
 - `{"json_object": true}`: any JSON object
 - `{"regex": "..."}`: a text that a regular expression matches as a whole (Rust's syntax: no

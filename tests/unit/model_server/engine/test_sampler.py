@@ -146,7 +146,7 @@ def test_company_changes_nothing_in_a_real_vocabulary(device: str) -> None:
         ]
 
 
-@pytest.mark.skipif("cuda" not in DEVICES, reason="the driver tells who waits for a GPU")
+@pytest.mark.skipif("cuda" not in DEVICES, reason="needs a GPU: its driver tells who waits")
 def test_a_gpu_is_never_waited_for() -> None:
     everything = {"min_p": 0.01, "presence_penalty": 1.0, "logit_bias": ((3, 1.0),), "logprobs": 3}
     draws = [
