@@ -14,7 +14,7 @@ import torch
 
 from deepseek_server.engine.uniform import BITS
 
-_UNIT = 2**30  # a weight of 1 as a whole number; a weight below 2^-30 is never drawn
+_UNIT = 2**40  # a weight of 1 as a whole number; a weight below 2^-40 is never drawn
 _CHUNK = 128  # most vocabularies are a multiple of it
 # FlashInfer 0.7 filters shorter rows by another algorithm, which asks for sums of 1 and has no
 # order-independent mode.
@@ -81,9 +81,10 @@ def draw(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         numbers: as `uniform` makes them, [n].
     """
     rows, vocabulary = weights.shape
-    units = weights.mul_(_UNIT).int()
+    units = weights.mul_(_UNIT).long()
     chunks = math.ceil(vocabulary / _CHUNK)
-    units = torch.nn.functional.pad(units, (0, chunks * _CHUNK - vocabulary))
+    if missing := chunks * _CHUNK - vocabulary:
+        units = torch.nn.functional.pad(units, (0, missing))
     units = units.view(rows, chunks, _CHUNK)
 
     # First the chunk, then the token in it: one pass over the weights instead of a long scan.

@@ -196,7 +196,8 @@ def _adjusted(logits: torch.Tensor, parameters: Parameters, now: _Now) -> torch.
     if parameters.penalties:
         parameters.penalties.apply(logits, now.pairs, now.lengths)
     if len(now.end_rows):
-        logits[now.end_rows, now.end_tokens] = -torch.inf
+        # A tensor, because torch would copy a number to the device and wait for that.
+        logits[now.end_rows, now.end_tokens] = logits.new_full((), -torch.inf)
     if constrained := parameters.constrained:
         masks = now.masks.view(len(constrained.numbers), -1)
         logits = constrained.put(logits, bitmask.forbid(constrained.take(logits), masks))

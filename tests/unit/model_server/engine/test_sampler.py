@@ -131,17 +131,37 @@ def test_company_changes_nothing(draws: list[Draw]) -> None:
     assert together == sample(*reversed(draws))[::-1]
 
 
-def test_company_changes_nothing_in_a_real_vocabulary() -> None:
-    logits = 4 * torch.randn(12, 5003, generator=torch.Generator().manual_seed(1))
-    draws = [
-        draw(seed, temperature=t, top_p=p, top_k=k)
-        for seed, (t, p, k) in enumerate(itertools.product((0.6, 1), (0.9, 1), (0, 40, 1000)))
-    ]
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+HOT = list(itertools.product((0.6, 1), (0.9, 1), (0, 40, 1000)))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_company_changes_nothing_in_a_real_vocabulary(device: str) -> None:
+    logits = 4 * torch.randn(12, 5003, generator=torch.Generator().manual_seed(1)).to(device)
+    draws = [draw(n, temperature=t, top_p=p, top_k=k) for n, (t, p, k) in enumerate(HOT)]
     together = SAMPLER.sample(logits.clone(), draws).tokens.tolist()
     for row, alone in enumerate(draws):
         assert SAMPLER.sample(logits[row : row + 1].clone(), [alone]).tokens.tolist() == [
             together[row]
         ]
+
+
+@pytest.mark.skipif("cuda" not in DEVICES, reason="needs a GPU: its driver tells who waits")
+def test_a_gpu_is_never_waited_for() -> None:
+    everything = {"min_p": 0.01, "presence_penalty": 1.0, "logit_bias": ((3, 1.0),), "logprobs": 3}
+    draws = [
+        draw(n, temperature=t, top_p=p, top_k=k, min_tokens=3, tokens=(1, 2), **everything)
+        for n, (t, p, k) in enumerate(HOT)
+    ]
+    grammar = replace(draws[0].sampling, grammar='{"json_object": true}')
+    draws.append(replace(draws[0], sampling=grammar, mask=packed((1, EOS), 5003)))
+    logits = torch.randn(len(draws), 5003, dtype=torch.bfloat16, device="cuda")
+    for mode in ("default", "error"):  # the first time, kernels are compiled and loaded
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            SAMPLER.sample(logits.clone(), draws)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @settings(max_examples=40)
