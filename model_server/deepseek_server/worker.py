@@ -26,7 +26,7 @@ RUNNING = 256
 # Tokens that one step computes at most, and tokens of prompts for every few that wait while answers
 # run: those are what a running answer is held up by. A CPU takes longer for a token.
 STEP_TOKENS = {"cpu": 512, "cuda": 8192}
-PROMPT_SHARE = {"cpu": 64, "cuda": 512}
+PROMPT_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
 
 

@@ -148,6 +148,10 @@ class Core:
         scheduler = self._scheduler
         return Totals(scheduler.prompt_tokens, scheduler.prompt_tokens_found, scheduler.preemptions)
 
+    def prepare(self) -> bool:
+        """Use a moment in which it is idle; False if there is nothing to do with it."""
+        return self._runner.prepare()
+
     def add(self, request: Request) -> None:
         """Queue a request; it must fit the cache when it is alone in it.
 

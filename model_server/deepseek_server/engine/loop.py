@@ -31,6 +31,8 @@ def _obey(core: Core, connection: Connection) -> list[Result] | None:
     """
     results: list[Result] = []
     while core.idle or connection.poll():
+        while not connection.poll() and core.prepare():
+            pass
         command: Command = connection.recv()
         match command:
             case Request():

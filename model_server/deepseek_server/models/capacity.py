@@ -84,7 +84,7 @@ def paged_runner(
     if tokens < context:
         log.warning("requests are limited to %d tokens, not %d, by the cache", tokens, context)
     full = runner(blocks)
-    full.record()
+    full.record(step_tokens)
     return full
 
 

@@ -15,7 +15,6 @@ from flashinfer import silu_and_mul
 from flashinfer.norm import fused_add_rmsnorm, rmsnorm
 from flashinfer.rope import apply_rope_with_cos_sin_cache_inplace
 from torch import nn
-from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention
@@ -116,7 +115,7 @@ def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     return rmsnorm(rows, self.weight, self.variance_epsilon).view(hidden_states.shape)
 
 
-def _add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
+def add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
     """Add what is to be added to the residual stream; the stream, and it normalised."""
     if isinstance(stream, torch.Tensor):  # the embeddings, before the first layer
         return stream, norm(stream)
@@ -129,13 +128,13 @@ def _add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
 def _last_norm(self: Any, hidden_states: torch.Tensor | Stream) -> torch.Tensor:
     if isinstance(hidden_states, torch.Tensor):
         return _norm(self, hidden_states)
-    return _add_and_norm(self, hidden_states)[1]
+    return add_and_norm(self, hidden_states)[1]
 
 
 def _layer(self: Any, hidden_states: torch.Tensor | Stream, **arguments: Any) -> Stream:
-    residual, hidden = _add_and_norm(self.input_layernorm, hidden_states)
+    residual, hidden = add_and_norm(self.input_layernorm, hidden_states)
     hidden, _ = self.self_attn(hidden_states=hidden, **arguments)
-    residual, hidden = _add_and_norm(self.post_attention_layernorm, (residual, hidden))
+    residual, hidden = add_and_norm(self.post_attention_layernorm, (residual, hidden))
     return residual, self.mlp(hidden)
 
 
@@ -152,12 +151,34 @@ def _attention(
     positions: torch.Tensor,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    rows = linear(hidden_states[0], self.qkv.weight, self.qkv.bias)
-    query, key, value = (
-        part.unflatten(1, (-1, self.head_dim)) for part in rows.split(self.qkv_sizes, dim=1)
-    )
-    if hasattr(self, "q_norm"):
-        query, key = self.q_norm(query), self.k_norm(key)
-    self.rotation(positions, query, key)
-    mixed = paged.grouped(self.layer_idx, query, key, value)
+    mixed = paged.grouped(self.layer_idx, *inputs(self, hidden_states[0], positions))
     return self.o_proj(mixed.flatten(1)).unsqueeze(0), None
+
+
+def inputs(
+    module: Any, hidden: torch.Tensor, positions: torch.Tensor, out: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What grouped-query attention of a fused module works on.
+
+    Args:
+        module: the attention module.
+        hidden: [tokens, hidden].
+        positions: [tokens].
+        out: where queries, keys and values are to be side by side, if that matters.
+
+    Returns:
+        Queries, [tokens, heads, dim], keys and values, [tokens, kv_heads, dim].
+    """
+    weight, bias = module.qkv.weight.t(), module.qkv.bias
+    plain = bias is None
+    rows = (
+        torch.mm(hidden, weight, out=out) if plain else torch.addmm(bias, hidden, weight, out=out)
+    )
+    query, key, value = (
+        part.unflatten(1, (-1, module.head_dim)) for part in rows.split(module.qkv_sizes, dim=1)
+    )
+    if hasattr(module, "q_norm"):
+        query.copy_(module.q_norm(query))
+        key.copy_(module.k_norm(key))
+    module.rotation(positions, query, key)
+    return query, key, value

@@ -9,6 +9,7 @@ Only the forward of the attention modules is replaced. Projections, norms and ro
 of the model's class.
 """
 
+from collections.abc import Sequence
 from types import MethodType
 from typing import Any
 
@@ -49,29 +50,66 @@ def _forward(
     position_embeddings: Any,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    hidden = hidden_states[0]
-    query = _query(self, hidden).view(hidden.shape[0], self.num_heads, self.qk_head_dim)
-    latent, key_rope = self.kv_a_proj_with_mqa(hidden).split(
-        [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1
-    )
-    query, query_rope = query.split([self.qk_nope_head_dim, self.qk_rope_head_dim], dim=-1)
-    key_rope = key_rope[:, None]
-    if hasattr(self, "rotation"):  # see models.fused
-        self.rotation(positions, query_rope, key_rope)
-    else:
-        query_rope, key_rope = _rotate(self, query_rope, key_rope, position_embeddings)
+    query, latent = inputs(self, hidden_states[0], positions, position_embeddings)
+    mixed = paged.latent(self.layer_idx, query, latent)
+    return output(self, mixed).unsqueeze(0), None
 
-    # [heads, nope + value, rank]: the rows that make keys, then those that make values
-    up = self.kv_b_proj.weight.view(self.num_heads, -1, self.kv_lora_rank)
-    up_key, up_value = up.split([self.qk_nope_head_dim, self.v_head_dim], dim=1)
-    query = torch.bmm(query.transpose(0, 1), up_key).transpose(0, 1)
-    mixed = paged.latent(
-        self.layer_idx,
-        torch.cat((query, query_rope), dim=-1),
-        torch.cat((self.kv_a_layernorm(latent), key_rope[:, 0]), dim=-1),
+
+def inputs(
+    module: Any,
+    hidden: torch.Tensor,
+    positions: torch.Tensor,
+    position_embeddings: Any = None,
+    out: Sequence[torch.Tensor | None] = (None, None),
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What latent attention works on.
+
+    Args:
+        module: the attention module.
+        hidden: [tokens, hidden].
+        positions: for a module that has kernels for them (see models.fused): [tokens].
+        position_embeddings: for any other one, as transformers computes them.
+        out: where the results are to be, if that matters.
+
+    Returns:
+        Queries in the space of the latents, [tokens, heads, rank + rope], and latents,
+        [tokens, rank + rope].
+    """
+    query = _query(module, hidden).view(hidden.shape[0], module.num_heads, module.qk_head_dim)
+    latent, key_rope = module.kv_a_proj_with_mqa(hidden).split(
+        [module.kv_lora_rank, module.qk_rope_head_dim], dim=-1
     )
+    query, query_rope = query.split([module.qk_nope_head_dim, module.qk_rope_head_dim], dim=-1)
+    key_rope = key_rope[:, None]
+    if hasattr(module, "rotation"):
+        module.rotation(positions, query_rope, key_rope)
+    else:
+        query_rope, key_rope = _rotate(module, query_rope, key_rope, position_embeddings)
+    up_key = _up(module)[:, : module.qk_nope_head_dim]
+    query = torch.bmm(query.transpose(0, 1), up_key).transpose(0, 1)
+    return (
+        torch.cat((query, query_rope), dim=-1, out=out[0]),
+        torch.cat((module.kv_a_layernorm(latent), key_rope[:, 0]), dim=-1, out=out[1]),
+    )
+
+
+def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
+    """What the module adds to the residual stream, [tokens, hidden].
+
+    Args:
+        module: the attention module.
+        mixed: weighted sums of latents, [tokens, heads, rank].
+    """
+    up_value = _up(module)[:, module.qk_nope_head_dim :]
     value = torch.bmm(mixed.transpose(0, 1), up_value.transpose(1, 2)).transpose(0, 1)
-    return self.o_proj(value.flatten(1)).unsqueeze(0), None
+    added: torch.Tensor = module.o_proj(value.flatten(1))
+    return added
+
+
+def _up(module: Any) -> torch.Tensor:
+    """[heads, nope + value, rank]: for each head, the rows that make keys, then those for values."""
+    weight: torch.Tensor = module.kv_b_proj.weight
+    return weight.view(module.num_heads, -1, module.kv_lora_rank)
 
 
 def _query(self: Any, hidden: torch.Tensor) -> torch.Tensor:

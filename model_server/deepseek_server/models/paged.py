@@ -7,7 +7,7 @@ models hand through to it.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from deepseek_server.engine.step import Chunk
 from deepseek_server.models.graphs import Graphs
 from deepseek_server.models.inputs import StepInputs, step_inputs
 from deepseek_server.models.mla import absorb, latent_heads
+
+if TYPE_CHECKING:
+    from deepseek_server.models.pieces import Pieces
 
 NAME = "paged_cache"
 MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "llama", "qwen2", "qwen3"})
@@ -64,6 +67,7 @@ class PagedRunner:
         self._following = torch.zeros(sequences + 1, dtype=torch.int64, device=self._device)
         self._sampled_slots = torch.empty(0, dtype=torch.int64, device=self._device)
         self._graphs: Graphs | None = None
+        self._pieces: Pieces | None = None
 
     @property
     def block_size(self) -> int:
@@ -80,12 +84,25 @@ class PagedRunner:
         """Whether the device computes while the caller goes on."""
         return bool(self._device.type == "cuda")
 
-    def record(self) -> None:
-        """Record steps of single tokens as graphs, where attention can be recorded."""
+    def record(self, step_tokens: int) -> None:
+        """Record what can be recorded of steps, where attention can be, on a fused model.
+
+        Args:
+            step_tokens: tokens of a step at most.
+        """
         if self._attention.can_be_recorded:
+            from deepseek_server.models.pieces import Pieces
+
             self._graphs = Graphs(
                 self._forward, self._attention, self._sequences, device=self._device
             )
+            self._pieces = Pieces(
+                self._model, heads_of(self._model), self._attention, self._embed, step_tokens
+            )
+
+    def prepare(self) -> bool:
+        """See Runner.prepare."""
+        return self._pieces is not None and self._pieces.record_next()
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute a step; see Runner.run."""
@@ -103,6 +120,10 @@ class PagedRunner:
     def _run_as_it_is(self, inputs: StepInputs) -> torch.Tensor:
         tokens, slots, positions, places, sampled, self._sampled_slots = self._on_device(inputs)
         self._attention.plan(Row(inputs.chunks, inputs.singles, places))
+        if self._pieces is not None and self._pieces.can_run(len(tokens)):
+            hidden = self._pieces.run(tokens, slots, positions)
+            logits: torch.Tensor = self._model.lm_head(hidden[sampled])
+            return logits
         return self._forward(tokens, slots, positions, sampled)
 
     def _on_device(self, inputs: StepInputs) -> tuple[torch.Tensor, ...]:
@@ -132,9 +153,8 @@ class PagedRunner:
         Returns:
             Logits: [n, vocabulary].
         """
-        known = torch.where(tokens < 0, self._following[slots], tokens)
         output = self._model(
-            input_ids=known[None],
+            input_ids=self._known(tokens, slots)[None],
             position_ids=positions[None],
             use_cache=False,
             logits_to_keep=sampled,
@@ -143,6 +163,13 @@ class PagedRunner:
         )
         logits: torch.Tensor = output.logits[0]
         return logits
+
+    def _known(self, tokens: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        return torch.where(tokens < 0, self._following[slots], tokens)
+
+    def _embed(self, tokens: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self._model.model.embed_tokens(self._known(tokens, slots))
+        return embeddings
 
 
 def _attend(
