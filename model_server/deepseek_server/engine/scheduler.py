@@ -28,7 +28,7 @@ from deepseek_server.engine.step import Chunk
 S = TypeVar("S", bound=Sequence)
 
 # So many waiting prompts for each further share of a step.
-PROMPTS_PER_SHARE = 4
+PROMPTS_PER_SHARE = 2
 
 
 @dataclass(frozen=True)

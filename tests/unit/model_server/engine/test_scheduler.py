@@ -182,7 +182,7 @@ def test_the_youngest_is_preempted_and_returns_first() -> None:
 
 
 def test_prompts_take_a_larger_share_of_a_step_the_more_of_them_wait() -> None:
-    for waiting, taken in ((1, 8), (4, 8), (5, 16), (17, 40), (100, 63)):
+    for waiting, taken in ((1, 8), (2, 8), (3, 16), (9, 40), (100, 63)):
         rig = Rig(400, 4, StepSize(tokens=64, prompt_share=8, sequences=200))
         answering = rig.add([1], max_tokens=50)
         rig.step()
