@@ -13,6 +13,7 @@ import torch
 from deepseek_server.failures import PermanentError
 from deepseek_server.kernels import toolkit
 from deepseek_server.kernels.archs import Arch
+from deepseek_server.kernels.launcher import compile_launcher
 from deepseek_server.kernels.needed import Dtype, Kernel, all_kernels
 from deepseek_server.kernels.specs import Compiled, installed, spec_of, write_record
 from deepseek_server.resources import cpus, memory_available
@@ -58,6 +59,7 @@ def build(
     _compile(specs)
     out = out or installed()
     size = sum(_install(spec, out) for spec in specs)
+    compile_launcher(out, toolkit.stub(workspace / "driver"))
     write_record(out, Compiled(archs, dtypes, version, cuda))
     log.info("compiled in %d s: %.1f MB in %s", time.monotonic() - began, size / 1e6, out)
 
@@ -71,7 +73,7 @@ def _check_versions(cuda: str, torch_cuda: str | None) -> None:
 
 
 def _set_environment(archs: tuple[Arch, ...], cuda_home: Path, workspace: Path, jobs: int) -> None:
-    """FlashInfer reads these when it is imported."""
+    """FlashInfer and Triton read these when they are imported."""
     os.environ.pop("FLASHINFER_DISABLE_JIT", None)
     os.environ |= {
         "CUDA_HOME": str(cuda_home),
@@ -79,6 +81,7 @@ def _set_environment(archs: tuple[Arch, ...], cuda_home: Path, workspace: Path, 
         "FLASHINFER_WORKSPACE_BASE": str(workspace),
         "FLASHINFER_EXTRA_LDFLAGS": LINK_FLAGS,
         "MAX_JOBS": str(jobs),
+        "TRITON_CACHE_DIR": str(workspace / "triton"),
     }
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 
 from deepseek_server.failures import PermanentError
+from deepseek_server.kernels import launcher
 from deepseek_server.kernels.needed import all_kernels
 from deepseek_server.kernels.specs import installed, read_record, spec_of
 
@@ -33,9 +34,11 @@ def check() -> None:
             f"{flashinfer.__version__} is installed: run the command build again"
         )
     kernels = all_kernels(record.archs, record.dtypes)
-    missing = [kernel for kernel in kernels if not spec_of(kernel).is_aot]
+    missing = [str(kernel) for kernel in kernels if not spec_of(kernel).is_aot]
+    if not launcher.library(folder).exists():
+        missing.append("Triton's launcher")
     if missing:
-        names = "; ".join(map(str, missing))
+        names = "; ".join(missing)
         raise PermanentError(f"{folder} lacks {names}: run the command build again")
     archs = " ".join(map(str, record.archs))
     log.info("%s: %d kernels for %s, nothing to compile", folder, len(kernels), archs)

@@ -51,7 +51,6 @@ def assemble(parts: Iterable[Path], root: Path) -> Path:
     """
     shutil.rmtree(root, ignore_errors=True)
     libraries = root / "lib64"
-    (libraries / "stubs").mkdir(parents=True)
     for part in parts:
         for folder in _FOLDERS:
             _link(part / folder, root / folder)
@@ -65,7 +64,7 @@ def assemble(parts: Iterable[Path], root: Path) -> Path:
         plain = library.with_name(library.name.partition(".so.")[0] + ".so")
         if not plain.exists():
             plain.symlink_to(library.name)
-    _stub(libraries / "stubs")
+    stub(libraries / "stubs")
     return root
 
 
@@ -77,15 +76,25 @@ def _link(source: Path, target: Path) -> None:
             link.symlink_to(path)
 
 
-def _stub(folder: Path) -> None:
-    """An empty libcuda.so: the real one comes with the driver of the machine that has a GPU."""
-    options = ["-shared", "-o", str(folder / "libcuda.so"), "-Wl,-soname,libcuda.so.1"]
+def stub(folder: Path) -> Path:
+    """Put an empty libcuda into a folder: the real one comes with the driver of a machine's GPU.
+
+    Raises:
+        PermanentError: there is no compiler to link it with.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "libcuda.so.1"
+    options = ["-shared", "-o", str(library), f"-Wl,-soname,{library.name}"]
     try:
         subprocess.run(["c++", *options, "-x", "c++", os.devnull], check=True, capture_output=True)
     except FileNotFoundError:
         raise PermanentError("no C++ compiler (c++) is on PATH: install g++") from None
     except subprocess.CalledProcessError as error:
         raise PermanentError(f"c++ cannot link a library: {error.stderr.decode()}") from error
+    plain = folder / "libcuda.so"
+    plain.unlink(missing_ok=True)
+    plain.symlink_to(library.name)
+    return folder
 
 
 def version(toolkit: Path) -> str:

@@ -95,7 +95,7 @@ def flashinfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlashInfer:
 
 
 @pytest.fixture
-def toolkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cuda_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A CUDA toolkit of which only the version is real, in CUDA_HOME."""
     root = tmp_path / "cuda"
     program(root / "bin/nvcc", 'echo "Cuda compilation tools, release 13.2, V13.2.86"')

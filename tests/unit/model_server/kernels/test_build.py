@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_server.kernels import build
+from deepseek_server.kernels import build, launcher, toolkit
 from deepseek_server.kernels.__main__ import main
 
 
+def fake_launcher(out: Path, drivers: Path) -> None:
+    path = launcher.library(out)
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch, toolkit):
+def environment(monkeypatch, cuda_home):
     """What a build sets is undone; torch is of the same CUDA as the compiler."""
     for name in (
         "FLASHINFER_CUDA_ARCH_LIST",
@@ -19,8 +25,11 @@ def environment(monkeypatch, toolkit):
         "FLASHINFER_EXTRA_LDFLAGS",
         "FLASHINFER_WORKSPACE_BASE",
         "MAX_JOBS",
+        "TRITON_CACHE_DIR",
     ):
         monkeypatch.setenv(name, "")
+    monkeypatch.setattr(toolkit, "stub", lambda folder: folder)
+    monkeypatch.setattr(build, "compile_launcher", fake_launcher)
     monkeypatch.setattr(build.torch.version, "cuda", "13.2")
 
 
@@ -37,16 +46,20 @@ def run(tmp_path, caplog):
     return run
 
 
-def test_what_is_built_is_found(flashinfer, run, toolkit, tmp_path):
+def libraries(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*/*.so") if path.parent.name != "triton"]
+
+
+def test_what_is_built_is_found(flashinfer, run, cuda_home, tmp_path):
     code, said = run("build", "--archs", "9.0,8.0")
     assert (code, "compiling 9 libraries of FlashInfer 0.7.2 for 8.0 9.0a" in said) == (0, True)
     environment = flashinfer.built[0]
     assert environment["FLASHINFER_CUDA_ARCH_LIST"] == "8.0 9.0a"
-    assert environment["CUDA_HOME"] == str(toolkit)
+    assert environment["CUDA_HOME"] == str(cuda_home)
     assert environment["FLASHINFER_WORKSPACE_BASE"] == str(tmp_path / "work")
     assert int(environment["MAX_JOBS"]) >= 1
     assert "FLASHINFER_DISABLE_JIT" not in environment
-    assert len(list(flashinfer.aot.glob("*/*.so"))) == 9
+    assert len(libraries(flashinfer.aot)) == 9
 
     code, said = run("check")
     assert code == 0
@@ -55,7 +68,7 @@ def test_what_is_built_is_found(flashinfer, run, toolkit, tmp_path):
 
 def test_a_folder_of_choice(flashinfer, run, tmp_path):
     assert run("build", "--archs", "8.0", "--out", str(tmp_path / "out"))[0] == 0
-    assert len(list((tmp_path / "out").glob("*/*.so"))) == 7
+    assert len(libraries(tmp_path / "out")) == 7
     assert json.loads((tmp_path / "out/compiled.json").read_text()) == {
         "archs": ["8.0"],
         "dtypes": ["bfloat16"],
@@ -66,7 +79,7 @@ def test_a_folder_of_choice(flashinfer, run, tmp_path):
 
 def test_numbers_of_choice(flashinfer, run):
     run("build", "--archs", "8.0", "--dtypes", "bfloat16", "float16")
-    names = [path.name for path in flashinfer.aot.glob("*/*.so")]
+    names = [path.name for path in libraries(flashinfer.aot)]
     assert len(names) == 10
     assert sum("float16" in name and "bfloat16" not in name for name in names) == 3
 
@@ -101,6 +114,12 @@ def test_a_library_that_is_missing_is_named(flashinfer, run):
     code, said = run("check")
     assert code == 3
     assert "lacks latent fa2 512 64 bfloat16: run the command build again" in said
+
+
+def test_a_launcher_that_is_missing_is_named(flashinfer, run):
+    run("build", "--archs", "8.0")
+    launcher.library(flashinfer.aot).unlink()
+    assert "lacks Triton's launcher: run" in run("check")[1]
 
 
 def test_nothing_was_built(flashinfer, run):

@@ -51,6 +51,7 @@ def test_a_linker_finds_the_libraries_by_their_plain_names(compiler, parts, tmp_
     root = toolkit.assemble(parts, tmp_path / "root")
     assert (root / "lib64/libcudart.so").read_text() == "libcudart.so.13"
     assert "-soname,libcuda.so.1" in (root / "lib64/stubs/libcuda.so").read_text()
+    assert "-soname,libcuda.so.1" in (root / "lib64/stubs/libcuda.so.1").read_text()
 
 
 def test_it_can_be_assembled_again(compiler, parts, tmp_path):
