@@ -8,10 +8,13 @@ CLUSTER ?=
 MODEL ?=
 # With CLUSTER=current: where images go, a registry that the cluster can pull from.
 IMAGE_REGISTRY ?=
+# GPUs that the server's image gets compiled kernels for, such as 8.0,9.0a; empty: none, runs anywhere, slower on GPUs.
+CUDA_ARCHS ?=
 export UV_CACHE_DIR := $(CACHE)/uv
 export DSO_CACHE := $(CACHE)
 export DSO_CLUSTER := $(CLUSTER)
 export IMAGE_REGISTRY
+export CUDA_ARCHS
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,12 +49,16 @@ format: $(STAMP) ## Format the code
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 EXTRAS := $(BIN)/python -c 'import sys, tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print("\n".join(r for x in sys.argv[1:] for r in e[x] if not r.startswith("deepseek-operator")))'
+# What a lock that is installed beside others leaves out: all that they have.
+OTHERS := sed -nE 's/^([a-z0-9-]+)==.*/--no-emit-package=\1/p'
 
 .PHONY: lock
-lock: $(STAMP) ## Refresh the three lock files within the ranges of pyproject.toml
+lock: $(STAMP) ## Refresh the lock files within the ranges of pyproject.toml
 	$(COMPILE) pyproject.toml -o operator/requirements.lock
-	$(EXTRAS) server gpu tracing | $(COMPILE) - -o model_server/requirements.lock
-	$(COMPILE) pyproject.toml --extra gpu --extra dev -o tests/requirements.lock
+	$(EXTRAS) server tracing | $(COMPILE) - -o model_server/requirements.lock
+	$(EXTRAS) server tracing gpu | $(COMPILE) - -c model_server/requirements.lock $$($(OTHERS) model_server/requirements.lock) -o model_server/gpu.lock
+	$(EXTRAS) server tracing gpu kernels | $(COMPILE) - -c model_server/requirements.lock -c model_server/gpu.lock $$($(OTHERS) model_server/requirements.lock model_server/gpu.lock) -o model_server/kernels.lock
+	$(COMPILE) pyproject.toml --extra dev -o tests/requirements.lock
 
 ##@ Cluster
 # GPUs that the real node claims, fake GPU nodes beside it, EGRESS=1 to let pods out of the machine.

@@ -5,9 +5,10 @@ from typing import Literal
 
 import torch
 
-from deepseek_server.attention.flashinfer import FlashInferAttention, unsuitable
+from deepseek_server.attention.flashinfer import FlashInferAttention
 from deepseek_server.attention.interface import Heads
 from deepseek_server.attention.sdpa import SdpaAttention
+from deepseek_server.attention.suitable import unsuitable
 from deepseek_server.failures import PermanentError
 
 log = logging.getLogger(__name__)

@@ -15,31 +15,12 @@ import torch
 
 from deepseek_server.attention.cache import PagedCache
 from deepseek_server.attention.interface import CacheSize, GroupedHeads, Heads, LatentHeads, Row
+from deepseek_server.attention.suitable import grouped_shape
 from deepseek_server.attention.table import BlockTable, block_table
+from deepseek_server.kernels.needed import Backend, backend_of
 
 # Scratch memory of the kernels, as FlashInfer's documentation recommends.
 WORKSPACE_BYTES = 128 * 2**20
-# From this many query heads to a head of keys on, tensor cores win in decoding.
-TENSOR_CORE_GROUP = 4
-
-
-def unsuitable(heads: Heads, dtype: torch.dtype, device: torch.device) -> str:
-    """Why FlashInfer cannot serve a model here; empty where it can."""
-    if device.type != "cuda":
-        return "it needs an NVIDIA GPU"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return "it needs a GPU of the Ampere generation or a newer one"
-    if dtype not in (torch.float16, torch.bfloat16):
-        return f"it computes in float16 or bfloat16, not {dtype}".replace("torch.", "")
-    if isinstance(heads, GroupedHeads) and heads.dim not in (64, 128, 256):
-        return f"it has no kernel for heads of {heads.dim} values"
-    if isinstance(heads, LatentHeads) and (heads.rank, heads.rope) != (512, 64):
-        return f"it has no kernel for latents of {heads.rank} + {heads.rope} values"
-    try:
-        import flashinfer  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        return f"the package flashinfer-python cannot be imported ({error})"
-    return ""
 
 
 class FlashInferAttention:
@@ -135,6 +116,11 @@ def pinned(array: Any) -> torch.Tensor:
     return torch.from_numpy(array).pin_memory()
 
 
+def _backend(device: torch.device) -> Backend:
+    """By name, because what was compiled ahead must be what runs."""
+    return backend_of(torch.cuda.get_device_capability(device))
+
+
 class _Grouped:
     """Kernels of grouped-query attention: one for single tokens, one for longer chunks."""
 
@@ -146,7 +132,9 @@ class _Grouped:
         self._heads, self._dtype, self._workspace = heads, dtype, workspace
         self._block_size = cache.size.block_size
         self._tables = _Tables(cache, workspace.device)
-        self._prefill: Any = BatchPrefillWithPagedKVCacheWrapper(workspace, "NHD")
+        self._prefill: Any = BatchPrefillWithPagedKVCacheWrapper(
+            workspace, "NHD", backend=_backend(workspace.device)
+        )
         self._decoders: dict[int, Any] = {}
         self._decode: Any = None
         self._singles = self._spans = 0
@@ -202,7 +190,8 @@ class _Grouped:
             self._decoders[recorded] = BatchDecodeWithPagedKVCacheWrapper(
                 self._workspace,
                 "NHD",
-                use_tensor_cores=self._heads.heads // self._heads.kv_heads >= TENSOR_CORE_GROUP,
+                use_tensor_cores=grouped_shape(self._heads).tensor_cores,
+                backend="fa2",  # FlashInfer's choice of 16-bit numbers on every GPU
                 **graph,
             )
         return self._decoders[recorded]
@@ -261,5 +250,7 @@ class _Latent:
                     "kv_indices": buffers["blocks"],
                     "kv_len_arr": buffers["lengths"],
                 }
-            self._wrappers[recorded] = BatchMLAPagedAttentionWrapper(self._workspace, **graph)
+            self._wrappers[recorded] = BatchMLAPagedAttentionWrapper(
+                self._workspace, backend=_backend(self._workspace.device), **graph
+            )
         return self._wrappers[recorded]

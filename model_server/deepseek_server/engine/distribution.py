@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from deepseek_server.engine.uniform import BITS
+from deepseek_server.kernels.needed import SAMPLING
+from deepseek_server.kernels.ready import lacking
 
 _UNIT = 2**40  # a weight of 1 as a whole number; a weight below 2^-40 is never drawn
 _CHUNK = 128  # most vocabularies are a multiple of it
@@ -114,8 +116,8 @@ def _flashinfer(weights: torch.Tensor) -> Any:
 
 @cache
 def _imported() -> Any:
-    try:
-        import flashinfer.sampling
-    except (ImportError, OSError, RuntimeError):  # a broken installation has many ways to say so
+    if lacking({SAMPLING}, torch.cuda.get_device_capability()):
         return None
+    import flashinfer.sampling
+
     return flashinfer.sampling

@@ -14,6 +14,7 @@ import torch
 import triton
 from transformers.integrations.moe import ExpertsInterface
 
+from deepseek_server.kernels import launcher
 from deepseek_server.models import expert_kernels as kernels
 
 NAME = "fused_experts"
@@ -24,6 +25,7 @@ _LARGEST_BLOCK = 128
 
 def register() -> str:
     """Make the experts known to transformers; returns the name of the implementation."""
+    launcher.provide()
     ExpertsInterface.register(NAME, _forward)
     return NAME
 

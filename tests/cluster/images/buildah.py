@@ -57,7 +57,7 @@ class Store:
             self._output("rm", container)
 
     def build(self, source: ImageSource, base: str, image: str, log: Path) -> None:
-        """Build the image of `source` under the reference `image`, reusing its dependency layer."""
+        """Build the image of `source` under the reference `image`, reusing the layers below our code."""
         self._clear_interrupted()
         dependencies = f"localhost/{source.name}-dependencies:{source.dependencies_key(base)}"
         if not self.has(dependencies):
@@ -68,12 +68,26 @@ class Store:
                 log,
                 ["--target", "dependencies", "--tag", dependencies],
             )
+        layers = ["--build-arg", f"DEPENDENCIES={dependencies}"]
+        kernels = "none"
+        if source.cuda_archs:
+            kernels = f"localhost/{source.name}-kernels:{source.kernels_key(base)}"
+            archs = ["--build-arg", f"CUDA_ARCHS={source.cuda_archs}"]
+            if not self.has(kernels):
+                self._build(
+                    f"{source.name}: kernels for {source.cuda_archs}",
+                    source,
+                    base,
+                    log,
+                    [*layers, *archs, "--target", "kernels", "--tag", kernels],
+                )
+            self._forget_others(kernels)
         self._build(
             f"{source.name}: code",
             source,
             base,
             log,
-            ["--build-arg", f"DEPENDENCIES={dependencies}", "--tag", image],
+            [*layers, "--build-arg", f"KERNELS={kernels}", "--tag", image],
         )
         self._forget_others(dependencies)
         self._forget_others(image)

@@ -17,10 +17,13 @@ def has_image(image: str) -> bool:
 
 
 def build(source: ImageSource, image: str, log: Path) -> None:
-    """Build the image of `source`; BuildKit's own cache keeps the dependency layer."""
+    """Build the image of `source`; BuildKit's own cache keeps the layers below our code."""
+    arguments = {"KERNELS": "kernels", "CUDA_ARCHS": source.cuda_archs} if source.cuda_archs else {}
+    options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    options += ["--file", str(source.dockerfile), "--tag", image]
     run_logged(
         f"{source.name}: docker build",
-        ["docker", "build", "--file", str(source.dockerfile), "--tag", image, str(REPOSITORY)],
+        ["docker", "build", *options, str(REPOSITORY)],
         log,
         {"DOCKER_BUILDKIT": "1", "SOURCE_DATE_EPOCH": "0"},
     )

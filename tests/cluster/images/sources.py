@@ -5,6 +5,7 @@ machine, and a Deployment changes exactly when what it runs has changed.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 TOOLS_LOCK = REPOSITORY / "tests/requirements.lock"
 APP_STAGE = "\nFROM python AS app"
+KERNELS_STAGE = "\nFROM ${DEPENDENCIES} AS kernels"
+# Python files that the stage of that name runs, in the image's package.
+KERNELS_CODE = ("__init__.py", "failures.py", "resources.py", "kernels/*.py")
 KEY_LENGTH = 16
 
 
@@ -23,11 +27,13 @@ class ImageSource:
         name: The image's name in a registry.
         folder: Its folder in the repository, with Dockerfile and requirements.lock.
         package: The Python package in that folder, the last layer of the image.
+        cuda_archs: GPUs to compile kernels for, such as 8.0,9.0a; empty for none.
     """
 
     name: str
     folder: Path
     package: str
+    cuda_archs: str = ""
 
     @property
     def dockerfile(self) -> Path:
@@ -43,15 +49,36 @@ class ImageSource:
             self.folder,
         )
 
+    def kernels_key(self, base: str) -> str:
+        """Key of the layer with compiled kernels: what they are compiled from, and for what."""
+        stage = self.dockerfile.read_text().partition(KERNELS_STAGE)[2].partition("\nFROM ")[0]
+        package = self.folder / self.package
+        return content_key(
+            [self.dependencies_key(base), self.cuda_archs, stage],
+            [
+                *self.folder.glob("*.lock"),
+                *(path for pattern in KERNELS_CODE for path in package.glob(pattern)),
+            ],
+            self.folder,
+        )
+
     def key(self, base: str) -> str:
         """Key, and tag, of the whole image."""
         package = self.folder / self.package
         files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-        return content_key([self.dependencies_key(base)], [self.dockerfile, *files], self.folder)
+        parts = [self.dependencies_key(base)]
+        if self.cuda_archs:
+            parts.append(self.kernels_key(base))
+        return content_key(parts, [self.dockerfile, *files], self.folder)
 
 
 OPERATOR = ImageSource("deepseek-operator", REPOSITORY / "operator", "deepseek_operator")
-MODEL_SERVER = ImageSource("deepseek-server", REPOSITORY / "model_server", "deepseek_server")
+MODEL_SERVER = ImageSource(
+    "deepseek-server",
+    REPOSITORY / "model_server",
+    "deepseek_server",
+    cuda_archs=os.environ.get("CUDA_ARCHS", ""),
+)
 
 
 def content_key(texts: Iterable[str], files: Iterable[Path], root: Path) -> str:

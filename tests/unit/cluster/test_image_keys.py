@@ -1,5 +1,6 @@
 """An image is made again exactly when something that goes into it has changed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import pytest
 from tests.cluster.images import sources
 from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource, content_key
 
-DOCKERFILE = "FROM base AS dependencies\nRUN install\n\nFROM python AS app\nCOPY a b\n"
+DOCKERFILE = (
+    "FROM base AS dependencies\nRUN install\n\nFROM python AS app\nCOPY a b\n\n"
+    "FROM ${DEPENDENCIES} AS kernels\nRUN compile\n\nFROM ${DEPENDENCIES}\nCOPY c d\n"
+)
 LOCK = (
     "aa==1 \\\n    --hash=sha256:1\nuv==5 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\nzz==1\n"
 )
@@ -21,6 +25,9 @@ def source(tmp_path, monkeypatch):
     (folder / "requirements.lock").write_text("aa==1\n")
     (folder / "package/main.py").write_text("1\n")
     (folder / "package/deep/template.yaml").write_text("a: 1\n")
+    (folder / "package/kernels").mkdir()
+    (folder / "package/kernels/needed.py").write_text("1\n")
+    (folder / "gpu.lock").write_text("bb==1\n")
     (tmp_path / "tools.lock").write_text(LOCK)
     monkeypatch.setattr(sources, "TOOLS_LOCK", tmp_path / "tools.lock")
     return ImageSource("image", folder, "package")
@@ -93,9 +100,54 @@ def test_contents_cannot_run_into_each_other(tmp_path):
     assert content_key(["ab", "c"], [], tmp_path) != content_key(["a", "bc"], [], tmp_path)
 
 
+@pytest.fixture
+def gpus(source):
+    return replace(source, cuda_archs="8.0,9.0a")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("package/kernels/needed.py", "1", "2"),
+        ("gpu.lock", "bb==1", "bb==2"),
+        ("requirements.lock", "aa==1", "aa==2"),
+        ("Dockerfile", "RUN compile", "RUN compile it"),
+    ],
+)
+def test_what_kernels_are_compiled_from(gpus, name, old, new):
+    kernels, image = gpus.kernels_key("base"), gpus.key("base")
+    edit(gpus.folder / name, old, new)
+    assert gpus.kernels_key("base") != kernels
+    assert gpus.key("base") != image
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [("package/main.py", "1", "2"), ("Dockerfile", "COPY c d", "COPY c e")]
+)
+def test_other_changes_leave_kernels_alone(gpus, name, old, new):
+    kernels, image = gpus.kernels_key("base"), gpus.key("base")
+    edit(gpus.folder / name, old, new)
+    assert gpus.kernels_key("base") == kernels
+    assert gpus.key("base") != image
+
+
+def test_kernels_for_other_gpus_make_another_image(source, gpus):
+    others = replace(gpus, cuda_archs="9.0a")
+    assert others.kernels_key("base") != gpus.kernels_key("base")
+    assert len({one.key("base") for one in (source, gpus, others)}) == 3
+    assert others.dependencies_key("base") == source.dependencies_key("base")
+
+
+def test_the_stage_for_kernels_has_the_code_that_its_key_is_made_of():
+    stage = MODEL_SERVER.dockerfile.read_text().partition(sources.KERNELS_STAGE)[2]
+    stage = stage.partition("\nFROM ")[0]
+    for pattern in sources.KERNELS_CODE:
+        assert f"model_server/deepseek_server/{pattern.removesuffix('/*.py')}" in stage
+
+
 @pytest.mark.parametrize("real", [OPERATOR, MODEL_SERVER])
 def test_real_dockerfiles_have_the_stages_that_the_builder_names(real):
     text = real.dockerfile.read_text()
     assert sources.APP_STAGE in text
     assert "FROM python AS dependencies" in text.partition(sources.APP_STAGE)[0]
-    assert text.count("FROM ${DEPENDENCIES}") == 1
+    assert text.count("\nFROM ${DEPENDENCIES}\n") == 1

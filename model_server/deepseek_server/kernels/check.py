@@ -1,0 +1,44 @@
+"""Asks FlashInfer, on a machine that needs no GPU, whether it finds all kernels compiled."""
+
+import logging
+import os
+
+from deepseek_server.failures import PermanentError
+from deepseek_server.kernels import launcher
+from deepseek_server.kernels.needed import all_kernels
+from deepseek_server.kernels.specs import installed, read_record, spec_of
+
+log = logging.getLogger(__name__)
+
+
+def check() -> None:
+    """Report what is compiled.
+
+    Raises:
+        PermanentError: something is missing that a served family needs on one of the GPUs that
+            the kernels were compiled for.
+    """
+    # FlashInfer wants to know a GPU even where it only looks for files.
+    os.environ.setdefault("FLASHINFER_CUDA_ARCH_LIST", "8.0")
+    try:
+        import flashinfer
+    except ImportError as error:
+        raise PermanentError(f"FlashInfer cannot be imported ({error}): install it") from error
+    folder = installed()
+    record = read_record(folder)
+    if record is None:
+        raise PermanentError(f"{folder} holds no compiled kernels: run the command build")
+    if record.flashinfer != flashinfer.__version__:
+        raise PermanentError(
+            f"the kernels in {folder} are FlashInfer {record.flashinfer}'s, but "
+            f"{flashinfer.__version__} is installed: run the command build again"
+        )
+    kernels = all_kernels(record.archs, record.dtypes)
+    missing = [str(kernel) for kernel in kernels if not spec_of(kernel).is_aot]
+    if not launcher.library(folder).exists():
+        missing.append("Triton's launcher")
+    if missing:
+        names = "; ".join(missing)
+        raise PermanentError(f"{folder} lacks {names}: run the command build again")
+    archs = " ".join(map(str, record.archs))
+    log.info("%s: %d kernels for %s, nothing to compile", folder, len(kernels), archs)

@@ -1,0 +1,67 @@
+"""Triton's launcher, compiled ahead: the one piece of C for which Triton wants a compiler at run time.
+
+Triton's kernels themselves are compiled by what Triton brings, in seconds.
+"""
+
+import shutil
+import sysconfig
+from pathlib import Path
+
+from deepseek_server.failures import PermanentError
+from deepseek_server.kernels.specs import installed
+
+# As Triton calls it.
+_NAME = "cuda_utils"
+
+
+def library(folder: Path) -> Path:
+    """Where the launcher is in a folder of compiled kernels."""
+    return folder / "triton" / f"{_NAME}{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def compile_launcher(out: Path, drivers: Path) -> None:
+    """Compile the launcher of the installed Triton.
+
+    Args:
+        out: A folder of compiled kernels.
+        drivers: A folder with a libcuda.so.1 to link with.
+
+    Raises:
+        PermanentError: it cannot be compiled; says why.
+    """
+    from triton.backends.nvidia import driver
+    from triton.runtime import build
+
+    try:
+        compiled = build.compile_so_from_file(
+            src_path=str(Path(driver.__file__).with_name("driver.c")),
+            name=_NAME,
+            library_dirs=[str(drivers)],
+            include_dirs=driver.include_dirs,
+            libraries=driver.libraries,
+        )
+    except Exception as error:  # whatever its compiler's call raises
+        raise PermanentError(
+            f"Triton's launcher cannot be compiled ({error}): install gcc and Python's headers"
+        ) from error
+    library(out).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(compiled, library(out))
+
+
+def provide() -> None:
+    """Let Triton take the launcher that was compiled ahead, where there is no compiler."""
+    from triton import knobs
+
+    if not any(map(shutil.which, ("gcc", "clang"))):
+        knobs.build.impl = _found
+
+
+def _found(name: str, *_: object) -> str:
+    """The place of a library that Triton wants to be compiled."""
+    path = library(installed())
+    if name != _NAME or not path.exists():
+        raise PermanentError(
+            f"Triton needs {path if name == _NAME else name}, which is not there, or a C compiler: "
+            "build the image with CUDA_ARCHS, or install gcc"
+        )
+    return str(path)
