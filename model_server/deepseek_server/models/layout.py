@@ -13,11 +13,10 @@ from typing import Any
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.models.stored import Stored
+from deepseek_server.parallel.sharding import Part, Shape, matrix
 
 # Families whose checkpoints are laid out like this.
 MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
-
-Shape = tuple[int, ...]
 
 _EXPERTS = re.compile(r"(?P<experts>.+\.mlp\.experts)\.(?P<stack>gate_up_proj|down_proj)")
 _STACKED = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
@@ -33,20 +32,12 @@ class Parameter:
     Attributes:
         name: as the model calls it.
         shape: of the whole, also where only a part of it is kept.
-        rows: the rows that are kept, in this order.
-        columns: the columns that are kept.
+        part: what is kept of it.
     """
 
     name: str
     shape: Shape
-    rows: tuple[range, ...]
-    columns: range
-
-    @classmethod
-    def whole(cls, name: str, shape: Shape) -> "Parameter":
-        """A parameter of which all is kept."""
-        rows, columns = matrix(shape)
-        return cls(name, shape, (range(rows),), range(columns))
+    part: Part
 
 
 @dataclass(frozen=True)
@@ -78,11 +69,6 @@ class _Part:
     shape: Shape
     index: int | None = None
     at: int = 0
-
-
-def matrix(shape: Shape) -> tuple[int, int]:
-    """Rows and columns of a matrix, of a vector as a column, or of each matrix of a stack."""
-    return (shape[0], 1) if len(shape) == 1 else (shape[-2], shape[-1])
 
 
 def reads(
@@ -166,11 +152,11 @@ def _cut(parameter: Parameter, part: _Part, tensor: Stored) -> Iterator[Read]:
         matrices = [(part.index, tensor)]
     rows, _ = matrix(tensor.shape)
     begin = 0
-    for kept in parameter.rows:
+    for kept in parameter.part.rows:
         first, last = max(kept.start, part.at), min(kept.stop, part.at + rows)
         if first < last:
             of_tensor = range(first - part.at, last - part.at)
             at = begin + first - kept.start
             for index, one in matrices:
-                yield Read(one, of_tensor, parameter.columns, parameter.name, index, at)
+                yield Read(one, of_tensor, parameter.part.columns, parameter.name, index, at)
         begin += len(kept)

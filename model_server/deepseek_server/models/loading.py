@@ -15,6 +15,10 @@ from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.models.codec import TokenizerCodec
 from deepseek_server.models.defaults import eos_token_ids
 from deepseek_server.models.pretrained import from_pretrained
+from deepseek_server.parallel import sharding
+from deepseek_server.parallel.groups import ALONE, Group
+from deepseek_server.parallel.modules import split
+from deepseek_server.parallel.sharding import Part
 from deepseek_server.resources import cpus, memory_available
 
 log = logging.getLogger(__name__)
@@ -34,21 +38,33 @@ class LoadedModel:
 
 
 def load(
-    checkpoint: Checkpoint, config: ModelConfig, device: Device, progress: Progress
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    device: Device,
+    progress: Progress,
+    group: Group = ALONE,
 ) -> LoadedModel:
-    """Load a model onto a device.
+    """Load a model onto a device, or this process's part of it.
+
+    Args:
+        checkpoint: Where its files are.
+        config: What was asked for.
+        device: On CUDA, the process's current GPU.
+        progress: Is told the bytes read.
+        group: The processes that compute the model together.
 
     Raises:
         PermanentError: it does not fit the machine or the request; says why.
     """
     context = _context(checkpoint, config)
     _check_device(checkpoint, config, device)
+    sharding.check(checkpoint.config, group.size)
     dtype = _dtype(checkpoint, config, device)
     codec = TokenizerCodec(checkpoint.directory)
     if device == "cpu":
         torch.set_num_threads(cpus())
     if checkpoint.config["model_type"] in layout.MODEL_TYPES:
-        model = _streamed(checkpoint, config, device, dtype, progress)
+        model = _streamed(checkpoint, config, device, dtype, progress, group)
     else:
         model = _pretrained(checkpoint, config, device, dtype, progress)
     return LoadedModel(
@@ -100,20 +116,32 @@ def _dtype(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> str:
 
 
 def _streamed(
-    checkpoint: Checkpoint, config: ModelConfig, device: Device, dtype: str, progress: Progress
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    device: Device,
+    dtype: str,
+    progress: Progress,
+    group: Group,
 ) -> PreTrainedModel:
     progress.begin(f"reading what {config.id} consists of")
     model = skeleton.build(checkpoint, DTYPES[dtype])
-    parameters = [
-        layout.Parameter.whole(name, tuple(tensor.shape))
-        for name, tensor in skeleton.stored_tensors(model).items()
-    ]
+    parameters = _parameters(model, group)
     reads = layout.reads(parameters, checkpoint.tensors, checkpoint.config)
     _check_memory(skeleton.size(model), config, device, dtype)
     _begin(config, device, dtype, weights.size(reads), progress)
     skeleton.allocate(model, torch.device(device))
     weights.stream(reads, skeleton.stored_tensors(model), progress)
     return model
+
+
+def _parameters(model: PreTrainedModel, group: Group) -> list[layout.Parameter]:
+    """What the checkpoint has to give; from here on the model is this process's part."""
+    shapes = {n: tuple(t.shape) for n, t in skeleton.stored_tensors(model).items()}
+    parts = split(model, group)
+    return [
+        layout.Parameter(name, shape, parts.get(name) or Part.whole(shape))
+        for name, shape in shapes.items()
+    ]
 
 
 def _pretrained(

@@ -35,11 +35,11 @@ def fits(model: PreTrainedModel) -> bool:
 
 
 def heads_of(model: PreTrainedModel) -> Heads:
-    """The heads of a model that fits; all its layers have the same."""
+    """The heads of a model that fits, or of this process's part; all its layers have the same."""
     attention = model.model.layers[0].self_attn
     return latent_heads(attention) or GroupedHeads(
-        heads=model.config.num_attention_heads,
-        kv_heads=model.config.num_key_value_heads,
+        heads=attention.q_proj.out_features // attention.head_dim,
+        kv_heads=attention.k_proj.out_features // attention.head_dim,
         dim=attention.head_dim,
         scale=attention.scaling,
     )

@@ -18,8 +18,9 @@ import torch
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models.layout import Read, matrix
+from deepseek_server.models.layout import Read
 from deepseek_server.models.stored import ELEMENT_BYTES
+from deepseek_server.parallel.sharding import matrix
 
 # Large enough for a disk to work at its speed, small enough to stay in a processor's cache for a
 # part of the way.

@@ -1,0 +1,92 @@
+"""Connections between the first process of a model and each of the others.
+
+A command that goes out on them arrives in a fifth of the time that gloo's broadcast takes, because
+nothing but the kernel stands between the thread that sends and the one that waits.
+"""
+
+import pickle
+import socket
+from collections.abc import Callable
+from typing import Any
+
+_CONNECT_SECONDS = 60.0
+# A host that lost its power says nothing: it is asked after so many seconds, so often.
+_IDLE_SECONDS, _PROBES = 5, 3
+_RANK_BYTES, _LENGTH_BYTES = 4, 8
+
+
+def lay(
+    rank: int, size: int, host: str, share: Callable[[object], Any]
+) -> dict[int, socket.socket]:
+    """Connect the processes; each must call it.
+
+    Args:
+        rank: The number of this process.
+        size: How many there are.
+        host: Where rank 0 is.
+        share: Gives all processes what rank 0 gives, once.
+
+    Returns:
+        The connections by the rank at their other end: those of rank 0 to all others, or that of
+        another rank to rank 0.
+
+    Raises:
+        OSError: The others cannot be reached.
+    """
+    wires = _accept(size, share) if rank == 0 else {0: _connect(rank, host, share)}
+    for wire in wires.values():
+        wire.settimeout(None)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _IDLE_SECONDS)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    return wires
+
+
+def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socket]:
+    """A connection of each of the others, which begins with its number."""
+    wires: dict[int, socket.socket] = {}
+    with socket.create_server(("", 0), backlog=size) as server:
+        server.settimeout(_CONNECT_SECONDS)
+        share(server.getsockname()[1])
+        while len(wires) < size - 1:
+            wire, _ = server.accept()
+            wire.settimeout(_CONNECT_SECONDS)
+            wires[int.from_bytes(_receive(wire, _RANK_BYTES), "little")] = wire
+    return wires
+
+
+def _connect(rank: int, host: str, share: Callable[[object], Any]) -> socket.socket:
+    wire = socket.create_connection((host, share(None)), _CONNECT_SECONDS)
+    wire.sendall(rank.to_bytes(_RANK_BYTES, "little"))
+    return wire
+
+
+def send(wires: dict[int, socket.socket], value: object) -> None:
+    """Send a value over all connections.
+
+    Raises:
+        OSError: a connection is broken.
+    """
+    content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    message = len(content).to_bytes(_LENGTH_BYTES, "little") + content
+    for wire in wires.values():
+        wire.sendall(message)
+
+
+def receive(wire: socket.socket) -> Any:
+    """Wait for a value, however long it takes.
+
+    Raises:
+        OSError: the connection is broken.
+    """
+    length = int.from_bytes(_receive(wire, _LENGTH_BYTES), "little")
+    return pickle.loads(_receive(wire, length))  # noqa: S301 - rank 0 runs this very program
+
+
+def _receive(wire: socket.socket, count: int) -> bytes:
+    content = wire.recv(count, socket.MSG_WAITALL)
+    if len(content) < count:
+        raise ConnectionResetError("the connection was closed at its other end")
+    return content
