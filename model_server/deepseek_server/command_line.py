@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", help="auto, bfloat16, float16 or float32; auto: float32 on a CPU"
     )
     parser.add_argument("--device", help="cpu (the default) or cuda")
+    parser.add_argument(
+        "--attention", help="what computes it: auto (the default), sdpa or flashinfer"
+    )
+    parser.add_argument(
+        "--tensor-parallel", type=int, metavar="N", help="GPUs to split the model over; default: 1"
+    )
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
     return parser
@@ -79,8 +85,12 @@ def _override(content: dict[str, Any], flags: argparse.Namespace) -> None:
         given = {name: value for name, value in values.items() if value is not None}
         if given:
             content[section] = {**(content.get(section) or {}), **given}
-    if flags.device is not None:
-        content["device"] = flags.device
+    top = {
+        "device": flags.device,
+        "attention": flags.attention,
+        "tensorParallel": flags.tensor_parallel,
+    }
+    content |= {name: value for name, value in top.items() if value is not None}
 
 
 def _model_and_source(model: str) -> dict[str, Any]:

@@ -85,6 +85,8 @@ class Config(Section):
     model: ModelConfig
     listen: Listen = Listen()
     device: Literal["cpu", "cuda"] = "cpu"
+    attention: Literal["auto", "sdpa", "flashinfer"] = "auto"
+    tensor_parallel: int = Field(1, ge=1, le=64)
     drain_seconds: float = Field(30, ge=0)
     request_timeout_seconds: float | None = Field(None, ge=0)
     api_keys_file: Path | None = None

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from deepseek_server.config import Config
 from deepseek_server.failures import PermanentError
 
 CONNECT_SECONDS = 0.2
@@ -30,16 +31,19 @@ class Worker(Protocol):
 
 
 class WorkerProcess:
-    """A worker in a process of its own.
+    """A worker in a process of its own, or in several that torchrun starts and ends together.
 
-    It is in a session of its own too, so that what a terminal or a supervisor sends to the server
-    does not end it before the server has drained.
+    They are in a session of their own too, so that what a terminal or a supervisor sends to the
+    server does not end them before the server has drained.
+
+    Args:
+        config: what is to be served.
 
     Raises:
         PermanentError: it ended before it had connected.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
         with tempfile.TemporaryDirectory(prefix="deepseek-") as directory:
             address = Path(directory) / "engine"
             with socket.socket(socket.AF_UNIX) as listening:
@@ -47,7 +51,7 @@ class WorkerProcess:
                 listening.listen(1)
                 listening.settimeout(CONNECT_SECONDS)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "deepseek_server.worker", str(address)],
+                    [*_command(config), str(address)],
                     start_new_session=True,
                 )
                 self.connection = Connection(self._accept(listening).detach())
@@ -83,3 +87,12 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _command(config: Config) -> list[str]:
+    worker = ["-m", "deepseek_server.worker", config.device]
+    if config.tensor_parallel == 1:
+        return [sys.executable, *worker]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--no-python"]
+    count = ["--nproc-per-node", str(config.tensor_parallel)]
+    return [sys.executable, *torchrun, *count, sys.executable, *worker]

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from deepseek_server.config import Config
+from deepseek_server.engine import grammar
 from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.interface import Limits
 from deepseek_server.engine.messages import Loading, Ready, StartFailed
@@ -24,7 +25,7 @@ WAITING = 64
 
 
 def start(
-    config: Config, progress: Progress, launch: Callable[[], Worker] = WorkerProcess
+    config: Config, progress: Progress, launch: Callable[[Config], Worker] = WorkerProcess
 ) -> ServedModel:
     """Fetch the model, let a worker load it, and connect to that.
 
@@ -37,7 +38,7 @@ def start(
         StartError: says what is wrong, where, and what to do.
     """
     progress.begin(f"looking for {config.model.id}")
-    worker = launch()
+    worker = launch(config)
     try:
         checkpoint = inspect(locate(config.model, progress))
         progress.begin("starting torch and transformers")
@@ -58,6 +59,7 @@ def start(
         defaults=sampling_defaults(checkpoint.directory),
         tool_format=config.model.tool_format,
         reasoning=config.model.reasoning,
+        check_grammar=grammar.validate,
     )
 
 

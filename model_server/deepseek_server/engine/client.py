@@ -8,9 +8,11 @@ fewer and longer pieces instead of holding up the others.
 import asyncio
 import logging
 import queue
+import secrets
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
@@ -108,7 +110,15 @@ class Stream:
             self._ended = True
             if arrived[-1].finish_reason is None:  # ended by a text: the engine does not know
                 self.cancel()
-        return Output(tuple(ids), "".join(texts), reason, arrived[0].cached_tokens, tuple(told))
+        first = arrived[0]
+        return Output(
+            tuple(ids),
+            "".join(texts),
+            reason,
+            first.cached_tokens,
+            tuple(told),
+            first.queue_seconds,
+        )
 
 
 class EngineClient:
@@ -178,7 +188,7 @@ class EngineClient:
             raise QueueFullError(f"{waiting} requests wait already")
         stream = Stream(request, self._decode, self._cancel)
         self._streams[request.id] = stream
-        self._outbox.put(request)
+        self._outbox.put(_seeded(request))
         return stream
 
     async def close(self) -> None:
@@ -237,6 +247,13 @@ class EngineClient:
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             _on_loop(stream.loop, stream.fail, error)
+
+
+def _seeded(request: Request) -> Request:
+    """With a seed, drawn here: the processes of an engine must all draw the same numbers."""
+    if request.sampling.seed is not None:
+        return request
+    return replace(request, sampling=replace(request.sampling, seed=secrets.randbits(64)))
 
 
 def _deliver(letters: list[tuple[Stream, Token | Failure]]) -> None:

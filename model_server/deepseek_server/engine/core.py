@@ -9,7 +9,7 @@ Nothing here knows of threads, processes, texts or clients.
 """
 
 import logging
-import secrets
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from deepseek_server.engine.arrival import Arrival
 from deepseek_server.engine.blocks import BlockManager
-from deepseek_server.engine.interface import FinishReason, Load, Logprobs, Request, Totals
+from deepseek_server.engine.histogram import Steps
+from deepseek_server.engine.interface import (
+    EngineError,
+    FinishReason,
+    Load,
+    Logprobs,
+    Request,
+    Totals,
+)
 from deepseek_server.engine.messages import Failure, Result, Token
 from deepseek_server.engine.parameters import Parameters
 from deepseek_server.engine.sampler import Chosen, Draw, Sampler
@@ -33,6 +41,10 @@ log = logging.getLogger(__name__)
 
 class Matcher(Protocol):
     """Where an answer is in the grammar that it must match."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow any more."""
 
     def mask(self) -> NDArray[np.int32]:
         """The tokens that may follow, packed as in engine.bitmask."""
@@ -58,8 +70,10 @@ class _Live(Sequence):
     def __init__(self, request: Request, eos: frozenset[int], matcher: Matcher | None) -> None:
         super().__init__(request)
         sampling = request.sampling
-        self.seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        self.seed = sampling.seed or 0
         self.matcher = matcher
+        self.arrived = time.monotonic()
+        self.queued = -1.0  # seconds until its first step
         self._eos = frozenset() if sampling.ignore_eos else eos
         self._eos |= frozenset(sampling.stop_token_ids)
         self._fewest, self._most = sampling.min_tokens, sampling.max_tokens
@@ -84,6 +98,8 @@ class _Live(Sequence):
             return "length"
         if self.matcher is not None:
             self.matcher.accept(token)
+            if self.matcher.finished and not self._eos:
+                return "length"  # there is no token left that could end it
         return None
 
 
@@ -95,11 +111,13 @@ class _Flight:
         plan: what it computes.
         choosing: the sequences that get a token, in the order of the tokens.
         arrival: what was chosen for them, on its way to the CPU; None where nothing was.
+        launched: when.
     """
 
     plan: list[tuple[_Live, Chunk]]
     choosing: list[_Live]
     arrival: Arrival | None
+    launched: float
 
 
 class Core:
@@ -110,6 +128,8 @@ class Core:
         eos_token_ids: the tokens that end an answer.
         size: how much one step computes.
         grammars: makes matchers; None where no request has a grammar.
+        fragile: whether a step that fails here leaves others in other processes hanging, so that
+            any fault is the end.
     """
 
     def __init__(
@@ -118,6 +138,8 @@ class Core:
         eos_token_ids: frozenset[int],
         size: StepSize,
         grammars: Grammars | None = None,
+        *,
+        fragile: bool = False,
     ) -> None:
         self._runner, self._eos, self._grammars = runner, eos_token_ids, grammars
         self._sampler = Sampler(eos_token_ids)
@@ -130,6 +152,10 @@ class Core:
         self._ahead = 1 if runner.works_ahead else 0
         self._choosing: list[_Live] = []
         self._parameters: Parameters | None = None
+        self._fragile = fragile
+        self._steps = Steps()
+        self._landed_at = 0.0
+        self.prepared = False  # whether there is nothing to do in idle moments any more
 
     @property
     def idle(self) -> bool:
@@ -146,22 +172,29 @@ class Core:
     def totals(self) -> Totals:
         """What it has done."""
         scheduler = self._scheduler
-        return Totals(scheduler.prompt_tokens, scheduler.prompt_tokens_found, scheduler.preemptions)
+        return Totals(
+            scheduler.prompt_tokens,
+            scheduler.prompt_tokens_found,
+            scheduler.preemptions,
+            self._steps.seconds.distribution,
+            self._steps.tokens.distribution,
+            self._steps.sequences.distribution,
+        )
 
-    def prepare(self) -> bool:
-        """Use a moment in which it is idle; False if there is nothing to do with it."""
-        return self._runner.prepare()
+    def prepare(self) -> None:
+        """Use a moment in which it is idle; see Runner.prepare."""
+        self.prepared = not self._runner.prepare()
 
     def add(self, request: Request) -> None:
         """Queue a request; it must fit the cache when it is alone in it.
 
         Raises:
-            ValueError: its grammar is none.
+            EngineError: its grammar is none, or this engine knows none.
         """
         matcher = None
         if request.sampling.grammar:
             if self._grammars is None:
-                raise ValueError("this engine knows no grammars")
+                raise EngineError("this engine knows no grammars")
             matcher = self._grammars.matcher(request.sampling.grammar)
         sequence = _Live(request, self._eos, matcher)
         self._live[request.id] = sequence
@@ -193,13 +226,17 @@ class Core:
             return self._fail(plan, error)
 
     def _launch(self, plan: list[tuple[_Live, Chunk]]) -> _Flight:
+        now = time.monotonic()
+        for sequence, _ in plan:
+            if sequence.queued < 0:
+                sequence.queued = now - sequence.arrived
         logits = self._runner.run([chunk for _, chunk in plan])
         choosing = [sequence for sequence, chunk in plan if chunk.sample]
         if not choosing:
-            return _Flight(plan, choosing, None)
+            return _Flight(plan, choosing, None, now)
         chosen = self._choose(logits, choosing)
         self._runner.follow(chosen.tokens)
-        return _Flight(plan, choosing, Arrival(*_tensors(chosen)))
+        return _Flight(plan, choosing, Arrival(*_tensors(chosen)), now)
 
     def _choose(self, logits: torch.Tensor, choosing: list[_Live]) -> Chosen:
         if choosing != self._choosing:
@@ -215,24 +252,42 @@ class Core:
         results: list[Result] = []
         ended: list[_Live] = []
         for row, (sequence, token) in enumerate(zip(flight.choosing, tokens, strict=True)):
-            reason = sequence.push(token)
             request = sequence.request
-            if self._live.get(request.id) is not sequence:
+            wanted = self._live.get(request.id) is sequence
+            try:
+                reason = sequence.push(token)
+            except EngineError as error:  # its grammar is left; that concerns nobody else
+                if wanted:
+                    results.append(Failure(request.id, str(error)))
+                    ended.append(sequence)
+                continue
+            if not wanted:
                 continue  # cancelled or ended while this was under way
             told = _logprobs(request.sampling.logprobs, row, *details) if details else None
-            results.append(Token(request.id, token, reason, sequence.cached or 0, told))
+            results.append(
+                Token(request.id, token, reason, sequence.cached or 0, told, sequence.queued)
+            )
             if reason is not None:
                 ended.append(sequence)
         for sequence, chunk in flight.plan:
             self._scheduler.landed(sequence, chunk)
         for sequence in ended:
             self.cancel(sequence.request.id)
+        self._record(flight)
         return results
+
+    def _record(self, flight: _Flight) -> None:
+        """Count a step; it took no longer than since the one before it was done."""
+        now = time.monotonic()
+        seconds = now - max(flight.launched, self._landed_at)
+        self._landed_at = now
+        tokens = sum(len(chunk) for _, chunk in flight.plan)
+        self._steps.record(seconds, tokens, len(flight.plan))
 
     def _fail(self, plan: list[tuple[_Live, Chunk]], error: Exception) -> list[Result]:
         """End the requests of all steps under way."""
         reason = f"generation failed: {type(error).__name__}: {error}"
-        if _device_is_lost(error):
+        if self._fragile or _device_is_lost(error):
             raise DeviceLostError(reason) from error
         concerned = [sequence for sequence, _ in plan]
         for flight in self._flying:

@@ -1,49 +1,113 @@
-"""The engine's process at work: commands in, steps, reports out."""
+"""The engine's processes at work: commands in, steps, reports out.
+
+Where several processes compute one model, each has an engine of its own and all of them do the
+same: the first one passes on the commands that it has got from the server, those of one step at
+once, and so everything that an engine decides is decided alike.
+"""
 
 import logging
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import Any
 
 from deepseek_server.engine.core import Core, DeviceLostError
-from deepseek_server.engine.interface import Request
-from deepseek_server.engine.messages import Cancel, Close, Command, Failure, Lost, Report, Result
+from deepseek_server.engine.interface import EngineError, Request
+from deepseek_server.engine.messages import (
+    Cancel,
+    Close,
+    Command,
+    Failure,
+    Lost,
+    Prepare,
+    Report,
+    Result,
+)
 
 log = logging.getLogger(__name__)
 
+Share = Callable[[Any], Any]
 
-def serve(core: Core, connection: Connection) -> None:
-    """Work until the other side closes or is gone, or the device is lost."""
+
+def _alone(value: Any) -> Any:
+    return value
+
+
+def serve(core: Core, connection: Connection, share: Share = _alone) -> None:
+    """Work for a server until it closes or is gone, or the device is lost.
+
+    Args:
+        core: the engine.
+        connection: to the server.
+        share: gives a value to the other processes, and returns it.
+    """
+    inbox = _Inbox(core, connection)
     try:
-        while (results := _obey(core, connection)) is not None:
-            results += core.step()
+        while True:
+            commands = share(inbox.next())
+            results = _obey(core, commands)
+            if results is None:
+                return
             connection.send(Report(results, core.load, core.totals))
     except DeviceLostError as error:
         log.exception("the device is lost")
         connection.send(Lost(str(error)))
-    except (EOFError, OSError):
+    except OSError:
         log.info("the server is gone")
 
 
-def _obey(core: Core, connection: Connection) -> list[Result] | None:
-    """Carry out the commands that are there, waiting for one if there is nothing else to do.
+def follow(core: Core, share: Share) -> None:
+    """Do what the first process does, until it ends.
+
+    Args:
+        core: the engine.
+        share: returns what the first process gives to all.
+    """
+    while _obey(core, share(None)) is not None:
+        pass
+
+
+class _Inbox:
+    """The commands of a server."""
+
+    def __init__(self, core: Core, connection: Connection) -> None:
+        self._core, self._connection = core, connection
+
+    def next(self) -> list[Command]:
+        """The commands that are there; waits for one if there is nothing else to do."""
+        commands: list[Command] = []
+        try:
+            if self._core.idle:
+                if not self._core.prepared and not self._connection.poll():
+                    return [Prepare()]
+                commands.append(self._connection.recv())
+            while self._connection.poll():
+                commands.append(self._connection.recv())
+        except (EOFError, OSError):
+            log.info("the server is gone")
+            commands.append(Close())
+        return commands
+
+
+def _obey(core: Core, commands: list[Command]) -> list[Result] | None:
+    """Carry out commands and make a step.
 
     Returns:
-        What came of them at once; None to end.
+        What came of them; None to end.
     """
     results: list[Result] = []
-    while core.idle or connection.poll():
-        while not connection.poll() and core.prepare():
-            pass
-        command: Command = connection.recv()
+    for command in commands:
         match command:
             case Request():
                 try:
                     core.add(command)
-                except ValueError as error:
+                except EngineError as error:
                     results.append(Failure(command.id, str(error)))
             case Cancel():
                 core.cancel(command.request)
+            case Prepare():
+                core.prepare()
+                return results
             case Close():
                 return None
-        if core.idle:
-            break  # it is to be known that nothing runs any more
+    results += core.step()
     return results

@@ -23,6 +23,7 @@ class Token(NamedTuple):
             itself (`stop`) is not part of the text.
         cached_tokens: tokens of the prompt that needed no computing.
         logprobs: where they were asked for.
+        queue_seconds: how long the request waited for its first step.
     """
 
     request: str
@@ -30,6 +31,7 @@ class Token(NamedTuple):
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
     logprobs: Logprobs | None = None
+    queue_seconds: float = 0.0
 
 
 class Failure(NamedTuple):
@@ -59,7 +61,12 @@ class Close:
     """To the engine: end."""
 
 
-Command = Request | Cancel | Close
+@dataclass(frozen=True)
+class Prepare:
+    """Between the processes of one engine: there is nothing else to do."""
+
+
+Command = Request | Cancel | Close | Prepare
 
 
 @dataclass(frozen=True)

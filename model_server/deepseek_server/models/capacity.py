@@ -17,6 +17,7 @@ from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
 from deepseek_server.models.paged import PagedRunner, heads_of
+from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.resources import memory_available
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def paged_runner(
     step_tokens: int,
     sequences: int,
     attention: AttentionName = "auto",
+    group: Group = ALONE,
 ) -> PagedRunner:
     """Put a model onto a paged cache as large as this machine allows.
 
@@ -44,6 +46,7 @@ def paged_runner(
         step_tokens: Tokens of the largest step.
         sequences: Sequences that run at once at most.
         attention: What computes attention.
+        group: The processes that compute the model together; their caches are of one size.
 
     Raises:
         PermanentError: There is no memory for a cache, or the wanted attention cannot be had.
@@ -66,6 +69,7 @@ def paged_runner(
         memory = gpu_cache_bytes(*_measure(runner(probe), step_tokens))
     else:
         memory = cpu_cache_bytes(memory_available(), per_token * context)
+    memory = group.smallest(memory)
     blocks = memory // (per_token * block_size) - 1  # one is kept as a spare
     tokens = blocks * block_size
     if blocks < 1:

@@ -40,9 +40,10 @@ class RunningServer:
 class ThreadWorker:
     """An engine in a thread: starts in no time, because torch is there already."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
         self.connection, there = Pipe()
-        threading.Thread(target=work, args=(there,), name="worker", daemon=True).start()
+        thread = threading.Thread(target=work, args=(config.device, there), daemon=True)
+        thread.start()
 
     def why_ended(self) -> str:
         return "the thread has ended"
