@@ -51,9 +51,7 @@ def paged(runner: PagedRunner, rows: list[list[int]]) -> list[torch.Tensor]:
     runner.run([half for half in halves if len(half)])
     steps = [[chunk(n, p // 2, p, sample=True) for n, p in enumerate(prompts)]]
     for step in range(1, STEPS):
-        steps.append(
-            [chunk(n, p + step - 1, p + step, sample=True) for n, p in enumerate(prompts)]
-        )
+        steps.append([chunk(n, p + step - 1, p + step, sample=True) for n, p in enumerate(prompts)])
     for step in steps:
         for one, logits in zip(kept, runner.run(step), strict=True):
             one.append(logits.float().clone())
@@ -61,9 +59,7 @@ def paged(runner: PagedRunner, rows: list[list[int]]) -> list[torch.Tensor]:
 
 
 def error(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> list[float]:
-    return [
-        round(float((a - b).norm() / b.norm()), 5) for a, b in zip(found, wanted, strict=True)
-    ]
+    return [round(float((a - b).norm() / b.norm()), 5) for a, b in zip(found, wanted, strict=True)]
 
 
 def main() -> None:
