@@ -19,18 +19,21 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from deepseek_server.bench.cpu_time import of_tree
 from deepseek_server.bench.failures import BenchError
 from deepseek_server.bench.prompts import Length
 from deepseek_server.bench.serving import Command, Running, running
+from deepseek_server.bench.summary import RATE
 from deepseek_server.bench.workloads import Lengths, Workloads
 
 LENGTHS = Lengths(Length(64), Length(128))
 SHORT = Lengths(Length(64), Length(1))
 ROUNDS = 2
-ONE_STREAM_REQUESTS = 6
+PAIRS = 5
+PAIR_REQUESTS = 3
 
 
 def pinned(command: Command, core: int | None) -> Command:
@@ -67,27 +70,39 @@ class Overhead:
     core: int | None = None
 
     def measure(self, command: Command, at_once: int) -> dict[str, Any]:
-        """A server's own time per token with so many requests at once, and one at once."""
+        """A server's own time per token with so many requests at once."""
         with self._running(command, "server.log") as server:
-            many = self._load(server, at_once, ROUNDS * at_once)
-            one = self._load(server, 1, ONE_STREAM_REQUESTS)
+            figures = self._load(server, at_once, ROUNDS * at_once)
         bare = self._bare(at_once)
-        of_step = many["itl_ms"]["p50"]
+        of_step = figures["itl_ms"]["p50"]
+        own_cpu = figures["cpu_ms_per_token"] - bare["step_cpu_ms"] / at_once
         return {
             "at_once": at_once,
             "overhead_ms_per_token": round((of_step - bare["step_ms"]) / at_once, 4),
-            "overhead_cpu_ms_per_token": round(
-                many["cpu_ms_per_token"] - bare["step_cpu_ms"] / at_once, 4
-            ),
+            "overhead_cpu_ms_per_token": round(own_cpu, 4),
             "bare": bare,
-            "server": many,
-            "one_stream": one,
+            "server": figures,
         }
 
-    def one_stream(self, command: Command) -> dict[str, Any]:
-        """Another server's figures with one request at once."""
-        with self._running(command, "baseline.log") as server:
-            return self._load(server, 1, ONE_STREAM_REQUESTS)
+    def compare(self, command: Command, baseline: Command) -> dict[str, Any]:
+        """One request at once on two servers, by turns, so that both meet the same neighbours."""
+        with (
+            self._running(command, "server.log") as ours,
+            self._running(baseline, "baseline.log") as theirs,
+        ):
+            pairs = [
+                (self._load(ours, 1, PAIR_REQUESTS), self._load(theirs, 1, PAIR_REQUESTS))
+                for _ in range(PAIRS)
+            ]
+        names = (RATE, "cpu_ms_per_token")
+        return {
+            "ours": {name: median(one[name] for one, _ in pairs) for name in names},
+            "baseline": {name: median(other[name] for _, other in pairs) for name in names},
+            "ratio": {
+                name: round(median(one[name] / other[name] for one, other in pairs), 3)
+                for name in names
+            },
+        }
 
     def _running(self, command: Command, log: str) -> AbstractContextManager[Running]:
         return running(pinned(command, self.core), self.logs / log)

@@ -10,7 +10,6 @@ from deepseek_server.bench.commands.flags import add_fields, positive, profile, 
 from deepseek_server.bench.commands.make_model import existing
 from deepseek_server.bench.overhead import Overhead
 from deepseek_server.bench.serving import ours, transformers_serve
-from deepseek_server.bench.summary import RATE
 
 
 def add(subparsers: Any) -> None:
@@ -46,13 +45,9 @@ def run(flags: argparse.Namespace) -> None:
             extra=dict(flags.fields),
             core=flags.core,
         )
-        results = overhead.measure(ours(directory, flags.device), flags.at_once)
+        command = ours(directory, flags.device)
+        results = overhead.measure(command, flags.at_once)
         if flags.baseline:
             theirs = transformers_serve(directory, flags.device)
-            baseline = overhead.one_stream(theirs)
-            results["baseline_one_stream"] = baseline
-            ratio = results["one_stream"][RATE] / baseline[RATE]
-            results["one_stream_to_baseline"] = round(ratio, 3)
-            cpu = results["one_stream"]["cpu_ms_per_token"] / baseline["cpu_ms_per_token"]
-            results["one_stream_cpu_to_baseline"] = round(cpu, 3)
+            results["one_stream"] = overhead.compare(command, theirs)
     write(results)
