@@ -32,8 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (make_model, suite, load, roofline, forward, overhead):
         command.add(subparsers)
     flags = parser.parse_args(arguments)
-    # What was started is ended, also where this process is told to end.
-    signal.signal(signal.SIGTERM, _end)
     try:
         flags.run(flags)
     except BenchError as error:
@@ -47,4 +45,6 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
+    # What was started is ended, also where this process is told to end.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -9,6 +9,7 @@ from typing import Any
 from deepseek_server.bench.commands.flags import add_fields, positive, profile, write
 from deepseek_server.bench.commands.make_model import existing
 from deepseek_server.bench.overhead import Overhead
+from deepseek_server.bench.prompts import vocabulary
 from deepseek_server.bench.serving import ours, transformers_serve
 
 
@@ -39,7 +40,7 @@ def run(flags: argparse.Namespace) -> None:
         overhead = Overhead(
             directory=directory,
             device=flags.device,
-            vocabulary=min(config["bos_token_id"], config["eos_token_id"]),
+            vocabulary=vocabulary(config),
             context=config["max_position_embeddings"],
             logs=Path(logs),
             extra=dict(flags.fields),
