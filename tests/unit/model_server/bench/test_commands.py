@@ -60,6 +60,8 @@ def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert "cannot be reached" in capsys.readouterr().err
     assert main(["roofline", "tiny", "--accelerator", "abacus"]) == 1
     assert "write here, or one of" in capsys.readouterr().err
+    assert main(["roofline", "nowhere", "--accelerator", "h200"]) == 1
+    assert "nowhere/config.json cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
