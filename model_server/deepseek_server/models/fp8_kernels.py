@@ -7,7 +7,6 @@ nothing alike, so the experts have a kernel of their own.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -24,21 +23,21 @@ _ALIGNED = 4
 _FEW, _MANY = 16, 64
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # not typed
+@triton.jit
 def _quantise_kernel(
-    values: Any,
-    numbers: Any,
-    factors: Any,
-    tokens: Any,
-    all_groups: Any,
-    row_groups: Any,
-    token_stride: Any,
-    group_stride: Any,
+    values,
+    numbers,
+    factors,
+    tokens,
+    all_groups,
+    row_groups,
+    token_stride,
+    group_stride,
     POWERS: tl.constexpr,  # noqa: N803 - Triton's style
     LARGEST: tl.constexpr,  # noqa: N803
     GROUPS: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     """Groups beyond the tokens become zeros, with factors of one."""
     group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)
     token = group // row_groups
@@ -169,25 +168,25 @@ def tiles(chosen: torch.Tensor, experts: int) -> Tiles:
     return Tiles(order, expert, first, begins[known + 1], height)
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # not typed
+@triton.jit
 def _experts_kernel(
-    numbers: Any,
-    factors: Any,
-    weight: Any,
-    scale: Any,
-    out: Any,
-    sources: Any,
-    experts: Any,
-    firsts: Any,
-    ends: Any,
-    count: Any,
-    rows: Any,
-    columns: Any,
-    factor_token_stride: Any,
-    factor_group_stride: Any,
+    numbers,
+    factors,
+    weight,
+    scale,
+    out,
+    sources,
+    experts,
+    firsts,
+    ends,
+    count,
+    rows,
+    columns,
+    factor_token_stride,
+    factor_group_stride,
     HEIGHT: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
-) -> None:
+):
     """One tile of pairs times one block of 128 rows of their expert's matrix."""
     expert = tl.load(experts + tl.program_id(1)).to(tl.int64)
     if expert >= count:
