@@ -99,6 +99,22 @@ install: $(STAMP) ## Install the chart with these images into the cluster in use
 uninstall: $(STAMP) ## Remove the operator; CRD and resources stay
 	$(BIN)/python -m tests.cluster.install uninstall
 
+##@ Performance
+# A published shape to measure on this machine's GPU (7b, v2-lite, ...); empty: a tiny model on its CPU.
+PROFILE ?=
+# Rows of docs/performance.md, and the accelerator whose limits are told beside them.
+ROWS ?= start,n1,n32,n256,mixed,prefix
+ACCELERATOR ?= here
+BENCH := $(BIN)/python -m deepseek_server.bench
+
+.PHONY: bench-server
+bench-server: $(STAMP) ## Measure the model server (PROFILE=7b on a GPU: the tables of docs/performance.md)
+ifeq ($(PROFILE),)
+	$(BENCH) overhead --device cpu --core 0 --baseline transformers-serve
+else
+	$(BENCH) suite --profile $(PROFILE) --rows $(ROWS) --accelerator $(ACCELERATOR) --baseline transformers-serve
+endif
+
 ##@ Tests
 .PHONY: test
 test: lint test-unit test-integration test-e2e ## Everything: lint, unit, integration (API server), e2e (pods)

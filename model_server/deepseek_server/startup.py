@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 
 from deepseek_server.config import Config
-from deepseek_server.engine import grammar
 from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.interface import Limits
 from deepseek_server.engine.messages import Loading, Ready, StartFailed
@@ -12,8 +11,8 @@ from deepseek_server.failures import PermanentError, TransientError
 from deepseek_server.launcher import Worker, WorkerProcess
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models.checkpoint import inspect
-from deepseek_server.models.codec import TokenizerCodec
 from deepseek_server.models.defaults import sampling_defaults
+from deepseek_server.models.readahead import readahead
 from deepseek_server.models.source import locate
 from deepseek_server.serving import ServedModel
 from deepseek_server.worker import Job
@@ -43,6 +42,11 @@ def start(
         checkpoint = inspect(locate(config.model, progress))
         progress.begin("starting torch and transformers")
         worker.connection.send(Job(config, checkpoint))
+        readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
+        # Imported here because it takes seconds, in which the worker gets ready.
+        from deepseek_server.engine import grammar
+        from deepseek_server.models.codec import TokenizerCodec
+
         codec = TokenizerCodec(checkpoint.directory)
         ready = _loaded(worker, progress)
     except BaseException:

@@ -40,7 +40,7 @@ def make_tiny(family: str, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     config = configuration(family)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    _fill(model, family)
+    fill(model, family)
     model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
         bos_token_id=0, eos_token_id=1, do_sample=True, temperature=0.6, top_p=0.95
@@ -52,7 +52,7 @@ def make_tiny(family: str, directory: Path) -> Path:
     return directory
 
 
-def _fill(model: PreTrainedModel, family: str) -> None:
+def fill(model: PreTrainedModel, family: str) -> None:
     """Give every weight a value of its own, large enough that no two logits are near a tie."""
     tensors = dict(model.named_parameters())
     tensors |= {name: t for name, t in model.named_buffers() if name.endswith("correction_bias")}

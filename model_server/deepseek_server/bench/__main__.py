@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from deepseek_server.bench.commands import load, make_model, roofline, suite
+from deepseek_server.bench.commands import forward, load, make_model, overhead, roofline, suite
 from deepseek_server.bench.failures import BenchError
 
 DESCRIPTION = """\
@@ -29,11 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for command in (make_model, load, roofline, suite):
+    for command in (make_model, suite, load, roofline, forward, overhead):
         command.add(subparsers)
     flags = parser.parse_args(arguments)
-    # What was started is ended, also where this process is told to end.
-    signal.signal(signal.SIGTERM, _end)
     try:
         flags.run(flags)
     except BenchError as error:
@@ -47,4 +45,6 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
+    # What was started is ended, also where this process is told to end.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 from deepseek_server.bench.failures import BenchError
 
@@ -58,10 +60,12 @@ def find(name: str) -> Accelerator:
     """An accelerator by name; `here` measures the GPU of this machine.
 
     Raises:
-        BenchError: there is no such accelerator.
+        BenchError: there is no such accelerator, or no GPU to measure.
     """
     if name == "here":
-        return measure()
+        # In a process of its own, whose end gives the GPU's memory back.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(measure).result()
     if name not in KNOWN:
         names = ", ".join(KNOWN)
         raise BenchError(f"no accelerator called {name!r} is known: write here, or one of {names}")

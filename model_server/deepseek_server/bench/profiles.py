@@ -136,6 +136,19 @@ _PROFILES: dict[str, dict[str, Any]] = {
 }
 
 NAMES = tuple(_PROFILES)
+SHORT = {"1.5b": "qwen-1.5b", "7b": "qwen-7b", "8b": "llama-8b"}
+
+
+def named(text: str) -> str:
+    """A profile's name, from that or a shorter one.
+
+    Raises:
+        ValueError: there is no such profile.
+    """
+    name = SHORT.get(text, text)
+    if name not in _PROFILES:
+        raise ValueError(f"no profile is called {text!r}: there are {', '.join(NAMES)}")
+    return name
 
 
 def configuration(name: str, layers: int | None = None) -> dict[str, Any]:

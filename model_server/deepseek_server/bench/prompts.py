@@ -5,15 +5,30 @@ where a common beginning is asked for.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 # Where the ids of plain tokens begin, in made-up vocabularies and in DeepSeek's.
 FIRST_TOKEN = 256
 # Spread of log-normal lengths: the median is at 0.73 of the mean, one in a hundred above 4.7 means.
 SIGMA = 0.8
 LONGEST = 8  # times the mean
+
+
+def vocabulary(config: Mapping[str, Any]) -> int:
+    """Below which id prompts for a model may take any token from FIRST_TOKEN on.
+
+    In the vocabularies that are made here, as in DeepSeek's, special tokens are the last ones or
+    the first.
+    """
+    size: int = config["vocab_size"]
+    special: list[int] = []
+    for name in ("bos_token_id", "eos_token_id"):
+        value = config.get(name)
+        special += value if isinstance(value, list) else [] if value is None else [value]
+    return min([size, *(token for token in special if token > FIRST_TOKEN)])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from deepseek_server.bench import rows, start, table
 from deepseek_server.bench.accelerators import Accelerator
 from deepseek_server.bench.failures import BenchError
 from deepseek_server.bench.progress import bar, say
+from deepseek_server.bench.prompts import vocabulary
 from deepseek_server.bench.roofline import closed_limit
 from deepseek_server.bench.serving import Command, Running, running
 from deepseek_server.bench.summary import RATE
@@ -105,8 +106,7 @@ class Suite:
         config = self._config()
         return Workloads(
             replace(server.target, extra=dict(self.extra)),
-            # Special tokens come after the plain ones in the vocabularies that are made here.
-            vocabulary=min(config["bos_token_id"], config["eos_token_id"]),
+            vocabulary=vocabulary(config),
             context=config["max_position_embeddings"],
             budget=self.budget,
             processes=self.processes,

@@ -100,6 +100,7 @@ def timing(exchange: Exchange) -> Timing:
     error = _failure(exchange)
     usage: dict[str, Any] = {}
     pieces: list[tuple[float, int]] = []
+    last = exchange.ended
     for when, data in exchange.events:
         if data == DONE:
             continue
@@ -110,6 +111,10 @@ def timing(exchange: Exchange) -> Timing:
         usage = event.get("usage") or usage
         if (tokens := _tokens(event)) is not None:
             pieces.append((when, tokens))
+        elif event.get("choices"):
+            last = when
+    if not pieces and usage.get("completion_tokens"):
+        pieces = [(last, 0)]  # tokens without a text, as half of a character is
     if not pieces and not error and not exchange.cut:
         error = "the answer has no tokens"
     arrivals = _counted(pieces, usage.get("completion_tokens"))

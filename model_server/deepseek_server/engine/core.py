@@ -155,7 +155,6 @@ class Core:
         self._fragile = fragile
         self._steps = Steps()
         self._landed_at = 0.0
-        self.prepared = False  # whether there is nothing to do in idle moments any more
 
     @property
     def idle(self) -> bool:
@@ -180,10 +179,6 @@ class Core:
             self._steps.tokens.distribution,
             self._steps.sequences.distribution,
         )
-
-    def prepare(self) -> None:
-        """Use a moment in which it is idle; see Runner.prepare."""
-        self.prepared = not self._runner.prepare()
 
     def add(self, request: Request) -> None:
         """Queue a request; it must fit the cache when it is alone in it.

@@ -18,7 +18,6 @@ from deepseek_server.engine.messages import (
     Command,
     Failure,
     Lost,
-    Prepare,
     Report,
     Result,
 )
@@ -77,8 +76,6 @@ class _Inbox:
         commands: list[Command] = []
         try:
             if self._core.idle:
-                if not self._core.prepared and not self._connection.poll():
-                    return [Prepare()]
                 commands.append(self._connection.recv())
             while self._connection.poll():
                 commands.append(self._connection.recv())
@@ -104,9 +101,6 @@ def _obey(core: Core, commands: list[Command]) -> list[Result] | None:
                     results.append(Failure(command.id, str(error)))
             case Cancel():
                 core.cancel(command.request)
-            case Prepare():
-                core.prepare()
-                return results
             case Close():
                 return None
     results += core.step()

@@ -61,12 +61,7 @@ class Close:
     """To the engine: end."""
 
 
-@dataclass(frozen=True)
-class Prepare:
-    """Between the processes of one engine: there is nothing else to do."""
-
-
-Command = Request | Cancel | Close | Prepare
+Command = Request | Cancel | Close
 
 
 @dataclass(frozen=True)

@@ -76,10 +76,3 @@ class Runner(Protocol):
         Args:
             tokens: one for each of the logits that it gave, on the device: [n].
         """
-
-    def prepare(self) -> bool:
-        """Do a little of what makes later steps faster, in a moment in which nothing else is to do.
-
-        Returns:
-            Whether there was anything to do.
-        """

@@ -1,13 +1,14 @@
 """The kernels of models.experts, in Triton.
 
 Capital names are known when a kernel is compiled. Arrays lie in memory row by row without gaps.
+Triton compiles a kernel again for numbers that 16 divides, which is of no use for numbers of rows.
 """
 
 import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def rank(experts, ranks, counts, rows, SIZE: tl.constexpr):
     """Count each expert's rows, and give each row a number among those of its expert."""
     row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
@@ -17,7 +18,7 @@ def rank(experts, ranks, counts, rows, SIZE: tl.constexpr):
     tl.store(ranks + row, rank, mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def place(
     experts,
     ranks,
@@ -61,7 +62,7 @@ def _tile(counts, count, columns, EXPERTS: tl.constexpr, ROWS: tl.constexpr, GRO
     return tile, column, expert.to(tl.int64), inside
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "k"])
 def gate_up(
     hidden,
     weights,
@@ -105,7 +106,7 @@ def gate_up(
     tl.store(target, result.to(gated.dtype.element_ty), mask=there[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def down(
     gated,
     weights,

@@ -35,6 +35,20 @@ def suitable(hidden: int, intermediate: int) -> bool:
     return hidden % 128 == 0 and intermediate % 64 == 0
 
 
+def warm(module: torch.nn.Module) -> None:
+    """Compile or load every kernel that a model may need, so that no request waits for one.
+
+    Args:
+        module: the experts of a layer; those of the others are of the same shape.
+    """
+    count, hidden, _ = module.down_proj.shape
+    weight = module.down_proj
+    for most in (*(most for most, _ in _BLOCKS), _LARGEST_BLOCK + 1):
+        x = torch.zeros(most * count, hidden, dtype=weight.dtype, device=weight.device)
+        chosen = torch.arange(len(x), device=weight.device).remainder(count)[:, None]
+        mixture(x, chosen, chosen.float(), module.gate_up_proj, weight)
+
+
 def _forward(
     self: torch.nn.Module,
     hidden_states: torch.Tensor,

@@ -43,6 +43,8 @@ def fuse(model: PreTrainedModel, context: int) -> None:
             module.forward = MethodType(_mlp, module)
         elif hasattr(module, "_apply_gate"):
             module._apply_gate = silu_and_mul
+    if hasattr(model.config, "n_routed_experts"):
+        _warm_experts(model)
     for layer in model.model.layers:
         layer.forward = MethodType(_layer, layer)
         attention = layer.self_attn
@@ -53,6 +55,16 @@ def fuse(model: PreTrainedModel, context: int) -> None:
             attention.qkv = _stacked(*projections)
             attention.forward = MethodType(_attention, attention)
     model.model.norm.forward = MethodType(_last_norm, model.model.norm)
+
+
+def _warm_experts(model: PreTrainedModel) -> None:
+    """Once is enough: all layers have experts of one shape."""
+    for layer in model.model.layers:
+        module = getattr(layer.mlp, "experts", None)
+        if module is not None and model.config._experts_implementation == experts.NAME:
+            if module.down_proj.dtype in (torch.bfloat16, torch.float16):
+                experts.warm(module)
+            return
 
 
 class Rotation:

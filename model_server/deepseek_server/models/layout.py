@@ -18,8 +18,13 @@ from deepseek_server.parallel.sharding import Part, Shape, matrix
 # Families whose checkpoints are laid out like this.
 MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
 
-_EXPERTS = re.compile(r"(?P<experts>.+\.mlp\.experts)\.(?P<stack>gate_up_proj|down_proj)")
+_EXPERTS = re.compile(
+    r"(?P<experts>.+\.mlp\.experts)\.(?P<stack>gate_up_proj|down_proj)(?P<scale>_scale_inv)?"
+)
 _STACKED = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+# A matrix in eight bits has a factor for each block of so many rows and columns, in a tensor beside
+# it whose name is longer by `_scale_inv`.
+_FP8, _BLOCK = "F8_E4M3", 128
 # Older checkpoints keep the frequencies of the rotation, which the configuration gives.
 _COMPUTED = re.compile(r".*rotary_emb\.inv_freq")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
@@ -33,11 +38,13 @@ class Parameter:
         name: as the model calls it.
         shape: of the whole, also where only a part of it is kept.
         part: what is kept of it.
+        packed: whether the model keeps it in eight bits, as it may be stored.
     """
 
     name: str
     shape: Shape
     part: Part
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Read:
         parameter: the parameter that they are for.
         index: which matrix of the stack, None if it is no stack.
         at: the first row of the parameter, as it is kept, that they fill.
+        scale: the factors of the matrix's blocks, if they are to be multiplied in.
     """
 
     stored: Stored
@@ -59,6 +67,7 @@ class Read:
     parameter: str
     index: int | None
     at: int
+    scale: Stored | None = None
 
 
 @dataclass(frozen=True)
@@ -85,18 +94,33 @@ def reads(
         PermanentError: A tensor is missing, has another shape or is of no use; names it.
     """
     wanted = [(parameter, part) for parameter in parameters for part in _parts(parameter, stored)]
-    _check_names({part.tensor for _, part in wanted}, stored, config)
+    scales = {
+        part.tensor: f"{part.tensor}_scale_inv"
+        for parameter, part in wanted
+        if part.tensor in stored and stored[part.tensor].dtype == _FP8 and not parameter.packed
+    }
+    _check_names({part.tensor for _, part in wanted} | {*scales.values()}, stored, config)
     found: list[Read] = []
     for parameter, part in wanted:
-        tensor = stored[part.tensor]
-        if tensor.shape != part.shape:
-            raise PermanentError(
-                f"the tensor {part.tensor} in {tensor.file} has the shape {list(tensor.shape)}, "
-                f"where config.json asks for {list(part.shape)}: check that config.json and the "
-                "weights belong to one model"
-            )
-        found.extend(_cut(parameter, part, tensor))
+        tensor, scale = stored[part.tensor], stored.get(scales.get(part.tensor, ""))
+        _check_shape(part.tensor, tensor, part.shape)
+        if scale is not None:
+            _check_shape(scales[part.tensor], scale, _blocks(part.shape))
+        found.extend(_cut(parameter, part, tensor, scale))
     return found
+
+
+def _blocks(shape: Shape) -> Shape:
+    return (*shape[:-2], *(-(-length // _BLOCK) for length in shape[-2:]))
+
+
+def _check_shape(name: str, tensor: Stored, shape: Shape) -> None:
+    if tensor.shape != shape:
+        raise PermanentError(
+            f"the tensor {name} in {tensor.file} has the shape {list(tensor.shape)}, where "
+            f"config.json asks for {list(shape)}: check that config.json and the weights belong "
+            "to one model"
+        )
 
 
 def _parts(parameter: Parameter, stored: Mapping[str, Stored]) -> Iterator[_Part]:
@@ -110,7 +134,7 @@ def _parts(parameter: Parameter, stored: Mapping[str, Stored]) -> Iterator[_Part
     rows //= len(tensors)
     for index in range(count):
         for number, tensor in enumerate(tensors):
-            name = f"{match['experts']}.{index}.{tensor}.weight"
+            name = f"{match['experts']}.{index}.{tensor}.weight{match['scale'] or ''}"
             yield _Part(name, (rows, columns), index, number * rows)
 
 
@@ -144,12 +168,12 @@ def _superfluous(name: str, config: Mapping[str, Any]) -> bool:
     return match is not None and layers <= int(match[1]) < layers + extra
 
 
-def _cut(parameter: Parameter, part: _Part, tensor: Stored) -> Iterator[Read]:
+def _cut(parameter: Parameter, part: _Part, tensor: Stored, scale: Stored | None) -> Iterator[Read]:
     """The reads of one stored tensor: what of its rows the model keeps."""
+    matrices: list[tuple[int | None, Stored, Stored | None]] = [(part.index, tensor, scale)]
     if len(tensor.shape) == 3:
-        matrices: list[tuple[int | None, Stored]] = [(i, tensor[i]) for i in range(tensor.shape[0])]
-    else:
-        matrices = [(part.index, tensor)]
+        each = range(tensor.shape[0])
+        matrices = [(i, tensor[i], None if scale is None else scale[i]) for i in each]
     rows, _ = matrix(tensor.shape)
     begin = 0
     for kept in parameter.part.rows:
@@ -157,6 +181,7 @@ def _cut(parameter: Parameter, part: _Part, tensor: Stored) -> Iterator[Read]:
         if first < last:
             of_tensor = range(first - part.at, last - part.at)
             at = begin + first - kept.start
-            for index, one in matrices:
-                yield Read(one, of_tensor, parameter.part.columns, parameter.name, index, at)
+            for index, one, factors in matrices:
+                columns = parameter.part.columns
+                yield Read(one, of_tensor, columns, parameter.name, index, at, factors)
         begin += len(kept)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress, readable_bytes
-from deepseek_server.models import layout, skeleton, weights
+from deepseek_server.models import fp8, fp8_modules, layout, skeleton, weights
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.models.codec import TokenizerCodec
 from deepseek_server.models.defaults import eos_token_ids
@@ -92,10 +92,13 @@ def _check_device(checkpoint: Checkpoint, config: ModelConfig, device: Device) -
             "device cuda was asked for, but no usable NVIDIA GPU is visible here: give the pod a "
             "GPU and the node its driver, or use device cpu"
         )
-    if device == "cpu" and checkpoint.quantization:
+    if checkpoint.config["model_type"] in layout.MODEL_TYPES:
+        fp8.check(checkpoint.config, config.id)
+    elif device == "cpu" and checkpoint.quantization:
         raise PermanentError(
             f"the weights of {config.id} are quantised ({checkpoint.quantization}), which needs a "
-            "GPU: give it one, or use an unquantised copy of the model"
+            f"GPU for a {checkpoint.config['model_type']} model: give it one, or use an unquantised "
+            "copy of the model"
         )
 
 
@@ -125,6 +128,8 @@ def _streamed(
 ) -> PreTrainedModel:
     progress.begin(f"reading what {config.id} consists of")
     model = skeleton.build(checkpoint, DTYPES[dtype])
+    if checkpoint.quantization:
+        _keep_packed(model, checkpoint, config, device, dtype, group)
     parameters = _parameters(model, group)
     reads = layout.reads(parameters, checkpoint.tensors, checkpoint.config)
     _check_memory(skeleton.size(model), config, device, dtype)
@@ -136,12 +141,38 @@ def _streamed(
 
 def _parameters(model: PreTrainedModel, group: Group) -> list[layout.Parameter]:
     """What the checkpoint has to give; from here on the model is this process's part."""
-    shapes = {n: tuple(t.shape) for n, t in skeleton.stored_tensors(model).items()}
+    whole = skeleton.stored_tensors(model)
     parts = split(model, group)
     return [
-        layout.Parameter(name, shape, parts.get(name) or Part.whole(shape))
-        for name, shape in shapes.items()
+        layout.Parameter(
+            name,
+            tuple(tensor.shape),
+            parts.get(name) or Part.whole(tuple(tensor.shape)),
+            packed=tensor.dtype == fp8.FP8,
+        )
+        for name, tensor in whole.items()
     ]
+
+
+def _keep_packed(
+    model: PreTrainedModel,
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    device: Device,
+    dtype: str,
+    group: Group,
+) -> None:
+    """Let weights stay in eight bits where the device multiplies them so, and say what happens."""
+    if not fp8_modules.native(torch.device(device)):
+        log.info(
+            "the fp8 weights of %s become %s: this device does not multiply them in eight bits",
+            config.id,
+            dtype,
+        )
+        return
+    powers = fp8.powers_of_two(checkpoint.config)
+    kept = fp8_modules.keep(model, checkpoint.tensors, powers, group.rank, group.size)
+    log.info("%d modules of %s keep their weights in fp8", kept, config.id)
 
 
 def _pretrained(

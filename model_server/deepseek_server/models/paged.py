@@ -100,10 +100,6 @@ class PagedRunner:
                 self._model, heads_of(self._model), self._attention, self._embed, step_tokens
             )
 
-    def prepare(self) -> bool:
-        """See Runner.prepare."""
-        return self._pieces is not None and self._pieces.record_next()
-
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute a step; see Runner.run."""
         inputs = step_inputs(chunks, self.block_size)

@@ -6,11 +6,11 @@ of the next is recorded, for some numbers of tokens, and only attention is launc
 that, launching a step of a few hundred tokens takes the CPU longer than the GPU takes to compute.
 
 What goes in and out of a piece is always in the same place, the same one for all layers: pieces
-run one after the other. Pieces are recorded when there is nothing else to do; until then a step
-runs as it is.
+run one after the other. Larger steps run as they are.
 """
 
 import logging
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 
@@ -75,22 +75,20 @@ class Pieces:
         else:
             self._inputs = (zeros((heads.heads + 2 * heads.kv_heads) * heads.dim),)
             self._mixed = zeros(heads.heads, heads.dim)
+        started = time.monotonic()
+        with torch.inference_mode():
+            # The largest ones first: the smaller ones then find room in their memory.
+            for size in reversed(self._sizes):
+                self._recorded[size] = self._record(size)
+        log.info(
+            "recorded pieces for %d numbers of tokens in %.1f s",
+            len(self._sizes),
+            time.monotonic() - started,
+        )
 
     def can_run(self, tokens: int) -> bool:
         """Whether a step of so many tokens is recorded."""
-        return tokens <= self._sizes[-1] and self._size_for(tokens) in self._recorded
-
-    def record_next(self) -> bool:
-        """Record one more number of tokens; False if all are."""
-        missing = [size for size in self._sizes if size not in self._recorded]
-        if not missing:
-            return False
-        with torch.inference_mode():
-            # The largest one first: the smaller ones then find room in its memory.
-            self._recorded[missing[-1]] = self._record(missing[-1])
-        if len(missing) == 1:
-            log.info("recorded pieces for %d numbers of tokens", len(self._sizes))
-        return True
+        return tokens <= self._sizes[-1]
 
     def run(
         self, tokens: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor

@@ -25,6 +25,9 @@ def build(checkpoint: Checkpoint, dtype: torch.dtype) -> PreTrainedModel:
     """
     try:
         config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+        config.quantization_config = (
+            None  # how weights are packed is not transformers' concern here
+        )
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except Exception as error:  # the library raises whatever its model code does

@@ -18,8 +18,9 @@ import torch
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
+from deepseek_server.models.fp8 import BLOCK, blocks, dequantise
 from deepseek_server.models.layout import Read
-from deepseek_server.models.stored import ELEMENT_BYTES
+from deepseek_server.models.stored import ELEMENT_BYTES, Stored
 from deepseek_server.parallel.sharding import matrix
 
 # Large enough for a disk to work at its speed, small enough to stay in a processor's cache for a
@@ -202,9 +203,20 @@ class _Worker:
         rows = memory.view(DTYPES[piece.stored.dtype]).view(len(piece.rows), -1)
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             rows = rows.to(self._device, non_blocking=True)
+            if piece.scale is not None:
+                first, scale = self._scale(piece.rows, piece.scale, files)
+                rows = dequantise(rows, scale, first)
             target.copy_(rows[:, piece.columns.start : piece.columns.stop])
             if half.free is not None:
                 half.free.record()
+
+    def _scale(self, rows: range, stored: Stored, files: _Files) -> tuple[int, torch.Tensor]:
+        """The factors of some rows, and how many rows of the first block come before those."""
+        scale = torch.empty(stored.shape, dtype=DTYPES[stored.dtype])
+        files.read(stored.file, stored.offset, memoryview(scale.view(torch.uint8).numpy().ravel()))
+        begin = rows.start // BLOCK
+        of_rows = scale[begin : blocks(rows.stop)].float()
+        return rows.start - begin * BLOCK, of_rows.to(self._device)
 
     def finish(self) -> None:
         """Wait for all copies."""

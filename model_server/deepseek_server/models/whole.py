@@ -91,10 +91,6 @@ class WholeRunner:
         """See Runner.follow."""
         self._following.update(zip(self._sampled_slots, tokens.unbind(), strict=True))
 
-    def prepare(self) -> bool:
-        """See Runner.prepare."""
-        return False
-
     def _tokens(self, chunk: Chunk) -> torch.Tensor:
         if chunk.tokens is None:
             return self._following[chunk.slot].view(1)

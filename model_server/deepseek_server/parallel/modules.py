@@ -51,7 +51,7 @@ def _shrink(model: nn.Module, name: str, whole: torch.Tensor, kept: Part) -> Non
     module = model.get_submodule(path)
     smaller = nn.Parameter(whole.new_empty(shape), requires_grad=False)
     setattr(module, leaf, smaller)
-    if isinstance(module, nn.Linear) and leaf == "weight":
+    if leaf == "weight" and hasattr(module, "out_features"):
         module.out_features, module.in_features = rows, columns
 
 

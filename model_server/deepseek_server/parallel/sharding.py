@@ -26,12 +26,14 @@ LATENT = frozenset({"deepseek_v2", "deepseek_v3"})
 
 # The matrices whose rows are heads or inner values, and those whose columns are.
 _ROWS = re.compile(
-    r".*\.(self_attn\.(q|k|v|q_b|kv_b)_proj|mlp\.(shared_experts\.)?(gate|up)_proj)\.(weight|bias)"
+    r".*\.(self_attn\.(q|k|v|q_b|kv_b)_proj|mlp\.(shared_experts\.)?(gate|up)_proj)"
+    r"\.(weight|weight_scale_inv|bias)"
 )
 _COLUMNS = re.compile(
-    r".*\.(self_attn\.o_proj|mlp\.(shared_experts\.|experts\.)?down_proj)(\.weight)?"
+    r".*\.(self_attn\.o_proj|mlp\.(shared_experts\.)?down_proj)\.(weight|weight_scale_inv)"
+    r"|.*\.mlp\.experts\.down_proj(_scale_inv)?"
 )
-_STACKED_ROWS = re.compile(r".*\.mlp\.experts\.gate_up_proj")
+_STACKED_ROWS = re.compile(r".*\.mlp\.experts\.gate_up_proj(_scale_inv)?")
 _HEAD = "lm_head.weight"
 # As many devices as anybody has for one model.
 _MOST = 64

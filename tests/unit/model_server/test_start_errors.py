@@ -124,9 +124,24 @@ def test_not_enough_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "set dtype bfloat16 (then 1.3 MiB)" in message
 
 
-def test_quantised_weights_without_a_gpu(directory: Path) -> None:
-    edit_config(directory, quantization_config={"quant_method": "fp8"})
-    assert "are quantised (fp8), which needs a GPU" in sentence(directory)
+@pytest.mark.parametrize(
+    ("packing", "words"),
+    [
+        ({"quant_method": "awq", "bits": 4}, "quant_method 'awq', weight_block_size None"),
+        (
+            {"quant_method": "fp8", "weight_block_size": [64, 64]},
+            "weight_block_size [64, 64] in config.json",
+        ),
+    ],
+)
+def test_weights_that_are_quantised_in_another_way(
+    directory: Path, packing: dict, words: str
+) -> None:
+    edit_config(directory, quantization_config=packing)
+    message = sentence(directory)
+    assert "quantised in a way that this server cannot read" in message
+    assert words in message
+    assert "in fp8 with blocks of 128 x 128, or an unquantised copy" in message
 
 
 def test_no_gpu(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 from typing import Any
 
+from deepseek_server.bench import profiles
 from deepseek_server.bench.prompts import Length
 
 
@@ -19,6 +20,14 @@ def length(text: str) -> Length:
     """A number of tokens, fixed or drawn."""
     try:
         return Length.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def profile(text: str) -> str:
+    """The name of a profile."""
+    try:
+        return profiles.named(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -2,14 +2,19 @@
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from deepseek_server.bench import profiles
 from deepseek_server.bench.accelerators import KNOWN, find
-from deepseek_server.bench.commands import make_model
-from deepseek_server.bench.commands.flags import add_fields, add_processes, positive, write
+from deepseek_server.bench.commands.flags import (
+    add_fields,
+    add_processes,
+    positive,
+    profile,
+    write,
+)
+from deepseek_server.bench.commands.make_model import existing
 from deepseek_server.bench.progress import say
 from deepseek_server.bench.rows import at_once, known
 from deepseek_server.bench.serving import ours, transformers_serve
@@ -22,7 +27,9 @@ def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "suite", help="make a profile's model, start servers, measure all rows, print a table"
     )
-    parser.add_argument("--profile", choices=profiles.NAMES, required=True)
+    parser.add_argument(
+        "--profile", type=profile, required=True, metavar="PROFILE", help=", ".join(profiles.NAMES)
+    )
     parser.add_argument("--layers", type=positive, metavar="N", help="fewer layers than it has")
     parser.add_argument(
         "--model", type=Path, metavar="DIR", help="the model, made there if there is none"
@@ -57,9 +64,7 @@ def add(subparsers: Any) -> None:
 
 def run(flags: argparse.Namespace) -> None:
     """Measure, and print JSON on standard output and a table on standard error."""
-    directory = flags.model or Path(tempfile.gettempdir()) / f"bench-{flags.profile}"
-    if not (directory / "config.json").is_file():
-        make_model.make(flags.profile, directory, flags.layers)
+    directory = existing(flags.profile, flags.model, flags.layers)
     baseline = None
     if flags.baseline:
         baseline = transformers_serve(directory, flags.device, flags.baseline_args)

@@ -52,6 +52,11 @@ def test_token_ids_tell_how_many_tokens_an_event_has() -> None:
     assert read.gaps == [(0.5, 2)]
 
 
+def test_an_answer_of_tokens_without_a_text_came_with_its_last_event() -> None:
+    read = timing(exchange(chunk(""), chunk("", finish_reason="length"), usage(1)))
+    assert (read.first_token, read.output_tokens, read.error) == (2, 1, "")
+
+
 @pytest.mark.parametrize("part", ["content", "reasoning_content"])
 def test_a_chat_s_first_event_has_a_role_and_no_token(part: str) -> None:
     deltas = ({"role": "assistant", "content": ""}, {part: "a"}, {part: "b"})

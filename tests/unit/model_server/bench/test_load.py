@@ -187,7 +187,7 @@ def test_arrivals_of_a_rate() -> None:
 
 
 def test_drawn_lengths_have_their_mean() -> None:
-    random = Random(1)  # noqa: S311 - nothing secret
+    random = Random(1)
     drawn = [Length(600, drawn=True).sample(random) for _ in range(20_000)]
     assert mean(drawn) == pytest.approx(600, rel=0.03)
     assert sorted(drawn)[10_000] == pytest.approx(436, rel=0.03)  # 600 * exp(-0.8^2 / 2)

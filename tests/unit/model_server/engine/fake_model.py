@@ -57,9 +57,6 @@ class FakeModel:
     def follow(self, tokens: torch.Tensor) -> None:
         self._following.update(zip(self._sampled, tokens.tolist(), strict=True))
 
-    def prepare(self) -> bool:
-        return False
-
     def tokens(self, chunks: Sequence[Chunk]) -> list[int]:
         """The next token of each chunk that samples."""
         assert len({chunk.slot for chunk in chunks}) == len(chunks)

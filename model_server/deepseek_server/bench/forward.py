@@ -1,0 +1,81 @@
+"""What a step of decoding costs the model itself, without engine, texts and HTTP.
+
+What a server takes beyond this is its own.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from deepseek_server.command_line import parse
+from deepseek_server.engine.step import Chunk
+from deepseek_server.lifecycle import Progress
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.loading import load
+from deepseek_server.models.paged import PagedRunner
+
+TOKEN = 300  # which one does not matter
+WARM_STEPS = 5
+GROUPS = 20
+STEPS_OF_GROUP = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """The cost of a step; seconds.
+
+    Attributes:
+        wall: on the wall.
+        cpu: of CPU time.
+    """
+
+    wall: float
+    cpu: float
+
+
+def decode_step(directory: Path, device: str, at_once: int, context: int) -> Step:
+    """The median cost of a step that computes one token for each of so many sequences.
+
+    Args:
+        directory: the model; of a family that the paged cache takes.
+        device: where it is computed.
+        at_once: sequences.
+        context: tokens of each.
+
+    Raises:
+        PermanentError: the model cannot be loaded here.
+    """
+    config = parse(("--model", str(directory.absolute()), "--device", device))
+    loaded = load(inspect(directory), config.model, config.device, Progress())
+    runner = paged_runner(
+        loaded.model, context=context, step_tokens=max(context, at_once), sequences=at_once
+    )
+    blocks = [_blocks(runner, number, context) for number in range(at_once)]
+    for number, own in enumerate(blocks):
+        runner.run([Chunk((TOKEN,) * context, 0, own, sample=True, slot=number)])
+    step = [
+        Chunk((TOKEN,), context - 1, own, sample=True, slot=number)
+        for number, own in enumerate(blocks)
+    ]
+    _costs(runner, step, WARM_STEPS)
+    costs = [_costs(runner, step, STEPS_OF_GROUP) for _ in range(GROUPS)]
+    return Step(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
+
+
+def _blocks(runner: PagedRunner, number: int, context: int) -> tuple[int, ...]:
+    count = -(-context // runner.block_size)
+    return tuple(range(number * count, (number + 1) * count))
+
+
+def _costs(runner: PagedRunner, step: list[Chunk], count: int) -> Step:
+    """The mean cost of so many steps."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        runner.run(step)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Step((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count)
