@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from deepseek_server import process
+from tests.server_process import address
 from tests.unit.model_server.conftest import directory_config
 
 BODY = {"model": "llama", "prompt": "a", "ignore_eos": True, "stream": True}
@@ -35,16 +36,6 @@ def running(tiny, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     started.wait()
 
 
-def address(log: Path) -> str:
-    """Where it listens, which it says at once."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if found := re.search(r"listening on (http://\S+)", log.read_text()):
-            return found[1]
-        time.sleep(0.02)
-    raise AssertionError(f"it does not listen: {log.read_text()}")
-
-
 def test_from_start_to_a_drain_that_finishes_the_stream(running, log: Path) -> None:
     with httpx.Client(base_url=address(log), timeout=30) as client:
         first = client.get("/health/ready")
@@ -55,7 +46,7 @@ def test_from_start_to_a_drain_that_finishes_the_stream(running, log: Path) -> N
             assert running.poll() is None, log.read_text()
             time.sleep(0.05)
 
-        with client.stream("POST", "/v1/completions", json={**BODY, "max_tokens": 400}) as stream:
+        with client.stream("POST", "/v1/completions", json={**BODY, "max_tokens": 150}) as stream:
             lines = stream.iter_lines()
             next(lines)
             running.send_signal(signal.SIGTERM)
