@@ -129,7 +129,7 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Pure code and the model server in process
-	$(BIN)/pytest tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit # tiny tensors: on a busy machine threads only wait for each other
 
 .PHONY: test-integration
 test-integration: $(STAMP) ## Against a real API server
