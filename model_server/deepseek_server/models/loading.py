@@ -25,6 +25,8 @@ from deepseek_server.resources import cpus, memory_available
 log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
+# Architectures that mix types by themselves in transformers, and not with this one.
+_NOT_IN_FLOAT16 = frozenset({"deepseek_v4"})
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -108,7 +110,20 @@ def _dtype(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> str:
 
     `auto` keeps the checkpoint's type on a GPU (float16 in place of a bfloat16 that it cannot do).
     On a CPU it is float32: few of them multiply the short types any faster, most far slower.
+
+    Raises:
+        PermanentError: the model's class computes with parts in other types, which do not mix.
     """
+    dtype = _wanted_dtype(checkpoint, config, device)
+    if dtype == "float16" and checkpoint.config["model_type"] in _NOT_IN_FLOAT16:
+        raise PermanentError(
+            f"{config.id} cannot be computed in float16: set dtype bfloat16 or float32, and give "
+            "it a GPU of the Ampere generation or a newer one"
+        )
+    return dtype
+
+
+def _wanted_dtype(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> str:
     if config.dtype != "auto":
         return config.dtype
     if device == "cpu":

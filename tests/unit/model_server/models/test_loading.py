@@ -86,6 +86,10 @@ def pretrained(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_as_transformers_loads_it(family: str, dtype: str, tiny) -> None:
+    if (family, dtype) == ("deepseek-v4", "float16"):
+        with pytest.raises(PermanentError, match="cannot be computed in float16: set dtype bfl"):
+            streamed(tiny(family), dtype)
+        return
     model = streamed(tiny(family), dtype)
     assert not model.training
     assert_same(model, pretrained(tiny(family), DTYPES[dtype]))
