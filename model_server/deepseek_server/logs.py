@@ -89,7 +89,7 @@ def ended(record: Record, seconds: float) -> None:
     }
     if record.answers:
         fields |= {
-            "answer_ids": [answer.request.id for answer in record.answers],
+            "response_id": record.answers[0].response_id,
             "prompt_tokens": record.prompt_tokens,
             "cached_tokens": record.cached_tokens,
             "generated_tokens": record.generated_tokens,

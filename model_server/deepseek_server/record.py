@@ -39,6 +39,11 @@ class AnswerRecord:
     queue_seconds: float | None = None
     reason: str = ""
 
+    @property
+    def response_id(self) -> str:
+        """The id that the client was told: the engine's is that and the answer's number."""
+        return self.request.id.rpartition("-")[0]
+
 
 @dataclass(slots=True)
 class Record:

@@ -135,7 +135,7 @@ def _generative(record: Record, operation: str | None, model: str) -> dict[str, 
     }
     return attributes | {
         "gen_ai.response.model": model,
-        "gen_ai.response.id": record.answers[0].request.id,
+        "gen_ai.response.id": record.answers[0].response_id,
         "gen_ai.response.finish_reasons": record.finish_reasons,
         "gen_ai.request.max_tokens": sampling.max_tokens,
         "gen_ai.request.temperature": sampling.temperature,

@@ -154,3 +154,6 @@ FAMILIES = {
     "qwen2": lambda: Qwen2Config(**_COMMON, **_GROUPED_QUERY),
     "qwen3": lambda: Qwen3Config(**_COMMON, **_GROUPED_QUERY, head_dim=24),
 }
+
+# Those that run on the paged cache, and can be split over several devices.
+PAGED = tuple(family for family in FAMILIES if family not in ("deepseek-v32", "deepseek-v4"))

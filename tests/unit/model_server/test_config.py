@@ -21,6 +21,8 @@ FILE = {
     },
     "listen": {"host": "0.0.0.0", "port": 8000},
     "device": "cpu",
+    "attention": "auto",
+    "tensorParallel": 1,
     "drainSeconds": 30,
 }
 

@@ -68,7 +68,7 @@ async def test_a_request_is_one_line_at_its_end(log: Set, tmp_path: Path) -> Non
         "method": "POST",
         "route": "/v1/completions",
         "status": 200,
-        "answer_ids": [answer.json()["id"]],
+        "response_id": answer.json()["id"],
         "prompt_tokens": 3,
         "cached_tokens": 2,
         "generated_tokens": 3,

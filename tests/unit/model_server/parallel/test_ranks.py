@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deepseek_server.models.checkpoint import inspect
-from tests.models.families import FAMILIES
+from tests.models.families import PAGED
 from tests.unit.model_server.models.stepping import generated, load
 from tests.unit.model_server.parallel.greedy import ANSWER, LENGTHS, prompt
 
@@ -16,13 +16,13 @@ from tests.unit.model_server.parallel.greedy import ANSWER, LENGTHS, prompt
 @pytest.fixture(scope="module")
 def two_ranks(tiny, start_ranks) -> list[dict]:
     """What each of two ranks found, of all families."""
-    ranks = start_ranks("greedy", 2, *(tiny(family) for family in FAMILIES))
+    ranks = start_ranks("greedy", 2, *(tiny(family) for family in PAGED))
     outputs = [rank.communicate(timeout=300) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
     return [json.loads(stdout) for stdout, _ in outputs]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAGED)
 def test_the_answers_of_one_process(family: str, tiny, two_ranks: list[dict]) -> None:
     model = load(tiny(family))
     expected = [generated(model, prompt(length), ANSWER) for length in LENGTHS]
@@ -35,7 +35,7 @@ def test_the_answers_of_one_process(family: str, tiny, two_ranks: list[dict]) ->
     assert two_ranks[0][family]["logits"] == two_ranks[1][family]["logits"], "sampled by each"
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAGED)
 def test_each_keeps_and_reads_little_more_than_half(
     family: str, tiny, two_ranks: list[dict]
 ) -> None:

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from deepseek_server.failures import PermanentError
 from deepseek_server.parallel.groups import Place
 from deepseek_server.parallel.sharding import check, matrix, part
-from tests.models.families import FAMILIES, configuration
+from tests.models.families import PAGED, configuration
 
 LLAMA = {
     "model_type": "llama",
@@ -59,7 +59,7 @@ def test_what_cannot_be_split_at_all_is_refused() -> None:
     check({"model_type": "deepseek_v9"}, 1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PAGED)
 def test_each_cell_is_kept_by_one_process_or_by_all(family: str) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(configuration(family))
