@@ -15,10 +15,7 @@ router = APIRouter()
 @router.get("/health/live")
 async def live(request: Request) -> Response:
     """503 when only a restart can help."""
-    lifecycle: Lifecycle = request.app.state.lifecycle
-    if lifecycle.served is not None and not lifecycle.served.engine.alive:
-        return JSONResponse({"status": "dead", "detail": "the engine has stopped"}, 503)
-    return JSONResponse({"status": "live"})
+    return _dead(request.app.state.lifecycle) or JSONResponse({"status": "live"})
 
 
 @router.get("/health/ready")
@@ -27,7 +24,7 @@ async def ready(request: Request) -> Response:
     lifecycle: Lifecycle = request.app.state.lifecycle
     loaded, total = lifecycle.progress.bytes
     loading = lifecycle.phase is Phase.LOADING
-    return JSONResponse(
+    return _dead(lifecycle) or JSONResponse(
         {
             "status": lifecycle.phase,
             "detail": lifecycle.detail(),
@@ -37,6 +34,13 @@ async def ready(request: Request) -> Response:
         },
         200 if lifecycle.phase is Phase.READY else 503,
     )
+
+
+def _dead(lifecycle: Lifecycle) -> Response | None:
+    """The answer of a server whose engine is gone, for which requests must not wait either."""
+    if lifecycle.served is None or lifecycle.served.engine.alive:
+        return None
+    return JSONResponse({"status": "dead", "detail": "the engine has stopped"}, 503)
 
 
 @router.get("/metrics")

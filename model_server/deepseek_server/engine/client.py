@@ -220,8 +220,10 @@ class EngineClient:
             except (EOFError, OSError):
                 break
             if isinstance(message, Lost):
+                # Its process may hang in its end, which nobody must wait for.
                 reason = message.reason
-            elif isinstance(message, Report):
+                break
+            if isinstance(message, Report):
                 self._running, self._cache = message.load.running, message.load.cache
                 self._totals = message.totals
                 self._hand_over(message.results)

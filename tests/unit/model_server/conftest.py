@@ -100,17 +100,27 @@ def run_app() -> Iterator[Callable[[Lifecycle], RunningServer]]:
 
 
 @pytest.fixture(scope="session")
-def serve_family(
+def serve_anew(
     tiny: Callable[[str], Path], run_app: Callable[[Lifecycle], RunningServer]
 ) -> Callable[[str], RunningServer]:
+    """A server for a test that leaves it broken."""
+
+    def serve(family: str) -> RunningServer:
+        config = directory_config(tiny(family))
+        lifecycle = Lifecycle(config.model)
+        lifecycle.ready(start(config, Progress(), ThreadWorker))
+        return run_app(lifecycle)
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def serve_family(serve_anew: Callable[[str], RunningServer]) -> Callable[[str], RunningServer]:
     servers: dict[str, RunningServer] = {}
 
     def serve(family: str) -> RunningServer:
         if family not in servers:
-            config = directory_config(tiny(family))
-            lifecycle = Lifecycle(config.model)
-            lifecycle.ready(start(config, Progress(), ThreadWorker))
-            servers[family] = run_app(lifecycle)
+            servers[family] = serve_anew(family)
         return servers[family]
 
     return serve

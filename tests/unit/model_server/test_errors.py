@@ -214,6 +214,25 @@ def _fail(*_: object, **__: object) -> None:
     raise RuntimeError("it broke")
 
 
+def test_a_lost_device_ends_what_runs_and_turns_liveness_off(serve_anew, monkeypatch) -> None:
+    client, body = serve_anew("llama").client, {"model": "llama", "prompt": "a"}
+    assert client.post(TEXT, json=body).status_code == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(PagedRunner, "run", _lose_device)
+        assert "illegal memory access" in error(client.post(TEXT, json=body), 500)["message"]
+    # Nothing brings it back but a new process, which is what a probe that fails asks for.
+    live = client.get("/health/live")
+    assert (live.status_code, live.json()["status"]) == (503, "dead")
+    assert client.get("/health/ready").status_code == 503
+    for extra in ({}, {"stream": True}):
+        refused = error(client.post(TEXT, json={**body, **extra}), 503)
+        assert "illegal memory access" in refused["message"]
+
+
+def _lose_device(*_: object, **__: object) -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
 def test_a_fault_of_the_server_itself(server, monkeypatch) -> None:
     monkeypatch.setattr(server.served.codec, "encode", _fail)
     got = error(server.client.post(TEXT, json={"model": "llama", "prompt": "a"}), 500)
@@ -255,6 +274,7 @@ def test_a_dead_engine_is_not_live(server, monkeypatch) -> None:
     assert server.client.get("/health/ready").status_code == 200
     monkeypatch.setattr(type(server.served.engine), "alive", False)
     assert server.client.get("/health/live").status_code == 503
+    assert server.client.get("/health/ready").json()["status"] == "dead"
 
 
 def test_engine_errors_are_one_family() -> None:
