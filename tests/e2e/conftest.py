@@ -14,6 +14,7 @@ from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target, open_target
 from tests.e2e.product import REPOSITORY, Product
 from tests.kube import Kube, namespace_name
+from tests.models.families import PAGED
 from tests.models.hub import Repository, serving
 from tests.models.tiny import make_tiny
 
@@ -35,7 +36,7 @@ def cluster() -> Iterator[Target]:
 def models() -> dict[str, Path]:
     """Directories of tiny models, by family, that pods can read."""
     root = REPOSITORY_ROOT / ".cluster/test-models"
-    return {family: make_tiny(family, root / family) for family in ("deepseek-v3", "qwen2")}
+    return {family: make_tiny(family, root / family) for family in PAGED}
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from openai import OpenAI
 
 from tests.cluster.reach import service_address
 from tests.e2e.product import REPOSITORY, Product
 from tests.kube import Kube, eventually, resource
+from tests.models.families import PAGED
 
 MESSAGES = [{"role": "user", "content": "What does an operator do?"}]
 READY = 240.0
@@ -62,6 +64,27 @@ def test_a_deepseek_v3_from_a_directory_of_the_node(
     for words in ("Every replica serves.", f"directory {models['deepseek-v3']} of the node"):
         assert words in described
     kube.run("wait", "--for=condition=Ready", "dsd/v3", "--timeout=5s")
+
+
+@pytest.mark.parametrize("family", sorted(set(PAGED) - {"deepseek-v3"}))
+def test_every_other_family(
+    kube: Kube, product: Product, models: dict[str, Path], family: str
+) -> None:
+    source = {"hostPath": {"path": str(models[family])}}
+    kube.apply(resource("model", model={"id": "tiny", "source": source}))
+    eventually("ready", lambda: ready(kube, "model"), READY)
+    with service_address(kube.target, "model", kube.namespace) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="unused")
+        answers = {
+            client.chat.completions.create(
+                model="tiny", messages=MESSAGES, max_tokens=16, temperature=0
+            )
+            .choices[0]
+            .message.content
+            for _ in range(2)
+        }
+    assert len(answers) == 1
+    kube.run("delete", "dsd", "model")
 
 
 def test_weights_on_a_claim(kube: Kube, product: Product, models: dict[str, Path]) -> None:
