@@ -21,7 +21,9 @@ ENDING_SECONDS = 10
 class Worker(Protocol):
     """An engine that was started somewhere and will say how it is over a connection."""
 
-    connection: Connection
+    @property
+    def connection(self) -> Connection:
+        """To it."""
 
     def why_ended(self) -> str:
         """A sentence about its end, once the connection has ended."""
@@ -38,28 +40,35 @@ class WorkerProcess:
 
     Args:
         config: what is to be served.
-
-    Raises:
-        PermanentError: it ended before it had connected.
     """
 
     def __init__(self, config: Config) -> None:
-        with tempfile.TemporaryDirectory(prefix="deepseek-") as directory:
-            address = Path(directory) / "engine"
-            with socket.socket(socket.AF_UNIX) as listening:
-                listening.bind(str(address))
-                listening.listen(1)
-                listening.settimeout(CONNECT_SECONDS)
-                self._process = subprocess.Popen(
-                    [*_command(config), str(address)],
-                    start_new_session=True,
-                )
-                self.connection = Connection(self._accept(listening).detach())
+        self._directory = tempfile.TemporaryDirectory(prefix="deepseek-")
+        address = Path(self._directory.name) / "engine"
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(address))
+        self._listening.listen(1)
+        self._listening.settimeout(CONNECT_SECONDS)
+        self._connection: Connection | None = None
+        self._process = subprocess.Popen([*_command(config), str(address)], start_new_session=True)
 
-    def _accept(self, listening: socket.socket) -> socket.socket:
+    @property
+    def connection(self) -> Connection:
+        """See Worker; waits until it has connected.
+
+        Raises:
+            PermanentError: it ended before that.
+        """
+        if self._connection is None:
+            self._connection = Connection(self._accept().detach())
+            self._listening.close()
+            self._directory.cleanup()
+        return self._connection
+
+    def _accept(self) -> socket.socket:
         while True:
             try:
-                connected, _ = listening.accept()
+                connected, _ = self._listening.accept()
             except TimeoutError:
                 if self._process.poll() is not None:
                     raise PermanentError(
@@ -83,7 +92,10 @@ class WorkerProcess:
 
     def end(self) -> None:
         """See Worker."""
-        self.connection.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._listening.close()
+        self._directory.cleanup()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
