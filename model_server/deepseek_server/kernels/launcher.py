@@ -3,12 +3,15 @@
 Triton's kernels themselves are compiled by what Triton brings, in seconds.
 """
 
+import logging
 import shutil
 import sysconfig
 from pathlib import Path
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.kernels.specs import installed
+
+log = logging.getLogger(__name__)
 
 # As Triton calls it.
 _NAME = "cuda_utils"
@@ -48,20 +51,34 @@ def compile_launcher(out: Path, drivers: Path) -> None:
     shutil.copyfile(compiled, library(out))
 
 
-def provide() -> None:
-    """Let Triton take the launcher that was compiled ahead, where there is no compiler."""
+def provide() -> bool:
+    """Whether Triton can launch kernels here; says in the log why not.
+
+    Where there is no compiler, Triton is given the launcher that was compiled ahead.
+    """
     from triton import knobs
 
-    if not any(map(shutil.which, ("gcc", "clang"))):
-        knobs.build.impl = _found
+    if any(map(shutil.which, ("gcc", "clang"))):
+        return True
+    try:
+        path = library(installed())
+    except ImportError:
+        path = library(Path("flashinfer/data/aot"))
+    if not path.exists():
+        log.warning(
+            "kernels in Triton cannot run, because there is neither %s nor a C compiler: build the "
+            "image with CUDA_ARCHS",
+            path,
+        )
+        return False
+    knobs.build.impl = _found
+    return True
 
 
 def _found(name: str, *_: object) -> str:
     """The place of a library that Triton wants to be compiled."""
-    path = library(installed())
-    if name != _NAME or not path.exists():
+    if name != _NAME:
         raise PermanentError(
-            f"Triton needs {path if name == _NAME else name}, which is not there, or a C compiler: "
-            "build the image with CUDA_ARCHS, or install gcc"
+            f"Triton wants to compile {name}, which takes a C compiler: install gcc"
         )
-    return str(path)
+    return str(library(installed()))

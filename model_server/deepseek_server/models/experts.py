@@ -25,14 +25,13 @@ _LARGEST_BLOCK = 128
 
 def register() -> str:
     """Make the experts known to transformers; returns the name of the implementation."""
-    launcher.provide()
     ExpertsInterface.register(NAME, _forward)
     return NAME
 
 
 def suitable(hidden: int, intermediate: int) -> bool:
-    """Whether the kernels' tiles divide an expert's matrices."""
-    return hidden % 128 == 0 and intermediate % 64 == 0
+    """Whether the kernels can run here, and their tiles divide an expert's matrices."""
+    return hidden % 128 == 0 and intermediate % 64 == 0 and launcher.provide()
 
 
 def warm(module: torch.nn.Module) -> None:

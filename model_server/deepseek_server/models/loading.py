@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError
+from deepseek_server.kernels import launcher
 from deepseek_server.lifecycle import Progress, readable_bytes
 from deepseek_server.models import fp8, fp8_modules, layout, skeleton, weights
 from deepseek_server.models.checkpoint import Checkpoint
@@ -179,7 +180,7 @@ def _keep_packed(
     group: Group,
 ) -> None:
     """Let weights stay in eight bits where the device multiplies them so, and say what happens."""
-    if not fp8_modules.native(torch.device(device)):
+    if not fp8_modules.native(torch.device(device)) or not launcher.provide():
         log.info(
             "the fp8 weights of %s become %s: this device does not multiply them in eight bits",
             config.id,
