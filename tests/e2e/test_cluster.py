@@ -232,6 +232,7 @@ def test_parts_are_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
         "spec": {"replicas": 2, "leaderWorkerTemplate": {"size": 2, "workerTemplate": template}},
     }
     eventually("default service account", lambda: _exists(own, "serviceaccount/default"))
+    eventually("the kind is served", lambda: "leaderworkersets" in _kinds(own))
     kubectl(own, "apply", "-f", "-", text=json.dumps(group))
     kubectl(own, "wait", "--for=jsonpath={.status.readyReplicas}=2", "lws/group", "--timeout=30s")
     pods = json.loads(kubectl(own, "get", "pods", "-o", "json"))["items"]
@@ -255,6 +256,12 @@ def _run_a_pod(cluster: EmbeddedCluster) -> None:
     eventually("default service account", lambda: _exists(cluster, "serviceaccount/default"))
     kubectl(cluster, "apply", "-f", "-", text=json.dumps(pod))
     kubectl(cluster, "wait", "--for=condition=Ready", "pod/pause", "--timeout=60s")
+
+
+def _kinds(cluster: EmbeddedCluster) -> str:
+    return kubectl(
+        cluster, "api-resources", "--api-group=leaderworkerset.x-k8s.io", "--output=name"
+    )
 
 
 def _exists(cluster: EmbeddedCluster, name: str) -> bool:

@@ -42,10 +42,13 @@ def lws(site: Site) -> list[Component]:
         f"--config={site.write_yaml('lws.yaml', settings)}",
         f"--kubeconfig={site.kubeconfig('lws')}",
     )
+    names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+    established = ("wait", "--for=condition=Established", *names, "--timeout=60s")
     return [
         site.apply("lws-api", namespace, *crds, *roles, *webhooks, after=("kube-apiserver",)),
+        Component("lws-kinds", site.kubectl(*established), after=("lws-api",)),
         Component(
-            "lws", command, after=("lws-api",), probe=answers("http://127.0.0.1:8081/readyz")
+            "lws", command, after=("lws-kinds",), probe=answers("http://127.0.0.1:8081/readyz")
         ),
     ]
 
