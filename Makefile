@@ -131,6 +131,13 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 test-unit: $(STAMP) ## Pure code and the model server in process
 	$(BIN)/pytest tests/unit
 
+# How long `make soak` takes.
+SECONDS ?= 600
+
+.PHONY: soak
+soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
 .PHONY: test-integration
 test-integration: $(STAMP) ## Against a real API server
 	$(BIN)/pytest tests/integration

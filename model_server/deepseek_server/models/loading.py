@@ -1,6 +1,7 @@
 """From a checkpoint to a model in memory."""
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,7 +62,7 @@ def load(
     sharding.check(checkpoint.config, group.size)
     dtype = _dtype(checkpoint, config, device)
     codec = TokenizerCodec(checkpoint.directory)
-    if device == "cpu":
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # torch keeps to that by itself
         torch.set_num_threads(cpus())
     if checkpoint.config["model_type"] in layout.MODEL_TYPES:
         model = _streamed(checkpoint, config, device, dtype, progress, group)
