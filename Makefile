@@ -131,6 +131,13 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 test-unit: $(STAMP) ## Pure code and the model server in process
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit # tiny tensors: on a busy machine threads only wait for each other
 
+# How long `make soak` takes.
+SECONDS ?= 600
+
+.PHONY: soak
+soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
 .PHONY: test-integration
 test-integration: $(STAMP) ## Against a real API server
 	$(BIN)/pytest tests/integration

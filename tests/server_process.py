@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -41,21 +42,29 @@ class ServerProcess:
         model: the directory of the model.
         log: the file that its log goes to.
         flags: more of the command line.
+        module: what is run; a test may have one that changes something first.
 
     Attributes:
         popen: the process.
+        url: where it listens.
         client: talks to it.
     """
 
-    def __init__(self, model: Path, log: Path, *flags: str) -> None:
+    def __init__(
+        self, model: Path, log: Path, *flags: str, module: str = "deepseek_server"
+    ) -> None:
         self.log_file = log
         self._seen: dict[int, psutil.Process] = {}
-        command = [sys.executable, "-m", "deepseek_server", "--model", str(model)]
+        command = [sys.executable, "-m", module, "--model", str(model)]
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
-                [*command, "--host", "127.0.0.1", "--port", "0", *flags], stderr=stderr
+                [*command, "--host", "127.0.0.1", "--port", "0", *flags],
+                stderr=stderr,
+                env={"OMP_NUM_THREADS": "1", **os.environ},  # tiny tensors gain nothing from more
+                cwd=Path(__file__).parents[1],  # where modules of tests are found
             )
-        self.client = httpx.Client(base_url=address(log), timeout=120)
+        self.url = address(log)
+        self.client = httpx.Client(base_url=self.url, timeout=120)
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +97,7 @@ class ServerProcess:
 
     def workers(self) -> list[psutil.Process]:
         """The processes that compute, by rank."""
-        found = [p for p in self.processes() if "deepseek_server.worker" in p.cmdline()[1:3]]
+        found = [p for p in self.processes() if p.cmdline()[2:3] and "worker" in p.cmdline()[2]]
         return sorted(found, key=lambda process: process.environ().get("RANK", "0"))
 
     def wait_until_ready(self) -> Self:
@@ -114,12 +123,12 @@ class ServerProcess:
         known = self.processes()
         if self.popen.poll() is None:
             self.popen.wait(seconds)
-        _, alive = psutil.wait_procs(known, seconds)
-        return alive
+        psutil.wait_procs(known, seconds)
+        return self.processes()
 
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

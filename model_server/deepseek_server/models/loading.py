@@ -65,7 +65,7 @@ def load(
     sharding.check(checkpoint.config, group.size)
     dtype = _dtype(checkpoint, config, device)
     codec = TokenizerCodec(checkpoint.directory)
-    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # torch keeps to that by itself
         torch.set_num_threads(cpus())
     if checkpoint.config["model_type"] in layout.MODEL_TYPES:
         model = _streamed(checkpoint, config, device, dtype, progress, group)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models import weights
+from deepseek_server.models import loading, weights
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.loading import DTYPES, load
 from deepseek_server.models.pretrained import from_pretrained
@@ -41,6 +41,22 @@ def streamed(
 ) -> PreTrainedModel:
     config = directory_config(directory, dtype=dtype).model
     return load(inspect(directory), config, "cpu", progress or Progress()).model
+
+
+def test_threads_are_as_many_as_the_container_has_cpus_or_as_a_person_says(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(loading, "cpus", lambda: 3)
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+        streamed(tiny("llama"))
+        assert torch.get_num_threads() == before
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        streamed(tiny("llama"))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def edit_tensors(directory: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
