@@ -49,11 +49,10 @@ class _ReportedProgress(Progress):
     def __init__(self, connection: Connection | None) -> None:
         super().__init__()
         self._connection = connection
-        self._stage_name, self._reported = "", 0.0
+        self._reported = 0.0
 
     def begin(self, stage: str, total: int = 0) -> None:
         super().begin(stage, total)
-        self._stage_name = stage
         self._report()
 
     def reach(self, loaded: int, total: int | None = None) -> None:
@@ -64,7 +63,7 @@ class _ReportedProgress(Progress):
     def _report(self) -> None:
         self._reported = time.monotonic()
         if self._connection is not None:
-            self._connection.send(Loading(self._stage_name, *self.bytes))
+            self._connection.send(Loading(self._stage, *self.bytes))
 
 
 def work(device: Device, connection: Connection | None) -> None:

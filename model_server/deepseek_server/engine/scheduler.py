@@ -39,13 +39,11 @@ class StepSize:
         tokens: tokens at most.
         prompt_share: tokens of prompts, for every few prompts that wait, while answers run.
         sequences: sequences that run at once at most.
-        whole_prompts: whether a prompt is computed in one step even where it exceeds all that.
     """
 
     tokens: int
     prompt_share: int
     sequences: int
-    whole_prompts: bool = False
 
 
 class Scheduler(Generic[S]):
@@ -155,7 +153,7 @@ class Scheduler(Generic[S]):
         sequence.blocks, sequence.computed, sequence.published, sequence.slot = (), 0, 0, -1
 
     def _add_prompt(self, plan: list[tuple[S, Chunk]], sequence: S, budget: int) -> int:
-        count = sequence.pending if self._size.whole_prompts else min(sequence.pending, budget)
+        count = min(sequence.pending, budget)
         plan.append((sequence, sequence.chunk(count)))
         if sequence.computed == len(sequence.tokens):
             self._filling.discard(sequence)

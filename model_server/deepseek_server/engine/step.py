@@ -56,10 +56,6 @@ class Runner(Protocol):
         """Whether a block that one sequence has computed can serve another one."""
 
     @property
-    def whole_prompts(self) -> bool:
-        """Whether a prompt must be computed in one step."""
-
-    @property
     def works_ahead(self) -> bool:
         """Whether the device computes while the caller goes on."""
 

@@ -73,7 +73,7 @@ def load_engine(
         runner = whole_runner(
             loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
         )
-    size = StepSize(step_tokens, prompt_share, sequences, runner.whole_prompts)
+    size = StepSize(step_tokens, prompt_share, sequences)
     core = Core(runner, loaded.eos_token_ids, size, grammars, fragile=group.size > 1)
     return core, Ready(min(loaded.context, runner.num_blocks * runner.block_size), sequences)
 

@@ -29,9 +29,16 @@ def register() -> str:
     return NAME
 
 
-def suitable(hidden: int, intermediate: int) -> bool:
-    """Whether the kernels can run here, and their tiles divide an expert's matrices."""
-    return hidden % 128 == 0 and intermediate % 64 == 0 and launcher.provide()
+def suitable(down: torch.Tensor) -> bool:
+    """Whether the kernels can run here, and their tiles divide an expert's matrices.
+
+    Args:
+        down: what this process has of the down projections: [experts, hidden, intermediate].
+    """
+    _, hidden, intermediate = down.shape
+    plain = down.dtype in (torch.bfloat16, torch.float16)
+    divided = hidden % 128 == 0 and intermediate % 64 == 0
+    return plain and divided and launcher.provide()
 
 
 def warm(module: torch.nn.Module) -> None:

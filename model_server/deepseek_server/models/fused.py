@@ -32,9 +32,7 @@ def fuse(model: PreTrainedModel, context: int) -> None:
         context: tokens of the longest sequence.
     """
     rotation = Rotation(model, context)
-    if hasattr(model.config, "n_routed_experts"):
-        tiled = experts.suitable(model.config.hidden_size, model.config.moe_intermediate_size)
-        model.set_experts_implementation(experts.register() if tiled else "grouped_mm")
+    _fuse_experts(model)
     for module in list(model.modules()):
         if _is_norm(module):
             module.forward = MethodType(_norm, module)
@@ -43,8 +41,6 @@ def fuse(model: PreTrainedModel, context: int) -> None:
             module.forward = MethodType(_mlp, module)
         elif hasattr(module, "_apply_gate"):
             module._apply_gate = silu_and_mul
-    if hasattr(model.config, "n_routed_experts"):
-        _warm_experts(model)
     for layer in model.model.layers:
         layer.forward = MethodType(_layer, layer)
         attention = layer.self_attn
@@ -57,14 +53,17 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     model.model.norm.forward = MethodType(_last_norm, model.model.norm)
 
 
-def _warm_experts(model: PreTrainedModel) -> None:
-    """Once is enough: all layers have experts of one shape."""
-    for layer in model.model.layers:
-        module = getattr(layer.mlp, "experts", None)
-        if module is not None and model.config._experts_implementation == experts.NAME:
-            if module.down_proj.dtype in (torch.bfloat16, torch.float16):
-                experts.warm(module)
-            return
+def _fuse_experts(model: PreTrainedModel) -> None:
+    """Let all layers' experts, which are of one shape, run by the kernels that suit them."""
+    mixtures = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
+    first = next((mixture for mixture in mixtures if mixture is not None), None)
+    if first is None:
+        return
+    if experts.suitable(first.down_proj):
+        model.set_experts_implementation(experts.register())
+        experts.warm(first)
+    else:
+        model.set_experts_implementation("grouped_mm")
 
 
 class Rotation:

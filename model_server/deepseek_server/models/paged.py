@@ -55,7 +55,6 @@ class PagedRunner:
     """
 
     shares_prefixes = True
-    whole_prompts = False
 
     def __init__(self, model: PreTrainedModel, attention: Attention, sequences: int) -> None:
         AttentionInterface.register(NAME, _attend)

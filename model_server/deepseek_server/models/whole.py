@@ -53,7 +53,6 @@ class WholeRunner:
     """
 
     shares_prefixes = False
-    whole_prompts = False  # any piece of a prompt will do: the tests compare them
 
     def __init__(
         self, model: PreTrainedModel, num_blocks: int, block_size: int = BLOCK_SIZE

@@ -35,7 +35,6 @@ class FakeModel:
     """
 
     shares_prefixes = True
-    whole_prompts = False
 
     def __init__(self, num_blocks: int, block_size: int, *, works_ahead: bool = False) -> None:
         self.num_blocks, self.block_size = num_blocks, block_size

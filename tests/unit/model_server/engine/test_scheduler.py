@@ -212,12 +212,6 @@ def test_nothing_is_shared_where_the_cache_cannot() -> None:
     assert [len(chunk) for _, chunk in rig.step()] == [11]
 
 
-def test_a_prompt_that_must_stay_whole_exceeds_the_step() -> None:
-    rig = Rig(100, 4, StepSize(tokens=8, prompt_share=4, sequences=8, whole_prompts=True))
-    rig.add([3] * 30, max_tokens=2)
-    assert [len(chunk) for _, chunk in rig.step()] == [30]
-
-
 def test_an_answer_that_looks_back_waits_for_its_last_token() -> None:
     rig = Rig(100, 4, LARGE, ahead=True)
     sequence = Sequence(Request("r", (1, 2), Sampling(max_tokens=3, presence_penalty=1.0)))

@@ -4,6 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from deepseek_server.models import experts
+
 # In a process of its own, because Triton decides on its interpreter when it is imported.
 PROGRAM = """
 import torch
@@ -45,3 +50,21 @@ def test_a_mixture_is_the_sum_of_its_experts() -> None:
         check=False,
     )
     assert done.stdout.strip() == "equal", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("intermediate", "divided"),
+    [
+        (1408, True),  # V2-Lite
+        (704, True),  # on two GPUs
+        (352, False),  # on four: the last columns would be left out
+        (2048 // 8, True),  # V3 on eight
+    ],
+)
+def test_the_kernels_are_for_what_their_tiles_divide(
+    monkeypatch: pytest.MonkeyPatch, intermediate: int, divided: bool
+) -> None:
+    monkeypatch.setattr(experts.launcher, "provide", lambda: True)
+    down = torch.empty(64, 2048, intermediate, dtype=torch.bfloat16, device="meta")
+    assert experts.suitable(down) is divided
+    assert not experts.suitable(down.to(torch.float8_e4m3fn))
