@@ -218,3 +218,18 @@ def test_an_answer_that_looks_back_waits_for_its_last_token() -> None:
     rig.scheduler.add(sequence)
     assert [len(rig.step()) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
     assert sequence.tokens[2:] == answer([1, 2], 3)
+
+
+def test_a_step_that_lands_after_its_sequence_began_again_offers_only_what_was_computed_again() -> (
+    None
+):
+    rig = Rig(100, 4, StepSize(tokens=4, prompt_share=4, sequences=8))
+    sequence = rig.add(list(range(12)), max_tokens=1)
+    rig.scheduler.schedule()
+    ((_, second),) = rig.scheduler.schedule()
+    assert second.end == 8
+    rig.scheduler.remove(sequence)
+    rig.scheduler.add(sequence)
+    rig.scheduler.schedule()
+    rig.scheduler.landed(sequence, second)
+    assert len(rig.blocks.find(sequence.keys(2, 4))) == 1
