@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
@@ -25,7 +26,7 @@ MODELS: list[dict[str, Any]] = [
 def test_the_server_reads_what_the_operator_writes(
     model: dict[str, Any], accelerator: dict[str, Any]
 ) -> None:
-    decision = decide(resource(model=model, **accelerator), SETTINGS)
+    decision = decide(resource(model=model, **accelerator), SETTINGS, Observed())
     assert isinstance(decision, Target)
     (config_map,) = (item for item in children(decision) if item["kind"] == "ConfigMap")
     written = json.loads(config_map["data"]["config.json"])

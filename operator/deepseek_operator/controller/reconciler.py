@@ -46,7 +46,7 @@ class Reconciler:
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             return  # Kubernetes deletes the children with their owner.
-        decision = decide(body, self._settings)
+        decision = decide(body, self._settings, self._cache.observe(key))
         failure: RejectedError | None = None
         if isinstance(decision, Target):
             try:

@@ -32,8 +32,14 @@ class Report:
     news: News | None
 
 
-def decide(body: Object, settings: Settings) -> Target | Refusal:
-    """What shall be for a resource, or why nothing is made or changed."""
+def decide(body: Object, settings: Settings, observed: Observed) -> Target | Refusal:
+    """What shall be for a resource, or why nothing is made or changed.
+
+    Args:
+        body: The resource as the API server has it.
+        settings: What the installation decides for all resources.
+        observed: What there is of it by now, and the nodes.
+    """
     metadata = body["metadata"]
     try:
         spec = Spec.model_validate(body["spec"])

@@ -4,12 +4,13 @@ import pytest
 
 from deepseek_operator.plan import checks
 from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
 from tests.unit.operator.resources import SETTINGS, resource
 
 
 def refusal(**spec: object) -> Refusal:
-    decision = decide(resource(**spec), SETTINGS)
+    decision = decide(resource(**spec), SETTINGS, Observed())
     assert isinstance(decision, Refusal)
     return decision
 
@@ -32,7 +33,7 @@ def test_unknown_model_is_refused_with_suggestions() -> None:
     ],
 )
 def test_models_that_exist_or_name_their_source_pass(model: dict[str, object]) -> None:
-    assert not isinstance(decide(resource(model=model), SETTINGS), Refusal)
+    assert not isinstance(decide(resource(model=model), SETTINGS, Observed()), Refusal)
 
 
 def test_unknown_profile_is_refused_with_what_looks_like_it() -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -11,7 +12,7 @@ from tests.unit.operator.resources import R1, SETTINGS, resource
 
 
 def made(settings: Settings = SETTINGS, **spec: Any) -> dict[str, dict[str, Any]]:
-    decision = decide(resource(**spec), settings)
+    decision = decide(resource(**spec), settings, Observed())
     assert isinstance(decision, Target)
     return {manifest["kind"]: manifest for manifest in children(decision)}
 

@@ -28,7 +28,7 @@ def said(
         tuple(PodView.of(item, mount_failure) for item in pods),
         tuple(NodeView.of(item, "nvidia.com/gpu") for item in nodes or []),
     )
-    return report(body, decide(body, SETTINGS), observed, now)
+    return report(body, decide(body, SETTINGS, Observed()), observed, now)
 
 
 def ready(status: dict[str, Any]) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def test_refused_pods() -> None:
         {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
     ]
     observed = Observed(DeploymentView.of(failed))
-    status = report(body, decide(body, SETTINGS), observed, NOW).status
+    status = report(body, decide(body, SETTINGS, Observed()), observed, NOW).status
     assert ready(status)["reason"] == "PodsRefused"
     assert "exceeded quota: gpus" in ready(status)["message"]
 
@@ -217,7 +217,7 @@ def test_refused_pods() -> None:
 def test_a_refused_edit_keeps_what_was_said_of_the_serving_pods() -> None:
     before = said([pod(ready=True, state=RUNNING)]).status
     body = resource(before, generation=2, model={"id": "deepseek-ai/DeepSeek-V1.5"})
-    status = report(body, decide(body, SETTINGS), Observed(), LATER).status
+    status = report(body, decide(body, SETTINGS, Observed()), Observed(), LATER).status
     assert status["phase"] == (
         "Rejected: DeepSeek has not published deepseek-ai/DeepSeek-V1.5, as of 2026-11-24"
     )

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
@@ -39,7 +40,7 @@ def test_hostile_text_stays_text(text: str) -> None:
         model={"id": "x", "servedName": text, "source": {"hostPath": {"path": "/" + text}}},
         engine={"args": [text, "}}{{ 1 }}", "\n- evil: yes"]},
     )
-    decision = decide(body, SETTINGS)
+    decision = decide(body, SETTINGS, Observed())
     assert isinstance(decision, Target)
     *_, deployment = children(decision)
     pod = deployment["spec"]["template"]["spec"]
