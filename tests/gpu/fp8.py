@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 import torch
 
-from deepseek_server.models import fp8, fp8_kernels
+from deepseek_server.kernels.own import fp8 as kernels
+from deepseek_server.kernels.own.fp8_format import FP8
+from deepseek_server.kernels.own.rows import rows
+from deepseek_server.models import fp8
 from deepseek_server.models.fp8_modules import native
 
 # DeepSeek-V3: rows and columns of its matrices (config.json of deepseek-ai/DeepSeek-V3), whole.
@@ -52,7 +55,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 def weights(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Random numbers of eight bits and factors of their blocks."""
-    numbers = torch.randn(shape, device="cuda", dtype=torch.bfloat16).to(fp8.FP8)
+    numbers = torch.randn(shape, device="cuda", dtype=torch.bfloat16).to(FP8)
     blocks = (*shape[:-2], fp8.blocks(shape[-2]), fp8.blocks(shape[-1]))
     return numbers, torch.rand(blocks, device="cuda") / 64
 
@@ -61,34 +64,33 @@ def linear(tokens: int, rows: int, columns: int, powers: bool) -> tuple[float, f
     """Error, and seconds in eight bits and in bfloat16."""
     weight, scale = weights(rows, columns)
     values = torch.randn(tokens, columns, device="cuda", dtype=torch.bfloat16)
-    laid_out = fp8_kernels.linear_scale(scale)
+    laid_out = kernels.linear_scale(scale)
     expected = fp8.multiply(*fp8.quantise(values, powers), weight, scale)
-    found = fp8_kernels.linear(values, weight, laid_out, powers)
+    found = kernels.linear(values, weight, laid_out, powers)
     wide = fp8.dequantise(weight, scale).bfloat16()
     return (
         error(found, expected),
-        seconds(lambda: fp8_kernels.linear(values, weight, laid_out, powers)),
+        seconds(lambda: kernels.linear(values, weight, laid_out, powers)),
         seconds(lambda: torch.nn.functional.linear(values, wide)),
     )
 
 
-def experts(tokens: int, rows: int, columns: int) -> tuple[float, float, float]:
+def experts(tokens: int, outputs: int, columns: int) -> tuple[float, float, float]:
     """Error, and seconds in eight bits and in bfloat16."""
-    weight, scale = weights(EXPERTS, rows, columns)
+    weight, scale = weights(EXPERTS, outputs, columns)
     values = torch.randn(tokens, columns, device="cuda", dtype=torch.bfloat16)
     chosen = torch.rand(tokens, EXPERTS, device="cuda").argsort(1)[:, :TOP]
 
     def run() -> torch.Tensor:
-        plan = fp8_kernels.tiles(chosen, EXPERTS)
-        return fp8_kernels.multiply_experts(values, plan.order // TOP, plan, weight, scale, False)
+        listed = rows(chosen, EXPERTS)
+        return kernels.multiply_experts(values, listed, TOP, weight, scale, False)
 
-    found, order = run(), fp8_kernels.tiles(chosen, EXPERTS).order
-    worst = 0.0
-    for place in range(0, len(order), max(1, len(order) // 16)):
-        token, expert = divmod(int(order[place]), TOP)[0], chosen.flatten()[order[place]]
-        inputs = fp8.quantise(values[token : token + 1])
+    found, worst = run(), 0.0
+    for row in range(0, len(found), max(1, len(found) // 16)):
+        inputs = fp8.quantise(values[row // TOP][None])
+        expert = chosen.flatten()[row]
         expected = fp8.multiply(*inputs, weight[expert], scale[expert])
-        worst = max(worst, error(found[place], expected[0]))
+        worst = max(worst, error(found[row], expected[0]))
     wide = torch.stack(
         [fp8.dequantise(w, s).bfloat16() for w, s in zip(weight, scale, strict=True)]
     )

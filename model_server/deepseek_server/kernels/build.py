@@ -1,4 +1,4 @@
-"""Compiles FlashInfer's kernels on a machine that needs no GPU."""
+"""Compiles FlashInfer's kernels and our own on a machine that needs no GPU."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ import torch
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.kernels import toolkit
+from deepseek_server.kernels.ahead import compile_ahead
 from deepseek_server.kernels.archs import Arch
 from deepseek_server.kernels.launcher import compile_launcher
 from deepseek_server.kernels.needed import Dtype, Kernel, all_kernels
@@ -60,6 +61,7 @@ def build(
     out = out or installed()
     size = sum(_install(spec, out) for spec in specs)
     compile_launcher(out, toolkit.stub(workspace / "driver"))
+    log.info("%d kernels of our own", compile_ahead(archs, dtypes, out))
     write_record(out, Compiled(archs, dtypes, version, cuda))
     log.info("compiled in %d s: %.1f MB in %s", time.monotonic() - began, size / 1e6, out)
 

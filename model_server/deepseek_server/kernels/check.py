@@ -4,7 +4,7 @@ import logging
 import os
 
 from deepseek_server.failures import PermanentError
-from deepseek_server.kernels import launcher
+from deepseek_server.kernels import ahead, launcher
 from deepseek_server.kernels.needed import all_kernels
 from deepseek_server.kernels.specs import installed, read_record, spec_of
 
@@ -37,6 +37,8 @@ def check() -> None:
     missing = [str(kernel) for kernel in kernels if not spec_of(kernel).is_aot]
     if not launcher.library(folder).exists():
         missing.append("Triton's launcher")
+    if not ahead.folder(folder).is_dir():
+        missing.append("our own kernels")
     if missing:
         names = "; ".join(missing)
         raise PermanentError(f"{folder} lacks {names}: run the command build again")

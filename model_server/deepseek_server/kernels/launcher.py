@@ -1,7 +1,4 @@
-"""Triton's launcher, compiled ahead: the one piece of C for which Triton wants a compiler at run time.
-
-Triton's kernels themselves are compiled by what Triton brings, in seconds.
-"""
+"""Triton's launcher, compiled ahead: the one piece of C for which Triton wants a compiler at run time."""
 
 import logging
 import shutil
@@ -54,16 +51,20 @@ def compile_launcher(out: Path, drivers: Path) -> None:
 def provide() -> bool:
     """Whether Triton can launch kernels here; says in the log why not.
 
-    Where there is no compiler, Triton is given the launcher that was compiled ahead.
+    Triton is given the kernels that were compiled ahead, and the launcher if there is no compiler.
     """
     from triton import knobs
 
+    from deepseek_server.kernels import ahead
+
+    try:
+        folder = installed()
+    except ImportError:
+        folder = Path("flashinfer/data/aot")
+    ahead.use(folder)
     if any(map(shutil.which, ("gcc", "clang"))):
         return True
-    try:
-        path = library(installed())
-    except ImportError:
-        path = library(Path("flashinfer/data/aot"))
+    path = library(folder)
     if not path.exists():
         log.warning(
             "kernels in Triton cannot run, because there is neither %s nor a C compiler: build the "

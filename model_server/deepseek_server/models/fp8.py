@@ -13,11 +13,8 @@ from typing import Any
 import torch
 
 from deepseek_server.failures import PermanentError
+from deepseek_server.kernels.own.fp8_format import BLOCK, FP8, LARGEST
 
-BLOCK = 128
-FP8 = torch.float8_e4m3fn
-# The largest number of float8_e4m3.
-LARGEST = 448.0
 # Factors of values that are all zero, or nearly: dividing by less would overflow.
 _SMALLEST = 1e-10
 

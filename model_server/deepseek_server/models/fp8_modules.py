@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from deepseek_server.kernels.own.fp8_format import BLOCK, FP8
 from deepseek_server.models import fp8
 from deepseek_server.models.stored import Stored
 from deepseek_server.parallel.sharding import Part, part
@@ -39,7 +40,7 @@ class Fp8Linear(nn.Module):  # type: ignore[misc]  # not typed
     def __init__(self, rows: int, columns: int, powers: bool) -> None:
         super().__init__()
         self.in_features, self.out_features, self._powers = columns, rows, powers
-        self.weight = _parameter(rows, columns, dtype=fp8.FP8)
+        self.weight = _parameter(rows, columns, dtype=FP8)
         self.weight_scale_inv = _parameter(fp8.blocks(rows), fp8.blocks(columns))
         self._scale: torch.Tensor | None = None
 
@@ -54,11 +55,14 @@ class Fp8Linear(nn.Module):  # type: ignore[misc]  # not typed
         return out.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
 
     def _on_gpu(self, flat: torch.Tensor) -> torch.Tensor:
-        from deepseek_server.models import fp8_kernels  # needs a GPU's libraries
+        from deepseek_server.kernels.own.fp8 import (  # needs a GPU's libraries
+            linear,
+            linear_scale,
+        )
 
         if self._scale is None:
-            self._scale = fp8_kernels.linear_scale(self.weight_scale_inv)
-        return fp8_kernels.linear(flat, self.weight, self._scale, self._powers)
+            self._scale = linear_scale(self.weight_scale_inv)
+        return linear(flat, self.weight, self._scale, self._powers)
 
 
 class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
@@ -75,7 +79,7 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         for name in ("gate_up_proj", "down_proj"):
             count, rows, columns = getattr(experts, name).shape
             scales = _parameter(count, fp8.blocks(rows), fp8.blocks(columns))
-            setattr(self, name, _parameter(count, rows, columns, dtype=fp8.FP8))
+            setattr(self, name, _parameter(count, rows, columns, dtype=FP8))
             setattr(self, f"{name}_scale_inv", scales)
 
     def forward(
@@ -92,30 +96,28 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
             [tokens, hidden size].
         """
         compute = self._on_gpu if hidden.device.type == "cuda" else self._one_by_one
-        pairs = compute(hidden, chosen).view(*chosen.shape, -1)
-        return (pairs * weights.unsqueeze(-1)).sum(1).to(hidden.dtype)
+        spread = compute(hidden, chosen).view(*chosen.shape, -1)
+        return (spread * weights.unsqueeze(-1)).sum(1).to(hidden.dtype)
+
+    def warm(self, dtype: torch.dtype) -> None:
+        """Compile or load every kernel that may be needed, so that no request waits for one.
+
+        Args:
+            dtype: of the values between the layers.
+        """
+        from deepseek_server.kernels.own.fp8 import warm  # needs a GPU's libraries
+
+        warm(self.gate_up_proj, self.gate_up_proj_scale_inv, dtype, self._powers)
 
     def _on_gpu(self, hidden: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        from deepseek_server.models import fp8_kernels  # needs a GPU's libraries
+        from deepseek_server.kernels.own.fp8 import multiply_experts  # needs a GPU's libraries
+        from deepseek_server.kernels.own.rows import rows
 
-        plan = fp8_kernels.tiles(chosen, self.num_experts)
-        inner = fp8_kernels.multiply_experts(
-            hidden,
-            plan.order // chosen.shape[1],
-            plan,
-            self.gate_up_proj,
-            self.gate_up_proj_scale_inv,
-            self._powers,
-        )
-        outer = fp8_kernels.multiply_experts(
-            self._gate(inner),
-            torch.arange(len(plan.order), device=hidden.device),
-            plan,
-            self.down_proj,
-            self.down_proj_scale_inv,
-            self._powers,
-        )
-        return torch.empty_like(outer).index_copy_(0, plan.order, outer)
+        listed, k = rows(chosen, self.num_experts), chosen.shape[1]
+        gate_up, down = self.gate_up_proj, self.down_proj
+        scales = self.gate_up_proj_scale_inv, self.down_proj_scale_inv
+        inner = multiply_experts(hidden, listed, k, gate_up, scales[0], self._powers)
+        return multiply_experts(self._gate(inner), listed, 1, down, scales[1], self._powers)
 
     def _one_by_one(self, hidden: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         pairs = hidden.new_empty(chosen.numel(), hidden.shape[1], dtype=torch.float32)
@@ -182,7 +184,7 @@ def _experts_fit(
     if first is None or first.dtype != _STORED:
         return False
     # The gates end and the inputs that they close begin in the middle of a stack.
-    if first.shape[0] % fp8.BLOCK:
+    if first.shape[0] % BLOCK:
         return False
     shapes = {n: tuple(getattr(module, n).shape) for n in ("gate_up_proj", "down_proj")}
     return all(
@@ -194,10 +196,8 @@ def _experts_fit(
 def _whole_blocks(kept: Part, shape: tuple[int, ...]) -> bool:
     """Whether rows begin and end with a block or the matrix, and columns are blocks throughout."""
     rows = shape[-2]
-    ends = all(
-        r.start % fp8.BLOCK == 0 and (r.stop % fp8.BLOCK == 0 or r.stop == rows) for r in kept.rows
-    )
-    columns = kept.columns.start % fp8.BLOCK == 0 and len(kept.columns) % fp8.BLOCK == 0
+    ends = all(r.start % BLOCK == 0 and (r.stop % BLOCK == 0 or r.stop == rows) for r in kept.rows)
+    columns = kept.columns.start % BLOCK == 0 and len(kept.columns) % BLOCK == 0
     return ends and columns and kept.shape[0] % _ALIGNED_ROWS == 0
 
 

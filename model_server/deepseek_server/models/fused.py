@@ -18,7 +18,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention
+from deepseek_server.kernels.own import mixture
 from deepseek_server.models import experts, mla
+from deepseek_server.models.fp8_modules import Fp8Experts
 
 # The residual stream and what is to be added to it, between two layers.
 Stream = tuple[torch.Tensor, torch.Tensor]
@@ -55,13 +57,15 @@ def fuse(model: PreTrainedModel, context: int) -> None:
 
 def _fuse_experts(model: PreTrainedModel) -> None:
     """Let all layers' experts, which are of one shape, run by the kernels that suit them."""
-    mixtures = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
-    first = next((mixture for mixture in mixtures if mixture is not None), None)
+    every = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
+    first = next((one for one in every if one is not None), None)
     if first is None:
         return
-    if experts.suitable(first.down_proj):
+    if isinstance(first, Fp8Experts):
+        first.warm(model.dtype)
+    elif experts.suitable(first.down_proj):
         model.set_experts_implementation(experts.register())
-        experts.warm(first)
+        mixture.warm(first.gate_up_proj, first.down_proj)
     else:
         model.set_experts_implementation("grouped_mm")
 

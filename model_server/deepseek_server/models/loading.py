@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError
 from deepseek_server.kernels import launcher
+from deepseek_server.kernels.own.fp8_format import FP8
 from deepseek_server.lifecycle import Progress, readable_bytes
 from deepseek_server.models import fp8, fp8_modules, layout, skeleton, weights
 from deepseek_server.models.checkpoint import Checkpoint
@@ -165,7 +166,7 @@ def _parameters(model: PreTrainedModel, group: Group) -> list[layout.Parameter]:
             name,
             tuple(tensor.shape),
             parts.get(name) or Part.whole(tuple(tensor.shape)),
-            packed=tensor.dtype == fp8.FP8,
+            packed=tensor.dtype == FP8,
         )
         for name, tensor in whole.items()
     ]

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from deepseek_server.failures import PermanentError
+from deepseek_server.kernels.own.fp8_format import BLOCK
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models.fp8 import BLOCK, blocks, dequantise
+from deepseek_server.models.fp8 import blocks, dequantise
 from deepseek_server.models.layout import Read
 from deepseek_server.models.stored import ELEMENT_BYTES, Stored
 from deepseek_server.parallel.sharding import matrix

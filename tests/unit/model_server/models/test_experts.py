@@ -12,7 +12,7 @@ from deepseek_server.models import experts
 # In a process of its own, because Triton decides on its interpreter when it is imported.
 PROGRAM = """
 import torch
-from deepseek_server.models.experts import mixture
+from deepseek_server.kernels.own.mixture import mixture
 
 torch.manual_seed(0)
 for tokens, count, k, hidden, width in SHAPES:
