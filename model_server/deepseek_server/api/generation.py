@@ -13,6 +13,7 @@ from deepseek_server.api.usage import Usage
 from deepseek_server.engine.interface import (
     EngineClosedError,
     EngineError,
+    EngineGoneError,
     Output,
     QueueFullError,
     Request,
@@ -201,7 +202,8 @@ async def _read(
 
 
 def _closed(error: EngineClosedError) -> APIError:
-    return APIError(503, str(error), code="shutting_down", retry_after=RETRY_AFTER_LOADING_SECONDS)
+    code = "engine_gone" if isinstance(error, EngineGoneError) else "shutting_down"
+    return APIError(503, str(error), code=code, retry_after=RETRY_AFTER_LOADING_SECONDS)
 
 
 async def _disconnected(request: HTTPRequest) -> None:

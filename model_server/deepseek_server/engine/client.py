@@ -20,6 +20,7 @@ from deepseek_server.engine.answer import Answer
 from deepseek_server.engine.interface import (
     EngineClosedError,
     EngineError,
+    EngineGoneError,
     FinishReason,
     Limits,
     Load,
@@ -182,7 +183,7 @@ class EngineClient:
         if self._closed:
             raise EngineClosedError("the server is shutting down")
         if self._fault:
-            raise EngineClosedError(self._fault)
+            raise EngineGoneError(self._fault)
         waiting = len(self._streams) - self._sequences
         if waiting >= self._limits.waiting:
             raise QueueFullError(f"{waiting} requests wait already")
@@ -225,7 +226,7 @@ class EngineClient:
                 break
             if isinstance(message, Report):
                 self._running, self._cache = message.load.running, message.load.cache
-                self._totals = message.totals
+                self._totals = message.totals or self._totals
                 self._hand_over(message.results)
         if not self._closed:
             self._fault = reason or self._why_ended()

@@ -20,6 +20,10 @@ class EngineClosedError(EngineError):
     """The engine was closed before the request was done."""
 
 
+class EngineGoneError(EngineClosedError):
+    """The engine has ended though nobody told it to; this server will not answer any more."""
+
+
 class QueueFullError(Exception):
     """As many requests wait as may wait."""
 

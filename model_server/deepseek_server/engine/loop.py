@@ -6,12 +6,13 @@ once, and so everything that an engine decides is decided alike.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 from deepseek_server.engine.core import Core, DeviceLostError
-from deepseek_server.engine.interface import EngineError, Request
+from deepseek_server.engine.interface import EngineError, Request, Totals
 from deepseek_server.engine.messages import (
     Cancel,
     Close,
@@ -23,6 +24,8 @@ from deepseek_server.engine.messages import (
 )
 
 log = logging.getLogger(__name__)
+
+TOTALS_SECONDS = 0.25
 
 Share = Callable[[Any], Any]
 
@@ -39,14 +42,14 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> None:
         connection: to the server.
         share: gives a value to the other processes, and returns it.
     """
-    inbox = _Inbox(core, connection)
+    inbox, totals = _Inbox(core, connection), _Totals(core)
     try:
         while True:
             commands = share(inbox.next())
             results = _obey(core, commands)
             if results is None:
                 return
-            connection.send(Report(results, core.load, core.totals))
+            connection.send(Report(results, core.load, totals.due()))
     except DeviceLostError as error:
         log.exception("the device is lost")
         connection.send(Lost(str(error)))
@@ -63,6 +66,21 @@ def follow(core: Core, share: Share) -> None:
     """
     while _obey(core, share(None)) is not None:
         pass
+
+
+class _Totals:
+    """What the engine has done, now and then: it takes longer to send than the tokens of a step."""
+
+    def __init__(self, core: Core) -> None:
+        self._core, self._told = core, 0.0
+
+    def due(self) -> Totals | None:
+        """The totals after a pause, or before the engine rests."""
+        now = time.monotonic()
+        if now - self._told < TOTALS_SECONDS and not self._core.idle:
+            return None
+        self._told = now
+        return self._core.totals
 
 
 class _Inbox:

@@ -107,11 +107,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class Report:
-    """From the engine: what has happened since the last report."""
+    """From the engine: what has happened since the last report; its totals only now and then."""
 
     results: list[Result]
     load: Load
-    totals: Totals
+    totals: Totals | None
 
 
 @dataclass(frozen=True)

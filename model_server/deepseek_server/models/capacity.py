@@ -16,6 +16,7 @@ from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
+from deepseek_server.models.fused import fuse
 from deepseek_server.models.paged import PagedRunner, heads_of
 from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.resources import memory_available
@@ -53,16 +54,17 @@ def paged_runner(
     """
     heads, device = heads_of(model), model.device
     backend = choose(attention, heads, model.dtype, device)
-    if backend is not SdpaAttention:
-        from deepseek_server.models.fused import fuse
-
+    # Without FlashInfer, a GPU computes the model as transformers does.
+    fused = device.type == "cpu" or backend is not SdpaAttention
+    if fused:
         fuse(model, context)
     block_size, layers = BLOCK_SIZE[device.type], model.config.num_hidden_layers
     per_token = layers * heads.cached_values * model.dtype.itemsize
 
     def runner(blocks: int) -> PagedRunner:
         size = CacheSize(layers, blocks, block_size)
-        return PagedRunner(model, backend(heads, size, model.dtype, device), sequences)
+        attention = backend(heads, size, model.dtype, device)
+        return PagedRunner(model, attention, sequences, fused=fused)
 
     if device.type == "cuda":
         probe = -(-step_tokens // block_size)

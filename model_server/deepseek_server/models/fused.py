@@ -1,26 +1,23 @@
-"""Fewer and larger kernels for a model on a GPU: the same arithmetic with fewer trips to memory.
+"""Fewer and larger kernels for a model: the same arithmetic with fewer trips to memory.
 
 A decoding step reads every weight once and does little else, so what is done to a few numbers
 between two matrix products costs as much as it launches kernels. Here those run as one kernel
 each: norms with the addition before them, the rotation of queries and keys, the gate of an MLP;
-and projections of one input become one product. Kernels are FlashInfer's; modules keep their
-classes and weights, only their forwards change.
+and projections of one input become one product. On a CPU it is operators that are fewer. Modules
+keep their classes and weights, only their forwards change.
 """
 
 from types import MethodType
 from typing import Any
 
 import torch
-from flashinfer import silu_and_mul
-from flashinfer.norm import fused_add_rmsnorm, rmsnorm
-from flashinfer.rope import apply_rope_with_cos_sin_cache_inplace
 from torch import nn
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention
-from deepseek_server.kernels.own import mixture
-from deepseek_server.models import experts, mla
+from deepseek_server.models import mla
 from deepseek_server.models.fp8_modules import Fp8Experts
+from deepseek_server.models.ops import Ops, ops_for
 
 # The residual stream and what is to be added to it, between two layers.
 Stream = tuple[torch.Tensor, torch.Tensor]
@@ -30,19 +27,23 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     """Let a model on the paged cache run with fused kernels.
 
     Args:
-        model: one that fits (models.paged.fits), on a GPU, with 16-bit numbers.
+        model: one that fits (models.paged.fits); on a GPU with 16-bit numbers.
         context: tokens of the longest sequence.
     """
-    rotation = Rotation(model, context)
-    _fuse_experts(model)
+    ops = ops_for(model.device)
+    rotation = Rotation(model, context, ops)
+    if model.device.type == "cuda":
+        _fuse_experts(model)
     for module in list(model.modules()):
         if _is_norm(module):
+            module.ops = ops
             module.forward = MethodType(_norm, module)
         elif all(isinstance(getattr(module, n, None), nn.Linear) for n in ("gate_proj", "up_proj")):
+            module.ops = ops
             module.gate_up = _stacked(module.gate_proj, module.up_proj)
             module.forward = MethodType(_mlp, module)
         elif hasattr(module, "_apply_gate"):
-            module._apply_gate = silu_and_mul
+            module._apply_gate = ops.gate
     for layer in model.model.layers:
         layer.forward = MethodType(_layer, layer)
         attention = layer.self_attn
@@ -55,8 +56,32 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     model.model.norm.forward = MethodType(_last_norm, model.model.norm)
 
 
+def run(
+    model: PreTrainedModel, embeddings: torch.Tensor, paged: Attention, positions: torch.Tensor
+) -> torch.Tensor:
+    """A fused model without its head; attention must have its plan.
+
+    Args:
+        model: the model.
+        embeddings: [tokens, hidden].
+        paged: what attends.
+        positions: [tokens].
+
+    Returns:
+        [tokens, hidden].
+    """
+    stream: torch.Tensor | Stream = embeddings[None]
+    for layer in model.model.layers:
+        stream = layer.forward(stream, paged=paged, positions=positions)
+    hidden: torch.Tensor = model.model.norm.forward(stream)
+    return hidden[0]
+
+
 def _fuse_experts(model: PreTrainedModel) -> None:
     """Let all layers' experts, which are of one shape, run by the kernels that suit them."""
+    from deepseek_server.kernels.own import mixture  # needs Triton
+    from deepseek_server.models import experts
+
     every = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
     first = next((one for one in every if one is not None), None)
     if first is None:
@@ -71,14 +96,16 @@ def _fuse_experts(model: PreTrainedModel) -> None:
 
 
 class Rotation:
-    """Rotary positions by one kernel, from a table of all positions.
+    """Rotary positions, from a table of all of them.
 
     Args:
         model: whose rotary embedding makes the table.
         context: positions of the table.
+        ops: what rotates.
     """
 
-    def __init__(self, model: PreTrainedModel, context: int) -> None:
+    def __init__(self, model: PreTrainedModel, context: int, ops: Ops) -> None:
+        self._ops = ops
         config, device = model.config, model.device
         positions = torch.arange(context, device=device)[None]
         angles = model.model.rotary_emb(torch.empty(0, device=device), positions)
@@ -100,9 +127,7 @@ class Rotation:
             query: [tokens, heads, width].
             key: [tokens, heads, width].
         """
-        apply_rope_with_cos_sin_cache_inplace(
-            positions, query, key, query.shape[-1], self._table, is_neox=self._halves
-        )
+        self._ops.rotate(positions, (query, key), self._table, halves=self._halves)
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -127,7 +152,8 @@ def _stacked(*projections: nn.Linear) -> nn.Linear:
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     rows = hidden_states.reshape(-1, hidden_states.shape[-1])
-    return rmsnorm(rows, self.weight, self.variance_epsilon).view(hidden_states.shape)
+    normalised: torch.Tensor = self.ops.norm(rows, self.weight, self.variance_epsilon)
+    return normalised.view(hidden_states.shape)
 
 
 def add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
@@ -135,9 +161,8 @@ def add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
     if isinstance(stream, torch.Tensor):  # the embeddings, before the first layer
         return stream, norm(stream)
     residual, added = stream
-    # In place: the residual becomes the sum, and what was added its norm.
-    fused_add_rmsnorm(added[0], residual[0], norm.weight, norm.variance_epsilon)
-    return residual, added
+    normalised = norm.ops.add_norm(added[0], residual[0], norm.weight, norm.variance_epsilon)
+    return residual, normalised[None]
 
 
 def _last_norm(self: Any, hidden_states: torch.Tensor | Stream) -> torch.Tensor:
@@ -154,7 +179,7 @@ def _layer(self: Any, hidden_states: torch.Tensor | Stream, **arguments: Any) ->
 
 
 def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    hidden: torch.Tensor = self.down_proj(silu_and_mul(self.gate_up(x)))
+    hidden: torch.Tensor = self.down_proj(self.ops.gate(self.gate_up(x)))
     return hidden
 
 

@@ -47,7 +47,7 @@ def _forward(
     *,
     paged: Attention,
     positions: torch.Tensor,
-    position_embeddings: Any,
+    position_embeddings: Any = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
     query, latent = inputs(self, hidden_states[0], positions, position_embeddings)

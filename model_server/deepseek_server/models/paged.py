@@ -16,6 +16,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Row
 from deepseek_server.engine.step import Chunk
+from deepseek_server.models import fused
 from deepseek_server.models.graphs import Graphs
 from deepseek_server.models.inputs import StepInputs, step_inputs
 from deepseek_server.models.mla import absorb, latent_heads
@@ -52,11 +53,20 @@ class PagedRunner:
         model: a model that fits; it can run in no other way from here on.
         attention: the cache, of the model's heads and layers, and what attends over it.
         sequences: sequences that run at once at most: the number of slots.
+        fused: whether the model is (models.fused).
     """
 
     shares_prefixes = True
 
-    def __init__(self, model: PreTrainedModel, attention: Attention, sequences: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        attention: Attention,
+        sequences: int,
+        *,
+        fused: bool = False,
+    ) -> None:
+        self._fused = fused
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
         absorb(model)
@@ -148,6 +158,11 @@ class PagedRunner:
         Returns:
             Logits: [n, vocabulary].
         """
+        if self._fused:
+            hidden = fused.run(self._model, self._embed(tokens, slots), self._attention, positions)
+            wanted = hidden if isinstance(sampled, int) else hidden[sampled]
+            after: torch.Tensor = self._model.lm_head(wanted)
+            return after
         output = self._model(
             input_ids=self._known(tokens, slots)[None],
             position_ids=positions[None],

@@ -227,6 +227,7 @@ def test_a_lost_device_ends_what_runs_and_turns_liveness_off(serve_anew, monkeyp
     for extra in ({}, {"stream": True}):
         refused = error(client.post(TEXT, json={**body, **extra}), 503)
         assert "illegal memory access" in refused["message"]
+        assert refused["code"] == "engine_gone"
 
 
 def _lose_device(*_: object, **__: object) -> None:

@@ -13,6 +13,7 @@ from deepseek_server.engine.core import Core
 from deepseek_server.engine.interface import (
     EngineClosedError,
     EngineError,
+    EngineGoneError,
     Limits,
     Load,
     Output,
@@ -236,7 +237,7 @@ async def test_a_lost_device_ends_everything(make: Make) -> None:
         with pytest.raises(EngineError, match="illegal memory access"):
             await outputs(stream)
     assert not engine.alive
-    with pytest.raises(EngineClosedError, match="illegal memory access"):
+    with pytest.raises(EngineGoneError, match="illegal memory access"):
         engine.submit(request())
 
 

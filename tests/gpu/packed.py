@@ -1,0 +1,91 @@
+"""A DeepSeek-V3 in fp8 blocks, through the whole engine: `python -m tests.gpu.packed`.
+
+The model is small, with random weights, but with the heads and blocks of the real one. Its logits
+are compared with those of the weights that the packed ones stand for, in float32; the error of
+those weights in bfloat16 stands beside it for scale. Inputs of eight bits have three bits after
+the point, which is where the rest of the error comes from.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, DeepseekV3Config
+
+from deepseek_server.config import ModelConfig
+from deepseek_server.lifecycle import Progress
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.fp8_modules import Fp8Experts, Fp8Linear
+from deepseek_server.models.loading import load
+from tests.gpu import same_logits
+from tests.models.packing import pack
+from tests.models.tiny import fill, make_tokenizer
+
+CONFIG = {
+    "vocab_size": 4096,
+    "hidden_size": 1024,
+    "intermediate_size": 2048,
+    "moe_intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "q_lora_rank": 384,
+    "n_routed_experts": 32,
+    "n_group": 4,
+    "topk_group": 2,
+    "first_k_dense_replace": 1,
+    "max_position_embeddings": 4096,
+}
+# Half a step of three bits is 1/32 at most, about a third of that on average; four layers add up.
+ALLOWED = 0.06
+
+
+def write(directory: Path) -> None:
+    model = AutoModelForCausalLM.from_config(DeepseekV3Config(**CONFIG), dtype=torch.float32)
+    fill(model, "packed")
+    model.to(torch.bfloat16).save_pretrained(directory)
+    make_tokenizer().save_pretrained(directory)
+
+
+def write_meant(source: Path, target: Path) -> None:
+    """Pack a model, and write beside it what the packed weights stand for."""
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    meant = pack(source)
+    file = target / "model.safetensors"
+    tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
+    save_file(tensors | meant, file, metadata={"format": "pt"})
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        packed, meant = Path(temporary) / "packed", Path(temporary) / "meant"
+        write(packed)
+        write_meant(packed, meant)
+        draw = torch.Generator().manual_seed(1)
+        rows = [
+            torch.randint(5, 4096, (length + same_logits.STEPS - 1,), generator=draw).tolist()
+            for length in same_logits.PROMPTS
+        ]
+        exact = same_logits.plain(same_logits.load(meant, torch.float32), rows)
+        short = same_logits.plain(same_logits.load(meant, torch.bfloat16), rows)
+        loaded = load(inspect(packed), ModelConfig(id="packed"), "cuda", Progress())
+        kept = sum(isinstance(one, Fp8Linear | Fp8Experts) for one in loaded.model.modules())
+        runner = paged_runner(loaded.model, context=4096, step_tokens=2048, sequences=16)
+        ours = same_logits.paged(runner, rows)
+    result = {
+        "modules in fp8": kept,
+        "bfloat16": same_logits.error(short, exact),
+        "ours": same_logits.error(ours, exact),
+    }
+    print(json.dumps(result))
+    if not kept or max(result["ours"]) > ALLOWED:
+        raise SystemExit(f"no module is in fp8, or the error is more than {ALLOWED}")
+
+
+if __name__ == "__main__":
+    main()
