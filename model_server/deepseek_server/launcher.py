@@ -28,6 +28,9 @@ class Worker(Protocol):
     def why_ended(self) -> str:
         """A sentence about its end, once the connection has ended."""
 
+    def finish(self) -> None:
+        """Let it end as it was asked to; end it where that takes too long."""
+
     def end(self) -> None:
         """End it, whatever it does."""
 
@@ -89,6 +92,12 @@ class WorkerProcess:
         name = signal.Signals(-status).name
         likely = ", most likely for taking too much memory" if name == "SIGKILL" else ""
         return f"the engine's process was ended by {name}{likely}"
+
+    def finish(self) -> None:
+        """See Worker."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_SECONDS)
+        self.end()
 
     def end(self) -> None:
         """See Worker."""

@@ -56,7 +56,12 @@ def start(
     return ServedModel(
         name=config.model.name,
         engine=EngineClient(
-            worker.connection, codec.decode, limits, ready.sequences, worker.why_ended
+            worker.connection,
+            codec.decode,
+            limits,
+            ready.sequences,
+            worker.why_ended,
+            worker.finish,
         ),
         codec=codec,
         vocabulary=int(checkpoint.config["vocab_size"]),

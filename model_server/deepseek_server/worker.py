@@ -124,12 +124,16 @@ def main() -> None:
     """Work for the server whose address is the second argument, on the device of the first."""
     logs.set_up()
     device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
-    if os.environ.get("RANK", "0") != "0":
-        work(device, None)
-        return
-    connected = socket.socket(socket.AF_UNIX)
-    connected.connect(sys.argv[2])
-    work(device, Connection(connected.detach()))
+    connection: Connection | None = None
+    if os.environ.get("RANK", "0") == "0":
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(sys.argv[2])
+        connection = Connection(connected.detach())
+    work(device, connection)
+    if device == "cuda":
+        # Python's own end takes apart what NCCL and recorded steps share, in the wrong order.
+        logging.shutdown()
+        os._exit(0)
 
 
 if __name__ == "__main__":

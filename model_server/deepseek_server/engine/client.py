@@ -131,6 +131,7 @@ class EngineClient:
         limits: what it can take.
         sequences: requests that the engine runs at once.
         ended: says why the engine is gone once the connection has ended.
+        finish: returns when the engine, asked to close, has left nothing behind.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class EngineClient:
         limits: Limits,
         sequences: int,
         ended: Callable[[], str],
+        finish: Callable[[], None],
     ) -> None:
         self._connection, self._decode, self._limits = connection, decode, limits
-        self._sequences, self._why_ended = sequences, ended
+        self._sequences, self._why_ended, self._finish = sequences, ended, finish
         self._streams: dict[str, Stream] = {}
         self._running, self._cache = 0, 0.0
         self._totals = Totals()
@@ -200,6 +202,7 @@ class EngineClient:
         self._outbox.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join, 5)
+        await asyncio.to_thread(self._finish)
         self._connection.close()
 
     def _cancel(self, request_id: str) -> None:

@@ -68,7 +68,8 @@ def paged_runner(
 
     if device.type == "cuda":
         probe = -(-step_tokens // block_size)
-        memory = gpu_cache_bytes(*_measure(runner(probe), step_tokens))
+        free, step = _measure(runner(probe), step_tokens)
+        memory = gpu_cache_bytes(free, 2 * step)  # recorded steps keep as much to themselves
     else:
         memory = cpu_cache_bytes(memory_available(), per_token * context)
     memory = group.smallest(memory)

@@ -80,6 +80,7 @@ class Pieces:
             # The largest ones first: the smaller ones then find room in their memory.
             for size in reversed(self._sizes):
                 self._recorded[size] = self._record(size)
+        torch.cuda.empty_cache()  # what the first calls on the other stream took
         log.info(
             "recorded pieces for %d numbers of tokens in %.1f s",
             len(self._sizes),

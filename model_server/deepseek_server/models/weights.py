@@ -227,7 +227,10 @@ class _Worker:
 
 def _work(queue: _Queue, files: _Files, tensors: Mapping[str, torch.Tensor], room: int) -> None:
     try:
-        worker = _Worker(next(iter(tensors.values())).device, room)
+        device = next(iter(tensors.values())).device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # a thread's is the first GPU, which may be another's
+        worker = _Worker(device, room)
         with torch.no_grad():
             while (piece := queue.take()) is not None:
                 worker.copy(piece, files, _target(piece, tensors[piece.parameter]))

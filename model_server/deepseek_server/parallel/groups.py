@@ -248,4 +248,5 @@ class _Together:
         self._lifeline.untie()
         for wire in self._commands.values():
             wire.close()
-        dist.destroy_process_group()
+        if dist.get_backend() != dist.Backend.NCCL:  # that waits for recorded steps, without an end
+            dist.destroy_process_group()

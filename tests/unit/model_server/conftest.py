@@ -48,6 +48,9 @@ class ThreadWorker:
     def why_ended(self) -> str:
         return "the thread has ended"
 
+    def finish(self) -> None:
+        pass
+
     def end(self) -> None:
         self.connection.close()
 

@@ -59,7 +59,9 @@ async def make() -> AsyncIterator[Make]:
         thread = threading.Thread(target=work)
         thread.start()
         limits = Limits(context=4096, waiting=waiting)
-        client = EngineClient(here, decoder, limits, sequences, lambda: "it ended by itself")
+        client = EngineClient(
+            here, decoder, limits, sequences, lambda: "it ended by itself", lambda: None
+        )
         made.append((client, thread))
         return client
 
@@ -243,7 +245,9 @@ async def test_a_lost_device_ends_everything(make: Make) -> None:
 
 async def test_an_engine_that_is_gone_ends_everything() -> None:
     here, there = Pipe()
-    engine = EngineClient(here, decode, Limits(100, 2), 4, lambda: "it was ended by SIGKILL")
+    engine = EngineClient(
+        here, decode, Limits(100, 2), 4, lambda: "it was ended by SIGKILL", lambda: None
+    )
     stream = engine.submit(request())
     there.recv()
     there.close()
