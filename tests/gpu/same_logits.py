@@ -22,7 +22,7 @@ from deepseek_server.models.paged import PagedRunner
 PROMPTS = (1, 63, 64, 65, 200, 700)
 STEPS = 6
 LAYERS = 4
-BLOCKS = 16  # of a sequence
+TOKENS = 1024  # of a sequence at most
 
 
 def load(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -41,9 +41,10 @@ def plain(model: PreTrainedModel, rows: list[list[int]]) -> list[torch.Tensor]:
 def paged(runner: PagedRunner, rows: list[list[int]]) -> list[torch.Tensor]:
     """The same: prompts together in two pieces, then one token of each at a time."""
     kept: list[list[torch.Tensor]] = [[] for _ in rows]
+    count = TOKENS // runner.block_size
 
     def chunk(slot: int, start: int, end: int, *, sample: bool) -> Chunk:
-        blocks = tuple(range(slot * BLOCKS, slot * BLOCKS + BLOCKS))
+        blocks = tuple(range(slot * count, slot * count + count))
         return Chunk(tuple(rows[slot][start:end]), start, blocks, sample, slot)
 
     prompts = [len(row) - STEPS + 1 for row in rows]
