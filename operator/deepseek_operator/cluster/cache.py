@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cluster.drift import owned_fields
 from deepseek_operator.cluster.kinds import (
     CHILDREN,
@@ -100,7 +99,6 @@ class Cache:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
-        resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
             pods=tuple(
@@ -108,7 +106,7 @@ class Cache:
                 for name, pod in pods
                 if "deletionTimestamp" not in pod["metadata"]
             ),
-            nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
+            nodes=tuple(NodeView.of(node) for node in self._objects[NODE].values()),
         )
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
@@ -167,5 +165,4 @@ def _slim(kind: Kind, body: Object) -> Object:
 
 
 def _differs(before: Object, after: Object) -> bool:
-    resource = accelerators().resource
-    return NodeView.of(before, resource) != NodeView.of(after, resource)
+    return NodeView.of(before) != NodeView.of(after)

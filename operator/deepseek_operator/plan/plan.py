@@ -10,6 +10,7 @@ from deepseek_operator.plan import findings, status
 from deepseek_operator.plan.checks import Refusal, check
 from deepseek_operator.plan.observed import Object, Observed
 from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.sizing import size
 from deepseek_operator.plan.target import Resource, Target, target
 
 SPEC_UNREADABLE = "SpecUnreadable"
@@ -49,9 +50,11 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
     if refusal := check(spec):
         return refusal
-    return target(
-        Resource(metadata["namespace"], metadata["name"], metadata["uid"]), spec, settings
-    )
+    sizing = size(spec, observed, status.resolved_before(body))
+    if isinstance(sizing, Refusal):
+        return sizing
+    resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
+    return target(resource, spec, settings, sizing)
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:

@@ -8,7 +8,8 @@ from deepseek_operator.plan import findings
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.observed import Object, Observed
+from deepseek_operator.plan.sizing import resolved
 from deepseek_operator.plan.target import Target
 
 ACCEPTED = "Accepted"
@@ -66,7 +67,7 @@ def reported(
     """The status of a resource whose spec is carried out."""
     finding = findings.find(target, observed)
     verdicts = [
-        Verdict(ACCEPTED, True, "Accepted", "The spec is carried out."),
+        _accepted(target),
         _scheduled(target, observed, finding),
         _model_ready(observed, finding),
         _available(target, observed),
@@ -87,12 +88,26 @@ def reported(
             source=target.source,
             accelerator=target.accelerator,
             image=target.image,
+            **resolved(target.sizing),
         ),
         conditions=_conditions(
             verdicts, Status.model_validate(previous).conditions, generation, now
         ),
     )
     return _plain(status)
+
+
+def resolved_before(body: Object) -> ResolvedModel | None:
+    """What was made of the defaults of this very spec before, None where it is a new one."""
+    said = Status.model_validate(body.get("status") or {})
+    same = said.observed_generation == body["metadata"].get("generation")
+    return said.resolved if same else None
+
+
+def _accepted(target: Target) -> Verdict:
+    why = target.sizing.unchecked
+    note = f" Whether the model fits was not checked: {why}." if why else ""
+    return Verdict(ACCEPTED, True, "Accepted", f"The spec is carried out.{note}")
 
 
 def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:

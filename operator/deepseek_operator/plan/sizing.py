@@ -1,0 +1,203 @@
+"""On how many GPUs of which kind a replica runs, and what it can hold there.
+
+The smallest number of GPUs is taken that can share the model and on which the weights and one
+request of the wanted length fit. Of several acceptable kinds it is the first on which the model
+fits and of which the cluster has nodes; a choice that was made stays while that holds of it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_operator.api.accelerator import Accelerator
+from deepseek_operator.api.spec import Spec
+from deepseek_operator.api.status import ResolvedModel
+from deepseek_operator.catalog.accelerators import ANY_GPU, Profile, accelerators
+from deepseek_operator.catalog.models import Model
+from deepseek_operator.plan import misfit
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.fit import compute_type, computes, rounded, smallest, wanted
+from deepseek_operator.plan.gpus import Gpus
+from deepseek_operator.plan.known import Unknown, known_model
+from deepseek_operator.plan.memory import Memory
+from deepseek_operator.plan.observed import NodeView, Observed
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What a replica runs on.
+
+    Attributes:
+        gpus: Its GPUs, None for the CPU.
+        dtype: The type of the computation, `auto` where the server is to choose.
+        max_context: Tokens of a request that the server is told, None for what the model was made for.
+        memory: How the model lies in each GPU, None where that is not known.
+        unchecked: Why nobody knows whether it fits; empty where it does.
+    """
+
+    gpus: Gpus | None
+    dtype: str
+    max_context: int | None
+    memory: Memory | None = None
+    unchecked: str = ""
+
+    @property
+    def tensor_parallel(self) -> int:
+        """Processes that share the model."""
+        return self.gpus.count if self.gpus else 1
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of the longest request, None where that is not known."""
+        return self.max_context or (self.memory.context if self.memory else None)
+
+    @property
+    def concurrency(self) -> str | None:
+        """How many requests run at once, in words."""
+        if self.memory is None:
+            return None
+        longest = self.context or self.memory.context
+        lengths = [longest] + [4096] * (longest > 4096)
+        counts = [f"{max(self.memory.requests(n), 1)} of {n:,} tokens" for n in lengths]
+        return f"requests at once: {', or '.join(counts)}"
+
+
+def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizing | Refusal:
+    """What a replica of a spec runs on, or why it can't.
+
+    Args:
+        spec: It has passed the checks.
+        observed: The nodes, and the model's config.json where it had to be read.
+        previous: What was resolved for this very spec before.
+    """
+    model = known_model(spec, observed)
+    if isinstance(model, Model) and (refusal := misfit.too_long(spec, model)):
+        return refusal
+    accelerator = spec.accelerator
+    if accelerator is None:
+        return Sizing(None, spec.model.dtype, spec.model.max_context)
+    if not accelerator.kinds:
+        return _any_gpu(spec, accelerator, model, observed.nodes)
+    options: dict[str, Sizing] = {}
+    refusals: list[Refusal] = []
+    for name in accelerator.kinds:
+        option = _on(spec, name, accelerator.count, model, previous, observed.nodes)
+        if isinstance(option, Refusal):
+            refusals.append(option)
+        else:
+            options[name] = option
+    if not options:
+        return misfit.all_of(refusals)
+    return options[_chosen(options, observed.nodes, previous)]
+
+
+def _chosen(
+    options: Mapping[str, Sizing], nodes: Sequence[NodeView], previous: ResolvedModel | None
+) -> str:
+    """The kind that was chosen before, else the first one; one with nodes before one without."""
+
+    def there(name: str) -> bool:
+        gpus = options[name].gpus
+        return gpus is not None and any(gpus.fit(node) for node in nodes)
+
+    before = previous.profile if previous else None
+    order = sorted(options, key=lambda name: name != before)
+    return next(filter(there, order), order[0])
+
+
+def _on(
+    spec: Spec,
+    name: str,
+    count: int | None,
+    model: Model | Unknown,
+    previous: ResolvedModel | None,
+    nodes: Sequence[NodeView],
+) -> Sizing | Refusal:
+    """What a replica runs on if it is to be this kind."""
+    profile = accelerators().profiles[name]
+    if (count or 1) > profile.together == 1:
+        return misfit.slices(name, count or 1)
+    if isinstance(model, Unknown):
+        return _unknown(spec, name, profile, count, model, previous)
+    dtype = compute_type(spec.model.dtype, model, profile)
+    if not computes(model, profile, dtype):
+        return misfit.no_type(spec, model, name, profile, dtype)
+    if count and not model.shape.splits(count):
+        return misfit.uneven(spec, model, name, count, nodes)
+    memory = smallest(model, name, dtype, wanted(spec, model), count)
+    if memory is None:
+        return misfit.too_small(spec, model, name, dtype, nodes)
+    gpus = Gpus.of(name, profile, memory.gpus)
+    return Sizing(gpus, dtype, _written(spec, memory), memory)
+
+
+def _unknown(
+    spec: Spec,
+    name: str,
+    profile: Profile,
+    count: int | None,
+    unknown: Unknown,
+    previous: ResolvedModel | None,
+) -> Sizing:
+    """A model of unknown size is taken as it was resolved while it was known, else as it is written."""
+    before = previous if previous and previous.profile == name else None
+    count = count or (before.tensor_parallel if before else None) or 1
+    context = spec.model.max_context or (before.max_context if before else None)
+    dtype = before.dtype if before and before.dtype else spec.model.dtype
+    return Sizing(Gpus.of(name, profile, count), dtype, context, unchecked=unknown.why)
+
+
+def _any_gpu(
+    spec: Spec, accelerator: Accelerator, model: Model | Unknown, nodes: Sequence[NodeView]
+) -> Sizing | Refusal:
+    """A number of GPUs of no kind: what nodes say of theirs is told, and decides nothing but that.
+
+    Nodes come and go, and a running replica must not change with them.
+    """
+    count = accelerator.count or 1
+    gpus, asked = Gpus(ANY_GPU, count), spec.model
+    if isinstance(model, Unknown):
+        return Sizing(gpus, asked.dtype, asked.max_context, unchecked=model.why)
+    if not model.shape.splits(count):
+        return misfit.uneven(spec, model, None, count, nodes)
+    able = [node for node in nodes if gpus.fit(node)]
+    kinds = {accelerators().of_node(node.labels) for node in able}
+    why = "no node tells by its labels which kind of GPU it has; accelerator.profile names one"
+    if not kinds or None in kinds:
+        return Sizing(gpus, asked.dtype, asked.max_context, unchecked=why)
+    found: dict[str, Sizing | Refusal] = {
+        kind: _on(spec, kind, count, model, None, nodes) for kind in sorted(filter(None, kinds))
+    }
+    fitting = {kind: option for kind, option in found.items() if isinstance(option, Sizing)}
+    if not fitting:
+        return misfit.all_of([option for option in found.values() if isinstance(option, Refusal)])
+    least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
+    others = ", ".join(kind for kind in found if kind not in fitting)
+    note = f"it does not fit on nodes with {others}; accelerator.profiles can leave them out"
+    return Sizing(gpus, asked.dtype, asked.max_context, least, note if others else "")
+
+
+def _cache(memory: Memory) -> int:
+    return memory.cache
+
+
+def _written(spec: Spec, memory: Memory) -> int | None:
+    """The longest request that the server is told of: what is asked for, or what fits if that is less."""
+    if spec.model.max_context or memory.context == memory.model.shape.context:
+        return spec.model.max_context
+    return rounded(memory.context)
+
+
+def resolved(sizing: Sizing) -> dict[str, Any]:
+    """What the status says of it."""
+    memory = sizing.memory
+    chosen = memory.dtype if memory else None if sizing.gpus else "float32"
+    return {
+        "profile": sizing.gpus.profile if sizing.gpus else None,
+        "tensor_parallel": sizing.tensor_parallel,
+        "dtype": chosen if sizing.dtype == "auto" else sizing.dtype,
+        "max_context": sizing.context,
+        "weight_bytes_per_gpu": memory.weights if memory else None,
+        "cache_bytes_per_gpu": memory.cache if memory else None,
+        "concurrency": sizing.concurrency,
+    }
