@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -57,12 +57,14 @@ class Model:
         weights: How its checkpoint is packed.
         weight_bytes: Bytes of the checkpoint, which is what a download takes.
         dtype: The type that its config.json says it is to be computed in.
+        read: Whether it was made of the whole config.json of its repository.
     """
 
     shape: Shape
     weights: Weights
     weight_bytes: int
     dtype: str = "bfloat16"
+    read: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any], weights: Weights, weight_bytes: int | None) -> "Model":
@@ -84,7 +86,7 @@ class Model:
         return cls(shape, weights, weight_bytes, dtype if dtype in DTYPES else "bfloat16")
 
     @classmethod
-    def read(cls, config: Mapping[str, Any]) -> "Model":
+    def of_file(cls, config: Mapping[str, Any]) -> "Model":
         """A model of a config.json as a repository has it, which also says how weights are packed.
 
         Raises:
@@ -95,7 +97,8 @@ class Model:
         if packing and method != "fp8":
             raise ShapeError(f"its weights are packed in a way of their own ({method})")
         fp4 = config.get("expert_dtype") == "fp4"
-        return cls.of(config, "fp4" if packing and fp4 else "fp8" if packing else "bf16", None)
+        weights: Weights = "fp4" if packing and fp4 else "fp8" if packing else "bf16"
+        return replace(cls.of(config, weights, None), read=True)
 
 
 class Models:

@@ -132,10 +132,11 @@ def _windowed(shape: "Shape") -> Numbers:
         whole_plain=2 * streams * (streams + 2) * streams * hidden,
     )
     heads, width = config["index_n_heads"], config["index_head_dim"]
-    by_rate = {
-        0: 0,
-        4: 4 * hidden * (head + width) + lora * heads * width + hidden * heads,
-        128: 2 * hidden * head,
+    by_kind = {
+        "compressed_sparse_attention": 4 * hidden * (head + width)
+        + lora * heads * width
+        + hidden * heads,
+        "heavily_compressed_attention": 2 * hidden * head,
     }
-    further = sum(by_rate[rate] for rate in shape.rates)
+    further = sum(by_kind.get(kind, 0) for kind in shape.kinds)
     return common * shape.layers + Numbers(whole=further)

@@ -24,6 +24,13 @@ ATTENTION: dict[str, Attention] = {
     "deepseek_v32": "whole",
     "deepseek_v4": "whole",
 }
+# The kinds of V4's layers, by the names of transformers; in its config.json they are numbers.
+WINDOW, SPARSE, HEAVY = (
+    "sliding_attention",
+    "compressed_sparse_attention",
+    "heavily_compressed_attention",
+)
+BY_RATIO = {0: WINDOW, 4: SPARSE, 128: HEAVY}
 # Bytes of a number in a cache: the types that GPUs serve in have two.
 CACHED = 2
 
@@ -172,16 +179,23 @@ class Shape:
         return self.cache_per_token // (gpus if self.attention == "grouped" else 1)
 
     @property
-    def rates(self) -> list[int]:
-        """How many tokens become one entry in V4's layers; 0 where there is only the window."""
-        return list(self.config["compress_ratios"])[: self.layers]
+    def kinds(self) -> list[str]:
+        """The kinds of V4's layers: a window alone, or with entries that many tokens become."""
+        ratios = self.config.get("compress_ratios")
+        kinds = [BY_RATIO[ratio] for ratio in ratios] if ratios else self.config["layer_types"]
+        return list(kinds)[: self.layers]
+
+    @property
+    def rates(self) -> dict[str, int]:
+        """How many tokens become one entry in those layers of V4 that have entries."""
+        return dict(self.config.get("compress_rates") or {SPARSE: 4, HEAVY: 128})
 
     def _cache_per_token(self) -> int:
         config = self.config
         if self.model_type == "deepseek_v4":
-            index = {0: 0, 4: config["index_head_dim"], 128: 0}
-            entries = [(self.head + index[rate], rate) for rate in self.rates if rate]
-            return sum(-(-CACHED * size // rate) for size, rate in entries)
+            entry = {SPARSE: self.head + config["index_head_dim"], HEAVY: self.head}
+            bytes_of = {kind: -(-CACHED * entry[kind] // rate) for kind, rate in self.rates.items()}
+            return sum(bytes_of.get(kind, 0) for kind in self.kinds)
         if not self.model_type.startswith("deepseek"):
             return self.layers * 2 * self.kv_heads * self.head * CACHED
         latent = config["kv_lora_rank"] + config["qk_rope_head_dim"]
@@ -189,19 +203,19 @@ class Shape:
         return int(self.layers * (latent + indexed) * CACHED)
 
     def _cache_per_sequence(self) -> int:
-        """V4's window in each layer, and the tokens that wait for being compressed.
+        """V4's window in each layer, and the tokens that wait for being compressed, with their gates.
 
-        A layer without compression keeps keys and values apart, which others know to be one. Every
-        fourth token's entry is made of the four before it too, which are kept with their gates.
+        A layer without compression keeps keys and values apart, which others know to be one. An entry
+        of few tokens is made of as many before it too, which are kept as well.
         """
         if self.model_type != "deepseek_v4":
             return 0
-        config = self.config
-        window = (config["sliding_window"] - 1) * self.head
-        both = 2 * (self.head + config["index_head_dim"])
-        by_rate = {
-            0: 2 * window,
-            4: window + 3 * 2 * both + 4 * both,
-            128: window + 127 * 2 * self.head,
+        window = (self.config["sliding_window"] - 1) * self.head
+        both = 2 * (self.head + self.config["index_head_dim"])
+        few, many = self.rates[SPARSE], self.rates[HEAVY]
+        waiting = {
+            WINDOW: window,
+            SPARSE: (2 * (few - 1) + few) * both,
+            HEAVY: 2 * (many - 1) * self.head,
         }
-        return int(CACHED * sum(by_rate[rate] for rate in self.rates))
+        return int(CACHED * sum(window + waiting[kind] for kind in self.kinds))

@@ -54,6 +54,6 @@ def known_model(spec: Spec, observed: Observed) -> Model | Unknown:
     if observed.config.content is None:
         return Unknown(observed.config.problem)
     try:
-        return Model.read(observed.config.content)
+        return Model.of_file(observed.config.content)
     except ShapeError as error:
         return Unknown(str(error))

@@ -182,10 +182,15 @@ def _cache(memory: Memory) -> int:
 
 
 def _written(spec: Spec, memory: Memory) -> int | None:
-    """The longest request that the server is told of: what is asked for, or what fits if that is less."""
-    if spec.model.max_context or memory.context == memory.model.shape.context:
+    """The longest request that the server is told of: what is asked for, or what fits if that is less.
+
+    All that the model was made for is left to the server, unless it was read from its own file: then
+    the status has it too, from where it comes while the file can't be read.
+    """
+    model = memory.model
+    if spec.model.max_context or (memory.context == model.shape.context and not model.read):
         return spec.model.max_context
-    return rounded(memory.context)
+    return memory.context if memory.context == model.shape.context else rounded(memory.context)
 
 
 def resolved(sizing: Sizing) -> dict[str, Any]:
