@@ -6,9 +6,13 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubernetes.aio.config import ConfigException
 
+from deepseek_operator.catalog import entries
+from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.catalog.models import models
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import NotFoundError, connect
 from deepseek_operator.cluster.errors import ApiError
@@ -31,6 +35,7 @@ class Options:
 
     settings: Settings
     port: int
+    catalogue: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "Options":
@@ -50,7 +55,23 @@ class Options:
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
         )
-        return cls(settings, int(port))
+        catalogue = os.environ.get("DSO_CATALOG", "")
+        return cls(settings, int(port), Path(catalogue) if catalogue else None)
+
+
+def read_catalogue(own: Path | None) -> None:
+    """Read the catalogue, an installation's own entries included, so that mistakes are told now.
+
+    Raises:
+        StartError: An entry is wrong.
+    """
+    try:
+        if own:
+            entries.add(own)
+        known = len(list(models())), len(accelerators().profiles)
+    except entries.EntryError as error:
+        raise StartError(f"The catalogue can't be used: {error}") from error
+    logger.info("The catalogue has %d models and %d kinds of GPU", *known)
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
@@ -105,7 +126,9 @@ async def _main() -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    await run(Options.from_environment(), stop)
+    options = Options.from_environment()
+    read_catalogue(options.catalogue)
+    await run(options, stop)
 
 
 def main() -> None:
