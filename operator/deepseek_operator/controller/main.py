@@ -17,6 +17,7 @@ from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import NotFoundError, connect
 from deepseek_operator.cluster.errors import ApiError
 from deepseek_operator.controller import harness, health, workers
+from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
@@ -94,7 +95,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             await workers.fill(client, cache, queue)
             ready.set()
             logger.info("%d resources found", len(cache.resources()))
-            reconciler = Reconciler(client, cache, options.settings)
+            reconciler = Reconciler(client, cache, options.settings, Hub())
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(workers.resync(client, cache, queue)),

@@ -37,7 +37,9 @@ def unread(spec: Spec, settings: Settings) -> ConfigFile | None:
     hub, model = hub_of(spec), spec.model
     if spec.accelerator is None or hub is None or hub.token_secret or models().knows(model.id):
         return None
-    return ConfigFile(hub.endpoint or settings.hub_endpoint, model.id, model.revision)
+    if hub.endpoint not in ("", settings.hub_endpoint):
+        return None  # else whoever writes a resource could have the operator ask anything anywhere
+    return ConfigFile(settings.hub_endpoint, model.id, model.revision)
 
 
 def known_model(spec: Spec, observed: Observed) -> Model | Unknown:
@@ -50,7 +52,7 @@ def known_model(spec: Spec, observed: Observed) -> Model | Unknown:
     if hub.token_secret:
         return Unknown("the operator does not read Secrets, so it can't read a guarded config.json")
     if observed.config is None:
-        return Unknown("the model's config.json has not been read")
+        return Unknown("the operator reads config.json from the hub of its installation alone")
     if observed.config.content is None:
         return Unknown(observed.config.problem)
     try:

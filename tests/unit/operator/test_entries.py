@@ -1,5 +1,8 @@
 """An installation's own entries of the catalogue: laid over the built-in ones, or told what is wrong."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,3 +107,19 @@ def test_a_wrong_entry_is_one_sentence_that_names_it(
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"can't be read: No such file"):
         read_catalogue(tmp_path / "none.yaml")
+
+
+def test_the_start_ends_with_that_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text("accelerators: {nvidia-x: {memoryMiB: much, labels: {a: [b]}}}")
+    environment = {**os.environ, "DSO_SERVER_IMAGE": "server:test", "DSO_CATALOG": str(path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "deepseek_operator"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "catalog.accelerators.nvidia-x: memoryMiB: Input should be a valid" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -377,7 +377,7 @@ def test_the_models_own_config_json_sizes_it() -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (None, "has not been read"),
+        (None, "from the hub of its installation alone"),
         (ConfigFile("", "someone/tuned", "main", problem="the hub says 404"), "the hub says 404"),
         (read(model_type="mamba"), "does not serve model_type 'mamba'"),
         (read(hidden_size=None), "does not say hidden_size"),
