@@ -90,49 +90,49 @@ class Shape:
         known = ATTENTION[self.model_type]
         return "whole" if known == "grouped" and windows else known
 
-    @property
+    @cached_property
     def kv_heads(self) -> int:
         """Heads of keys and values."""
         return self.get("num_key_value_heads", self.heads)
 
-    @property
+    @cached_property
     def head(self) -> int:
         """Numbers of one head of keys or values."""
         return self.get("head_dim", self.hidden // self.heads)
 
-    @property
+    @cached_property
     def chosen(self) -> int:
         """Routed experts that a token meets in a layer, 0 where there are none."""
         return self.get("num_experts_per_tok", 0) if self.experts else 0
 
-    @property
+    @cached_property
     def experts(self) -> int:
         """Routed experts of a layer, 0 where there are none."""
         return self.get("n_routed_experts", 0)
 
-    @property
+    @cached_property
     def expert_width(self) -> int:
         """Inner width of an expert."""
         return int(self.config["moe_intermediate_size"]) if self.experts else 0
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Inner width of a feed-forward network that is no expert, 0 where there is none."""
         return self.get("intermediate_size", 0)
 
-    @property
+    @cached_property
     def in_float16(self) -> bool:
         """Whether transformers can compute it in float16: V4 mixes types that do not mix with it."""
         return self.model_type != "deepseek_v4"
 
-    @property
+    @cached_property
     def attended(self) -> int:
         """Numbers by which a token asks for others in a layer, in the space of what is cached."""
         if self.attention == "latent":
             return self.heads * int(self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"])
         return 0
 
-    @property
+    @cached_property
     def compared(self) -> float:
         """Products for each token before one, in a layer that has no kernel of its own for them."""
         if self.attention != "whole":
@@ -141,7 +141,7 @@ class Shape:
         # V4 compares with entries, one for four tokens.
         return (self.heads + index) / (4 if self.model_type == "deepseek_v4" else 1)
 
-    @property
+    @cached_property
     def uneven(self) -> str:
         """Why it can't be split over several GPUs whatever their number, empty where it can."""
         if self.attention == "whole":
@@ -149,7 +149,7 @@ class Shape:
         biases = [name for name in ("attention_bias", "mlp_bias") if self.config.get(name)]
         return f"the bundled server does not split a model with {biases[0]}" if biases else ""
 
-    @property
+    @cached_property
     def divided(self) -> dict[str, int]:
         """The numbers that are divided among GPUs, in words."""
         numbers = {"attention heads": self.heads, "intermediate size": self.width}
@@ -178,14 +178,14 @@ class Shape:
         """
         return self.cache_per_token // (gpus if self.attention == "grouped" else 1)
 
-    @property
+    @cached_property
     def kinds(self) -> list[str]:
         """The kinds of V4's layers: a window alone, or with entries that many tokens become."""
         ratios = self.config.get("compress_ratios")
         kinds = [BY_RATIO[ratio] for ratio in ratios] if ratios else self.config["layer_types"]
         return list(kinds)[: self.layers]
 
-    @property
+    @cached_property
     def rates(self) -> dict[str, int]:
         """How many tokens become one entry in those layers of V4 that have entries."""
         return dict(self.config.get("compress_rates") or {SPARSE: 4, HEAVY: 128})

@@ -16,6 +16,7 @@ from deepseek_operator.cluster.kinds import (
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
 from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
+from deepseek_operator.plan.status import ACCEPTED, condition
 
 Object = dict[str, Any]
 
@@ -120,12 +121,16 @@ class Cache:
         return {_owner(POD, pod)}
 
     def _unplaced(self) -> set[Key]:
-        """The resources whose pods wait for a node: what the nodes are like matters to them."""
-        return {
+        """The resources to which it matters what the nodes are like.
+
+        Those whose pods wait for one, and those that are refused, perhaps because none is large enough.
+        """
+        waiting = {
             _owner(POD, pod)
             for pod in self._objects[POD].values()
             if PodView.of(pod).unscheduled is not None
         }
+        return waiting | {key for key, body in self._objects[RESOURCE].items() if _refused(body)}
 
 
 def key_of(body: Object) -> Key:
@@ -139,6 +144,11 @@ def _owner(kind: Kind, body: Object) -> Key:
         return key_of(body)
     metadata = body["metadata"]
     return Key(metadata["namespace"], metadata["labels"][NAME])
+
+
+def _refused(body: Object) -> bool:
+    accepted = condition(body.get("status") or {}, ACCEPTED)
+    return accepted.get("status") == "False"
 
 
 def _version(body: Object) -> int:

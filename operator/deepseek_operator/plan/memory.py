@@ -57,7 +57,7 @@ class Memory:
         """Bytes that are nobody's."""
         return RESERVED + (NCCL if self.gpus > 1 else 0)
 
-    @property
+    @cached_property
     def packed(self) -> bool:
         """Whether the weights stay packed in memory."""
         shape, capability = self.model.shape, self.profile.capability
@@ -78,12 +78,12 @@ class Memory:
         ) / self.gpus
         return round(split + numbers.whole * matrix + numbers.whole_plain * plain)
 
-    @property
+    @cached_property
     def per_token(self) -> float:
         """Bytes of the cache for a token; at least one, which no model falls short of."""
         return max(self.model.shape.cache_of_gpu(self.gpus) * BYTES[self.dtype] / CACHED, 1)
 
-    @property
+    @cached_property
     def step(self) -> int:
         """Bytes of the largest step, as long as no token has others before it."""
         shape = self.model.shape
@@ -98,12 +98,12 @@ class Memory:
             inner = max(inner, shape.chosen * each)
         return 4 * shape.hidden + inner + 2 * shape.attended / self.gpus
 
-    @property
+    @cached_property
     def step_per_token(self) -> float:
         """Bytes by which a step grows for each token before it."""
         return WHOLE_STEP * PAIR * self.model.shape.compared
 
-    @property
+    @cached_property
     def cache(self) -> int:
         """Bytes for the caches of all requests, before a step grows with what is before it."""
         shape = self.model.shape
@@ -113,12 +113,12 @@ class Memory:
         fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
         return max(int(free * SHARE) - self.step - fixed, 0)
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """Tokens of the longest request that the cache holds, whatever the model was made for."""
         return int(self.cache / (self.per_token + self.step_per_token))
 
-    @property
+    @cached_property
     def context(self) -> int:
         """Tokens of the longest request."""
         return min(self.longest, self.model.shape.context)

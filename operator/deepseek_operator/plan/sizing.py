@@ -5,8 +5,9 @@ request of the wanted length fit. Of several acceptable kinds it is the first on
 fits and of which the cluster has nodes; a choice that was made stays while that holds of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from deepseek_operator.api.accelerator import Accelerator
@@ -21,6 +22,9 @@ from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.known import Unknown, known_model
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import NodeView, Observed
+
+# Says why a kind won't do; what it says takes longer to find out than that it won't.
+Why = Callable[[], Refusal]
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,13 @@ def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizi
         return Sizing(None, spec.model.dtype, spec.model.max_context)
     if not accelerator.kinds:
         return _any_gpu(spec, accelerator, model, observed.nodes)
-    options: dict[str, Sizing] = {}
-    refusals: list[Refusal] = []
-    for name in accelerator.kinds:
-        option = _on(spec, name, accelerator.count, model, previous, observed.nodes)
-        if isinstance(option, Refusal):
-            refusals.append(option)
-        else:
-            options[name] = option
+    found = {
+        name: _on(spec, name, accelerator.count, model, previous, observed.nodes)
+        for name in accelerator.kinds
+    }
+    options = {name: option for name, option in found.items() if isinstance(option, Sizing)}
     if not options:
-        return misfit.all_of(refusals)
+        return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     return options[_chosen(options, observed.nodes, previous)]
 
 
@@ -112,21 +113,21 @@ def _on(
     model: Model | Unknown,
     previous: ResolvedModel | None,
     nodes: Sequence[NodeView],
-) -> Sizing | Refusal:
-    """What a replica runs on if it is to be this kind."""
+) -> Sizing | Why:
+    """What a replica runs on if it is to be this kind, or what can be said of why it can't."""
     profile = accelerators().profiles[name]
     if (count or 1) > profile.together == 1:
-        return misfit.slices(name, count or 1)
+        return partial(misfit.slices, name, count or 1)
     if isinstance(model, Unknown):
         return _unknown(spec, name, profile, count, model, previous)
     dtype = compute_type(spec.model.dtype, model, profile)
     if not computes(model, profile, dtype):
-        return misfit.no_type(spec, model, name, profile, dtype)
+        return partial(misfit.no_type, spec, model, name, profile, dtype)
     if count and not model.shape.splits(count):
-        return misfit.uneven(spec, model, name, count, nodes)
+        return partial(misfit.uneven, spec, model, name, count, nodes)
     memory = smallest(model, name, dtype, wanted(spec, model), count)
     if memory is None:
-        return misfit.too_small(spec, model, name, dtype, nodes)
+        return partial(misfit.too_small, spec, model, name, dtype, nodes)
     gpus = Gpus.of(name, profile, memory.gpus)
     return Sizing(gpus, dtype, _written(spec, memory), memory)
 
@@ -165,12 +166,12 @@ def _any_gpu(
     why = "no node tells by its labels which kind of GPU it has; accelerator.profile names one"
     if not kinds or None in kinds:
         return Sizing(gpus, asked.dtype, asked.max_context, unchecked=why)
-    found: dict[str, Sizing | Refusal] = {
+    found = {
         kind: _on(spec, kind, count, model, None, nodes) for kind in sorted(filter(None, kinds))
     }
     fitting = {kind: option for kind, option in found.items() if isinstance(option, Sizing)}
     if not fitting:
-        return misfit.all_of([option for option in found.values() if isinstance(option, Refusal)])
+        return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
     others = ", ".join(kind for kind in found if kind not in fitting)
     note = f"it does not fit on nodes with {others}; accelerator.profiles can leave them out"
