@@ -98,6 +98,10 @@ def test_the_schema_refuses(kube: Kube, spec: dict[str, Any], words: str) -> Non
     assert words in kube.refusal(made(**spec))
 
 
+def test_a_name_without_its_organisation_is_answered_with_it(kube: Kube) -> None:
+    assert "such as deepseek-ai/DeepSeek-R1;" in kube.refusal(made(model={"id": "DeepSeek-R1"}))
+
+
 def test_a_spec_without_a_model_is_refused(kube: Kube) -> None:
     manifest = made()
     del manifest["spec"]["model"]
