@@ -31,6 +31,34 @@ WINDOW, SPARSE, HEAVY = (
     "heavily_compressed_attention",
 )
 BY_RATIO = {0: WINDOW, 4: SPARSE, 128: HEAVY}
+# The fields of config.json that are whole numbers, and the most that one of them can be.
+NUMBERS = (
+    "max_position_embeddings",
+    "num_hidden_layers",
+    "hidden_size",
+    "vocab_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "n_routed_experts",
+    "n_shared_experts",
+    "num_experts_per_tok",
+    "first_k_dense_replace",
+    "q_lora_rank",
+    "kv_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+    "o_groups",
+    "o_lora_rank",
+    "hc_mult",
+    "sliding_window",
+    "index_n_heads",
+    "index_head_dim",
+)
+LARGEST = 10**9
 # Bytes of a number in a cache: the types that GPUs serve in have two.
 CACHED = 2
 
@@ -54,35 +82,41 @@ class Shape:
         self.model_type = str(config.get("model_type", ""))
         if self.model_type not in ATTENTION:
             raise ShapeError(f"the bundled server does not serve model_type {self.model_type!r}")
+        for name in NUMBERS:
+            self._check(name)
         self.context: int = self._number("max_position_embeddings")
         self.layers: int = self._number("num_hidden_layers")
         self.hidden: int = self._number("hidden_size")
         self.heads: int = self._number("num_attention_heads")
         self.vocabulary: int = self._number("vocab_size")
         try:
-            self.numbers, self.cache_per_token, self.cache_per_sequence = (
-                count(self),
-                self._cache_per_token(),
-                self._cache_per_sequence(),
-            )
+            self.attention = self._attention()
+            self.numbers = count(self)
+            self.cache_per_token = self._cache_per_token()
+            self.cache_per_sequence = self._cache_per_sequence()
         except KeyError as error:
             raise ShapeError(f"config.json does not say {error.args[0]}") from error
-        except (TypeError, ValueError, ZeroDivisionError) as error:
+        except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise ShapeError(f"config.json has a value of a wrong kind: {error}") from error
+
+    def _check(self, name: str) -> None:
+        value = self.config.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+        if value is not None and not whole:
+            raise ShapeError(f"config.json has {name} {str(value)[:40]}, which is no such number")
 
     def _number(self, name: str) -> int:
         value = self.config.get(name)
-        if not isinstance(value, int) or value < 1:
-            raise ShapeError(f"config.json does not say {name}, or not as a number")
-        return value
+        if not value:
+            raise ShapeError(f"config.json does not say {name}")
+        return int(value)
 
     def get(self, name: str, otherwise: int) -> int:
         """A number of config.json that may be left out."""
         value = self.config.get(name)
         return otherwise if value is None else int(value)
 
-    @cached_property
-    def attention(self) -> Attention:
+    def _attention(self) -> Attention:
         """How the bundled server attends; a sliding window it keeps sequence by sequence."""
         config = self.config
         kinds = set(config.get("layer_types") or ["full_attention"])
@@ -183,7 +217,7 @@ class Shape:
         """The kinds of V4's layers: a window alone, or with entries that many tokens become."""
         ratios = self.config.get("compress_ratios")
         kinds = [BY_RATIO[ratio] for ratio in ratios] if ratios else self.config["layer_types"]
-        return list(kinds)[: self.layers]
+        return [str(kind) for kind in kinds][: self.layers]
 
     @cached_property
     def rates(self) -> dict[str, int]:

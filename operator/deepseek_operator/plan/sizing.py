@@ -37,6 +37,7 @@ class Sizing:
         max_context: Tokens of a request that the server is told, None for what the model was made for.
         memory: How the model lies in each GPU, None where that is not known.
         unchecked: Why nobody knows whether it fits; empty where it does.
+        before: What was resolved while the size was known, where it is not any more.
     """
 
     gpus: Gpus | None
@@ -44,6 +45,7 @@ class Sizing:
     max_context: int | None
     memory: Memory | None = None
     unchecked: str = ""
+    before: ResolvedModel | None = None
 
     @property
     def tensor_parallel(self) -> int:
@@ -72,7 +74,7 @@ def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizi
     Args:
         spec: It has passed the checks.
         observed: The nodes, and the model's config.json where it had to be read.
-        previous: What was resolved for this very spec before.
+        previous: What was resolved before, for this spec or an earlier one.
     """
     model = known_model(spec, observed)
     if isinstance(model, Model) and (refusal := misfit.too_long(spec, model)):
@@ -141,11 +143,26 @@ def _unknown(
     previous: ResolvedModel | None,
 ) -> Sizing:
     """A model of unknown size is taken as it was resolved while it was known, else as it is written."""
-    before = previous if previous and previous.profile == name else None
-    count = count or (before.tensor_parallel if before else None) or 1
-    context = spec.model.max_context or (before.max_context if before else None)
-    dtype = before.dtype if before and before.dtype else spec.model.dtype
-    return Sizing(Gpus.of(name, profile, count), dtype, context, unchecked=unknown.why)
+    asked = spec.model
+    if previous and _still_true(spec, name, count, previous):
+        gpus = Gpus.of(name, profile, previous.tensor_parallel or 1)
+        dtype = previous.dtype or asked.dtype
+        return Sizing(gpus, dtype, previous.max_context, unchecked=unknown.why, before=previous)
+    gpus = Gpus.of(name, profile, count or 1)
+    return Sizing(gpus, asked.dtype, asked.max_context, unchecked=unknown.why)
+
+
+def _still_true(spec: Spec, name: str, count: int | None, previous: ResolvedModel) -> bool:
+    """Whether what was resolved when the model's size was known is what the spec asks for now."""
+    model = spec.model
+    return (
+        previous.weight_bytes_per_gpu is not None
+        and previous.profile == name
+        and f"repository {model.id}@{model.revision} of " in previous.source
+        and count in (None, previous.tensor_parallel)
+        and model.max_context in (None, previous.max_context)
+        and model.dtype in ("auto", previous.dtype)
+    )
 
 
 def _any_gpu(
@@ -196,14 +213,16 @@ def _written(spec: Spec, memory: Memory) -> int | None:
 
 def resolved(sizing: Sizing) -> dict[str, Any]:
     """What the status says of it."""
-    memory = sizing.memory
+    memory, before = sizing.memory, sizing.before
     chosen = memory.dtype if memory else None if sizing.gpus else "float32"
     return {
         "profile": sizing.gpus.profile if sizing.gpus else None,
         "tensor_parallel": sizing.tensor_parallel,
         "dtype": chosen if sizing.dtype == "auto" else sizing.dtype,
         "max_context": sizing.context,
-        "weight_bytes_per_gpu": memory.weights if memory else None,
-        "cache_bytes_per_gpu": memory.cache if memory else None,
-        "concurrency": sizing.concurrency,
+        "weight_bytes_per_gpu": memory.weights
+        if memory
+        else before and before.weight_bytes_per_gpu,
+        "cache_bytes_per_gpu": memory.cache if memory else before and before.cache_bytes_per_gpu,
+        "concurrency": before.concurrency if before else sizing.concurrency,
     }

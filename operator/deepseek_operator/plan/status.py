@@ -98,10 +98,8 @@ def reported(
 
 
 def resolved_before(body: Object) -> ResolvedModel | None:
-    """What was made of the defaults of this very spec before, None where it is a new one."""
-    said = Status.model_validate(body.get("status") or {})
-    same = said.observed_generation == body["metadata"].get("generation")
-    return said.resolved if same else None
+    """What was made of the defaults before, None where nothing was yet."""
+    return Status.model_validate(body.get("status") or {}).resolved
 
 
 def _accepted(target: Target) -> Verdict:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model, models
+from deepseek_operator.catalog.shape import NUMBERS
 from deepseek_operator.plan import misfit
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.fit import LEAST_CONTEXT, compute_type, computes, smallest
@@ -408,6 +409,62 @@ def test_a_config_json_that_is_out_of_reach_does_not_change_what_runs() -> None:
     after = target("someone/tuned", status=status, profile="nvidia-l4", config=None)
     assert after.config == before.config
     assert after.gpus == before.gpus
+
+
+def test_a_choice_and_a_size_outlive_an_edit_of_something_else() -> None:
+    kinds = {"profiles": ["nvidia-h200", "nvidia-l4"]}
+    body = resource(model={"id": "someone/tuned"}, accelerator=kinds)
+    l4, h200 = node("b", 8, **L4), node("a", 8, **H200)
+    before = target("someone/tuned", [l4], config=read(), **kinds)
+    status = report(body, before, Observed(), NOW).status
+    assert status["resolved"]["profile"] == "nvidia-l4"
+    edited = resource(
+        status, generation=2, model={"id": "someone/tuned"}, accelerator=kinds, replicas=3
+    )
+    nodes = tuple(map(NodeView.of, (h200, l4)))
+    after = decide(edited, SETTINGS, Observed(nodes=nodes))
+    assert isinstance(after, Target)
+    assert after.config == before.config
+    assert after.gpus == before.gpus
+    assert report(edited, after, Observed(), NOW).status["resolved"] == status["resolved"]
+
+
+def test_what_was_resolved_for_another_model_says_nothing() -> None:
+    body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
+    before = target("someone/tuned", profile="nvidia-l4", config=read())
+    status = report(body, before, Observed(), NOW).status
+    other = target("someone/other", status=status, profile="nvidia-l4")
+    assert str(other.gpus) == "1 x nvidia-l4"
+    assert other.config["model"]["maxContext"] is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+FIELDS = [*NUMBERS, "layer_types", "compress_ratios", "compress_rates", "quantization_config"]
+TYPES = ["llama", "qwen2", "deepseek_v3", "deepseek_v32", "deepseek_v4"]
+KNOWN = [known(name) for name in ("DeepSeek-V3.2", "DeepSeek-V4-Flash", "deepseek-llm-7b-base")]
+
+
+@given(
+    st.sampled_from(KNOWN),
+    st.sampled_from(TYPES),
+    st.dictionaries(st.sampled_from([*FIELDS, "torch_dtype", "use_sliding_window"]), JSON),
+    st.none() | st.integers(1, 8),
+)
+@settings(max_examples=400, deadline=None)
+def test_whatever_a_config_json_holds_there_is_an_answer(
+    model: Model, model_type: str, changes: dict[str, Any], count: int | None
+) -> None:
+    content = {**model.shape.config, "model_type": model_type, **changes}
+    file = ConfigFile("", "someone/tuned", "main", content=content)
+    decision = decided("someone/tuned", config=file, profile="nvidia-b200", count=count)
+    assert isinstance(decision, Target | Refusal)
+    if isinstance(decision, Target):
+        body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-b200"})
+        assert report(body, decision, Observed(), NOW).status["resolved"]["tensorParallel"] >= 1
 
 
 def test_the_status_says_what_was_resolved() -> None:
