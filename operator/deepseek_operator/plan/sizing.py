@@ -36,7 +36,7 @@ class Sizing:
         dtype: The type of the computation, `auto` where the server is to choose.
         max_context: Tokens of a request that the server is told, None for what the model was made for.
         memory: How the model lies in each GPU, None where that is not known.
-        unchecked: Why nobody knows whether it fits; empty where it does.
+        note: What a person should know of the fit, as a sentence: that it was not checked, and why.
         before: What was resolved while the size was known, where it is not any more.
     """
 
@@ -44,7 +44,7 @@ class Sizing:
     dtype: str
     max_context: int | None
     memory: Memory | None = None
-    unchecked: str = ""
+    note: str = ""
     before: ResolvedModel | None = None
 
     @property
@@ -147,9 +147,11 @@ def _unknown(
     if previous and _still_true(spec, name, count, previous):
         gpus = Gpus.of(name, profile, previous.tensor_parallel or 1)
         dtype = previous.dtype or asked.dtype
-        return Sizing(gpus, dtype, previous.max_context, unchecked=unknown.why, before=previous)
+        return Sizing(
+            gpus, dtype, previous.max_context, note=unchecked(unknown.why), before=previous
+        )
     gpus = Gpus.of(name, profile, count or 1)
-    return Sizing(gpus, asked.dtype, asked.max_context, unchecked=unknown.why)
+    return Sizing(gpus, asked.dtype, asked.max_context, note=unchecked(unknown.why))
 
 
 def _still_true(spec: Spec, name: str, count: int | None, previous: ResolvedModel) -> bool:
@@ -175,14 +177,14 @@ def _any_gpu(
     count = accelerator.count or 1
     gpus, asked = Gpus(ANY_GPU, count), spec.model
     if isinstance(model, Unknown):
-        return Sizing(gpus, asked.dtype, asked.max_context, unchecked=model.why)
+        return Sizing(gpus, asked.dtype, asked.max_context, note=unchecked(model.why))
     if not model.shape.splits(count):
         return misfit.uneven(spec, model, None, count, nodes)
     able = [node for node in nodes if gpus.fit(node)]
     kinds = {accelerators().of_node(node.labels) for node in able}
     why = "no node tells by its labels which kind of GPU it has; accelerator.profile names one"
     if not kinds or None in kinds:
-        return Sizing(gpus, asked.dtype, asked.max_context, unchecked=why)
+        return Sizing(gpus, asked.dtype, asked.max_context, note=unchecked(why))
     found = {
         kind: _on(spec, kind, count, model, None, nodes) for kind in sorted(filter(None, kinds))
     }
@@ -191,8 +193,13 @@ def _any_gpu(
         return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
     others = ", ".join(kind for kind in found if kind not in fitting)
-    note = f"it does not fit on nodes with {others}; accelerator.profiles can leave them out"
+    note = f"It does not fit on nodes with {others}: name kinds that do in accelerator.profiles."
     return Sizing(gpus, asked.dtype, asked.max_context, least, note if others else "")
+
+
+def unchecked(why: str) -> str:
+    """The sentence that says that a fit was not checked."""
+    return f"Whether the model fits was not checked: {why}."
 
 
 def _cache(memory: Memory) -> int:

@@ -103,9 +103,8 @@ def resolved_before(body: Object) -> ResolvedModel | None:
 
 
 def _accepted(target: Target) -> Verdict:
-    why = target.sizing.unchecked
-    note = f" Whether the model fits was not checked: {why}." if why else ""
-    return Verdict(ACCEPTED, True, "Accepted", f"The spec is carried out.{note}")
+    message = f"The spec is carried out. {target.sizing.note}".rstrip()
+    return Verdict(ACCEPTED, True, "Accepted", message)
 
 
 def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:

@@ -60,7 +60,7 @@ def test_an_added_model_and_an_added_gpu_are_used(add: Callable[[Any], None]) ->
     decision = decide(body, SETTINGS, Observed())
     assert isinstance(decision, Target)
     assert str(decision.gpus) == "1 x nvidia-gb200"
-    assert not decision.sizing.unchecked
+    assert not decision.sizing.note
     assert decision.gpus is not None
     assert decision.gpus.nodes == GB200["labels"]
     assert models().knows("deepseek-ai/DeepSeek-R1")

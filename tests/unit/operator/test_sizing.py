@@ -334,7 +334,7 @@ def test_nodes_tell_what_their_gpus_hold_and_pods_do_not_change_with_them() -> N
     assert with_nodes.config == without.config
     assert with_nodes.sizing.memory is not None
     assert without.sizing.memory is None
-    assert "no node tells by its labels" in without.sizing.unchecked
+    assert "no node tells by its labels" in without.sizing.note
 
 
 def test_no_node_holds_it() -> None:
@@ -346,7 +346,7 @@ def test_no_node_holds_it() -> None:
 
 def test_some_nodes_hold_it() -> None:
     made = target(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
-    assert "it does not fit on nodes with nvidia-l4" in made.sizing.unchecked
+    assert "It does not fit on nodes with nvidia-l4" in made.sizing.note
 
 
 # Models that the catalogue does not have.
@@ -372,7 +372,7 @@ def read(**changes: Any) -> ConfigFile:
 def test_the_models_own_config_json_sizes_it() -> None:
     made = target("someone/tuned", profile="nvidia-l4", config=read())
     assert str(made.gpus) == "4 x nvidia-l4"
-    assert not made.sizing.unchecked
+    assert not made.sizing.note
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_what_cannot_be_known_is_carried_out_and_said(config: ConfigFile | None,
 def test_a_volume_is_not_read() -> None:
     source = {"source": {"pvc": {"claimName": "models"}}}
     made = target("v3", asked=source, profile="nvidia-h200", count=8)
-    assert "does not read weights on a volume" in made.sizing.unchecked
+    assert "does not read weights on a volume" in made.sizing.note
     assert made.config["tensorParallel"] == 8
 
 
