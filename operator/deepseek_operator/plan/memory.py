@@ -91,12 +91,13 @@ class Memory:
         return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape))
 
     def _numbers_of_token(self, shape: Shape) -> float:
-        """What a layer holds of a token at once: the residual stream and the widest product."""
-        inner = 3 * shape.width / self.gpus
-        if shape.experts:
-            each = 3 * shape.expert_width / self.gpus + 3 * shape.hidden
-            inner = max(inner, shape.chosen * each)
-        return 4 * shape.hidden + inner + 2 * shape.attended / self.gpus
+        """What a layer holds of a token at once: the residual stream and the widest of its parts."""
+        gpus, hidden = self.gpus, shape.hidden
+        # In eight bits the inputs and the outputs of experts are kept in several forms.
+        forms = 3 if self.packed else 1
+        experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
+        widest = max(3 * shape.width / gpus, experts, 3 * shape.attended / gpus)
+        return (5 if shape.experts else 4) * hidden + widest
 
     @cached_property
     def step_per_token(self) -> float:

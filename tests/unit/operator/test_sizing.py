@@ -114,6 +114,27 @@ def test_a_cache_is_at_most_two_percent_smaller_than_measured_and_never_larger(n
     assert 0.98 * MEASURED[name] <= memory.longest <= MEASURED[name]
 
 
+# Bytes of weights and of the largest step on one H100, 2026-11-25: each the first of so many
+# processes, in bfloat16, without the others; latent attention left out.
+SPLIT = [
+    ("DeepSeek-R1-Distill-Qwen-7B", 2, 8_161_605_632, 704_970_752),
+    ("DeepSeek-R1-Distill-Qwen-7B", 4, 4_626_157_568, 471_924_736),
+    ("DeepSeek-V2-Lite", 1, 31_494_758_400, 643_891_200),
+    ("DeepSeek-V2-Lite", 2, 15_970_590_720, 443_908_608),
+    ("DeepSeek-V3", 4, None, 1_605_567_488),  # two layers of it, both with experts
+    ("DeepSeek-V3", 8, None, 1_572_013_056),
+]
+
+
+@pytest.mark.parametrize(("name", "gpus", "weights", "step"), SPLIT)
+def test_parts_and_steps_take_what_was_measured(
+    name: str, gpus: int, weights: int | None, step: int
+) -> None:
+    memory = Memory(known(name), accelerators().profiles["nvidia-a100-80gb"], gpus, "bfloat16")
+    assert weights is None or memory.weights == pytest.approx(weights, rel=0.003)
+    assert 0.98 * step <= memory.step <= 1.10 * step
+
+
 NAMES = [name for name in models() if models().get(name) is not None]
 KINDS = sorted(accelerators().profiles)
 DTYPES = ["auto", "bfloat16", "float16", "float32"]
