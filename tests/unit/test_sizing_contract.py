@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_operator.catalog import shape
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model, models
 from deepseek_operator.catalog.shape import Shape
@@ -94,9 +95,9 @@ def test_a_request_takes_in_a_cache_of_its_own_what_was_computed(
     """Within 6 %: of short windows the few numbers beside them are a part that can be seen."""
     real, checkpoint = loaded(tiny(family))
     footprint = measure_cache(real.model)
-    shape = computed(checkpoint).model.shape
-    assert shape.cache_per_token == pytest.approx(footprint.per_token, rel=0.06)
-    assert shape.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.06)
+    known = computed(checkpoint).model.shape
+    assert known.cache_per_token == pytest.approx(footprint.per_token, rel=0.06)
+    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.06)
 
 
 def shapes() -> dict[str, Shape]:
@@ -106,10 +107,10 @@ def shapes() -> dict[str, Shape]:
 
 @pytest.mark.parametrize("name", shapes())
 def test_the_server_splits_over_the_same_numbers_of_gpus(name: str) -> None:
-    shape = shapes()[name]
-    config = {"num_key_value_heads": None, "intermediate_size": 0, **shape.config}
+    known = shapes()[name]
+    config = {"num_key_value_heads": None, "intermediate_size": 0, **known.config}
     for gpus in range(1, 17):
-        assert shape.splits(gpus) == _accepts(config, gpus), gpus
+        assert known.splits(gpus) == _accepts(config, gpus), gpus
 
 
 def _accepts(config: dict[str, Any], gpus: int) -> bool:
@@ -126,6 +127,7 @@ def test_the_servers_own_numbers() -> None:
     assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
     assert whole.SEQUENCES == memory.WHOLE_REQUESTS
     assert capacity.GPU_SHARE == memory.SHARE
+    assert sharding._MOST == shape.MOST
     assert capacity.gpu_cache_bytes(10_000, 1000) == 10_000 * memory.SHARE - 1000
 
 

@@ -59,6 +59,8 @@ NUMBERS = (
     "index_head_dim",
 )
 LARGEST = 10**9
+# As many GPUs as the bundled server shares a model among.
+MOST = 64
 # Bytes of a number in a cache: the types that GPUs serve in have two.
 CACHED = 2
 
@@ -197,7 +199,8 @@ class Shape:
         """Whether so many GPUs can share it."""
         if gpus == 1:
             return True
-        return not self.uneven and not any(number % gpus for number in self.divided.values())
+        uneven = any(number % gpus for number in self.divided.values())
+        return gpus <= MOST and not self.uneven and not uneven
 
     def packs(self, gpus: int) -> bool:
         """Whether the parts of matrices begin and end with blocks of 128, so that they stay fp8."""

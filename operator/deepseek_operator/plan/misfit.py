@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model
+from deepseek_operator.catalog.shape import MOST
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.fit import compute_type, computes, rounded, smallest, wanted
 from deepseek_operator.plan.gpus import Gpus
@@ -18,8 +19,6 @@ TYPE_UNSUPPORTED = "TypeUnsupported"
 
 # Other kinds of GPU to name.
 OTHERS = 3
-# As many devices as the server shares a model among.
-MOST = 64
 # A shorter context than this is no way out.
 SHORTEST = 1024
 
@@ -62,6 +61,8 @@ def uneven(
     shape = model.shape
     numbers = [f"{number} {what}" for what, number in shape.divided.items() if number % count]
     why = shape.uneven or f"{count} does not divide its {' and its '.join(numbers)}"
+    if count > MOST:
+        why = f"the bundled server shares a model among {MOST} at most"
     ways = [f"accelerator.count {number}" for number in _counts(spec, model, name)]
     if not ways and name:
         ways = list(_ways_out(spec, model, name, nodes))
