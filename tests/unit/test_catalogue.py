@@ -71,12 +71,12 @@ def shape(request: pytest.FixtureRequest) -> Shape:
 
 def test_parameters(shape: Shape) -> None:
     count = sum(parameter.numel() for parameter in shape.model.parameters())
-    assert shape.known.shape.numbers.total == pytest.approx(count, rel=0.0005)
+    assert shape.known.parameters == pytest.approx(count, rel=0.0005)
 
 
 def test_weights(shape: Shape) -> None:
     if shape.known.weights == "bf16":
-        assert shape.known.weight_bytes == 2 * shape.known.shape.numbers.total
+        assert shape.known.weight_bytes == 2 * shape.known.parameters
     else:
         assert shape.known.weight_bytes == pytest.approx(published_bytes(shape), rel=0.005)
 

@@ -66,6 +66,11 @@ class Model:
     dtype: str = "bfloat16"
     read: bool = False
 
+    @property
+    def parameters(self) -> int:
+        """Numbers in the model as it is served, without layers that predict further tokens."""
+        return self.shape.numbers.total
+
     @classmethod
     def of(cls, config: Mapping[str, Any], weights: Weights, weight_bytes: int | None) -> "Model":
         """A model of a config.json.

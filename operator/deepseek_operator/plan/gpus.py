@@ -31,7 +31,7 @@ class Gpus:
 
     def of_node(self, node: NodeView) -> int:
         """How many of its resource a node has."""
-        return node.gpus.get(self.resource, 0)
+        return int(node.allocatable.get(self.resource, 0))
 
     def match(self, node: NodeView) -> bool:
         """Whether a node's labels mark this kind."""

@@ -101,20 +101,20 @@ class NodeView:
     """A node, as far as its GPUs matter.
 
     Attributes:
-        gpus: How many it has, by the extended resources that the catalogue knows.
+        allocatable: Quantities by resource, of those that the catalogue knows.
     """
 
     name: str
-    gpus: Mapping[str, int]
     labels: Mapping[str, str]
+    allocatable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, node: Object) -> "NodeView":
         """The view of a Node object."""
+        known, metadata = accelerators().resources, node["metadata"]
         allocatable = node.get("status", {}).get("allocatable", {})
-        known = accelerators().resources
-        gpus = {name: int(count) for name, count in allocatable.items() if name in known}
-        return cls(node["metadata"]["name"], gpus, node["metadata"].get("labels", {}))
+        gpus = {name: count for name, count in allocatable.items() if name in known}
+        return cls(metadata["name"], metadata.get("labels", {}), gpus)
 
 
 @dataclass(frozen=True)
