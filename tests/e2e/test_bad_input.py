@@ -31,7 +31,8 @@ def from_directory(path: Path | str) -> dict[str, Any]:
 
 
 def test_more_gpus_than_any_node_has(kube: Kube, product: Product) -> None:
-    kube.apply(resource("big", accelerator={"count": 99}))
+    model = from_directory("/var/lib")  # of unknown size: else 99 would not divide its heads
+    kube.apply(resource("big", model=model, accelerator={"count": 99}))
     message = said(kube, "big", "NoFittingNode", 20)
     assert "99 nvidia.com/gpu" in message
     assert "Set accelerator.count to" in message

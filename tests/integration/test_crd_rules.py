@@ -33,6 +33,10 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model": {"id": ID, "source": {"pvc": {"claimName": "a"}}}},
     ),
     "accelerator needs profile": ({"accelerator": {}}, {"accelerator": {"count": 1}}),
+    "accelerator takes profile": (
+        {"accelerator": {"profile": "nvidia-l4", "profiles": ["nvidia-l40s"]}},
+        {"accelerator": {"profiles": ["nvidia-l4", "nvidia-l40s"]}},
+    ),
 }
 
 # field: (a value that the schema refuses, words of the refusal)
@@ -48,6 +52,8 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": {"id": ID, "source": {"huggingFace": {"endpoint": "hub"}}}}, "endpoint"),
     ({"accelerator": {"count": 0}}, "spec.accelerator.count"),
+    ({"accelerator": {"profiles": []}}, "spec.accelerator.profiles"),
+    ({"accelerator": {"profiles": ["nvidia-l4", "nvidia-l4"]}}, "spec.accelerator.profiles[1]"),
     ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
     ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
 ]
@@ -90,6 +96,10 @@ def test_a_kept_rule_is_accepted(kube: Kube, message: str) -> None:
 @pytest.mark.parametrize(("spec", "words"), SCHEMA, ids=[words for _, words in SCHEMA])
 def test_the_schema_refuses(kube: Kube, spec: dict[str, Any], words: str) -> None:
     assert words in kube.refusal(made(**spec))
+
+
+def test_a_name_without_its_organisation_is_answered_with_it(kube: Kube) -> None:
+    assert "such as deepseek-ai/DeepSeek-R1;" in kube.refusal(made(model={"id": "DeepSeek-R1"}))
 
 
 def test_a_spec_without_a_model_is_refused(kube: Kube) -> None:

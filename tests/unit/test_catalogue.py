@@ -5,26 +5,27 @@ Every published shape is built, without memory for its weights, and its paramete
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from deepseek_operator.catalog.models import Size, models
+from deepseek_operator.catalog.entries import built_in
+from deepseek_operator.catalog.models import FP4, FP8, PLAIN, Model, models
+from deepseek_operator.catalog.shape import ATTENTION
 from deepseek_server.models.footprint import Footprint, measure_cache
 from deepseek_server.models.known import ARCHITECTURES
 from deepseek_server.models.paged import heads_of
 
-ROOT = Path(__file__).parents[2]
-SHAPES = yaml.safe_load((ROOT / "tests/models/configs.yaml").read_text(encoding="utf-8"))
-CATALOGUE = yaml.safe_load(
-    (ROOT / "operator/deepseek_operator/catalog/models.yaml").read_text(encoding="utf-8")
-)
-# Bytes of a number: fp8 has a float32 for 128 x 128 of them, fp4 one byte for 32.
-BF16, FP8, FP4 = 2.0, 1 + 4 / 128**2, 0.5 + 1 / 32
+CATALOGUE = built_in("models")
+# The first repository of each shape.
+SHAPES = {
+    size["repositories"][0]: size["config"]
+    for family in CATALOGUE["families"]
+    for size in family["sizes"]
+    if "config" in size
+}
 # What a cache does not depend on, made so small that the model runs.
 NARROW = {
     "vocab_size": 64,
@@ -49,52 +50,50 @@ def model_of(config: dict[str, Any], **changes: Any) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**config, **changes}))
 
 
-def size_of(name: str) -> Size:
-    size = models().size(f"{models().organisation}/{name}")
-    assert size is not None
-    return size
-
-
 @dataclass
 class Shape:
-    """A published shape, built without memory."""
+    """A published shape as the catalogue has it, and built without memory."""
 
-    name: str
-    weights: str
+    known: Model
     config: dict[str, Any]
     model: PreTrainedModel
 
 
 @pytest.fixture(scope="module", params=SHAPES)
 def shape(request: pytest.FixtureRequest) -> Shape:
-    entry = SHAPES[request.param]
+    config = SHAPES[request.param]
+    known = models().get(f"{models().organisation}/{request.param}")
+    assert known is not None
     with torch.device("meta"):
-        model = model_of(entry["config"])
-    return Shape(request.param, entry.get("weights", "bf16"), entry["config"], model)
+        model = model_of(config)
+    return Shape(known, config, model)
 
 
 def test_parameters(shape: Shape) -> None:
     count = sum(parameter.numel() for parameter in shape.model.parameters())
-    assert size_of(shape.name).parameters == pytest.approx(count, rel=0.005)
+    assert shape.known.parameters == pytest.approx(count, rel=0.0005)
 
 
 def test_weights(shape: Shape) -> None:
-    size = size_of(shape.name)
-    if shape.weights == "bf16":
-        assert size.weight_bytes == pytest.approx(2 * size.parameters, rel=0.005)
+    if shape.known.weights == "bf16":
+        assert shape.known.weight_bytes == 2 * shape.known.parameters
     else:
-        assert size.weight_bytes == pytest.approx(published_bytes(shape), rel=0.005)
+        assert shape.known.weight_bytes == pytest.approx(published_bytes(shape), rel=0.005)
 
 
 def test_cache(shape: Shape) -> None:
-    size = size_of(shape.name)
     if ARCHITECTURES[shape.config["model_type"]].path == "whole":
         footprint = measured_footprint(shape)
     else:
         values = heads_of(shape.model).cached_values
         footprint = Footprint(0, shape.model.config.num_hidden_layers * values * 2)
-    assert size.cache_bytes_per_token == footprint.per_token
-    assert size.cache_bytes_per_sequence == pytest.approx(footprint.per_sequence, rel=0.005)
+    known = shape.known.shape
+    assert known.cache_per_token == footprint.per_token
+    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.005)
+
+
+def test_attention_is_what_the_server_computes() -> None:
+    assert {name: known.path for name, known in ARCHITECTURES.items()} == ATTENTION
 
 
 def measured_footprint(shape: Shape) -> Footprint:
@@ -112,16 +111,12 @@ def measured_footprint(shape: Shape) -> Footprint:
     return total
 
 
-def test_every_model_that_is_served_has_a_shape() -> None:
-    sizes = [entry for family in CATALOGUE["families"] for entry in family["sizes"]]
-    with_numbers = [entry for entry in sizes if "parameters" in entry]
-    for entry in with_numbers:
-        assert sum(name in SHAPES for name in entry["repositories"]) == 1, entry
-    without = {
-        name for entry in sizes if entry not in with_numbers for name in entry["repositories"]
-    }
+def test_models_without_a_shape_are_those_that_are_not_served() -> None:
+    sizes = [size for family in CATALOGUE["families"] for size in family["sizes"]]
+    without = {name for size in sizes if "config" not in size for name in size["repositories"]}
     assert without == {"deepseek-moe-16b-base", "deepseek-moe-16b-chat", "DeepSeek-V4.1-Flash"}
-    assert models().size("deepseek-ai/DeepSeek-V4.1-Flash") is None
+    assert models().knows("deepseek-ai/DeepSeek-V4.1-Flash")
+    assert models().get("deepseek-ai/DeepSeek-V4.1-Flash") is None
 
 
 def published_bytes(shape: Shape) -> float:
@@ -135,8 +130,8 @@ def published_bytes(shape: Shape) -> float:
     with torch.device("meta"):
         longer = model_of(shape.config, num_hidden_layers=layers + 1)
     copies = 0 if shape.config["model_type"] == "deepseek_v4" else 2 * shape.config["vocab_size"]
-    expert = FP4 if shape.weights == "fp4" else FP8
-    return layout_bytes(longer, expert) + 2 * hidden**2 * FP8 + copies * hidden * BF16
+    expert = FP4 if shape.known.weights == "fp4" else FP8
+    return layout_bytes(longer, expert) + 2 * hidden**2 * FP8 + copies * hidden * PLAIN
 
 
 def layout_bytes(model: PreTrainedModel, expert: float) -> float:
@@ -148,6 +143,6 @@ def layout_bytes(model: PreTrainedModel, expert: float) -> float:
     }
     total = 0.0
     for name, parameter in model.named_parameters():
-        bytes_each = expert if ".experts." in name else FP8 if name in linear else BF16
+        bytes_each = expert if ".experts." in name else FP8 if name in linear else PLAIN
         total += parameter.numel() * bytes_each
     return total

@@ -21,7 +21,15 @@ MODELS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("accelerator", [{}, {"accelerator": {"count": 2}}])
+ACCELERATORS: list[dict[str, Any]] = [
+    {},
+    {"accelerator": {"count": 2}},
+    {"accelerator": {"profile": "nvidia-h200", "count": 8}},
+    {"accelerator": {"profiles": ["amd-mi300x", "nvidia-b200"], "count": 8}},
+]
+
+
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
 @pytest.mark.parametrize("model", MODELS)
 def test_the_server_reads_what_the_operator_writes(
     model: dict[str, Any], accelerator: dict[str, Any]

@@ -28,6 +28,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* What is added to the operator's catalogue, as JSON, which is YAML; empty where nothing is. */}}
+{{- define "operator.catalog" -}}
+{{- if or .Values.catalog.accelerators .Values.catalog.models -}}
+{{- .Values.catalog | mustToJson -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Image reference; takes (dict "image" IMAGE "value" "its place in values.yaml" "tag" DEFAULT). */}}
 {{- define "operator.image" -}}
 {{- $repository := required (printf "%s.repository is empty: no image is published yet, so build your own (make images) and name it with --set %s.repository=..." .value .value) .image.repository -}}

@@ -103,6 +103,9 @@ class Model(Section):
             " || self.id.matches('^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$')",
             "model.id must be a hub repository such as deepseek-ai/DeepSeek-R1-Distill-Qwen-7B;"
             " any other name needs model.source.hostPath or model.source.pvc",
+            "'model.id must be a hub repository such as deepseek-ai/'"
+            " + (self.id.contains('/') ? 'DeepSeek-R1-Distill-Qwen-7B' : self.id)"
+            " + '; any other name needs model.source.hostPath or model.source.pvc'",
         )
     )
 

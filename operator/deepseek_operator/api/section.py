@@ -25,9 +25,15 @@ class Section(BaseModel):
 Rule = dict[str, JsonValue]
 
 
-def rule(expression: str, message: str) -> Rule:
-    """A CEL rule of the CRD: what must hold for `self`, and what to write where it does not."""
-    return {"rule": expression, "message": message}
+def rule(expression: str, message: str, made: str = "") -> Rule:
+    """A CEL rule of the CRD: what must hold for `self`, and what to write where it does not.
+
+    Args:
+        expression: What must hold.
+        message: What is said otherwise.
+        made: Makes a message that fits the value, in CEL; `message` stands in where that fails.
+    """
+    return {"rule": expression, "message": message, **({"messageExpression": made} if made else {})}
 
 
 def validated(*rules: Rule) -> ConfigDict:

@@ -25,7 +25,7 @@ class Condition(Section):
 
 
 class ResolvedModel(Section):
-    """What the operator made of the defaults."""
+    """What the operator made of the defaults; what is not known is left out."""
 
     served_name: str = Field(description="What clients put into the field `model`.")
     source: str = Field(description="Where the weights come from, in words.")
@@ -33,6 +33,32 @@ class ResolvedModel(Section):
         description="What one replica runs on: CPU, or GPUs by number and kind."
     )
     image: str = Field(description="Image of the model server.")
+    profile: str | None = Field(
+        default=None, description="Kind of GPU that was chosen, where the spec names kinds."
+    )
+    tensor_parallel: int | None = Field(
+        default=None, description="GPUs that share the model, 1 on the CPU."
+    )
+    dtype: str | None = Field(
+        default=None, description="Number format of the computation, where it is known."
+    )
+    max_context: int | None = Field(
+        default=None,
+        description="Most tokens of prompt and answer together that fit, where that is known.",
+    )
+    weight_bytes_per_gpu: int | None = Field(
+        default=None,
+        description="Memory that the weights take on each GPU, in bytes.",
+        json_schema_extra={"format": "int64"},
+    )
+    cache_bytes_per_gpu: int | None = Field(
+        default=None,
+        description="Memory that each GPU has for the caches of requests, in bytes.",
+        json_schema_extra={"format": "int64"},
+    )
+    concurrency: str | None = Field(
+        default=None, description="How many requests run at once, in words."
+    )
 
 
 class Status(Section):

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cluster.drift import owned_fields
 from deepseek_operator.cluster.kinds import (
     CHILDREN,
@@ -17,6 +16,7 @@ from deepseek_operator.cluster.kinds import (
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
 from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
+from deepseek_operator.plan.status import ACCEPTED, condition
 
 Object = dict[str, Any]
 
@@ -100,7 +100,6 @@ class Cache:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
-        resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
             pods=tuple(
@@ -108,7 +107,7 @@ class Cache:
                 for name, pod in pods
                 if "deletionTimestamp" not in pod["metadata"]
             ),
-            nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
+            nodes=tuple(NodeView.of(node) for node in self._objects[NODE].values()),
         )
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
@@ -122,12 +121,16 @@ class Cache:
         return {_owner(POD, pod)}
 
     def _unplaced(self) -> set[Key]:
-        """The resources whose pods wait for a node: what the nodes are like matters to them."""
-        return {
+        """The resources to which it matters what the nodes are like.
+
+        Those whose pods wait for one, and those that are refused, perhaps because none is large enough.
+        """
+        waiting = {
             _owner(POD, pod)
             for pod in self._objects[POD].values()
             if PodView.of(pod).unscheduled is not None
         }
+        return waiting | {key for key, body in self._objects[RESOURCE].items() if _refused(body)}
 
 
 def key_of(body: Object) -> Key:
@@ -141,6 +144,11 @@ def _owner(kind: Kind, body: Object) -> Key:
         return key_of(body)
     metadata = body["metadata"]
     return Key(metadata["namespace"], metadata["labels"][NAME])
+
+
+def _refused(body: Object) -> bool:
+    accepted = condition(body.get("status") or {}, ACCEPTED)
+    return accepted.get("status") == "False"
 
 
 def _version(body: Object) -> int:
@@ -167,5 +175,4 @@ def _slim(kind: Kind, body: Object) -> Object:
 
 
 def _differs(before: Object, after: Object) -> bool:
-    resource = accelerators().resource
-    return NodeView.of(before, resource) != NodeView.of(after, resource)
+    return NodeView.of(before) != NodeView.of(after)

@@ -6,13 +6,18 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from kubernetes.aio.config import ConfigException
 
+from deepseek_operator.catalog import entries
+from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.catalog.models import models
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import NotFoundError, connect
 from deepseek_operator.cluster.errors import ApiError
 from deepseek_operator.controller import harness, health, workers
+from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
@@ -31,6 +36,7 @@ class Options:
 
     settings: Settings
     port: int
+    catalogue: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "Options":
@@ -50,7 +56,23 @@ class Options:
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
         )
-        return cls(settings, int(port))
+        catalogue = os.environ.get("DSO_CATALOG", "")
+        return cls(settings, int(port), Path(catalogue) if catalogue else None)
+
+
+def read_catalogue(own: Path | None) -> None:
+    """Read the catalogue, an installation's own entries included, so that mistakes are told now.
+
+    Raises:
+        StartError: An entry is wrong.
+    """
+    try:
+        if own:
+            entries.add(own)
+        known = len(list(models())), len(accelerators().profiles)
+    except entries.EntryError as error:
+        raise StartError(f"The catalogue can't be used: {error}") from error
+    logger.info("The catalogue has %d models and %d kinds of GPU", *known)
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
@@ -73,7 +95,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             await workers.fill(client, cache, queue)
             ready.set()
             logger.info("%d resources found", len(cache.resources()))
-            reconciler = Reconciler(client, cache, options.settings)
+            reconciler = Reconciler(client, cache, options.settings, Hub())
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(workers.resync(client, cache, queue)),
@@ -105,7 +127,9 @@ async def _main() -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    await run(Options.from_environment(), stop)
+    options = Options.from_environment()
+    read_catalogue(options.catalogue)
+    await run(options, stop)
 
 
 def main() -> None:

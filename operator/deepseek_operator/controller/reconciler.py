@@ -1,6 +1,7 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,9 +12,10 @@ from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
 from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
+from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
 from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.plan import News, decide, report
+from deepseek_operator.plan.plan import News, decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
@@ -31,10 +33,11 @@ class NameTakenError(Exception):
 class Reconciler:
     """Brings the children and the status of one resource to what its spec says."""
 
-    def __init__(self, client: Client, cache: Cache, settings: Settings):
+    def __init__(self, client: Client, cache: Cache, settings: Settings, hub: Hub):
         self._client = client
         self._cache = cache
         self._settings = settings
+        self._hub = hub
 
     async def reconcile(self, key: Key) -> None:
         """One pass over one resource.
@@ -46,7 +49,9 @@ class Reconciler:
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             return  # Kubernetes deletes the children with their owner.
-        decision = decide(body, self._settings, self._cache.observe(key))
+        file = unread_file(body, self._settings)
+        config = await self._hub.read(file) if file else None
+        decision = decide(body, self._settings, replace(self._cache.observe(key), config=config))
         failure: RejectedError | None = None
         if isinstance(decision, Target):
             try:

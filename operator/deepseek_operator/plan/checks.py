@@ -32,7 +32,9 @@ def model_is_published(spec: Spec) -> Refusal | None:
     A repository newer than the catalogue passes by naming its source.
     """
     model = spec.model
-    if model.source is not None or not models().belongs(model.id) or models().knows(model.id):
+    if model.source is not None or models().knows(model.id):
+        return None
+    if not models().belongs(model.id) and models().meant(model.id) is None:
         return None
     near = models().nearest(model.id)
     hint = f"Did you mean {_either(near)}? " if near else ""
@@ -45,14 +47,16 @@ def model_is_published(spec: Spec) -> Refusal | None:
 
 def profile_is_known(spec: Spec) -> Refusal | None:
     """A profile must be in the catalogue, else nobody knows which nodes fit."""
-    profile = spec.accelerator.profile if spec.accelerator else None
-    if profile is None or profile in accelerators().profiles:
+    named = spec.accelerator.kinds if spec.accelerator else []
+    unknown = next((name for name in named if name not in accelerators().profiles), None)
+    if unknown is None:
         return None
     return Refusal(
         UNKNOWN_PROFILE,
-        f"accelerator.profile {profile} is not in the catalogue. "
-        f"Known and similar: {', '.join(accelerators().nearest(profile))}. For any NVIDIA GPU "
-        "write accelerator.count alone and choose nodes with podTemplate.spec.nodeSelector.",
+        f"accelerator.profile {unknown} is not in the catalogue. "
+        f"Known and similar: {', '.join(accelerators().nearest(unknown))}. For any NVIDIA GPU "
+        "write accelerator.count alone and choose nodes with podTemplate.spec.nodeSelector; the "
+        "chart's value catalog.accelerators adds a kind.",
     )
 
 

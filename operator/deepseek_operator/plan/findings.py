@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.observed import (
     EXIT_MODEL_UNUSABLE,
     EXIT_SOURCE_UNREACHABLE,
@@ -10,7 +11,7 @@ from deepseek_operator.plan.observed import (
     Observed,
     PodView,
 )
-from deepseek_operator.plan.target import Gpus, Target
+from deepseek_operator.plan.target import Target
 
 PODS_REFUSED = "PodsRefused"
 NO_FITTING_NODE = "NoFittingNode"
@@ -56,7 +57,7 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
     if gpus is None:
         message = f"No node takes pod {pod.name}: {pod.unscheduled}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
-    fitting = [node for node in observed.nodes if _has(node, gpus)]
+    fitting = [node for node in observed.nodes if gpus.fit(node)]
     if not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
     return Finding(
@@ -67,24 +68,15 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
     )
 
 
-def _has(node: NodeView, gpus: Gpus) -> bool:
-    return node.gpus >= gpus.count and _matches(node, gpus)
-
-
-def _matches(node: NodeView, gpus: Gpus) -> bool:
-    return not gpus.nodes or any(
-        node.labels.get(label) in values for label, values in gpus.nodes.items()
-    )
-
-
 def _no_node(gpus: Gpus, nodes: tuple[NodeView, ...]) -> str:
     needed = f"A replica needs {gpus} ({gpus.count} {gpus.resource}) on one node"
-    matching = [node for node in nodes if node.gpus and _matches(node, gpus)]
+    matching = [node for node in nodes if gpus.of_node(node) and gpus.match(node)]
     if matching:
-        largest = max(matching, key=lambda node: node.gpus)
+        largest = max(matching, key=gpus.of_node)
         return (
             f"{needed}, but the largest of {len(matching)} matching node(s), {largest.name}, has "
-            f"{largest.gpus}. Set accelerator.count to {largest.gpus} or less, or add a larger node."
+            f"{gpus.of_node(largest)}. Set accelerator.count to {gpus.of_node(largest)} or less, or add "
+            "a larger node."
         )
     if gpus.profile:
         labels = ", ".join(f"{label}={'|'.join(values)}" for label, values in gpus.nodes.items())

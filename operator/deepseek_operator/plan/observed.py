@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepseek_operator.catalog.accelerators import accelerators
+
 SERVER = "server"
 # Exit codes of the model server whose termination message is a sentence for the user.
 EXIT_MODEL_UNUSABLE = 3
@@ -96,27 +98,56 @@ class DeploymentView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node, as far as its GPUs matter."""
+    """A node, as far as its GPUs matter.
+
+    Attributes:
+        allocatable: Quantities by resource, of those that the catalogue knows.
+    """
 
     name: str
-    gpus: int
     labels: Mapping[str, str]
+    allocatable: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, node: Object, resource: str) -> "NodeView":
-        """The view of a Node object; `resource` is the extended resource that counts GPUs."""
+    def of(cls, node: Object) -> "NodeView":
+        """The view of a Node object."""
+        known, metadata = accelerators().resources, node["metadata"]
         allocatable = node.get("status", {}).get("allocatable", {})
-        metadata = node["metadata"]
-        return cls(metadata["name"], int(allocatable.get(resource, 0)), metadata.get("labels", {}))
+        gpus = {name: count for name, count in allocatable.items() if name in known}
+        return cls(metadata["name"], metadata.get("labels", {}), gpus)
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A model's config.json on the hub.
+
+    Attributes:
+        endpoint: URL of the hub, empty for the public one.
+        model_id: The repository.
+        revision: Its branch, tag or commit.
+        content: What is in it, None while nobody could read it.
+        problem: Why it could not be read, as the second half of a sentence.
+    """
+
+    endpoint: str
+    model_id: str
+    revision: str
+    content: Mapping[str, Any] | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that was observed for one resource."""
+    """Everything that was observed for one resource.
+
+    Attributes:
+        config: The model's config.json, None where it has not been looked for.
+    """
 
     deployment: DeploymentView = DeploymentView()
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = field(default=(), repr=False)
+    config: ConfigFile | None = None
 
     @property
     def ready(self) -> int:

@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.plan import findings, status
 from deepseek_operator.plan.checks import Refusal, check
-from deepseek_operator.plan.observed import Object, Observed
+from deepseek_operator.plan.known import unread
+from deepseek_operator.plan.observed import ConfigFile, Object, Observed
 from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.sizing import size
 from deepseek_operator.plan.target import Resource, Target, target
 
 SPEC_UNREADABLE = "SpecUnreadable"
@@ -32,13 +34,28 @@ class Report:
     news: News | None
 
 
+def unread_file(body: Object, settings: Settings) -> ConfigFile | None:
+    """What has to be read before it can be decided, None where that is nothing.
+
+    Args:
+        body: The resource as the API server has it.
+        settings: What the installation decides for all resources.
+    """
+    if "accelerator" not in body["spec"]:
+        return None
+    try:
+        return unread(Spec.model_validate(body["spec"]), settings)
+    except ValidationError:
+        return None  # `decide` says so
+
+
 def decide(body: Object, settings: Settings, observed: Observed) -> Target | Refusal:
     """What shall be for a resource, or why nothing is made or changed.
 
     Args:
         body: The resource as the API server has it.
         settings: What the installation decides for all resources.
-        observed: What there is of it by now, and the nodes.
+        observed: What there is of it by now, the nodes, and what `unread_file` asked for.
     """
     metadata = body["metadata"]
     try:
@@ -49,9 +66,11 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
     if refusal := check(spec):
         return refusal
-    return target(
-        Resource(metadata["namespace"], metadata["name"], metadata["uid"]), spec, settings
-    )
+    sizing = size(spec, observed, status.resolved_before(body))
+    if isinstance(sizing, Refusal):
+        return sizing
+    resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
+    return target(resource, spec, settings, sizing)
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:

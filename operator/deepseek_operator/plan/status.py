@@ -8,7 +8,8 @@ from deepseek_operator.plan import findings
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.observed import Object, Observed
+from deepseek_operator.plan.sizing import resolved
 from deepseek_operator.plan.target import Target
 
 ACCEPTED = "Accepted"
@@ -66,7 +67,7 @@ def reported(
     """The status of a resource whose spec is carried out."""
     finding = findings.find(target, observed)
     verdicts = [
-        Verdict(ACCEPTED, True, "Accepted", "The spec is carried out."),
+        _accepted(target),
         _scheduled(target, observed, finding),
         _model_ready(observed, finding),
         _available(target, observed),
@@ -87,12 +88,23 @@ def reported(
             source=target.source,
             accelerator=target.accelerator,
             image=target.image,
+            **resolved(target.sizing),
         ),
         conditions=_conditions(
             verdicts, Status.model_validate(previous).conditions, generation, now
         ),
     )
     return _plain(status)
+
+
+def resolved_before(body: Object) -> ResolvedModel | None:
+    """What was made of the defaults before, None where nothing was yet."""
+    return Status.model_validate(body.get("status") or {}).resolved
+
+
+def _accepted(target: Target) -> Verdict:
+    message = f"The spec is carried out. {target.sizing.note}".rstrip()
+    return Verdict(ACCEPTED, True, "Accepted", message)
 
 
 def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:

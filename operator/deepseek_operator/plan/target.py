@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.spec import Spec
-from deepseek_operator.catalog.accelerators import Labels, accelerators
+from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.sizing import Sizing
 
 MODEL_MOUNT = "/models"
 PORT = 8000
@@ -27,25 +28,6 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Gpus:
-    """The GPUs of one replica.
-
-    Attributes:
-        resource: Name of the extended resource.
-        count: How many.
-        nodes: Labels of fitting nodes (any one of them with one of its values); empty: any node.
-    """
-
-    resource: str
-    count: int
-    profile: str | None = None
-    nodes: Labels = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.count} x {self.profile or 'GPU'}"
-
-
-@dataclass(frozen=True)
 class Target:
     """What shall be for one resource."""
 
@@ -58,7 +40,7 @@ class Target:
     args: tuple[str, ...]
     config: dict[str, Any]
     source: str
-    gpus: Gpus | None
+    sizing: Sizing
     pod_template: PodTemplate
     host_path: str | None = None
     claim_name: str | None = None
@@ -75,6 +57,11 @@ class Target:
         return hashlib.sha256(self.config_text.encode()).hexdigest()[:16]
 
     @property
+    def gpus(self) -> Gpus | None:
+        """The GPUs of one replica, None for the CPU."""
+        return self.sizing.gpus
+
+    @property
     def accelerator(self) -> str:
         """What one replica runs on, in words."""
         return str(self.gpus) if self.gpus else "CPU"
@@ -85,7 +72,7 @@ class Target:
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
 
 
-def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
+def target(resource: Resource, spec: Spec, settings: Settings, sizing: Sizing) -> Target:
     """Make every default of a spec explicit; the spec has passed the checks."""
     model = spec.model
     source = model.source
@@ -103,7 +90,6 @@ def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
         token_secret = hub.token_secret
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
         words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
-    gpus = _gpus(spec)
     served_name = model.served_name or model.id
     return Target(
         resource=resource,
@@ -119,16 +105,17 @@ def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
                 "id": model.id,
                 "servedName": served_name,
                 "revision": model.revision,
-                "maxContext": model.max_context,
-                "dtype": model.dtype,
+                "maxContext": sizing.max_context,
+                "dtype": sizing.dtype,
                 "source": where,
             },
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
-            "device": "cuda" if gpus else "cpu",
+            "device": "cuda" if sizing.gpus else "cpu",
+            **_split(sizing),
             "drainSeconds": DRAIN_SECONDS,
         },
         source=words,
-        gpus=gpus,
+        sizing=sizing,
         pod_template=spec.pod_template,
         host_path=host_path,
         claim_name=claim_name,
@@ -136,13 +123,6 @@ def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
     )
 
 
-def _gpus(spec: Spec) -> Gpus | None:
-    if spec.accelerator is None:
-        return None
-    profile = spec.accelerator.profile
-    return Gpus(
-        resource=accelerators().resource,
-        count=spec.accelerator.count or 1,
-        profile=profile,
-        nodes=accelerators().profiles[profile] if profile else {},
-    )
+def _split(sizing: Sizing) -> dict[str, Any]:
+    """Said only where there are several, so that what runs on one goes on as it is."""
+    return {"tensorParallel": sizing.tensor_parallel} if sizing.tensor_parallel > 1 else {}

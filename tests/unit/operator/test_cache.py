@@ -81,6 +81,15 @@ def test_nodes_concern_resources_that_wait_for_one() -> None:
     assert cache.put(NODE, heartbeat) == set()
 
 
+def test_nodes_concern_resources_that_are_refused() -> None:
+    cache = Cache()
+    refused = {"conditions": [{"type": "Accepted", "status": "False", "reason": "DoesNotFit"}]}
+    cache.put(RESOURCE, resource(refused))
+    first = node("a", 8)
+    first["metadata"] |= {"uid": "n", "resourceVersion": "1"}
+    assert cache.put(NODE, first) == {OWNER}
+
+
 def test_pods_that_are_being_deleted_are_not_judged() -> None:
     cache = Cache()
     leaving = child(pod())

@@ -23,8 +23,26 @@ def test_unknown_model_is_refused_with_suggestions() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("deepseek-ai/R1", "DeepSeek-R1"),
+        ("deepseek/DeepSeek-R1", "DeepSeek-R1"),
+        ("deepseek-ai/r1-distill-qwen-7b", "DeepSeek-R1-Distill-Qwen-7B"),
+        ("DeepSeekAI/deepseek_v3.1", "DeepSeek-V3.1"),
+        ("deepseek-ai/DeepSeek-V2_5", "DeepSeek-V2.5"),
+        ("deepseek-ai/coder-33b-instruct", "deepseek-coder-33b-instruct"),
+    ],
+)
+def test_a_name_from_memory_is_answered_with_the_right_one(written: str, meant: str) -> None:
+    said = refusal(model={"id": written})
+    assert said.reason == checks.UNKNOWN_MODEL
+    assert f"Did you mean deepseek-ai/{meant}?" in said.message
+
+
+@pytest.mark.parametrize(
     "model",
     [
+        {"id": "someone/R1"},
         {"id": "deepseek-ai/DeepSeek-V3"},
         {"id": "deepseek-ai/deepseek-v3"},
         {"id": "someone/DeepSeek-V1.5-finetuned"},
@@ -40,6 +58,12 @@ def test_unknown_profile_is_refused_with_what_looks_like_it() -> None:
     said = refusal(accelerator={"profile": "nvidia-h300"})
     assert said.reason == checks.UNKNOWN_PROFILE
     assert "nvidia-h200" in said.message
+
+
+def test_an_unknown_profile_among_several_is_refused() -> None:
+    said = refusal(accelerator={"profiles": ["nvidia-h200", "nvidia-h300"]})
+    assert said.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h300 is not in the catalogue" in said.message
 
 
 def test_pod_labels_of_the_operator_are_refused() -> None:

@@ -26,7 +26,7 @@ def said(
     observed = Observed(
         DeploymentView.of(deployment(len(pods), settled)),
         tuple(PodView.of(item, mount_failure) for item in pods),
-        tuple(NodeView.of(item, "nvidia.com/gpu") for item in nodes or []),
+        tuple(NodeView.of(item) for item in nodes or []),
     )
     return report(body, decide(body, SETTINGS, Observed()), observed, now)
 
@@ -72,7 +72,7 @@ def test_stopped_is_what_was_asked_for() -> None:
     ("accelerator", "nodes", "reason", "words"),
     [
         (
-            {"count": 99},
+            {"count": 64},
             [node("a", 8), node("b", 4)],
             "NoFittingNode",
             "a, has 8. Set accelerator.count",
@@ -86,10 +86,10 @@ def test_stopped_is_what_was_asked_for() -> None:
         ),
         ({"count": 4}, [node("a", 8)], "WaitingForNode", "none takes pod r1-a now: busy"),
         (
-            {"profile": "nvidia-h200", "count": 2},
+            {"profile": "nvidia-h200", "count": 8},
             [node("a", 8, **{"nvidia.com/gpu.product": "NVIDIA-H200"})],
             "WaitingForNode",
-            "2 x nvidia-h200",
+            "8 x nvidia-h200",
         ),
     ],
 )

@@ -1,0 +1,131 @@
+"""What so many GPUs of a kind hold of a model: the memory that the bundled server takes, in bytes.
+
+The terms are those of the server (models/capacity.py and models/whole.py there), computed before
+there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from deepseek_operator.catalog.accelerators import Profile
+from deepseek_operator.catalog.models import FP4, FP8, Model
+from deepseek_operator.catalog.shape import CACHED, Shape
+
+# What the driver, CUDA and the libraries keep of a GPU: 1.5 GB on an H100 with torch's attention
+# (2026-11-25); an A100 shows 0.4 GB less to programs, and FlashInfer has buffers of its own.
+RESERVED = 2 * 2**30
+# What NCCL keeps beside that (https://github.com/ai-dynamo/aiconfigurator, systems/*.yaml).
+NCCL = 392 * 2**20
+# The server's share of what is free for the cache; the rest is for fragments.
+SHARE = 0.9
+# Tokens of the server's largest step, on the paged cache and where each request has its own.
+STEP, WHOLE_STEP = 8192, 2048
+# Requests that run at once at most, likewise.
+REQUESTS, WHOLE_REQUESTS = 256, 16
+# Bytes that plain attention takes for a pair of tokens and a head: scores, in two types, and a mask.
+PAIR = 8
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+# The only compute capability that the server multiplies blocks of fp8 on, and the least on which
+# transformers, which loads V4, keeps them packed.
+FP8_CAPABILITY, FP8_OF_TRANSFORMERS = "9.0", (8, 9)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How a model lies in the memory of each of so many GPUs.
+
+    Attributes:
+        model: The model.
+        profile: The kind of GPU.
+        gpus: How many share the model.
+        dtype: The type of the computation.
+    """
+
+    model: Model
+    profile: Profile
+    gpus: int
+    dtype: str
+
+    @property
+    def total(self) -> int:
+        """Bytes of the GPU."""
+        return self.profile.memory
+
+    @property
+    def reserved(self) -> int:
+        """Bytes that are nobody's."""
+        return RESERVED + (NCCL if self.gpus > 1 else 0)
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether the weights stay packed in memory."""
+        shape, capability = self.model.shape, self.profile.capability
+        if self.model.weights == "bf16" or not capability:
+            return False
+        if shape.model_type == "deepseek_v4":
+            return tuple(map(int, capability.split("."))) >= FP8_OF_TRANSFORMERS
+        return capability == FP8_CAPABILITY and shape.packs(self.gpus)
+
+    @cached_property
+    def weights(self) -> int:
+        """Bytes of the weights."""
+        numbers, plain = self.model.shape.numbers, BYTES[self.dtype]
+        matrix: float = FP8 if self.packed else plain
+        expert: float = FP4 if self.packed and self.model.weights == "fp4" else matrix
+        split = (
+            numbers.experts * expert + numbers.split * matrix + numbers.split_plain * plain
+        ) / self.gpus
+        return round(split + numbers.whole * matrix + numbers.whole_plain * plain)
+
+    @cached_property
+    def per_token(self) -> float:
+        """Bytes of the cache for a token; at least one, which no model falls short of."""
+        return max(self.model.shape.cache_of_gpu(self.gpus) * BYTES[self.dtype] / CACHED, 1)
+
+    @cached_property
+    def step(self) -> int:
+        """Bytes of the largest step, as long as no token has others before it."""
+        shape = self.model.shape
+        tokens = WHOLE_STEP if shape.attention == "whole" else STEP
+        return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape))
+
+    def _numbers_of_token(self, shape: Shape) -> float:
+        """What a layer holds of a token at once: the residual stream and the widest of its parts."""
+        gpus, hidden = self.gpus, shape.hidden
+        # In eight bits the inputs and the outputs of experts are kept in several forms.
+        forms = 3 if self.packed else 1
+        experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
+        widest = max(3 * shape.width / gpus, experts, 3 * shape.attended / gpus)
+        return (5 if shape.experts else 4) * hidden + widest
+
+    @cached_property
+    def step_per_token(self) -> float:
+        """Bytes by which a step grows for each token before it."""
+        return WHOLE_STEP * PAIR * self.model.shape.compared
+
+    @cached_property
+    def cache(self) -> int:
+        """Bytes for the caches of all requests, before a step grows with what is before it."""
+        shape = self.model.shape
+        # The server tries its largest step on a small cache, which is counted as taken.
+        tried = 0 if shape.attention == "whole" else STEP * self.per_token
+        free = self.total - self.reserved - self.weights - tried
+        fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
+        return max(int(free * SHARE) - self.step - fixed, 0)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest request that the cache holds, whatever the model was made for."""
+        return int(self.cache / (self.per_token + self.step_per_token))
+
+    @cached_property
+    def context(self) -> int:
+        """Tokens of the longest request."""
+        return min(self.longest, self.model.shape.context)
+
+    def requests(self, context: int) -> int:
+        """How many requests of so many tokens run at once, where the server is made for that many."""
+        tokens = (self.cache - context * self.step_per_token) / self.per_token
+        most = WHOLE_REQUESTS if self.model.shape.attention == "whole" else REQUESTS
+        return max(min(int(tokens // context), most), 0)

@@ -1,0 +1,52 @@
+"""What examples/sizes/ become: all children of each, as a cluster gets them, to be read by people."""
+
+from pathlib import Path
+
+import yaml
+
+from deepseek_operator.plan.labels import MANIFEST_HASH
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import children
+
+EXAMPLES = sorted((Path(__file__).parents[4] / "examples/sizes").glob("*.yaml"))
+SETTINGS = Settings(server_image="registry.example/deepseek-server:1")
+HEADER = "# What the operator makes of {}. Written by `python -m tests.unit.operator.golden`.\n"
+
+
+def golden_file(example: Path) -> Path:
+    """Where the children of an example are."""
+    return Path(__file__).parent / example.name
+
+
+def rendered(example: Path) -> str:
+    """The children of an example in an empty cluster, as YAML."""
+    body = yaml.safe_load(example.read_text(encoding="utf-8"))
+    body["metadata"] |= {"namespace": "apps", "uid": "00000000-0000-0000-0000-000000000000"}
+    decision = decide(body, SETTINGS, Observed())
+    assert isinstance(decision, Target), decision
+    name = example.relative_to(example.parents[2])
+    manifests = children(decision)
+    for manifest in manifests:
+        del manifest["metadata"]["annotations"][MANIFEST_HASH]
+        if not manifest["metadata"]["annotations"]:
+            del manifest["metadata"]["annotations"]
+    texts = (yaml.dump(manifest, Dumper=_Dumper, sort_keys=False) for manifest in manifests)
+    return HEADER.format(name) + "---\n".join(texts)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Every value where it belongs, and texts of several lines as such."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)

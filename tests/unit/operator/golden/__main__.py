@@ -1,0 +1,13 @@
+"""Write the golden files anew: python -m tests.unit.operator.golden; `git diff` shows what changed."""
+
+from tests.unit.operator.golden import EXAMPLES, golden_file, rendered
+
+
+def main() -> None:
+    """Render every example of a size."""
+    for example in EXAMPLES:
+        golden_file(example).write_text(rendered(example), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

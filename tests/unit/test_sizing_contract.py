@@ -1,0 +1,145 @@
+"""The operator computes what the model server will take; here the server takes it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepseek_operator.catalog import shape
+from deepseek_operator.catalog.accelerators import Profile, accelerators
+from deepseek_operator.catalog.models import Model, models
+from deepseek_operator.catalog.shape import Shape
+from deepseek_operator.plan import memory
+from deepseek_operator.plan.memory import Memory
+from deepseek_server import worker
+from deepseek_server.failures import PermanentError
+from deepseek_server.lifecycle import Progress
+from deepseek_server.models import capacity, fp8_modules, skeleton, whole
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.checkpoint import Checkpoint, inspect
+from deepseek_server.models.footprint import measure_cache
+from deepseek_server.models.loading import LoadedModel, load
+from deepseek_server.parallel import sharding
+from deepseek_server.parallel.groups import ALONE, Alone
+from tests.models.families import FAMILIES, PAGED
+from tests.models.tiny import make_tiny
+from tests.unit.model_server.conftest import directory_config
+
+# A kind that keeps no eight bits, as the CPU does not.
+PLAIN: Profile = accelerators().profiles["nvidia-a100-80gb"]
+
+
+class First(Alone):
+    """The first of several processes, of which the others are not there."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def directory(family: str) -> Path:
+        if family not in made:
+            made[family] = make_tiny(family, tmp_path_factory.mktemp("tiny") / family)
+        return made[family]
+
+    return directory
+
+
+def loaded(directory: Path, gpus: int = 1) -> tuple[LoadedModel, Checkpoint]:
+    checkpoint = inspect(directory)
+    config = directory_config(directory, dtype="bfloat16").model
+    group = First(gpus) if gpus > 1 else ALONE
+    return load(checkpoint, config, "cpu", Progress(), group), checkpoint
+
+
+def computed(checkpoint: Checkpoint, gpus: int = 1) -> Memory:
+    return Memory(Model.of_file(checkpoint.config), PLAIN, gpus, "bfloat16")
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_take_what_was_computed(
+    tiny: Callable[[str], Path], family: str, gpus: int
+) -> None:
+    """Within 2 %: in these narrow models sinks, biases of routers and the like count."""
+    if gpus > 1 and family not in PAGED:
+        with pytest.raises(PermanentError, match="cannot be split"):
+            loaded(tiny(family), gpus)
+        return
+    real, checkpoint = loaded(tiny(family), gpus)
+    assert computed(checkpoint, gpus).weights == pytest.approx(
+        skeleton.size(real.model), rel=0.06 if family == "deepseek-v4" else 0.02
+    )
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("family", PAGED)
+def test_a_token_takes_in_the_paged_cache_what_was_computed(
+    tiny: Callable[[str], Path], family: str, gpus: int
+) -> None:
+    real, checkpoint = loaded(tiny(family), gpus)
+    runner = paged_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    cache = runner._attention._cache._layers  # type: ignore[attr-defined]
+    tokens = (runner.num_blocks + 1) * runner.block_size
+    assert cache.nbytes == tokens * computed(checkpoint, gpus).per_token
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PAGED])
+def test_a_request_takes_in_a_cache_of_its_own_what_was_computed(
+    tiny: Callable[[str], Path], family: str
+) -> None:
+    """Within 6 %: of short windows the few numbers beside them are a part that can be seen."""
+    real, checkpoint = loaded(tiny(family))
+    footprint = measure_cache(real.model)
+    known = computed(checkpoint).model.shape
+    assert known.cache_per_token == pytest.approx(footprint.per_token, rel=0.06)
+    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.06)
+
+
+def shapes() -> dict[str, Shape]:
+    known = {name: models().get(name) for name in models()}
+    return {name: model.shape for name, model in known.items() if model is not None}
+
+
+@pytest.mark.parametrize("name", shapes())
+def test_the_server_splits_over_the_same_numbers_of_gpus(name: str) -> None:
+    known = shapes()[name]
+    config = {"num_key_value_heads": None, "intermediate_size": 0, **known.config}
+    for gpus in range(1, 17):
+        assert known.splits(gpus) == _accepts(config, gpus), gpus
+
+
+def _accepts(config: dict[str, Any], gpus: int) -> bool:
+    try:
+        sharding.check(config, gpus)
+    except PermanentError:
+        return False
+    return True
+
+
+def test_the_servers_own_numbers() -> None:
+    assert worker.STEP_TOKENS["cuda"] == memory.STEP
+    assert worker.RUNNING == memory.REQUESTS
+    assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
+    assert whole.SEQUENCES == memory.WHOLE_REQUESTS
+    assert capacity.GPU_SHARE == memory.SHARE
+    assert sharding._MOST == shape.MOST
+    assert capacity.gpu_cache_bytes(10_000, 1000) == 10_000 * memory.SHARE - 1000
+
+
+def test_fp8_stays_packed_where_the_server_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    v3 = models().get("deepseek-ai/DeepSeek-V3")
+    assert v3 is not None
+    for name, profile in accelerators().profiles.items():
+        if not profile.capability:
+            continue
+        major, minor = map(int, profile.capability.split("."))
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=(major, minor): c)
+        native = fp8_modules.native(torch.device("cuda"))
+        assert Memory(v3, profile, 8, "bfloat16").packed == native, name
