@@ -39,7 +39,8 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
-        self._pods_of: dict[Key, set[Key]] = defaultdict(set)
+        # Pods and children by the resource that they belong to.
+        self._belongings: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
@@ -55,8 +56,8 @@ class Cache:
         if kind is NODE:
             return self._unplaced() if known is None or _differs(known, slim) else set()
         owner = _owner(kind, slim)
-        if kind is POD:
-            self._pods_of[owner].add(key)
+        if kind is not RESOURCE:
+            self._belongings[owner].add((kind, key))
         return {owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
@@ -69,9 +70,8 @@ class Cache:
         if kind is NODE:
             return self._unplaced()
         owner = _owner(kind, known)
-        if kind is POD:
-            self._pods_of[owner].discard(key)
-            self._mount_failures.pop(key, None)
+        if kind is not RESOURCE:
+            self._forget(owner, kind, key)
         return {owner}
 
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
@@ -96,10 +96,19 @@ class Cache:
         """All known resources."""
         return list(self._objects[RESOURCE])
 
+    def children(self, key: Key) -> list[tuple[Kind, Object]]:
+        """Everything of a kind that we make that is labelled as a resource's."""
+        return [
+            (kind, self._objects[kind][name])
+            for kind, name in self._belongings.get(key, ())
+            if kind in CHILDREN
+        ]
+
     def observe(self, key: Key) -> Observed:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
-        pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
+        names = sorted(name for kind, name in self._belongings.get(key, ()) if kind is POD)
+        pods = [(name, self._objects[POD][name]) for name in names]
         resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
@@ -110,6 +119,14 @@ class Cache:
             ),
             nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
         )
+
+    def _forget(self, owner: Key, kind: Kind, key: Key) -> None:
+        belongings = self._belongings[owner]
+        belongings.discard((kind, key))
+        if not belongings:
+            del self._belongings[owner]
+        if kind is POD:
+            self._mount_failures.pop(key, None)
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
         about = event["involvedObject"]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -75,6 +75,20 @@ class Client:
             token = page["metadata"].get("continue", "")
             if not token:
                 return items, int(version)
+
+    async def delete(self, kind: Kind, live: Object) -> None:
+        """Delete an object, but not another one that has come in its place; what is gone is fine."""
+        metadata = live["metadata"]
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        with suppress(NotFoundError):
+            await self._request(
+                "delete", kind.path(metadata.get("namespace", ""), metadata["name"]), body=body
+            )
 
     async def post_event(self, event: Object) -> None:
         """Create an Event."""

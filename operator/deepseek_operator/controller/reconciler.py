@@ -1,8 +1,9 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
 import logging
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.cluster.cache import Cache, Key, key_of
@@ -19,6 +20,8 @@ from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CHILD_REJECTED = "ChildRejected"
 NAME_TAKEN = "NameTaken"
@@ -62,7 +65,10 @@ class Reconciler:
             raise failure
 
     async def _apply(self, target: Target) -> None:
-        for manifest in children(target):
+        manifests = children(target)
+        # First, because what is no longer wanted may work against what is (an autoscaler).
+        await self._delete_obsolete(target, manifests)
+        for manifest in manifests:
             kind, key = kind_of(manifest), key_of(manifest)
             live = self._cache.get(kind, key) or await self._client.get(kind, *key)
             if live is not None:
@@ -71,6 +77,17 @@ class Reconciler:
                     self._cache.put(kind, live)
                     continue
             self._cache.put(kind, await self._write(kind, manifest))
+
+    async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
+        """Delete the children that an earlier spec asked for and this one does not."""
+        wanted = {(kind_of(manifest), key_of(manifest)) for manifest in manifests}
+        resource = target.resource
+        for kind, live in self._cache.children(Key(resource.namespace, resource.name)):
+            ours = any(owner["uid"] == resource.uid for owner in _controllers(live))
+            if not ours or (kind, key_of(live)) in wanted or _is_going(live):
+                continue
+            await self._counted(kind, self._client.delete(kind, live))
+            self._cache.drop(kind, live)
 
     async def _report(self, body: Object, decision: Target | Refusal) -> None:
         key, now = key_of(body), _now()
@@ -89,8 +106,11 @@ class Reconciler:
             await self._tell(body, said.news, now)
 
     async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
+        return await self._counted(kind, self._client.apply(kind, manifest, subresource))
+
+    async def _counted(self, kind: Kind, write: Awaitable[T]) -> T:
         try:
-            result = await self._client.apply(kind, manifest, subresource)
+            result = await write
         except (RejectedError, UnreachableError) as error:
             WRITES.labels(kind.name, type(error).__name__).inc()
             raise
@@ -108,9 +128,7 @@ class Reconciler:
 
 def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
     (wanted,) = manifest["metadata"]["ownerReferences"]
-    owners = [
-        item for item in live["metadata"].get("ownerReferences", []) if item.get("controller")
-    ]
+    owners = _controllers(live)
     if any(owner["uid"] == wanted["uid"] for owner in owners):
         return
     if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
@@ -119,6 +137,14 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
         f"A {kind.name} named {wanted['name']} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."
     )
+
+
+def _controllers(live: Object) -> list[Object]:
+    return [item for item in live["metadata"].get("ownerReferences", []) if item.get("controller")]
+
+
+def _is_going(live: Object) -> bool:
+    return "deletionTimestamp" in live["metadata"]
 
 
 def _now() -> str:

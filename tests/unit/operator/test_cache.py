@@ -3,7 +3,15 @@
 from typing import Any
 
 from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.kinds import DEPLOYMENT, EVENT, NODE, POD, RESOURCE
+from deepseek_operator.cluster.kinds import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    NODE,
+    POD,
+    RESOURCE,
+    SERVICE,
+)
 from tests.unit.operator.resources import node, pod, resource
 
 OWNER = Key("apps", "r1")
@@ -104,3 +112,23 @@ def test_what_is_not_read_is_not_kept() -> None:
     assert [entry["manager"] for entry in kept["metadata"]["managedFields"]] == [
         "deepseek-operator"
     ]
+
+
+def test_children_are_found_by_their_label_whatever_their_name() -> None:
+    cache = Cache()
+    cache.put(RESOURCE, resource())
+    cache.put(POD, child(pod()))
+    config = child({"metadata": {"name": "r1-old", "namespace": "apps"}})
+    service = child({"metadata": {"name": "r1", "namespace": "apps"}})
+    cache.put(CONFIG_MAP, config)
+    cache.put(SERVICE, service)
+
+    def names() -> set[tuple[str, str]]:
+        return {(kind.name, body["metadata"]["name"]) for kind, body in cache.children(OWNER)}
+
+    assert names() == {("ConfigMap", "r1-old"), ("Service", "r1")}
+    cache.drop(CONFIG_MAP, config)
+    assert names() == {("Service", "r1")}
+    cache.drop(SERVICE, service)
+    assert cache.children(OWNER) == []
+    assert [view.name for view in cache.observe(OWNER).pods] == ["r1-a"]
