@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cluster.drift import owned_fields
 from deepseek_operator.cluster.kinds import (
+    AUTOSCALER,
     CHILDREN,
     DEPLOYMENT,
     EVENT,
@@ -16,7 +17,14 @@ from deepseek_operator.cluster.kinds import (
     Kind,
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
-from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
+from deepseek_operator.plan.observed import (
+    WORKING,
+    AutoscalerView,
+    DeploymentView,
+    NodeView,
+    Observed,
+    PodView,
+)
 
 Object = dict[str, Any]
 
@@ -42,6 +50,7 @@ class Cache:
         # Pods and children by the resource that they belong to.
         self._belongings: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
+        self._metrics_served_by = ""
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless a newer version is known."""
@@ -58,7 +67,8 @@ class Cache:
         owner = _owner(kind, slim)
         if kind is not RESOURCE:
             self._belongings[owner].add((kind, key))
-        return {owner}
+        # An autoscaler notes every few seconds what it has measured.
+        return set() if kind is AUTOSCALER and known and _same(known, slim) else {owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""
@@ -96,6 +106,14 @@ class Cache:
         """All known resources."""
         return list(self._objects[RESOURCE])
 
+    def metrics_served_by(self, other: str) -> set[Key]:
+        """Note who else serves custom.metrics.k8s.io, empty where the operator may."""
+        if other == self._metrics_served_by:
+            return set()
+        self._metrics_served_by = other
+        resources = self._objects[RESOURCE].items()
+        return {key for key, body in resources if body["spec"].get("scaling")}
+
     def children(self, key: Key) -> list[tuple[Kind, Object]]:
         """Everything of a kind that we make that is labelled as a resource's."""
         return [
@@ -109,6 +127,7 @@ class Cache:
         deployment = self.get(DEPLOYMENT, key)
         names = sorted(name for kind, name in self._belongings.get(key, ()) if kind is POD)
         pods = [(name, self._objects[POD][name]) for name in names]
+        autoscaler = self.get(AUTOSCALER, key)
         resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
@@ -118,6 +137,8 @@ class Cache:
                 if "deletionTimestamp" not in pod["metadata"]
             ),
             nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
+            autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
+            metrics_served_by=self._metrics_served_by,
         )
 
     def _forget(self, owner: Key, kind: Kind, key: Key) -> None:
@@ -176,11 +197,24 @@ def _slim(kind: Kind, body: Object) -> Object:
     if kind in CHILDREN:
         record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": owned_fields(body)}
         metadata["managedFields"] = [record]
-        return {
-            "metadata": metadata,
-            "status": body.get("status", {}) if kind is DEPLOYMENT else {},
-        }
+        return {"metadata": metadata, **_slim_content(kind, body)}
     return {"metadata": metadata, "status": body.get("status", {})}
+
+
+def _slim_content(kind: Kind, body: Object) -> Object:
+    status = body.get("status", {})
+    if kind is DEPLOYMENT:
+        return {"spec": {"replicas": body.get("spec", {}).get("replicas", 0)}, "status": status}
+    if kind is AUTOSCALER:
+        conditions = [item for item in status.get("conditions", []) if item["type"] in WORKING]
+        return {"status": {"conditions": conditions}}
+    return {"status": {}}
+
+
+def _same(before: Object, after: Object) -> bool:
+    """Whether only the version has changed."""
+    version = after["metadata"]["resourceVersion"]
+    return {**before, "metadata": {**before["metadata"], "resourceVersion": version}} == after
 
 
 def _differs(before: Object, after: Object) -> bool:

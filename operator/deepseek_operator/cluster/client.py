@@ -37,7 +37,9 @@ class Client:
         self._api = DynamicClient(api)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
+    async def apply(
+        self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
+    ) -> Object:
         """Server-side apply of a manifest, taking over fields that others have changed."""
         metadata = manifest["metadata"]
         return await self._request(
@@ -45,7 +47,7 @@ class Client:
             kind.path(metadata["namespace"], metadata["name"], subresource),
             body=manifest,
             content_type="application/apply-patch+yaml",
-            field_manager=MANAGER,
+            field_manager=manager,
             force_conflicts=True,
         )
 

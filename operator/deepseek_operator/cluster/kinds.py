@@ -36,12 +36,15 @@ DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", labels=SELECTOR)
 SERVICE = Kind("Service", "", "v1", "services", labels=SELECTOR)
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts", labels=SELECTOR)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", labels=SELECTOR)
+AUTOSCALER = Kind(
+    "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", labels=SELECTOR
+)
 POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
 EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
 
-CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT)
+CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, AUTOSCALER)
 WATCHED = (RESOURCE, *CHILDREN, POD, NODE, EVENT)
 
 

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key, key_of
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
-from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
+from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.metrics import WRITES
 from deepseek_operator.plan.checks import Refusal
@@ -73,10 +74,25 @@ class Reconciler:
             live = self._cache.get(kind, key) or await self._client.get(kind, *key)
             if live is not None:
                 _check_owner(kind, manifest, live)
+                await self._hand_over(kind, manifest, live, target)
                 if in_sync(manifest, live):
                     self._cache.put(kind, live)
                     continue
             self._cache.put(kind, await self._write(kind, manifest))
+
+    async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
+        """Give the number of replicas to another owner before it is no longer sent.
+
+        Kubernetes sets a field to its default, here 1, when its only owner stops sending it.
+        """
+        if kind is not DEPLOYMENT or target.scaling is None:
+            return
+        if not handover.is_due(live):
+            return
+        now = await self._client.get(kind, *key_of(manifest))
+        if now is not None:
+            given = handover.manifest(manifest, now, target.scaling.min_replicas)
+            await self._counted(kind, self._client.apply(kind, given, manager=handover.MANAGER))
 
     async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
         """Delete the children that an earlier spec asked for and this one does not."""

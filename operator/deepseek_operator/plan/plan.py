@@ -49,9 +49,8 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
     if refusal := check(spec):
         return refusal
-    return target(
-        Resource(metadata["namespace"], metadata["name"], metadata["uid"]), spec, settings
-    )
+    resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
+    return target(resource, spec, settings, observed)
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:

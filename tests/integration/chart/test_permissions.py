@@ -8,6 +8,7 @@ ALLOWED = {
     (OWN, "deepseekdeployments/status"): {"get", "patch"},
     (OWN, "deepseekdeployments/finalizers"): {"update"},
     ("apps", "deployments"): APPLY,
+    ("autoscaling", "horizontalpodautoscalers"): {*APPLY, "delete"},
     ("", "services"): APPLY,
     ("", "serviceaccounts"): APPLY,
     ("", "configmaps"): APPLY,
