@@ -44,6 +44,12 @@ NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
 EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
 
+# For the custom metrics API; not watched.
+SECRET = Kind("Secret", "", "v1", "secrets")
+API_SERVICE = Kind("APIService", "apiregistration.k8s.io", "v1", "apiservices")
+CLUSTER_ROLE = Kind("ClusterRole", "rbac.authorization.k8s.io", "v1", "clusterroles")
+ACCESS_REVIEW = Kind("SubjectAccessReview", "authorization.k8s.io", "v1", "subjectaccessreviews")
+
 CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, AUTOSCALER)
 WATCHED = (RESOURCE, *CHILDREN, POD, NODE, EVENT)
 
