@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.kube import eventually
@@ -17,9 +18,10 @@ from tests.kube import eventually
 class OperatorProcess:
     """`python -m deepseek_operator` against a cluster."""
 
-    def __init__(self, kubeconfig: Path, log: Path):
+    def __init__(self, kubeconfig: Path, log: Path, environment: Mapping[str, str] | None = None):
         self._environment = {
             **os.environ,
+            **(environment or {}),
             "KUBECONFIG": str(kubeconfig),
             "DSO_SERVER_IMAGE": "server:test",
         }

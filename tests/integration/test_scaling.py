@@ -138,3 +138,59 @@ def test_a_steady_state_with_scaling_writes_nothing(
     writes = steady.writes(lambda entry: "kubectl" not in entry["userAgent"])
     writes.pop("patch deepseekdeployments/status", None)  # about the three
     assert writes == {}
+
+
+SCALED_OBJECTS = "scaledobjects.keda.sh"
+# As much of KEDA's definition as the API server needs to keep such objects.
+KEDA = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": SCALED_OBJECTS},
+    "spec": {
+        "group": "keda.sh",
+        "scope": "Namespaced",
+        "names": {"kind": "ScaledObject", "plural": "scaledobjects", "singular": "scaledobject"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def test_keda_is_missed_in_words_and_used_once_it_is_there(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.apply(resource("r1", replicas=1, scaling=SCALING))
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    by_keda = {**SCALING, "metrics": "keda", "prometheusAddress": "http://prometheus:9090"}
+    kube.apply(resource("r1", scaling=by_keda))
+    eventually("refused", lambda: kube.condition("r1", "Accepted").get("status") == "False")
+    said = kube.condition("r1", "Accepted")
+    assert said["reason"] == "ApiMissing"
+    assert "ScaledObject" in said["message"]
+    assert kube.get("hpa", "r1"), "what was there goes on working"
+
+    kube.apply(KEDA)
+    try:
+        kube.run("wait", "--for=condition=Established", f"crd/{SCALED_OBJECTS}", "--timeout=30s")
+        scaled = eventually("a ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1"), 60)
+        assert scaled["spec"]["scaleTargetRef"]["name"] == "r1"
+        queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+        assert f'namespace="{kube.namespace}"' in queries[0]
+        eventually("no second autoscaler", lambda: kube.get("hpa", "r1") is None)
+        eventually("accepted", lambda: kube.condition("r1", "Accepted").get("status") == "True")
+        kube.apply(resource("r1", scaling=SCALING))
+        eventually("no ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1") is None)
+        eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"))
+    finally:
+        kube.run("delete", "crd", SCALED_OBJECTS)

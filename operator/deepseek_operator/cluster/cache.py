@@ -14,6 +14,7 @@ from deepseek_operator.cluster.kinds import (
     NODE,
     POD,
     RESOURCE,
+    SCALED_OBJECT,
     Kind,
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
@@ -27,6 +28,8 @@ from deepseek_operator.plan.observed import (
 )
 
 Object = dict[str, Any]
+
+AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
 
 
 class Key(NamedTuple):
@@ -68,7 +71,7 @@ class Cache:
         if kind is not RESOURCE:
             self._belongings[owner].add((kind, key))
         # An autoscaler notes every few seconds what it has measured.
-        return set() if kind is AUTOSCALER and known and _same(known, slim) else {owner}
+        return set() if kind in AUTOSCALERS and known and _same(known, slim) else {owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""
@@ -127,7 +130,7 @@ class Cache:
         deployment = self.get(DEPLOYMENT, key)
         names = sorted(name for kind, name in self._belongings.get(key, ()) if kind is POD)
         pods = [(name, self._objects[POD][name]) for name in names]
-        autoscaler = self.get(AUTOSCALER, key)
+        autoscaler = self.get(AUTOSCALER, key) or self.get(SCALED_OBJECT, key)
         resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
@@ -205,7 +208,7 @@ def _slim_content(kind: Kind, body: Object) -> Object:
     status = body.get("status", {})
     if kind is DEPLOYMENT:
         return {"spec": {"replicas": body.get("spec", {}).get("replicas", 0)}, "status": status}
-    if kind is AUTOSCALER:
+    if kind in AUTOSCALERS:
         conditions = [item for item in status.get("conditions", []) if item["type"] in WORKING]
         return {"status": {"conditions": conditions}}
     return {"status": {}}

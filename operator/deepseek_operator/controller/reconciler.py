@@ -10,11 +10,11 @@ from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key, key_of
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
-from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.errors import NotFoundError, RejectedError, UnreachableError
 from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.metrics import WRITES
-from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.checks import API_MISSING, Refusal
 from deepseek_operator.plan.plan import News, decide, report
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -30,6 +30,10 @@ NAME_TAKEN = "NameTaken"
 
 class NameTakenError(Exception):
     """An object that somebody else made has the name that a child needs."""
+
+
+class ApiMissingError(Exception):
+    """A child is of a kind that the cluster does not have."""
 
 
 class Reconciler:
@@ -58,6 +62,9 @@ class Reconciler:
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
+            except ApiMissingError as error:
+                failure = RejectedError(str(error))
+                decision = Refusal(API_MISSING, str(error))
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
@@ -67,6 +74,7 @@ class Reconciler:
 
     async def _apply(self, target: Target) -> None:
         manifests = children(target)
+        await self._check_served(manifests)
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(target, manifests)
         for manifest in manifests:
@@ -79,6 +87,19 @@ class Reconciler:
                     self._cache.put(kind, live)
                     continue
             self._cache.put(kind, await self._write(kind, manifest))
+
+    async def _check_served(self, manifests: list[Object]) -> None:
+        """A kind that the cluster lacks is told of before anything is changed."""
+        for manifest in manifests:
+            kind = kind_of(manifest)
+            if kind.optional:
+                try:
+                    await self._client.select(kind, key_of(manifest).namespace)
+                except NotFoundError as error:
+                    raise ApiMissingError(
+                        f"The spec needs the kind {kind.name} ({kind.group}/{kind.version}), which "
+                        "this cluster does not have. Install what brings it, or change the spec."
+                    ) from error
 
     async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
         """Give the number of replicas to another owner before it is no longer sent.

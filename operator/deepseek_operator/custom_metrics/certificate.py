@@ -38,6 +38,10 @@ class Certificate:
         """When it was made."""
         return self._parsed().not_valid_before_utc + BACKDATED
 
+    def follows(self, other: "Certificate") -> bool:
+        """Whether who trusts this one's authorities trusts the other certificate too."""
+        return _newest(other.authorities) in self.authorities
+
     def serves(self, host: str, now: datetime.datetime) -> bool:
         """Whether it is whole, of this host name, and not to be renewed yet."""
         try:

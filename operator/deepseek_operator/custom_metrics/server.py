@@ -83,7 +83,10 @@ class Server:
         self._runner, self._trust = runner, trust
 
     def _may_change(self, trust: Trust) -> bool:
+        """Whether the API server trusts the new certificate already, or the old one no longer."""
         if self._trust is None or self._trust.front_proxy != trust.front_proxy:
+            return True
+        if not trust.certificate.follows(self._trust.certificate):
             return True
         age = datetime.datetime.now(datetime.UTC) - trust.certificate.issued()
         return age > SETTLED

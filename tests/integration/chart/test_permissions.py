@@ -9,6 +9,7 @@ ALLOWED = {
     (OWN, "deepseekdeployments/finalizers"): {"update"},
     ("apps", "deployments"): APPLY,
     ("autoscaling", "horizontalpodautoscalers"): {*APPLY, "delete"},
+    ("keda.sh", "scaledobjects"): {*APPLY, "delete"},
     ("", "services"): APPLY,
     ("", "serviceaccounts"): APPLY,
     ("", "configmaps"): APPLY,

@@ -394,6 +394,8 @@ def test_after_a_renewal_the_certificate_before_is_still_trusted_but_none_older(
     trusted = x509.load_pem_x509_certificates(third.authorities)
     assert len(trusted) == 2
 
+    assert third.follows(second)
+    assert not third.follows(first)
     numbers = [authority.serial_number for authority in trusted]
     newest = [x509.load_pem_x509_certificates(m.authorities)[0] for m in (third, second, first)]
     assert numbers == [newest[0].serial_number, newest[1].serial_number]

@@ -1,21 +1,24 @@
 """What `spec.scaling` makes, hands over, and says."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.cluster import handover
 from deepseek_operator.plan.observed import AutoscalerView, DeploymentView, Observed, PodView
 from deepseek_operator.plan.plan import decide, report
-from deepseek_operator.plan.scaling import KV_CACHE, REQUESTS, promql
+from deepseek_operator.plan.scaling import KV_CACHE, METRICS, REQUESTS, promql
 from deepseek_operator.plan.status import condition
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 from tests.unit.operator.resources import LATER, NOW, SETTINGS, deployment, pod, resource
 
+ROOT = Path(__file__).parents[3]
 RUNNING = {"running": {"startedAt": NOW}}
 
 
@@ -121,6 +124,16 @@ def test_the_query_multiplies_a_share() -> None:
     assert promql(KV_CACHE, "apps", "r1").startswith(
         'sum({__name__=~"deepseek_server_kv_cache_usage_perc",namespace="apps"'
     )
+
+
+def test_prometheus_adapter_is_told_the_same_metrics() -> None:
+    values = yaml.safe_load((ROOT / "examples/prometheus-adapter/values.yaml").read_text())
+    rules = {rule["name"]["as"]: rule for rule in values["rules"]["custom"]}
+    assert set(rules) == set(METRICS)
+    for name, metric in METRICS.items():
+        query = rules[name]["metricsQuery"]
+        assert set(metric.samples) == set(re.findall(r"deepseek_server_[a-z_]+", query))
+        assert query.endswith(f"* {metric.factor}")
 
 
 def test_ready_is_measured_by_what_the_autoscaler_wants() -> None:
