@@ -72,14 +72,21 @@ class Server:
             Api(proxy, access, load).application(), access_log=None, shutdown_timeout=5.0
         )
         context = tls(trust)
-        await self._stop()
         await runner.setup()
-        site = web.TCPSite(runner, "0.0.0.0", self._place.port, ssl_context=context)  # noqa: S104
+        site = web.TCPSite(
+            runner,
+            "0.0.0.0",  # noqa: S104 - the API server is elsewhere
+            self._place.port,
+            ssl_context=context,
+            # The new one listens before the old one stops.
+            reuse_port=True,
+        )
         try:
             await site.start()
         except OSError:
             await runner.cleanup()
             raise
+        await self._stop()
         self._runner, self._trust = runner, trust
 
     def _may_change(self, trust: Trust) -> bool:
