@@ -143,9 +143,10 @@ def _serve_custom_metrics(
         for key in cache.metrics_served_by(other):
             queue.add(key)
 
-    registration = Registration(client, place, tell)
+    server = Server(client, place)
+    registration = Registration(client, place, lambda: server.listens, tell)
     return [
-        tasks.create_task(Server(client, place).serve()),
+        tasks.create_task(server.serve()),
         tasks.create_task(registration.keep()),
     ]
 

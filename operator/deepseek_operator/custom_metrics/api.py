@@ -43,6 +43,7 @@ class Api:
         """The routes as an application; everything else is not found, if one may ask at all."""
         app = web.Application(middlewares=[_told, self._let_in])
         app.router.add_get(ROOT, self._discovery)
+        app.router.add_get("/openapi/{version:v[23]}", _openapi)
         app.router.add_get(f"{ROOT}/namespaces/{{namespace}}/pods/{{pod}}/{{metric}}", self._values)
         return app
 
@@ -119,6 +120,14 @@ class Api:
                 "items": [_item(namespace, metric.name, value) for value in values],
             }
         )
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    """No schema: the API server asks for one every minute and logs an error where there is none."""
+    if request.match_info["version"] == "v3":
+        return web.json_response({"paths": {}})
+    info = {"title": GROUP, "version": VERSION}
+    return web.json_response({"swagger": "2.0", "info": info, "paths": {}})
 
 
 def _item(namespace: str, metric: str, value: Value) -> dict[str, Any]:

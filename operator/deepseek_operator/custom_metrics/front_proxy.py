@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import CONFIG_MAP
 
+AUTHENTICATED = "system:authenticated"
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
 
 
@@ -96,12 +97,15 @@ class FrontProxy:
         if not names:
             raise StrangerError("The API server does not say for whom it asks.")
         uids = _first(by_name, self.uid_headers)
+        groups = [value for name in self.group_headers for value in by_name.get(name.lower(), [])]
+        # The API server leaves it out where it asks for itself; Kubernetes' own extension servers
+        # add it too, and who may look at what there is depends on it.
+        if AUTHENTICATED not in groups:
+            groups.append(AUTHENTICATED)
         return User(
             name=names[0],
             uid=uids[0] if uids else "",
-            groups=tuple(
-                group for header in self.group_headers for group in by_name.get(header.lower(), [])
-            ),
+            groups=tuple(groups),
             extra=tuple(
                 (unquote(name.removeprefix(prefix)), tuple(values))
                 for name, values in sorted(by_name.items())

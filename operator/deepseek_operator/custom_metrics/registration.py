@@ -27,6 +27,8 @@ Object = dict[str, Any]
 
 NAME = f"{VERSION}.{GROUP}"
 LOOK = 10.0  # seconds between two looks
+# Until this replica listens.
+FIRST_LOOK = 1.0
 # Low: the group of nobody who has asked for more.
 PRIORITY = 100
 
@@ -37,12 +39,20 @@ class Registration:
     Args:
         client: May write as long as this replica leads.
         place: Where the API is served.
+        listens: Whether this replica answers: before it does, nobody is sent here.
         tell: Called with who else serves the group, empty where nobody does.
     """
 
-    def __init__(self, client: Client, place: Place, tell: Callable[[str], None]):
+    def __init__(
+        self,
+        client: Client,
+        place: Place,
+        listens: Callable[[], bool],
+        tell: Callable[[str], None],
+    ):
         self._client = client
         self._place = place
+        self._listens = listens
         self._tell = tell
         self._said = ""
 
@@ -53,7 +63,7 @@ class Registration:
                 await self.look(datetime.datetime.now(datetime.UTC))
             except ApiError as error:
                 self._say(f"The custom metrics API could not be registered: {error}")
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(LOOK if self._listens() else FIRST_LOOK)
 
     async def look(self, now: datetime.datetime) -> None:
         """One look, and what follows from it.
@@ -78,6 +88,8 @@ class Registration:
             )
             return
         certificate = await serving.keep(self._client, self._place, now)
+        if not self._listens():
+            return
         wanted = manifest(self._place, certificate, await self._owner())
         if ours is None or differs(wanted, ours):
             await self._client.apply(API_SERVICE, wanted)

@@ -23,6 +23,8 @@ from deepseek_operator.custom_metrics.serving import Place
 logger = logging.getLogger(__name__)
 
 LOOK = 10.0  # seconds between two looks
+# Until there is a first certificate.
+FIRST_LOOK = 1.0
 # Before a renewed certificate is used, the API server has to have learned to trust it.
 SETTLED = datetime.timedelta(seconds=60)
 
@@ -44,6 +46,11 @@ class Server:
         self._trust: Trust | None = None
         self._runner: web.AppRunner | None = None
 
+    @property
+    def listens(self) -> bool:
+        """Whether requests are answered."""
+        return self._runner is not None
+
     async def serve(self) -> None:
         """Serve for ever; trouble is logged and tried again."""
         limits = aiohttp.TCPConnector(limit=IN_FLIGHT)
@@ -56,7 +63,7 @@ class Server:
                         await self._look(access, load)
                     except (ApiError, OSError) as error:
                         logger.warning("The custom metrics API can't be served now: %s", error)
-                    await asyncio.sleep(LOOK)
+                    await asyncio.sleep(LOOK if self.listens else FIRST_LOOK)
             finally:
                 await self._stop()
 

@@ -74,7 +74,8 @@ def test_the_user_stands_in_the_headers_of_the_api_server() -> None:
             ("X-Something", "else"),
         ],
     )
-    assert user == User("jane", "7", ("a", "b"), (("example.com/scope", ("x",)),))
+    groups = ("a", "b", "system:authenticated")
+    assert user == User("jane", "7", groups, (("example.com/scope", ("x",)),))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,7 @@ async def test_the_api_server_decides_who_may_ask_for_what(setup: Setup) -> None
     (review,) = setup.cluster.reviews
     assert review == {
         "user": "hpa",
-        "groups": ["g"],
+        "groups": ["g", "system:authenticated"],
         "resourceAttributes": {
             "group": GROUP,
             "version": "v1beta2",
@@ -332,6 +333,12 @@ async def test_discovery_lists_the_metrics(setup: Setup) -> None:
         "pods/deepseek_requests",
         "pods/deepseek_kv_cache_percent",
     }
+
+
+async def test_there_is_a_schema_to_ask_for_though_nothing_is_in_it(setup: Setup) -> None:
+    assert (await setup.get("/openapi/v3")) == (200, {"paths": {}})
+    code, body = await setup.get("/openapi/v2")
+    assert (code, body["swagger"], body["paths"]) == (200, "2.0", {})
 
 
 # Answers that are shared
