@@ -186,6 +186,16 @@ def test_strangers_are_refused(serving: Serving, pod: None) -> None:
     jane = serving.directly(load, "front-proxy", **{"X-Remote-User": "jane"})
     assert jane.status_code == 403
     assert "jane" in jane.json()["message"]
+    rule = {
+        "apiGroups": ["custom.metrics.k8s.io"],
+        "resources": ["pods/deepseek_requests"],
+        "verbs": ["get"],
+    }
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "rules": [rule]}
+    serving.kube.apply({**role, "metadata": {"name": "read-load"}})
+    serving.kube.run("create", "rolebinding", "read-load", "--role=read-load", "--user=joe")
+    joe = serving.directly(load, "front-proxy", **{"X-Remote-User": "joe"})
+    assert joe.status_code == 200
     allowed = serving.directly(load, "front-proxy", **admin)
     assert allowed.json()["items"][0]["value"] == "7"
     autoscaler = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"

@@ -137,7 +137,7 @@ class Cluster:
 
     def __init__(self, ready: int = 1) -> None:
         self.ready = ready
-        self.allow = True
+        self.allowed_in = {"", "apps"}
         self.reviews: list[dict[str, Any]] = []
         self.selected: list[tuple[str, str, str]] = []
         self.failure: Exception | None = None
@@ -145,7 +145,8 @@ class Cluster:
     async def create(self, kind: Any, manifest: dict[str, Any]) -> dict[str, Any]:
         assert kind is ACCESS_REVIEW
         self.reviews.append(manifest["spec"])
-        return {"status": {"allowed": self.allow}}
+        namespace = manifest["spec"].get("resourceAttributes", {}).get("namespace", "")
+        return {"status": {"allowed": namespace in self.allowed_in}}
 
     async def select(
         self, kind: Any, namespace: str, labels: str, name: str
@@ -296,10 +297,19 @@ async def test_an_api_server_that_does_not_answer_is_nobodys_mistake(setup: Setu
     assert code == 200, "a failure is not remembered"
 
 
+async def test_who_may_ask_everywhere_is_asked_about_once(setup: Setup) -> None:
+    for namespace in ("apps", "others", "more"):
+        code, _ = await setup.get(f"{ROOT}/namespaces/{namespace}/pods/*/deepseek_requests")
+        assert code == 200
+    assert len(setup.cluster.reviews) == 1
+
+
 async def test_the_api_server_decides_who_may_ask_for_what(setup: Setup) -> None:
+    setup.cluster.allowed_in = {"apps"}
     await setup.get(f"{PODS}/*/deepseek_requests", **{"X-Remote-Group": "g"})
     await setup.get(f"{PODS}/*/deepseek_requests", **{"X-Remote-Group": "g"})
-    (review,) = setup.cluster.reviews
+    everywhere, review = setup.cluster.reviews
+    assert everywhere["resourceAttributes"]["namespace"] == ""
     assert review == {
         "user": "hpa",
         "groups": ["g", "system:authenticated"],
@@ -313,12 +323,14 @@ async def test_the_api_server_decides_who_may_ask_for_what(setup: Setup) -> None
             "subresource": "deepseek_requests",
         },
     }
+    code, _ = await setup.get(f"{ROOT}/namespaces/others/pods/*/deepseek_requests")
+    assert code == 403
     await setup.get(ROOT)
     assert setup.cluster.reviews[-1]["nonResourceAttributes"] == {"path": ROOT, "verb": "get"}
 
 
 async def test_who_may_not_gets_nothing_and_no_pod_is_asked(setup: Setup) -> None:
-    setup.cluster.allow = False
+    setup.cluster.allowed_in = set()
     for path in (ROOT, f"{PODS}/*/deepseek_requests", "/metrics"):
         code, body = await setup.get(path)
         assert (code, body["reason"]) == (403, "Forbidden")
