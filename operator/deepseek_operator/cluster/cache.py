@@ -50,8 +50,9 @@ class Cache:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
-        # Pods and children by the resource that they belong to.
-        self._belongings: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
+        self._pods_of: dict[Key, set[Key]] = defaultdict(set)
+        # Children of another name than their resource: rare, so all others need no index.
+        self._strays: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
         self._metrics_served_by = ""
 
@@ -68,8 +69,10 @@ class Cache:
         if kind is NODE:
             return self._unplaced() if known is None or _differs(known, slim) else set()
         owner = _owner(kind, slim)
-        if kind is not RESOURCE:
-            self._belongings[owner].add((kind, key))
+        if kind is POD:
+            self._pods_of[owner].add(key)
+        elif key != owner:
+            self._strays[owner].add((kind, key))
         # An autoscaler notes every few seconds what it has measured.
         return set() if kind in AUTOSCALERS and known and _same(known, slim) else {owner}
 
@@ -83,8 +86,11 @@ class Cache:
         if kind is NODE:
             return self._unplaced()
         owner = _owner(kind, known)
-        if kind is not RESOURCE:
-            self._forget(owner, kind, key)
+        if kind is POD:
+            self._pods_of[owner].discard(key)
+            self._mount_failures.pop(key, None)
+        elif strays := self._strays.get(owner):
+            strays.discard((kind, key))
         return {owner}
 
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
@@ -119,17 +125,17 @@ class Cache:
 
     def children(self, key: Key) -> list[tuple[Kind, Object]]:
         """Everything of a kind that we make that is labelled as a resource's."""
+        places = [*((kind, key) for kind in CHILDREN), *self._strays.get(key, ())]
         return [
-            (kind, self._objects[kind][name])
-            for kind, name in self._belongings.get(key, ())
-            if kind in CHILDREN
+            (kind, body)
+            for kind, name in places
+            if (body := self._objects[kind].get(name)) and _owner(kind, body) == key
         ]
 
     def observe(self, key: Key) -> Observed:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
-        names = sorted(name for kind, name in self._belongings.get(key, ()) if kind is POD)
-        pods = [(name, self._objects[POD][name]) for name in names]
+        pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
         autoscaler = self.get(AUTOSCALER, key) or self.get(SCALED_OBJECT, key)
         resource = accelerators().resource
         return Observed(
@@ -143,14 +149,6 @@ class Cache:
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
         )
-
-    def _forget(self, owner: Key, kind: Kind, key: Key) -> None:
-        belongings = self._belongings[owner]
-        belongings.discard((kind, key))
-        if not belongings:
-            del self._belongings[owner]
-        if kind is POD:
-            self._mount_failures.pop(key, None)
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
         about = event["involvedObject"]
