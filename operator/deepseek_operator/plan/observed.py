@@ -67,12 +67,12 @@ class DeploymentView:
     """The Deployment of a resource.
 
     Attributes:
-        wanted: How many replicas its spec asks for, whoever has written that.
+        wanted: How many replicas its spec asks for, whoever has written that; None: there is none.
         settled: Whether its controller has seen the newest spec.
         failure: Why pods could not be created (quota, admission), else None.
     """
 
-    wanted: int = 0
+    wanted: int | None = None
     replicas: int = 0
     updated: int = 0
     settled: bool = False

@@ -61,7 +61,8 @@ def replicas(spec: Spec, observed: Observed) -> int:
     """Replicas that there shall be: what the spec says, or what the autoscaler has said last."""
     if spec.scaling is None:
         return spec.replicas
-    return observed.deployment.wanted or spec.scaling.min_replicas
+    wanted = observed.deployment.wanted
+    return spec.scaling.min_replicas if wanted is None else wanted
 
 
 @dataclass(frozen=True)
