@@ -81,7 +81,7 @@ def test_the_custom_metrics_api_needs_this(render):
     bindings = {
         item["metadata"]["namespace"]: item["roleRef"]["name"]
         for item in rendered.manifests
-        if item["kind"] == "RoleBinding"
+        if item["kind"] == "RoleBinding" and item["metadata"]["name"] == name
     }
     assert bindings == {
         "deepseek-system": name,

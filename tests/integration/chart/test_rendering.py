@@ -172,7 +172,8 @@ def test_the_custom_metrics_service_leads_to_the_operator(render):
 
 def test_custom_metrics_off(render):
     rendered = render({"customMetrics": {"enabled": False}})
-    assert not rendered.kinds() & {"Service", "Role", "RoleBinding"}
+    names = {item["metadata"]["name"] for item in rendered.manifests}
+    assert "deepseek-operator-load" not in names
     assert "DSO_CUSTOM_METRICS_SERVICE" not in rendered.environment
     assert rendered.container["ports"] == [{"name": "http", "containerPort": 8080}]
 
