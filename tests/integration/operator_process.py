@@ -20,6 +20,7 @@ class OperatorProcess:
     def __init__(self, kubeconfig: Path, log: Path, **environment: str):
         self._environment = {
             **os.environ,
+            **(environment or {}),
             "KUBECONFIG": str(kubeconfig),
             "DSO_SERVER_IMAGE": "server:test",
             **environment,

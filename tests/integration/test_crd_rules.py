@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from deepseek_operator.api.crd import definition
+from tests.cluster.faults import ClusterError
 from tests.kube import Kube, resource
 
 ID = "deepseek-ai/DeepSeek-V3"
@@ -32,6 +34,22 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model": {"id": ID, "source": {"pvc": {"claimName": "a", "path": "../b"}}}},
         {"model": {"id": ID, "source": {"pvc": {"claimName": "a"}}}},
     ),
+    "write replicas or scaling, never both": (
+        {"replicas": 2, "scaling": {"maxReplicas": 4}},
+        {"replicas": 1, "scaling": {"maxReplicas": 4}},
+    ),
+    "scaling.minReplicas must not be greater": (
+        {"scaling": {"minReplicas": 3, "maxReplicas": 2}},
+        {"scaling": {"minReplicas": 2, "maxReplicas": 2}},
+    ),
+    "scaling.target needs requestsPerReplica": (
+        {"scaling": {"maxReplicas": 2, "target": {}}},
+        {"scaling": {"maxReplicas": 2, "target": {"kvCachePercent": 50}}},
+    ),
+    "scaling.prometheusAddress belongs to scaling.metrics: keda": (
+        {"scaling": {"maxReplicas": 2, "metrics": "keda"}},
+        {"scaling": {"maxReplicas": 2, "metrics": "keda", "prometheusAddress": "http://p:9090"}},
+    ),
     "accelerator needs profile": ({"accelerator": {}}, {"accelerator": {"count": 1}}),
     "accelerator takes profile": (
         {"accelerator": {"profile": "nvidia-l4", "profiles": ["nvidia-l40s"]}},
@@ -44,6 +62,9 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"replicas": -1}, "spec.replicas"),
     ({"replicas": "three"}, "spec.replicas"),
     ({"model": {}}, "spec.model.id"),
+    ({"scaling": {}}, "spec.scaling.maxReplicas"),
+    ({"scaling": {"minReplicas": 0, "maxReplicas": 1}}, "spec.scaling.minReplicas"),
+    ({"scaling": {"maxReplicas": 1, "metrics": "mine"}}, "spec.scaling.metrics"),
     ({"model": {"id": ID, "maxContext": 0}}, "spec.model.maxContext"),
     ({"model": {"id": ID, "dtype": "int3"}}, "spec.model.dtype"),
     (
@@ -126,6 +147,18 @@ def test_scale_and_explain(kube: Kube) -> None:
     assert stored is not None
     assert stored["spec"]["replicas"] == 3
     assert "Which model is served" in kube.run("explain", "dsd.spec.model")
+
+
+def test_scaling_and_the_scale_subresource(kube: Kube) -> None:
+    """A resource from before there was scaling holds replicas: 1, which nobody has written."""
+    kube.apply(made())
+    kube.apply(made(scaling={"maxReplicas": 4}))
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"]["scaling"] == {"minReplicas": 1, "maxReplicas": 4, "metrics": "operator"}
+    assert json.loads(kube.run("get", "dsd", "rule", "--subresource=scale", "-o", "json"))
+    with pytest.raises(ClusterError, match="never both"):
+        kube.run("scale", "dsd", "rule", "--replicas", "3")
 
 
 def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:

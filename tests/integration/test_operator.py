@@ -62,6 +62,37 @@ def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> 
     eventually("all as planned", right, 10)
 
 
+def test_a_child_that_is_no_longer_wanted_is_deleted(kube: Kube, operator: OperatorProcess) -> None:
+    """Ours, by label, kind and owner; whatever lacks one of these belongs to somebody else."""
+    kube.apply(resource("r1"), resource("r2"))
+    eventually("children", lambda: have_children(kube, "r1", "r2"))
+    labels = {
+        "app.kubernetes.io/managed-by": "deepseek-operator",
+        "deepseek-operator.io/name": "r1",
+    }
+    ours = (kube.get("configmap", "r1") or {})["metadata"]["ownerReferences"]
+    others = (kube.get("configmap", "r2") or {})["metadata"]["ownerReferences"]
+
+    def leftover(name: str, **metadata: Any) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, **metadata},
+        }
+
+    operator.kill()
+    kube.apply(
+        leftover("obsolete", labels=labels, ownerReferences=ours),
+        leftover("not-labelled", ownerReferences=ours),
+        leftover("not-owned", labels=labels),
+        leftover("of-another", labels=labels, ownerReferences=others),
+    )
+    operator.start()
+    eventually("it is gone", lambda: kube.get("configmap", "obsolete") is None)
+    for name in ("not-labelled", "not-owned", "of-another", "r1", "r2"):
+        assert kube.get("configmap", name), name
+
+
 def test_what_others_add_to_a_child_is_left_alone(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
     eventually("four children", lambda: have_children(kube, "r1"))

@@ -7,6 +7,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Name of everything of the custom metrics API; its host name must fit into a certificate. */}}
+{{- define "operator.customMetrics" -}}
+{{- printf "%s-load" (include "operator.name" . | trunc 58 | trimSuffix "-") -}}
+{{- end -}}
+
 {{/* Labels that pods are selected by; they never change between versions. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}

@@ -6,18 +6,35 @@ from deepseek_operator.api.accelerator import Accelerator
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.model import Model
 from deepseek_operator.api.pod_template import PodTemplate
-from deepseek_operator.api.section import Section
+from deepseek_operator.api.scaling import Scaling
+from deepseek_operator.api.section import Section, rule, validated
 
 
 class Spec(Section):
     """What is to be served, on what, how often. Only model.id has no default."""
+
+    # The API server itself writes replicas: 1 where there is none, so 1 is as good as absent.
+    model_config = validated(
+        rule(
+            "!has(self.scaling) || self.replicas == 1",
+            "write replicas or scaling, never both: remove replicas (or set it to 1) to have"
+            " scaling decide, or remove scaling",
+        )
+    )
 
     model: Model = Field(description="Which model is served and where its weights come from.")
     replicas: int = Field(
         default=1,
         ge=0,
         le=1000,
-        description="Copies of the model that share the load. 0 stops serving and frees the GPUs.",
+        description=(
+            "Copies of the model that share the load. 0 stops serving and frees the GPUs. "
+            "With scaling this must stay 1, the default, and has no meaning."
+        ),
+    )
+    scaling: Scaling | None = Field(
+        default=None,
+        description="How many replicas there are, by load. Absent: what replicas says.",
     )
     accelerator: Accelerator | None = Field(
         default=None, description="GPUs of one replica. Absent: the CPU."

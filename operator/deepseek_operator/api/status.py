@@ -10,7 +10,12 @@ from deepseek_operator.api.section import Section
 class Condition(Section):
     """One aspect of the state, in the form that Kubernetes tools understand."""
 
-    type: str = Field(description="Accepted, Scheduled, ModelReady, Available, Progressing, Ready.")
+    type: str = Field(
+        description=(
+            "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, and with scaling "
+            "Autoscaling."
+        )
+    )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     reason: str = Field(description="Why, as one CamelCase word for programs.")
     message: str = Field(description="Why, in words for people, with what to do.")

@@ -6,19 +6,30 @@ from typing import Any, NamedTuple
 
 from deepseek_operator.cluster.drift import owned_fields
 from deepseek_operator.cluster.kinds import (
+    AUTOSCALER,
     CHILDREN,
     DEPLOYMENT,
     EVENT,
     NODE,
     POD,
     RESOURCE,
+    SCALED_OBJECT,
     Kind,
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
-from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
+from deepseek_operator.plan.observed import (
+    WORKING,
+    AutoscalerView,
+    DeploymentView,
+    NodeView,
+    Observed,
+    PodView,
+)
 from deepseek_operator.plan.status import ACCEPTED, condition
 
 Object = dict[str, Any]
+
+AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
 
 
 class Key(NamedTuple):
@@ -40,7 +51,10 @@ class Cache:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
+        # Children of another name than their resource: rare, so all others need no index.
+        self._strays: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
+        self._metrics_served_by = ""
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless a newer version is known."""
@@ -57,7 +71,10 @@ class Cache:
         owner = _owner(kind, slim)
         if kind is POD:
             self._pods_of[owner].add(key)
-        return {owner}
+        elif key != owner:
+            self._strays[owner].add((kind, key))
+        # An autoscaler notes every few seconds what it has measured.
+        return set() if kind in AUTOSCALERS and known and _same(known, slim) else {owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""
@@ -72,6 +89,8 @@ class Cache:
         if kind is POD:
             self._pods_of[owner].discard(key)
             self._mount_failures.pop(key, None)
+        elif strays := self._strays.get(owner):
+            strays.discard((kind, key))
         return {owner}
 
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
@@ -96,10 +115,28 @@ class Cache:
         """All known resources."""
         return list(self._objects[RESOURCE])
 
+    def metrics_served_by(self, other: str) -> set[Key]:
+        """Note who else serves custom.metrics.k8s.io, empty where the operator may."""
+        if other == self._metrics_served_by:
+            return set()
+        self._metrics_served_by = other
+        resources = self._objects[RESOURCE].items()
+        return {key for key, body in resources if body["spec"].get("scaling")}
+
+    def children(self, key: Key) -> list[tuple[Kind, Object]]:
+        """Everything of a kind that we make that is labelled as a resource's."""
+        places = [*((kind, key) for kind in CHILDREN), *self._strays.get(key, ())]
+        return [
+            (kind, body)
+            for kind, name in places
+            if (body := self._objects[kind].get(name)) and _owner(kind, body) == key
+        ]
+
     def observe(self, key: Key) -> Observed:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
+        autoscaler = self.get(AUTOSCALER, key) or self.get(SCALED_OBJECT, key)
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
             pods=tuple(
@@ -108,6 +145,8 @@ class Cache:
                 if "deletionTimestamp" not in pod["metadata"]
             ),
             nodes=tuple(NodeView.of(node) for node in self._objects[NODE].values()),
+            autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
+            metrics_served_by=self._metrics_served_by,
         )
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
@@ -167,11 +206,24 @@ def _slim(kind: Kind, body: Object) -> Object:
     if kind in CHILDREN:
         record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": owned_fields(body)}
         metadata["managedFields"] = [record]
-        return {
-            "metadata": metadata,
-            "status": body.get("status", {}) if kind is DEPLOYMENT else {},
-        }
+        return {"metadata": metadata, **_slim_content(kind, body)}
     return {"metadata": metadata, "status": body.get("status", {})}
+
+
+def _slim_content(kind: Kind, body: Object) -> Object:
+    status = body.get("status", {})
+    if kind is DEPLOYMENT:
+        return {"spec": {"replicas": body.get("spec", {}).get("replicas", 0)}, "status": status}
+    if kind in AUTOSCALERS:
+        conditions = [item for item in status.get("conditions", []) if item["type"] in WORKING]
+        return {"status": {"conditions": conditions}}
+    return {"status": {}}
+
+
+def _same(before: Object, after: Object) -> bool:
+    """Whether only the version has changed."""
+    version = after["metadata"]["resourceVersion"]
+    return {**before, "metadata": {**before["metadata"], "resourceVersion": version}} == after
 
 
 def _differs(before: Object, after: Object) -> bool:

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -12,7 +12,12 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
-from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.errors import (
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+)
 from deepseek_operator.cluster.kinds import EVENT, Kind
 from deepseek_operator.plan.labels import MANAGER
 
@@ -37,15 +42,17 @@ class Client:
         self._api = DynamicClient(api)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
+    async def apply(
+        self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
+    ) -> Object:
         """Server-side apply of a manifest, taking over fields that others have changed."""
         metadata = manifest["metadata"]
         return await self._request(
             "patch",
-            kind.path(metadata["namespace"], metadata["name"], subresource),
+            kind.path(metadata.get("namespace", ""), metadata["name"], subresource),
             body=manifest,
             content_type="application/apply-patch+yaml",
-            field_manager=MANAGER,
+            field_manager=manager,
             force_conflicts=True,
         )
 
@@ -76,9 +83,61 @@ class Client:
             if not token:
                 return items, int(version)
 
+    async def delete(self, kind: Kind, live: Object) -> None:
+        """Delete an object, but not another one that has come in its place; what is gone is fine."""
+        metadata = live["metadata"]
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        with suppress(NotFoundError):
+            await self._request(
+                "delete", kind.path(metadata.get("namespace", ""), metadata["name"]), body=body
+            )
+
+    async def select(
+        self, kind: Kind, namespace: str = "", labels: str = "", name: str = ""
+    ) -> Sequence[Object]:
+        """The objects of a namespace, or of a cluster, that labels or a name choose.
+
+        As the API server has them in memory: cheap, and perhaps a moment old.
+        """
+        answer = await self._request(
+            "get",
+            kind.path(namespace),
+            label_selector=labels or None,
+            field_selector=f"metadata.name={name}" if name else None,
+            resource_version="0",
+        )
+        items: Sequence[Object] = answer["items"]
+        return items
+
+    async def create(self, kind: Kind, manifest: Object) -> Object:
+        """Create an object.
+
+        Raises:
+            ConflictError: There is one of this name.
+        """
+        return await self._request(
+            "post", kind.path(manifest["metadata"].get("namespace", "")), body=manifest
+        )
+
+    async def replace(self, kind: Kind, manifest: Object) -> Object:
+        """Put an object in the place of the version that the manifest names.
+
+        Raises:
+            ConflictError: That is not its version any more.
+        """
+        metadata = manifest["metadata"]
+        return await self._request(
+            "put", kind.path(metadata.get("namespace", ""), metadata["name"]), body=manifest
+        )
+
     async def post_event(self, event: Object) -> None:
         """Create an Event."""
-        await self._request("post", EVENT.path(event["metadata"]["namespace"]), body=event)
+        await self.create(EVENT, event)
 
     async def _request(self, method: str, path: str, **arguments: Any) -> Object:
         async with self._slots:
@@ -94,17 +153,15 @@ class Client:
         return answer
 
 
-class NotFoundError(RejectedError):
-    """There is no such object."""
-
-
 def _failure(error: DynamicApiError | ApiException) -> RejectedError | UnreachableError:
     message = _message(error)
     if error.status == 404:
         return NotFoundError(message)
     if message.startswith(MALFORMED):
         return RejectedError(message)
-    if error.status in (409, 429) or error.status >= 500:
+    if error.status == 409:
+        return ConflictError(message)
+    if error.status == 429 or error.status >= 500:
         after = (error.headers or {}).get("Retry-After", "")
         return UnreachableError(message, float(after) if after.isdigit() else None)
     return RejectedError(message)

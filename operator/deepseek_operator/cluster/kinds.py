@@ -15,6 +15,7 @@ class Kind:
         group: API group, empty for the core group.
         labels: Label selector of what is listed and watched.
         fields: Field selector of what is listed and watched.
+        optional: Whether a cluster may lack it, and get or lose it at any time.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Kind:
     plural: str
     labels: str = ""
     fields: str = ""
+    optional: bool = False
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of a list where no name is given."""
@@ -36,13 +38,26 @@ DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", labels=SELECTOR)
 SERVICE = Kind("Service", "", "v1", "services", labels=SELECTOR)
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts", labels=SELECTOR)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", labels=SELECTOR)
+AUTOSCALER = Kind(
+    "HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers", labels=SELECTOR
+)
+SCALED_OBJECT = Kind(
+    "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", labels=SELECTOR, optional=True
+)
 POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
 EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
 
-CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT)
-WATCHED = (RESOURCE, *CHILDREN, POD, NODE, EVENT)
+# For the custom metrics API; not watched.
+SECRET = Kind("Secret", "", "v1", "secrets")
+API_SERVICE = Kind("APIService", "apiregistration.k8s.io", "v1", "apiservices")
+CLUSTER_ROLE = Kind("ClusterRole", "rbac.authorization.k8s.io", "v1", "clusterroles")
+ACCESS_REVIEW = Kind("SubjectAccessReview", "authorization.k8s.io", "v1", "subjectaccessreviews")
+
+CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, AUTOSCALER, SCALED_OBJECT)
+# What every cluster has.
+WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:

@@ -14,13 +14,16 @@ from deepseek_operator.catalog import entries
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.client import NotFoundError, connect
-from deepseek_operator.cluster.errors import ApiError
+from deepseek_operator.cluster.client import Client, connect
+from deepseek_operator.cluster.errors import ApiError, NotFoundError
 from deepseek_operator.controller import harness, health, workers
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
+from deepseek_operator.custom_metrics.registration import Registration
+from deepseek_operator.custom_metrics.server import Server
+from deepseek_operator.custom_metrics.serving import Place
 from deepseek_operator.plan.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,11 +35,17 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What the environment says."""
+    """What the environment says.
+
+    Attributes:
+        port: For health and metrics of the operator itself.
+        custom_metrics: Where the custom metrics API is served, None: nowhere.
+    """
 
     settings: Settings
     port: int
     catalogue: Path | None = None
+    custom_metrics: Place | None = None
 
     @classmethod
     def from_environment(cls) -> "Options":
@@ -48,16 +57,18 @@ class Options:
         image = os.environ.get("DSO_SERVER_IMAGE", "")
         if not image:
             raise StartError("DSO_SERVER_IMAGE is not set: it names the image of the model server.")
-        port = os.environ.get("DSO_HTTP_PORT", "8080")
-        if not port.isdigit():
-            raise StartError(f"DSO_HTTP_PORT must be a port number, not {port!r}.")
         settings = Settings(
             server_image=image,
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
         )
         catalogue = os.environ.get("DSO_CATALOG", "")
-        return cls(settings, int(port), Path(catalogue) if catalogue else None)
+        return cls(
+            settings,
+            _port("DSO_HTTP_PORT", "8080"),
+            Path(catalogue) if catalogue else None,
+            _custom_metrics(),
+        )
 
 
 def read_catalogue(own: Path | None) -> None:
@@ -73,6 +84,28 @@ def read_catalogue(own: Path | None) -> None:
     except entries.EntryError as error:
         raise StartError(f"The catalogue can't be used: {error}") from error
     logger.info("The catalogue has %d models and %d kinds of GPU", *known)
+
+
+def _port(variable: str, default: str) -> int:
+    port = os.environ.get(variable, default)
+    if not port.isdigit():
+        raise StartError(f"{variable} must be a port number, not {port!r}.")
+    return int(port)
+
+
+def _custom_metrics() -> Place | None:
+    service = os.environ.get("DSO_CUSTOM_METRICS_SERVICE", "")
+    if not service:
+        return None
+    namespace = os.environ.get("DSO_NAMESPACE", "")
+    if not namespace:
+        raise StartError("DSO_NAMESPACE is not set: it says where DSO_CUSTOM_METRICS_SERVICE is.")
+    return Place(
+        namespace,
+        service,
+        _port("DSO_CUSTOM_METRICS_PORT", "8443"),
+        os.environ.get("DSO_CLUSTER_ROLE", ""),
+    )
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
@@ -99,6 +132,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(workers.resync(client, cache, queue)),
+                    *_serve_custom_metrics(tasks, client, cache, queue, options.custom_metrics),
                     *(
                         tasks.create_task(workers.work(queue, reconciler))
                         for _ in range(workers.WORKERS)
@@ -120,6 +154,28 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         raise StartError(f"The API server can't be used: {error}") from error
     finally:
         await runner.cleanup()
+
+
+def _serve_custom_metrics(
+    tasks: asyncio.TaskGroup,
+    client: Client,
+    cache: Cache,
+    queue: WorkQueue[Key],
+    place: Place | None,
+) -> list[asyncio.Task[None]]:
+    if place is None:
+        return []
+
+    def tell(other: str) -> None:
+        for key in cache.metrics_served_by(other):
+            queue.add(key)
+
+    server = Server(client, place)
+    registration = Registration(client, place, lambda: server.listens, tell)
+    return [
+        tasks.create_task(server.serve()),
+        tasks.create_task(registration.keep()),
+    ]
 
 
 async def _main() -> None:

@@ -1,20 +1,22 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
 import logging
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key, key_of
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
-from deepseek_operator.cluster.errors import RejectedError, UnreachableError
-from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
+from deepseek_operator.cluster.errors import NotFoundError, RejectedError, UnreachableError
+from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
-from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.checks import API_MISSING, Refusal
 from deepseek_operator.plan.plan import News, decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -22,12 +24,18 @@ from deepseek_operator.render.children import children
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 CHILD_REJECTED = "ChildRejected"
 NAME_TAKEN = "NameTaken"
 
 
 class NameTakenError(Exception):
     """An object that somebody else made has the name that a child needs."""
+
+
+class ApiMissingError(Exception):
+    """A child is of a kind that the cluster does not have."""
 
 
 class Reconciler:
@@ -59,6 +67,9 @@ class Reconciler:
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
+            except ApiMissingError as error:
+                failure = RejectedError(str(error))
+                decision = Refusal(API_MISSING, str(error))
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
@@ -67,15 +78,58 @@ class Reconciler:
             raise failure
 
     async def _apply(self, target: Target) -> None:
-        for manifest in children(target):
+        manifests = children(target)
+        await self._check_served(manifests)
+        # First, because what is no longer wanted may work against what is (an autoscaler).
+        await self._delete_obsolete(target, manifests)
+        for manifest in manifests:
             kind, key = kind_of(manifest), key_of(manifest)
             live = self._cache.get(kind, key) or await self._client.get(kind, *key)
             if live is not None:
                 _check_owner(kind, manifest, live)
+                await self._hand_over(kind, manifest, live, target)
                 if in_sync(manifest, live):
                     self._cache.put(kind, live)
                     continue
             self._cache.put(kind, await self._write(kind, manifest))
+
+    async def _check_served(self, manifests: list[Object]) -> None:
+        """A kind that the cluster lacks is told of before anything is changed."""
+        for manifest in manifests:
+            kind = kind_of(manifest)
+            if kind.optional:
+                try:
+                    await self._client.select(kind, key_of(manifest).namespace)
+                except NotFoundError as error:
+                    raise ApiMissingError(
+                        f"The spec needs the kind {kind.name} ({kind.group}/{kind.version}), which "
+                        "this cluster does not have. Install what brings it, or change the spec."
+                    ) from error
+
+    async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
+        """Give the number of replicas to another owner before it is no longer sent.
+
+        Kubernetes sets a field to its default, here 1, when its only owner stops sending it.
+        """
+        if kind is not DEPLOYMENT or target.scaling is None:
+            return
+        if not handover.is_due(live):
+            return
+        now = await self._client.get(kind, *key_of(manifest))
+        if now is not None:
+            given = handover.manifest(manifest, now, target.scaling.min_replicas)
+            await self._counted(kind, self._client.apply(kind, given, manager=handover.MANAGER))
+
+    async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
+        """Delete the children that an earlier spec asked for and this one does not."""
+        wanted = {(kind_of(manifest), key_of(manifest)) for manifest in manifests}
+        resource = target.resource
+        for kind, live in self._cache.children(Key(resource.namespace, resource.name)):
+            ours = any(owner["uid"] == resource.uid for owner in _controllers(live))
+            if not ours or (kind, key_of(live)) in wanted or _is_going(live):
+                continue
+            await self._counted(kind, self._client.delete(kind, live))
+            self._cache.drop(kind, live)
 
     async def _report(self, body: Object, decision: Target | Refusal) -> None:
         key, now = key_of(body), _now()
@@ -94,8 +148,11 @@ class Reconciler:
             await self._tell(body, said.news, now)
 
     async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
+        return await self._counted(kind, self._client.apply(kind, manifest, subresource))
+
+    async def _counted(self, kind: Kind, write: Awaitable[T]) -> T:
         try:
-            result = await self._client.apply(kind, manifest, subresource)
+            result = await write
         except (RejectedError, UnreachableError) as error:
             WRITES.labels(kind.name, type(error).__name__).inc()
             raise
@@ -113,9 +170,7 @@ class Reconciler:
 
 def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
     (wanted,) = manifest["metadata"]["ownerReferences"]
-    owners = [
-        item for item in live["metadata"].get("ownerReferences", []) if item.get("controller")
-    ]
+    owners = _controllers(live)
     if any(owner["uid"] == wanted["uid"] for owner in owners):
         return
     if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
@@ -124,6 +179,14 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
         f"A {kind.name} named {wanted['name']} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."
     )
+
+
+def _controllers(live: Object) -> list[Object]:
+    return [item for item in live["metadata"].get("ownerReferences", []) if item.get("controller")]
+
+
+def _is_going(live: Object) -> bool:
+    return "deletionTimestamp" in live["metadata"]
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from deepseek_operator.plan.labels import PREFIX
 UNKNOWN_MODEL = "UnknownModel"
 UNKNOWN_PROFILE = "UnknownProfile"
 POD_TEMPLATE_CONFLICT = "PodTemplateConflict"
+API_MISSING = "ApiMissing"
 
 
 @dataclass(frozen=True)

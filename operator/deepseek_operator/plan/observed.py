@@ -69,10 +69,12 @@ class DeploymentView:
     """The Deployment of a resource.
 
     Attributes:
+        wanted: How many replicas its spec asks for, whoever has written that; None: there is none.
         settled: Whether its controller has seen the newest spec.
         failure: Why pods could not be created (quota, admission), else None.
     """
 
+    wanted: int | None = None
     replicas: int = 0
     updated: int = 0
     settled: bool = False
@@ -88,12 +90,41 @@ class DeploymentView:
             if item["type"] == "ReplicaFailure" and item["status"] == "True"
         ]
         return cls(
+            wanted=deployment.get("spec", {}).get("replicas", 0),
             replicas=status.get("replicas", 0),
             updated=status.get("updatedReplicas", 0),
             settled=status.get("observedGeneration", 0)
             >= deployment["metadata"].get("generation", 0),
             failure=failures[0] if failures else None,
         )
+
+
+# By kind of autoscaler, the condition that says whether it works.
+WORKING = ("ScalingActive", "Ready")
+
+
+@dataclass(frozen=True)
+class AutoscalerView:
+    """The HorizontalPodAutoscaler or ScaledObject of a resource.
+
+    Attributes:
+        active: Whether it decides, None as long as it has not said so.
+        reason: Its own reason.
+        message: Its own words.
+    """
+
+    active: bool | None = None
+    reason: str = ""
+    message: str = ""
+
+    @classmethod
+    def of(cls, autoscaler: Object) -> "AutoscalerView":
+        """The view of an autoscaler."""
+        for item in autoscaler.get("status", {}).get("conditions", []):
+            if item["type"] in WORKING and item["status"] != "Unknown":
+                active = item["status"] == "True"
+                return cls(active, item.get("reason", ""), item.get("message", ""))
+        return cls()
 
 
 @dataclass(frozen=True)
@@ -142,12 +173,15 @@ class Observed:
 
     Attributes:
         config: The model's config.json, None where it has not been looked for.
+        metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
     """
 
     deployment: DeploymentView = DeploymentView()
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = field(default=(), repr=False)
     config: ConfigFile | None = None
+    autoscaler: AutoscalerView | None = None
+    metrics_served_by: str = ""
 
     @property
     def ready(self) -> int:

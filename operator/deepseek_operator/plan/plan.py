@@ -70,7 +70,7 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
     if isinstance(sizing, Refusal):
         return sizing
     resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
-    return target(resource, spec, settings, sizing)
+    return target(resource, spec, settings, sizing, observed)
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.status import Condition, ResolvedModel, Status
-from deepseek_operator.plan import findings
+from deepseek_operator.plan import findings, scaling
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
@@ -17,6 +17,7 @@ SCHEDULED = "Scheduled"
 MODEL_READY = "ModelReady"
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
+AUTOSCALING = "Autoscaling"
 READY = "Ready"
 
 STOPPED = "Stopped"
@@ -72,8 +73,11 @@ def reported(
         _model_ready(observed, finding),
         _available(target, observed),
         _progressing(target, observed),
+        *_autoscaling(target, observed),
         _ready(target, observed, finding),
     ]
+    judged = {verdict.type for verdict in verdicts}
+    before = [c for c in Status.model_validate(previous).conditions if c.type in judged]
     status = Status(
         phase=_phase(target, observed, finding),
         observed_generation=generation,
@@ -90,9 +94,7 @@ def reported(
             image=target.image,
             **resolved(target.sizing),
         ),
-        conditions=_conditions(
-            verdicts, Status.model_validate(previous).conditions, generation, now
-        ),
+        conditions=_conditions(verdicts, before, generation, now),
     )
     return _plain(status)
 
@@ -136,6 +138,14 @@ def _progressing(target: Target, observed: Observed) -> Verdict:
     if _complete(target, observed):
         return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
     return Verdict(PROGRESSING, True, ROLLING_OUT, "Replicas are being brought to the newest spec.")
+
+
+def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where there is scaling."""
+    if target.scaling is None:
+        return []
+    word = scaling.said(target.scaling, observed)
+    return [Verdict(AUTOSCALING, word.holds, word.reason, word.message)]
 
 
 def _ready(target: Target, observed: Observed, finding: Finding | None) -> Verdict:

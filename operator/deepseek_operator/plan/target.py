@@ -7,8 +7,11 @@ from typing import Any
 
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
+from deepseek_operator.plan import scaling
 from deepseek_operator.plan.gpus import Gpus
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import Sizing
 
@@ -29,7 +32,11 @@ class Resource:
 
 @dataclass(frozen=True)
 class Target:
-    """What shall be for one resource."""
+    """What shall be for one resource.
+
+    Attributes:
+        replicas: How many there shall be; where there is scaling, what it has decided last.
+    """
 
     resource: Resource
     model_id: str
@@ -42,6 +49,7 @@ class Target:
     source: str
     sizing: Sizing
     pod_template: PodTemplate
+    scaling: Scaling | None = None
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
@@ -72,7 +80,9 @@ class Target:
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
 
 
-def target(resource: Resource, spec: Spec, settings: Settings, sizing: Sizing) -> Target:
+def target(
+    resource: Resource, spec: Spec, settings: Settings, sizing: Sizing, observed: Observed
+) -> Target:
     """Make every default of a spec explicit; the spec has passed the checks."""
     model = spec.model
     source = model.source
@@ -95,7 +105,8 @@ def target(resource: Resource, spec: Spec, settings: Settings, sizing: Sizing) -
         resource=resource,
         model_id=model.id,
         served_name=served_name,
-        replicas=spec.replicas,
+        replicas=scaling.replicas(spec, observed),
+        scaling=spec.scaling,
         image=spec.engine.image or settings.server_image,
         pull_policy=settings.server_pull_policy,
         args=tuple(spec.engine.args),

@@ -7,6 +7,7 @@ from typing import Any
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.labels import MANIFEST_HASH, labels, selector
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
+from deepseek_operator.render import scaling
 from deepseek_operator.render.merge import merge
 from deepseek_operator.render.template import render
 
@@ -41,7 +42,11 @@ def children(target: Target) -> list[Manifest]:
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
     }
-    manifests = [render(template, **values) for template in TEMPLATES]
+    templates = list(TEMPLATES)
+    if target.scaling is not None:
+        templates.append(scaling.TEMPLATES[target.scaling.metrics])
+        values |= scaling.values(target.scaling)
+    manifests = [render(template, **values) for template in templates]
     for manifest in manifests:
         if manifest["kind"] == "Deployment":
             _lay_over(manifest["spec"]["template"], target)

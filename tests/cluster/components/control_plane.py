@@ -109,6 +109,8 @@ def controllers(site: Site) -> list[Component]:
         f"--flex-volume-plugin-dir={site.data('volume-plugins')}",
         f"--kube-api-qps={CLIENT_RATE}",
         f"--kube-api-burst={CLIENT_BURST}",
+        # A third of the default: tests of autoscaling wait for it.
+        "--horizontal-pod-autoscaler-sync-period=5s",
     )
     configuration = {
         "apiVersion": "kubescheduler.config.k8s.io/v1",

@@ -8,6 +8,8 @@ ALLOWED = {
     (OWN, "deepseekdeployments/status"): {"get", "patch"},
     (OWN, "deepseekdeployments/finalizers"): {"update"},
     ("apps", "deployments"): APPLY,
+    ("autoscaling", "horizontalpodautoscalers"): {*APPLY, "delete"},
+    ("keda.sh", "scaledobjects"): {*APPLY, "delete"},
     ("", "services"): APPLY,
     ("", "serviceaccounts"): APPLY,
     ("", "configmaps"): APPLY,
@@ -42,6 +44,51 @@ def test_operator_may_do_exactly_this(render):
     ]
 
 
+def test_the_custom_metrics_api_needs_this(render):
+    rendered = render()
+    name = "deepseek-operator-load"
+    assert rendered.one("ClusterRole", name)["rules"] == [
+        {"apiGroups": ["apiregistration.k8s.io"], "resources": ["apiservices"], "verbs": ["list"]},
+        {
+            "apiGroups": ["apiregistration.k8s.io"],
+            "resources": ["apiservices"],
+            "resourceNames": ["v1beta2.custom.metrics.k8s.io"],
+            "verbs": ["get", "create", "patch", "delete"],
+        },
+        {
+            "apiGroups": ["rbac.authorization.k8s.io"],
+            "resources": ["clusterroles"],
+            "resourceNames": [name],
+            "verbs": ["get"],
+        },
+        {
+            "apiGroups": ["authorization.k8s.io"],
+            "resources": ["subjectaccessreviews"],
+            "verbs": ["create"],
+        },
+    ]
+    role = rendered.one("Role", name)
+    assert role["metadata"]["namespace"] == "deepseek-system"
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [f"{name}-tls"],
+            "verbs": ["get", "update"],
+        },
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+    ]
+    bindings = {
+        item["metadata"]["namespace"]: item["roleRef"]["name"]
+        for item in rendered.manifests
+        if item["kind"] == "RoleBinding" and item["metadata"]["name"] == name
+    }
+    assert bindings == {
+        "deepseek-system": name,
+        "kube-system": "extension-apiserver-authentication-reader",
+    }
+
+
 def test_people_get_theirs_through_the_built_in_roles(render):
     rendered = render()
     view = rendered.one("ClusterRole", "deepseek-operator-view")
@@ -56,4 +103,4 @@ def test_people_get_theirs_through_the_built_in_roles(render):
 
 def test_rbac_off(render):
     kinds = render({"rbac": {"create": False}}).kinds()
-    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}

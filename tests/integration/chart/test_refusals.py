@@ -14,6 +14,7 @@ import pytest
         ({"modelServer": {"tag": "x"}}, "tag"),
         ({"hub": {"endpoint": "hub.test"}}, "hub.endpoint"),
         ({"log": {"level": "loud"}}, "log.level"),
+        ({"customMetrics": {"enabled": "yes"}}, "customMetrics.enabled"),
         ({"imagePullSecrets": ["name"]}, "imagePullSecrets"),
         ({"nodeSelector": {"disk": 1}}, "nodeSelector"),
         ({"podLabels": {"on": True}}, "podLabels"),

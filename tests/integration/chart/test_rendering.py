@@ -23,6 +23,9 @@ def test_defaults_make_a_locked_down_pod(render):
         "ServiceAccount",
         "ClusterRole",
         "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "Service",
         "Deployment",
     }
     deployment = rendered.one("Deployment")
@@ -42,7 +45,10 @@ def test_defaults_make_a_locked_down_pod(render):
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert rendered.container["ports"] == [{"name": "http", "containerPort": 8080}]
+    assert rendered.container["ports"] == [
+        {"name": "http", "containerPort": 8080},
+        {"name": "custom-metrics", "containerPort": 8443},
+    ]
     probes = {
         name: rendered.container[f"{name}Probe"] for name in ("startup", "liveness", "readiness")
     }
@@ -60,6 +66,10 @@ def test_defaults_make_a_locked_down_pod(render):
         "DSO_LOG_LEVEL": "info",
         "DSO_LOG_FORMAT": "plain",
         "DSO_HTTP_PORT": "8080",
+        "DSO_CUSTOM_METRICS_SERVICE": "deepseek-operator-load",
+        "DSO_CUSTOM_METRICS_PORT": "8443",
+        "DSO_NAMESPACE": "deepseek-system",
+        "DSO_CLUSTER_ROLE": "deepseek-operator-load",
     }
 
 
@@ -149,3 +159,26 @@ def test_release_of_another_name(render):
     assert rendered.one("ClusterRoleBinding", "ai-deepseek-operator")["roleRef"]["name"] == (
         "ai-deepseek-operator"
     )
+
+
+def test_the_custom_metrics_service_leads_to_the_operator(render):
+    rendered = render()
+    service = rendered.one("Service", "deepseek-operator-load")["spec"]
+    assert service["selector"].items() <= rendered.pod["metadata"]["labels"].items()
+    (port,) = service["ports"]
+    assert port["targetPort"] in {item["name"] for item in rendered.container["ports"]}
+    assert str(port["port"]) == rendered.environment["DSO_CUSTOM_METRICS_PORT"]
+
+
+def test_custom_metrics_off(render):
+    rendered = render({"customMetrics": {"enabled": False}})
+    names = {item["metadata"]["name"] for item in rendered.manifests}
+    assert "deepseek-operator-load" not in names
+    assert "DSO_CUSTOM_METRICS_SERVICE" not in rendered.environment
+    assert rendered.container["ports"] == [{"name": "http", "containerPort": 8080}]
+
+
+def test_without_its_role_the_api_service_belongs_to_nobody(render):
+    environment = render({"rbac": {"create": False}}).environment
+    assert "DSO_CLUSTER_ROLE" not in environment
+    assert environment["DSO_CUSTOM_METRICS_SERVICE"] == "deepseek-operator-load"

@@ -29,6 +29,7 @@ def resource(
 def deployment(wanted: int = 1, settled: bool = True) -> dict[str, Any]:
     return {
         "metadata": {"name": "r1", "namespace": "apps", "generation": 2},
+        "spec": {"replicas": wanted},
         "status": {
             "observedGeneration": 2 if settled else 1,
             "replicas": wanted,

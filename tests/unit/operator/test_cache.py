@@ -3,7 +3,16 @@
 from typing import Any
 
 from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.kinds import DEPLOYMENT, EVENT, NODE, POD, RESOURCE
+from deepseek_operator.cluster.kinds import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    NODE,
+    POD,
+    RESOURCE,
+    SERVICE,
+)
 from tests.unit.operator.resources import node, pod, resource
 
 OWNER = Key("apps", "r1")
@@ -101,7 +110,10 @@ def test_pods_that_are_being_deleted_are_not_judged() -> None:
 def test_what_is_not_read_is_not_kept() -> None:
     cache = Cache()
     deployment = child(
-        {"metadata": {"name": "r1", "namespace": "apps"}, "spec": {"big": "x" * 1000}}
+        {
+            "metadata": {"name": "r1", "namespace": "apps"},
+            "spec": {"replicas": 3, "big": "x" * 1000},
+        }
     )
     deployment["metadata"]["managedFields"] = [
         {"manager": "kubectl", "operation": "Update", "fieldsV1": {}}
@@ -109,7 +121,65 @@ def test_what_is_not_read_is_not_kept() -> None:
     cache.put(DEPLOYMENT, deployment)
     kept = cache.get(DEPLOYMENT, OWNER)
     assert kept is not None
-    assert "spec" not in kept
+    assert kept["spec"] == {"replicas": 3}
     assert [entry["manager"] for entry in kept["metadata"]["managedFields"]] == [
         "deepseek-operator"
     ]
+
+
+def test_children_are_found_by_their_label_whatever_their_name() -> None:
+    cache = Cache()
+    cache.put(RESOURCE, resource())
+    cache.put(POD, child(pod()))
+    config = child({"metadata": {"name": "r1-old", "namespace": "apps"}})
+    service = child({"metadata": {"name": "r1", "namespace": "apps"}})
+    cache.put(CONFIG_MAP, config)
+    cache.put(SERVICE, service)
+
+    def names() -> set[tuple[str, str]]:
+        return {(kind.name, body["metadata"]["name"]) for kind, body in cache.children(OWNER)}
+
+    assert names() == {("ConfigMap", "r1-old"), ("Service", "r1")}
+    cache.drop(CONFIG_MAP, config)
+    assert names() == {("Service", "r1")}
+    cache.drop(SERVICE, service)
+    assert cache.children(OWNER) == []
+    assert [view.name for view in cache.observe(OWNER).pods] == ["r1-a"]
+
+
+def test_an_autoscaler_that_only_measures_is_no_news() -> None:
+    cache = Cache()
+
+    def autoscaler(version: int, active: str, measured: int) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "metadata": {"name": "r1", "namespace": "apps"},
+            "status": {
+                "currentReplicas": measured,
+                "conditions": [
+                    {"type": "AbleToScale", "status": "True", "message": f"measured {measured}"},
+                    {"type": "ScalingActive", "status": active, "reason": "Why", "message": "m"},
+                ],
+            },
+        }
+        return child(body, version)
+
+    assert cache.put(AUTOSCALER, autoscaler(1, "False", 1)) == {OWNER}
+    assert cache.put(AUTOSCALER, autoscaler(2, "False", 2)) == set()
+    assert cache.put(AUTOSCALER, autoscaler(3, "True", 2)) == {OWNER}
+    seen = cache.observe(OWNER).autoscaler
+    assert seen is not None
+    assert seen.active
+    newest = cache.get(AUTOSCALER, OWNER)
+    assert newest is not None
+    assert newest["metadata"]["resourceVersion"] == "3"
+
+
+def test_who_else_serves_the_metrics_concerns_what_scales() -> None:
+    cache = Cache()
+    cache.put(RESOURCE, resource())
+    assert cache.metrics_served_by("monitoring/adapter") == set()
+    cache.put(RESOURCE, resource(scaling={"maxReplicas": 2}))
+    assert cache.metrics_served_by("") == {OWNER}
+    assert cache.metrics_served_by("") == set()
+    assert cache.metrics_served_by("monitoring/adapter") == {OWNER}
+    assert cache.observe(OWNER).metrics_served_by == "monitoring/adapter"

@@ -1,0 +1,170 @@
+"""Real load on a real model makes replicas come and go, and no request notices."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster.install import NAMESPACE, RELEASE
+from tests.cluster.kubectl import kubectl
+from tests.cluster.reach import service_address
+from tests.cluster.target import Target
+from tests.e2e.product import Product
+from tests.kube import Kube, eventually, resource
+
+API = "custom.metrics.k8s.io/v1beta2"
+SERVICE = f"{RELEASE}-load"
+MANY, FEW = 8, 1
+SCALING = {
+    "maxReplicas": 2,
+    "target": {"requestsPerReplica": 2},
+    "scaleIn": {"stabilizationSeconds": 10},
+}
+# The tensors are tiny: on more threads a server under load would only keep others from starting.
+ONE_THREAD = {
+    "containers": [{"name": "server", "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}]
+}
+# More than a request, and a start beside a server under load, take on a busy machine; seconds.
+PATIENCE = 300.0
+START = 600.0
+
+
+@dataclass
+class Load:
+    """Requests without a pause, by as many clients as `clients` says at the time."""
+
+    url: str
+    clients: int
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[Load]:
+        threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(self.clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+    def _ask(self, number: int) -> None:
+        body = {
+            "model": "tiny",
+            "messages": [{"role": "user", "content": f"Client {number}: what is load?"}],
+            "max_tokens": 32,
+            "ignore_eos": True,
+        }
+        while not self._stop.is_set():
+            if number >= self.clients:
+                time.sleep(0.2)
+                continue
+            try:
+                # A connection of its own for each request, so that the Service chooses each time.
+                answer = httpx.post(self.url, json=body, timeout=PATIENCE, trust_env=False)
+                answer.raise_for_status()
+                self.answered += 1
+            except httpx.HTTPError as error:
+                self.failures.append(repr(error))
+
+
+def ready(kube: Kube, count: int) -> bool:
+    status = (kube.get("dsd", "tiny") or {}).get("status", {})
+    return bool(
+        status.get("readyReplicas") == count
+        and status["replicas"] == count
+        and kube.condition("tiny").get("status") == "True"
+    )
+
+
+def load_of_pods(kube: Kube) -> dict[str, Any]:
+    path = f"/apis/{API}/namespaces/{kube.namespace}/pods/*/deepseek_requests"
+    answer = json.loads(kubectl(kube.target, "get", "--raw", path))
+    return {item["describedObject"]["name"]: item["value"] for item in answer["items"]}
+
+
+def test_load_brings_replicas_and_its_end_takes_them_away(
+    kube: Kube, product: Product, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"id": "tiny", "source": {"hostPath": {"path": str(models["qwen2"])}}}
+    kube.apply(resource("tiny", model=model, scaling=SCALING, podTemplate={"spec": ONE_THREAD}))
+    eventually("ready", lambda: ready(kube, 1), START)
+    eventually(
+        "load decides", lambda: kube.condition("tiny", "Autoscaling").get("status") == "True", 120
+    )
+    assert load_of_pods(kube) == {kube.all("pod")[0]["metadata"]["name"]: "0"}
+
+    with service_address(kube.target, "tiny", kube.namespace) as address:
+        load = Load(f"http://{address}/v1/chat/completions", MANY)
+        eventually("an answer", lambda: answers(address))
+        with load.running():
+            started = time.monotonic()
+            eventually("load is seen", lambda: "0" not in load_of_pods(kube).values(), 60)
+            eventually("two replicas", lambda: ready(kube, 2), START)
+            up = time.monotonic() - started
+            assert len(load_of_pods(kube)) == 2
+            eventually(
+                "both answer", lambda: min(map(int, load_of_pods(kube).values())) > 0, PATIENCE
+            )
+            load.clients = FEW
+            started = time.monotonic()
+            eventually("one replica", lambda: ready(kube, 1), START)
+            # The pod that leaves goes on answering what it has begun.
+            eventually("its pod is gone", lambda: len(kube.all("pod")) == 1, PATIENCE)
+            down = time.monotonic() - started
+            done = load.answered
+            eventually("still answered", lambda: load.answered > done, PATIENCE)
+    assert load.failures == []
+    with capsys.disabled():
+        print(
+            f"\n1 -> 2 replicas ready after {up:.0f} s of load, 2 -> 1 gone {down:.0f} s after it "
+            f"fell, {load.answered} requests answered, none failed"
+        )
+    scaler = kube.get("hpa", "tiny")
+    assert scaler is not None
+    assert "Autoscaling" in kube.run("describe", "dsd", "tiny")
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/v1/models", trust_env=False).is_success
+    except httpx.ConnectError:
+        return False
+
+
+def test_nobody_but_the_api_server_is_answered(cluster: Target, product: Product) -> None:
+    if cluster.kind != "embedded":
+        pytest.skip("this machine does not reach a Service of the cluster")
+    address = kubectl(
+        cluster, "--namespace", NAMESPACE, "get", "service", SERVICE,
+        "--output", "jsonpath={.spec.clusterIP}",
+    )  # fmt: skip
+    pretended = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
+    for headers in ({}, pretended):
+        answer = httpx.get(
+            f"https://{address}:8443/apis/{API}",
+            headers=headers,
+            verify=False,  # noqa: S501 - who asks past the API server does not know the authority
+            trust_env=False,
+        )
+        assert answer.status_code == 401
+        assert "Only the API server may ask here" in answer.json()["message"]
+
+
+def test_the_api_service_goes_with_the_chart(cluster: Target, product: Product) -> None:
+    text = kubectl(cluster, "get", "apiservice", f"v1beta2.{API.split('/')[0]}", "-o", "json")
+    (owner,) = json.loads(text)["metadata"]["ownerReferences"]
+    role = json.loads(kubectl(cluster, "get", "clusterrole", SERVICE, "--output", "json"))
+    assert (owner["kind"], owner["uid"]) == ("ClusterRole", role["metadata"]["uid"])

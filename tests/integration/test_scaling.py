@@ -1,0 +1,196 @@
+"""Scaling by load as the API server sees it: the autoscaler, who owns the number of replicas.
+
+No controller runs here, so nothing but the operator and the test changes anything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Audit, Kube, eventually, resource
+
+SCALING = {"minReplicas": 1, "maxReplicas": 8, "scaleIn": {"stabilizationSeconds": 30}}
+
+
+def replicas(kube: Kube) -> int:
+    deployment = kube.get("deployment", "r1")
+    return -1 if deployment is None else int(deployment["spec"]["replicas"])
+
+
+def owners_of_replicas(kube: Kube) -> set[str]:
+    text = kube.run("get", "deployment", "r1", "--show-managed-fields", "--output", "json")
+    entries: list[dict[str, Any]] = json.loads(text)["metadata"]["managedFields"]
+    return {
+        entry["manager"] for entry in entries if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    }
+
+
+def generation(kube: Kube) -> int:
+    """Grows with every change of the Deployment's spec or annotations."""
+    deployment = kube.get("deployment", "r1")
+    assert deployment is not None
+    return int(deployment["metadata"]["generation"])
+
+
+def test_the_autoscaler_is_as_the_spec_says(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1", scaling={**SCALING, "target": {"requestsPerReplica": 4}}))
+    autoscaler = eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    spec = autoscaler["spec"]
+    assert spec["metrics"] == [
+        {
+            "type": "Pods",
+            "pods": {
+                "metric": {"name": "deepseek_requests"},
+                "target": {"type": "AverageValue", "averageValue": "4"},
+            },
+        }
+    ]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 8)
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 30
+    said = eventually("a condition", lambda: kube.condition("r1", "Autoscaling"))
+    assert said["status"] == "Unknown"
+
+
+def test_what_the_autoscaler_decides_stays(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1", scaling=SCALING))
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    kube.run("scale", "deployment", "r1", "--replicas", "3")
+    kube.apply(resource("r1", scaling=SCALING, engine={"args": ["--x"]}))
+
+    def arrived() -> bool:
+        deployment = kube.get("deployment", "r1") or {}
+        (server,) = deployment["spec"]["template"]["spec"]["containers"]
+        return "--x" in server["args"]
+
+    eventually("an edit of the rest", arrived)
+    assert replicas(kube) == 3
+    kube.run("delete", "hpa", "r1")
+    eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"), 10)
+    assert replicas(kube) == 3
+
+
+def test_switching_scaling_on_and_off_makes_no_jump(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1", replicas=5))
+    eventually("five", lambda: replicas(kube) == 5)
+    assert owners_of_replicas(kube) == {"deepseek-operator"}
+    before = generation(kube)
+
+    kube.apply(resource("r1", replicas=1, scaling=SCALING))
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    eventually("handed over", lambda: owners_of_replicas(kube) == {"deepseek-operator-replicas"})
+    assert replicas(kube) == 5
+    # One change, of the annotation that tells the manifest: of the number there was none.
+    assert generation(kube) == before + 1
+
+    kube.run("scale", "deployment", "r1", "--replicas", "7")
+    kube.apply(resource("r1", replicas=6))
+    eventually("the spec's number", lambda: replicas(kube) == 6)
+    eventually("the autoscaler is gone", lambda: kube.get("hpa", "r1") is None)
+    assert "deepseek-operator" in owners_of_replicas(kube)
+
+
+def test_killed_while_it_hands_over_it_finishes(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1", replicas=4))
+    eventually("four", lambda: replicas(kube) == 4)
+    operator.kill()
+    # As after the first of the two writes.
+    given = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "r1"},
+        "spec": {"replicas": 4},
+    }
+    kube.run(
+        "apply", "--server-side", "--force-conflicts", "--validate=false",
+        "--field-manager", "deepseek-operator-replicas", "-f", "-", text=json.dumps(given),
+    )  # fmt: skip
+    kube.apply(resource("r1", replicas=1, scaling=SCALING))
+    operator.start()
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    assert replicas(kube) == 4
+
+
+def test_scaling_wakes_what_was_stopped(kube: Kube, operator: OperatorProcess) -> None:
+    kube.apply(resource("r1", replicas=0))
+    eventually("none", lambda: replicas(kube) == 0)
+    kube.apply(resource("r1", replicas=1, scaling={**SCALING, "minReplicas": 2}))
+    eventually("the least number", lambda: replicas(kube) == 2)
+    kube.run("scale", "deployment", "r1", "--replicas", "0")
+    eventually("again", lambda: replicas(kube) == 2)
+
+
+def test_a_steady_state_with_scaling_writes_nothing(
+    kube: Kube, operator: OperatorProcess, audit_log: Path
+) -> None:
+    kube.apply(resource("r1", scaling=SCALING))
+    eventually("a condition", lambda: kube.condition("r1", "Autoscaling"))
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    time.sleep(2)
+    steady = Audit(audit_log, kube.namespace)
+    operator.kill()
+    operator.start()
+    kube.run("scale", "deployment", "r1", "--replicas", "3")
+    time.sleep(3)
+    writes = steady.writes(lambda entry: "kubectl" not in entry["userAgent"])
+    writes.pop("patch deepseekdeployments/status", None)  # about the three
+    assert writes == {}
+
+
+SCALED_OBJECTS = "scaledobjects.keda.sh"
+# As much of KEDA's definition as the API server needs to keep such objects.
+KEDA = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": SCALED_OBJECTS},
+    "spec": {
+        "group": "keda.sh",
+        "scope": "Namespaced",
+        "names": {"kind": "ScaledObject", "plural": "scaledobjects", "singular": "scaledobject"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+def test_keda_is_missed_in_words_and_used_once_it_is_there(
+    kube: Kube, operator: OperatorProcess
+) -> None:
+    kube.apply(resource("r1", replicas=1, scaling=SCALING))
+    eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
+    by_keda = {**SCALING, "metrics": "keda", "prometheusAddress": "http://prometheus:9090"}
+    kube.apply(resource("r1", scaling=by_keda))
+    eventually("refused", lambda: kube.condition("r1", "Accepted").get("status") == "False")
+    said = kube.condition("r1", "Accepted")
+    assert said["reason"] == "ApiMissing"
+    assert "ScaledObject" in said["message"]
+    assert kube.get("hpa", "r1"), "what was there goes on working"
+
+    kube.apply(KEDA)
+    try:
+        kube.run("wait", "--for=condition=Established", f"crd/{SCALED_OBJECTS}", "--timeout=30s")
+        scaled = eventually("a ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1"), 60)
+        assert scaled["spec"]["scaleTargetRef"]["name"] == "r1"
+        queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+        assert f'namespace="{kube.namespace}"' in queries[0]
+        eventually("no second autoscaler", lambda: kube.get("hpa", "r1") is None)
+        eventually("accepted", lambda: kube.condition("r1", "Accepted").get("status") == "True")
+        kube.apply(resource("r1", scaling=SCALING))
+        eventually("no ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1") is None)
+        eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"))
+    finally:
+        kube.run("delete", "crd", SCALED_OBJECTS)
