@@ -48,6 +48,9 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ),
     ({"model": {"id": ID, "source": {"huggingFace": {"endpoint": "hub"}}}}, "endpoint"),
     ({"accelerator": {"count": 0}}, "spec.accelerator.count"),
+    ({"security": {"allowFrom": [{"namespace": "Apps"}]}}, "spec.security.allowFrom[0].namespace"),
+    ({"security": {"allowFrom": [{}]}}, "spec.security.allowFrom[0].namespace"),
+    ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),
     ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
     ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
 ]
@@ -116,6 +119,15 @@ def test_scale_and_explain(kube: Kube) -> None:
     assert stored is not None
     assert stored["spec"]["replicas"] == 3
     assert "Which model is served" in kube.run("explain", "dsd.spec.model")
+
+
+def test_who_may_reach_a_model_and_who_watches_it(kube: Kube) -> None:
+    kube.apply(
+        made(
+            security={"allowFrom": [{"namespace": "apps"}, {"namespace": "istio-system"}]},
+            observability={"podMonitor": False},
+        )
+    )
 
 
 def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:

@@ -35,9 +35,13 @@ class Cache:
     """The newest known version of every watched object.
 
     Every method that changes something returns the resources that it concerns.
+
+    Attributes:
+        served: Names of the optional kinds that the cluster has.
     """
 
     def __init__(self) -> None:
+        self.served: frozenset[str] = frozenset()
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
@@ -88,6 +92,11 @@ class Cache:
             concerned |= self.put(kind, body)
         return concerned
 
+    def forget(self, kind: Kind) -> None:
+        """Forget all objects of a kind that the cluster no longer has."""
+        for known in list(self._objects[kind].values()):
+            self.drop(kind, known)
+
     def get(self, kind: Kind, key: Key) -> Object | None:
         """The newest known version of an object."""
         return self._objects[kind].get(key)
@@ -109,6 +118,7 @@ class Cache:
                 if "deletionTimestamp" not in pod["metadata"]
             ),
             nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
+            served=self.served,
         )
 
     def _put_mount_failure(self, event: Object) -> set[Key]:

@@ -15,6 +15,7 @@ class Kind:
         group: API group, empty for the core group.
         labels: Label selector of what is listed and watched.
         fields: Field selector of what is listed and watched.
+        optional: Whether a cluster may lack it, and get or lose it at any time.
     """
 
     name: str
@@ -23,12 +24,19 @@ class Kind:
     plural: str
     labels: str = ""
     fields: str = ""
+    optional: bool = False
+
+    @property
+    def discovery(self) -> str:
+        """The URL path that lists the kinds of its group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of a list where no name is given."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if namespace else ""
-        return "/".join(part for part in (root + scope, self.plural, name, subresource) if part)
+        return "/".join(
+            part for part in (self.discovery + scope, self.plural, name, subresource) if part
+        )
 
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
@@ -41,8 +49,48 @@ NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
 EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
 
-CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT)
-WATCHED = (RESOURCE, *CHILDREN, POD, NODE, EVENT)
+DISRUPTION_BUDGET = Kind(
+    "PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", labels=SELECTOR
+)
+NETWORK_POLICY = Kind(
+    "NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", labels=SELECTOR
+)
+POD_MONITOR = Kind(
+    "PodMonitor", "monitoring.coreos.com", "v1", "podmonitors", labels=SELECTOR, optional=True
+)
+SCALED_OBJECT = Kind(
+    "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", labels=SELECTOR, optional=True
+)
+LEADER_WORKER_SET = Kind(
+    "LeaderWorkerSet",
+    "leaderworkerset.x-k8s.io",
+    "v1",
+    "leaderworkersets",
+    labels=SELECTOR,
+    optional=True,
+)
+VIRTUAL_SERVICE = Kind(
+    "VirtualService",
+    "networking.istio.io",
+    "v1",
+    "virtualservices",
+    labels=SELECTOR,
+    optional=True,
+)
+
+CHILDREN = (
+    SERVICE_ACCOUNT,
+    CONFIG_MAP,
+    SERVICE,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    DEPLOYMENT,
+    POD_MONITOR,
+)
+# What decisions ask after; those of them that are children are watched while they are served.
+OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, VIRTUAL_SERVICE)
+# What every cluster has.
+WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:

@@ -6,7 +6,7 @@ from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.cluster.cache import Cache, Key, key_of
-from deepseek_operator.cluster.client import Client, Object
+from deepseek_operator.cluster.client import Client, NotFoundError, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
 from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
@@ -70,7 +70,12 @@ class Reconciler:
                 if in_sync(manifest, live):
                     self._cache.put(kind, live)
                     continue
-            self._cache.put(kind, await self._write(kind, manifest))
+            try:
+                self._cache.put(kind, await self._write(kind, manifest))
+            except NotFoundError as error:
+                if kind.optional:  # a moment later it is known that the kind is gone
+                    raise UnreachableError(f"{kind.plural} are no longer served.") from error
+                raise
 
     async def _report(self, body: Object, decision: Target | Refusal) -> None:
         key, now = key_of(body), _now()

@@ -112,11 +112,16 @@ class NodeView:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that was observed for one resource."""
+    """Everything that was observed for one resource.
+
+    Attributes:
+        served: Names of the optional kinds that the cluster has, such as PodMonitor.
+    """
 
     deployment: DeploymentView = DeploymentView()
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = field(default=(), repr=False)
+    served: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> int:

@@ -47,10 +47,13 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("spec", *first["loc"]))
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
-    if refusal := check(spec):
+    if refusal := check(spec, observed.served):
         return refusal
     return target(
-        Resource(metadata["namespace"], metadata["name"], metadata["uid"]), spec, settings
+        Resource(metadata["namespace"], metadata["name"], metadata["uid"]),
+        spec,
+        settings,
+        observed.served,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +10,15 @@ from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import Labels, accelerators
+from deepseek_operator.catalog.models import models
+from deepseek_operator.plan.needs import Needs, needs
+from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
+from deepseek_operator.plan.pod_template import proxies
 from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.startup import Place, start_seconds
 
 MODEL_MOUNT = "/models"
+POD_MONITOR = "PodMonitor"
 PORT = 8000
 # Time that running requests get when a pod is stopped.
 DRAIN_SECONDS = 60
@@ -47,7 +54,11 @@ class Gpus:
 
 @dataclass(frozen=True)
 class Target:
-    """What shall be for one resource."""
+    """What shall be for one resource.
+
+    Attributes:
+        pod_monitor: Labels of the PodMonitor; None: there is none.
+    """
 
     resource: Resource
     model_id: str
@@ -60,6 +71,9 @@ class Target:
     source: str
     gpus: Gpus | None
     pod_template: PodTemplate
+    needs: Needs
+    network: Network
+    pod_monitor: Mapping[str, str] | None = None
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
@@ -85,25 +99,39 @@ class Target:
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
 
 
-def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
-    """Make every default of a spec explicit; the spec has passed the checks."""
+def target(
+    resource: Resource, spec: Spec, settings: Settings, served: frozenset[str] = frozenset()
+) -> Target:
+    """Make every default of a spec explicit; the spec has passed the checks.
+
+    Args:
+        resource: Which one it is.
+        spec: What its owner wants.
+        settings: What the installation decides for all resources.
+        served: Names of the optional kinds that the cluster has.
+    """
     model = spec.model
     source = model.source
     host_path = claim_name = token_secret = None
+    place: Place = "hub"
+    urls: list[str] = []
     if source and source.host_path:
-        host_path = source.host_path.path
+        host_path, place = source.host_path.path, "hostPath"
         where, words = {"path": MODEL_MOUNT}, f"directory {host_path} of the node"
     elif source and source.pvc:
-        claim_name = source.pvc.claim_name
+        claim_name, place = source.pvc.claim_name, "claim"
         path = f"{MODEL_MOUNT}/{source.pvc.path}".rstrip("/")
         where, words = {"path": path}, f"claim {claim_name}, directory {source.pvc.path or '/'}"
     else:
         hub = (source and source.hugging_face) or HuggingFaceSource()
         endpoint = hub.endpoint or settings.hub_endpoint
         token_secret = hub.token_secret
+        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template)]
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
         words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
     gpus = _gpus(spec)
+    size = models().size(model.id)
+    scraped = _is_scraped(spec, served)
     served_name = model.served_name or model.id
     return Target(
         resource=resource,
@@ -126,14 +154,31 @@ def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
             "device": "cuda" if gpus else "cpu",
             "drainSeconds": DRAIN_SECONDS,
+            "startSeconds": start_seconds(size.weight_bytes if size else None, place),
         },
         source=words,
         gpus=gpus,
         pod_template=spec.pod_template,
+        needs=needs(
+            size,
+            gpus.count if gpus else 0,
+            # What `auto` is on a CPU, too.
+            2 if model.dtype in ("bfloat16", "float16") else 4,
+            downloads=place == "hub",
+        ),
+        network=Network(
+            clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
+        ),
+        pod_monitor=settings.pod_monitor_labels if scraped else None,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,
     )
+
+
+def _is_scraped(spec: Spec, served: frozenset[str]) -> bool:
+    asked = spec.observability.pod_monitor
+    return POD_MONITOR in served if asked is None else asked
 
 
 def _gpus(spec: Spec) -> Gpus | None:

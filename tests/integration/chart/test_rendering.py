@@ -57,6 +57,9 @@ def test_defaults_make_a_locked_down_pod(render):
         "DSO_SERVER_IMAGE": "registry.test/deepseek-server:0.1.0",
         "DSO_SERVER_PULL_POLICY": "",
         "DSO_HUB_ENDPOINT": "",
+        "DSO_NAMESPACE": "deepseek-system",
+        "DSO_MONITORING_NAMESPACE": "monitoring",
+        "DSO_POD_MONITOR_LABELS": "",
         "DSO_LOG_LEVEL": "info",
         "DSO_LOG_FORMAT": "plain",
         "DSO_HTTP_PORT": "8080",
@@ -127,6 +130,13 @@ def test_hub_and_log(render):
     assert environment["DSO_HUB_ENDPOINT"] == "http://hub.test:8080"
     assert environment["DSO_LOG_LEVEL"] == "debug"
     assert environment["DSO_LOG_FORMAT"] == "json"
+
+
+def test_monitoring(render):
+    values = {"namespace": "prom", "podMonitorLabels": {"release": "stack", "team": "ml"}}
+    environment = render({"monitoring": values}).environment
+    assert environment["DSO_MONITORING_NAMESPACE"] == "prom"
+    assert environment["DSO_POD_MONITOR_LABELS"] == "release=stack,team=ml"
 
 
 def test_service_account(render):
