@@ -35,6 +35,7 @@ class OptionalKinds:
         self._cache = cache
         self._queue = queue
         self._watches: dict[Kind, asyncio.Task[None]] = {}
+        self._unanswered: set[Kind] = set()
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
@@ -42,21 +43,14 @@ class OptionalKinds:
             while True:
                 self._watch_what_is_served()
                 await asyncio.sleep(LOOK)
-                try:
-                    await self.look()
-                except ApiError as error:
-                    logger.info("Which optional APIs there are can't be said now: %s", error)
+                await self.look()
         finally:
             for task in self._watches.values():
                 task.cancel()
 
     async def look(self) -> None:
-        """Ask which kinds are served; where that has changed, every resource is looked at again.
-
-        Raises:
-            ApiError: The API server could not be asked; what was known stays.
-        """
-        answers = await asyncio.gather(*(self._client.serves(kind) for kind in OPTIONAL))
+        """Ask which kinds are served; where that has changed, every resource is looked at again."""
+        answers = await asyncio.gather(*map(self._is_served, OPTIONAL))
         served = frozenset(
             kind.name for kind, there in zip(OPTIONAL, answers, strict=True) if there
         )
@@ -66,6 +60,18 @@ class OptionalKinds:
         self._cache.served = served
         for key in self._cache.resources():
             self._queue.add(key)
+
+    async def _is_served(self, kind: Kind) -> bool:
+        """Whether a kind is served; as before where that can't be said (its API may be down)."""
+        try:
+            there = await self._client.serves(kind)
+        except ApiError as error:
+            if kind not in self._unanswered:
+                logger.info("Whether %s are served can't be said: %s", kind.plural, error)
+            self._unanswered.add(kind)
+            return kind.name in self._cache.served
+        self._unanswered.discard(kind)
+        return there
 
     def _watch_what_is_served(self) -> None:
         for kind in OPTIONAL:

@@ -28,10 +28,11 @@ SHM_BYTES_PER_GPU = GIB
 MILLICORES_PER_GPU = 1000
 MILLICORES_ON_CPU = 1000
 UNKNOWN_MILLICORES = 100
-# Room for a download: the files themselves, and a quarter more for what is half there or left
-# from another revision; beside that compiled kernels and odds and ends.
-DOWNLOAD_SHARE = 1.25
-DOWNLOAD_REST = 4 * GIB
+# Room for a download: the files themselves, and a quarter more for what is half there; beside that
+# compiled kernels and odds and ends. A pod that takes more than the limit is evicted, so there is
+# room in it for another revision, and for a catalogue that is wrong about a size.
+DOWNLOAD_SHARE, DOWNLOAD_REST = 1.25, 4 * GIB
+DOWNLOAD_LIMIT = 2
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,19 @@ class Needs:
         millicores: Thousandths of a CPU that it is promised.
         memory: Bytes of memory that it is promised, shared memory included.
         shm: Bytes that /dev/shm may grow to; 0: it stays as the container runtime makes it.
-        download: Bytes of disk for what is downloaded; 0: nothing is, or nobody knows how much.
+        download: Bytes of disk that it is promised for what is downloaded; 0: nothing is, or nobody
+            knows how much.
     """
 
     millicores: int
     memory: int
     shm: int = 0
     download: int = 0
+
+    @property
+    def download_limit(self) -> int:
+        """Bytes of disk that a download may take; 0: as many as there are."""
+        return DOWNLOAD_LIMIT * self.download
 
 
 def needs(size: Size | None, gpus: int, bytes_per_parameter: int, downloads: bool) -> Needs:

@@ -50,8 +50,8 @@ def children(target: Target) -> list[Manifest]:
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
         "requests": _asked_for(target),
-        "shm": _mebibytes(target.needs.shm) if target.needs.shm else "",
-        "download": _mebibytes(target.needs.download) if target.needs.download else "",
+        "shm": _mebibytes(target.needs.shm),
+        "download_limit": _mebibytes(target.needs.download_limit),
         "dns": DNS,
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
     }
@@ -96,7 +96,8 @@ def _asked_for(target: Target) -> Manifest:
 
 
 def _mebibytes(count: int) -> str:
-    return f"{-(-count // 2**20)}Mi"
+    """A quantity of bytes, rounded up; empty for none."""
+    return f"{-(-count // 2**20)}Mi" if count else ""
 
 
 def _sign(manifest: Manifest) -> None:

@@ -180,6 +180,7 @@ def test_pod_template_is_merged_by_name() -> None:
     assert env == {
         "HOME": "/h",
         "HF_HOME": "/cache",
+        "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0",
         "TRITON_CACHE_DIR": "/cache/triton",
         "X": "1",
     }

@@ -36,14 +36,14 @@ class FakeClient(Client):
 
     def __init__(self) -> None:
         self.there: set[Kind] = set()
-        self.reachable = True
+        self.down: set[Kind] = set()
         self.asked: list[Kind] = []
         self.streams: dict[Kind, asyncio.Queue[Any]] = {}
         self.objects: list[dict[str, Any]] = []
 
     async def serves(self, kind: Kind) -> bool:
         self.asked.append(kind)
-        if not self.reachable:
+        if kind in self.down:
             raise UnreachableError("it is down")
         return kind in self.there
 
@@ -165,9 +165,20 @@ async def test_an_api_server_that_is_down_takes_nothing_away() -> None:
     async with running() as bench:
         bench.client.there = {POD_MONITOR}
         await bench.worked_on()
-        bench.client.reachable = False
+        bench.client.down = set(OPTIONAL)
         await asyncio.sleep(5 * LOOK)
         assert bench.cache.served == {"PodMonitor"}
-        bench.client.reachable, bench.client.there = True, set()
+        bench.client.down, bench.client.there = set(), set()
         assert await bench.worked_on() == OWNER
         assert bench.cache.served == frozenset()
+
+
+async def test_one_api_that_is_down_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as bench:
+        bench.client.down, bench.client.there = {SCALED_OBJECT}, {POD_MONITOR}
+        with caplog.at_level("INFO"):
+            assert await bench.worked_on() == OWNER
+            await asyncio.sleep(5 * LOOK)
+        assert bench.cache.served == {"PodMonitor"}
+        said = [line for line in caplog.messages if "can't be said" in line]
+        assert len(said) == 1, "once, not every ten seconds"
