@@ -92,11 +92,6 @@ class Cache:
             concerned |= self.put(kind, body)
         return concerned
 
-    def forget(self, kind: Kind) -> None:
-        """Forget all objects of a kind that the cluster no longer has."""
-        for known in list(self._objects[kind].values()):
-            self.drop(kind, known)
-
     def get(self, kind: Kind, key: Key) -> Object | None:
         """The newest known version of an object."""
         return self._objects[kind].get(key)

@@ -8,6 +8,7 @@ not by kopf, which decides at its start what there is to watch.
 
 import asyncio
 import logging
+import sys
 
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client
@@ -23,6 +24,7 @@ LOOK = 10.0
 # of silence after which it counts as dead (the API server sends a bookmark about every minute).
 STREAM = 600
 SILENCE = 150.0
+EVERY_VERSION = sys.maxsize
 # Seconds until a stream that broke is tried again.
 BROKEN = 5.0
 
@@ -78,7 +80,7 @@ class OptionalKinds:
             served = kind.name in self._cache.served
             if kind in self._watches and not served:
                 self._watches.pop(kind).cancel()
-                self._cache.forget(kind)
+                self._cache.replace(kind, (), EVERY_VERSION)
             elif kind in CHILDREN and served and kind not in self._watches:
                 self._watches[kind] = asyncio.create_task(self._watch(kind))
 
