@@ -19,7 +19,14 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 API_VERSION = "deepseek-operator.io/v1alpha1"
-CHILDREN = ("serviceaccount", "configmap", "service", "deployment")
+CHILDREN = (
+    "serviceaccount",
+    "configmap",
+    "service",
+    "poddisruptionbudget",
+    "networkpolicy",
+    "deployment",
+)
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -31,6 +38,18 @@ def resource(name: str, **spec: Any) -> Object:
         "metadata": {"name": name},
         "spec": {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}, **spec},
     }
+
+
+# Laid over a known model's pods, where the test's node has not what such a model really needs.
+MODEST: Object = {
+    "name": "server",
+    "resources": {"requests": {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"}},
+}
+
+
+def modest(**spec: Any) -> Object:
+    """A podTemplate of that and more."""
+    return {"spec": {"containers": [MODEST], **spec}}
 
 
 def namespace_name(test: str) -> str:

@@ -88,6 +88,7 @@ class Config(Section):
     attention: Literal["auto", "sdpa", "flashinfer"] = "auto"
     tensor_parallel: int = Field(1, ge=1, le=64)
     drain_seconds: float = Field(30, ge=0)
+    start_seconds: float | None = Field(None, gt=0)
     request_timeout_seconds: float | None = Field(None, ge=0)
     api_keys_file: Path | None = None
     tracing: Tracing | None = None

@@ -24,6 +24,9 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
+# Seconds in which a start must show some progress once its time is up: as long as a hub's client
+# tries again, or as a kernel, which tells nothing of how far it is, takes to compile.
+STILL_SECONDS = 600.0
 # A speed that was measured for less than this says nothing yet.
 _MEASURED_SECONDS = 1.0
 
@@ -38,17 +41,19 @@ class Progress:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock, self._clock = threading.Lock(), clock
         self._stage, self._loaded, self._total = "starting", 0, 0
-        self._began = clock()
+        self._began = self._moved = clock()
 
     def begin(self, stage: str, total: int = 0) -> None:
         """A new step, with the bytes it has to move (0: unknown)."""
         with self._lock:
             self._stage, self._loaded, self._total = stage, 0, total
-            self._began = self._clock()
+            self._began = self._moved = self._clock()
 
     def reach(self, loaded: int, total: int | None = None) -> None:
         """So many bytes of the step are done, and of how many if that is known only now."""
         with self._lock:
+            if loaded != self._loaded:
+                self._moved = self._clock()
             self._loaded = loaded
             if total is not None:
                 self._total = total
@@ -58,6 +63,12 @@ class Progress:
         """Bytes done and bytes in all of the current step."""
         with self._lock:
             return self._loaded, self._total
+
+    @property
+    def seconds_still(self) -> float:
+        """Seconds since it last got on."""
+        with self._lock:
+            return self._clock() - self._moved
 
     @property
     def seconds_left(self) -> int | None:
@@ -92,9 +103,16 @@ def readable_bytes(count: float) -> str:
 
 @dataclass
 class Lifecycle:
-    """The server's state, as the health routes show it."""
+    """The server's state, as the health routes show it.
+
+    Attributes:
+        start_seconds: what a start may take, if it does not get on; None: as long as it likes.
+        clock: seconds that never go back.
+    """
 
     config: ModelConfig
+    start_seconds: float | None = None
+    clock: Callable[[], float] = time.monotonic
     phase: Phase = Phase.LOADING
     progress: Progress = field(default_factory=Progress)
     served: ServedModel | None = None
@@ -104,6 +122,7 @@ class Lifecycle:
 
     def __post_init__(self) -> None:
         self.idle.set()
+        self._began = self.clock()
 
     def ready(self, served: ServedModel) -> None:
         """The model can take requests from now on."""
@@ -116,6 +135,21 @@ class Lifecycle:
     def fail(self, sentence: str) -> None:
         """The model will never be served by this process."""
         self.failure, self.phase = sentence, Phase.FAILED
+
+    def dead(self) -> str:
+        """Why only a restart can help, in words; empty while it would not."""
+        if self.served is not None:
+            alive = self.served.engine.alive
+            return "" if alive else "the engine has stopped, or is stuck in a step"
+        if self.phase is not Phase.LOADING or self.start_seconds is None:
+            return ""
+        still = self.progress.seconds_still
+        if still <= STILL_SECONDS or self.clock() - self._began <= self.start_seconds:
+            return ""
+        return (
+            f"the start should have taken {self.start_seconds:.0f} s and has not got on for "
+            f"{still:.0f} s ({self.progress})"
+        )
 
     def detail(self) -> str:
         """The phase in words."""

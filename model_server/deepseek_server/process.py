@@ -79,7 +79,7 @@ def _listen_to_signals(server: _Server, stop: asyncio.Event) -> None:
 
 
 async def _serve(config: Config, asked: Rules, opened: socket.socket) -> int:
-    lifecycle = Lifecycle(config.model)
+    lifecycle = Lifecycle(config.model, config.start_seconds)
     metrics = Metrics(config.model.name)
     stop = asyncio.Event()
     server = _Server(

@@ -7,6 +7,7 @@ from deepseek_server.config import Config
 from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.interface import Limits
 from deepseek_server.engine.messages import Loading, Ready, StartFailed
+from deepseek_server.engine.watchdog import Watchdog
 from deepseek_server.failures import PermanentError, TransientError
 from deepseek_server.launcher import Worker, WorkerProcess
 from deepseek_server.lifecycle import Progress
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 # Requests that may wait beyond those that run before others are told to come back later.
 WAITING = 64
+# Seconds that a step may take before its engine counts as stuck. On GPUs as long as torch gives a
+# collective of NCCL (its default; parallel/groups.py); the largest step takes seconds there. A CPU
+# may need a quarter of an hour for a long prompt of a large model.
+STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
 
 
 def start(
@@ -62,6 +67,7 @@ def start(
             ready.sequences,
             worker.why_ended,
             worker.finish,
+            Watchdog(STEP_SECONDS[config.device]),
         ),
         codec=codec,
         vocabulary=int(checkpoint.config["vocab_size"]),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, resource
+from tests.kube import Kube, eventually, modest, resource
 
 
 def said(kube: Kube, name: str, reason: str, timeout: float = 60.0) -> str:
@@ -79,24 +79,32 @@ def test_a_published_name_with_a_slip_of_the_pen(kube: Kube, product: Product) -
 
 def test_a_hub_that_does_not_answer(kube: Kube, product: Product) -> None:
     hub = {"huggingFace": {"endpoint": "http://hub.invalid:1"}}
-    kube.apply(resource("off", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}))
+    kube.apply(
+        resource(
+            "off", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}, podTemplate=modest()
+        )
+    )
     assert "hub.invalid" in said(kube, "off", "SourceUnreachable", 120)
 
 
 def test_a_secret_that_is_missing(kube: Kube, product: Product) -> None:
     hub = {"huggingFace": {"tokenSecret": {"name": "absent"}}}
-    kube.apply(resource("key", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}))
+    kube.apply(
+        resource(
+            "key", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}, podTemplate=modest()
+        )
+    )
     assert 'secret "absent" not found' in said(kube, "key", "ContainerRefused")
 
 
 def test_an_image_that_does_not_exist(kube: Kube, product: Product) -> None:
     image = f"{product.images.server.rpartition(':')[0]}:no-such-tag"
-    kube.apply(resource("image", engine={"image": image}))
+    kube.apply(resource("image", engine={"image": image}, podTemplate=modest()))
     assert "no-such-tag" in said(kube, "image", "ImageUnavailable")
 
 
 def test_an_argument_that_the_server_does_not_know(kube: Kube, product: Product) -> None:
-    kube.apply(resource("argument", engine={"args": ["--turbo"]}))
+    kube.apply(resource("argument", engine={"args": ["--turbo"]}, podTemplate=modest()))
     assert "--turbo" in said(kube, "argument", "ServerCrashed", 120)
 
 

@@ -9,7 +9,7 @@ from openai import OpenAI
 
 from tests.cluster.reach import service_address
 from tests.e2e.product import REPOSITORY, Product
-from tests.kube import Kube, eventually, resource
+from tests.kube import Kube, eventually, modest, resource
 from tests.models.families import PAGED
 
 MESSAGES = [{"role": "user", "content": "What does an operator do?"}]
@@ -127,7 +127,8 @@ def test_pods_get_the_gpus_that_were_asked_for(
     """The GPU is only advertised here, so what can be seen is where the pod went, not its speed."""
     source = {"hostPath": {"path": str(models["qwen2"])}}
     model = {"id": "tiny", "source": source}
-    kube.apply(resource("gpu", model=model, accelerator={"profile": "nvidia-h200", "count": 2}))
+    two = {"profile": "nvidia-h200", "count": 2}
+    kube.apply(resource("gpu", model=model, accelerator=two, podTemplate=modest()))
     scheduled = "Scheduled"
     eventually("scheduled", lambda: kube.condition("gpu", scheduled).get("status") == "True")
     (pod,) = kube.all("pod")

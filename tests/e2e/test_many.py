@@ -10,19 +10,17 @@ import pytest
 
 from tests.cluster.target import Target
 from tests.e2e.product import Product
-from tests.kube import CHILDREN, Audit, Kube, eventually, resource
+from tests.kube import CHILDREN, Audit, Kube, eventually, modest, resource
 
 COUNT = 200
 # Of the resource itself: made, scheduled, running, ready; some are seen together.
 MOST_STATUSES, MOST_EVENTS = 5, 4
 STEADY_SECONDS = 60
 
-ON_FAKE_NODES = {
-    "spec": {
-        "nodeSelector": {"type": "kwok"},
-        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-    }
-}
+ON_FAKE_NODES = modest(
+    nodeSelector={"type": "kwok"},
+    tolerations=[{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+)
 
 
 @pytest.fixture
@@ -64,6 +62,8 @@ def test_two_hundred_at_once(
         "patch serviceaccounts": COUNT,
         "patch configmaps": COUNT,
         "patch services": COUNT,
+        "patch poddisruptionbudgets": COUNT,
+        "patch networkpolicies": COUNT,
         "patch deployments": COUNT,
     }
     with capsys.disabled():

@@ -75,6 +75,9 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"accelerator": {"count": 0}}, "spec.accelerator.count"),
     ({"accelerator": {"profiles": []}}, "spec.accelerator.profiles"),
     ({"accelerator": {"profiles": ["nvidia-l4", "nvidia-l4"]}}, "spec.accelerator.profiles[1]"),
+    ({"security": {"allowFrom": [{"namespace": "Apps"}]}}, "spec.security.allowFrom[0].namespace"),
+    ({"security": {"allowFrom": [{}]}}, "spec.security.allowFrom[0].namespace"),
+    ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),
     ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
     ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
 ]
@@ -159,6 +162,15 @@ def test_scaling_and_the_scale_subresource(kube: Kube) -> None:
     assert json.loads(kube.run("get", "dsd", "rule", "--subresource=scale", "-o", "json"))
     with pytest.raises(ClusterError, match="never both"):
         kube.run("scale", "dsd", "rule", "--replicas", "3")
+
+
+def test_who_may_reach_a_model_and_who_watches_it(kube: Kube) -> None:
+    kube.apply(
+        made(
+            security={"allowFrom": [{"namespace": "apps"}, {"namespace": "istio-system"}]},
+            observability={"podMonitor": False},
+        )
+    )
 
 
 def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:

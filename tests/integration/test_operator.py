@@ -23,7 +23,7 @@ def test_the_minimal_resource_gets_its_children_and_a_status(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     said = eventually("a status", lambda: kube.condition("r1"))
     assert said["status"] == "False"
     assert kube.condition("r1", "Accepted")["status"] == "True"
@@ -34,15 +34,15 @@ def test_the_minimal_resource_gets_its_children_and_a_status(
 
 def test_a_deleted_child_comes_back(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     for kind in CHILDREN:
         kube.run("delete", kind, "r1", "--wait=false")
-    eventually("four children again", lambda: have_children(kube, "r1"), 10)
+    eventually("all children again", lambda: have_children(kube, "r1"), 10)
 
 
 def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     kube.run("patch", "configmap", "r1", "--patch", '{"data": {"config.json": "{}"}}')
     kube.run("patch", "service", "r1", "--patch", '{"spec": {"selector": {"a": "b"}}}')
     kube.run("scale", "deployment", "r1", "--replicas", "9")
@@ -95,7 +95,7 @@ def test_a_child_that_is_no_longer_wanted_is_deleted(kube: Kube, operator: Opera
 
 def test_what_others_add_to_a_child_is_left_alone(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     kube.run("annotate", "service", "r1", "example.com/mine=yes")
     kube.apply(resource("r1", replicas=2))
     eventually(
@@ -108,7 +108,7 @@ def test_what_others_add_to_a_child_is_left_alone(kube: Kube, operator: Operator
 
 def test_an_edit_reaches_the_children(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     model = {"id": "tiny", "source": {"pvc": {"claimName": "weights"}}}
     kube.apply(resource("r1", model=model))
 
@@ -162,7 +162,7 @@ def test_what_the_api_server_refuses_is_said_and_repaired(
     assert said["reason"] == "ChildRejected"
     assert "quantities" in said["message"]
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
 
 
 def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
@@ -183,13 +183,15 @@ def test_writes_are_what_the_plan_needs_and_none_after_that(
 ) -> None:
     audit = Audit(audit_log, kube.namespace)
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     eventually("a status", lambda: kube.condition("r1"))
     time.sleep(2)  # for a write too many to happen
     assert audit.writes(by_operator) == {
         "patch serviceaccounts": 1,
         "patch configmaps": 1,
         "patch services": 1,
+        "patch poddisruptionbudgets": 1,
+        "patch networkpolicies": 1,
         "patch deployments": 1,
         "patch deepseekdeployments/status": 1,
         "create events": 1,
@@ -205,7 +207,7 @@ def test_a_stop_is_clean_and_metrics_tell_what_was_done(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("r1"))
-    eventually("four children", lambda: have_children(kube, "r1"))
+    eventually("all children", lambda: have_children(kube, "r1"))
     assert 'deepseek_operator_writes_total{kind="Deployment",result="ok"}' in operator.fetch(
         "/metrics"
     )

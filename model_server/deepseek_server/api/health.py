@@ -1,6 +1,7 @@
 """GET /health/live and /health/ready, for Kubernetes, and /metrics, for Prometheus.
 
-Live: the process makes sense to keep. Ready: the model takes requests. A busy server is both.
+Live: the process makes sense to keep. Ready: the model takes requests. A busy server is both, and
+so is one whose queue is full, which it says to those who ask for more (429).
 """
 
 from fastapi import APIRouter, Request
@@ -37,10 +38,9 @@ async def ready(request: Request) -> Response:
 
 
 def _dead(lifecycle: Lifecycle) -> Response | None:
-    """The answer of a server whose engine is gone, for which requests must not wait either."""
-    if lifecycle.served is None or lifecycle.served.engine.alive:
-        return None
-    return JSONResponse({"status": "dead", "detail": "the engine has stopped"}, 503)
+    """The answer where only a restart can help, for which requests must not wait either."""
+    reason = lifecycle.dead()
+    return JSONResponse({"status": "dead", "detail": reason}, 503) if reason else None
 
 
 @router.get("/metrics")

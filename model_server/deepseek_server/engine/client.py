@@ -31,6 +31,7 @@ from deepseek_server.engine.interface import (
     Totals,
 )
 from deepseek_server.engine.messages import Cancel, Close, Command, Failure, Lost, Report, Token
+from deepseek_server.engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class EngineClient:
         sequences: requests that the engine runs at once.
         ended: says why the engine is gone once the connection has ended.
         finish: returns when the engine, asked to close, has left nothing behind.
+        watchdog: notices when the engine gets no further.
     """
 
     def __init__(
@@ -142,9 +144,11 @@ class EngineClient:
         sequences: int,
         ended: Callable[[], str],
         finish: Callable[[], None],
+        watchdog: Watchdog,
     ) -> None:
         self._connection, self._decode, self._limits = connection, decode, limits
         self._sequences, self._why_ended, self._finish = sequences, ended, finish
+        self._watchdog = watchdog
         self._streams: dict[str, Stream] = {}
         self._running, self._cache = 0, 0.0
         self._totals = Totals()
@@ -177,8 +181,8 @@ class EngineClient:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine is there, or was closed on purpose."""
-        return self._closed or not self._fault
+        """Whether the engine is there and gets on, or was closed on purpose."""
+        return self._closed or not (self._fault or self._watchdog.stuck)
 
     def submit(self, request: Request) -> Stream:
         """Queue a request; see Engine.submit."""
@@ -191,7 +195,7 @@ class EngineClient:
             raise QueueFullError(f"{waiting} requests wait already")
         stream = Stream(request, self._decode, self._cancel)
         self._streams[request.id] = stream
-        self._outbox.put(_seeded(request))
+        self._send(_seeded(request))
         return stream
 
     async def close(self) -> None:
@@ -207,7 +211,11 @@ class EngineClient:
 
     def _cancel(self, request_id: str) -> None:
         if self._streams.pop(request_id, None) is not None:
-            self._outbox.put(Cancel(request_id))
+            self._send(Cancel(request_id))
+
+    def _send(self, command: Command) -> None:
+        self._watchdog.expect()
+        self._outbox.put(command)
 
     def _write(self) -> None:
         while (command := self._outbox.get()) is not None:
@@ -231,6 +239,7 @@ class EngineClient:
                 self._running, self._cache = message.load.running, message.load.cache
                 self._totals = message.totals or self._totals
                 self._hand_over(message.results)
+                self._watchdog.heard(busy=bool(self._streams))
         if not self._closed:
             self._fault = reason or self._why_ended()
             log.error("the engine is gone: %s", self._fault)

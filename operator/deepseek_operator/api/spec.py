@@ -5,9 +5,11 @@ from pydantic import Field
 from deepseek_operator.api.accelerator import Accelerator
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.model import Model
+from deepseek_operator.api.observability import Observability
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.section import Section, rule, validated
+from deepseek_operator.api.security import Security
 
 
 class Spec(Section):
@@ -41,6 +43,10 @@ class Spec(Section):
     )
     engine: Engine = Field(
         default=Engine(), description="The program that serves the model. Default: the bundled one."
+    )
+    security: Security = Field(default=Security(), description="Who may reach the model.")
+    observability: Observability = Field(
+        default=Observability(), description="What is made for those who watch the model."
     )
     pod_template: PodTemplate = Field(
         default=PodTemplate(),

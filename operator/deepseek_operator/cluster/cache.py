@@ -46,9 +46,13 @@ class Cache:
     """The newest known version of every watched object.
 
     Every method that changes something returns the resources that it concerns.
+
+    Attributes:
+        served: Names of the optional kinds that the cluster has.
     """
 
     def __init__(self) -> None:
+        self.served: frozenset[str] = frozenset()
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
         # Children of another name than their resource: rare, so all others need no index.
@@ -147,6 +151,7 @@ class Cache:
             nodes=tuple(NodeView.of(node) for node in self._objects[NODE].values()),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
+            served=self.served,
         )
 
     def _put_mount_failure(self, event: Object) -> set[Key]:

@@ -135,6 +135,54 @@ class Client:
             "put", kind.path(metadata.get("namespace", ""), metadata["name"]), body=manifest
         )
 
+    async def watch(
+        self, kind: Kind, version: int, seconds: int, silence: float
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """What changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Args:
+            kind: What is watched.
+            version: The last one that is known.
+            seconds: After so long the API server ends the stream.
+            silence: Seconds without a line after which the stream counts as dead; bookmarks come
+                about every minute.
+
+        Raises:
+            UnreachableError: The stream broke, or the server has forgotten that version.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
+        try:
+            response = await self._api.request(
+                "get",
+                kind.path(),
+                serialize=False,
+                query_params=[("allowWatchBookmarks", "true")],
+                label_selector=kind.labels or None,
+                field_selector=kind.fields or None,
+                resource_version=str(version),
+                timeout_seconds=seconds,
+                watch=True,
+                _request_timeout=timeout,
+            )
+            async with response:
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise UnreachableError(event["object"].get("message", "watch ended"))
+                    yield event["type"], event["object"]
+        except (DynamicApiError, ApiException) as error:
+            raise _failure(error) from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise UnreachableError(f"The watch of {kind.plural} broke: {error!r}") from error
+
+    async def serves(self, kind: Kind) -> bool:
+        """Whether the cluster has a kind, in the version that we speak."""
+        try:
+            found = await self._request("get", kind.discovery)
+        except NotFoundError:
+            return False
+        return any(item["name"] == kind.plural for item in found["resources"])
+
     async def post_event(self, event: Object) -> None:
         """Create an Event."""
         await self.create(EVENT, event)

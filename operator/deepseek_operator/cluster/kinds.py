@@ -26,11 +26,17 @@ class Kind:
     fields: str = ""
     optional: bool = False
 
+    @property
+    def discovery(self) -> str:
+        """The URL path that lists the kinds of its group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of a list where no name is given."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{namespace}" if namespace else ""
-        return "/".join(part for part in (root + scope, self.plural, name, subresource) if part)
+        return "/".join(
+            part for part in (self.discovery + scope, self.plural, name, subresource) if part
+        )
 
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
@@ -55,7 +61,45 @@ API_SERVICE = Kind("APIService", "apiregistration.k8s.io", "v1", "apiservices")
 CLUSTER_ROLE = Kind("ClusterRole", "rbac.authorization.k8s.io", "v1", "clusterroles")
 ACCESS_REVIEW = Kind("SubjectAccessReview", "authorization.k8s.io", "v1", "subjectaccessreviews")
 
-CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT, AUTOSCALER, SCALED_OBJECT)
+DISRUPTION_BUDGET = Kind(
+    "PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", labels=SELECTOR
+)
+NETWORK_POLICY = Kind(
+    "NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", labels=SELECTOR
+)
+POD_MONITOR = Kind(
+    "PodMonitor", "monitoring.coreos.com", "v1", "podmonitors", labels=SELECTOR, optional=True
+)
+LEADER_WORKER_SET = Kind(
+    "LeaderWorkerSet",
+    "leaderworkerset.x-k8s.io",
+    "v1",
+    "leaderworkersets",
+    labels=SELECTOR,
+    optional=True,
+)
+VIRTUAL_SERVICE = Kind(
+    "VirtualService",
+    "networking.istio.io",
+    "v1",
+    "virtualservices",
+    labels=SELECTOR,
+    optional=True,
+)
+
+CHILDREN = (
+    SERVICE_ACCOUNT,
+    CONFIG_MAP,
+    SERVICE,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    DEPLOYMENT,
+    AUTOSCALER,
+    SCALED_OBJECT,
+    POD_MONITOR,
+)
+# What decisions ask after; those of them that are children are watched while they are served.
+OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, VIRTUAL_SERVICE)
 # What every cluster has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 

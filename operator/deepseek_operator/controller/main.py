@@ -19,6 +19,7 @@ from deepseek_operator.cluster.errors import ApiError, NotFoundError
 from deepseek_operator.controller import harness, health, workers
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.logs import set_up
+from deepseek_operator.controller.optional import OptionalKinds
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
 from deepseek_operator.custom_metrics.registration import Registration
@@ -61,6 +62,9 @@ class Options:
             server_image=image,
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
+            namespace=os.environ.get("DSO_NAMESPACE", ""),
+            monitoring_namespace=os.environ.get("DSO_MONITORING_NAMESPACE", ""),
+            pod_monitor_labels=_labels(os.environ.get("DSO_POD_MONITOR_LABELS", "")),
         )
         catalogue = os.environ.get("DSO_CATALOG", "")
         return cls(
@@ -108,6 +112,14 @@ def _custom_metrics() -> Place | None:
     )
 
 
+def _labels(text: str) -> dict[str, str]:
+    """Labels written as `name=value,name=value`."""
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise StartError(f"DSO_POD_MONITOR_LABELS must be name=value,name=value, not {text!r}.")
+    return {name: value for name, _, value in pairs}
+
+
 async def run(options: Options, stop: asyncio.Event) -> None:
     """Run until `stop` is set.
 
@@ -125,6 +137,8 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         ) from error
     try:
         async with connect() as client:
+            optional = OptionalKinds(client, cache, queue)
+            await optional.look()
             await workers.fill(client, cache, queue)
             ready.set()
             logger.info("%d resources found", len(cache.resources()))
@@ -133,6 +147,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
                 background = [
                     tasks.create_task(workers.resync(client, cache, queue)),
                     *_serve_custom_metrics(tasks, client, cache, queue, options.custom_metrics),
+                    tasks.create_task(optional.follow()),
                     *(
                         tasks.create_task(workers.work(queue, reconciler))
                         for _ in range(workers.WORKERS)

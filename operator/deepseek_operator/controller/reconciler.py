@@ -16,7 +16,7 @@ from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
-from deepseek_operator.plan.checks import API_MISSING, Refusal
+from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.plan import News, decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -32,10 +32,6 @@ NAME_TAKEN = "NameTaken"
 
 class NameTakenError(Exception):
     """An object that somebody else made has the name that a child needs."""
-
-
-class ApiMissingError(Exception):
-    """A child is of a kind that the cluster does not have."""
 
 
 class Reconciler:
@@ -67,9 +63,6 @@ class Reconciler:
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
-            except ApiMissingError as error:
-                failure = RejectedError(str(error))
-                decision = Refusal(API_MISSING, str(error))
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
@@ -79,7 +72,6 @@ class Reconciler:
 
     async def _apply(self, target: Target) -> None:
         manifests = children(target)
-        await self._check_served(manifests)
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(target, manifests)
         for manifest in manifests:
@@ -91,20 +83,12 @@ class Reconciler:
                 if in_sync(manifest, live):
                     self._cache.put(kind, live)
                     continue
-            self._cache.put(kind, await self._write(kind, manifest))
-
-    async def _check_served(self, manifests: list[Object]) -> None:
-        """A kind that the cluster lacks is told of before anything is changed."""
-        for manifest in manifests:
-            kind = kind_of(manifest)
-            if kind.optional:
-                try:
-                    await self._client.select(kind, key_of(manifest).namespace)
-                except NotFoundError as error:
-                    raise ApiMissingError(
-                        f"The spec needs the kind {kind.name} ({kind.group}/{kind.version}), which "
-                        "this cluster does not have. Install what brings it, or change the spec."
-                    ) from error
+            try:
+                self._cache.put(kind, await self._write(kind, manifest))
+            except NotFoundError as error:
+                if kind.optional:  # a moment later it is known that the kind is gone
+                    raise UnreachableError(f"{kind.plural} are no longer served.") from error
+                raise
 
     async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
         """Give the number of replicas to another owner before it is no longer sent.

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.catalog.models import models
-from deepseek_operator.plan.labels import PREFIX
+from deepseek_operator.plan.pod_template import conflict
 
 UNKNOWN_MODEL = "UnknownModel"
 UNKNOWN_PROFILE = "UnknownProfile"
@@ -61,46 +62,52 @@ def profile_is_known(spec: Spec) -> Refusal | None:
     )
 
 
-def pod_labels_are_free(spec: Spec) -> Refusal | None:
-    """The operator finds its pods by labels of its own."""
-    taken = sorted(name for name in spec.pod_template.metadata.labels if name.startswith(PREFIX))
-    if not taken:
-        return None
-    return Refusal(
-        POD_TEMPLATE_CONFLICT,
-        f"podTemplate.metadata.labels must not set {', '.join(taken)}: labels that start with "
-        f"{PREFIX} belong to the operator. Remove them.",
-    )
-
-
-def containers_have_names(spec: Spec) -> Refusal | None:
-    """What is merged by name needs one."""
-    for field in ("containers", "initContainers", "volumes"):
-        items = spec.pod_template.spec.get(field, [])
-        if not isinstance(items, list) or not all(
-            isinstance(item, dict) and isinstance(item.get("name"), str) for item in items
-        ):
-            return Refusal(
-                POD_TEMPLATE_CONFLICT,
-                f"podTemplate.spec.{field} must be a list of objects that each have a name; "
-                "the model server's container is called server.",
-            )
-    return None
+def pod_template_fits(spec: Spec) -> Refusal | None:
+    """What the operator needs of its pods is not for others to change."""
+    said = conflict(spec.pod_template)
+    return Refusal(POD_TEMPLATE_CONFLICT, said) if said else None
 
 
 CHAIN: tuple[Callable[[Spec], Refusal | None], ...] = (
     model_is_published,
     profile_is_known,
-    pod_labels_are_free,
-    containers_have_names,
+    pod_template_fits,
 )
 
 
-def check(spec: Spec) -> Refusal | None:
-    """The first refusal of the chain, or None where the spec can be carried out."""
+# Fields that need an API which not every cluster has: the kind, the field, whether it is asked for.
+NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
+    ("PodMonitor", "observability.podMonitor", lambda spec: spec.observability.pod_monitor is True),
+    (
+        "ScaledObject",
+        "scaling.metrics: keda",
+        lambda spec: spec.scaling is not None and spec.scaling.metrics == "keda",
+    ),
+)
+
+
+def check(spec: Spec, served: frozenset[str]) -> Refusal | None:
+    """The first refusal of the chain, or None where the spec can be carried out.
+
+    Args:
+        spec: What is asked for.
+        served: Names of the optional kinds that the cluster has.
+    """
     for step in CHAIN:
         if refusal := step(spec):
             return refusal
+    return apis_are_there(spec, served)
+
+
+def apis_are_there(spec: Spec, served: frozenset[str]) -> Refusal | None:
+    """What is asked for by name must be there."""
+    for kind, field, asked in NEEDED_APIS:
+        if asked(spec) and kind not in served:
+            return Refusal(
+                API_MISSING,
+                f"{field} needs the kind {kind}, which this cluster does not have. Install it "
+                f"({install_commands()[kind]}), or leave {field} out.",
+            )
     return None
 
 

@@ -174,6 +174,7 @@ class Observed:
     Attributes:
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
+        served: Names of the optional kinds that the cluster has, such as PodMonitor.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -182,6 +183,7 @@ class Observed:
     config: ConfigFile | None = None
     autoscaler: AutoscalerView | None = None
     metrics_served_by: str = ""
+    served: frozenset[str] = frozenset()
 
     @property
     def ready(self) -> int:

@@ -64,7 +64,7 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("spec", *first["loc"]))
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
-    if refusal := check(spec):
+    if refusal := check(spec, observed.served):
         return refusal
     sizing = size(spec, observed, status.resolved_before(body))
     if isinstance(sizing, Refusal):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,19 @@ from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
+from deepseek_operator.catalog.models import models
 from deepseek_operator.plan import scaling
 from deepseek_operator.plan.gpus import Gpus
+from deepseek_operator.plan.needs import Needs, needs
+from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
 from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.pod_template import proxies
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import Sizing
+from deepseek_operator.plan.startup import Place, start_seconds
 
 MODEL_MOUNT = "/models"
+POD_MONITOR = "PodMonitor"
 PORT = 8000
 # Time that running requests get when a pod is stopped.
 DRAIN_SECONDS = 60
@@ -36,6 +43,7 @@ class Target:
 
     Attributes:
         replicas: How many there shall be; where there is scaling, what it has decided last.
+        pod_monitor: Labels of the PodMonitor; None: there is none.
     """
 
     resource: Resource
@@ -49,7 +57,10 @@ class Target:
     source: str
     sizing: Sizing
     pod_template: PodTemplate
+    needs: Needs
+    network: Network
     scaling: Scaling | None = None
+    pod_monitor: Mapping[str, str] | None = None
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
@@ -83,23 +94,36 @@ class Target:
 def target(
     resource: Resource, spec: Spec, settings: Settings, sizing: Sizing, observed: Observed
 ) -> Target:
-    """Make every default of a spec explicit; the spec has passed the checks."""
+    """Make every default of a spec explicit; the spec has passed the checks.
+
+    Args:
+        resource: Which one it is.
+        spec: What its owner wants.
+        settings: What the installation decides for all resources.
+        sizing: What a replica runs on.
+        observed: What there is of it, and the optional kinds that the cluster has.
+    """
     model = spec.model
     source = model.source
     host_path = claim_name = token_secret = None
+    place: Place = "hub"
+    urls: list[str] = []
     if source and source.host_path:
-        host_path = source.host_path.path
+        host_path, place = source.host_path.path, "hostPath"
         where, words = {"path": MODEL_MOUNT}, f"directory {host_path} of the node"
     elif source and source.pvc:
-        claim_name = source.pvc.claim_name
+        claim_name, place = source.pvc.claim_name, "claim"
         path = f"{MODEL_MOUNT}/{source.pvc.path}".rstrip("/")
         where, words = {"path": path}, f"claim {claim_name}, directory {source.pvc.path or '/'}"
     else:
         hub = (source and source.hugging_face) or HuggingFaceSource()
         endpoint = hub.endpoint or settings.hub_endpoint
         token_secret = hub.token_secret
+        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template)]
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
         words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
+    known = models().get(model.id)
+    scraped = _is_scraped(spec, observed.served)
     served_name = model.served_name or model.id
     return Target(
         resource=resource,
@@ -124,10 +148,22 @@ def target(
             "device": "cuda" if sizing.gpus else "cpu",
             **_split(sizing),
             "drainSeconds": DRAIN_SECONDS,
+            "startSeconds": start_seconds(known.weight_bytes if known else None, place),
         },
         source=words,
         sizing=sizing,
         pod_template=spec.pod_template,
+        needs=needs(
+            known,
+            sizing.gpus.count if sizing.gpus else 0,
+            # What `auto` is on a CPU, too.
+            2 if model.dtype in ("bfloat16", "float16") else 4,
+            downloads=place == "hub",
+        ),
+        network=Network(
+            clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
+        ),
+        pod_monitor=settings.pod_monitor_labels if scraped else None,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,
@@ -137,3 +173,8 @@ def target(
 def _split(sizing: Sizing) -> dict[str, Any]:
     """Said only where there are several, so that what runs on one goes on as it is."""
     return {"tensorParallel": sizing.tensor_parallel} if sizing.tensor_parallel > 1 else {}
+
+
+def _is_scraped(spec: Spec, served: frozenset[str]) -> bool:
+    asked = spec.observability.pod_monitor
+    return POD_MONITOR in served if asked is None else asked

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.labels import MANIFEST_HASH, labels, selector
+from deepseek_operator.plan.pod_template import limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.render import scaling
 from deepseek_operator.render.merge import merge
@@ -15,14 +16,22 @@ Manifest = dict[str, Any]
 
 # Time for a pod's address to disappear from Services everywhere; ample on a busy cluster.
 LEAVE_SECONDS = 5
+# The volume for what is downloaded or compiled.
+CACHE = "cache"
+# 5353 is where the DNS pods of OpenShift listen, behind a Service with the usual port.
+DNS = [{"port": port, "protocol": way} for port in (53, 5353) for way in ("UDP", "TCP")]
 
 # In the order in which they are applied: what a pod needs comes before the pods.
 TEMPLATES = (
     "serviceaccount.yaml.j2",
     "configmap.yaml.j2",
     "service.yaml.j2",
+    "poddisruptionbudget.yaml.j2",
+    # Before the pods: there is no moment in which everybody may reach them.
+    "networkpolicy.yaml.j2",
     "deployment.yaml.j2",
 )
+POD_MONITOR = "podmonitor.yaml.j2"
 
 
 def children(target: Target) -> list[Manifest]:
@@ -41,11 +50,18 @@ def children(target: Target) -> list[Manifest]:
         "port": PORT,
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
+        "requests": _asked_for(target),
+        "shm": _mebibytes(target.needs.shm),
+        "download_limit": _mebibytes(target.needs.download_limit),
+        "dns": DNS,
+        "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
     }
     templates = list(TEMPLATES)
     if target.scaling is not None:
         templates.append(scaling.TEMPLATES[target.scaling.metrics])
         values |= scaling.values(target.scaling)
+    if target.pod_monitor is not None:
+        templates.append(POD_MONITOR)
     manifests = [render(template, **values) for template in templates]
     for manifest in manifests:
         if manifest["kind"] == "Deployment":
@@ -73,6 +89,21 @@ def _lay_over(template: Manifest, target: Target) -> None:
         template["metadata"],
     )
     template["spec"] = merge(template["spec"], over.spec)
+
+
+def _asked_for(target: Target) -> Manifest:
+    """What the model server's container requests; a limit of somebody's own stands for its request."""
+    needs, over = target.needs, target.pod_template
+    quantities = {"cpu": f"{needs.millicores}m", "memory": _mebibytes(needs.memory)}
+    # Somebody's own volume for downloads is not the node's disk.
+    if needs.download and not any(item["name"] == CACHE for item in over.spec.get("volumes", [])):
+        quantities["ephemeral-storage"] = _mebibytes(needs.download)
+    return {name: value for name, value in quantities.items() if name not in limits(over)}
+
+
+def _mebibytes(count: int) -> str:
+    """A quantity of bytes, rounded up; empty for none."""
+    return f"{-(-count // 2**20)}Mi" if count else ""
 
 
 def _sign(manifest: Manifest) -> None:

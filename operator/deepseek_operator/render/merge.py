@@ -18,6 +18,11 @@ MERGE_KEYS = {
 }
 # Lists without a key where both sides count.
 APPENDED = frozenset({"tolerations"})
+# Lists whose items hold one of several things, such as the kinds of volumes: what is laid over an
+# item decides which, and fields that it does not name are gone.
+CHOICES = frozenset({"volumes", "env"})
+# A list of alternatives: a node has to fit one of each side.
+ALTERNATIVES = "nodeSelectorTerms"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -38,17 +43,31 @@ def _merged(key: str, base: Any, over: Any) -> Any:
         if key in APPENDED:
             return base + [item for item in over if item not in base]
         if key in MERGE_KEYS:
-            return _merged_list(base, over, MERGE_KEYS[key])
+            return _merged_list(base, over, MERGE_KEYS[key], choice=key in CHOICES)
+        if key == ALTERNATIVES:
+            return [_both(one, other) for one in base for other in over]
     return over
 
 
-def _merged_list(base: list[Any], over: list[Any], key: str) -> list[Any]:
+def _both(one: Any, other: Any) -> Any:
+    """A node selector term that holds where both do."""
+    if not isinstance(other, dict):
+        return other  # no term at all, which the API server will say
+    joined = dict(other)
+    for field, wanted in one.items():
+        more = other.get(field) or []
+        joined[field] = [*wanted, *more] if isinstance(more, list) else more
+    return joined
+
+
+def _merged_list(base: list[Any], over: list[Any], key: str, *, choice: bool) -> list[Any]:
     by_key = {item[key]: item for item in base}
     extra = []
     for item in over:
         name = item.get(key) if isinstance(item, dict) else None
-        if name in by_key:
-            by_key[name] = merge(by_key[name], item)
+        if isinstance(name, str | int) and name in by_key:
+            merged = merge(by_key[name], item)
+            by_key[name] = {k: v for k, v in merged.items() if k in item} if choice else merged
         else:
             extra.append(item)
     return [*by_key.values(), *extra]

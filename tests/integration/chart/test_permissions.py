@@ -3,6 +3,7 @@
 OWN = "deepseek-operator.io"
 APPLY = {"get", "list", "watch", "create", "patch"}
 READ = {"get", "list", "watch"}
+TAKE_BACK = APPLY | {"delete"}
 ALLOWED = {
     (OWN, "deepseekdeployments"): READ,
     (OWN, "deepseekdeployments/status"): {"get", "patch"},
@@ -13,6 +14,9 @@ ALLOWED = {
     ("", "services"): APPLY,
     ("", "serviceaccounts"): APPLY,
     ("", "configmaps"): APPLY,
+    ("policy", "poddisruptionbudgets"): TAKE_BACK,
+    ("networking.k8s.io", "networkpolicies"): TAKE_BACK,
+    ("monitoring.coreos.com", "podmonitors"): TAKE_BACK,
     ("", "pods"): READ,
     ("", "nodes"): READ,
     ("", "events"): {"list", "watch", "create", "patch"},

@@ -13,6 +13,8 @@ import pytest
         ({"modelServer": {"image": {"pullPolicy": "Sometimes"}}}, "pullPolicy"),
         ({"modelServer": {"tag": "x"}}, "tag"),
         ({"hub": {"endpoint": "hub.test"}}, "hub.endpoint"),
+        ({"monitoring": {"namespace": "Not A Name"}}, "monitoring.namespace"),
+        ({"monitoring": {"podMonitorLabels": {"a": "b,c=d"}}}, "podMonitorLabels"),
         ({"log": {"level": "loud"}}, "log.level"),
         ({"customMetrics": {"enabled": "yes"}}, "customMetrics.enabled"),
         ({"imagePullSecrets": ["name"]}, "imagePullSecrets"),

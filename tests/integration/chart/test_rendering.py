@@ -63,12 +63,14 @@ def test_defaults_make_a_locked_down_pod(render):
         "DSO_SERVER_IMAGE": "registry.test/deepseek-server:0.1.0",
         "DSO_SERVER_PULL_POLICY": "",
         "DSO_HUB_ENDPOINT": "",
+        "DSO_NAMESPACE": "deepseek-system",
+        "DSO_MONITORING_NAMESPACE": "monitoring",
+        "DSO_POD_MONITOR_LABELS": "",
         "DSO_LOG_LEVEL": "info",
         "DSO_LOG_FORMAT": "plain",
         "DSO_HTTP_PORT": "8080",
         "DSO_CUSTOM_METRICS_SERVICE": "deepseek-operator-load",
         "DSO_CUSTOM_METRICS_PORT": "8443",
-        "DSO_NAMESPACE": "deepseek-system",
         "DSO_CLUSTER_ROLE": "deepseek-operator-load",
     }
 
@@ -137,6 +139,13 @@ def test_hub_and_log(render):
     assert environment["DSO_HUB_ENDPOINT"] == "http://hub.test:8080"
     assert environment["DSO_LOG_LEVEL"] == "debug"
     assert environment["DSO_LOG_FORMAT"] == "json"
+
+
+def test_monitoring(render):
+    values = {"namespace": "prom", "podMonitorLabels": {"release": "stack", "team": "ml"}}
+    environment = render({"monitoring": values}).environment
+    assert environment["DSO_MONITORING_NAMESPACE"] == "prom"
+    assert environment["DSO_POD_MONITOR_LABELS"] == "release=stack,team=ml"
 
 
 def test_service_account(render):

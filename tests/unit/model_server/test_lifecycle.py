@@ -1,6 +1,9 @@
 """What is said about a start that takes long."""
 
-from deepseek_server.lifecycle import Progress
+import pytest
+
+from deepseek_server.config import ModelConfig
+from deepseek_server.lifecycle import STILL_SECONDS, Lifecycle, Progress
 
 
 class Clock:
@@ -55,3 +58,50 @@ def test_no_total_no_estimate() -> None:
     progress.reach(5)
     assert progress.seconds_left is None
     assert str(progress) == "starting torch"
+
+
+def starting(clock: Clock, seconds: float | None = 1000) -> Lifecycle:
+    return Lifecycle(ModelConfig(id="r1"), seconds, clock, progress=Progress(clock))
+
+
+def test_a_start_that_stands_still_after_its_time_is_dead_and_says_so() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.progress.begin("loading", 1000)
+    clock.now += 1000
+    assert not lifecycle.dead()
+    clock.now += 1
+    said = lifecycle.dead()
+    assert "should have taken 1000 s" in said
+    assert "loading: 0 % of 1000 B" in said
+
+
+def test_a_start_that_gets_on_may_take_as_long_as_it_takes() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.progress.begin("downloading", 10**9)
+    for done in range(1, 100):
+        clock.now += STILL_SECONDS
+        assert not lifecycle.dead()
+        lifecycle.progress.reach(done)
+    clock.now += STILL_SECONDS + 1
+    lifecycle.progress.reach(99)  # the same again is no progress
+    assert lifecycle.dead()
+    lifecycle.progress.begin("starting torch and transformers")
+    assert not lifecycle.dead()
+
+
+@pytest.mark.parametrize("seconds", [None, 10**6])
+def test_a_start_within_its_time_may_stand_still(seconds: float | None) -> None:
+    clock = Clock()
+    lifecycle = starting(clock, seconds)
+    clock.now += 10**6
+    assert not lifecycle.dead()
+
+
+def test_what_is_not_starting_any_more_is_not_judged_as_a_start() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.fail("no such model")
+    clock.now += 10**6
+    assert not lifecycle.dead()

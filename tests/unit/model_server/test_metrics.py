@@ -130,3 +130,5 @@ async def test_who_is_turned_away_is_told_when_to_come_back() -> None:
     assert refused.status_code == 429
     assert refused.json()["error"]["code"] == "queue_full"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
+    for route in ("live", "ready"):
+        assert (await service.client.get(f"/health/{route}")).status_code == 200, "it is only busy"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.plan import checks
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.observed import Observed
@@ -66,17 +67,20 @@ def test_an_unknown_profile_among_several_is_refused() -> None:
     assert "nvidia-h300 is not in the catalogue" in said.message
 
 
-def test_pod_labels_of_the_operator_are_refused() -> None:
-    labels = {"deepseek-operator.io/name": "other"}
-    said = refusal(podTemplate={"metadata": {"labels": labels}})
-    assert said.reason == checks.POD_TEMPLATE_CONFLICT
-    assert "deepseek-operator.io/name" in said.message
+def test_what_needs_an_api_that_is_not_there_is_refused_with_the_command_that_installs_it() -> None:
+    said = refusal(observability={"podMonitor": True})
+    assert said.reason == checks.API_MISSING
+    assert "observability.podMonitor needs the kind PodMonitor" in said.message
+    assert "kubectl apply" in said.message
+    there = Observed(served=frozenset({"PodMonitor"}))
+    body = resource(observability={"podMonitor": True})
+    assert not isinstance(decide(body, SETTINGS, there), Refusal)
 
 
-@pytest.mark.parametrize("containers", [[{"image": "x"}], {"name": "server"}, ["server"]])
-def test_containers_without_a_name_are_refused(containers: object) -> None:
-    said = refusal(podTemplate={"spec": {"containers": containers}})
-    assert said.reason == checks.POD_TEMPLATE_CONFLICT
+def test_every_api_that_a_field_needs_has_a_command_that_installs_it() -> None:
+    kinds = {kind for kind, _, _ in checks.NEEDED_APIS}
+    assert kinds
+    assert kinds <= install_commands().keys()
 
 
 def test_a_spec_of_another_crd_version_is_refused_not_crashed_on() -> None:

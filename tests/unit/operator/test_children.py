@@ -11,8 +11,10 @@ from deepseek_operator.render.children import children
 from tests.unit.operator.resources import R1, SETTINGS, resource
 
 
-def made(settings: Settings = SETTINGS, **spec: Any) -> dict[str, dict[str, Any]]:
-    decision = decide(resource(**spec), settings, Observed())
+def made(
+    settings: Settings = SETTINGS, served: frozenset[str] = frozenset(), **spec: Any
+) -> dict[str, dict[str, Any]]:
+    decision = decide(resource(**spec), settings, Observed(served=served))
     assert isinstance(decision, Target)
     return {manifest["kind"]: manifest for manifest in children(decision)}
 
@@ -32,9 +34,16 @@ def config_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return config
 
 
-def test_the_minimal_resource_makes_four_children_named_like_it() -> None:
+def test_the_children_of_the_minimal_resource_are_named_like_it() -> None:
     manifests = made()
-    assert set(manifests) == {"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+    assert list(manifests) == [
+        "ServiceAccount",
+        "ConfigMap",
+        "Service",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "Deployment",
+    ]
     for manifest in manifests.values():
         assert manifest["metadata"]["name"] == "r1"
         assert manifest["metadata"]["ownerReferences"][0]["uid"] == "u-1"
@@ -130,7 +139,7 @@ def test_a_count_alone_takes_any_gpu() -> None:
 
 def test_cpu() -> None:
     manifests = made()
-    assert "resources" not in server_of(manifests)
+    assert "limits" not in server_of(manifests)["resources"]
     assert config_of(manifests)["device"] == "cpu"
 
 
@@ -168,5 +177,52 @@ def test_pod_template_is_merged_by_name() -> None:
     assert [item["key"] for item in pod["tolerations"]] == ["nvidia.com/gpu", "spot"]
     assert [item["name"] for item in pod["containers"]] == ["server", "sidecar"]
     env = {item["name"]: item.get("value") for item in server_of(manifests)["env"]}
-    assert env == {"HOME": "/h", "HF_HOME": "/cache", "X": "1"}
+    assert env == {
+        "HOME": "/h",
+        "HF_HOME": "/cache",
+        "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0",
+        "TRITON_CACHE_DIR": "/cache/triton",
+        "X": "1",
+    }
     assert server_of(manifests)["ports"][0]["containerPort"] == 8000
+
+
+def test_the_processes_of_a_pod_meet_on_its_loopback() -> None:
+    def variables(count: int) -> dict[str, str]:
+        env = server_of(made(accelerator={"count": count}))["env"]
+        return {item["name"]: item["value"] for item in env if "IFNAME" in item["name"]}
+
+    assert variables(1) == {}
+    assert variables(2) == {"NCCL_SOCKET_IFNAME": "=lo", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def test_replicas_would_rather_be_apart_and_a_change_of_their_number_replaces_none() -> None:
+    for replicas in (1, 3):
+        constraints = pod_of(made(replicas=replicas))["topologySpreadConstraints"]
+        assert [item["topologyKey"] for item in constraints] == [
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        ]
+        assert {item["whenUnsatisfiable"] for item in constraints} == {"ScheduleAnyway"}
+
+
+def test_a_drain_takes_one_replica_at_a_time_and_never_waits_for_one_that_does_not_serve() -> None:
+    for replicas in (0, 1, 5):
+        budget = made(replicas=replicas)["PodDisruptionBudget"]["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        assert budget["selector"]["matchLabels"] == {"deepseek-operator.io/name": "r1"}
+
+
+def test_a_pod_monitor_is_made_where_its_kind_is_served_unless_it_is_not_wanted() -> None:
+    there = frozenset({"PodMonitor"})
+    assert "PodMonitor" not in made()
+    assert "PodMonitor" in made(served=there)
+    assert "PodMonitor" not in made(served=there, observability={"podMonitor": False})
+    settings = Settings("image", pod_monitor_labels={"release": "prometheus"})
+    monitor = made(settings, there)["PodMonitor"]
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["metadata"]["labels"]["deepseek-operator.io/name"] == "r1"
+    assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "path": "/metrics"}]
+    ports = server_of(made())["ports"]
+    assert [port["name"] for port in ports] == ["http"]

@@ -22,3 +22,37 @@ def test_tolerations_are_not_doubled() -> None:
     assert merge(base, {"tolerations": [{"key": "a"}, {"key": "b"}]}) == {
         "tolerations": [{"key": "a"}, {"key": "b"}]
     }
+
+
+def test_a_volume_or_variable_of_another_kind_takes_the_place_of_the_first() -> None:
+    base = {
+        "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
+    }
+    claim = {"name": "cache", "persistentVolumeClaim": {"claimName": "c"}}
+    over = {"volumes": [claim], "env": [{"name": "HF_TOKEN", "value": "x"}]}
+    assert merge(base, over) == over
+
+
+def test_a_volume_of_the_same_kind_is_merged() -> None:
+    base = {"volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]}
+    over = {"volumes": [{"name": "shm", "emptyDir": {"sizeLimit": "2Gi"}}]}
+    assert merge(base, over)["volumes"] == [
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}}
+    ]
+
+
+def test_alternatives_of_both_sides_have_to_hold() -> None:
+    def term(key: str) -> dict[str, object]:
+        return {"matchExpressions": [{"key": key}]}
+
+    merged = merge(
+        {"nodeSelectorTerms": [term("a"), term("b")]},
+        {"nodeSelectorTerms": [term("c"), {"matchFields": [{"key": "d"}]}]},
+    )
+    assert merged["nodeSelectorTerms"] == [
+        {"matchExpressions": [{"key": "a"}, {"key": "c"}]},
+        {"matchExpressions": [{"key": "a"}], "matchFields": [{"key": "d"}]},
+        {"matchExpressions": [{"key": "b"}, {"key": "c"}]},
+        {"matchExpressions": [{"key": "b"}], "matchFields": [{"key": "d"}]},
+    ]

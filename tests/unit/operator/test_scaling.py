@@ -85,7 +85,8 @@ def test_the_number_of_replicas_is_not_sent_and_changes_no_manifest() -> None:
 
 
 def test_keda_gets_a_scaled_object_instead() -> None:
-    manifests = made(metrics="keda", prometheusAddress="http://prometheus:9090")
+    served = Observed(served=frozenset({"ScaledObject"}))
+    manifests = made(served, metrics="keda", prometheusAddress="http://prometheus:9090")
     assert "HorizontalPodAutoscaler" not in manifests
     spec = manifests["ScaledObject"]["spec"]
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 4)

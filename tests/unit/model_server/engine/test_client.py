@@ -24,6 +24,7 @@ from deepseek_server.engine.interface import (
 )
 from deepseek_server.engine.loop import serve
 from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.watchdog import Watchdog
 from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
 
 PROMPT = (7, 3, 9, 1, 4)
@@ -49,6 +50,7 @@ async def make() -> AsyncIterator[Make]:
         *,
         waiting: int = 2,
         sequences: int = 4,
+        watchdog: Watchdog | None = None,
     ) -> EngineClient:
         here, there = Pipe()
 
@@ -60,7 +62,13 @@ async def make() -> AsyncIterator[Make]:
         thread.start()
         limits = Limits(context=4096, waiting=waiting)
         client = EngineClient(
-            here, decoder, limits, sequences, lambda: "it ended by itself", lambda: None
+            here,
+            decoder,
+            limits,
+            sequences,
+            lambda: "it ended by itself",
+            lambda: None,
+            watchdog or Watchdog(60),
         )
         made.append((client, thread))
         return client
@@ -243,10 +251,34 @@ async def test_a_lost_device_ends_everything(make: Make) -> None:
         engine.submit(request())
 
 
+async def test_an_engine_that_is_stuck_in_a_step_is_not_alive_until_it_gets_on(make: Make) -> None:
+    """Though nobody waits for it any more: clients give up sooner than a step is given up."""
+    model, now = FakeModel(64, 4), [0.0]
+    gate = Gate(model)
+    engine = make(model, watchdog=Watchdog(60, lambda: now[0]))
+    stream = engine.submit(request())
+    await gate.reached()
+    now[0] += 60
+    assert engine.alive
+    stream.cancel()
+    now[0] += 1
+    assert not engine.alive
+    gate.open()
+    async with asyncio.timeout(10):
+        while not engine.alive:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0)
+
+
 async def test_an_engine_that_is_gone_ends_everything() -> None:
     here, there = Pipe()
     engine = EngineClient(
-        here, decode, Limits(100, 2), 4, lambda: "it was ended by SIGKILL", lambda: None
+        here,
+        decode,
+        Limits(100, 2),
+        4,
+        lambda: "it was ended by SIGKILL",
+        lambda: None,
+        Watchdog(60),
     )
     stream = engine.submit(request())
     there.recv()

@@ -1,0 +1,112 @@
+"""An API that comes, goes and comes back while the operator runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Audit, Kube, eventually, resource
+
+# A look every ten seconds, and time on a busy machine.
+NOTICED = 40.0
+MONITORS = "podmonitors.monitoring.coreos.com"
+
+# As much of the Prometheus operator's as the API server needs.
+DEFINITION = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": MONITORS},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def install(api_server: Target) -> Iterator[Callable[[], None]]:
+    def there() -> None:
+        kubectl(api_server, "apply", "--filename", "-", text=json.dumps(DEFINITION))
+        kubectl(api_server, "wait", "--for=condition=Established", f"crd/{MONITORS}")
+
+    yield there
+    kubectl(api_server, "delete", "crd", MONITORS, "--ignore-not-found")
+
+
+def by_operator(entry: dict[str, Any]) -> bool:
+    return "kubectl" not in entry["userAgent"]
+
+
+def test_pod_monitors_come_and_go_with_their_api(
+    kube: Kube,
+    operator: OperatorProcess,
+    install: Callable[[], None],
+    audit_log: Path,
+) -> None:
+    kube.apply(
+        resource("any"),
+        resource("must", observability={"podMonitor": True}),
+        resource("never", observability={"podMonitor": False}),
+    )
+    said = eventually("a verdict", lambda: kube.condition("must", "Accepted"))
+    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
+    assert "kubectl apply" in said["message"]
+    eventually("the others' children", lambda: kube.get("deployment", "any"))
+    assert kube.get("deployment", "must") is None
+
+    install()
+    eventually("a monitor", lambda: kube.get(MONITORS, "any"), NOTICED)
+    eventually("the one that needed it", lambda: kube.get(MONITORS, "must"))
+    eventually("its Deployment", lambda: kube.get("deployment", "must"))
+    assert kube.condition("must", "Accepted")["status"] == "True"
+    assert kube.get(MONITORS, "never") is None
+
+    kube.run("delete", MONITORS, "any")
+    eventually("the monitor is back", lambda: kube.get(MONITORS, "any"), 10)
+    kube.run("patch", MONITORS, "any", "--type=merge", "--patch", '{"spec": {"selector": null}}')
+    eventually(
+        "the monitor is put right",
+        lambda: "selector" in (kube.get(MONITORS, "any") or {})["spec"],
+        10,
+    )
+
+    kube.run("delete", "crd", MONITORS)
+    eventually(
+        "it is missed",
+        lambda: kube.condition("must", "Accepted")["reason"] == "ApiMissing",
+        NOTICED,
+    )
+    assert kube.get("deployment", "must"), "what was there goes on"
+    steady = Audit(audit_log, kube.namespace)
+    time.sleep(5)
+    assert steady.writes(by_operator) == {}, "nobody tries again and again"
+    kube.apply(resource("any", replicas=3))
+    eventually(
+        "edits arrive", lambda: (kube.get("deployment", "any") or {})["spec"]["replicas"] == 3
+    )
+
+    install()
+    eventually("a monitor again", lambda: kube.get(MONITORS, "any"), NOTICED)
+    assert "Traceback" not in operator.log

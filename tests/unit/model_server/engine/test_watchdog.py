@@ -1,0 +1,46 @@
+"""What tells a stuck engine from a busy one and from an idle one."""
+
+from deepseek_server.engine.watchdog import Watchdog
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_nothing_is_due_of_an_engine_that_has_nothing_to_do() -> None:
+    clock = Clock()
+    watchdog = Watchdog(60, clock)
+    clock.now = 1e6
+    assert not watchdog.stuck
+    watchdog.expect()
+    watchdog.heard(busy=False)
+    clock.now = 2e6
+    assert not watchdog.stuck
+
+
+def test_a_report_is_due_after_a_command() -> None:
+    clock = Clock()
+    watchdog = Watchdog(60, clock)
+    watchdog.expect()
+    clock.now = 59
+    watchdog.expect()  # more requests do not buy more time
+    assert not watchdog.stuck
+    clock.now = 61
+    assert watchdog.stuck
+
+
+def test_a_busy_engine_may_work_for_ever_if_it_reports() -> None:
+    clock = Clock()
+    watchdog = Watchdog(60, clock)
+    watchdog.expect()
+    for _ in range(100):
+        clock.now += 50
+        assert not watchdog.stuck
+        watchdog.heard(busy=True)
+    clock.now += 61
+    assert watchdog.stuck
+    watchdog.heard(busy=True)
+    assert not watchdog.stuck
