@@ -240,13 +240,23 @@ def test_it_gives_way_and_says_so(serving: Serving) -> None:
     eventually("it is said", lambda: kube.condition("r1", "Autoscaling")["status"] == "Unknown")
 
 
-def test_a_lost_certificate_is_made_anew(serving: Serving) -> None:
+@pytest.mark.parametrize("how", ["deleted", "broken"])
+def test_a_lost_certificate_is_made_anew(serving: Serving, how: str) -> None:
     eventually("the API", serving.answers, 60)
     before = serving.kube.get("secret", "operator-load-tls")
     assert before is not None
-    serving.kube.run("delete", "secret", "operator-load-tls")
-    after = eventually("a secret", lambda: serving.kube.get("secret", "operator-load-tls"))
-    assert after["data"]["tls.crt"] != before["data"]["tls.crt"]
+    if how == "deleted":
+        serving.kube.run("delete", "secret", "operator-load-tls")
+    else:
+        nonsense = json.dumps({"data": {"tls.crt": "bm9uc2Vuc2U="}})
+        serving.kube.run("patch", "secret", "operator-load-tls", "--patch", nonsense)
+
+    def renewed() -> bool:
+        secret = serving.kube.get("secret", "operator-load-tls")
+        certificate = secret["data"]["tls.crt"] if secret else ""
+        return certificate not in ("", "bm9uc2Vuc2U=", before["data"]["tls.crt"])
+
+    eventually("another certificate", renewed)
     service = serving.kube.get("apiservice", NAME)
     assert service is not None
     eventually("the API server trusts it", serving.available, 60)

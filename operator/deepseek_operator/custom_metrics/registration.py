@@ -61,7 +61,7 @@ class Registration:
         while True:
             try:
                 await self.look(datetime.datetime.now(datetime.UTC))
-            except ApiError as error:
+            except (ApiError, ValueError) as error:
                 self._say(f"The custom metrics API could not be registered: {error}")
             await asyncio.sleep(LOOK if self._listens() else FIRST_LOOK)
 

@@ -61,7 +61,8 @@ class Server:
                 while True:
                     try:
                         await self._look(access, load)
-                    except (ApiError, OSError) as error:
+                    except (ApiError, OSError, ValueError) as error:
+                        # ValueError: a certificate that is none, until it is renewed.
                         logger.warning("The custom metrics API can't be served now: %s", error)
                     await asyncio.sleep(LOOK if self.listens else FIRST_LOOK)
             finally:
