@@ -63,7 +63,7 @@ def test_shared_memory_is_there_for_several_gpus_only_and_limited() -> None:
 def test_a_download_is_promised_its_room_on_the_node() -> None:
     asked = requests(model={"id": SMALL})
     # 3.55 GB and a quarter, and 4 GiB.
-    assert asked["ephemeral-storage"] == "8328Mi"
+    assert asked["ephemeral-storage"] == "8333Mi"
     # The limit is far away, because whoever reaches it is evicted.
     assert volume("cache", model={"id": SMALL}) == {
         "name": "cache",

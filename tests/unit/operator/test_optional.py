@@ -10,7 +10,14 @@ import pytest
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import UnreachableError
-from deepseek_operator.cluster.kinds import OPTIONAL, POD_MONITOR, RESOURCE, SCALED_OBJECT, Kind
+from deepseek_operator.cluster.kinds import (
+    OPTIONAL,
+    POD_MONITOR,
+    RESOURCE,
+    SCALED_OBJECT,
+    VIRTUAL_SERVICE,
+    Kind,
+)
 from deepseek_operator.controller.optional import LOOK, OptionalKinds
 from deepseek_operator.controller.queue import WorkQueue
 from tests.unit.operator.resources import resource
