@@ -48,7 +48,8 @@ def definition() -> dict[str, Any]:
             "kind": {"type": "string", "description": f"Always {KIND}."},
             "metadata": {"type": "object"},
             "spec": structural(Spec),
-            "status": structural(Status),
+            # Until the operator has looked, tools must not take a new resource for a finished one.
+            "status": structural(Status) | {"default": {"observedGeneration": -1}},
         },
     }
     version = {

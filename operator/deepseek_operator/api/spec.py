@@ -6,6 +6,7 @@ from deepseek_operator.api.accelerator import Accelerator
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.model import Model
 from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.section import Section
 
 
@@ -24,6 +25,9 @@ class Spec(Section):
     )
     engine: Engine = Field(
         default=Engine(), description="The program that serves the model. Default: the bundled one."
+    )
+    rollout: Rollout = Field(
+        default=Rollout(), description="How running replicas are replaced when the spec changes."
     )
     pod_template: PodTemplate = Field(
         default=PodTemplate(),

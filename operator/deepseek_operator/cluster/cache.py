@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from deepseek_operator.catalog.accelerators import accelerators
@@ -16,6 +17,7 @@ from deepseek_operator.cluster.kinds import (
     Kind,
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
+from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
 
 Object = dict[str, Any]
@@ -41,6 +43,8 @@ class Cache:
         self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
+        # Pods whose server runs but does not serve yet, and how far each is.
+        self._loading: dict[Key, Loading | None] = {}
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless a newer version is known."""
@@ -57,6 +61,7 @@ class Cache:
         owner = _owner(kind, slim)
         if kind is POD:
             self._pods_of[owner].add(key)
+            self._note_loading(key, PodView.of(slim))
         return {owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
@@ -72,6 +77,7 @@ class Cache:
         if kind is POD:
             self._pods_of[owner].discard(key)
             self._mount_failures.pop(key, None)
+            self._loading.pop(key, None)
         return {owner}
 
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
@@ -100,16 +106,43 @@ class Cache:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
+        views = [
+            (PodView.of(pod, self._mount_failures.get(name), self._loading.get(name)), pod)
+            for name, pod in pods
+        ]
         resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
-            pods=tuple(
-                PodView.of(pod, self._mount_failures.get(name))
-                for name, pod in pods
-                if "deletionTimestamp" not in pod["metadata"]
+            pods=tuple(view for view, pod in views if not _end(pod)),
+            leaving=tuple(
+                datetime.fromisoformat(end)
+                for view, pod in views
+                if (end := _end(pod)) and view.scheduled
             ),
             nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
         )
+
+    def loading(self) -> list[tuple[Key, str, Loading | None]]:
+        """Pods whose server runs but does not serve yet: where they are, and how far they were."""
+        found = []
+        for key, loading in self._loading.items():
+            address = self._objects[POD][key]["status"].get("podIP")
+            if address:
+                found.append((key, address, loading))
+        return found
+
+    def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
+        """Note how far a pod's server is with its model."""
+        if key not in self._loading or self._loading[key] == loading:
+            return set()
+        self._loading[key] = loading
+        return {_owner(POD, self._objects[POD][key])}
+
+    def _note_loading(self, key: Key, pod: PodView) -> None:
+        if pod.running and not pod.ready:
+            self._loading.setdefault(key, None)
+        else:
+            self._loading.pop(key, None)
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
         about = event["involvedObject"]
@@ -136,6 +169,12 @@ def key_of(body: Object) -> Key:
     return Key(metadata.get("namespace", ""), metadata["name"])
 
 
+def _end(pod: Object) -> str | None:
+    """When a pod that was told to stop has to be gone."""
+    end: str | None = pod["metadata"].get("deletionTimestamp")
+    return end
+
+
 def _owner(kind: Kind, body: Object) -> Key:
     if kind is RESOURCE:
         return key_of(body)
@@ -155,14 +194,15 @@ def _slim(kind: Kind, body: Object) -> Object:
         return {"metadata": metadata, "spec": body["spec"], "status": body.get("status", {})}
     if kind is NODE:
         allocatable = body.get("status", {}).get("allocatable", {})
-        return {"metadata": metadata, "status": {"allocatable": allocatable}}
+        spec = {k: v for k, v in body.get("spec", {}).items() if k in ("taints", "unschedulable")}
+        return {"metadata": metadata, "spec": spec, "status": {"allocatable": allocatable}}
     if kind in CHILDREN:
         record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": owned_fields(body)}
         metadata["managedFields"] = [record]
-        return {
-            "metadata": metadata,
-            "status": body.get("status", {}) if kind is DEPLOYMENT else {},
-        }
+        if kind is DEPLOYMENT:
+            spec = {"replicas": body.get("spec", {}).get("replicas", 0)}
+            return {"metadata": metadata, "spec": spec, "status": body.get("status", {})}
+        return {"metadata": metadata, "status": {}}
     return {"metadata": metadata, "status": body.get("status", {})}
 
 

@@ -12,7 +12,7 @@ from kubernetes.aio.config import ConfigException
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import NotFoundError, connect
 from deepseek_operator.cluster.errors import ApiError
-from deepseek_operator.controller import harness, health, workers
+from deepseek_operator.controller import harness, health, loading, workers
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
@@ -77,6 +77,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
             async with asyncio.TaskGroup() as tasks:
                 background = [
                     tasks.create_task(workers.resync(client, cache, queue)),
+                    tasks.create_task(loading.follow(cache, queue)),
                     *(
                         tasks.create_task(workers.work(queue, reconciler))
                         for _ in range(workers.WORKERS)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
+from deepseek_operator.plan.loading import DOWNLOADING, LOADING, WARMING_UP, WORDS
 from deepseek_operator.plan.observed import (
     EXIT_MODEL_UNUSABLE,
     EXIT_SOURCE_UNREACHABLE,
+    Crowd,
     NodeView,
     Observed,
     PodView,
@@ -15,6 +18,7 @@ from deepseek_operator.plan.target import Gpus, Target
 PODS_REFUSED = "PodsRefused"
 NO_FITTING_NODE = "NoFittingNode"
 WAITING_FOR_NODE = "WaitingForNode"
+WAITING_FOR_GPU = "WaitingForGPU"
 MOUNT_FAILED = "MountFailed"
 IMAGE_UNAVAILABLE = "ImageUnavailable"
 CONTAINER_REFUSED = "ContainerRefused"
@@ -23,12 +27,17 @@ SOURCE_UNREACHABLE = "SourceUnreachable"
 OUT_OF_MEMORY = "OutOfMemory"
 SERVER_CRASHED = "ServerCrashed"
 STARTING = "Starting"
-LOADING = "Loading"
 
+# Holders of GPUs that are named in a message.
+HOLDERS_SHOWN = 5
 # Findings about where pods run; all others are about what runs in them.
-PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE})
+PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE, WAITING_FOR_GPU})
 # Findings that are the ordinary course of a start.
-ORDINARY = frozenset({STARTING, LOADING})
+ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
+# Findings that pass by themselves when somebody frees or adds a node.
+WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU})
+# Findings that nothing but another spec, or other files at the source, can mend.
+STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY})
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,35 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
         return None
     gpus = target.gpus
     if gpus is None:
-        message = f"No node takes pod {pod.name}: {pod.unscheduled}"
+        message = f"No node takes pod {pod.name}: {pod.unscheduled}{_since(pod.unscheduled_since)}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
     fitting = [node for node in observed.nodes if _has(node, gpus)]
     if not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
     return Finding(
-        WAITING_FOR_NODE,
+        WAITING_FOR_GPU,
         f"Waiting for {gpus}",
         f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
-        f"({_names(fitting)}), but none takes pod {pod.name} now: {pod.unscheduled}",
+        f"({_names(fitting)}), but none takes pod {pod.name} now. {_crowded(observed.crowd)}"
+        f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}",
     )
+
+
+def _crowded(crowd: Crowd | None) -> str:
+    """Who holds what is waited for, where somebody looked."""
+    if crowd is None or not crowd.nodes:
+        return ""
+    shown = ", ".join(f"{name} ({number})" for name, number in crowd.holders[:HOLDERS_SHOWN])
+    more = len(crowd.holders) - HOLDERS_SHOWN
+    holders = f"{shown} and {more} more" if more > 0 else shown or "nobody"
+    return (
+        f"Of {crowd.total} {crowd.devices} on {len(crowd.nodes)} node(s) that it may use "
+        f"{crowd.free} are free; held by {holders}. "
+    )
+
+
+def _since(time: datetime | None) -> str:
+    return f" (since {time:%Y-%m-%dT%H:%M:%SZ})" if time else ""
 
 
 def _has(node: NodeView, gpus: Gpus) -> bool:
@@ -166,7 +193,13 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
 def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready or not pod.running:
         return None
-    return Finding(LOADING, "Loading the model", f"The model is loaded from {target.source}.")
+    source = f"The model comes from {target.source}"
+    loading = pod.loading
+    if loading is None:
+        return Finding(LOADING, WORDS[LOADING], f"{source}{_since(pod.started)}.")
+    until = f"; this step ends at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
+    message = f"{loading}. {source}{_since(pod.started)}{until}."
+    return Finding(loading.stage, str(loading), message)
 
 
 def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:

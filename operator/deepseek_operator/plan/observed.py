@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+
+from deepseek_operator.plan.labels import ROLLOUT_STEP
+from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
 # Exit codes of the model server whose termination message is a sentence for the user.
@@ -18,9 +22,12 @@ class PodView:
 
     Attributes:
         unscheduled: The scheduler's words where it found no node, else None.
+        unscheduled_since: When it first found none, else None.
         waiting: Why the server's container does not run (reason, message), else None.
         exited: How it last ended (exit code, reason, termination message), else None.
         mount_failure: The kubelet's words where a volume could not be mounted, else None.
+        started: When the server was started, else None.
+        loading: How far it is with its model, None where it has not told.
     """
 
     name: str
@@ -28,16 +35,22 @@ class PodView:
     running: bool = False
     scheduled: bool = False
     unscheduled: str | None = None
+    unscheduled_since: datetime | None = None
     waiting: tuple[str, str] | None = None
     exited: tuple[int, str, str] | None = None
     mount_failure: str | None = None
+    started: datetime | None = None
+    loading: Loading | None = None
 
     @classmethod
-    def of(cls, pod: Object, mount_failure: str | None = None) -> "PodView":
+    def of(
+        cls, pod: Object, mount_failure: str | None = None, loading: Loading | None = None
+    ) -> "PodView":
         """The view of a Pod object."""
         status = pod.get("status", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
+        refused = scheduled.get("status") == "False"
         server: Object = next(
             (item for item in status.get("containerStatuses", []) if item["name"] == SERVER), {}
         )
@@ -49,13 +62,18 @@ class PodView:
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             scheduled=scheduled.get("status") == "True",
-            unscheduled=scheduled.get("message", "")
-            if scheduled.get("status") == "False"
-            else None,
+            unscheduled=scheduled.get("message", "") if refused else None,
+            unscheduled_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
             waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
             exited=_exit(ended) if ended else None,
             mount_failure=None if "running" in state else mount_failure,
+            started=_time(state["running"].get("startedAt")) if "running" in state else None,
+            loading=loading,
         )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _exit(ended: Object) -> tuple[int, str, str]:
@@ -67,14 +85,23 @@ class DeploymentView:
     """The Deployment of a resource.
 
     Attributes:
+        wanted: Replicas that its spec asks for.
         settled: Whether its controller has seen the newest spec.
+        step: The step of its rollout, as noted on it.
         failure: Why pods could not be created (quota, admission), else None.
     """
 
     replicas: int = 0
     updated: int = 0
+    wanted: int = 0
     settled: bool = False
+    step: str | None = None
     failure: str | None = None
+
+    @property
+    def rolling(self) -> bool:
+        """Whether there are pods of an older spec."""
+        return self.replicas > self.updated
 
     @classmethod
     def of(cls, deployment: Object) -> "DeploymentView":
@@ -88,35 +115,85 @@ class DeploymentView:
         return cls(
             replicas=status.get("replicas", 0),
             updated=status.get("updatedReplicas", 0),
+            wanted=deployment.get("spec", {}).get("replicas", 0),
             settled=status.get("observedGeneration", 0)
             >= deployment["metadata"].get("generation", 0),
+            step=deployment["metadata"].get("annotations", {}).get(ROLLOUT_STEP),
             failure=failures[0] if failures else None,
         )
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node, as far as its GPUs matter."""
+    """A node, as far as it matters whether a pod fits.
+
+    Attributes:
+        allocatable: Quantities by resource.
+        schedulable: Whether it takes new pods at all (it is not cordoned).
+    """
 
     name: str
     gpus: int
     labels: Mapping[str, str]
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Object, ...] = ()
+    schedulable: bool = True
 
     @classmethod
     def of(cls, node: Object, resource: str) -> "NodeView":
         """The view of a Node object; `resource` is the extended resource that counts GPUs."""
         allocatable = node.get("status", {}).get("allocatable", {})
         metadata = node["metadata"]
-        return cls(metadata["name"], int(allocatable.get(resource, 0)), metadata.get("labels", {}))
+        spec = node.get("spec", {})
+        return cls(
+            metadata["name"],
+            int(allocatable.get(resource, 0)),
+            metadata.get("labels", {}),
+            allocatable,
+            tuple(spec.get("taints", [])),
+            not spec.get("unschedulable", False),
+        )
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who holds the devices that a pod waits for.
+
+    Attributes:
+        nodes: Names of the nodes that would take the pod if they were empty.
+        devices: Name of the resource.
+        total: How many the nodes have.
+        holders: How many each holds, by name, the greediest first.
+    """
+
+    nodes: tuple[str, ...]
+    devices: str
+    total: int
+    holders: tuple[tuple[str, int], ...]
+
+    @property
+    def free(self) -> int:
+        """How many nobody holds."""
+        return self.total - sum(number for _, number in self.holders)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that was observed for one resource."""
+    """Everything that was observed for one resource.
+
+    Attributes:
+        pods: Its pods that are not on their way out.
+        leaving: When those that are will have to be gone.
+        crowd: Who holds what a pod waits for, None where nobody looked.
+        changed: Whether a new pod template was given to pods that run.
+    """
 
     deployment: DeploymentView = DeploymentView()
     pods: tuple[PodView, ...] = ()
     nodes: tuple[NodeView, ...] = field(default=(), repr=False)
+    leaving: tuple[datetime, ...] = ()
+    crowd: Crowd | None = None
+    changed: bool = False
 
     @property
     def ready(self) -> int:

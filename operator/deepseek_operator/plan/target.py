@@ -7,14 +7,13 @@ from typing import Any
 
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import Labels, accelerators
 from deepseek_operator.plan.settings import Settings
 
 MODEL_MOUNT = "/models"
 PORT = 8000
-# Time that running requests get when a pod is stopped.
-DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Target:
     source: str
     gpus: Gpus | None
     pod_template: PodTemplate
+    rollout: Rollout
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
@@ -125,11 +125,12 @@ def target(resource: Resource, spec: Spec, settings: Settings) -> Target:
             },
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
             "device": "cuda" if gpus else "cpu",
-            "drainSeconds": DRAIN_SECONDS,
+            "drainSeconds": spec.rollout.drain_seconds,
         },
         source=words,
         gpus=gpus,
         pod_template=spec.pod_template,
+        rollout=spec.rollout,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,

@@ -47,6 +47,7 @@ def pod(
     scheduled = {"type": "PodScheduled", "status": "False" if unschedulable else "True"}
     if unschedulable:
         scheduled |= {"reason": "Unschedulable", "message": unschedulable}
+        scheduled |= {"lastTransitionTime": NOW}
     status: dict[str, Any] = {
         "conditions": [scheduled, {"type": "Ready", "status": str(ready)}],
     }
