@@ -63,8 +63,7 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
         return None
     gpus = target.gpus
     if gpus is None:
-        message = f"No node takes pod {pod.name}: {pod.unscheduled}{_since(pod.unscheduled_since)}"
-        return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
+        return _no_room(observed.crowd, pod)
     fitting = [node for node in observed.nodes if _has(node, gpus)]
     if not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
@@ -75,6 +74,16 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
         f"({_names(fitting)}), but none takes pod {pod.name} now. {_crowded(observed.crowd)}"
         f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}",
     )
+
+
+def _no_room(crowd: Crowd | None, pod: PodView) -> Finding:
+    """Of a pod whose devices, if any, come from `podTemplate` alone."""
+    scheduler = f"{pod.unscheduled}{_since(pod.unscheduled_since)}"
+    if crowd is None:
+        message = f"No node takes pod {pod.name}: {scheduler}"
+        return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
+    message = f"No node takes pod {pod.name} now. {_crowded(crowd)}The scheduler says: {scheduler}"
+    return Finding(WAITING_FOR_GPU, f"Waiting for {crowd.devices}", message)
 
 
 def _crowded(crowd: Crowd | None) -> str:
