@@ -74,9 +74,5 @@ def words(
     mode = "surge" if under_way.mode == "surge" else "in place"
     new = f"{under_way.updated_replicas} of {target.replicas} replicas new"
     doing = f": {finding.summary[0].lower()}{finding.summary[1:]}" if finding else ""
-    return f"Rolling out ({mode}), {new}{doing}; {serving(target, observed)}"
-
-
-def serving(target: Target, observed: Observed) -> str:
-    """How many serve of those that are asked for."""
-    return f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
+    serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
+    return f"Rolling out ({mode}), {new}{doing}; {serve}"

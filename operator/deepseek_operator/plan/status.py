@@ -201,7 +201,8 @@ def _phase(
         return f"Ready: {serving}" if target.replicas else "Stopped: 0 replicas asked for"
     if under_way:
         return progress.words(target, observed, under_way, finding)
-    summary = finding.summary if finding else "Starting"
+    stopping = observed.ready >= target.replicas
+    summary = finding.summary if finding else "Stopping replicas" if stopping else "Starting"
     if not observed.ready:
         return summary
     if degraded:

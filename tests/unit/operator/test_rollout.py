@@ -34,6 +34,9 @@ ROLLING = DeploymentView(replicas=2, updated=1, wanted=1, settled=True)
 QUIET = DeploymentView(replicas=1, updated=1, wanted=1, settled=True)
 # Enough steps of five seconds for every rollout here to end, waiting included.
 LONG = 1000
+# A busy machine makes a simulation slow, not wrong.
+UNHURRIED = settings(deadline=None)
+MANY = settings(deadline=None, max_examples=300)
 
 
 def pending(seconds: float) -> PodView:
@@ -176,6 +179,7 @@ def rolled(world: World, others: list[int] | None = None) -> World:
     raise AssertionError(f"never done: {world.step}, {[vars(pod) for pod in world.pods]}")
 
 
+@UNHURRIED
 @given(wanted=st.integers(1, 5), spare=st.integers(1, 3))
 def test_with_a_spare_gpu_no_replica_is_missed(wanted: int, spare: int) -> None:
     world = rolled(World(wanted, wanted + spare, 0))
@@ -184,6 +188,7 @@ def test_with_a_spare_gpu_no_replica_is_missed(wanted: int, spare: int) -> None:
     assert world.looks == 1
 
 
+@UNHURRIED
 @given(wanted=st.integers(1, 5), others=st.integers(0, 3))
 def test_without_one_never_more_than_one_is_missed(wanted: int, others: int) -> None:
     world = rolled(World(wanted, wanted + others, others))
@@ -191,6 +196,7 @@ def test_without_one_never_more_than_one_is_missed(wanted: int, others: int) -> 
     assert world.steps == [SURGE, IN_PLACE]
 
 
+@UNHURRIED
 @given(wanted=st.integers(1, 5))
 def test_a_surge_that_the_scheduler_does_not_place_costs_one_replica_and_ends(wanted: int) -> None:
     """A node has a free GPU, but the scheduler has reasons of its own not to use it."""
@@ -200,7 +206,7 @@ def test_a_surge_that_the_scheduler_does_not_place_costs_one_replica_and_ends(wa
     assert world.steps == [SURGE, Step(Why.WITHDRAWN, 1)]
 
 
-@settings(max_examples=300)
+@MANY
 @given(
     wanted=st.integers(1, 5),
     gpus=st.integers(1, 8),
@@ -222,6 +228,7 @@ def test_whatever_others_do_with_the_gpus_every_replica_becomes_new(
     assert numbers == sorted(numbers)
 
 
+@UNHURRIED
 @given(
     others=st.lists(st.integers(0, 4), max_size=40), edits=st.lists(st.integers(0, 39), max_size=4)
 )
