@@ -16,8 +16,10 @@ from deepseek_operator.render.children import rolled, template_hash
 
 logger = logging.getLogger(__name__)
 
-# Seconds that the news of who holds GPUs may be old, and after which a waiting pod looks again.
-CROWD_SECONDS = 15.0
+# Who holds GPUs is told to waiting resources as it was at most so many seconds ago, to all the same,
+CROWD_AGE = 5.0
+# and anew after so many: it may change with every pod of everybody, and each telling is a write.
+CROWD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Rollouts:
             return observed
         nodes = [node.name for node in observed.nodes if suits(node, demand)]
         try:
-            usage = await self._usage.of(nodes, CROWD_SECONDS)
+            usage = await self._usage.of(nodes, CROWD_AGE)
         except RejectedError as error:
             logger.warning("Who holds GPUs can't be read: %s", error)
             return observed
