@@ -228,5 +228,6 @@ def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd | No
         tuple(sorted(node.name for node in fitting)),
         device,
         sum(int(quantity(node.allocatable.get(device, 0))) for node in fitting),
+        places(demand, fitting, usage),
         tuple(sorted(held.items(), key=lambda item: (-item[1], item[0]))),
     )

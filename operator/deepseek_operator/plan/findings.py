@@ -61,29 +61,24 @@ Check = Callable[[Target, Observed, PodView], Finding | None]
 def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding | None:
     if pod.unscheduled is None:
         return None
-    gpus = target.gpus
-    if gpus is None:
-        return _no_room(observed.crowd, pod)
-    fitting = [node for node in observed.nodes if _has(node, gpus)]
-    if not fitting:
+    gpus, crowd = target.gpus, observed.crowd
+    scheduler = f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}"
+    fitting = [node for node in observed.nodes if gpus and _has(node, gpus)]
+    if gpus and not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
-    return Finding(
-        WAITING_FOR_GPU,
-        f"Waiting for {gpus}",
-        f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
-        f"({_names(fitting)}), but none takes pod {pod.name} now. {_crowded(observed.crowd)}"
-        f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}",
-    )
-
-
-def _no_room(crowd: Crowd | None, pod: PodView) -> Finding:
-    """Of a pod whose devices, if any, come from `podTemplate` alone."""
-    scheduler = f"{pod.unscheduled}{_since(pod.unscheduled_since)}"
-    if crowd is None:
-        message = f"No node takes pod {pod.name}: {scheduler}"
+    if (gpus is None and crowd is None) or (crowd and crowd.places):
+        message = f"No node takes pod {pod.name}. {_crowded(crowd)}{scheduler}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
-    message = f"No node takes pod {pod.name} now. {_crowded(crowd)}The scheduler says: {scheduler}"
-    return Finding(WAITING_FOR_GPU, f"Waiting for {crowd.devices}", message)
+    needed = (
+        f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
+        f"({_names(fitting)}), but none takes pod {pod.name} now."
+        if gpus
+        else f"No node takes pod {pod.name} now."
+    )
+    # Devices that `podTemplate` alone asks for have no other name than that of their resource.
+    waits_for = gpus or (crowd and crowd.devices)
+    message = f"{needed} {_crowded(crowd)}{scheduler}"
+    return Finding(WAITING_FOR_GPU, f"Waiting for {waits_for}", message)
 
 
 def _crowded(crowd: Crowd | None) -> str:

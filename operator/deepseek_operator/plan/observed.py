@@ -163,12 +163,14 @@ class Crowd:
         nodes: Names of the nodes that would take the pod if they were empty.
         devices: Name of the resource.
         total: How many the nodes have.
+        places: How many more such pods the nodes have room for.
         holders: How many each holds, by name, the greediest first.
     """
 
     nodes: tuple[str, ...]
     devices: str
     total: int
+    places: int
     holders: tuple[tuple[str, int], ...]
 
     @property

@@ -12,7 +12,7 @@ SURGE_WITHDRAWN = "SurgeWithdrawn"
 REASONS = {
     Why.FREE: (
         "RoomForOneMore",
-        "There is room for one more replica: each successor serves before a replica is stopped.",
+        "Each successor serves before a replica is stopped, as long as there is room for one more.",
     ),
     Why.BUSY: (
         "NoGpuFree",

@@ -152,6 +152,7 @@ def test_who_holds_what_a_pod_waits_for() -> None:
     found = crowd(demand(2), nodes, usage)
     assert found is not None
     assert (found.nodes, found.devices, found.total, found.free) == (("a", "b"), GPU, 16, 1)
+    assert found.places == 0, "the last one is alone on its node"
     assert found.holders == (
         ("DeepSeekDeployment n/v3", 8),
         ("DeepSeekDeployment n/r1", 6),

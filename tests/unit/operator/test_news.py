@@ -124,7 +124,7 @@ def test_who_waits_for_gpus_is_told_what_for() -> None:
 
 def test_who_holds_the_gpus_is_named_but_not_all_of_them() -> None:
     holders = tuple((f"pod a/{number}", 1) for number in range(7))
-    crowd = Crowd(("n1", "n2"), "nvidia.com/gpu", 8, holders)
+    crowd = Crowd(("n1", "n2"), "nvidia.com/gpu", 8, 0, holders)
     told = Told()
     status = told.see(WAITS, crowd=crowd)
     assert status["phase"] == "Waiting for nvidia.com/gpu"
@@ -136,6 +136,14 @@ def test_who_holds_the_gpus_is_named_but_not_all_of_them() -> None:
     assert told.events == ["WaitingForGPU"]
     told.see(WAITS, crowd=replace(crowd, holders=holders[:3]))
     assert told.events == ["WaitingForGPU"], "who holds them is no news"
+
+
+def test_where_gpus_are_free_it_is_something_else_that_is_waited_for() -> None:
+    told = Told()
+    status = told.see(WAITS, crowd=Crowd(("n1",), "nvidia.com/gpu", 8, 8, ()))
+    assert status["phase"] == "Waiting for a node"
+    message = condition(status, "Ready")["message"]
+    assert "8 are free; held by nobody. The scheduler says: 0/1" in message
 
 
 def test_a_lost_replica() -> None:
