@@ -197,12 +197,13 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
 def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready or not pod.running:
         return None
-    source = f"The model comes from {target.source}"
+    since = _since(pod.started)
     loading = pod.loading
     if loading is None:
-        return Finding(LOADING, WORDS[LOADING], f"{source}{_since(pod.started)}.")
+        message = f"The model is loaded from {target.source}{since}."
+        return Finding(LOADING, WORDS[LOADING], message)
     until = f"; this step ends at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
-    message = f"{loading}. {source}{_since(pod.started)}{until}."
+    message = f"{loading}. The model comes from {target.source}{since}{until}."
     return Finding(loading.stage, str(loading), message)
 
 
