@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import deepseek_server
 from deepseek_operator.cluster.cache import Cache, Key
@@ -56,6 +58,20 @@ def test_words(said: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("said", [None, [], "no", {}, {"status": "ready"}, {"detail": "loading"}])
 def test_an_answer_that_says_nothing(said: Any) -> None:
     assert Loading.of(said, NOW, None) is None
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())
+)
+FIELDS = st.sampled_from(["detail", "loadedBytes", "totalBytes", "secondsLeft"])
+
+
+@settings(deadline=None)
+@given(st.dictionaries(FIELDS, ANYTHING))
+def test_no_answer_of_a_pod_can_do_harm(said: dict[str, Any]) -> None:
+    loading = Loading.of({"status": "loading", **said}, NOW, None)
+    assert loading is not None
+    assert str(loading)
 
 
 def test_a_whole_load_is_told_in_a_few_steps() -> None:
