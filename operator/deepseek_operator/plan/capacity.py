@@ -7,7 +7,7 @@ looks at (topology, volumes, other pods' affinity) shows when it finds no node f
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -218,6 +218,7 @@ def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd | No
     if not demand.devices:
         return None
     device = demand.devices[0]
+    alone = replace(demand, amounts={name: demand.amounts[name] for name in demand.devices})
     fitting = [node for node in nodes if node.name in usage and suits(node, demand)]
     held: dict[str, int] = defaultdict(int)
     for node in fitting:
@@ -228,6 +229,6 @@ def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd | No
         tuple(sorted(node.name for node in fitting)),
         device,
         sum(int(quantity(node.allocatable.get(device, 0))) for node in fitting),
-        places(demand, fitting, usage),
+        places(alone, fitting, usage),
         tuple(sorted(held.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -163,7 +163,7 @@ class Crowd:
         nodes: Names of the nodes that would take the pod if they were empty.
         devices: Name of the resource.
         total: How many the nodes have.
-        places: How many more such pods the nodes have room for.
+        places: How many more such pods the nodes have devices for, whatever else they lack.
         holders: How many each holds, by name, the greediest first.
     """
 

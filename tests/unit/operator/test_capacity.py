@@ -159,3 +159,16 @@ def test_who_holds_what_a_pod_waits_for() -> None:
         ("pod n/train", 1),
     )
     assert crowd(demand(0), nodes, usage) is None
+
+
+def test_where_memory_is_short_it_is_not_gpus_that_are_waited_for() -> None:
+    full = node("a", 8)
+    full["status"]["allocatable"]["memory"] = "16Gi"
+    container = {"resources": {"limits": {GPU: 1}, "requests": {"memory": "12Gi"}}}
+    greedy = Demand.of({"containers": [container]})
+    other = {"containers": [{"resources": {"requests": {"memory": "8Gi"}}}]}
+    holders = (Holder.of({"metadata": {"namespace": "n", "name": "p"}, "spec": other}),)
+    assert places(greedy, [view(full)], {"a": holders}) == 0
+    found = crowd(greedy, [view(full)], {"a": holders})
+    assert found is not None
+    assert found.places == 8
