@@ -5,7 +5,7 @@ Watching every pod of a cluster would cost memory in proportion to what others r
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.capacity import Holder, Usage
@@ -27,32 +27,22 @@ class NodeUsage:
         self._clock = clock
         self._known: dict[str, tuple[float, tuple[Holder, ...]]] = {}
 
-    async def of(
-        self,
-        nodes: Iterable[str],
-        max_age: float,
-        enough: Callable[[Usage], bool] = lambda usage: False,
-    ) -> Usage:
-        """The holders by node, of as many nodes as are `enough`.
+    async def batches(self, nodes: Iterable[str], max_age: float) -> AsyncIterator[Usage]:
+        """The holders by node, some nodes at a time, so that who has seen enough can stop.
 
         Args:
             nodes: Their names.
             max_age: Seconds since when an answer may be known.
-            enough: Whether what is known by now suffices.
 
         Raises:
             ApiError: The API server could not be asked.
         """
         self._forget(max_age)
-        usage: dict[str, tuple[Holder, ...]] = {}
         names = sorted(nodes)
         for start in range(0, len(names), BATCH):
             batch = names[start : start + BATCH]
             found = await asyncio.gather(*(self._holders(name, max_age) for name in batch))
-            usage.update(zip(batch, found, strict=True))
-            if enough(usage):
-                break
-        return usage
+            yield dict(zip(batch, found, strict=True))
 
     async def _holders(self, node: str, max_age: float) -> tuple[Holder, ...]:
         known = self._known.get(node)

@@ -7,7 +7,7 @@ from datetime import datetime
 from deepseek_operator.cluster.client import Object
 from deepseek_operator.cluster.errors import RejectedError
 from deepseek_operator.cluster.usage import NodeUsage
-from deepseek_operator.plan.capacity import Demand, Usage, crowd, places, suits
+from deepseek_operator.plan.capacity import Demand, Holder, crowd, places, suits
 from deepseek_operator.plan.labels import TEMPLATE_HASH
 from deepseek_operator.plan.observed import DeploymentView, Observed
 from deepseek_operator.plan.rollout import Situation, Step, look_again, needs_look, next_step
@@ -86,16 +86,20 @@ class Rollouts:
         return Applied(rolled(manifest, step), changed, again)
 
     async def _looked(self, situation: Situation, demand: Demand, observed: Observed) -> Situation:
-        def counted(usage: Usage) -> Situation:
-            return replace(situation, free=places(demand, observed.nodes, usage))
-
-        nodes = [node.name for node in observed.nodes if suits(node, demand)]
+        """The situation with the free places counted, as far as they matter."""
+        nodes = {node.name: node for node in observed.nodes if suits(node, demand)}
+        situation = replace(situation, free=0)
         try:
-            usage = await self._usage.of(nodes, 0.0, lambda usage: counted(usage).spare > 0)
+            async for usage in self._usage.batches(nodes, 0.0):
+                some = (nodes[name] for name in usage)
+                free = (situation.free or 0) + places(demand, some, usage)
+                situation = replace(situation, free=free)
+                if situation.spare > 0:
+                    break
         except RejectedError as error:
             logger.warning("Who holds GPUs can't be read: %s", error)
-            return situation
-        return counted(usage)
+            return replace(situation, free=None)
+        return situation
 
     async def crowded(self, applied: Applied, observed: Observed) -> Observed:
         """What was observed, with who holds what its pods wait for.
@@ -107,13 +111,15 @@ class Rollouts:
         demand = _demand(applied.manifest)
         if not demand.devices or all(pod.unscheduled is None for pod in observed.pods):
             return observed
-        nodes = [node.name for node in observed.nodes if suits(node, demand)]
+        nodes = [node for node in observed.nodes if suits(node, demand)]
+        usage: dict[str, tuple[Holder, ...]] = {}
         try:
-            usage = await self._usage.of(nodes, CROWD_AGE)
+            async for some in self._usage.batches([node.name for node in nodes], CROWD_AGE):
+                usage.update(some)
         except RejectedError as error:
             logger.warning("Who holds GPUs can't be read: %s", error)
             return observed
-        return replace(observed, crowd=crowd(demand, observed.nodes, usage))
+        return replace(observed, crowd=crowd(demand, nodes, usage))
 
 
 def _demand(manifest: Object) -> Demand:

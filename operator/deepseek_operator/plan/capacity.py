@@ -205,30 +205,24 @@ Usage = Mapping[str, tuple[Holder, ...]]
 
 
 def places(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> int:
-    """How many more such pods the nodes take; a node whose pods are not known counts as full."""
-    return sum(
-        places_on(node, demand, usage[node.name])
-        for node in nodes
-        if node.name in usage and suits(node, demand)
-    )
+    """How many more such pods suitable nodes take; one whose pods are not known counts as full."""
+    return sum(places_on(node, demand, usage[node.name]) for node in nodes if node.name in usage)
 
 
-def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd | None:
-    """Who holds what such a pod waits for, None where it waits for no device."""
-    if not demand.devices:
-        return None
+def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd:
+    """Who holds the devices of suitable nodes that such a pod, which needs some, waits for."""
     device = demand.devices[0]
     alone = replace(demand, amounts={name: demand.amounts[name] for name in demand.devices})
-    fitting = [node for node in nodes if node.name in usage and suits(node, demand)]
+    known = [node for node in nodes if node.name in usage]
     held: dict[str, int] = defaultdict(int)
-    for node in fitting:
+    for node in known:
         for holder in usage[node.name]:
             if number := int(holder.amounts.get(device, 0)):
                 held[str(holder)] += number
     return Crowd(
-        tuple(sorted(node.name for node in fitting)),
+        tuple(sorted(node.name for node in known)),
         device,
-        sum(int(quantity(node.allocatable.get(device, 0))) for node in fitting),
-        places(alone, fitting, usage),
+        sum(int(quantity(node.allocatable.get(device, 0))) for node in known),
+        places(alone, known, usage),
         tuple(sorted(held.items(), key=lambda item: (-item[1], item[0]))),
     )

@@ -141,16 +141,13 @@ def test_who_holds_what_a_pod_waits_for() -> None:
     nodes = [
         view(node("a", 8)),
         view(node("b", 8)),
-        view(node("small", 1)),
         view(node("unknown", 8)),
     ]
     usage = {
         "a": (holder(4, "r1-x", "r1"), holder(2, "r1-y", "r1"), holder(1, "train")),
         "b": (holder(8, "v3-x", "v3"), holder(0, "web")),
-        "small": (),
     }
     found = crowd(demand(2), nodes, usage)
-    assert found is not None
     assert (found.nodes, found.devices, found.total, found.free) == (("a", "b"), GPU, 16, 1)
     assert found.places == 0, "the last one is alone on its node"
     assert found.holders == (
@@ -158,7 +155,6 @@ def test_who_holds_what_a_pod_waits_for() -> None:
         ("DeepSeekDeployment n/r1", 6),
         ("pod n/train", 1),
     )
-    assert crowd(demand(0), nodes, usage) is None
 
 
 def test_where_memory_is_short_it_is_not_gpus_that_are_waited_for() -> None:
@@ -170,5 +166,4 @@ def test_where_memory_is_short_it_is_not_gpus_that_are_waited_for() -> None:
     holders = (Holder.of({"metadata": {"namespace": "n", "name": "p"}, "spec": other}),)
     assert places(greedy, [view(full)], {"a": holders}) == 0
     found = crowd(greedy, [view(full)], {"a": holders})
-    assert found is not None
     assert found.places == 8

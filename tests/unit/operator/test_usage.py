@@ -10,7 +10,6 @@ from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import RejectedError
 from deepseek_operator.cluster.usage import BATCH, NodeUsage
 from deepseek_operator.controller.rollout import Rollouts
-from deepseek_operator.plan.capacity import Demand, places
 from deepseek_operator.plan.labels import ROLLOUT_STEP, TEMPLATE_HASH
 from deepseek_operator.plan.observed import NodeView, Observed, PodView
 from deepseek_operator.plan.plan import decide
@@ -48,25 +47,29 @@ class Clock:
         return self.now
 
 
+async def asked(usage: NodeUsage, names: list[str], max_age: float) -> dict[str, Any]:
+    return {
+        name: found async for some in usage.batches(names, max_age) for name, found in some.items()
+    }
+
+
 async def test_an_answer_is_shared_while_it_is_young_enough() -> None:
     client, clock = Pods({"a": 1, "b": 2}), Clock()
     usage = NodeUsage(client, clock)
-    first = await usage.of(["b", "a"], max_age=5)
+    first = await asked(usage, ["b", "a"], 5)
     assert client.asked == ["a", "b"]
     clock.now = 5
-    assert await usage.of(["a", "b"], max_age=5) == first
-    await usage.of(["a"], max_age=4)
+    assert await asked(usage, ["a", "b"], 5) == first
+    await asked(usage, ["a"], 4)
     assert client.asked == ["a", "b", "a"]
 
 
 async def test_nobody_is_asked_once_it_is_enough() -> None:
     names = [f"node-{number:03}" for number in range(100)]
     client = Pods(dict.fromkeys(names, 8) | {names[BATCH]: 0})
-    nodes = [NodeView.of(node(name, 8), GPU) for name in names]
-    container = {"resources": {"limits": {GPU: 1}}}
-    demand = Demand.of({"containers": [container]})
-    usage = await NodeUsage(client).of(names, 0, lambda known: places(demand, nodes, known) > 0)
-    assert len(client.asked) == len(usage) == 2 * BATCH
+    nodes = observed(*(node(name, 8) for name in names))
+    assert await surge(client, nodes, accelerator={"count": 1}) == 1
+    assert client.asked == names[: 2 * BATCH]
 
 
 def deployment(**spec: Any) -> tuple[Target, dict[str, Any]]:
