@@ -89,20 +89,33 @@ class Demand:
 
     @classmethod
     def of(cls, pod_spec: Object) -> "Demand":
-        """The demand of a PodSpec."""
+        """The demand of a PodSpec.
+
+        Raises:
+            ArithmeticError, AttributeError, KeyError, TypeError, ValueError: It is none.
+        """
         affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
-        return cls(
+        demand = cls(
             requests(pod_spec),
-            pod_spec.get("nodeSelector") or {},
-            tuple(required.get("nodeSelectorTerms", [])),
+            dict(pod_spec.get("nodeSelector") or {}),
+            tuple(required.get("nodeSelectorTerms") or []),
             tuple(pod_spec.get("tolerations") or []),
         )
+        # Tried once on nothing, so that what is malformed shows here and not at some node.
+        for term in demand.terms:
+            _meets(NOWHERE, term)
+        for toleration in demand.tolerations:
+            _tolerates(toleration, {"key": "", "effect": ""})
+        return demand
 
     @property
     def devices(self) -> tuple[str, ...]:
         """Names of the devices among the resources: GPUs, which are never shared or overcommitted."""
         return tuple(sorted(name for name in self.amounts if "/" in name))
+
+
+NOWHERE = NodeView("", 0, {})
 
 
 def suits(node: NodeView, demand: Demand) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import RejectedError
 from deepseek_operator.cluster.usage import BATCH, NodeUsage
@@ -131,6 +133,33 @@ async def test_what_is_no_podspec_is_left_to_the_api_server() -> None:
         container = {"name": "server", "resources": resources}
         template = {"spec": {"containers": [container]}}
         assert await surge(Pods({"a": 8}), observed(node("a", 8)), podTemplate=template) == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"tolerations": "all"},
+        {"tolerations": ["all"]},
+        {"nodeSelector": ["zone"]},
+        {"affinity": "near"},
+        {
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone"}]}]
+                    }
+                }
+            }
+        },
+    ],
+)
+async def test_what_no_scheduler_would_understand_is_too(spec: dict[str, Any]) -> None:
+    tainted = node("a", 8) | {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
+    template = {"spec": spec}
+    client = Pods({"a": 8})
+    assert (
+        await surge(client, observed(tainted), accelerator={"count": 1}, podTemplate=template) == 1
+    )
 
 
 async def test_nobody_is_asked_where_nothing_rolls_out_or_waits() -> None:
