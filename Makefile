@@ -39,8 +39,9 @@ $(STAMP): tests/requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: generate
-generate: $(STAMP) ## Regenerate crds/ from operator/deepseek_operator/api
+generate: $(STAMP) ## Regenerate crds/ and docs/reference.md from operator/deepseek_operator/api
 	$(BIN)/python -m deepseek_operator.api.crd
+	$(BIN)/python -m deepseek_operator.api.reference
 
 .PHONY: format
 format: $(STAMP) ## Format the code
@@ -126,6 +127,7 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deepseek_operator.api.crd --check
+	$(BIN)/python -m deepseek_operator.api.reference --check
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Pure code and the model server in process

@@ -78,6 +78,8 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"security": {"allowFrom": [{"namespace": "Apps"}]}}, "spec.security.allowFrom[0].namespace"),
     ({"security": {"allowFrom": [{}]}}, "spec.security.allowFrom[0].namespace"),
     ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),
+    ({"rollout": {"whenNoGpuIsFree": "hope"}}, "spec.rollout.whenNoGpuIsFree"),
+    ({"rollout": {"drainSeconds": -1}}, "spec.rollout.drainSeconds"),
     ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
     ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
 ]
@@ -179,3 +181,10 @@ def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:
     stored = kube.get("dsd", "rule")
     assert stored is not None
     assert stored["spec"]["podTemplate"] == over
+
+
+def test_until_it_was_looked_at_a_resource_looks_unfinished_to_tools(kube: Kube) -> None:
+    kube.apply(resource("new"))
+    found = kube.get("dsd", "new")
+    assert found is not None
+    assert found["status"]["observedGeneration"] == -1

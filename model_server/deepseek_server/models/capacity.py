@@ -68,8 +68,11 @@ def paged_runner(
 
     if device.type == "cuda":
         probe = -(-step_tokens // block_size)
-        free, step = _measure(runner(probe), step_tokens)
-        memory = gpu_cache_bytes(free, 2 * step)  # recorded steps keep as much to themselves
+        small = runner(probe)
+        free, step = _measure(small, step_tokens)
+        # Recorded steps keep to themselves what the largest one takes.
+        memory = gpu_cache_bytes(free, step * (2 if small.can_be_recorded else 1))
+        del small
     else:
         memory = cpu_cache_bytes(memory_available(), per_token * context)
     memory = group.smallest(memory)

@@ -93,13 +93,18 @@ class PagedRunner:
         """Whether the device computes while the caller goes on."""
         return bool(self._device.type == "cuda")
 
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether `record` does something."""
+        return self._attention.can_be_recorded
+
     def record(self, step_tokens: int) -> None:
         """Record what can be recorded of steps, where attention can be, on a fused model.
 
         Args:
             step_tokens: tokens of a step at most.
         """
-        if self._attention.can_be_recorded:
+        if self.can_be_recorded:
             from deepseek_server.models.pieces import Pieces
 
             self._graphs = Graphs(

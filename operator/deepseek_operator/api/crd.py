@@ -1,19 +1,16 @@
 """The CustomResourceDefinition, made from the types; `python -m deepseek_operator.api.crd` writes it."""
 
-import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from deepseek_operator.api.generated import ROOT, write_or_check
 from deepseek_operator.api.schema import structural
 from deepseek_operator.api.section import GROUP, KIND, PLURAL, VERSION, rule
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.api.status import Status
 
 NAME = f"{PLURAL}.{GROUP}"
-ROOT = Path(__file__).parents[3]
 # The chart needs a copy: Helm reads no files from outside a chart.
 COPIES = (
     ROOT / "crds" / f"{NAME}.yaml",
@@ -48,7 +45,8 @@ def definition() -> dict[str, Any]:
             "kind": {"type": "string", "description": f"Always {KIND}."},
             "metadata": {"type": "object"},
             "spec": structural(Spec),
-            "status": structural(Status),
+            # Until the operator has looked, tools must not take a new resource for a finished one.
+            "status": structural(Status) | {"default": {"observedGeneration": -1}},
         },
     }
     version = {
@@ -102,19 +100,8 @@ def text() -> str:
 
 
 def main() -> None:
-    """Write the CRD to its places, or with --check fail where they differ."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, exit 1 on a difference"
-    )
-    check = parser.parse_args().check
-    stale = [path for path in COPIES if not path.exists() or path.read_text() != text()]
-    if check and stale:
-        names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
-        sys.exit(f"{names} differs from operator/deepseek_operator/api: run `make generate`")
-    for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text())
+    """Write the CRD to its places, or check it there."""
+    write_or_check(dict.fromkeys(COPIES, text()))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.model import Model
 from deepseek_operator.api.observability import Observability
 from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.section import Section, rule, validated
 from deepseek_operator.api.security import Security
@@ -43,6 +44,9 @@ class Spec(Section):
     )
     engine: Engine = Field(
         default=Engine(), description="The program that serves the model. Default: the bundled one."
+    )
+    rollout: Rollout = Field(
+        default=Rollout(), description="How running replicas are replaced when the spec changes."
     )
     security: Security = Field(default=Security(), description="Who may reach the model.")
     observability: Observability = Field(

@@ -13,7 +13,7 @@ class Condition(Section):
     type: str = Field(
         description=(
             "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, and with scaling "
-            "Autoscaling."
+            "Autoscaling; Reconciling and Stalled for tools that know no others."
         )
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
@@ -66,6 +66,20 @@ class ResolvedModel(Section):
     )
 
 
+class RolloutStatus(Section):
+    """How far the replacement of replicas is."""
+
+    mode: Literal["surge", "inPlace"] = Field(
+        description="surge: a successor starts before a replica is stopped. inPlace: after that."
+    )
+    reason: str = Field(description="Why it goes like that, as one CamelCase word for programs.")
+    message: str = Field(description="Why it goes like that, in words for people.")
+    updated_replicas: int = Field(description="Replicas that exist of the newest spec.")
+    start_time: str = Field(
+        description="When it was first seen.", json_schema_extra={"format": "date-time"}
+    )
+
+
 class Status(Section):
     """What is going on with the resource."""
 
@@ -81,6 +95,9 @@ class Status(Section):
     endpoint: str | None = Field(
         default=None, description="Base URL inside the cluster; the API is below /v1."
     )
+    desired_replicas: int | None = Field(
+        default=None, description="Replicas that were asked for when this was said."
+    )
     replicas: int = Field(default=0, description="Replicas that exist, ready or not.")
     ready_replicas: int = Field(default=0, description="Replicas that take requests.")
     selector: str | None = Field(
@@ -88,6 +105,9 @@ class Status(Section):
     )
     resolved: ResolvedModel | None = Field(
         default=None, description="What the operator made of the defaults."
+    )
+    rollout: RolloutStatus | None = Field(
+        default=None, description="The rollout that is under way, absent where none is."
     )
     conditions: list[Condition] = Field(
         default=[],

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from deepseek_operator.cluster.drift import owned_fields
@@ -17,6 +18,7 @@ from deepseek_operator.cluster.kinds import (
     Kind,
 )
 from deepseek_operator.plan.labels import MANAGER, NAME
+from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.observed import (
     WORKING,
     AutoscalerView,
@@ -59,6 +61,8 @@ class Cache:
         self._strays: dict[Key, set[tuple[Kind, Key]]] = defaultdict(set)
         self._mount_failures: dict[Key, str] = {}
         self._metrics_served_by = ""
+        # Pods whose server runs but does not serve yet, and how far each is.
+        self._loading: dict[Key, Loading | None] = {}
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless a newer version is known."""
@@ -75,6 +79,7 @@ class Cache:
         owner = _owner(kind, slim)
         if kind is POD:
             self._pods_of[owner].add(key)
+            self._note_loading(key, PodView.of(slim))
         elif key != owner:
             self._strays[owner].add((kind, key))
         # An autoscaler notes every few seconds what it has measured.
@@ -93,6 +98,7 @@ class Cache:
         if kind is POD:
             self._pods_of[owner].discard(key)
             self._mount_failures.pop(key, None)
+            self._loading.pop(key, None)
         elif strays := self._strays.get(owner):
             strays.discard((kind, key))
         return {owner}
@@ -141,18 +147,45 @@ class Cache:
         deployment = self.get(DEPLOYMENT, key)
         pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
         autoscaler = self.get(AUTOSCALER, key) or self.get(SCALED_OBJECT, key)
+        views = [
+            (PodView.of(pod, self._mount_failures.get(name), self._loading.get(name)), pod)
+            for name, pod in pods
+        ]
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
-            pods=tuple(
-                PodView.of(pod, self._mount_failures.get(name))
-                for name, pod in pods
-                if "deletionTimestamp" not in pod["metadata"]
+            pods=tuple(view for view, pod in views if not _end(pod)),
+            leaving=tuple(
+                datetime.fromisoformat(end)
+                for view, pod in views
+                if (end := _end(pod)) and view.scheduled
             ),
             nodes=tuple(NodeView.of(node) for node in self._objects[NODE].values()),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
         )
+
+    def loading(self) -> list[tuple[Key, str, Loading | None]]:
+        """Pods whose server runs but does not serve yet: where they are, and how far they were."""
+        found = []
+        for key, loading in self._loading.items():
+            address = self._objects[POD][key]["status"].get("podIP")
+            if address:
+                found.append((key, address, loading))
+        return found
+
+    def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
+        """Note how far a pod's server is with its model."""
+        if key not in self._loading or self._loading[key] == loading:
+            return set()
+        self._loading[key] = loading
+        return {_owner(POD, self._objects[POD][key])}
+
+    def _note_loading(self, key: Key, pod: PodView) -> None:
+        if pod.running and not pod.ready:
+            self._loading.setdefault(key, None)
+        else:
+            self._loading.pop(key, None)
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
         about = event["involvedObject"]
@@ -183,6 +216,12 @@ def key_of(body: Object) -> Key:
     return Key(metadata.get("namespace", ""), metadata["name"])
 
 
+def _end(pod: Object) -> str | None:
+    """When a pod that was told to stop has to be gone."""
+    end: str | None = pod["metadata"].get("deletionTimestamp")
+    return end
+
+
 def _owner(kind: Kind, body: Object) -> Key:
     if kind is RESOURCE:
         return key_of(body)
@@ -207,7 +246,8 @@ def _slim(kind: Kind, body: Object) -> Object:
         return {"metadata": metadata, "spec": body["spec"], "status": body.get("status", {})}
     if kind is NODE:
         allocatable = body.get("status", {}).get("allocatable", {})
-        return {"metadata": metadata, "status": {"allocatable": allocatable}}
+        spec = {k: v for k, v in body.get("spec", {}).items() if k in ("taints", "unschedulable")}
+        return {"metadata": metadata, "spec": spec, "status": {"allocatable": allocatable}}
     if kind in CHILDREN:
         record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": owned_fields(body)}
         metadata["managedFields"] = [record]

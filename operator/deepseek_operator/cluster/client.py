@@ -18,7 +18,7 @@ from deepseek_operator.cluster.errors import (
     RejectedError,
     UnreachableError,
 )
-from deepseek_operator.cluster.kinds import EVENT, Kind
+from deepseek_operator.cluster.kinds import EVENT, POD, Kind
 from deepseek_operator.plan.labels import MANAGER
 
 Object = dict[str, Any]
@@ -62,6 +62,13 @@ class Client:
             return await self._request("get", kind.path(namespace, name))
         except NotFoundError:
             return None
+
+    async def pods_on(self, node: str) -> Sequence[Object]:
+        """Everybody's pods on a node that have not ended, as the API server has them at hand."""
+        fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+        answer = await self._request("get", POD.path(), field_selector=fields, resource_version="0")
+        items: Sequence[Object] = answer["items"]
+        return items
 
     async def list(self, kind: Kind) -> tuple[list[Object], int]:
         """All watched objects of a kind in every namespace, and the version of that state."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.labels import MANAGER
-from deepseek_operator.plan.plan import News
+from deepseek_operator.plan.news import News
 
 MESSAGE_LIMIT = 1024
 

@@ -16,7 +16,7 @@ from deepseek_operator.catalog.models import models
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client, connect
 from deepseek_operator.cluster.errors import ApiError, NotFoundError
-from deepseek_operator.controller import harness, health, workers
+from deepseek_operator.controller import harness, health, loading, workers
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.optional import OptionalKinds
@@ -148,6 +148,7 @@ async def run(options: Options, stop: asyncio.Event) -> None:
                     tasks.create_task(workers.resync(client, cache, queue)),
                     *_serve_custom_metrics(tasks, client, cache, queue, options.custom_metrics),
                     tasks.create_task(optional.follow()),
+                    tasks.create_task(loading.follow(cache, queue)),
                     *(
                         tasks.create_task(workers.work(queue, reconciler))
                         for _ in range(workers.WORKERS)

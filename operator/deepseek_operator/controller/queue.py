@@ -55,10 +55,12 @@ class WorkQueue(Generic[K]):
         self._working.add(key)
         return key
 
-    def done(self, key: K) -> None:
-        """The work on a key has succeeded."""
+    def done(self, key: K, again: float | None = None) -> None:
+        """The work on a key has succeeded; it is to be looked at again in so many seconds, if any."""
         self._failures.pop(key, None)
         self._finish(key)
+        if again is not None:
+            self.add_after(key, again)
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
         """The work on a key has failed: again after a growing delay, which is returned (seconds)."""

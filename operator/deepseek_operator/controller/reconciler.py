@@ -13,11 +13,15 @@ from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import NotFoundError, RejectedError, UnreachableError
 from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
+from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
+from deepseek_operator.controller.rollout import Applied, Rollouts
 from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.plan import News, decide, report, unread_file
+from deepseek_operator.plan.news import News
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.plan import decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
@@ -42,9 +46,13 @@ class Reconciler:
         self._cache = cache
         self._settings = settings
         self._hub = hub
+        self._rollouts = Rollouts(NodeUsage(client))
 
-    async def reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource.
+
+        Returns:
+            Seconds after which to look again though nothing has happened, None for never.
 
         Raises:
             UnreachableError: The API server could not be asked; try again.
@@ -52,43 +60,58 @@ class Reconciler:
         """
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            return  # Kubernetes deletes the children with their owner.
+            return None  # Kubernetes deletes the children with their owner.
+        now = datetime.now(UTC)
         file = unread_file(body, self._settings)
         config = await self._hub.read(file) if file else None
         decision = decide(body, self._settings, replace(self._cache.observe(key), config=config))
         failure: RejectedError | None = None
+        applied: Applied | None = None
         if isinstance(decision, Target):
             try:
-                await self._apply(decision)
+                applied = await self._apply(key, decision, now)
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
-        await self._report(body, decision)
+        observed = self._cache.observe(key)
+        if applied:
+            observed = await self._rollouts.crowded(applied, observed)
+        await self._report(body, decision, observed, now)
         if failure:
             raise failure
+        return applied.again if applied else None
 
-    async def _apply(self, target: Target) -> None:
+    async def _apply(self, key: Key, target: Target, now: datetime) -> Applied | None:
+        applied = None
         manifests = children(target)
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(target, manifests)
         for manifest in manifests:
-            kind, key = kind_of(manifest), key_of(manifest)
-            live = self._cache.get(kind, key) or await self._client.get(kind, *key)
+            kind, name = kind_of(manifest), key_of(manifest)
+            live = self._cache.get(kind, name) or await self._client.get(kind, *name)
             if live is not None:
                 _check_owner(kind, manifest, live)
                 await self._hand_over(kind, manifest, live, target)
-                if in_sync(manifest, live):
-                    self._cache.put(kind, live)
-                    continue
-            try:
-                self._cache.put(kind, await self._write(kind, manifest))
-            except NotFoundError as error:
-                if kind.optional:  # a moment later it is known that the kind is gone
-                    raise UnreachableError(f"{kind.plural} are no longer served.") from error
-                raise
+            if kind is DEPLOYMENT:
+                observed = self._cache.observe(key)
+                applied = await self._rollouts.step(manifest, live, target, observed, now)
+                manifest = applied.manifest
+            if live is not None and in_sync(manifest, live):
+                self._cache.put(kind, live)
+            else:
+                await self._put(kind, manifest)
+        return applied
+
+    async def _put(self, kind: Kind, manifest: Object) -> None:
+        try:
+            self._cache.put(kind, await self._write(kind, manifest))
+        except NotFoundError as error:
+            if kind.optional:  # a moment later it is known that the kind is gone
+                raise UnreachableError(f"{kind.plural} are no longer served.") from error
+            raise
 
     async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
         """Give the number of replicas to another owner before it is no longer sent.
@@ -115,9 +138,10 @@ class Reconciler:
             await self._counted(kind, self._client.delete(kind, live))
             self._cache.drop(kind, live)
 
-    async def _report(self, body: Object, decision: Target | Refusal) -> None:
-        key, now = key_of(body), _now()
-        said = report(body, decision, self._cache.observe(key), now)
+    async def _report(
+        self, body: Object, decision: Target | Refusal, observed: Observed, now: datetime
+    ) -> None:
+        said = report(body, decision, observed, _stamp(now))
         if said.status == body["status"]:
             return
         manifest = {
@@ -128,8 +152,8 @@ class Reconciler:
             "status": said.status,
         }
         self._cache.put(RESOURCE, await self._write(RESOURCE, manifest, "status"))
-        if said.news:
-            await self._tell(body, said.news, now)
+        for news in said.news:
+            await self._tell(body, news, _stamp(now))
 
     async def _write(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
         return await self._counted(kind, self._client.apply(kind, manifest, subresource))
@@ -173,5 +197,5 @@ def _is_going(live: Object) -> bool:
     return "deletionTimestamp" in live["metadata"]
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _stamp(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -27,8 +27,7 @@ async def work(queue: WorkQueue[Key], reconciler: Reconciler) -> None:
         started = time.perf_counter()
         result = "ok"
         try:
-            await reconciler.reconcile(key)
-            queue.done(key)
+            queue.done(key, await reconciler.reconcile(key))
         except UnreachableError as error:
             result = "unreachable"
             delay = queue.retry(key, error.retry_after or 0.0)

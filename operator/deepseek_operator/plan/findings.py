@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from deepseek_operator.plan.gpus import Gpus
+from deepseek_operator.plan.loading import DOWNLOADING, LOADING, WARMING_UP, WORDS
 from deepseek_operator.plan.observed import (
     EXIT_MODEL_UNUSABLE,
     EXIT_SOURCE_UNREACHABLE,
+    Crowd,
     NodeView,
     Observed,
     PodView,
@@ -16,6 +19,7 @@ from deepseek_operator.plan.target import Target
 PODS_REFUSED = "PodsRefused"
 NO_FITTING_NODE = "NoFittingNode"
 WAITING_FOR_NODE = "WaitingForNode"
+WAITING_FOR_GPU = "WaitingForGPU"
 MOUNT_FAILED = "MountFailed"
 IMAGE_UNAVAILABLE = "ImageUnavailable"
 CONTAINER_REFUSED = "ContainerRefused"
@@ -24,12 +28,17 @@ SOURCE_UNREACHABLE = "SourceUnreachable"
 OUT_OF_MEMORY = "OutOfMemory"
 SERVER_CRASHED = "ServerCrashed"
 STARTING = "Starting"
-LOADING = "Loading"
 
+# Holders of GPUs that are named in a message.
+HOLDERS_SHOWN = 5
 # Findings about where pods run; all others are about what runs in them.
-PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE})
+PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE, WAITING_FOR_GPU})
 # Findings that are the ordinary course of a start.
-ORDINARY = frozenset({STARTING, LOADING})
+ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
+# Findings that pass by themselves when somebody frees or adds a node.
+WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU})
+# Findings that nothing but another spec, or other files at the source, can mend.
+STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY})
 
 
 @dataclass(frozen=True)
@@ -53,19 +62,41 @@ Check = Callable[[Target, Observed, PodView], Finding | None]
 def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding | None:
     if pod.unscheduled is None:
         return None
-    gpus = target.gpus
-    if gpus is None:
-        message = f"No node takes pod {pod.name}: {pod.unscheduled}"
-        return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
-    fitting = [node for node in observed.nodes if gpus.fit(node)]
-    if not fitting:
+    gpus, crowd = target.gpus, observed.crowd
+    scheduler = f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}"
+    fitting = [node for node in observed.nodes if gpus and gpus.fit(node)]
+    if gpus and not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
-    return Finding(
-        WAITING_FOR_NODE,
-        f"Waiting for {gpus}",
+    if (gpus is None and crowd is None) or (crowd and crowd.places):
+        message = f"No node takes pod {pod.name}. {_crowded(crowd)}{scheduler}"
+        return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
+    needed = (
         f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
-        f"({_names(fitting)}), but none takes pod {pod.name} now: {pod.unscheduled}",
+        f"({_names(fitting)}), but none takes pod {pod.name} now."
+        if gpus
+        else f"No node takes pod {pod.name} now."
     )
+    # Devices that `podTemplate` alone asks for have no other name than that of their resource.
+    waits_for = gpus or (crowd and crowd.devices)
+    message = f"{needed} {_crowded(crowd)}{scheduler}"
+    return Finding(WAITING_FOR_GPU, f"Waiting for {waits_for}", message)
+
+
+def _crowded(crowd: Crowd | None) -> str:
+    """Who holds what is waited for, where somebody looked."""
+    if crowd is None or not crowd.nodes:
+        return ""
+    shown = ", ".join(f"{name} ({number})" for name, number in crowd.holders[:HOLDERS_SHOWN])
+    more = len(crowd.holders) - HOLDERS_SHOWN
+    holders = f"{shown} and {more} more" if more > 0 else shown or "nobody"
+    return (
+        f"Of {crowd.total} {crowd.devices} on {len(crowd.nodes)} node(s) that it may use "
+        f"{crowd.free} are free; held by {holders}. "
+    )
+
+
+def _since(time: datetime | None) -> str:
+    return f" (since {time:%Y-%m-%dT%H:%M:%SZ})" if time else ""
 
 
 def _no_node(gpus: Gpus, nodes: tuple[NodeView, ...]) -> str:
@@ -158,7 +189,14 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
 def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready or not pod.running:
         return None
-    return Finding(LOADING, "Loading the model", f"The model is loaded from {target.source}.")
+    since = _since(pod.started)
+    loading = pod.loading
+    if loading is None:
+        message = f"The model is loaded from {target.source}{since}."
+        return Finding(LOADING, WORDS[LOADING], message)
+    until = f"; this step ends at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
+    message = f"{loading}. The model comes from {target.source}{since}{until}."
+    return Finding(loading.stage, str(loading), message)
 
 
 def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:

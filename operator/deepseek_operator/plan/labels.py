@@ -6,6 +6,9 @@ PREFIX = f"{GROUP}/"
 NAME = f"{PREFIX}name"
 CONFIG_HASH = f"{PREFIX}config-hash"
 MANIFEST_HASH = f"{PREFIX}manifest-hash"
+# On a Deployment: the step of its rollout, and the pod template that it is for.
+ROLLOUT_STEP = f"{PREFIX}rollout-step"
+TEMPLATE_HASH = f"{PREFIX}template-hash"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "deepseek-operator"
 # What the operator lists and watches: nothing else of the cluster reaches it.

@@ -40,12 +40,14 @@ class Memory:
         profile: The kind of GPU.
         gpus: How many share the model.
         dtype: The type of the computation.
+        recorded: Whether the server records its steps, which it does with FlashInfer.
     """
 
     model: Model
     profile: Profile
     gpus: int
     dtype: str
+    recorded: bool = True
 
     @property
     def total(self) -> int:
@@ -112,7 +114,9 @@ class Memory:
         tried = 0 if shape.attention == "whole" else STEP * self.per_token
         free = self.total - self.reserved - self.weights - tried
         fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
-        return max(int(free * SHARE) - self.step - fixed, 0)
+        # Recorded steps keep to themselves what the largest one takes.
+        steps = 2 if self.recorded and shape.attention != "whole" else 1
+        return max(int(free * SHARE) - steps * self.step - fixed, 0)
 
     @cached_property
     def longest(self) -> int:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.plan.labels import ROLLOUT_STEP
+from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
 # Exit codes of the model server whose termination message is a sentence for the user.
@@ -20,9 +22,12 @@ class PodView:
 
     Attributes:
         unscheduled: The scheduler's words where it found no node, else None.
+        unscheduled_since: When it first found none, else None.
         waiting: Why the server's container does not run (reason, message), else None.
         exited: How it last ended (exit code, reason, termination message), else None.
         mount_failure: The kubelet's words where a volume could not be mounted, else None.
+        started: When the server was started, else None.
+        loading: How far it is with its model, None where it has not told.
     """
 
     name: str
@@ -30,16 +35,22 @@ class PodView:
     running: bool = False
     scheduled: bool = False
     unscheduled: str | None = None
+    unscheduled_since: datetime | None = None
     waiting: tuple[str, str] | None = None
     exited: tuple[int, str, str] | None = None
     mount_failure: str | None = None
+    started: datetime | None = None
+    loading: Loading | None = None
 
     @classmethod
-    def of(cls, pod: Object, mount_failure: str | None = None) -> "PodView":
+    def of(
+        cls, pod: Object, mount_failure: str | None = None, loading: Loading | None = None
+    ) -> "PodView":
         """The view of a Pod object."""
         status = pod.get("status", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
+        refused = scheduled.get("status") == "False"
         server: Object = next(
             (item for item in status.get("containerStatuses", []) if item["name"] == SERVER), {}
         )
@@ -51,13 +62,18 @@ class PodView:
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             scheduled=scheduled.get("status") == "True",
-            unscheduled=scheduled.get("message", "")
-            if scheduled.get("status") == "False"
-            else None,
+            unscheduled=scheduled.get("message", "") if refused else None,
+            unscheduled_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
             waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
             exited=_exit(ended) if ended else None,
             mount_failure=None if "running" in state else mount_failure,
+            started=_time(state["running"].get("startedAt")) if "running" in state else None,
+            loading=loading,
         )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _exit(ended: Object) -> tuple[int, str, str]:
@@ -71,6 +87,7 @@ class DeploymentView:
     Attributes:
         wanted: How many replicas its spec asks for, whoever has written that; None: there is none.
         settled: Whether its controller has seen the newest spec.
+        step: The step of its rollout, as noted on it.
         failure: Why pods could not be created (quota, admission), else None.
     """
 
@@ -78,7 +95,13 @@ class DeploymentView:
     replicas: int = 0
     updated: int = 0
     settled: bool = False
+    step: str | None = None
     failure: str | None = None
+
+    @property
+    def rolling(self) -> bool:
+        """Whether there are pods of an older spec."""
+        return self.replicas > self.updated
 
     @classmethod
     def of(cls, deployment: Object) -> "DeploymentView":
@@ -95,6 +118,7 @@ class DeploymentView:
             updated=status.get("updatedReplicas", 0),
             settled=status.get("observedGeneration", 0)
             >= deployment["metadata"].get("generation", 0),
+            step=deployment["metadata"].get("annotations", {}).get(ROLLOUT_STEP),
             failure=failures[0] if failures else None,
         )
 
@@ -129,23 +153,31 @@ class AutoscalerView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node, as far as its GPUs matter.
+    """A node, as far as it matters whether a pod fits.
 
     Attributes:
-        allocatable: Quantities by resource, of those that the catalogue knows.
+        allocatable: Quantities by resource.
+        schedulable: Whether it takes new pods at all (it is not cordoned).
     """
 
     name: str
     labels: Mapping[str, str]
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Object, ...] = ()
+    schedulable: bool = True
 
     @classmethod
     def of(cls, node: Object) -> "NodeView":
         """The view of a Node object."""
-        known, metadata = accelerators().resources, node["metadata"]
+        metadata, spec = node["metadata"], node.get("spec", {})
         allocatable = node.get("status", {}).get("allocatable", {})
-        gpus = {name: count for name, count in allocatable.items() if name in known}
-        return cls(metadata["name"], metadata.get("labels", {}), gpus)
+        return cls(
+            metadata["name"],
+            metadata.get("labels", {}),
+            allocatable,
+            tuple(spec.get("taints", [])),
+            not spec.get("unschedulable", False),
+        )
 
 
 @dataclass(frozen=True)
@@ -168,10 +200,38 @@ class ConfigFile:
 
 
 @dataclass(frozen=True)
+class Crowd:
+    """Who holds the devices that a pod waits for.
+
+    Attributes:
+        nodes: Names of the nodes that would take the pod if they were empty.
+        devices: Name of the resource.
+        total: How many the nodes have.
+        places: How many more such pods the nodes have devices for, whatever else they lack.
+        holders: How many each holds, by name, the greediest first.
+    """
+
+    nodes: tuple[str, ...]
+    devices: str
+    total: int
+    places: int
+    holders: tuple[tuple[str, int], ...]
+
+    @property
+    def free(self) -> int:
+        """How many nobody holds."""
+        return self.total - sum(number for _, number in self.holders)
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything that was observed for one resource.
 
     Attributes:
+        pods: Its pods that are not on their way out.
+        leaving: When those that are will have to be gone.
+        crowd: Who holds what a pod waits for, None where nobody looked.
+        changed: Whether a new pod template was given to pods that run.
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
@@ -184,6 +244,9 @@ class Observed:
     autoscaler: AutoscalerView | None = None
     metrics_served_by: str = ""
     served: frozenset[str] = frozenset()
+    leaving: tuple[datetime, ...] = ()
+    crowd: Crowd | None = None
+    changed: bool = False
 
     @property
     def ready(self) -> int:

@@ -6,9 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from deepseek_operator.api.spec import Spec
-from deepseek_operator.plan import findings, status
+from deepseek_operator.plan import status
 from deepseek_operator.plan.checks import Refusal, check
 from deepseek_operator.plan.known import unread
+from deepseek_operator.plan.news import News, news
 from deepseek_operator.plan.observed import ConfigFile, Object, Observed
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import size
@@ -18,20 +19,11 @@ SPEC_UNREADABLE = "SpecUnreadable"
 
 
 @dataclass(frozen=True)
-class News:
-    """Something that happened to a resource, for an Event."""
-
-    warning: bool
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Report:
-    """What to say about a resource: its whole status, and an Event where something happened."""
+    """What to say about a resource: its whole status, and Events for what happened."""
 
     status: dict[str, Any]
-    news: News | None
+    news: list[News]
 
 
 def unread_file(body: Object, settings: Settings) -> ConfigFile | None:
@@ -88,17 +80,4 @@ def report(body: Object, decision: Target | Refusal, observed: Observed, now: st
         after = status.refused(decision, before, generation, now)
     else:
         after = status.reported(decision, observed, before, generation, now)
-    return Report(after, _news(before, after))
-
-
-def _news(before: dict[str, Any], after: dict[str, Any]) -> News | None:
-    """An Event only where the reason of Ready changed: what merely goes on is in the conditions."""
-    old, new = status.condition(before, status.READY), status.condition(after, status.READY)
-    if old.get("reason") == new["reason"]:
-        return None
-    ordinary = (
-        new["status"] == "True"
-        or new["reason"] in findings.ORDINARY
-        or new["reason"] == status.ROLLING_OUT
-    )
-    return News(not ordinary, new["reason"], new["message"])
+    return Report(after, news(before, after))

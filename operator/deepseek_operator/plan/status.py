@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_operator.api.status import Condition, ResolvedModel, Status
-from deepseek_operator.plan import findings, scaling
+from deepseek_operator.api.status import Condition, ResolvedModel, RolloutStatus, Status
+from deepseek_operator.plan import findings, progress, scaling
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
@@ -19,9 +19,13 @@ AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 AUTOSCALING = "Autoscaling"
 READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
 
 STOPPED = "Stopped"
+STOPPING = "Stopping"
 ROLLING_OUT = "RollingOut"
+DEGRADED = "Degraded"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ def refused(
     verdicts = [
         Verdict(ACCEPTED, False, refusal.reason, refusal.message),
         Verdict(READY, False, refusal.reason, refusal.message),
+        Verdict(RECONCILING, False, refusal.reason, "The spec was not accepted."),
+        Verdict(STALLED, True, refusal.reason, refusal.message),
     ]
     verdicts += [
         Verdict(kind, None, refusal.reason, "The spec was not accepted.")
@@ -66,22 +72,28 @@ def reported(
     target: Target, observed: Observed, previous: dict[str, Any], generation: int, now: str
 ) -> dict[str, Any]:
     """The status of a resource whose spec is carried out."""
+    before = Status.model_validate(previous)
     finding = findings.find(target, observed)
+    under_way = progress.rollout(target, observed, before.rollout, now)
+    available = _available(target, observed, finding, before)
+    ready = _ready(target, observed, finding, under_way)
     verdicts = [
         _accepted(target),
         _scheduled(target, observed, finding),
         _model_ready(observed, finding),
-        _available(target, observed),
-        _progressing(target, observed),
+        available,
+        _progressing(target, observed, under_way),
         *_autoscaling(target, observed),
-        _ready(target, observed, finding),
+        ready,
+        *_for_tools(ready, finding),
     ]
     judged = {verdict.type for verdict in verdicts}
-    before = [c for c in Status.model_validate(previous).conditions if c.type in judged]
+    conditions = [item for item in before.conditions if item.type in judged]
     status = Status(
-        phase=_phase(target, observed, finding),
+        phase=_phase(target, observed, finding, under_way, available.reason == DEGRADED),
         observed_generation=generation,
         endpoint=target.endpoint,
+        desired_replicas=target.replicas,
         replicas=observed.deployment.replicas,
         ready_replicas=observed.ready,
         selector=",".join(
@@ -94,7 +106,8 @@ def reported(
             image=target.image,
             **resolved(target.sizing),
         ),
-        conditions=_conditions(verdicts, before, generation, now),
+        rollout=under_way,
+        conditions=_conditions(verdicts, conditions, generation, now),
     )
     return _plain(status)
 
@@ -127,17 +140,29 @@ def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
     return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model.")
 
 
-def _available(target: Target, observed: Observed) -> Verdict:
-    if observed.ready:
-        return Verdict(AVAILABLE, True, "Serving", "At least one replica answers requests.")
-    reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
-    return Verdict(AVAILABLE, False, reason, "No replica answers requests.")
+def _available(
+    target: Target, observed: Observed, finding: Finding | None, before: Status
+) -> Verdict:
+    if target.replicas == 0 or not observed.ready:
+        reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
+        return Verdict(AVAILABLE, False, reason, "No replica answers requests.")
+    if observed.ready >= target.replicas:
+        return Verdict(AVAILABLE, True, "Serving", "As many replicas as asked for answer requests.")
+    # Fewer than before with as many asked for, or in trouble: that is not just a start.
+    old = next((item.reason for item in before.conditions if item.type == AVAILABLE), "")
+    had_all = old in ("Serving", DEGRADED) and before.desired_replicas == target.replicas
+    trouble = finding and finding.reason not in findings.ORDINARY | findings.WAITING
+    reason = DEGRADED if had_all or trouble else "Partial"
+    message = f"{observed.ready} of {target.replicas} replicas answer requests."
+    return Verdict(AVAILABLE, True, reason, message)
 
 
-def _progressing(target: Target, observed: Observed) -> Verdict:
-    if _complete(target, observed):
+def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | None) -> Verdict:
+    if progress.complete(target, observed):
         return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
-    return Verdict(PROGRESSING, True, ROLLING_OUT, "Replicas are being brought to the newest spec.")
+    if under_way:
+        return Verdict(PROGRESSING, True, ROLLING_OUT, under_way.message)
+    return Verdict(PROGRESSING, True, "Scaling", "Replicas are being made or stopped.")
 
 
 def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
@@ -148,31 +173,65 @@ def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
     return [Verdict(AUTOSCALING, word.holds, word.reason, word.message)]
 
 
-def _ready(target: Target, observed: Observed, finding: Finding | None) -> Verdict:
-    if target.replicas == 0 and _complete(target, observed):
-        return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
-    if _complete(target, observed):
+def _ready(
+    target: Target, observed: Observed, finding: Finding | None, under_way: RolloutStatus | None
+) -> Verdict:
+    if progress.complete(target, observed):
+        if target.replicas == 0:
+            return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
         return Verdict(READY, True, READY, "Every replica serves.")
+    usual = finding is None or finding.reason in findings.ORDINARY | findings.WAITING
+    if under_way and usual:
+        message = f"{under_way.message} {finding.message if finding else ''}".rstrip()
+        return Verdict(READY, False, ROLLING_OUT, message)
     if finding:
         return Verdict(READY, False, finding.reason, finding.message)
-    if not observed.ready:
+    if observed.ready < target.replicas:
         return Verdict(READY, False, findings.STARTING, "Pods are being made.")
-    return Verdict(READY, False, ROLLING_OUT, "Replicas are being brought to the newest spec.")
+    return Verdict(READY, False, STOPPING, "Replicas that are no longer asked for are stopped.")
 
 
-def _complete(target: Target, observed: Observed) -> bool:
-    deployment = observed.deployment
-    counts = {deployment.replicas, deployment.updated, observed.ready}
-    return deployment.settled and counts == {target.replicas}
+def _for_tools(ready: Verdict, finding: Finding | None) -> list[Verdict]:
+    """The two conditions that kstatus knows (Flux, kpt and others wait by them).
+
+    Source: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+    """
+    if ready.holds:
+        settled = "Nothing is left to be done."
+        return [
+            Verdict(RECONCILING, False, ready.reason, settled),
+            Verdict(STALLED, False, ready.reason, settled),
+        ]
+    if finding and finding.reason in findings.STALLED:
+        return [
+            Verdict(RECONCILING, False, finding.reason, "Somebody has to mend it, see Stalled."),
+            Verdict(STALLED, True, finding.reason, finding.message),
+        ]
+    return [
+        Verdict(RECONCILING, True, ready.reason, ready.message),
+        Verdict(STALLED, False, ready.reason, "It may come to its end by itself."),
+    ]
 
 
-def _phase(target: Target, observed: Observed, finding: Finding | None) -> str:
-    serving = f"{observed.ready} of {target.replicas} replicas serve"
-    if _complete(target, observed):
+def _phase(
+    target: Target,
+    observed: Observed,
+    finding: Finding | None,
+    under_way: RolloutStatus | None,
+    degraded: bool,
+) -> str:
+    serving = f"{min(observed.ready, target.replicas)} of {target.replicas} replicas serve"
+    if progress.complete(target, observed):
         return f"Ready: {serving}" if target.replicas else "Stopped: 0 replicas asked for"
-    if finding is None:
-        return f"Rolling out: {serving}" if observed.ready else "Starting"
-    return f"{finding.summary}; {serving}" if observed.ready else finding.summary
+    if under_way:
+        return progress.words(target, observed, under_way, finding)
+    stopping = observed.ready >= target.replicas
+    summary = finding.summary if finding else "Stopping replicas" if stopping else "Starting"
+    if not observed.ready:
+        return summary
+    if degraded:
+        return f"Degraded: {summary[0].lower()}{summary[1:]}; {serving}"
+    return f"{summary}; {serving}"
 
 
 def _conditions(

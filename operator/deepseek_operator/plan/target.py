@@ -8,6 +8,7 @@ from typing import Any
 
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
@@ -24,8 +25,6 @@ from deepseek_operator.plan.startup import Place, start_seconds
 MODEL_MOUNT = "/models"
 POD_MONITOR = "PodMonitor"
 PORT = 8000
-# Time that running requests get when a pod is stopped.
-DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Target:
     pod_template: PodTemplate
     needs: Needs
     network: Network
+    rollout: Rollout
     scaling: Scaling | None = None
     pod_monitor: Mapping[str, str] | None = None
     host_path: str | None = None
@@ -147,7 +147,7 @@ def target(
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
             "device": "cuda" if sizing.gpus else "cpu",
             **_split(sizing),
-            "drainSeconds": DRAIN_SECONDS,
+            "drainSeconds": spec.rollout.drain_seconds,
             "startSeconds": start_seconds(known.weight_bytes if known else None, place),
         },
         source=words,
@@ -164,6 +164,7 @@ def target(
             clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
         ),
         pod_monitor=settings.pod_monitor_labels if scraped else None,
+        rollout=spec.rollout,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,

@@ -5,8 +5,15 @@ import json
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import MANIFEST_HASH, labels, selector
+from deepseek_operator.plan.labels import (
+    MANIFEST_HASH,
+    ROLLOUT_STEP,
+    TEMPLATE_HASH,
+    labels,
+    selector,
+)
 from deepseek_operator.plan.pod_template import limits
+from deepseek_operator.plan.rollout import Step
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.render import scaling
 from deepseek_operator.render.merge import merge
@@ -35,7 +42,10 @@ POD_MONITOR = "podmonitor.yaml.j2"
 
 
 def children(target: Target) -> list[Manifest]:
-    """All manifests of a resource, in the order in which they are to be applied."""
+    """All manifests of a resource, in the order in which they are to be applied.
+
+    The Deployment's still lacks the step of its rollout (`rolled`).
+    """
     name = target.resource.name
     metadata = {
         "name": name,
@@ -106,8 +116,33 @@ def _mebibytes(count: int) -> str:
     return f"{-(-count // 2**20)}Mi" if count else ""
 
 
+def rolled(deployment: Manifest, step: Step) -> Manifest:
+    """The Deployment's manifest with a step of its rollout."""
+    strategy = {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": step.surge, "maxUnavailable": step.unavailable},
+    }
+    notes = {ROLLOUT_STEP: str(step), TEMPLATE_HASH: template_hash(deployment)}
+    metadata = {**deployment["metadata"], "annotations": notes}
+    result = {
+        **deployment,
+        "metadata": metadata,
+        "spec": {**deployment["spec"], "strategy": strategy},
+    }
+    _sign(result)
+    return result
+
+
+def template_hash(deployment: Manifest) -> str:
+    """Changes with the pod template, which is what starts a rollout."""
+    return _digest(deployment["spec"]["template"])
+
+
 def _sign(manifest: Manifest) -> None:
     """Note on the object which manifest it was made of, so that an unchanged one is not sent again."""
-    text = json.dumps(manifest, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    manifest["metadata"]["annotations"] = {MANIFEST_HASH: digest}
+    digest = _digest(manifest)
+    manifest["metadata"].setdefault("annotations", {})[MANIFEST_HASH] = digest
+
+
+def _digest(content: Manifest) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

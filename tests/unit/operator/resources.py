@@ -48,6 +48,7 @@ def pod(
     scheduled = {"type": "PodScheduled", "status": "False" if unschedulable else "True"}
     if unschedulable:
         scheduled |= {"reason": "Unschedulable", "message": unschedulable}
+        scheduled |= {"lastTransitionTime": NOW}
     status: dict[str, Any] = {
         "conditions": [scheduled, {"type": "Ready", "status": str(ready)}],
     }
@@ -62,5 +63,12 @@ def pod(
 def node(name: str, gpus: int = 0, **labels: str) -> dict[str, Any]:
     return {
         "metadata": {"name": name, "labels": labels},
-        "status": {"allocatable": {"cpu": "64", "nvidia.com/gpu": str(gpus)}},
+        "status": {
+            "allocatable": {
+                "cpu": "64",
+                "memory": "512Gi",
+                "ephemeral-storage": "4Ti",
+                "nvidia.com/gpu": str(gpus),
+            }
+        },
     }

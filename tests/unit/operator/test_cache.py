@@ -1,5 +1,6 @@
 """The cache: whose children they are, which version is newest, what is gone."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from deepseek_operator.cluster.cache import Cache, Key
@@ -13,6 +14,7 @@ from deepseek_operator.cluster.kinds import (
     RESOURCE,
     SERVICE,
 )
+from deepseek_operator.plan.loading import Loading
 from tests.unit.operator.resources import node, pod, resource
 
 OWNER = Key("apps", "r1")
@@ -105,6 +107,32 @@ def test_pods_that_are_being_deleted_are_not_judged() -> None:
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     cache.put(POD, leaving)
     assert cache.observe(OWNER).pods == ()
+
+
+def test_a_pod_on_its_way_out_is_no_replica_but_still_holds_its_node() -> None:
+    cache = Cache()
+    leaving, unplaced = child(pod("r1-a")), child(pod("r1-b", unschedulable="busy"), uid="c-2")
+    for body in (leaving, unplaced):
+        body["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+        cache.put(POD, body)
+    observed = cache.observe(OWNER)
+    assert observed.pods == ()
+    assert observed.leaving == (datetime(2026, 1, 1, 0, 1, tzinfo=UTC),)
+
+
+def test_how_far_a_server_is_concerns_its_resource_once_and_is_forgotten_when_it_serves() -> None:
+    cache = Cache()
+    running = child(pod(state={"running": {}}))
+    running["status"]["podIP"] = "10.0.0.1"
+    cache.put(POD, running)
+    assert cache.loading() == [(Key("apps", "r1-a"), "10.0.0.1", None)]
+    half = Loading("Loading", 50)
+    assert cache.put_loading(Key("apps", "r1-a"), half) == {OWNER}
+    assert cache.put_loading(Key("apps", "r1-a"), half) == set()
+    assert cache.observe(OWNER).pods[0].loading == half
+    cache.put(POD, child(pod(ready=True, state={"running": {}}), version=2))
+    assert cache.loading() == []
+    assert cache.put_loading(Key("apps", "r1-a"), half) == set()
 
 
 def test_what_is_not_read_is_not_kept() -> None:

@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+from deepseek_operator.plan.labels import MANIFEST_HASH, TEMPLATE_HASH
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.rollout import IN_PLACE, SURGE
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import children
+from deepseek_operator.render.children import children, rolled
 from tests.unit.operator.resources import R1, SETTINGS, resource
 
 
@@ -129,8 +131,6 @@ def test_gpus() -> None:
         "values": ["NVIDIA-H200", "NVIDIA-H200-NVL"],
     } in [expression for term in terms for expression in term["matchExpressions"]]
     assert config_of(manifests)["device"] == "cuda"
-    # A surge pod would wait for the GPUs of the pod that it is to replace.
-    assert manifests["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
 
 
 def test_a_count_alone_takes_any_gpu() -> None:
@@ -226,3 +226,22 @@ def test_a_pod_monitor_is_made_where_its_kind_is_served_unless_it_is_not_wanted(
     assert monitor["spec"]["podMetricsEndpoints"] == [{"port": "http", "path": "/metrics"}]
     ports = server_of(made())["ports"]
     assert [port["name"] for port in ports] == ["http"]
+
+
+def test_a_step_of_a_rollout_changes_the_strategy_and_nothing_that_starts_one() -> None:
+    plain = made()["Deployment"]
+    surge, in_place = rolled(plain, SURGE), rolled(plain, IN_PLACE)
+    assert surge["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert in_place["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    notes = [manifest["metadata"]["annotations"] for manifest in (surge, in_place)]
+    assert notes[0][TEMPLATE_HASH] == notes[1][TEMPLATE_HASH]
+    assert notes[0][MANIFEST_HASH] != notes[1][MANIFEST_HASH]
+    assert surge["spec"]["template"] == in_place["spec"]["template"] == plain["spec"]["template"]
+    assert rolled(rolled(plain, IN_PLACE), SURGE) == surge
+
+
+def test_pods_get_the_time_to_drain_that_was_asked_for() -> None:
+    manifests = made(rollout={"drainSeconds": 600})
+    assert config_of(manifests)["drainSeconds"] == 600
+    assert pod_of(manifests)["terminationGracePeriodSeconds"] > 600
+    assert config_of(made())["drainSeconds"] == 60

@@ -67,7 +67,7 @@ def test_a_download_is_promised_its_room_on_the_node() -> None:
     # The limit is far away, because whoever reaches it is evicted.
     assert volume("cache", model={"id": SMALL}) == {
         "name": "cache",
-        "emptyDir": {"sizeLimit": "16656Mi"},
+        "emptyDir": {"sizeLimit": "16666Mi"},
     }
 
 

@@ -68,6 +68,19 @@ async def test_a_change_does_not_wait_for_the_back_off() -> None:
         await asyncio.wait_for(queue.get(), 5000)
 
 
+async def test_a_success_may_ask_to_look_again() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.done(await queue.get(), again=30)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    assert await queue.get() == "a"
+    assert loop.time() - started == pytest.approx(30)
+    queue.done("a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 5000)
+
+
 async def test_age_is_that_of_the_oldest() -> None:
     queue: WorkQueue[str] = WorkQueue()
     assert queue.age() == 0

@@ -31,6 +31,10 @@ def said(
     return report(body, decide(body, SETTINGS, Observed()), observed, now)
 
 
+def told(report: Report) -> list[tuple[bool, str]]:
+    return [(item.warning, item.reason) for item in report.news]
+
+
 def ready(status: dict[str, Any]) -> dict[str, Any]:
     return condition(status, "Ready")
 
@@ -46,6 +50,8 @@ def test_ready() -> None:
         "Available": "True",
         "Progressing": "False",
         "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
     }
 
 
@@ -84,12 +90,12 @@ def test_stopped_is_what_was_asked_for() -> None:
             "NoFittingNode",
             "no node has a label that marks such a GPU",
         ),
-        ({"count": 4}, [node("a", 8)], "WaitingForNode", "none takes pod r1-a now: busy"),
+        ({"count": 4}, [node("a", 8)], "WaitingForGPU", "none takes pod r1-a now"),
         (
             {"profile": "nvidia-h200", "count": 8},
             [node("a", 8, **{"nvidia.com/gpu.product": "NVIDIA-H200"})],
-            "WaitingForNode",
-            "8 x nvidia-h200",
+            "WaitingForGPU",
+            "The scheduler says: busy (since 2026-01-01T00:00:00Z)",
         ),
     ],
 )
@@ -198,7 +204,7 @@ def test_one_bad_replica_does_not_hide_that_others_serve() -> None:
     bad = pod("r1-b", state={"waiting": {"reason": "ErrImagePull", "message": "denied"}})
     body = resource(replicas=2)
     status = said([pod(ready=True, state=RUNNING), bad], body=body).status
-    assert status["phase"] == "Cannot pull the image; 1 of 2 replicas serve"
+    assert status["phase"] == "Degraded: cannot pull the image; 1 of 2 replicas serve"
     assert condition(status, "Available")["status"] == "True"
 
 
@@ -231,7 +237,7 @@ def test_saying_the_same_again_changes_nothing() -> None:
     first = said([pod(state=RUNNING)])
     again = said([pod(state=RUNNING)], body=resource(first.status), now=LATER)
     assert again.status == first.status
-    assert again.news is None
+    assert again.news == []
 
 
 def test_time_moves_only_with_the_status_of_a_condition() -> None:
@@ -245,9 +251,7 @@ def test_news_are_told_once_and_trouble_as_a_warning() -> None:
     before = said([pod(state=RUNNING)]).status
     trouble = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
     after = said([pod(state=trouble)], body=resource(before))
-    assert after.news is not None
-    assert (after.news.warning, after.news.reason) == (True, "ImageUnavailable")
-    assert said([pod(state=trouble)], body=resource(after.status)).news is None
-    healed = said([pod(ready=True, state=RUNNING)], body=resource(after.status)).news
-    assert healed is not None
-    assert (healed.warning, healed.reason) == (False, "Ready")
+    assert told(after) == [(True, "ImageUnavailable")]
+    assert said([pod(state=trouble)], body=resource(after.status)).news == []
+    healed = said([pod(ready=True, state=RUNNING)], body=resource(after.status))
+    assert told(healed) == [(False, "Ready")]

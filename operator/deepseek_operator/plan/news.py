@@ -1,0 +1,79 @@
+"""What happened to a resource, for Events: told from two statuses, so what merely is is never repeated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_operator.plan import findings, status
+from deepseek_operator.plan.progress import SURGE_WITHDRAWN
+
+ROLLOUT_STARTED = "RolloutStarted"
+ROLLOUT_MODE_CHANGED = "RolloutModeChanged"
+ROLLOUT_FINISHED = "RolloutFinished"
+SCALED = "Scaled"
+REPLICA_LOST = "ReplicaLost"
+
+Said = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened to a resource."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+def news(before: Said, after: Said) -> list[News]:
+    """What happened between two statuses of a resource, in its order."""
+    found = (
+        _scaled(before, after),
+        _lost(before, after),
+        *_rollout(before, after),
+        _turned(before, after),
+    )
+    return [item for item in found if item]
+
+
+def _scaled(before: Said, after: Said) -> News | None:
+    old, new = before.get("desiredReplicas"), after.get("desiredReplicas")
+    if old is None or old == new:
+        return None
+    return News(False, SCALED, f"From {old} to {new} replicas.")
+
+
+def _lost(before: Said, after: Said) -> News | None:
+    """Fewer serve, and nobody asked for it."""
+    if before.get("rollout") or after.get("rollout"):
+        return None
+    wanted, ready = after.get("desiredReplicas", 0), after.get("readyReplicas", 0)
+    same = before.get("desiredReplicas") == wanted
+    if not same or not ready < min(before.get("readyReplicas", 0), wanted):
+        return None
+    why = status.condition(after, status.READY)["message"]
+    return News(True, REPLICA_LOST, f"{ready} of {wanted} replicas serve. {why}")
+
+
+def _rollout(before: Said, after: Said) -> list[News]:
+    old, new = before.get("rollout"), after.get("rollout")
+    if new and not old:
+        return [News(False, ROLLOUT_STARTED, new["message"])]
+    if new and old and old["reason"] != new["reason"]:
+        withdrawn = new["reason"] == SURGE_WITHDRAWN
+        reason = SURGE_WITHDRAWN if withdrawn else ROLLOUT_MODE_CHANGED
+        return [News(withdrawn, reason, new["message"])]
+    finished = old and not new and status.condition(after, status.READY)["reason"] == status.READY
+    if finished:
+        return [News(False, ROLLOUT_FINISHED, "Every replica is new and serves.")]
+    return []
+
+
+def _turned(before: Said, after: Said) -> News | None:
+    """The reason of Ready changed; a rollout tells of itself."""
+    old, new = status.condition(before, status.READY), status.condition(after, status.READY)
+    if old.get("reason") == new["reason"] or new["reason"] == status.ROLLING_OUT:
+        return None
+    if before.get("rollout") and new["reason"] == status.READY:
+        return None
+    ordinary = new["status"] == "True" or new["reason"] in findings.ORDINARY
+    return News(not ordinary, new["reason"], new["message"])

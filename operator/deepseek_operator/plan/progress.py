@@ -1,0 +1,78 @@
+"""How far a resource is: whether it is complete, and the rollout that is under way, in words."""
+
+from deepseek_operator.api.status import RolloutStatus
+from deepseek_operator.plan.findings import Finding
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.rollout import PENDING_SECONDS, SURGE, Step, Why
+from deepseek_operator.plan.target import Target
+
+SURGE_WITHDRAWN = "SurgeWithdrawn"
+
+# Why a rollout goes as it does: one word for programs, a sentence for people.
+REASONS = {
+    Why.FREE: (
+        "RoomForOneMore",
+        "Each successor serves before a replica is stopped, as long as there is room for one more.",
+    ),
+    Why.BUSY: (
+        "NoGpuFree",
+        "No fitting GPU is free: each replica is stopped before its successor starts on its GPUs.",
+    ),
+    Why.WAIT: (
+        "WaitsForGpu",
+        "Each successor waits for a free GPU while all replicas serve, because "
+        "rollout.whenNoGpuIsFree is wait.",
+    ),
+    Why.WITHDRAWN: (
+        SURGE_WITHDRAWN,
+        f"A successor found no node within {PENDING_SECONDS:.0f} s: replicas are stopped before "
+        "their successors start.",
+    ),
+}
+
+
+def complete(target: Target, observed: Observed) -> bool:
+    """Whether as many replicas as asked for serve the newest spec, and no others are left."""
+    deployment = observed.deployment
+    counts = {deployment.replicas, deployment.updated, observed.ready}
+    return deployment.settled and counts == {target.replicas}
+
+
+def rollout(
+    target: Target, observed: Observed, before: RolloutStatus | None, now: str
+) -> RolloutStatus | None:
+    """The rollout that is under way, None where none is.
+
+    It starts when a new pod template meets running pods, and ends when every replica serves it.
+    """
+    if not target.replicas or complete(target, observed):
+        return None
+    if not (before or observed.changed or observed.deployment.rolling):
+        return None
+    step = Step.parse(observed.deployment.step) or SURGE
+    reason, message = REASONS[step.why]
+    return RolloutStatus(
+        mode="surge" if step.surge else "inPlace",
+        reason=reason,
+        message=message,
+        updated_replicas=_updated(observed, before),
+        start_time=before.start_time if before else now,
+    )
+
+
+def _updated(observed: Observed, before: RolloutStatus | None) -> int:
+    """New replicas; until the Deployment's controller has seen the new template it counts old ones."""
+    if observed.deployment.settled:
+        return observed.deployment.updated
+    return before.updated_replicas if before and not observed.changed else 0
+
+
+def words(
+    target: Target, observed: Observed, under_way: RolloutStatus, finding: Finding | None
+) -> str:
+    """A rollout in one line."""
+    mode = "surge" if under_way.mode == "surge" else "in place"
+    new = f"{under_way.updated_replicas} of {target.replicas} replicas new"
+    doing = f": {finding.summary[0].lower()}{finding.summary[1:]}" if finding else ""
+    serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
+    return f"Rolling out ({mode}), {new}{doing}; {serve}"
