@@ -1,7 +1,7 @@
 """Replicas are replaced with one more where a GPU is free, else in place; and what a person reads.
 
-The node advertises GPUs that nobody uses, so the models here compute on the CPU and ask for a GPU in
-`podTemplate` alone: what their pods ask for is what counts.
+The node advertises GPUs that nobody uses, so the models here ask for some and are told to compute on the
+CPU after all: what their pods ask for is what counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 from tests.cluster.reach import service_address
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, resource
+from tests.kube import Kube, eventually, modest, resource
 
 GPU = "nvidia.com/gpu"
 PAUSE = "registry.deepseek.local/pause:1"
@@ -50,13 +50,11 @@ def model(models: dict[str, Path], note: str, gpus: int, **spec: Any) -> dict[st
     """A tiny model; `note` in its pods' annotations, so that another one replaces them."""
     source = {"hostPath": {"path": str(models["qwen2"])}}
     pods = spec.pop("pods", {})
-    container = {"name": "server", "resources": {"limits": {GPU: gpus}}}
-    template = {
-        "metadata": {"annotations": {"note": note}},
-        "spec": {"containers": [container], **pods},
-    }
+    template = {"metadata": {"annotations": {"note": note}}, **modest(**pods)}
     served = {"id": "tiny", "source": source}
-    return resource("tiny", model=served, podTemplate=template, **spec)
+    on_cpu = {"args": ["--device", "cpu", "--tensor-parallel", "1"]}
+    asked = {"model": served, "engine": on_cpu, "accelerator": {"count": gpus}, **spec}
+    return resource("tiny", podTemplate=template, **asked)
 
 
 def hold(kube: Kube, number: int) -> None:
@@ -197,7 +195,7 @@ def test_who_waits_for_a_gpu_is_told_who_holds_it(
 ) -> None:
     hold(kube, gpus)
     kube.apply(model(models, "first", 1))
-    eventually("it says so", lambda: f"Waiting for {GPU}" in phase(kube))
+    eventually("it says so", lambda: "Waiting for 1 x GPU" in phase(kube))
     said = eventually(
         "who holds them",
         lambda: "held by" in kube.condition("tiny")["message"] and kube.condition("tiny"),
@@ -218,7 +216,7 @@ def test_who_would_rather_wait_keeps_serving(
     eventually("ready", lambda: ready(kube), READY)
     with asked_all_the_time(kube) as outcomes:
         kube.apply(model(models, "new", gpus, rollout=waits))
-        eventually("it waits", lambda: f"waiting for {GPU.lower()}; 1 of 1 serve" in phase(kube))
+        eventually("it waits", lambda: f"waiting for {gpus} x GPU; 1 of 1 serve" in phase(kube))
         assert "Each successor waits for a free GPU" in kube.condition("tiny")["message"]
     assert set(outcomes) == {"200"}
     kube.apply(model(models, "new", gpus, rollout={"whenNoGpuIsFree": "inPlace"}))
