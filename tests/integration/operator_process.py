@@ -17,11 +17,12 @@ from tests.kube import eventually
 class OperatorProcess:
     """`python -m deepseek_operator` against a cluster."""
 
-    def __init__(self, kubeconfig: Path, log: Path):
+    def __init__(self, kubeconfig: Path, log: Path, name: str = "operator-0"):
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "DSO_SERVER_IMAGE": "server:test",
+            "DSO_POD_NAME": name,
         }
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None

@@ -2,170 +2,192 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deepseek_operator.catalog.accelerators import accelerators
-from deepseek_operator.cluster.drift import owned_fields
-from deepseek_operator.cluster.kinds import (
-    CHILDREN,
-    DEPLOYMENT,
-    EVENT,
-    NODE,
-    POD,
-    RESOURCE,
-    Kind,
-)
-from deepseek_operator.plan.labels import MANAGER, NAME
+from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, owner_of, version_of
+from deepseek_operator.cluster.kinds import CHILDREN, DEPLOYMENT, EVENT, NODE, POD, RESOURCE, Kind
 from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, PodView
+
+__all__ = ["Cache", "Key", "key_of"]
 
 Object = dict[str, Any]
 
 
-class Key(NamedTuple):
-    """Namespace and name of an object."""
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What is kept of a pod; no view once it is being deleted."""
 
-    namespace: str
-    name: str
+    version: int
+    uid: str
+    owner: Key
+    view: PodView | None
 
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is kept of a node."""
+
+    version: int
+    uid: str
+    view: NodeView
 
 
 class Cache:
     """The newest known version of every watched object.
 
-    Every method that changes something returns the resources that it concerns.
+    Every method that changes something returns the resources that it concerns: those for which
+    something that is read has changed.
     """
 
     def __init__(self) -> None:
-        self._objects: dict[Kind, dict[Key, Object]] = defaultdict(dict)
+        self._objects: dict[Kind, dict[Key, Kept]] = defaultdict(dict)
+        self._pods: dict[Key, Pod] = {}
         self._pods_of: dict[Key, set[Key]] = defaultdict(set)
+        self._unplaced: set[Key] = set()
+        self._nodes: dict[Key, Node] = {}
+        self._node_views: tuple[NodeView, ...] | None = ()
         self._mount_failures: dict[Key, str] = {}
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
-        """Take in an object unless a newer version is known."""
+        """Take in an object unless this version of it or a newer one is known."""
         if kind is EVENT:
             return self._put_mount_failure(body)
         key = key_of(body)
-        known = self._objects[kind].get(key)
-        if known and _version(known) > _version(body):
+        known = self._table(kind).get(key)
+        if known and known.version >= version_of(body):
             return set()
-        slim = _slim(kind, body)
-        self._objects[kind][key] = slim
         if kind is NODE:
-            return self._unplaced() if known is None or _differs(known, slim) else set()
-        owner = _owner(kind, slim)
+            return self._put_node(key, body)
         if kind is POD:
-            self._pods_of[owner].add(key)
-        return {owner}
+            return self._put_pod(key, body)
+        kept = Kept.of(kind, body)
+        before = self._objects[kind].get(key)
+        self._objects[kind][key] = kept
+        return set() if before and before.same(kept) else {kept.owner}
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""
-        key = key_of(body)
-        known = self._objects[kind].get(key)
-        if known is None or known["metadata"]["uid"] != body["metadata"]["uid"]:
-            return set()
-        del self._objects[kind][key]
-        if kind is NODE:
-            return self._unplaced()
-        owner = _owner(kind, known)
-        if kind is POD:
-            self._pods_of[owner].discard(key)
-            self._mount_failures.pop(key, None)
-        return {owner}
+        return self._forget(kind, key_of(body), body["metadata"].get("uid", ""))
 
-    def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
-        """Take in a whole list of that version: what it lacks is gone, though no event said so.
+    def prune(self, kind: Kind, listed: set[Key], version: int) -> set[Key]:
+        """Forget what a whole list of that version lacks, though no event said that it is gone.
 
         What is newer than the list was made while it was read, and stays.
         """
-        listed = {key_of(body): body for body in bodies}
-        concerned: set[Key] = set()
-        for key, known in list(self._objects[kind].items()):
-            if key not in listed and _version(known) <= version:
-                concerned |= self.drop(kind, known)
-        for body in listed.values():
-            concerned |= self.put(kind, body)
-        return concerned
+        gone = [
+            (key, known.uid)
+            for key, known in self._table(kind).items()
+            if key not in listed and known.version <= version
+        ]
+        return {owner for key, uid in gone for owner in self._forget(kind, key, uid)}
+
+    def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
+        """Take in a whole list of that version."""
+        bodies = list(bodies)
+        concerned = {owner for body in bodies for owner in self.put(kind, body)}
+        return concerned | self.prune(kind, {key_of(body) for body in bodies}, version)
 
     def get(self, kind: Kind, key: Key) -> Object | None:
-        """The newest known version of an object."""
-        return self._objects[kind].get(key)
+        """The newest known version of a resource or a child, as far as it is kept."""
+        kept = self._objects[kind].get(key)
+        return kept.body() if kept else None
+
+    def version(self, kind: Kind, key: Key) -> int:
+        """The newest known version, 0 where there is none."""
+        known = self._table(kind).get(key)
+        return known.version if known else 0
+
+    def marks(self, key: Key) -> tuple[Mark | None, ...]:
+        """What tells of every child of a resource whether it still is as applied."""
+        found = (self._objects[kind].get(key) for kind in CHILDREN)
+        return tuple(kept.mark if kept else None for kept in found)
 
     def resources(self) -> list[Key]:
         """All known resources."""
         return list(self._objects[RESOURCE])
 
+    def count(self, kind: Kind) -> int:
+        """How many objects of a kind are known."""
+        return len(self._table(kind))
+
     def observe(self, key: Key) -> Observed:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
-        pods = [(name, self._objects[POD][name]) for name in sorted(self._pods_of[key])]
-        resource = accelerators().resource
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
             pods=tuple(
-                PodView.of(pod, self._mount_failures.get(name))
-                for name, pod in pods
-                if "deletionTimestamp" not in pod["metadata"]
+                view for name in sorted(self._pods_of.get(key, ())) if (view := self._pod(name))
             ),
-            nodes=tuple(NodeView.of(node, resource) for node in self._objects[NODE].values()),
+            nodes=self._all_nodes(),
         )
+
+    def _table(self, kind: Kind) -> Any:
+        if kind is POD:
+            return self._pods
+        return self._nodes if kind is NODE else self._objects[kind]
+
+    def _forget(self, kind: Kind, key: Key, uid: str) -> set[Key]:
+        known = self._table(kind).get(key)
+        if known is None or known.uid != uid:
+            return set()
+        del self._table(kind)[key]
+        if kind is NODE:
+            self._node_views = None
+            return self._waiting()
+        if kind is POD:
+            self._pods_of[known.owner].discard(key)
+            if not self._pods_of[known.owner]:
+                del self._pods_of[known.owner]
+            self._unplaced.discard(key)
+            self._mount_failures.pop(key, None)
+        return {known.owner}
+
+    def _put_pod(self, key: Key, body: Object) -> set[Key]:
+        view = None if "deletionTimestamp" in body["metadata"] else PodView.of(body)
+        pod = Pod(version_of(body), body["metadata"]["uid"], owner_of(body), view)
+        before = self._pods.get(key)
+        self._pods[key] = pod
+        self._pods_of[pod.owner].add(key)
+        if view and view.unscheduled is not None:
+            self._unplaced.add(key)
+        else:
+            self._unplaced.discard(key)
+        same = before and before.uid == pod.uid and before.view == view
+        return set() if same else {pod.owner}
+
+    def _pod(self, key: Key) -> PodView | None:
+        view, failure = self._pods[key].view, self._mount_failures.get(key)
+        if view is None or failure is None or view.running:
+            return view
+        return replace(view, mount_failure=failure)
+
+    def _put_node(self, key: Key, body: Object) -> set[Key]:
+        view = NodeView.of(body, accelerators().resource)
+        before = self._nodes.get(key)
+        self._nodes[key] = Node(version_of(body), body["metadata"]["uid"], view)
+        if before and before.view == view:
+            return set()
+        self._node_views = None
+        return self._waiting()
+
+    def _all_nodes(self) -> tuple[NodeView, ...]:
+        """One tuple for all resources until a node changes."""
+        if self._node_views is None:
+            self._node_views = tuple(node.view for node in self._nodes.values())
+        return self._node_views
 
     def _put_mount_failure(self, event: Object) -> set[Key]:
         about = event["involvedObject"]
         key = Key(about.get("namespace", ""), about.get("name", ""))
-        pod = self._objects[POD].get(key)
+        pod = self._pods.get(key)
         message = event.get("message", "")
         if pod is None or self._mount_failures.get(key) == message:
             return set()
         self._mount_failures[key] = message
-        return {_owner(POD, pod)}
+        return {pod.owner}
 
-    def _unplaced(self) -> set[Key]:
+    def _waiting(self) -> set[Key]:
         """The resources whose pods wait for a node: what the nodes are like matters to them."""
-        return {
-            _owner(POD, pod)
-            for pod in self._objects[POD].values()
-            if PodView.of(pod).unscheduled is not None
-        }
-
-
-def key_of(body: Object) -> Key:
-    """The key of an object."""
-    metadata = body["metadata"]
-    return Key(metadata.get("namespace", ""), metadata["name"])
-
-
-def _owner(kind: Kind, body: Object) -> Key:
-    if kind is RESOURCE:
-        return key_of(body)
-    metadata = body["metadata"]
-    return Key(metadata["namespace"], metadata["labels"][NAME])
-
-
-def _version(body: Object) -> int:
-    """Resource versions grow; Kubernetes 1.35 and later promise it, etcd has always done it."""
-    return int(body["metadata"].get("resourceVersion", 0))
-
-
-def _slim(kind: Kind, body: Object) -> Object:
-    """Only what is read: thousands of objects are kept."""
-    metadata = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
-    if kind is RESOURCE:
-        return {"metadata": metadata, "spec": body["spec"], "status": body.get("status", {})}
-    if kind is NODE:
-        allocatable = body.get("status", {}).get("allocatable", {})
-        return {"metadata": metadata, "status": {"allocatable": allocatable}}
-    if kind in CHILDREN:
-        record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": owned_fields(body)}
-        metadata["managedFields"] = [record]
-        return {
-            "metadata": metadata,
-            "status": body.get("status", {}) if kind is DEPLOYMENT else {},
-        }
-    return {"metadata": metadata, "status": body.get("status", {})}
-
-
-def _differs(before: Object, after: Object) -> bool:
-    resource = accelerators().resource
-    return NodeView.of(before, resource) != NodeView.of(after, resource)
+        return {self._pods[key].owner for key in self._unplaced}

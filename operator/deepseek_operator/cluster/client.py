@@ -2,17 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client, config
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
-from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.connection import Connection, connection
+from deepseek_operator.cluster.errors import (
+    ApiError,
+    ConflictError,
+    GoneError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+)
 from deepseek_operator.cluster.kinds import EVENT, Kind
 from deepseek_operator.plan.labels import MANAGER
 
@@ -21,7 +25,11 @@ Object = dict[str, Any]
 # Requests in flight: enough to keep the API server busy, too few to crowd it out.
 IN_FLIGHT = 32
 PAGE = 500
-TIMEOUT = 30.0
+TIMEOUT = 30.0  # seconds
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+# The API server's form for names and versions alone.
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 # Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
 MALFORMED = ("failed to convert new object", "failed to create typed patch object")
 
@@ -29,93 +37,219 @@ MALFORMED = ("failed to convert new object", "failed to create typed patch objec
 class Client:
     """Requests to the API server.
 
-    Every method raises `RejectedError` where the server refuses and `UnreachableError` where it can't answer.
+    Every method raises `RejectedError` where the server refuses and `UnreachableError` where it
+    can't answer.
+
+    Args:
+        api: The connection.
+        may_write: Seconds that a write may take, asked before each; it raises where none may
+            begin. By default every write may take as long as a read.
     """
 
-    def __init__(self, api: client.ApiClient):
-        # Not awaited: that would read the whole API's discovery, and our kinds are known.
-        self._api = DynamicClient(api)
+    def __init__(self, api: Connection, may_write: Callable[[], float] = lambda: TIMEOUT):
+        self._api = api
+        self._may_write = may_write
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    def fenced(self, may_write: Callable[[], float]) -> "Client":
+        """A client over the same connection whose writes ask `may_write`."""
+        return Client(self._api, may_write)
 
     async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
         """Server-side apply of a manifest, taking over fields that others have changed."""
         metadata = manifest["metadata"]
-        return await self._request(
-            "patch",
+        return await self._write(
+            "PATCH",
             kind.path(metadata["namespace"], metadata["name"], subresource),
-            body=manifest,
-            content_type="application/apply-patch+yaml",
-            field_manager=MANAGER,
-            force_conflicts=True,
+            manifest,
+            APPLY,
+            {"fieldManager": MANAGER, "force": "true"},
         )
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """An object, or None where there is none."""
         try:
-            return await self._request("get", kind.path(namespace, name))
+            return await self._request("GET", kind.path(namespace, name))
         except NotFoundError:
             return None
 
-    async def list(self, kind: Kind) -> tuple[list[Object], int]:
-        """All watched objects of a kind in every namespace, and the version of that state."""
-        items: list[Object] = []
+    async def pages(
+        self, kind: Kind, metadata_only: bool = False
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        """All watched objects of a kind in every namespace, a page at a time, each with the version.
+
+        The pages show one state, that of the first.
+        """
         version = token = ""
         while True:
-            page = await self._request(
-                "get",
-                kind.path(),
-                label_selector=kind.labels or None,
-                field_selector=kind.fields or None,
-                limit=PAGE,
-                _continue=token or None,
-            )
-            items += page["items"]
-            # The pages of a list show one state, that of the first.
+            query = {**kind.query, "limit": str(PAGE)} | ({"continue": token} if token else {})
+            accept = {"Accept": METADATA_ONLY if metadata_only else JSON}
+            page = await self._request("GET", kind.path(), query, accept)
             version = version or page["metadata"]["resourceVersion"]
+            yield page["items"], int(version)
             token = page["metadata"].get("continue", "")
             if not token:
-                return items, int(version)
+                return
+
+    async def list(self, kind: Kind, metadata_only: bool = False) -> tuple[list[Object], int]:
+        """The same as a whole, for kinds of which there are few or little is asked."""
+        items: list[Object] = []
+        version = 0
+        async for page, at in self.pages(kind, metadata_only):
+            items += page
+            version = at
+        return items, version
+
+    async def watch(
+        self, kind: Kind, version: int, seconds: int, silence: float
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """What changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+
+        Args:
+            kind: What is watched.
+            version: The last one that is known.
+            seconds: After so long the API server ends the stream.
+            silence: Seconds without a line after which the stream counts as dead; bookmarks come
+                about every minute.
+
+        Raises:
+            GoneError: The API server has forgotten what changed since that version.
+        """
+        query = {
+            **kind.query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(seconds),
+        }
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
+        with _translated():
+            async with self._api.send(
+                "GET", kind.path(), query=query, headers={"Accept": JSON}, limits=limits
+            ) as response:
+                if response.status != 200:
+                    raise _failure(response, await response.read())
+                async for line in response.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise _told(event["object"])
+                    yield event["type"], event["object"]
+
+    async def create(self, kind: Kind, manifest: Object) -> Object:
+        """Create an object.
+
+        Raises:
+            ConflictError: There is one of this name.
+        """
+        return await self._write("POST", kind.path(manifest["metadata"]["namespace"]), manifest)
+
+    async def replace(self, kind: Kind, manifest: Object) -> Object:
+        """Put an object in the place of the version that the manifest names.
+
+        Raises:
+            ConflictError: That is not its version any more.
+        """
+        metadata = manifest["metadata"]
+        return await self._write(
+            "PUT", kind.path(metadata["namespace"], metadata["name"]), manifest
+        )
 
     async def post_event(self, event: Object) -> None:
         """Create an Event."""
-        await self._request("post", EVENT.path(event["metadata"]["namespace"]), body=event)
+        await self.create(EVENT, event)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> Object:
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: Object,
+        content: str = JSON,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
         async with self._slots:
-            try:
-                response = await self._api.request(
-                    method, path, serialize=False, _request_timeout=TIMEOUT, **arguments
-                )
-                answer: Object = await response.json()
-            except (DynamicApiError, ApiException) as error:
-                raise _failure(error) from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise UnreachableError(f"The API server can't be reached: {error!r}") from error
+            seconds = self._may_write()
+            return await self._carried_out(
+                method, path, query, body, {"Content-Type": content}, min(TIMEOUT, seconds)
+            )
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Object:
+        async with self._slots:
+            return await self._carried_out(method, path, query, None, headers or {}, TIMEOUT)
+
+    async def _carried_out(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Object | None,
+        headers: Mapping[str, str],
+        seconds: float,
+    ) -> Object:
+        with _translated():
+            async with self._api.send(
+                method,
+                path,
+                query=query,
+                body=body,
+                headers=headers,
+                limits=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                text = await response.read()
+                if response.status >= 400:
+                    raise _failure(response, text)
+        answer: Object = json.loads(text)
         return answer
 
 
-class NotFoundError(RejectedError):
-    """There is no such object."""
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Network failures in our own words."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise UnreachableError(f"The API server can't be reached: {error!r}") from error
 
 
-def _failure(error: DynamicApiError | ApiException) -> RejectedError | UnreachableError:
-    message = _message(error)
-    if error.status == 404:
+def _failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
+    after = response.headers.get("Retry-After", "")
+    return _told(
+        {"code": response.status, **_status(text, f"{response.status} {response.reason}")},
+        float(after) if after.isdigit() else None,
+    )
+
+
+def _status(text: bytes, otherwise: str) -> Object:
+    """The API server's Status object, or what stands for one that somebody in between has made."""
+    try:
+        status = json.loads(text)
+        return {"message": str(status["message"])}
+    except (ValueError, KeyError, TypeError):
+        return {"message": otherwise}
+
+
+def _told(status: Object, retry_after: float | None = None) -> ApiError:
+    """The failure that a Status object tells of."""
+    code, message = int(status.get("code", 500)), str(status.get("message", ""))
+    if code == 404:
         return NotFoundError(message)
+    if code == 410:
+        return GoneError(message)
     if message.startswith(MALFORMED):
         return RejectedError(message)
-    if error.status in (409, 429) or error.status >= 500:
-        after = (error.headers or {}).get("Retry-After", "")
-        return UnreachableError(message, float(after) if after.isdigit() else None)
+    if code == 409:
+        return ConflictError(message)
+    if code == 429 or code >= 500:
+        return UnreachableError(message, retry_after)
+    if code == 401:
+        # A token that has just been replaced; the next request reads the new one.
+        return UnreachableError(message)
     return RejectedError(message)
-
-
-def _message(error: DynamicApiError | ApiException) -> str:
-    """The sentence of the API server's Status object."""
-    try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.status} {error.reason}"
 
 
 @asynccontextmanager
@@ -125,9 +259,5 @@ async def connect() -> AsyncIterator[Client]:
     Raises:
         kubernetes.aio.config.ConfigException: There is neither.
     """
-    try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        await config.load_kube_config()
-    async with client.ApiClient() as api:
+    async with connection() as api:
         yield Client(api)

@@ -19,3 +19,15 @@ class UnreachableError(ApiError):
     def __init__(self, message: str, retry_after: float | None = None):
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NotFoundError(RejectedError):
+    """There is no such object, or no such kind."""
+
+
+class ConflictError(UnreachableError):
+    """The object has changed since it was read."""
+
+
+class GoneError(UnreachableError):
+    """The API server has forgotten the version that was asked for: read everything anew."""

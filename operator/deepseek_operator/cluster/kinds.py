@@ -30,6 +30,12 @@ class Kind:
         scope = f"/namespaces/{namespace}" if namespace else ""
         return "/".join(part for part in (root + scope, self.plural, name, subresource) if part)
 
+    @property
+    def query(self) -> dict[str, str]:
+        """What restricts a list or watch to what concerns us."""
+        selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        return {name: value for name, value in selectors.items() if value}
+
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", labels=SELECTOR)
@@ -40,6 +46,9 @@ POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
 EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
+
+# Who leads of the operator's own processes; never watched.
+LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 CHILDREN = (SERVICE_ACCOUNT, CONFIG_MAP, SERVICE, DEPLOYMENT)
 WATCHED = (RESOURCE, *CHILDREN, POD, NODE, EVENT)

@@ -4,21 +4,26 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 
 from kubernetes.aio.config import ConfigException
 
-from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.client import NotFoundError, connect
-from deepseek_operator.cluster.errors import ApiError
-from deepseek_operator.controller import harness, health, workers
+from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.client import connect
+from deepseek_operator.cluster.errors import ApiError, NotFoundError
+from deepseek_operator.controller import health
+from deepseek_operator.controller.health import Health
+from deepseek_operator.controller.leading import Leading
+from deepseek_operator.controller.lease import Lease, LeaseLostError
 from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
-from deepseek_operator.controller.reconciler import Reconciler
 from deepseek_operator.plan.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+LEASE_NAME = "deepseek-operator"
 
 
 class StartError(Exception):
@@ -27,10 +32,19 @@ class StartError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What the environment says."""
+    """What the environment says.
+
+    Attributes:
+        settings: Defaults for all resources.
+        port: Of probes and metrics.
+        namespace: Of the operator itself, where its Lease is.
+        identity: Name of this process among the operator's.
+    """
 
     settings: Settings
     port: int
+    namespace: str
+    identity: str
 
     @classmethod
     def from_environment(cls) -> "Options":
@@ -50,41 +64,33 @@ class Options:
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
         )
-        return cls(settings, int(port))
+        # Outside a cluster nothing else tells two processes on one machine apart.
+        identity = os.environ.get("DSO_POD_NAME") or f"{socket.gethostname()}-{os.getpid()}"
+        return cls(settings, int(port), os.environ.get("DSO_NAMESPACE") or "default", identity)
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
-    """Run until `stop` is set.
+    """Stand by until this process may lead, and lead until `stop` is set.
 
     Raises:
         StartError: There is no cluster, no CRD, or the port is taken.
+        LeaseLostError: Another process leads by now, or may.
     """
-    cache = Cache()
-    queue: WorkQueue[Key] = WorkQueue()
-    ready = asyncio.Event()
+    status = Health(Cache(), WorkQueue())
     try:
-        runner = await health.serve(options.port, cache, queue, ready)
+        runner = await health.serve(options.port, status)
     except OSError as error:
         raise StartError(
             f"Port {options.port} can't be used: {error}. Set DSO_HTTP_PORT."
         ) from error
     try:
         async with connect() as client:
-            await workers.fill(client, cache, queue)
-            ready.set()
-            logger.info("%d resources found", len(cache.resources()))
-            reconciler = Reconciler(client, cache, options.settings)
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(workers.resync(client, cache, queue)),
-                    *(
-                        tasks.create_task(workers.work(queue, reconciler))
-                        for _ in range(workers.WORKERS)
-                    ),
-                ]
-                await harness.watch(cache, queue, stop, asyncio.Event())
-                for task in background:
-                    task.cancel()
+            lease = Lease(client, options.namespace, LEASE_NAME, options.identity)
+            if await _leads(lease, status, stop):
+                try:
+                    await Leading(client, lease, options.settings, status).run(stop)
+                finally:
+                    await lease.release()
     except ConfigException as error:
         raise StartError(
             f"No cluster: neither a service account nor a kubeconfig was found ({error})."
@@ -100,6 +106,29 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         await runner.cleanup()
 
 
+async def _leads(lease: Lease, status: Health, stop: asyncio.Event) -> bool:
+    """Stand by; False where the process is stopped before it leads."""
+    standing_by = asyncio.Event()
+
+    async def tell() -> None:
+        await standing_by.wait()
+        status.state = health.STANDING_BY
+
+    acquiring = asyncio.create_task(lease.acquire(standing_by))
+    telling = asyncio.create_task(tell())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([acquiring, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if acquiring.done():
+            acquiring.result()
+            status.state = health.STARTING
+            return True
+        return False
+    finally:
+        for task in (acquiring, telling, stopping):
+            task.cancel()
+
+
 async def _main() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -113,6 +142,6 @@ def main() -> None:
     set_up(os.environ.get("DSO_LOG_LEVEL", "info"), os.environ.get("DSO_LOG_FORMAT", "plain"))
     try:
         asyncio.run(_main())
-    except StartError as error:
+    except (StartError, LeaseLostError) as error:
         logger.error("%s", error)
         sys.exit(1)

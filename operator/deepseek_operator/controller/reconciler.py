@@ -1,14 +1,17 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
+import hashlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.cluster.cache import Cache, Key, key_of
+from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.kept import Key, Mark, key_of
 from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.metrics import WRITES
@@ -17,6 +20,8 @@ from deepseek_operator.plan.plan import News, decide, report
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
+
+Digest = bytes
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +34,25 @@ class NameTakenError(Exception):
 
 
 class Reconciler:
-    """Brings the children and the status of one resource to what its spec says."""
+    """Brings the children and the status of one resource to what its spec says.
 
-    def __init__(self, client: Client, cache: Cache, settings: Settings):
+    Args:
+        client: Writes.
+        cache: What is known of the cluster.
+        settings: Of the installation.
+        again: Has a resource looked at once more.
+    """
+
+    def __init__(
+        self, client: Client, cache: Cache, settings: Settings, again: Callable[[Key], None]
+    ):
         self._client = client
         self._cache = cache
         self._settings = settings
+        self._again = again
+        # What was found in order, so that nothing is rendered where neither target nor children
+        # have changed since.
+        self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
 
     async def reconcile(self, key: Key) -> None:
         """One pass over one resource.
@@ -45,6 +63,7 @@ class Reconciler:
         """
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
+            self._in_order.pop(key, None)
             return  # Kubernetes deletes the children with their owner.
         decision = decide(body, self._settings, self._cache.observe(key))
         failure: RejectedError | None = None
@@ -62,6 +81,14 @@ class Reconciler:
             raise failure
 
     async def _apply(self, target: Target) -> None:
+        key = Key(target.resource.namespace, target.resource.name)
+        digest = _digest(target)
+        if self._in_order.get(key) == (digest, self._cache.marks(key)):
+            return
+        await self._apply_children(target)
+        self._in_order[key] = (digest, self._cache.marks(key))
+
+    async def _apply_children(self, target: Target) -> None:
         for manifest in children(target):
             kind, key = kind_of(manifest), key_of(manifest)
             live = self._cache.get(kind, key) or await self._client.get(kind, *key)
@@ -84,7 +111,10 @@ class Reconciler:
             "metadata": {k: body["metadata"][k] for k in ("name", "namespace", "uid")},
             "status": said.status,
         }
-        self._cache.put(RESOURCE, await self._write(RESOURCE, manifest, "status"))
+        result = await self._write(RESOURCE, manifest, "status")
+        self._cache.put(RESOURCE, result)
+        if result["metadata"]["generation"] != body["metadata"]["generation"]:
+            self._again(key)  # An edit came in between; its own event finds it known already.
         if said.news:
             await self._tell(body, said.news, now)
 
@@ -119,6 +149,10 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
         f"A {kind.name} named {wanted['name']} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."
     )
+
+
+def _digest(target: Target) -> Digest:
+    return hashlib.sha256(repr(target).encode()).digest()
 
 
 def _now() -> str:
