@@ -42,6 +42,21 @@ def test_operator_may_do_exactly_this(render):
     ]
 
 
+def test_the_lease_of_the_own_namespace_and_no_other(render):
+    rendered = render()
+    role = rendered.one("Role")
+    assert role["metadata"]["namespace"] == "deepseek-system"
+    create, name = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert name == {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["deepseek-operator"],
+        "verbs": ["get", "update"],
+    }
+    assert rendered.one("RoleBinding")["roleRef"]["name"] == role["metadata"]["name"]
+
+
 def test_people_get_theirs_through_the_built_in_roles(render):
     rendered = render()
     view = rendered.one("ClusterRole", "deepseek-operator-view")
@@ -56,4 +71,4 @@ def test_people_get_theirs_through_the_built_in_roles(render):
 
 def test_rbac_off(render):
     kinds = render({"rbac": {"create": False}}).kinds()
-    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
