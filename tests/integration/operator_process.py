@@ -51,6 +51,11 @@ class OperatorProcess:
         except (urllib.error.URLError, OSError):
             return ""
 
+    @property
+    def pid(self) -> int:
+        """Its process, 0 where it does not run."""
+        return self._process.pid if self._process else 0
+
     def kill(self) -> None:
         """End it as a crash would."""
         self._end(signal.SIGKILL)

@@ -68,10 +68,11 @@ class Client:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """An object, or None where there is none."""
-        try:
-            return await self._request("GET", kind.path(namespace, name))
-        except NotFoundError:
-            return None
+        return await self._found(kind.path(namespace, name), {})
+
+    async def glance(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The same from the API server's memory, which may be a moment behind its store."""
+        return await self._found(kind.path(namespace, name), {"resourceVersion": "0"})
 
     async def pages(
         self, kind: Kind, metadata_only: bool = False
@@ -86,7 +87,8 @@ class Client:
             accept = {"Accept": METADATA_ONLY if metadata_only else JSON}
             page = await self._request("GET", kind.path(), query, accept)
             version = version or page["metadata"]["resourceVersion"]
-            yield page["items"], int(version)
+            # An empty list of names and versions alone comes as null.
+            yield page["items"] or [], int(version)
             token = page["metadata"].get("continue", "")
             if not token:
                 return
@@ -171,6 +173,12 @@ class Client:
             return await self._carried_out(
                 method, path, query, body, {"Content-Type": content}, min(TIMEOUT, seconds)
             )
+
+    async def _found(self, path: str, query: Mapping[str, str]) -> Object | None:
+        try:
+            return await self._request("GET", path, query)
+        except NotFoundError:
+            return None
 
     async def _request(
         self,

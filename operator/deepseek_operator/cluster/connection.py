@@ -8,9 +8,13 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
+
+from deepseek_operator.plan.labels import MANAGER
 
 # A line of a watch stream is a whole object; etcd takes none above 1.5 MiB.
 LINE_LIMIT = 2**22
@@ -23,6 +27,7 @@ class Connection:
         self._session = session
         self._configuration = configuration
         self._host = configuration.host.rstrip("/")
+        self._proxy = configuration.proxy or _environment_proxy(self._host)
 
     @asynccontextmanager
     async def send(
@@ -47,7 +52,7 @@ class Connection:
             data=None if body is None else json.dumps(body),
             headers={**(await self._identity()), **(headers or {})},
             timeout=limits,
-            proxy=self._configuration.proxy,
+            proxy=self._proxy,
             server_hostname=self._configuration.tls_server_name,
         ) as response:
             yield response
@@ -58,6 +63,14 @@ class Connection:
             setting["key"]: setting["value"]
             for setting in (await self._configuration.auth_settings()).values()
         }
+
+
+def _environment_proxy(url: str) -> str | None:
+    """The proxy that the environment names for a URL; aiohttp would look for it at every request."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 @asynccontextmanager
@@ -75,6 +88,8 @@ async def connection() -> AsyncIterator[Connection]:
     async with client.ApiClient() as api:
         connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, limit=0)
         async with aiohttp.ClientSession(
-            connector=connector, trust_env=True, read_bufsize=LINE_LIMIT
+            connector=connector,
+            read_bufsize=LINE_LIMIT,
+            headers={"User-Agent": MANAGER},
         ) as session:
             yield Connection(session, api.configuration)

@@ -1,5 +1,6 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
 from deepseek_operator.cluster.kept import Key, Mark, key_of
-from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
+from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.metrics import WRITES
 from deepseek_operator.plan.checks import Refusal
@@ -89,15 +90,27 @@ class Reconciler:
         self._in_order[key] = (digest, self._cache.marks(key))
 
     async def _apply_children(self, target: Target) -> None:
-        for manifest in children(target):
-            kind, key = kind_of(manifest), key_of(manifest)
-            live = self._cache.get(kind, key) or await self._client.get(kind, *key)
-            if live is not None:
-                _check_owner(kind, manifest, live)
-                if in_sync(manifest, live):
-                    self._cache.put(kind, live)
-                    continue
-            self._cache.put(kind, await self._write(kind, manifest))
+        """What a pod needs comes before the pods; beyond that the order is free."""
+        manifests = children(target)
+        kinds = [manifest["kind"] for manifest in manifests]
+        pods = kinds.index(DEPLOYMENT.name)
+        for stage in (manifests[:pods], manifests[pods : pods + 1], manifests[pods + 1 :]):
+            results = await asyncio.gather(
+                *(self._apply_child(manifest) for manifest in stage), return_exceptions=True
+            )
+            for error in results:
+                if error is not None:
+                    raise error
+
+    async def _apply_child(self, manifest: Object) -> None:
+        kind, key = kind_of(manifest), key_of(manifest)
+        live = self._cache.get(kind, key) or await self._client.glance(kind, *key)
+        if live is not None:
+            _check_owner(kind, manifest, live)
+            if in_sync(manifest, live):
+                self._cache.put(kind, live)
+                return
+        self._cache.put(kind, await self._write(kind, manifest))
 
     async def _report(self, body: Object, decision: Target | Refusal) -> None:
         key, now = key_of(body), _now()

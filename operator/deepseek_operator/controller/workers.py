@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.client import IN_FLIGHT
 from deepseek_operator.cluster.errors import ApiError, RejectedError, UnreachableError
 from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.watch import Watch
@@ -15,7 +16,8 @@ from deepseek_operator.controller.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 16
+# As many as there may be requests in flight.
+WORKERS = IN_FLIGHT
 RESYNC = 600.0
 # What the API server refuses is tried again, because quotas and policies change without telling us.
 REJECTED_DELAY = 15.0
