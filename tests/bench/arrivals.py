@@ -42,11 +42,13 @@ class Arrivals:
         self._seen[kind].pop(name, None)
 
     async def follow(self, kind: Kind, version: int) -> None:
-        """Take in what a watch stream tells."""
-        async for change, body in self._client.watch(kind, version, FOR_LONG, FOR_LONG):
-            if change == "ADDED":
-                self._seen[kind][key_of(body).name] = time.monotonic()
-                self._changed.set()
+        """Take in what a watch stream tells; the API server ends one that is read too slowly."""
+        while True:
+            async for change, body in self._client.watch(kind, version, FOR_LONG, FOR_LONG):
+                version = int(body["metadata"]["resourceVersion"])
+                if change == "ADDED":
+                    self._seen[kind][key_of(body).name] = time.monotonic()
+                    self._changed.set()
 
 
 @asynccontextmanager

@@ -15,7 +15,14 @@ from tests.kube import eventually
 
 
 class OperatorProcess:
-    """`python -m deepseek_operator` against a cluster."""
+    """`python -m deepseek_operator` against a cluster.
+
+    Args:
+        kubeconfig: Of the cluster.
+        log: Where what it says is added.
+        name: Among the operator's processes. One that is started anew under its name leads at
+            once, as a container does that the kubelet restarts.
+    """
 
     def __init__(self, kubeconfig: Path, log: Path, name: str = "operator-0"):
         self._environment = {
@@ -28,8 +35,13 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
-    def start(self) -> None:
-        """Start it and wait until it has read the cluster's state."""
+    def start(self, state: str = "ready") -> None:
+        """Start it and wait until it is ready, or stands by."""
+        self.spawn()
+        eventually(f"the operator is {state}", lambda: self.fetch("/readyz") == f"{state}\n", 120)
+
+    def spawn(self) -> None:
+        """Start it."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -40,7 +52,6 @@ class OperatorProcess:
                 stdout=log,
                 stderr=log,
             )
-        eventually("the operator is ready", lambda: self.fetch("/readyz") == "ready\n")
 
     def fetch(self, path: str) -> str:
         """What its HTTP port answers, empty where it does not."""
@@ -51,10 +62,25 @@ class OperatorProcess:
         except (urllib.error.URLError, OSError):
             return ""
 
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        lines = [line.split() for line in self.fetch("/metrics").splitlines()]
+        return sum(float(line[-1]) for line in lines if line and line[0].split("{")[0] == name)
+
     @property
     def pid(self) -> int:
         """Its process, 0 where it does not run."""
         return self._process.pid if self._process else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it has ended, None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as a crash would."""

@@ -13,6 +13,7 @@ from deepseek_operator.cluster.errors import (
     ApiError,
     ConflictError,
     GoneError,
+    NamespaceEndingError,
     NotFoundError,
     RejectedError,
     UnreachableError,
@@ -227,7 +228,7 @@ def _translated() -> Iterator[None]:
 def _failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
     after = response.headers.get("Retry-After", "")
     return _told(
-        {"code": response.status, **_status(text, f"{response.status} {response.reason}")},
+        {**_status(text, f"{response.status} {response.reason}"), "code": response.status},
         float(after) if after.isdigit() else None,
     )
 
@@ -235,8 +236,8 @@ def _failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
 def _status(text: bytes, otherwise: str) -> Object:
     """The API server's Status object, or what stands for one that somebody in between has made."""
     try:
-        status = json.loads(text)
-        return {"message": str(status["message"])}
+        status: Object = json.loads(text)
+        return {"message": str(status["message"]), "details": status.get("details") or {}}
     except (ValueError, KeyError, TypeError):
         return {"message": otherwise}
 
@@ -248,6 +249,9 @@ def _told(status: Object, retry_after: float | None = None) -> ApiError:
         return NotFoundError(message)
     if code == 410:
         return GoneError(message)
+    causes = status.get("details", {}).get("causes") or []
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return NamespaceEndingError(message)
     if message.startswith(MALFORMED):
         return RejectedError(message)
     if code == 409:

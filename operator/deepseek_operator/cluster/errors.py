@@ -25,6 +25,10 @@ class NotFoundError(RejectedError):
     """There is no such object, or no such kind."""
 
 
+class NamespaceEndingError(RejectedError):
+    """The namespace is being deleted: nothing new is taken there, and nobody is to be told."""
+
+
 class ConflictError(UnreachableError):
     """The object has changed since it was read."""
 

@@ -15,6 +15,8 @@ class Kind:
         group: API group, empty for the core group.
         labels: Label selector of what is listed and watched.
         fields: Field selector of what is listed and watched.
+        bookmarks: Whether a quiet watch stream gives a sign of life about every minute. The API
+            server keeps no Events in memory, and such kinds have none.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Kind:
     plural: str
     labels: str = ""
     fields: str = ""
+    bookmarks: bool = True
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of a list where no name is given."""
@@ -45,7 +48,14 @@ CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", labels=SELECTOR)
 POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
-EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
+EVENT = Kind(
+    "Event",
+    "",
+    "v1",
+    "events",
+    fields="involvedObject.kind=Pod,reason=FailedMount",
+    bookmarks=False,
+)
 
 # Who leads of the operator's own processes; never watched.
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")

@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 SHORTEST, LONGEST = 300, 600
 # Bookmarks come about every minute: a stream that is silent for longer is dead, whatever TCP says.
 SILENCE = 90.0
+# Without bookmarks only the end of a stream tells that it lived, so that has to come sooner.
+SHORTEST_UNMARKED, LONGEST_UNMARKED = 60, 80
+# Time that all attempts to open a stream anew may take before something must be stuck; seconds.
+DEAD = 240.0
 # One that ends sooner than this was not ended by the API server's clock.
 TOO_SHORT = 5.0
 FIRST_DELAY = 0.5
@@ -56,6 +60,10 @@ class Watch:
     def silence(self) -> float:
         """Seconds since the stream, or an attempt to open it, last gave a sign of life."""
         return asyncio.get_running_loop().time() - self._heard
+
+    def is_dead(self) -> bool:
+        """Whether neither the stream nor an attempt to open one has been heard of for too long."""
+        return self.silence() > DEAD
 
     async def read(self) -> None:
         """Read everything of the kind; the stream goes on from there.
@@ -103,7 +111,9 @@ class Watch:
         return "ended"
 
     async def _follow(self) -> None:
-        seconds = random.randint(SHORTEST, LONGEST)  # noqa: S311
+        marked = self.kind.bookmarks
+        shortest, longest = (SHORTEST, LONGEST) if marked else (SHORTEST_UNMARKED, LONGEST_UNMARKED)
+        seconds = random.randint(shortest, longest)  # noqa: S311
         stream = self._client.watch(self.kind, self._version or 0, seconds, SILENCE)
         async for change, body in stream:
             self._heard = asyncio.get_running_loop().time()

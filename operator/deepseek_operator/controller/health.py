@@ -13,9 +13,7 @@ from deepseek_operator.controller import metrics
 from deepseek_operator.controller.lost_events import LostEvents
 from deepseek_operator.controller.queue import WorkQueue
 
-# Longer than a stream may be silent plus all that it takes to open a new one; seconds.
-SILENCE_LIMIT = 240.0
-# Longer than all requests of one reconciliation may take.
+# Longer than all requests of one reconciliation may take; seconds.
 WORK_LIMIT = 900.0
 # Comparisons in a row that found events of resources lost.
 LOST_LIMIT = 3
@@ -46,7 +44,7 @@ class Health:
         found = [
             f"the watch of {watch.kind.plural} is dead: nothing for {watch.silence():.0f} s"
             for watch in self.watches
-            if watch.silence() > SILENCE_LIMIT
+            if watch.is_dead()
         ]
         if self.queue.working() > WORK_LIMIT:
             found.append(f"a reconciliation is stuck: {self.queue.working():.0f} s")

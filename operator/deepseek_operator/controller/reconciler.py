@@ -11,7 +11,11 @@ from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
-from deepseek_operator.cluster.errors import RejectedError, UnreachableError
+from deepseek_operator.cluster.errors import (
+    NamespaceEndingError,
+    RejectedError,
+    UnreachableError,
+)
 from deepseek_operator.cluster.kept import Key, Mark, key_of
 from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.controller.events import event
@@ -71,6 +75,8 @@ class Reconciler:
         if isinstance(decision, Target):
             try:
                 await self._apply(decision)
+            except NamespaceEndingError:
+                raise
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")

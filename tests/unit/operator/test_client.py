@@ -11,6 +11,7 @@ from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import (
     ConflictError,
     GoneError,
+    NamespaceEndingError,
     NotFoundError,
     RejectedError,
     UnreachableError,
@@ -87,6 +88,14 @@ async def test_a_failure_is_told_by_what_is_to_be_done(
     with pytest.raises(kind, match=message) as caught:
         await asking.post_event({"metadata": {"namespace": "a"}})
     assert type(caught.value) is kind
+
+
+async def test_a_namespace_that_is_being_deleted_is_told_apart() -> None:
+    causes = [{"reason": "NamespaceTerminating", "message": "...", "field": "metadata.namespace"}]
+    status = {"message": "forbidden", "details": {"causes": causes}}
+    _, asking = client(Response(status, 403))
+    with pytest.raises(NamespaceEndingError, match="forbidden"):
+        await asking.apply(SERVICE, {"metadata": {"name": "a", "namespace": "b"}})
 
 
 async def test_what_a_proxy_answers_is_no_status_object() -> None:

@@ -8,7 +8,8 @@ import pytest
 from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.kinds import RESOURCE
-from deepseek_operator.controller.health import LOST_LIMIT, SILENCE_LIMIT, WORK_LIMIT, Health
+from deepseek_operator.cluster.watch import DEAD
+from deepseek_operator.controller.health import LOST_LIMIT, WORK_LIMIT, Health
 from deepseek_operator.controller.lost_events import EVERY, GRACE, LostEvents
 from deepseek_operator.controller.queue import WorkQueue
 from tests.unit.operator.resources import resource
@@ -49,7 +50,7 @@ async def test_a_stream_that_gives_no_sign_of_life_is_an_ailment() -> None:
     seen = Seen(Server())
     health.watches = [seen.watch]
     assert health.ailments() == []
-    await asyncio.sleep(SILENCE_LIMIT + 1)
+    await asyncio.sleep(DEAD + 1)
     assert health.ailments() == ["the watch of pods is dead: nothing for 241 s"]
 
 

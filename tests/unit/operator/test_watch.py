@@ -9,7 +9,7 @@ import pytest
 from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.errors import GoneError, UnreachableError
 from deepseek_operator.cluster.kept import Key
-from deepseek_operator.cluster.kinds import POD, Kind
+from deepseek_operator.cluster.kinds import EVENT, POD, Kind
 from deepseek_operator.cluster.watch import Watch
 from tests.unit.operator.resources import pod
 from tests.unit.operator.test_cache import child
@@ -138,4 +138,27 @@ async def test_silence_is_what_health_asks_for() -> None:
     task = asyncio.create_task(seen.watch.run())
     await asyncio.sleep(500)
     assert seen.watch.silence() == pytest.approx(500)
+    task.cancel()
+
+
+async def test_a_stream_without_bookmarks_is_ended_before_its_silence_looks_like_death() -> None:
+    """Events come without: a quiet stream of them was taken for dead every 90 seconds."""
+
+    class Clocked(Server):
+        """Says nothing and ends each stream when asked to."""
+
+        async def watch(self, _: Any, version: int, seconds: int, silence: float) -> Any:
+            self.opened.append((asyncio.get_running_loop().time(), version))
+            async with asyncio.timeout(silence):
+                await asyncio.sleep(seconds)
+            return
+            yield
+
+    client: Any = Clocked()
+    restarts: list[str] = []
+    watch = Watch(client, EVENT, Cache(), lambda _: None, lambda _, why: restarts.append(why))
+    task = asyncio.create_task(watch.run())
+    await asyncio.sleep(3600)
+    assert len(client.opened) > 40
+    assert (restarts, watch.is_dead(), client.lists) == ([], False, 1)
     task.cancel()
