@@ -207,7 +207,7 @@ def _writes(log: Path, offset: int) -> list[str]:
 async def _namespaces(client: Client, *wanted: str) -> None:
     kind = Kind("Namespace", "", "v1", "namespaces")
     for name in wanted:
-        await client.create(kind, {"metadata": {"name": name, "namespace": ""}})
+        await client.create(kind, {"metadata": {"name": name}})
 
 
 async def _delete(api: Connection, namespace: str, wanted: list[str]) -> None:

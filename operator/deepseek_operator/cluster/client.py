@@ -61,7 +61,7 @@ class Client:
         metadata = manifest["metadata"]
         return await self._write(
             "PATCH",
-            kind.path(metadata["namespace"], metadata["name"], subresource),
+            kind.path(metadata.get("namespace", ""), metadata["name"], subresource),
             manifest,
             APPLY,
             {"fieldManager": MANAGER, "force": "true"},
@@ -144,7 +144,9 @@ class Client:
         Raises:
             ConflictError: There is one of this name.
         """
-        return await self._write("POST", kind.path(manifest["metadata"]["namespace"]), manifest)
+        return await self._write(
+            "POST", kind.path(manifest["metadata"].get("namespace", "")), manifest
+        )
 
     async def replace(self, kind: Kind, manifest: Object) -> Object:
         """Put an object in the place of the version that the manifest names.

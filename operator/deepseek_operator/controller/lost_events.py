@@ -45,8 +45,11 @@ class LostEvents:
         Raises:
             ApiError: The API server could not be asked.
         """
-        items, version = await self._client.list(RESOURCE, metadata_only=True)
-        newest = {key_of(item): version_of(item) for item in items}
+        newest: dict[Key, int] = {}
+        version = 0
+        async for items, state in self._client.pages(RESOURCE, metadata_only=True):
+            newest |= {key_of(item): version_of(item) for item in items}
+            version = state
         if self._behind(newest, version):
             await asyncio.sleep(GRACE)
         behind = self._behind(newest, version)

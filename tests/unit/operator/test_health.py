@@ -1,6 +1,7 @@
 """What the probes answer, and what finds out that events do not arrive."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,8 +28,8 @@ class Api:
         self.items: list[dict[str, Any]] = []
         self._cache = cache
 
-    async def list(self, *_: Any, **__: Any) -> tuple[list[dict[str, Any]], int]:
-        return self.items, 100
+    async def pages(self, *_: Any, **__: Any) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield self.items, 100
 
     async def read(self) -> None:
         self._cache.replace(RESOURCE, self.items, 100)
