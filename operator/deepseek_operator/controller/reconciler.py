@@ -24,7 +24,7 @@ from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.plan import News, decide, report
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import children
+from deepseek_operator.render.reuse import Renderer
 
 Digest = bytes
 
@@ -55,6 +55,7 @@ class Reconciler:
         self._cache = cache
         self._settings = settings
         self._again = again
+        self._renderer = Renderer()
         # What was found in order, so that nothing is rendered where neither target nor children
         # have changed since.
         self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
@@ -97,7 +98,7 @@ class Reconciler:
 
     async def _apply_children(self, target: Target) -> None:
         """What a pod needs comes before the pods; beyond that the order is free."""
-        manifests = children(target)
+        manifests = self._renderer.children(target)
         kinds = [manifest["kind"] for manifest in manifests]
         pods = kinds.index(DEPLOYMENT.name)
         for stage in (manifests[:pods], manifests[pods : pods + 1], manifests[pods + 1 :]):

@@ -45,7 +45,7 @@ def children(target: Target) -> list[Manifest]:
     for manifest in manifests:
         if manifest["kind"] == "Deployment":
             _lay_over(manifest["spec"]["template"], target)
-        _sign(manifest)
+        sign(manifest)
     return manifests
 
 
@@ -70,8 +70,9 @@ def _lay_over(template: Manifest, target: Target) -> None:
     template["spec"] = merge(template["spec"], over.spec)
 
 
-def _sign(manifest: Manifest) -> None:
+def sign(manifest: Manifest) -> None:
     """Note on the object which manifest it was made of, so that an unchanged one is not sent again."""
+    manifest["metadata"].pop("annotations", None)
     text = json.dumps(manifest, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:32]
     manifest["metadata"]["annotations"] = {MANIFEST_HASH: digest}

@@ -10,6 +10,8 @@ from deepseek_operator.cluster.errors import NamespaceEndingError, UnreachableEr
 from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.kinds import CHILDREN, CONFIG_MAP, DEPLOYMENT, RESOURCE, Kind
 from deepseek_operator.controller.reconciler import Reconciler
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.reuse import Renderer
 from tests.unit.operator.resources import SETTINGS, resource
 
 Object = dict[str, Any]
@@ -75,16 +77,14 @@ class Bench:
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """How often manifests were rendered."""
-    from deepseek_operator.controller import reconciler
-
     calls: list[str] = []
-    original = reconciler.children
+    original = Renderer.children
 
-    def counted(target: Any) -> Any:
+    def counted(renderer: Renderer, target: Target) -> Any:
         calls.append(target.resource.name)
-        return original(target)
+        return original(renderer, target)
 
-    monkeypatch.setattr(reconciler, "children", counted)
+    monkeypatch.setattr(Renderer, "children", counted)
     return calls
 
 
