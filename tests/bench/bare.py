@@ -1,10 +1,11 @@
-"""A client that only writes: the same objects as the operator, rendered beforehand."""
+"""A client that only writes: the same objects as the operator, byte for byte."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from deepseek_operator.api.section import API_VERSION, KIND
@@ -15,8 +16,8 @@ from deepseek_operator.controller.workers import WORKERS
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import children
+from deepseek_operator.plan.target import Resource, Target
+from deepseek_operator.render.reuse import Renderer
 from tests.kube import resource
 
 Object = dict[str, Any]
@@ -52,15 +53,16 @@ class Bare:
     def __init__(self, client: Client, namespace: str, names: list[str]) -> None:
         self._client = client
         self._namespace = namespace
+        self._names = names
         template = {
             **custom_resource(namespace, "bare"),
             "metadata": {"name": "bare", "namespace": namespace, "uid": "-", "generation": 1},
         }
         decision = decide(template, SETTINGS, Observed())
         assert isinstance(decision, Target)
-        self._names = names
-        self._children = children(decision)
-        self._said = report(template, decision, Observed(), NOW)
+        self._target = decision
+        self._renderer = Renderer()
+        self._renderer.children(decision)
 
     async def write_all(self) -> None:
         """Create the resources, their children, status and Event."""
@@ -68,24 +70,20 @@ class Bare:
 
     async def _write(self, name: str) -> None:
         created = await self._client.create(RESOURCE, custom_resource(self._namespace, name))
-        uid = created["metadata"]["uid"]
-        for child in self._children:
-            (owner,) = child["metadata"]["ownerReferences"]
-            metadata = {
-                **child["metadata"],
-                "name": name,
-                "ownerReferences": [{**owner, "name": name, "uid": uid}],
-            }
-            await self._client.apply(kind_of(child), {**child, "metadata": metadata})
-        said = {
+        owner = Resource(self._namespace, name, created["metadata"]["uid"])
+        target = replace(self._target, resource=owner)
+        for child in self._renderer.children(target):
+            await self._client.apply(kind_of(child), child)
+        said = report(created, target, Observed(), NOW)
+        status = {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": {"name": name, "namespace": self._namespace, "uid": uid},
-            "status": self._said.status,
+            "metadata": {"name": name, "namespace": self._namespace, "uid": owner.uid},
+            "status": said.status,
         }
-        result = await self._client.apply(RESOURCE, said, "status")
-        assert self._said.news is not None
-        await self._client.post_event(event(result, self._said.news, NOW))
+        result = await self._client.apply(RESOURCE, status, "status")
+        assert said.news is not None
+        await self._client.post_event(event(result, said.news, NOW))
 
 
 def names(prefix: str, count: int) -> list[str]:

@@ -34,27 +34,34 @@ def say(text: str) -> None:
 
 async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
     """All rows, in the order in which the cluster fills."""
-    found: dict[str, Row] = {}
+    found = Rows()
     async with connection() as api:
         client = Client(api)
         await _namespaces(client, "latency", "burst", "bare", "many")
         site.start()
         try:
             async with arrivals(client) as seen:
-                found["apply"] = await apply_to_children(client, seen, plan.samples)
-                found["burst"] = await burst(site, api, seen, plan.resources)
-                found["memory"] = {"resources": plan.resources, "mib": site.memory()}
-                found["restored"] = await restored(api, seen, plan.samples)
-            found["steady"] = await steady(site, plan.seconds, plan.resources)
+                found.add("apply", await apply_to_children(client, seen, plan.samples))
+                found.add("burst", await burst(site, api, seen, plan.resources))
+                found.add("memory", {"resources": plan.resources, "mib": site.memory()})
+                found.add("restored", await restored(api, seen, plan.samples))
+            found.add("steady", await steady(site, plan.seconds, plan.resources))
             if plan.many:
+                site.operator.kill()
                 await grow(client, plan.many - plan.resources)
-                found["start"] = await start(site, client, plan.many)
-                found["memory at many"] = {"resources": plan.many, "mib": site.memory()}
+                found.add("start", await start(site, client, plan.many))
+                found.add("memory at many", {"resources": plan.many, "mib": site.memory()})
         finally:
             site.operator.kill()
-    for name, row in found.items():
-        say(f"{name}: {json.dumps(row)}")
     return found
+
+
+class Rows(dict[str, Row]):
+    """What was found, told as it is found."""
+
+    def add(self, name: str, row: Row) -> None:
+        self[name] = row
+        say(f"  {name}: {json.dumps(row)}")
 
 
 async def apply_to_children(client: Client, seen: Arrivals, samples: int) -> Row:
@@ -144,23 +151,14 @@ async def steady(site: Site, seconds: float, count: int) -> Row:
 
 
 async def grow(client: Client, count: int) -> None:
-    """More resources, through the operator."""
-    say(f"{count} more resources")
-    wanted = names("many", count)
-    async with arrivals(client) as seen:
-
-        async def create(name: str) -> None:
-            await client.create(RESOURCE, custom_resource("many", name))
-
-        await at_once(create, wanted)
-        await seen.all_of(wanted, PATIENCE)
+    """More resources with all their children, as the operator would have made them."""
+    say(f"{count} more resources, by a bare client")
+    await Bare(client, "many", names("many", count)).write_all()
 
 
 async def start(site: Site, client: Client, count: int) -> Row:
     """A start with everything there, and a resource that is created at the same moment."""
     say(f"a start with {count} resources")
-    await _quiet(site)
-    site.operator.kill()
     async with arrivals(client) as seen:
         begun = time.monotonic()
         await client.create(RESOURCE, custom_resource("latency", "newcomer"))
@@ -168,8 +166,10 @@ async def start(site: Site, client: Client, count: int) -> Row:
         first = await seen.all_of(["newcomer"], PATIENCE) - begun
     costs = site.watch_costs()
     await _quiet(site)
+    writes = await asyncio.to_thread(site.operator.metric, "deepseek_operator_writes_total")
     return {
         "resources": count,
+        "writes": writes,
         "until ready": round(ready, 2),
         "until the first new resource has its children": round(first, 2),
         "until all are looked at": round(ready + costs.so_far().seconds, 1),
@@ -180,14 +180,9 @@ async def _quiet(site: Site) -> None:
     """Until nothing waits for a worker, twice in a row."""
     quiet = 0
     while quiet < 2:
-        depth = _metric(await asyncio.to_thread(site.operator.fetch, "/metrics"))
+        depth = await asyncio.to_thread(site.operator.metric, "deepseek_operator_queue_depth")
         quiet = quiet + 1 if depth == 0 else 0
         await asyncio.sleep(0.5)
-
-
-def _metric(text: str, name: str = "deepseek_operator_queue_depth") -> float:
-    lines = [line for line in text.splitlines() if line.startswith(f"{name} ")]
-    return float(lines[0].split()[1]) if lines else -1.0
 
 
 def _writes(log: Path, offset: int) -> list[str]:

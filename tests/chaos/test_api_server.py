@@ -97,7 +97,7 @@ def test_watch_streams_that_go_silent(world: World, behind_proxy: Kubelet, proxy
     world.converges("r1", "r2")
     proxy.silent = True
     world.apply("r1", replicas=4)
-    world.kube.run("delete", "service", "r2", "--wait=false")
+    world.kube.run("delete", "service", "r1", "--wait=false")
     world.kube.run("delete", "dsd", "r2", "--wait=false")
     world.apply("r3")
     eventually("streams were cut", lambda: proxy.silenced >= 4, 60)

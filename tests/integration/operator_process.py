@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -63,8 +64,10 @@ class OperatorProcess:
             return ""
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+        """The sum of a metric over its labels; no number where the process does not answer."""
         lines = [line.split() for line in self.fetch("/metrics").splitlines()]
+        if not lines:
+            return math.nan
         return sum(float(line[-1]) for line in lines if line and line[0].split("{")[0] == name)
 
     @property
