@@ -8,16 +8,9 @@ from typing import Any
 
 import aiohttp
 
+from deepseek_operator.cluster.answers import failure, told
 from deepseek_operator.cluster.connection import Connection, connection
-from deepseek_operator.cluster.errors import (
-    ApiError,
-    ConflictError,
-    GoneError,
-    NamespaceEndingError,
-    NotFoundError,
-    RejectedError,
-    UnreachableError,
-)
+from deepseek_operator.cluster.errors import NotFoundError, UnreachableError
 from deepseek_operator.cluster.kinds import EVENT, Kind
 from deepseek_operator.plan.labels import MANAGER
 
@@ -31,8 +24,6 @@ JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 # The API server's form for names and versions alone.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
-MALFORMED = ("failed to convert new object", "failed to create typed patch object")
 
 
 class Client:
@@ -131,11 +122,11 @@ class Client:
                 "GET", kind.path(), query=query, headers={"Accept": JSON}, limits=limits
             ) as response:
                 if response.status != 200:
-                    raise _failure(response, await response.read())
+                    raise failure(response, await response.read())
                 async for line in response.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        raise _told(event["object"])
+                        raise told(event["object"])
                     yield event["type"], event["object"]
 
     async def create(self, kind: Kind, manifest: Object) -> Object:
@@ -213,7 +204,7 @@ class Client:
             ) as response:
                 text = await response.read()
                 if response.status >= 400:
-                    raise _failure(response, text)
+                    raise failure(response, text)
         answer: Object = json.loads(text)
         return answer
 
@@ -225,45 +216,6 @@ def _translated() -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnreachableError(f"The API server can't be reached: {error!r}") from error
-
-
-def _failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
-    after = response.headers.get("Retry-After", "")
-    return _told(
-        {**_status(text, f"{response.status} {response.reason}"), "code": response.status},
-        float(after) if after.isdigit() else None,
-    )
-
-
-def _status(text: bytes, otherwise: str) -> Object:
-    """The API server's Status object, or what stands for one that somebody in between has made."""
-    try:
-        status: Object = json.loads(text)
-        return {"message": str(status["message"]), "details": status.get("details") or {}}
-    except (ValueError, KeyError, TypeError):
-        return {"message": otherwise}
-
-
-def _told(status: Object, retry_after: float | None = None) -> ApiError:
-    """The failure that a Status object tells of."""
-    code, message = int(status.get("code", 500)), str(status.get("message", ""))
-    if code == 404:
-        return NotFoundError(message)
-    if code == 410:
-        return GoneError(message)
-    causes = status.get("details", {}).get("causes") or []
-    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        return NamespaceEndingError(message)
-    if message.startswith(MALFORMED):
-        return RejectedError(message)
-    if code == 409:
-        return ConflictError(message)
-    if code == 429 or code >= 500:
-        return UnreachableError(message, retry_after)
-    if code == 401:
-        # A token that has just been replaced; the next request reads the new one.
-        return UnreachableError(message)
-    return RejectedError(message)
 
 
 @asynccontextmanager
