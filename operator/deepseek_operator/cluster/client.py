@@ -205,7 +205,7 @@ class Client:
                 text = await response.read()
                 if response.status >= 400:
                     raise failure(response, text)
-        answer: Object = json.loads(text)
+                answer: Object = json.loads(text)
         return answer
 
 
@@ -216,6 +216,8 @@ def _translated() -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnreachableError(f"The API server can't be reached: {error!r}") from error
+    except ValueError as error:
+        raise UnreachableError(f"The API server's answer is not whole: {error}") from error
 
 
 @asynccontextmanager

@@ -117,6 +117,18 @@ async def test_a_stream_tells_changes_until_it_tells_an_error() -> None:
         await anext(stream)
 
 
+async def test_a_stream_that_ends_in_the_middle_of_a_line_is_broken_and_no_bug() -> None:
+    _, asking = client(Response(b'{"type": "ADDED", "obj'))
+    with pytest.raises(UnreachableError, match="not whole"):
+        await anext(asking.watch(POD, 5, 300, 90))
+
+
+async def test_an_answer_that_is_no_json_comes_from_somebody_in_between() -> None:
+    _, asking = client(Response(b"<html>"))
+    with pytest.raises(UnreachableError, match="not whole"):
+        await asking.get(SERVICE, "a", "b")
+
+
 async def test_no_write_is_begun_without_the_right_to() -> None:
     api, asking = client()
 
