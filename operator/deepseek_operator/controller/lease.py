@@ -69,7 +69,7 @@ class Lease:
         since = _now()
         while True:
             try:
-                found = await self._client.get(LEASE, self._namespace, self._name)
+                found = await self._read()
                 state = _state(found)
                 if state != seen:
                     seen, since = state, _now()
@@ -108,6 +108,11 @@ class Lease:
             await self._client.replace(LEASE, held)
         except ApiError as error:
             logger.warning("The lease could not be given back: %s", error)
+
+    async def _read(self) -> Object | None:
+        """The Lease object; one that somebody made by hand may have no spec."""
+        found = await self._client.get(LEASE, self._namespace, self._name)
+        return {"spec": {}, **found} if found else None
 
     def _is_free(self, found: Object | None, since: float) -> bool:
         if found is None or _holder(found) in ("", self.identity):
@@ -148,7 +153,7 @@ class Lease:
 
     async def _look(self) -> None:
         """After a conflict: was it our own renewal whose answer was lost, or a successor's?"""
-        found = await self._client.get(LEASE, self._namespace, self._name)
+        found = await self._read()
         mine = self._held["spec"] if self._held else {}
         if found is None or any(
             found["spec"].get(field) != mine.get(field)

@@ -198,3 +198,9 @@ async def test_a_lease_that_somebody_deletes_ends_the_holder() -> None:
     store.object = None
     with pytest.raises(LeaseLostError):
         await first.keep()
+
+
+async def test_a_lease_that_somebody_made_without_content_is_free() -> None:
+    store = Store()
+    await store.way("somebody").create(None, {"metadata": {"name": "operator"}})
+    assert await took(lease(store, "a")) == 0
