@@ -74,11 +74,19 @@ class Leading:
                     tasks.create_task(workers.work(self._queue, self._reconciler))
                     for _ in range(workers.WORKERS)
                 ]
-                await harness.watch(self._cache, self._queue, stop, asyncio.Event())
+                end = asyncio.Event()
+                watching = tasks.create_task(
+                    harness.watch(self._cache, self._queue, end, asyncio.Event())
+                )
+                stopping = tasks.create_task(stop.wait())
+                await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
                 self._queue.close()
                 await asyncio.wait(at_work, timeout=LAST_WORK)
-                for task in background + at_work:
+                for task in (*background, *at_work, stopping):
                     task.cancel()
+                # Nothing can write any more; kopf takes its time to end.
+                await self._lease.release()
+                end.set()
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:

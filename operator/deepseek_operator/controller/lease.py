@@ -103,9 +103,14 @@ class Lease:
         held, self._held = self._held, None
         if held is None:
             return
-        held["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
         try:
-            await self._client.replace(LEASE, held)
+            try:
+                await self._client.replace(LEASE, _given_back(held))
+            except ConflictError:
+                # A renewal was under way when it was cut short.
+                found = await self._read()
+                if found and _holder(found) == self.identity:
+                    await self._client.replace(LEASE, _given_back(found))
         except ApiError as error:
             logger.warning("The lease could not be given back: %s", error)
 
@@ -171,6 +176,10 @@ class Lease:
             "renewTime": _stamp(),
             "leaseTransitions": int(before.get("leaseTransitions", 0)) + 1,
         }
+
+
+def _given_back(held: Object) -> Object:
+    return {**held, "spec": {**held["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}}
 
 
 def _state(found: Object | None) -> tuple[str, str]:

@@ -204,3 +204,13 @@ async def test_a_lease_that_somebody_made_without_content_is_free() -> None:
     store = Store()
     await store.way("somebody").create(None, {"metadata": {"name": "operator"}})
     assert await took(lease(store, "a")) == 0
+
+
+async def test_a_renewal_that_was_cut_short_does_not_keep_the_lease_from_being_given_back() -> None:
+    store = Store()
+    first = lease(store, "a")
+    await took(first)
+    assert store.object is not None
+    await store.way("a").replace(None, store.object)  # it arrived, its answer did not
+    await first.release()
+    assert await took(lease(store, "b")) == 0
