@@ -49,6 +49,8 @@ class Cache:
         self._nodes: dict[Key, Node] = {}
         self._node_views: tuple[NodeView, ...] | None = ()
         self._mount_failures: dict[Key, str] = {}
+        # How far the stream of each kind has come.
+        self._passed: dict[Kind, int] = defaultdict(int)
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless this version of it or a newer one is known."""
@@ -66,6 +68,18 @@ class Cache:
         before = self._objects[kind].get(key)
         self._objects[kind][key] = kept
         return set() if before and before.same(kept) else {kept.owner}
+
+    def put_written(self, kind: Kind, body: Object) -> None:
+        """Take in the answer to a write, unless the stream has told all up to its version already.
+
+        What was deleted right after the write is gone, though the answer comes later.
+        """
+        if version_of(body) > self._passed[kind]:
+            self.put(kind, body)
+
+    def passed(self, kind: Kind, version: int) -> None:
+        """Note that everything up to a version of a kind has been told."""
+        self._passed[kind] = max(self._passed[kind], version)
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""

@@ -111,13 +111,15 @@ class Reconciler:
 
     async def _apply_child(self, manifest: Object) -> None:
         kind, key = kind_of(manifest), key_of(manifest)
-        live = self._cache.get(kind, key) or await self._client.glance(kind, *key)
+        live = self._cache.get(kind, key)
+        if live is None and await self._client.glance(kind, *key) is not None:
+            live = await self._client.get(kind, *key)
         if live is not None:
             _check_owner(kind, manifest, live)
             if in_sync(manifest, live):
-                self._cache.put(kind, live)
+                self._cache.put_written(kind, live)
                 return
-        self._cache.put(kind, await self._write(kind, manifest))
+        self._cache.put_written(kind, await self._write(kind, manifest))
 
     async def _report(self, body: Object, decision: Target | Refusal) -> None:
         key, now = key_of(body), _now()
@@ -132,7 +134,7 @@ class Reconciler:
             "status": said.status,
         }
         result = await self._write(RESOURCE, manifest, "status")
-        self._cache.put(RESOURCE, result)
+        self._cache.put_written(RESOURCE, result)
         if result["metadata"]["generation"] != body["metadata"]["generation"]:
             self._again(key)  # An edit came in between; its own event finds it known already.
         if said.news:

@@ -163,3 +163,17 @@ def test_the_same_version_twice_concerns_nobody() -> None:
     cache = Cache()
     assert cache.put(RESOURCE, resource()) == {OWNER}
     assert cache.put(RESOURCE, resource(replicas=5)) == set()
+
+
+def test_the_answer_to_a_write_does_not_bring_back_what_the_stream_knows_to_be_gone() -> None:
+    """Deleted at once, the events can be here before the answer is; the child was missing for good."""
+    cache = Cache()
+    written = child({"metadata": {"name": "r1", "namespace": "apps"}}, version=5)
+    cache.put(CONFIG_MAP, written)
+    cache.drop(CONFIG_MAP, written)
+    cache.passed(CONFIG_MAP, 6)
+    cache.put_written(CONFIG_MAP, written)
+    assert cache.get(CONFIG_MAP, OWNER) is None
+    again = child({"metadata": {"name": "r1", "namespace": "apps"}}, version=7, uid="c-2")
+    cache.put_written(CONFIG_MAP, again)
+    assert cache.version(CONFIG_MAP, OWNER) == 7
