@@ -1,6 +1,6 @@
 """What is watched, cut down to what is read, and found by the resource that it belongs to."""
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,9 @@ from deepseek_operator.plan.observed import DeploymentView, NodeView, Observed, 
 __all__ = ["Cache", "Key", "key_of"]
 
 Object = dict[str, Any]
+
+# Far more than can be deleted while the answer to a write is under way.
+REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ class Cache:
         self._nodes: dict[Key, Node] = {}
         self._node_views: tuple[NodeView, ...] | None = ()
         self._mount_failures: dict[Key, str] = {}
-        # How far the stream of each kind has come.
-        self._passed: dict[Kind, int] = defaultdict(int)
+        # uids of what was deleted last.
+        self._gone: OrderedDict[str, None] = OrderedDict()
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless this version of it or a newer one is known."""
@@ -70,16 +73,12 @@ class Cache:
         return set() if before and before.same(kept) else {kept.owner}
 
     def put_written(self, kind: Kind, body: Object) -> None:
-        """Take in the answer to a write, unless the stream has told all up to its version already.
+        """Take in the answer to a write, unless the object is known to be gone.
 
-        What was deleted right after the write is gone, though the answer comes later.
+        Of what is deleted right after it was written, the events can be here before the answer.
         """
-        if version_of(body) > self._passed[kind]:
+        if body["metadata"]["uid"] not in self._gone:
             self.put(kind, body)
-
-    def passed(self, kind: Kind, version: int) -> None:
-        """Note that everything up to a version of a kind has been told."""
-        self._passed[kind] = max(self._passed[kind], version)
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
         """Forget an object that is gone."""
@@ -143,6 +142,9 @@ class Cache:
         return self._nodes if kind is NODE else self._objects[kind]
 
     def _forget(self, kind: Kind, key: Key, uid: str) -> set[Key]:
+        self._gone[uid] = None
+        if len(self._gone) > REMEMBERED:
+            self._gone.popitem(last=False)
         known = self._table(kind).get(key)
         if known is None or known.uid != uid:
             return set()

@@ -81,7 +81,6 @@ class Watch:
             state = version
         self._concerned(self._cache.prune(self.kind, listed, state))
         self._version = state
-        self._cache.passed(self.kind, state)
 
     async def run(self) -> None:
         """Follow the stream for ever."""
@@ -123,4 +122,3 @@ class Watch:
             elif change != "BOOKMARK":
                 self._concerned(self._cache.put(self.kind, body))
             self._version = int(body["metadata"]["resourceVersion"])
-            self._cache.passed(self.kind, self._version)

@@ -11,7 +11,7 @@ from typing import Any
 import kopf
 
 from deepseek_operator.cluster.cache import Cache
-from deepseek_operator.cluster.kept import Key, version_of
+from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.kinds import RESOURCE
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.plan.labels import MANAGER
@@ -86,7 +86,6 @@ def _handler(cache: Cache, queue: WorkQueue[Key]) -> Any:
         change = cache.drop if type == "DELETED" else cache.put
         for key in change(RESOURCE, event["object"]):
             queue.add(key)
-        cache.passed(RESOURCE, version_of(event["object"]))
 
     return remember
 
