@@ -116,6 +116,15 @@ else
 	$(BENCH) suite --profile $(PROFILE) --rows $(ROWS) --accelerator $(ACCELERATOR) --baseline transformers-serve
 endif
 
+# How long `make soak` takes, and how long `make bench-operator` watches the operator do nothing.
+SECONDS ?= 600
+# 0 leaves out the rows with many resources, which take half an hour on two cores.
+MANY ?= 10000
+
+.PHONY: bench-operator
+bench-operator: $(STAMP) ## Measure the operator against a real API server (SECONDS=600 of quiet, MANY=10000)
+	$(BIN)/python -m tests.bench --seconds $(SECONDS) --many $(MANY)
+
 ##@ Tests
 .PHONY: test
 test: lint test-unit test-integration test-e2e ## Everything: lint, unit, integration (API server), e2e (pods)
@@ -133,16 +142,18 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 test-unit: $(STAMP) ## Pure code and the model server in process
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit # tiny tensors: on a busy machine threads only wait for each other
 
-# How long `make soak` takes.
-SECONDS ?= 600
-
 .PHONY: soak
 soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 .PHONY: test-integration
-test-integration: $(STAMP) ## Against a real API server
+test-integration: $(STAMP) ## Against a real API server, the quick ones of the faults too
 	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/chaos -m "not long"
+
+.PHONY: test-chaos
+test-chaos: $(STAMP) ## All faults that must lose nothing (killed, cut off, flooded, frozen, ...)
+	$(BIN)/pytest tests/chaos
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart

@@ -21,11 +21,12 @@ class Product:
     images: Images
 
     def operator_log(self) -> str:
-        """What the operator has logged since its last start."""
-        return self._run("logs", f"deployment/{RELEASE}")
+        """What the operator's pods have logged since their last start."""
+        selector = f"app.kubernetes.io/instance={RELEASE}"
+        return self._run("logs", "--selector", selector, "--tail=-1")
 
     def kill_operator(self) -> None:
-        """Kill the operator's pod without a grace period and wait for the next one."""
+        """Kill the operator's pods without a grace period and wait for the next ones."""
         selector = f"app.kubernetes.io/instance={RELEASE}"
         self._run("delete", "pod", "--selector", selector, "--grace-period=0", "--force")
         self._run("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")

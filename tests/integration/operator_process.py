@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -15,22 +16,35 @@ from tests.kube import eventually
 
 
 class OperatorProcess:
-    """`python -m deepseek_operator` against a cluster."""
+    """`python -m deepseek_operator` against a cluster.
 
-    def __init__(self, kubeconfig: Path, log: Path, **environment: str):
+    Args:
+        kubeconfig: Of the cluster.
+        log: Where what it says is added.
+        name: Among the operator's processes. One that is started anew under its name leads at
+            once, as a container does that the kubelet restarts.
+        environment: Further variables.
+    """
+
+    def __init__(self, kubeconfig: Path, log: Path, name: str = "operator-0", **environment: str):
         self._environment = {
             **os.environ,
-            **(environment or {}),
             "KUBECONFIG": str(kubeconfig),
             "DSO_SERVER_IMAGE": "server:test",
+            "DSO_POD_NAME": name,
             **environment,
         }
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
-    def start(self) -> None:
-        """Start it and wait until it has read the cluster's state."""
+    def start(self, state: str = "ready") -> None:
+        """Start it and wait until it is ready, or stands by."""
+        self.spawn()
+        eventually(f"the operator is {state}", lambda: self.fetch("/readyz") == f"{state}\n", 120)
+
+    def spawn(self) -> None:
+        """Start it."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -41,7 +55,6 @@ class OperatorProcess:
                 stdout=log,
                 stderr=log,
             )
-        eventually("the operator is ready", lambda: self.fetch("/readyz") == "ready\n")
 
     def fetch(self, path: str) -> str:
         """What its HTTP port answers, empty where it does not."""
@@ -51,6 +64,28 @@ class OperatorProcess:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):
             return ""
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels; no number where the process does not answer."""
+        lines = [line.split() for line in self.fetch("/metrics").splitlines()]
+        if not lines:
+            return math.nan
+        return sum(float(line[-1]) for line in lines if line and line[0].split("{")[0] == name)
+
+    @property
+    def pid(self) -> int:
+        """Its process, 0 where it does not run."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it has ended, None while it runs."""
+        return self._process.poll() if self._process else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process:
+            self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as a crash would."""

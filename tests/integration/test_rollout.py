@@ -29,7 +29,8 @@ def node(kube: Kube) -> Iterator[str]:
     # No pod without an account; its controller is not here either.
     kube.run("create", "serviceaccount", "default")
     kube.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-    status = {"allocatable": {GPU: "4"}, "capacity": {GPU: "4"}}
+    room = {GPU: "4", "cpu": "64", "memory": "512Gi", "ephemeral-storage": "4Ti"}
+    status = {"allocatable": room, "capacity": room}
     # Nobody will report that it is ready, so the taint of a new node goes by hand.
     kube.run("taint", "node", name, "node.kubernetes.io/not-ready-")
     kube.run("patch", "node", name, "--subresource=status", "-p", json.dumps({"status": status}))

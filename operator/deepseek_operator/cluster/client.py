@@ -2,22 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import aiohttp
-from kubernetes.aio import client, config
-from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
-from deepseek_operator.cluster.errors import (
-    ConflictError,
-    NotFoundError,
-    RejectedError,
-    UnreachableError,
-)
+from deepseek_operator.cluster.answers import failure, told
+from deepseek_operator.cluster.connection import Connection, connection
+from deepseek_operator.cluster.errors import NotFoundError, UnreachableError
 from deepseek_operator.cluster.kinds import EVENT, POD, Kind
 from deepseek_operator.plan.labels import MANAGER
 
@@ -26,121 +19,82 @@ Object = dict[str, Any]
 # Requests in flight: enough to keep the API server busy, too few to crowd it out.
 IN_FLIGHT = 32
 PAGE = 500
-TIMEOUT = 30.0
-# Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
-MALFORMED = ("failed to convert new object", "failed to create typed patch object")
+TIMEOUT = 30.0  # seconds
+JSON = "application/json"
+APPLY = "application/apply-patch+yaml"
+# The API server's form for names and versions alone.
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class Client:
     """Requests to the API server.
 
-    Every method raises `RejectedError` where the server refuses and `UnreachableError` where it can't answer.
+    Every method raises `RejectedError` where the server refuses and `UnreachableError` where it
+    can't answer.
+
+    Args:
+        api: The connection.
+        may_write: Seconds that a write may take, asked before each; it raises where none may
+            begin. By default every write may take as long as a read.
     """
 
-    def __init__(self, api: client.ApiClient):
-        # Not awaited: that would read the whole API's discovery, and our kinds are known.
-        self._api = DynamicClient(api)
+    def __init__(self, api: Connection, may_write: Callable[[], float] = lambda: TIMEOUT):
+        self._api = api
+        self._may_write = may_write
         self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    def fenced(self, may_write: Callable[[], float]) -> "Client":
+        """A client over the same connection whose writes ask `may_write`."""
+        return Client(self._api, may_write)
 
     async def apply(
         self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
     ) -> Object:
         """Server-side apply of a manifest, taking over fields that others have changed."""
         metadata = manifest["metadata"]
-        return await self._request(
-            "patch",
+        return await self._write(
+            "PATCH",
             kind.path(metadata.get("namespace", ""), metadata["name"], subresource),
-            body=manifest,
-            content_type="application/apply-patch+yaml",
-            field_manager=manager,
-            force_conflicts=True,
+            manifest,
+            APPLY,
+            {"fieldManager": manager, "force": "true"},
         )
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """An object, or None where there is none."""
-        try:
-            return await self._request("get", kind.path(namespace, name))
-        except NotFoundError:
-            return None
+        return await self._found(kind.path(namespace, name), {})
 
-    async def pods_on(self, node: str) -> Sequence[Object]:
-        """Everybody's pods on a node that have not ended, as the API server has them at hand."""
-        fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
-        answer = await self._request("get", POD.path(), field_selector=fields, resource_version="0")
-        items: Sequence[Object] = answer["items"]
-        return items
+    async def glance(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """The same from the API server's memory, which may be a moment behind its store."""
+        return await self._found(kind.path(namespace, name), {"resourceVersion": "0"})
 
-    async def list(self, kind: Kind) -> tuple[list[Object], int]:
-        """All watched objects of a kind in every namespace, and the version of that state."""
-        items: list[Object] = []
+    async def pages(
+        self, kind: Kind, metadata_only: bool = False
+    ) -> AsyncIterator[tuple[list[Object], int]]:
+        """All watched objects of a kind in every namespace, a page at a time, each with the version.
+
+        The pages show one state, that of the first.
+        """
         version = token = ""
         while True:
-            page = await self._request(
-                "get",
-                kind.path(),
-                label_selector=kind.labels or None,
-                field_selector=kind.fields or None,
-                limit=PAGE,
-                _continue=token or None,
-            )
-            items += page["items"]
-            # The pages of a list show one state, that of the first.
+            query = {**kind.query, "limit": str(PAGE)} | ({"continue": token} if token else {})
+            accept = {"Accept": METADATA_ONLY if metadata_only else JSON}
+            page = await self._request("GET", kind.path(), query, accept)
             version = version or page["metadata"]["resourceVersion"]
+            # An empty list of names and versions alone comes as null.
+            yield page["items"] or [], int(version)
             token = page["metadata"].get("continue", "")
             if not token:
-                return items, int(version)
+                return
 
-    async def delete(self, kind: Kind, live: Object) -> None:
-        """Delete an object, but not another one that has come in its place; what is gone is fine."""
-        metadata = live["metadata"]
-        body = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": metadata["uid"]},
-        }
-        with suppress(NotFoundError):
-            await self._request(
-                "delete", kind.path(metadata.get("namespace", ""), metadata["name"]), body=body
-            )
-
-    async def select(
-        self, kind: Kind, namespace: str = "", labels: str = "", name: str = ""
-    ) -> Sequence[Object]:
-        """The objects of a namespace, or of a cluster, that labels or a name choose.
-
-        As the API server has them in memory: cheap, and perhaps a moment old.
-        """
-        answer = await self._request(
-            "get",
-            kind.path(namespace),
-            label_selector=labels or None,
-            field_selector=f"metadata.name={name}" if name else None,
-            resource_version="0",
-        )
-        items: Sequence[Object] = answer["items"]
-        return items
-
-    async def create(self, kind: Kind, manifest: Object) -> Object:
-        """Create an object.
-
-        Raises:
-            ConflictError: There is one of this name.
-        """
-        return await self._request(
-            "post", kind.path(manifest["metadata"].get("namespace", "")), body=manifest
-        )
-
-    async def replace(self, kind: Kind, manifest: Object) -> Object:
-        """Put an object in the place of the version that the manifest names.
-
-        Raises:
-            ConflictError: That is not its version any more.
-        """
-        metadata = manifest["metadata"]
-        return await self._request(
-            "put", kind.path(metadata.get("namespace", ""), metadata["name"]), body=manifest
-        )
+    async def list(self, kind: Kind, metadata_only: bool = False) -> tuple[list[Object], int]:
+        """The same as a whole, for kinds of which there are few or little is asked."""
+        items: list[Object] = []
+        version = 0
+        async for page, at in self.pages(kind, metadata_only):
+            items += page
+            version = at
+        return items, version
 
     async def watch(
         self, kind: Kind, version: int, seconds: int, silence: float
@@ -155,79 +109,158 @@ class Client:
                 about every minute.
 
         Raises:
-            UnreachableError: The stream broke, or the server has forgotten that version.
+            GoneError: The API server has forgotten what changed since that version.
         """
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
-        try:
-            response = await self._api.request(
-                "get",
-                kind.path(),
-                serialize=False,
-                query_params=[("allowWatchBookmarks", "true")],
-                label_selector=kind.labels or None,
-                field_selector=kind.fields or None,
-                resource_version=str(version),
-                timeout_seconds=seconds,
-                watch=True,
-                _request_timeout=timeout,
-            )
-            async with response:
+        query = {
+            **kind.query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(seconds),
+        }
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=silence)
+        with _translated():
+            async with self._api.send(
+                "GET", kind.path(), query=query, headers={"Accept": JSON}, limits=limits
+            ) as response:
+                if response.status != 200:
+                    raise failure(response, await response.read())
                 async for line in response.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        raise UnreachableError(event["object"].get("message", "watch ended"))
+                        raise told(event["object"])
                     yield event["type"], event["object"]
-        except (DynamicApiError, ApiException) as error:
-            raise _failure(error) from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise UnreachableError(f"The watch of {kind.plural} broke: {error!r}") from error
+
+    async def select(
+        self, kind: Kind, namespace: str = "", labels: str = "", name: str = ""
+    ) -> Sequence[Object]:
+        """The objects of a namespace, or of a cluster, that labels or a name choose.
+
+        As the API server has them in memory: cheap, and perhaps a moment old.
+        """
+        fields = f"metadata.name={name}" if name else ""
+        return await self._at_hand(kind.path(namespace), labels, fields)
+
+    async def pods_on(self, node: str) -> Sequence[Object]:
+        """Everybody's pods on a node that have not ended, as the API server has them at hand."""
+        fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
+        return await self._at_hand(POD.path(), fields=fields)
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster has a kind, in the version that we speak."""
-        try:
-            found = await self._request("get", kind.discovery)
-        except NotFoundError:
-            return False
-        return any(item["name"] == kind.plural for item in found["resources"])
+        found = await self._found(kind.discovery, {})
+        return any(item["name"] == kind.plural for item in (found or {}).get("resources") or [])
+
+    async def delete(self, kind: Kind, live: Object) -> None:
+        """Delete an object, but not another one that has come in its place; what is gone is fine."""
+        metadata = live["metadata"]
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        with suppress(NotFoundError):
+            await self._write(
+                "DELETE", kind.path(metadata.get("namespace", ""), metadata["name"]), options
+            )
+
+    async def create(self, kind: Kind, manifest: Object) -> Object:
+        """Create an object.
+
+        Raises:
+            ConflictError: There is one of this name.
+        """
+        return await self._write(
+            "POST", kind.path(manifest["metadata"].get("namespace", "")), manifest
+        )
+
+    async def replace(self, kind: Kind, manifest: Object) -> Object:
+        """Put an object in the place of the version that the manifest names.
+
+        Raises:
+            ConflictError: That is not its version any more.
+        """
+        metadata = manifest["metadata"]
+        return await self._write(
+            "PUT", kind.path(metadata.get("namespace", ""), metadata["name"]), manifest
+        )
 
     async def post_event(self, event: Object) -> None:
         """Create an Event."""
         await self.create(EVENT, event)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> Object:
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        body: Object,
+        content: str = JSON,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
         async with self._slots:
-            try:
-                response = await self._api.request(
-                    method, path, serialize=False, _request_timeout=TIMEOUT, **arguments
-                )
-                answer: Object = await response.json()
-            except (DynamicApiError, ApiException) as error:
-                raise _failure(error) from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise UnreachableError(f"The API server can't be reached: {error!r}") from error
+            seconds = self._may_write()
+            return await self._carried_out(
+                method, path, query, body, {"Content-Type": content}, min(TIMEOUT, seconds)
+            )
+
+    async def _at_hand(self, path: str, labels: str = "", fields: str = "") -> Sequence[Object]:
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        query = {name: value for name, value in selectors.items() if value}
+        answer = await self._request("GET", path, {**query, "resourceVersion": "0"})
+        items: Sequence[Object] = answer["items"] or []
+        return items
+
+    async def _found(self, path: str, query: Mapping[str, str]) -> Object | None:
+        try:
+            return await self._request("GET", path, query)
+        except NotFoundError:
+            return None
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Object:
+        async with self._slots:
+            return await self._carried_out(method, path, query, None, headers or {}, TIMEOUT)
+
+    async def _carried_out(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Object | None,
+        headers: Mapping[str, str],
+        seconds: float,
+    ) -> Object:
+        with _translated():
+            async with self._api.send(
+                method,
+                path,
+                query=query,
+                body=body,
+                headers=headers,
+                limits=aiohttp.ClientTimeout(total=seconds),
+            ) as response:
+                text = await response.read()
+                if response.status >= 400:
+                    raise failure(response, text)
+                answer: Object = json.loads(text)
         return answer
 
 
-def _failure(error: DynamicApiError | ApiException) -> RejectedError | UnreachableError:
-    message = _message(error)
-    if error.status == 404:
-        return NotFoundError(message)
-    if message.startswith(MALFORMED):
-        return RejectedError(message)
-    if error.status == 409:
-        return ConflictError(message)
-    if error.status == 429 or error.status >= 500:
-        after = (error.headers or {}).get("Retry-After", "")
-        return UnreachableError(message, float(after) if after.isdigit() else None)
-    return RejectedError(message)
-
-
-def _message(error: DynamicApiError | ApiException) -> str:
-    """The sentence of the API server's Status object."""
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Network failures in our own words."""
     try:
-        return str(json.loads(error.body)["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"{error.status} {error.reason}"
+        yield
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise UnreachableError(f"The API server can't be reached: {error!r}") from error
+    except ValueError as error:
+        raise UnreachableError(f"The API server's answer is not whole: {error}") from error
 
 
 @asynccontextmanager
@@ -237,9 +270,5 @@ async def connect() -> AsyncIterator[Client]:
     Raises:
         kubernetes.aio.config.ConfigException: There is neither.
     """
-    try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        await config.load_kube_config()
-    async with client.ApiClient() as api:
+    async with connection() as api:
         yield Client(api)

@@ -43,6 +43,12 @@ def owned_fields(live: Object) -> Object:
     return {}
 
 
+def controller_uid(live: Object) -> str:
+    """The uid of the owner that controls an object, empty where none does."""
+    owners = live["metadata"].get("ownerReferences", [])
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
 def _covers(owned: Object, value: Any) -> bool:
     """Whether every field below `value` is owned; an owned field without parts is owned whole."""
     if not owned:

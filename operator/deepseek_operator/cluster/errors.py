@@ -25,5 +25,13 @@ class NotFoundError(RejectedError):
     """There is no such object, or no such kind."""
 
 
+class NamespaceEndingError(RejectedError):
+    """The namespace is being deleted: nothing new is taken there, and nobody is to be told."""
+
+
 class ConflictError(UnreachableError):
-    """The object has changed since it was read, or there is one of its name already."""
+    """The object has changed since it was read."""
+
+
+class GoneError(UnreachableError):
+    """The API server has forgotten the version that was asked for: read everything anew."""

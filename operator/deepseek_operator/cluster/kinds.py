@@ -16,6 +16,8 @@ class Kind:
         labels: Label selector of what is listed and watched.
         fields: Field selector of what is listed and watched.
         optional: Whether a cluster may lack it, and get or lose it at any time.
+        bookmarks: Whether a quiet watch stream gives a sign of life about every minute. The API
+            server keeps no Events in memory, and such kinds have none.
     """
 
     name: str
@@ -25,6 +27,13 @@ class Kind:
     labels: str = ""
     fields: str = ""
     optional: bool = False
+    bookmarks: bool = True
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What restricts a list or watch to what concerns us."""
+        selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        return {name: value for name, value in selectors.items() if value}
 
     @property
     def discovery(self) -> str:
@@ -50,10 +59,21 @@ AUTOSCALER = Kind(
 SCALED_OBJECT = Kind(
     "ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", labels=SELECTOR, optional=True
 )
+AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
 POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
 # Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
-EVENT = Kind("Event", "", "v1", "events", fields="involvedObject.kind=Pod,reason=FailedMount")
+EVENT = Kind(
+    "Event",
+    "",
+    "v1",
+    "events",
+    fields="involvedObject.kind=Pod,reason=FailedMount",
+    bookmarks=False,
+)
+
+# Who leads of the operator's own processes; never watched.
+LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 # For the custom metrics API; not watched.
 SECRET = Kind("Secret", "", "v1", "secrets")

@@ -1,7 +1,8 @@
-"""kopf as a harness: it logs in, watches and reconnects; its handlers only fill cache and queue.
+"""kopf as a harness of the resource: it logs in, watches, reconnects; its handler fills the cache.
 
-None of kopf's handlers that keep state on objects is used (create, update, timer, daemon), so kopf
-writes nothing to the cluster, and its storages are replaced by ones that do nothing.
+Children, pods and nodes are watched by `cluster/watch.py`, which says why. None of kopf's handlers that keep
+state on objects is used (create, update, timer, daemon), so kopf writes nothing to the cluster, and
+its storages are replaced by ones that do nothing.
 """
 
 import asyncio
@@ -9,8 +10,9 @@ from typing import Any
 
 import kopf
 
-from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.kinds import WATCHED, Kind
+from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.kept import Key
+from deepseek_operator.cluster.kinds import RESOURCE
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.plan.labels import MANAGER
 
@@ -61,23 +63,17 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.connect_timeout = 10
     chosen.watching.server_timeout = 600
     chosen.watching.chunk_size = 500
-    for kind in WATCHED:
-        where = (kind.group, kind.version, kind.plural)
-        if kind.labels:
-            chosen.watching.label_selectors[where] = kind.labels
-        if kind.fields:
-            chosen.watching.field_selectors[where] = kind.fields
+    # A task per object ends so soon after its event; the default keeps thousands for a while.
+    chosen.queueing.idle_timeout = 0.1
     return chosen
 
 
 def registry(cache: Cache, queue: WorkQueue[Key]) -> kopf.OperatorRegistry:
-    """One handler per watched kind."""
+    """The handler of the resource's events."""
     chosen = kopf.OperatorRegistry()
     kopf.on.login(registry=chosen)(_login)
-    for kind in WATCHED:
-        kopf.on.event(kind.group, kind.version, kind.plural, id=kind.plural, registry=chosen)(
-            _handler(kind, cache, queue)
-        )
+    where = (RESOURCE.group, RESOURCE.version, RESOURCE.plural)
+    kopf.on.event(*where, id=RESOURCE.plural, registry=chosen)(_handler(cache, queue))
     return chosen
 
 
@@ -85,10 +81,10 @@ def _login(**arguments: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
 
 
-def _handler(kind: Kind, cache: Cache, queue: WorkQueue[Key]) -> Any:
+def _handler(cache: Cache, queue: WorkQueue[Key]) -> Any:
     async def remember(type: str | None, event: Any, **_: Any) -> None:  # noqa: A002 - kopf's name
         change = cache.drop if type == "DELETED" else cache.put
-        for key in change(kind, event["object"]):
+        for key in change(RESOURCE, event["object"]):
             queue.add(key)
 
     return remember

@@ -1,44 +1,89 @@
 """The HTTP port of the operator: liveness, readiness, metrics."""
 
-import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from deepseek_operator.cluster.cache import Cache, Key
+from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.kept import Key
+from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller import metrics
+from deepseek_operator.controller.lost_events import LostEvents
 from deepseek_operator.controller.queue import WorkQueue
 
+# Longer than all requests of one reconciliation may take; seconds.
+WORK_LIMIT = 900.0
+# Comparisons in a row that found events of resources lost.
+LOST_LIMIT = 3
 
-async def serve(
-    port: int, cache: Cache, queue: WorkQueue[Key], ready: asyncio.Event
-) -> web.AppRunner:
+STARTING = "reading the cluster's state"
+STANDING_BY = "standing by"
+READY = "ready"
+
+
+@dataclass
+class Health:
+    """How the process is: what the probes ask.
+
+    Attributes:
+        state: One of STARTING, STANDING_BY and READY.
+        watches: The streams that a leader has open.
+        lost_events: The comparison of kopf's stream with the cluster, of a leader.
+    """
+
+    cache: Cache
+    queue: WorkQueue[Key]
+    state: str = STARTING
+    watches: Sequence[Watch] = field(default_factory=list)
+    lost_events: LostEvents | None = None
+
+    def ailments(self) -> list[str]:
+        """Why this process should be started anew; a loop that is stuck does not even answer."""
+        found = [
+            f"the watch of {watch.kind.plural} is dead: nothing for {watch.silence():.0f} s"
+            for watch in self.watches
+            if watch.is_dead()
+        ]
+        if self.queue.working() > WORK_LIMIT:
+            found.append(f"a reconciliation is stuck: {self.queue.working():.0f} s")
+        if self.lost_events and self.lost_events.in_a_row >= LOST_LIMIT:
+            found.append("events of resources do not arrive")
+        return found
+
+    async def live(self, _: web.Request) -> web.Response:
+        """Whether the process works or stands by as it should."""
+        if found := self.ailments():
+            return web.Response(status=503, text="\n".join(found) + "\n")
+        return web.Response(text="alive\n")
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """Whether it has done all that it does before it works, or stands by."""
+        return web.Response(status=503 if self.state == STARTING else 200, text=f"{self.state}\n")
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """The metrics for Prometheus."""
+        metrics.QUEUE_DEPTH.set(self.queue.depth())
+        metrics.QUEUE_AGE.set(self.queue.age())
+        metrics.RESOURCES.set(len(self.cache.resources()))
+        for watch in self.watches:
+            metrics.WATCH_SILENCE.labels(watch.kind.name).set(watch.silence())
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def serve(port: int, health: Health) -> web.AppRunner:
     """Start serving; the caller cleans the runner up.
 
     Raises:
         OSError: The port is taken.
     """
-
-    async def live(_: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
-
-    async def is_ready(_: web.Request) -> web.Response:
-        if ready.is_set():
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="reading the cluster's state\n")
-
-    async def show_metrics(_: web.Request) -> web.Response:
-        metrics.QUEUE_DEPTH.set(queue.depth())
-        metrics.QUEUE_AGE.set(queue.age())
-        metrics.RESOURCES.set(len(cache.resources()))
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
     app = web.Application()
     app.add_routes(
         [
-            web.get("/healthz", live),
-            web.get("/readyz", is_ready),
-            web.get("/metrics", show_metrics),
+            web.get("/healthz", health.live),
+            web.get("/readyz", health.ready),
+            web.get("/metrics", health.metrics),
         ]
     )
     runner = web.AppRunner(app, access_log=None)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +14,22 @@ from kubernetes.aio.config import ConfigException
 from deepseek_operator.catalog import entries
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
-from deepseek_operator.cluster.cache import Cache, Key
-from deepseek_operator.cluster.client import Client, connect
+from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.client import connect
 from deepseek_operator.cluster.errors import ApiError, NotFoundError
-from deepseek_operator.controller import harness, health, loading, workers
-from deepseek_operator.controller.hub import Hub
+from deepseek_operator.controller import health
+from deepseek_operator.controller.health import Health
+from deepseek_operator.controller.leading import Leading
+from deepseek_operator.controller.lease import Lease, LeaseLostError
 from deepseek_operator.controller.logs import set_up
-from deepseek_operator.controller.optional import OptionalKinds
 from deepseek_operator.controller.queue import WorkQueue
-from deepseek_operator.controller.reconciler import Reconciler
-from deepseek_operator.custom_metrics.registration import Registration
 from deepseek_operator.custom_metrics.server import Server
 from deepseek_operator.custom_metrics.serving import Place
 from deepseek_operator.plan.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+LEASE_NAME = "deepseek-operator"
 
 
 class StartError(Exception):
@@ -39,12 +41,18 @@ class Options:
     """What the environment says.
 
     Attributes:
-        port: For health and metrics of the operator itself.
+        settings: Defaults for all resources.
+        port: Of probes and metrics.
+        namespace: Of the operator itself, where its Lease is.
+        identity: Name of this process among the operator's.
+        catalogue: The installation's own entries, None: it has none.
         custom_metrics: Where the custom metrics API is served, None: nowhere.
     """
 
     settings: Settings
     port: int
+    namespace: str
+    identity: str
     catalogue: Path | None = None
     custom_metrics: Place | None = None
 
@@ -58,20 +66,24 @@ class Options:
         image = os.environ.get("DSO_SERVER_IMAGE", "")
         if not image:
             raise StartError("DSO_SERVER_IMAGE is not set: it names the image of the model server.")
+        namespace = os.environ.get("DSO_NAMESPACE", "")
         settings = Settings(
             server_image=image,
             server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
-            namespace=os.environ.get("DSO_NAMESPACE", ""),
+            namespace=namespace,
             monitoring_namespace=os.environ.get("DSO_MONITORING_NAMESPACE", ""),
             pod_monitor_labels=_labels(os.environ.get("DSO_POD_MONITOR_LABELS", "")),
         )
-        catalogue = os.environ.get("DSO_CATALOG", "")
+        own = os.environ.get("DSO_CATALOG", "")
         return cls(
-            settings,
-            _port("DSO_HTTP_PORT", "8080"),
-            Path(catalogue) if catalogue else None,
-            _custom_metrics(),
+            settings=settings,
+            port=_port("DSO_HTTP_PORT", "8080"),
+            namespace=namespace or "default",
+            # Outside a cluster nothing else tells two processes on one machine apart.
+            identity=os.environ.get("DSO_POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+            catalogue=Path(own) if own else None,
+            custom_metrics=_custom_metrics(namespace or "default"),
         )
 
 
@@ -97,19 +109,12 @@ def _port(variable: str, default: str) -> int:
     return int(port)
 
 
-def _custom_metrics() -> Place | None:
+def _custom_metrics(namespace: str) -> Place | None:
     service = os.environ.get("DSO_CUSTOM_METRICS_SERVICE", "")
     if not service:
         return None
-    namespace = os.environ.get("DSO_NAMESPACE", "")
-    if not namespace:
-        raise StartError("DSO_NAMESPACE is not set: it says where DSO_CUSTOM_METRICS_SERVICE is.")
-    return Place(
-        namespace,
-        service,
-        _port("DSO_CUSTOM_METRICS_PORT", "8443"),
-        os.environ.get("DSO_CLUSTER_ROLE", ""),
-    )
+    port = _port("DSO_CUSTOM_METRICS_PORT", "8443")
+    return Place(namespace, service, port, os.environ.get("DSO_CLUSTER_ROLE", ""))
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -121,42 +126,37 @@ def _labels(text: str) -> dict[str, str]:
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
-    """Run until `stop` is set.
+    """Stand by until this process may lead, and lead until `stop` is set.
 
     Raises:
         StartError: There is no cluster, no CRD, or the port is taken.
+        LeaseLostError: Another process leads by now, or may.
     """
-    cache = Cache()
-    queue: WorkQueue[Key] = WorkQueue()
-    ready = asyncio.Event()
+    status = Health(Cache(), WorkQueue())
     try:
-        runner = await health.serve(options.port, cache, queue, ready)
+        runner = await health.serve(options.port, status)
     except OSError as error:
         raise StartError(
             f"Port {options.port} can't be used: {error}. Set DSO_HTTP_PORT."
         ) from error
     try:
         async with connect() as client:
-            optional = OptionalKinds(client, cache, queue)
-            await optional.look()
-            await workers.fill(client, cache, queue)
-            ready.set()
-            logger.info("%d resources found", len(cache.resources()))
-            reconciler = Reconciler(client, cache, options.settings, Hub())
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(workers.resync(client, cache, queue)),
-                    *_serve_custom_metrics(tasks, client, cache, queue, options.custom_metrics),
-                    tasks.create_task(optional.follow()),
-                    tasks.create_task(loading.follow(cache, queue)),
-                    *(
-                        tasks.create_task(workers.work(queue, reconciler))
-                        for _ in range(workers.WORKERS)
-                    ),
-                ]
-                await harness.watch(cache, queue, stop, asyncio.Event())
-                for task in background:
-                    task.cancel()
+            lease = Lease(client, options.namespace, LEASE_NAME, options.identity)
+            place = options.custom_metrics
+            server = Server(client, place) if place else None
+            # Every replica answers, whoever leads.
+            serving = asyncio.create_task(server.serve()) if server else None
+            try:
+                if await _leads(lease, status, stop):
+                    try:
+                        leading = Leading(client, lease, options.settings, status, server)
+                        await leading.run(stop)
+                    finally:
+                        await lease.release()
+            finally:
+                if serving:
+                    serving.cancel()
+                    await asyncio.wait([serving])
     except ConfigException as error:
         raise StartError(
             f"No cluster: neither a service account nor a kubeconfig was found ({error})."
@@ -172,26 +172,27 @@ async def run(options: Options, stop: asyncio.Event) -> None:
         await runner.cleanup()
 
 
-def _serve_custom_metrics(
-    tasks: asyncio.TaskGroup,
-    client: Client,
-    cache: Cache,
-    queue: WorkQueue[Key],
-    place: Place | None,
-) -> list[asyncio.Task[None]]:
-    if place is None:
-        return []
+async def _leads(lease: Lease, status: Health, stop: asyncio.Event) -> bool:
+    """Stand by; False where the process is stopped before it leads."""
+    standing_by = asyncio.Event()
 
-    def tell(other: str) -> None:
-        for key in cache.metrics_served_by(other):
-            queue.add(key)
+    async def tell() -> None:
+        await standing_by.wait()
+        status.state = health.STANDING_BY
 
-    server = Server(client, place)
-    registration = Registration(client, place, lambda: server.listens, tell)
-    return [
-        tasks.create_task(server.serve()),
-        tasks.create_task(registration.keep()),
-    ]
+    acquiring = asyncio.create_task(lease.acquire(standing_by))
+    telling = asyncio.create_task(tell())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([acquiring, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if acquiring.done():
+            acquiring.result()
+            status.state = health.STARTING
+            return True
+        return False
+    finally:
+        for task in (acquiring, telling, stopping):
+            task.cancel()
 
 
 async def _main() -> None:
@@ -209,6 +210,6 @@ def main() -> None:
     set_up(os.environ.get("DSO_LOG_LEVEL", "info"), os.environ.get("DSO_LOG_FORMAT", "plain"))
     try:
         asyncio.run(_main())
-    except StartError as error:
+    except (StartError, LeaseLostError) as error:
         logger.error("%s", error)
         sys.exit(1)

@@ -1,7 +1,9 @@
 """The reconcile loop of one resource: observe, decide, apply, report."""
 
+import asyncio
+import hashlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -11,7 +13,13 @@ from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key, key_of
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
-from deepseek_operator.cluster.errors import NotFoundError, RejectedError, UnreachableError
+from deepseek_operator.cluster.errors import (
+    NamespaceEndingError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+)
+from deepseek_operator.cluster.kept import Mark
 from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
 from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.controller.events import event
@@ -24,10 +32,11 @@ from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import children
+from deepseek_operator.render.reuse import Renderer
 
 logger = logging.getLogger(__name__)
 
+Digest = bytes
 T = TypeVar("T")
 
 CHILD_REJECTED = "ChildRejected"
@@ -39,14 +48,34 @@ class NameTakenError(Exception):
 
 
 class Reconciler:
-    """Brings the children and the status of one resource to what its spec says."""
+    """Brings the children and the status of one resource to what its spec says.
 
-    def __init__(self, client: Client, cache: Cache, settings: Settings, hub: Hub):
+    Args:
+        client: Writes.
+        cache: What is known of the cluster.
+        settings: Of the installation.
+        again: Has a resource looked at once more.
+        hub: Tells of models that the catalogue does not have.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        settings: Settings,
+        again: Callable[[Key], None],
+        hub: Hub,
+    ):
         self._client = client
         self._cache = cache
         self._settings = settings
+        self._again = again
         self._hub = hub
+        self._renderer = Renderer()
         self._rollouts = Rollouts(NodeUsage(client))
+        # What was found in order, so that nothing is rendered where neither target nor children
+        # have changed since.
+        self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one resource.
@@ -60,6 +89,7 @@ class Reconciler:
         """
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
+            self._in_order.pop(key, None)
             return None  # Kubernetes deletes the children with their owner.
         now = datetime.now(UTC)
         file = unread_file(body, self._settings)
@@ -70,6 +100,8 @@ class Reconciler:
         if isinstance(decision, Target):
             try:
                 applied = await self._apply(key, decision, now)
+            except NamespaceEndingError:
+                raise
             except RejectedError as error:
                 failure = error
                 decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
@@ -85,47 +117,82 @@ class Reconciler:
         return applied.again if applied else None
 
     async def _apply(self, key: Key, target: Target, now: datetime) -> Applied | None:
-        applied = None
-        manifests = children(target)
-        # First, because what is no longer wanted may work against what is (an autoscaler).
-        await self._delete_obsolete(target, manifests)
-        for manifest in manifests:
-            kind, name = kind_of(manifest), key_of(manifest)
-            live = self._cache.get(kind, name) or await self._client.get(kind, *name)
-            if live is not None:
-                _check_owner(kind, manifest, live)
-                await self._hand_over(kind, manifest, live, target)
-            if kind is DEPLOYMENT:
-                observed = self._cache.observe(key)
-                applied = await self._rollouts.step(manifest, live, target, observed, now)
-                manifest = applied.manifest
-            if live is not None and in_sync(manifest, live):
-                self._cache.put(kind, live)
-            else:
-                await self._put(kind, manifest)
+        observed = self._cache.observe(key)
+        digest = _digest(target)
+        if _rests(observed) and self._in_order.get(key) == (digest, self._cache.marks(key)):
+            return None
+        applied = await self._apply_children(key, target, now)
+        self._in_order[key] = (digest, self._cache.marks(key))
         return applied
 
-    async def _put(self, kind: Kind, manifest: Object) -> None:
+    async def _apply_children(self, key: Key, target: Target, now: datetime) -> Applied:
+        """What a pod needs comes before the pods; beyond that the order is free."""
+        manifests = self._renderer.children(target)
+        # First, because what is no longer wanted may work against what is (an autoscaler).
+        await self._delete_obsolete(target, manifests)
+        pods = [manifest["kind"] for manifest in manifests].index(DEPLOYMENT.name)
+        await self._apply_all(manifests[:pods])
+        applied = await self._apply_deployment(key, manifests[pods], target, now)
+        await self._apply_all(manifests[pods + 1 :])
+        return applied
+
+    async def _apply_all(self, manifests: list[Object]) -> None:
+        results = await asyncio.gather(
+            *(self._apply_child(manifest) for manifest in manifests), return_exceptions=True
+        )
+        for error in results:
+            if error is not None:
+                raise error
+
+    async def _apply_child(self, manifest: Object) -> None:
+        live = await self._live(manifest)
+        await self._bring_to(manifest, live)
+
+    async def _apply_deployment(
+        self, key: Key, manifest: Object, target: Target, now: datetime
+    ) -> Applied:
+        live = await self._live(manifest)
+        if live is not None:
+            await self._hand_over(manifest, live, target)
+        observed = self._cache.observe(key)
+        applied = await self._rollouts.step(manifest, live, target, observed, now)
+        await self._bring_to(applied.manifest, live)
+        return applied
+
+    async def _live(self, manifest: Object) -> Object | None:
+        """A child as it is, which must be this resource's."""
+        kind, name = kind_of(manifest), key_of(manifest)
+        live = self._cache.get(kind, name)
+        if live is None and await self._client.glance(kind, *name) is not None:
+            live = await self._client.get(kind, *name)
+        if live is not None:
+            _check_owner(kind, manifest, live)
+        return live
+
+    async def _bring_to(self, manifest: Object, live: Object | None) -> None:
+        kind = kind_of(manifest)
+        if live is not None and in_sync(manifest, live):
+            self._cache.put_written(kind, live)
+            return
         try:
-            self._cache.put(kind, await self._write(kind, manifest))
+            self._cache.put_written(kind, await self._write(kind, manifest))
         except NotFoundError as error:
             if kind.optional:  # a moment later it is known that the kind is gone
                 raise UnreachableError(f"{kind.plural} are no longer served.") from error
             raise
 
-    async def _hand_over(self, kind: Kind, manifest: Object, live: Object, target: Target) -> None:
+    async def _hand_over(self, manifest: Object, live: Object, target: Target) -> None:
         """Give the number of replicas to another owner before it is no longer sent.
 
         Kubernetes sets a field to its default, here 1, when its only owner stops sending it.
         """
-        if kind is not DEPLOYMENT or target.scaling is None:
+        if target.scaling is None or not handover.is_due(live):
             return
-        if not handover.is_due(live):
-            return
-        now = await self._client.get(kind, *key_of(manifest))
+        now = await self._client.get(DEPLOYMENT, *key_of(manifest))
         if now is not None:
             given = handover.manifest(manifest, now, target.scaling.min_replicas)
-            await self._counted(kind, self._client.apply(kind, given, manager=handover.MANAGER))
+            write = self._client.apply(DEPLOYMENT, given, manager=handover.MANAGER)
+            await self._counted(DEPLOYMENT, write)
 
     async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
         """Delete the children that an earlier spec asked for and this one does not."""
@@ -151,7 +218,12 @@ class Reconciler:
             "metadata": {k: body["metadata"][k] for k in ("name", "namespace", "uid")},
             "status": said.status,
         }
-        self._cache.put(RESOURCE, await self._write(RESOURCE, manifest, "status"))
+        result = await self._write(RESOURCE, manifest, "status")
+        self._cache.put_written(RESOURCE, result)
+        if result["metadata"]["generation"] != body["metadata"]["generation"]:
+            self._again(
+                key_of(body)
+            )  # An edit came in between; its own event finds it known already.
         for news in said.news:
             await self._tell(body, news, _stamp(now))
 
@@ -195,6 +267,20 @@ def _controllers(live: Object) -> list[Object]:
 
 def _is_going(live: Object) -> bool:
     return "deletionTimestamp" in live["metadata"]
+
+
+def _rests(observed: Observed) -> bool:
+    """Whether nothing about a rollout can be due: no step changes but with its pods and with time."""
+    deployment = observed.deployment
+    return (
+        deployment.settled
+        and not deployment.rolling
+        and all(pod.scheduled for pod in observed.pods)
+    )
+
+
+def _digest(target: Target) -> Digest:
+    return hashlib.sha256(repr(target).encode()).digest()
 
 
 def _stamp(now: datetime) -> str:

@@ -42,7 +42,7 @@ class Server:
 
     def __init__(self, client: Client, place: Place):
         self._client = client
-        self._place = place
+        self.place = place
         self._trust: Trust | None = None
         self._runner: web.AppRunner | None = None
 
@@ -70,7 +70,7 @@ class Server:
 
     async def _look(self, access: Access, load: Load) -> None:
         proxy = await front_proxy.read(self._client)
-        certificate = await serving.read(self._client, self._place)
+        certificate = await serving.read(self._client, self.place)
         if proxy is None or certificate is None:
             return
         trust = Trust(certificate, proxy)
@@ -84,7 +84,7 @@ class Server:
         site = web.TCPSite(
             runner,
             "0.0.0.0",  # noqa: S104 - the API server is elsewhere
-            self._place.port,
+            self.place.port,
             ssl_context=context,
             # The new one listens before the old one stops.
             reuse_port=True,

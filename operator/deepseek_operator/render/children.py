@@ -76,7 +76,7 @@ def children(target: Target) -> list[Manifest]:
     for manifest in manifests:
         if manifest["kind"] == "Deployment":
             _lay_over(manifest["spec"]["template"], target)
-        _sign(manifest)
+        sign(manifest)
     return manifests
 
 
@@ -129,7 +129,7 @@ def rolled(deployment: Manifest, step: Step) -> Manifest:
         "metadata": metadata,
         "spec": {**deployment["spec"], "strategy": strategy},
     }
-    _sign(result)
+    sign(result)
     return result
 
 
@@ -138,10 +138,14 @@ def template_hash(deployment: Manifest) -> str:
     return _digest(deployment["spec"]["template"])
 
 
-def _sign(manifest: Manifest) -> None:
+def sign(manifest: Manifest) -> None:
     """Note on the object which manifest it was made of, so that an unchanged one is not sent again."""
-    digest = _digest(manifest)
-    manifest["metadata"].setdefault("annotations", {})[MANIFEST_HASH] = digest
+    metadata = manifest["metadata"]
+    notes = metadata.pop("annotations", {})
+    notes.pop(MANIFEST_HASH, None)
+    if notes:
+        metadata["annotations"] = notes
+    metadata["annotations"] = {**notes, MANIFEST_HASH: _digest(manifest)}
 
 
 def _digest(content: Manifest) -> str:

@@ -54,7 +54,9 @@ class Rendered:
     @property
     def environment(self) -> dict[str, str]:
         """The container's variables."""
-        return {entry["name"]: entry["value"] for entry in self.container["env"]}
+        return {
+            entry["name"]: entry["value"] for entry in self.container["env"] if "value" in entry
+        }
 
 
 @pytest.fixture(scope="session")

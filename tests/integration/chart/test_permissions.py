@@ -93,6 +93,21 @@ def test_the_custom_metrics_api_needs_this(render):
     }
 
 
+def test_the_lease_of_the_own_namespace_and_no_other(render):
+    rendered = render()
+    role = rendered.one("Role")
+    assert role["metadata"]["namespace"] == "deepseek-system"
+    create, name = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert name == {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["deepseek-operator"],
+        "verbs": ["get", "update"],
+    }
+    assert rendered.one("RoleBinding")["roleRef"]["name"] == role["metadata"]["name"]
+
+
 def test_people_get_theirs_through_the_built_in_roles(render):
     rendered = render()
     view = rendered.one("ClusterRole", "deepseek-operator-view")

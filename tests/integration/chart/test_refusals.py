@@ -6,7 +6,8 @@ import pytest
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"replicas": 2}, "replicas"),
+        ({"replicas": 0}, "replicas"),
+        ({"replica": 2}, "replica"),
         ({"image": {"repo": "x"}}, "repo"),
         ({"image": {"tag": "no spaces"}}, "image.tag"),
         ({"image": {"digest": "sha256:1"}}, "image.digest"),

@@ -27,11 +27,11 @@ def test_defaults_make_a_locked_down_pod(render):
         "RoleBinding",
         "Service",
         "Deployment",
+        "PodDisruptionBudget",
     }
     deployment = rendered.one("Deployment")
     assert deployment["metadata"]["namespace"] == "deepseek-system"
-    assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployment["spec"]["replicas"] == 2
     pod = rendered.pod
     assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
     assert pod["spec"]["securityContext"] == {
@@ -191,3 +191,25 @@ def test_without_its_role_the_api_service_belongs_to_nobody(render):
     environment = render({"rbac": {"create": False}}).environment
     assert "DSO_CLUSTER_ROLE" not in environment
     assert environment["DSO_CUSTOM_METRICS_SERVICE"] == "deepseek-operator-load"
+
+
+def test_replicas_know_their_names_and_prefer_different_nodes(render):
+    rendered = render({"replicas": 3})
+    assert rendered.one("Deployment")["spec"]["replicas"] == 3
+    fields = {
+        entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"]
+        for entry in rendered.container["env"]
+        if "valueFrom" in entry
+    }
+    assert fields == {"DSO_POD_NAME": "metadata.name"}
+    (term,) = rendered.pod["spec"]["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    selector = rendered.one("Deployment")["spec"]["selector"]
+    assert term["podAffinityTerm"]["labelSelector"] == selector
+    budget = rendered.one("PodDisruptionBudget")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": selector}
+
+
+def test_a_budget_for_one_replica_would_only_keep_nodes_from_being_drained(render):
+    assert "PodDisruptionBudget" not in render({"replicas": 1}).kinds()

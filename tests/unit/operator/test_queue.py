@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deepseek_operator.controller.queue import LAST_DELAY, WorkQueue
+from deepseek_operator.controller.queue import LAST_DELAY, ClosedError, WorkQueue
 
 pytestmark = [pytest.mark.looptime]
 
@@ -88,3 +88,41 @@ async def test_age_is_that_of_the_oldest() -> None:
     await asyncio.sleep(3)
     queue.add("b")
     assert queue.age() == pytest.approx(3, abs=0.1)
+
+
+async def test_what_changed_comes_before_what_is_looked_at_again() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    for number in range(100):
+        queue.add_later(number)
+    queue.add(1000)
+    queue.add(50)
+    assert {await queue.get(), await queue.get()} == {1000, 50}
+    assert queue.depth() == 99
+
+
+async def test_what_is_looked_at_again_gets_its_turn_however_much_changes() -> None:
+    queue: WorkQueue[int] = WorkQueue()
+    queue.add_later(-1)
+    for number in range(20):
+        queue.add(number)
+    assert -1 in [await queue.get() for _ in range(10)]
+
+
+async def test_a_closed_queue_gives_out_nothing_more() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    waiting = asyncio.create_task(queue.get())
+    await asyncio.sleep(1)
+    queue.add("a")
+    queue.close()
+    with pytest.raises(ClosedError):
+        await waiting
+
+
+async def test_work_that_does_not_end_is_seen() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    key = await queue.get()
+    await asyncio.sleep(40)
+    assert queue.working() == pytest.approx(40)
+    queue.done(key)
+    assert queue.working() == 0

@@ -1,0 +1,61 @@
+"""What an answer of the API server means, by what is to be done about it."""
+
+import json
+from typing import Any
+
+import aiohttp
+
+from deepseek_operator.cluster.errors import (
+    ApiError,
+    ConflictError,
+    GoneError,
+    NamespaceEndingError,
+    NotFoundError,
+    RejectedError,
+    UnreachableError,
+)
+
+Object = dict[str, Any]
+
+# Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
+MALFORMED = ("failed to convert new object", "failed to create typed patch object")
+
+
+def failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
+    """The failure that a response with a status of 400 or more tells of."""
+    after = response.headers.get("Retry-After", "")
+    return told(
+        {**_status(text, f"{response.status} {response.reason}"), "code": response.status},
+        float(after) if after.isdigit() else None,
+    )
+
+
+def _status(text: bytes, otherwise: str) -> Object:
+    """The API server's Status object, or what stands for one that somebody in between has made."""
+    try:
+        status: Object = json.loads(text)
+        return {"message": str(status["message"]), "details": status.get("details") or {}}
+    except (ValueError, KeyError, TypeError):
+        return {"message": otherwise}
+
+
+def told(status: Object, retry_after: float | None = None) -> ApiError:
+    """The failure that a Status object tells of."""
+    code, message = int(status.get("code", 500)), str(status.get("message", ""))
+    if code == 404:
+        return NotFoundError(message)
+    if code == 410:
+        return GoneError(message)
+    causes = status.get("details", {}).get("causes") or []
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return NamespaceEndingError(message)
+    if message.startswith(MALFORMED):
+        return RejectedError(message)
+    if code == 409:
+        return ConflictError(message)
+    if code == 429 or code >= 500:
+        return UnreachableError(message, retry_after)
+    if code == 401:
+        # A token that has just been replaced; the next request reads the new one.
+        return UnreachableError(message)
+    return RejectedError(message)

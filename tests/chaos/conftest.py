@@ -1,0 +1,66 @@
+"""A control plane of its own, which tests may hurt, and the operator against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.kubelet import Kubelet
+from tests.chaos.proxy import Proxy
+from tests.chaos.world import World
+from tests.cluster.embedded import DEFAULT_STATE
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target, open_target
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Kube, namespace_name
+
+CRDS = Path(__file__).parents[2] / "crds"
+STATE = DEFAULT_STATE / "chaos"
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Target]:
+    """etcd, API server and controllers: namespaces end and garbage is collected."""
+    target = open_target(state=STATE)
+    if target.kind != "embedded":
+        pytest.skip(f"faults are done to an embedded cluster only, not to a {target.kind} one")
+    started = target.up(("controllers",), lifeline=True)
+    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
+    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    yield target
+    if started:
+        target.down()
+
+
+@pytest.fixture
+def world(control_plane: Target, request: pytest.FixtureRequest) -> World:
+    """A namespace of its own for every test, and what is asked of it afterwards."""
+    name = namespace_name(request.node.name)
+    kubectl(control_plane, "create", "namespace", name)
+    return World(Kube(control_plane, name), STATE.absolute())
+
+
+@pytest.fixture
+def operator(control_plane: Target, tmp_path: Path) -> Iterator[Kubelet]:
+    """The operator, started again whenever it ends."""
+    kubelet = Kubelet(OperatorProcess(control_plane.kubeconfig, tmp_path / "operator.log"))
+    yield kubelet
+    kubelet.stop()
+
+
+@pytest.fixture
+def proxy(control_plane: Target, tmp_path: Path) -> Iterator[Proxy]:
+    """What stands between the API server and the operator of `behind_proxy`."""
+    proxy = Proxy(control_plane.kubeconfig, tmp_path)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def behind_proxy(proxy: Proxy, tmp_path: Path) -> Iterator[Kubelet]:
+    """The operator, which reaches the API server through the proxy alone."""
+    kubelet = Kubelet(OperatorProcess(proxy.kubeconfig, tmp_path / "operator.log"))
+    yield kubelet
+    kubelet.stop()

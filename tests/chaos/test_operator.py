@@ -1,0 +1,143 @@
+"""The operator itself is killed, frozen, stopped or has company."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.kubelet import Kubelet
+from tests.chaos.world import World
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import eventually
+
+# The longest that a standby may take: the lease time and the time between two looks.
+TAKE_OVER = 17.0
+LEASE = ("get", "lease", "deepseek-operator", "--namespace", "default", "--output", "json")
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.long)])
+def test_killed_at_random_points_of_a_burst(world: World, operator: Kubelet, kills: int) -> None:
+    names = [f"burst-{number:03}" for number in range(kills * 4)]
+    chance = random.Random(kills)
+    for number in range(kills):
+        world.apply(*names[number * 4 : number * 4 + 4])
+        if number:
+            world.apply(names[number * 4 - 1], replicas=number % 5)
+        # From the middle of its start to the middle of its work.
+        time.sleep(chance.uniform(0.2, 4.0))
+        operator.kill()
+    world.converges(*names)
+    assert operator.restarts >= kills
+
+
+def test_a_standby_is_ready_and_takes_over_at_once_from_one_that_stops(
+    world: World, control_plane: Target, tmp_path: Path
+) -> None:
+    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
+    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
+    first.start()
+    try:
+        second.start("standing by")
+        assert first.metric("deepseek_operator_leader") == 1
+        assert second.metric("deepseek_operator_leader") == 0
+        world.apply("r1")
+        world.converges("r1")
+        assert second.metric("deepseek_operator_writes_total") == 0
+        begun = time.monotonic()
+        assert first.stop() == 0
+        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 10)
+        assert time.monotonic() - begun < 6
+        world.apply("r1", replicas=2)
+        world.converges("r1")
+        # It had nothing to put right.
+        kinds = [line for line in second.fetch("/metrics").splitlines() if "writes_total{" in line]
+        assert {line.split('"')[1] for line in kinds} <= {"Deployment", "DeepSeekDeployment"}
+    finally:
+        first.kill()
+        second.kill()
+
+
+@pytest.mark.long
+def test_a_standby_takes_over_within_the_lease_time_from_one_that_is_killed(
+    world: World, control_plane: Target, tmp_path: Path
+) -> None:
+    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
+    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
+    first.start()
+    try:
+        second.start("standing by")
+        first.kill()
+        begun = time.monotonic()
+        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 30)
+        assert time.monotonic() - begun < TAKE_OVER
+        world.apply("r1")
+        world.converges("r1")
+    finally:
+        first.kill()
+        second.kill()
+
+
+@pytest.mark.long
+def test_one_that_was_frozen_writes_nothing_when_it_wakes(
+    world: World, control_plane: Target, tmp_path: Path
+) -> None:
+    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
+    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
+    first.start()
+    try:
+        second.start("standing by")
+        world.apply("r1")
+        world.converges("r1")
+        first.signal(signal.SIGSTOP)
+        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 30)
+        # What it would do if it still believed to lead: the stream has brought it work meanwhile.
+        second.kill()
+        world.apply("r1", replicas=3)
+        world.apply("r2")
+        before = world.from_now_on()
+        first.signal(signal.SIGCONT)
+        eventually("it ends", lambda: first.exit_code is not None, 20)
+        assert first.exit_code == 1
+        assert "lease" in first.log.splitlines()[-1]
+        assert before.writes(lambda entry: "deepseek" in entry["userAgent"]) == {}
+    finally:
+        first.kill()
+        second.kill()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stamp", ["2001-01-01T00:00:00.000000Z", "2101-01-01T00:00:00.000000Z"])
+def test_a_standby_whose_clock_differs_judges_by_what_changes(
+    control_plane: Target, tmp_path: Path, stamp: str
+) -> None:
+    """To it the holder's times are of long ago, or of the far future."""
+
+    def hold(**spec: Any) -> None:
+        found = json.loads(kubectl(control_plane, *LEASE))
+        found["spec"] |= {"holderIdentity": "somebody", "leaseDurationSeconds": 15, **spec}
+        kubectl(control_plane, "replace", "--filename", "-", text=json.dumps(found))
+
+    standby = OperatorProcess(control_plane.kubeconfig, tmp_path / "standby.log", "operator-0")
+    standby.start()
+    standby.stop()
+    hold(renewTime=stamp, leaseTransitions=1)
+    standby.start("standing by")
+    try:
+        for turn in range(2, 7):
+            time.sleep(5)
+            # Only that the record changes tells that the holder lives.
+            hold(renewTime=stamp, leaseTransitions=turn)
+            assert standby.metric("deepseek_operator_leader") == 0
+        begun = time.monotonic()
+        eventually("it leads", lambda: standby.metric("deepseek_operator_leader") == 1, 30)
+        assert 10 < time.monotonic() - begun < TAKE_OVER
+    finally:
+        standby.kill()

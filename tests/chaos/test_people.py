@@ -1,0 +1,210 @@
+"""What people and other programs do to the cluster meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chaos.kubelet import Kubelet
+from tests.chaos.world import World, by_operator
+from tests.cluster.kubectl import kubectl
+from tests.cluster.processes import cpu_seconds
+from tests.kube import eventually, resource
+
+CRD = Path(__file__).parents[2] / "crds/deepseekdeployments.deepseek-operator.io.yaml"
+
+
+def test_a_resource_that_is_edited_twenty_times_in_a_second(
+    world: World, operator: Kubelet
+) -> None:
+    world.apply("r1")
+    world.converges("r1")
+    audit = world.from_now_on()
+    edits = [
+        {**resource("r1"), "spec": {**resource("r1")["spec"], "replicas": n % 7}} for n in range(20)
+    ]
+    threads = [
+        threading.Thread(
+            target=world.kube.run, args=["apply", "-f", "-"], kwargs={"text": json.dumps(edit)}
+        )
+        for edit in edits
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    world.apply("r1", replicas=5)
+    world.converges("r1")
+    deployment = world.kube.get("deployment", "r1")
+    assert deployment is not None
+    assert deployment["spec"]["replicas"] == 5
+    assert audit.writes(by_operator)["patch deployments"] <= 21
+
+
+def test_a_child_of_another_resource_is_not_taken_over(world: World, operator: Kubelet) -> None:
+    """Two resources want the same name: the second waits and says so, the first is left alone."""
+    world.apply("first")
+    world.converges("first")
+    owner = world.kube.get("dsd", "first")
+    assert owner is not None
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": "first",
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    taken = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "second", "ownerReferences": [reference]},
+        "spec": {"ports": [{"port": 1}]},
+    }
+    world.kube.apply(taken)
+    world.apply("second")
+    said = eventually("a verdict", lambda: world.kube.condition("second", "Accepted"))
+    assert (said["status"], said["reason"]) == ("False", "NameTaken")
+    service = world.kube.get("service", "second")
+    assert service is not None
+    assert service["spec"]["ports"][0]["port"] == 1
+    audit = world.from_now_on()
+    time.sleep(5)
+    assert sum(audit.writes(by_operator).values()) == 0
+    world.kube.run("delete", "service", "second")
+    world.converges("first", "second")
+
+
+def test_a_namespace_that_is_being_deleted(world: World, operator: Kubelet) -> None:
+    names = [f"r{number}" for number in range(8)]
+    world.apply(*names)
+    world.converges(*names)
+    # Somebody's finalizer keeps the namespace in this state for a while.
+    stay = {"name": "stays", "finalizers": ["example.com/wait"]}
+    world.kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": stay})
+    world.kube.run("delete", "namespace", world.kube.namespace, "--wait=false")
+    eventually("the resources are gone", lambda: not world.kube.all("dsd"), 60)
+    world.falls_quiet()
+    world.kube.run(
+        "patch", "configmap", "stays", "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
+    )
+    gone = ("get", "namespace", world.kube.namespace, "--ignore-not-found")
+    eventually("the namespace is gone", lambda: not world.kube.run(*gone), 60)
+    assert operator.restarts == 0
+
+
+def test_a_resource_that_comes_back_under_its_name(world: World, operator: Kubelet) -> None:
+    for _ in range(4):
+        world.apply("r1")
+        eventually("children", lambda: world.kube.all("deployment"))
+        world.kube.run("delete", "dsd", "r1", "--wait=false")
+    world.apply("r1", replicas=2)
+    world.converges("r1")
+
+
+def test_the_crd_is_replaced_by_a_newer_one(world: World, operator: Kubelet) -> None:
+    world.apply("r1")
+    world.converges("r1")
+    newer = yaml.safe_load(CRD.read_text())
+    (version,) = newer["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec["properties"]["colour"] = {"type": "string"}
+    try:
+        kubectl(world.kube.target, "apply", "--server-side", "-f", "-", text=json.dumps(newer))
+        eventually("the field is served", lambda: _takes(world, "r2", colour="red"))
+        world.apply("r1", replicas=2, colour="blue")
+        world.converges("r1", "r2")
+        assert operator.restarts == 0
+    finally:
+        kubectl(world.kube.target, "apply", "--server-side", "--filename", str(CRD))
+    world.apply("r1", replicas=1)
+    world.converges("r1", "r2")
+
+
+def _takes(world: World, name: str, **spec: Any) -> bool:
+    world.kube.run("apply", "-f", "-", "--validate=false", text=json.dumps(resource(name, **spec)))
+    stored = world.kube.get("dsd", name)
+    return bool(stored and spec.keys() <= stored["spec"].keys())
+
+
+@pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.long)])
+def test_ten_thousand_events_a_minute_of_foreign_pods(
+    world: World, operator: Kubelet, seconds: int
+) -> None:
+    world.apply("r1")
+    world.converges("r1")
+    with foreign_pods(world, rate=10_000 / 60) as written:
+        before = cpu_seconds(operator.operator.pid)
+        time.sleep(seconds)
+        used = cpu_seconds(operator.operator.pid) - before
+        begun = time.monotonic()
+        world.apply("r2")
+        eventually("its Deployment", lambda: world.kube.get("deployment", "r2"))
+        took = time.monotonic() - begun
+    # As many as this machine could make of them; they are none of the operator's business.
+    assert written[0] > seconds * 20
+    assert used / seconds < 0.05
+    assert took < 10
+    world.converges("r1", "r2")
+
+
+@contextmanager
+def foreign_pods(world: World, rate: float) -> Iterator[list[int]]:
+    """Somebody else's pods change all the time; how often is counted in what is yielded."""
+    import os
+
+    os.environ["KUBECONFIG"] = str(world.kube.target.kubeconfig)
+    from deepseek_operator.cluster.client import connect
+    from deepseek_operator.cluster.kinds import POD
+
+    written, stop = [0], threading.Event()
+
+    async def write() -> None:
+        async with connect() as client:
+            limits = asyncio.Semaphore(16)
+
+            async def patch(number: int) -> None:
+                async with limits:
+                    metadata = {
+                        "name": f"foreign-{number % 20}",
+                        "namespace": world.kube.namespace,
+                        "annotations": {"turn": str(number)},
+                    }
+                    container = {"name": "a", "image": "a"}
+                    await client.apply(
+                        POD,
+                        {
+                            "apiVersion": "v1",
+                            "kind": "Pod",
+                            "metadata": metadata,
+                            "spec": {"containers": [container]},
+                        },
+                    )
+                    written[0] += 1
+
+            tasks = set()
+            number = 0
+            while not stop.is_set():
+                if len(tasks) < 100:
+                    tasks.add(task := asyncio.create_task(patch(number)))
+                    task.add_done_callback(tasks.discard)
+                    number += 1
+                await asyncio.sleep(1 / rate)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    thread = threading.Thread(target=lambda: asyncio.run(write()))
+    thread.start()
+    try:
+        yield written
+    finally:
+        stop.set()
+        thread.join()
