@@ -127,7 +127,10 @@ bench-operator: $(STAMP) ## Measure the operator against a real API server (SECO
 
 ##@ Tests
 .PHONY: test
-test: lint test-unit test-integration test-e2e ## Everything: lint, unit, integration (API server), e2e (pods)
+test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
+	@# Side by side: the former compute on one core, the latter wait for most of their time.
+	$(MAKE) --jobs=2 --output-sync=target test-unit test-integration
+	$(MAKE) test-e2e
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date

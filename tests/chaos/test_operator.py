@@ -96,14 +96,14 @@ def test_one_that_was_frozen_writes_nothing_when_it_wakes(
         second.start("standing by")
         world.apply("r1")
         world.converges("r1")
-        first.signal(signal.SIGSTOP)
+        first.send(signal.SIGSTOP)
         eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 30)
         # What it would do if it still believed to lead: the stream has brought it work meanwhile.
         second.kill()
         world.apply("r1", replicas=3)
         world.apply("r2")
         before = world.from_now_on()
-        first.signal(signal.SIGCONT)
+        first.send(signal.SIGCONT)
         eventually("it ends", lambda: first.exit_code is not None, 20)
         assert first.exit_code == 1
         assert "lease" in first.log.splitlines()[-1]

@@ -82,7 +82,7 @@ class OperatorProcess:
         """How it has ended, None while it runs."""
         return self._process.poll() if self._process else None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         if self._process:
             self._process.send_signal(number)
