@@ -43,10 +43,10 @@ def pod(kube: Kube, **spec: Any) -> dict[str, Any]:
     [
         {},
         {"model": CLAIM},
-        {"accelerator": {"profile": "nvidia-h200", "count": 8}},
+        {"accelerator": {"profile": "nvidia-h200", "count": 4}},
         {"podTemplate": {"spec": {"priorityClassName": "system-cluster-critical"}}},
     ],
-    ids=["hub", "claim", "eight GPUs", "priority"],
+    ids=["hub", "claim", "four GPUs", "priority"],
 )
 def test_a_pod_is_taken(restricted: Kube, spec: dict[str, Any]) -> None:
     restricted.apply(pod(restricted, **spec))
