@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +170,11 @@ def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     names = [f"burst-{number}" for number in range(30)]
-    kube.apply(*(resource(name) for name in names))
-    eventually("some children", lambda: kube.all("deployment"))
-    operator.kill()
+    with ThreadPoolExecutor(1) as people:
+        applied = people.submit(kube.apply, *(resource(name) for name in names))
+        eventually("some children", lambda: kube.all("deployment"))
+        operator.kill()
+        applied.result()
     assert not have_children(kube, *names)
     operator.start()
     eventually("all children", lambda: have_children(kube, *names), 60)

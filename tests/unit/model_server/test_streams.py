@@ -103,7 +103,8 @@ LONG = {"model": "llama", "prompt": "a", "max_tokens": 4000, "ignore_eos": True}
 
 def test_a_client_that_leaves_a_stream_frees_the_engine(server) -> None:
     with httpx.stream("POST", f"{server.url}/v1/completions", json={**LONG, "stream": True}) as r:
-        next(r.iter_lines())
+        lines = r.iter_lines()  # kept: the end of the iterator is that of the connection
+        next(lines)
         assert server.served.engine.load.running == 1
     wait_until_idle(server)
 
