@@ -2,11 +2,9 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, owner_of, version_of
+from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, version_of
 from deepseek_operator.cluster.kinds import (
     AUTOSCALERS,
     CHILDREN,
@@ -17,13 +15,12 @@ from deepseek_operator.cluster.kinds import (
     RESOURCE,
     Kind,
 )
-from deepseek_operator.plan.loading import Loading
+from deepseek_operator.cluster.nodes import Nodes
+from deepseek_operator.cluster.pods import Pods
 from deepseek_operator.plan.observed import (
     AutoscalerView,
     DeploymentView,
-    NodeView,
     Observed,
-    PodView,
 )
 from deepseek_operator.plan.status import ACCEPTED, condition
 
@@ -35,54 +32,22 @@ Object = dict[str, Any]
 REMEMBERED = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pod:
-    """What is kept of a pod.
-
-    Attributes:
-        address: Its IP address, empty where it has none.
-        end: When it has to be gone, None where it was not told to stop.
-    """
-
-    version: int
-    uid: str
-    owner: Key
-    view: PodView
-    address: str
-    end: datetime | None
-
-    def same(self, other: "Pod") -> bool:
-        """Whether nothing that is read differs."""
-        return replace(self, version=0) == replace(other, version=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """What is kept of a node."""
-
-    version: int
-    uid: str
-    view: NodeView
-
-
 class Cache:
     """The newest known version of every watched object.
 
     Every method that changes something returns the resources that it concerns: those for which
     something that is read has changed.
+
+    Attributes:
+        served: Names of the optional kinds that the cluster has.
+        pods: The pods among the objects.
     """
 
     def __init__(self) -> None:
         self.served: frozenset[str] = frozenset()
+        self.pods = Pods()
         self._objects: dict[Kind, dict[Key, Kept]] = defaultdict(dict)
-        self._pods: dict[Key, Pod] = {}
-        self._pods_of: dict[Key, set[Key]] = defaultdict(set)
-        self._unplaced: set[Key] = set()
-        self._nodes: dict[Key, Node] = {}
-        self._node_views: tuple[NodeView, ...] | None = ()
-        self._mount_failures: dict[Key, str] = {}
-        # Pods whose server runs but does not serve yet, and how far each is.
-        self._loading: dict[Key, Loading | None] = {}
+        self._nodes = Nodes()
         # Resources that are refused, perhaps because no node is large enough.
         self._refused: set[Key] = set()
         # Children of another name than their resource: rare, so all others need no index.
@@ -94,15 +59,15 @@ class Cache:
     def put(self, kind: Kind, body: Object) -> set[Key]:
         """Take in an object unless this version of it or a newer one is known."""
         if kind is EVENT:
-            return self._put_mount_failure(body)
+            return self.pods.put_mount_failure(body)
         key = key_of(body)
         known = self._table(kind).get(key)
         if known and known.version >= version_of(body):
             return set()
         if kind is NODE:
-            return self._put_node(key, body)
+            return self._waiting() if self._nodes.put(key, body) else set()
         if kind is POD:
-            return self._put_pod(key, body)
+            return self.pods.put(key, body)
         kept = Kept.of(kind, body)
         before = self._objects[kind].get(key)
         self._objects[kind][key] = kept
@@ -166,18 +131,6 @@ class Cache:
         found = ((kind, self._objects[kind].get(name)) for kind, name in places)
         return [(kind, kept.body()) for kind, kept in found if kept and kept.owner == key]
 
-    def loading(self) -> list[tuple[Key, str, Loading | None]]:
-        """Pods whose server runs but does not serve yet: where they are, and how far they were."""
-        found = ((key, self._pods[key].address, how_far) for key, how_far in self._loading.items())
-        return [(key, address, how_far) for key, address, how_far in found if address]
-
-    def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
-        """Note how far a pod's server is with its model."""
-        if key not in self._loading or self._loading[key] == loading:
-            return set()
-        self._loading[key] = loading
-        return {self._pods[key].owner}
-
     def marks(self, key: Key) -> tuple[Mark | None, ...]:
         """What tells of every child of a resource whether it still is as applied."""
         found = (self._objects[kind].get(key) for kind in CHILDREN)
@@ -195,13 +148,11 @@ class Cache:
         """What decisions about a resource need to know."""
         deployment = self.get(DEPLOYMENT, key)
         autoscaler = next((body for k in AUTOSCALERS if (body := self.get(k, key))), None)
-        names = sorted(self._pods_of.get(key, ()))
-        pods = [(self._pods[name], self._pod(name)) for name in names]
         return Observed(
             deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
-            pods=tuple(view for pod, view in pods if pod.end is None),
-            leaving=tuple(pod.end for pod, view in pods if pod.end and view.scheduled),
-            nodes=self._all_nodes(),
+            pods=self.pods.staying(key),
+            leaving=self.pods.leaving(key),
+            nodes=self._nodes.views(),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
@@ -209,8 +160,8 @@ class Cache:
 
     def _table(self, kind: Kind) -> Any:
         if kind is POD:
-            return self._pods
-        return self._nodes if kind is NODE else self._objects[kind]
+            return self.pods.known
+        return self._nodes.known if kind is NODE else self._objects[kind]
 
     def _forget(self, kind: Kind, key: Key, uid: str) -> set[Key]:
         self._gone[uid] = None
@@ -219,53 +170,17 @@ class Cache:
         known = self._table(kind).get(key)
         if known is None or known.uid != uid:
             return set()
-        del self._table(kind)[key]
         if kind is NODE:
-            self._node_views = None
+            self._nodes.forget(key)
             return self._waiting()
         if kind is POD:
-            self._pods_of[known.owner].discard(key)
-            if not self._pods_of[known.owner]:
-                del self._pods_of[known.owner]
-            self._unplaced.discard(key)
-            self._mount_failures.pop(key, None)
-            self._loading.pop(key, None)
-        elif kind is RESOURCE:
+            return self.pods.forget(key)
+        del self._objects[kind][key]
+        if kind is RESOURCE:
             self._refused.discard(key)
         elif strays := self._strays.get(known.owner):
             strays.discard((kind, key))
         return {known.owner}
-
-    def _put_pod(self, key: Key, body: Object) -> set[Key]:
-        end = body["metadata"].get("deletionTimestamp")
-        pod = Pod(
-            version_of(body),
-            body["metadata"]["uid"],
-            owner_of(body),
-            PodView.of(body),
-            body.get("status", {}).get("podIP", ""),
-            datetime.fromisoformat(end) if end else None,
-        )
-        before = self._pods.get(key)
-        self._pods[key] = pod
-        self._pods_of[pod.owner].add(key)
-        if pod.view.unscheduled is not None and pod.end is None:
-            self._unplaced.add(key)
-        else:
-            self._unplaced.discard(key)
-        if pod.view.running and not pod.view.ready:
-            self._loading.setdefault(key, None)
-        else:
-            self._loading.pop(key, None)
-        return set() if before and before.same(pod) else {pod.owner}
-
-    def _pod(self, key: Key) -> PodView:
-        view, failure = self._pods[key].view, self._mount_failures.get(key)
-        if loading := self._loading.get(key):
-            view = replace(view, loading=loading)
-        if failure is None or view.running:
-            return view
-        return replace(view, mount_failure=failure)
 
     def _note_refused(self, key: Key, body: Object) -> None:
         if condition(body.get("status", {}), ACCEPTED).get("status") == "False":
@@ -273,35 +188,10 @@ class Cache:
         else:
             self._refused.discard(key)
 
-    def _put_node(self, key: Key, body: Object) -> set[Key]:
-        view = NodeView.of(body)
-        before = self._nodes.get(key)
-        self._nodes[key] = Node(version_of(body), body["metadata"]["uid"], view)
-        if before and before.view == view:
-            return set()
-        self._node_views = None
-        return self._waiting()
-
-    def _all_nodes(self) -> tuple[NodeView, ...]:
-        """One tuple for all resources until a node changes."""
-        if self._node_views is None:
-            self._node_views = tuple(node.view for node in self._nodes.values())
-        return self._node_views
-
-    def _put_mount_failure(self, event: Object) -> set[Key]:
-        about = event["involvedObject"]
-        key = Key(about.get("namespace", ""), about.get("name", ""))
-        pod = self._pods.get(key)
-        message = event.get("message", "")
-        if pod is None or self._mount_failures.get(key) == message:
-            return set()
-        self._mount_failures[key] = message
-        return {pod.owner}
-
     def _waiting(self) -> set[Key]:
         """The resources to which it matters what the nodes are like.
 
         Those whose pods wait for one, and those that are refused, perhaps because none is large
         enough.
         """
-        return {self._pods[key].owner for key in self._unplaced} | self._refused
+        return self.pods.waiting() | self._refused

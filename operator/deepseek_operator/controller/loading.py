@@ -29,7 +29,7 @@ async def follow(cache: Cache, queue: WorkQueue[Key], port: int = PORT) -> None:
             await asyncio.gather(
                 *(
                     _ask(session, cache, queue, key, f"http://{_host(address)}:{port}", before)
-                    for key, address, before in cache.loading()
+                    for key, address, before in cache.pods.loading()
                 )
             )
             await asyncio.sleep(INTERVAL)
@@ -46,7 +46,7 @@ async def _ask(
     loading = Loading.of(await _answer(session, url), datetime.now(UTC), before)
     # Of a server that is silent for a moment the last word still holds.
     if loading is not None:
-        for owner in cache.put_loading(key, loading):
+        for owner in cache.pods.put_loading(key, loading):
             queue.add(owner)
 
 

@@ -94,12 +94,13 @@ class Reconciler:
         now = datetime.now(UTC)
         file = unread_file(body, self._settings)
         config = await self._hub.read(file) if file else None
-        decision = decide(body, self._settings, replace(self._cache.observe(key), config=config))
+        observed = self._cache.observe(key)
+        decision = decide(body, self._settings, replace(observed, config=config))
         failure: RejectedError | None = None
         applied: Applied | None = None
         if isinstance(decision, Target):
             try:
-                applied = await self._apply(key, decision, now)
+                applied = await self._apply(key, decision, observed, now)
             except NamespaceEndingError:
                 raise
             except RejectedError as error:
@@ -108,31 +109,32 @@ class Reconciler:
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
-        observed = self._cache.observe(key)
         if applied:
-            observed = await self._rollouts.crowded(applied, observed)
+            observed = await self._rollouts.crowded(applied, self._cache.observe(key))
         await self._report(body, decision, observed, now)
         if failure:
             raise failure
         return applied.again if applied else None
 
-    async def _apply(self, key: Key, target: Target, now: datetime) -> Applied | None:
-        observed = self._cache.observe(key)
+    async def _apply(
+        self, key: Key, target: Target, observed: Observed, now: datetime
+    ) -> Applied | None:
+        """Bring the children to the target; None where all of them were in order already."""
         digest = _digest(target)
         if _rests(observed) and self._in_order.get(key) == (digest, self._cache.marks(key)):
             return None
-        applied = await self._apply_children(key, target, now)
+        applied = await self._apply_children(target, observed, now)
         self._in_order[key] = (digest, self._cache.marks(key))
         return applied
 
-    async def _apply_children(self, key: Key, target: Target, now: datetime) -> Applied:
+    async def _apply_children(self, target: Target, observed: Observed, now: datetime) -> Applied:
         """What a pod needs comes before the pods; beyond that the order is free."""
         manifests = self._renderer.children(target)
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(target, manifests)
         pods = [manifest["kind"] for manifest in manifests].index(DEPLOYMENT.name)
         await self._apply_all(manifests[:pods])
-        applied = await self._apply_deployment(key, manifests[pods], target, now)
+        applied = await self._apply_deployment(manifests[pods], target, observed, now)
         await self._apply_all(manifests[pods + 1 :])
         return applied
 
@@ -149,12 +151,11 @@ class Reconciler:
         await self._bring_to(manifest, live)
 
     async def _apply_deployment(
-        self, key: Key, manifest: Object, target: Target, now: datetime
+        self, manifest: Object, target: Target, observed: Observed, now: datetime
     ) -> Applied:
         live = await self._live(manifest)
         if live is not None:
             await self._hand_over(manifest, live, target)
-        observed = self._cache.observe(key)
         applied = await self._rollouts.step(manifest, live, target, observed, now)
         await self._bring_to(applied.manifest, live)
         return applied
@@ -221,9 +222,8 @@ class Reconciler:
         result = await self._write(RESOURCE, manifest, "status")
         self._cache.put_written(RESOURCE, result)
         if result["metadata"]["generation"] != body["metadata"]["generation"]:
-            self._again(
-                key_of(body)
-            )  # An edit came in between; its own event finds it known already.
+            # An edit came in between; its own event finds it known already.
+            self._again(key_of(body))
         for news in said.news:
             await self._tell(body, news, _stamp(now))
 

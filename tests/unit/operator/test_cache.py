@@ -125,14 +125,14 @@ def test_how_far_a_server_is_concerns_its_resource_once_and_is_forgotten_when_it
     running = child(pod(state={"running": {}}))
     running["status"]["podIP"] = "10.0.0.1"
     cache.put(POD, running)
-    assert cache.loading() == [(Key("apps", "r1-a"), "10.0.0.1", None)]
+    assert cache.pods.loading() == [(Key("apps", "r1-a"), "10.0.0.1", None)]
     half = Loading("Loading", 50)
-    assert cache.put_loading(Key("apps", "r1-a"), half) == {OWNER}
-    assert cache.put_loading(Key("apps", "r1-a"), half) == set()
+    assert cache.pods.put_loading(Key("apps", "r1-a"), half) == {OWNER}
+    assert cache.pods.put_loading(Key("apps", "r1-a"), half) == set()
     assert cache.observe(OWNER).pods[0].loading == half
     cache.put(POD, child(pod(ready=True, state={"running": {}}), version=2))
-    assert cache.loading() == []
-    assert cache.put_loading(Key("apps", "r1-a"), half) == set()
+    assert cache.pods.loading() == []
+    assert cache.pods.put_loading(Key("apps", "r1-a"), half) == set()
 
 
 def test_what_is_not_read_is_not_kept() -> None:

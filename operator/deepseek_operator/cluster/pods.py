@@ -1,0 +1,134 @@
+"""The pods of all resources: what is read of each, which wait for a node, how far each server is."""
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from deepseek_operator.cluster.kept import Key, owner_of, version_of
+from deepseek_operator.plan.loading import Loading
+from deepseek_operator.plan.observed import PodView
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What is kept of a pod.
+
+    Attributes:
+        address: Its IP address, empty where it has none.
+        end: When it has to be gone, None where it was not told to stop.
+    """
+
+    version: int
+    uid: str
+    owner: Key
+    view: PodView
+    address: str
+    end: datetime | None
+
+    @classmethod
+    def of(cls, body: Object) -> "Pod":
+        """What is kept of a Pod object."""
+        end = body["metadata"].get("deletionTimestamp")
+        return cls(
+            version_of(body),
+            body["metadata"]["uid"],
+            owner_of(body),
+            PodView.of(body),
+            body.get("status", {}).get("podIP", ""),
+            datetime.fromisoformat(end) if end else None,
+        )
+
+    def same(self, other: "Pod") -> bool:
+        """Whether nothing that is read differs."""
+        return replace(self, version=0) == replace(other, version=0)
+
+
+class Pods:
+    """The newest known version of every pod.
+
+    Attributes:
+        known: By namespace and name.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[Key, Pod] = {}
+        self._of: dict[Key, set[Key]] = defaultdict(set)
+        self._unplaced: set[Key] = set()
+        self._mount_failures: dict[Key, str] = {}
+        # Those whose server runs but does not serve yet, and how far each is.
+        self._loading: dict[Key, Loading | None] = {}
+
+    def put(self, key: Key, body: Object) -> set[Key]:
+        """Take in a newer version of a pod; the resource that it concerns."""
+        pod = Pod.of(body)
+        before = self.known.get(key)
+        self.known[key] = pod
+        self._of[pod.owner].add(key)
+        if pod.view.unscheduled is not None and pod.end is None:
+            self._unplaced.add(key)
+        else:
+            self._unplaced.discard(key)
+        if pod.view.running and not pod.view.ready:
+            self._loading.setdefault(key, None)
+        else:
+            self._loading.pop(key, None)
+        return set() if before and before.same(pod) else {pod.owner}
+
+    def forget(self, key: Key) -> set[Key]:
+        """Forget a pod that is gone; the resource that it concerns."""
+        owner = self.known.pop(key).owner
+        self._of[owner].discard(key)
+        if not self._of[owner]:
+            del self._of[owner]
+        self._unplaced.discard(key)
+        self._mount_failures.pop(key, None)
+        self._loading.pop(key, None)
+        return {owner}
+
+    def put_mount_failure(self, event: Object) -> set[Key]:
+        """Note the kubelet's word that a volume can't be mounted; the resource that it concerns."""
+        about = event["involvedObject"]
+        key = Key(about.get("namespace", ""), about.get("name", ""))
+        pod = self.known.get(key)
+        message = event.get("message", "")
+        if pod is None or self._mount_failures.get(key) == message:
+            return set()
+        self._mount_failures[key] = message
+        return {pod.owner}
+
+    def loading(self) -> list[tuple[Key, str, Loading | None]]:
+        """Pods whose server runs but does not serve yet: where they are, and how far they were."""
+        found = ((key, self.known[key].address, how_far) for key, how_far in self._loading.items())
+        return [(key, address, how_far) for key, address, how_far in found if address]
+
+    def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
+        """Note how far a pod's server is with its model; the resource that it concerns."""
+        if key not in self._loading or self._loading[key] == loading:
+            return set()
+        self._loading[key] = loading
+        return {self.known[key].owner}
+
+    def staying(self, owner: Key) -> tuple[PodView, ...]:
+        """The pods of a resource that were not told to stop, by name."""
+        names = sorted(self._of.get(owner, ()))
+        return tuple(self._view(name) for name in names if self.known[name].end is None)
+
+    def leaving(self, owner: Key) -> tuple[datetime, ...]:
+        """When those of its pods that were told to stop, and have a node, have to be gone."""
+        pods = (self.known[name] for name in sorted(self._of.get(owner, ())))
+        return tuple(pod.end for pod in pods if pod.end and pod.view.scheduled)
+
+    def waiting(self) -> set[Key]:
+        """The resources that have a pod without a node."""
+        return {self.known[key].owner for key in self._unplaced}
+
+    def _view(self, key: Key) -> PodView:
+        view, failure = self.known[key].view, self._mount_failures.get(key)
+        if loading := self._loading.get(key):
+            view = replace(view, loading=loading)
+        if failure is None or view.running:
+            return view
+        return replace(view, mount_failure=failure)
