@@ -1,7 +1,7 @@
 """The HTTP port of the operator: liveness, readiness, metrics."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -29,21 +29,21 @@ class Health:
 
     Attributes:
         state: One of STARTING, STANDING_BY and READY.
-        watches: The streams that a leader has open.
+        watches: Tells the streams that a leader has open.
         lost_events: The comparison of kopf's stream with the cluster, of a leader.
     """
 
     cache: Cache
     queue: WorkQueue[Key]
     state: str = STARTING
-    watches: Sequence[Watch] = field(default_factory=list)
+    watches: Callable[[], Sequence[Watch]] = tuple
     lost_events: LostEvents | None = None
 
     def ailments(self) -> list[str]:
         """Why this process should be started anew; a loop that is stuck does not even answer."""
         found = [
             f"the watch of {watch.kind.plural} is dead: nothing for {watch.silence():.0f} s"
-            for watch in self.watches
+            for watch in self.watches()
             if watch.is_dead()
         ]
         if self.queue.working() > WORK_LIMIT:
@@ -67,7 +67,7 @@ class Health:
         metrics.QUEUE_DEPTH.set(self.queue.depth())
         metrics.QUEUE_AGE.set(self.queue.age())
         metrics.RESOURCES.set(len(self.cache.resources()))
-        for watch in self.watches:
+        for watch in self.watches():
             metrics.WATCH_SILENCE.labels(watch.kind.name).set(watch.silence())
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

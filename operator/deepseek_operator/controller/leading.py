@@ -61,8 +61,9 @@ class Leading:
                 fenced, server.place, lambda: server.listens, self._metrics_served_by
             )
         self._reconciler = Reconciler(fenced, self._cache, settings, self._queue.add, Hub())
-        self._optional = OptionalKinds(client, self._cache, self._queue)
-        self._watches = {kind: self._watch(client, kind) for kind in WATCHED}
+        self._client = client
+        self._optional = OptionalKinds(client, self._cache, self._queue, self._watch)
+        self._watches = {kind: self._watch(kind) for kind in WATCHED}
         self._lost_events = LostEvents(client, self._cache, self._watches[RESOURCE])
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -80,13 +81,15 @@ class Leading:
                 background = [tasks.create_task(self._lease.keep())]
                 await self._optional.look()
                 await self._fill()
-                self._status.watches = own
+                self._status.watches = lambda: [*own, *self._optional.watches]
                 self._status.lost_events = self._lost_events
                 self._status.state = health.READY
                 background += [tasks.create_task(watch.run()) for watch in own]
                 background += [
                     tasks.create_task(self._lost_events.watch()),
-                    tasks.create_task(workers.resync(own, self._cache, self._queue)),
+                    tasks.create_task(
+                        workers.resync(self._status.watches, self._cache, self._queue)
+                    ),
                     tasks.create_task(self._optional.follow()),
                     tasks.create_task(loading.follow(self._cache, self._queue)),
                 ]
@@ -128,7 +131,7 @@ class Leading:
         gc.freeze()
         logger.info("%d resources found", len(self._cache.resources()))
 
-    def _watch(self, client: Client, kind: Kind) -> Watch:
+    def _watch(self, kind: Kind) -> Watch:
         def concerned(keys: Iterable[Key]) -> None:
             add = self._queue.add if self._filled else self._queue.add_later
             for key in keys:
@@ -137,7 +140,7 @@ class Leading:
         def restarted(kind: Kind, reason: str) -> None:
             metrics.WATCH_RESTARTS.labels(kind.name, reason).inc()
 
-        return Watch(client, kind, self._cache, concerned, restarted)
+        return Watch(self._client, kind, self._cache, concerned, restarted)
 
 
 async def _read(watch: Watch) -> None:

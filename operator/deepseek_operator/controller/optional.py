@@ -9,46 +9,58 @@ not by kopf, which decides at its start what there is to watch.
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError
 from deepseek_operator.cluster.kinds import CHILDREN, OPTIONAL, Kind
+from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller.queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
 # Seconds between two looks: a person who has just installed an API waits no longer.
 LOOK = 10.0
-# Seconds after which a stream is ended and the list read anew, as kopf does with its own; and those
-# of silence after which it counts as dead (the API server sends a bookmark about every minute).
-STREAM = 600
-SILENCE = 150.0
 EVERY_VERSION = sys.maxsize
-# Seconds until a stream that broke is tried again.
-BROKEN = 5.0
 
 
 class OptionalKinds:
-    """Keeps the cache informed of which optional kinds are served, and of their objects."""
+    """Keeps the cache informed of which optional kinds are served, and of their objects.
 
-    def __init__(self, client: Client, cache: Cache, queue: WorkQueue[Key]):
+    Args:
+        client: Asks.
+        cache: Is told.
+        queue: Gets every resource where the kinds that are served have changed.
+        watch: Makes the watch of a kind.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cache: Cache,
+        queue: WorkQueue[Key],
+        watch: Callable[[Kind], Watch],
+    ):
         self._client = client
         self._cache = cache
         self._queue = queue
-        self._watches: dict[Kind, asyncio.Task[None]] = {}
+        self._watch = watch
+        self._watched: dict[Kind, tuple[Watch, asyncio.Task[None]]] = {}
         self._unanswered: set[Kind] = set()
+
+    @property
+    def watches(self) -> list[Watch]:
+        """The streams that are open now."""
+        return [watch for watch, _ in self._watched.values()]
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
-        try:
+        async with asyncio.TaskGroup() as tasks:
             while True:
-                self._watch_what_is_served()
+                self._watch_what_is_served(tasks)
                 await asyncio.sleep(LOOK)
                 await self.look()
-        finally:
-            for task in self._watches.values():
-                task.cancel()
 
     async def look(self) -> None:
         """Ask which kinds are served; where that has changed, every resource is looked at again."""
@@ -75,32 +87,12 @@ class OptionalKinds:
         self._unanswered.discard(kind)
         return there
 
-    def _watch_what_is_served(self) -> None:
+    def _watch_what_is_served(self, tasks: asyncio.TaskGroup) -> None:
         for kind in OPTIONAL:
             served = kind.name in self._cache.served
-            if kind in self._watches and not served:
-                self._watches.pop(kind).cancel()
+            if kind in self._watched and not served:
+                self._watched.pop(kind)[1].cancel()
                 self._cache.replace(kind, (), EVERY_VERSION)
-            elif kind in CHILDREN and served and kind not in self._watches:
-                self._watches[kind] = asyncio.create_task(self._watch(kind))
-
-    async def _watch(self, kind: Kind) -> None:
-        """Keep the cache up to date with the objects of a kind, until cancelled."""
-        while True:
-            try:
-                items, version = await self._client.list(kind)
-                for key in self._cache.replace(kind, items, version):
-                    self._queue.add(key)
-                async for event, body in self._client.watch(kind, version, STREAM, SILENCE):
-                    if event == "BOOKMARK":
-                        continue
-                    change = self._cache.drop if event == "DELETED" else self._cache.put
-                    for key in change(kind, body):
-                        self._queue.add(key)
-            except ApiError as error:
-                logger.info("%s are not watched for %.0f s: %s", kind.plural, BROKEN, error)
-                await asyncio.sleep(BROKEN)
-            except Exception:
-                # A mistake of ours with one object must not leave the kind unwatched.
-                logger.exception("%s are not watched for %.0f s", kind.plural, BROKEN)
-                await asyncio.sleep(BROKEN)
+            elif kind in CHILDREN and served and kind not in self._watched:
+                watch = self._watch(kind)
+                self._watched[kind] = watch, tasks.create_task(watch.run())

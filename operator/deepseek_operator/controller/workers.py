@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.client import IN_FLIGHT
@@ -56,11 +56,14 @@ async def _reconcile(key: Key, queue: WorkQueue[Key], reconciler: Reconciler) ->
         metrics.ERRORS.labels(result).inc()
 
 
-async def resync(watches: Sequence[Watch], cache: Cache, queue: WorkQueue[Key]) -> None:
+async def resync(
+    watches: Callable[[], Sequence[Watch]], cache: Cache, queue: WorkQueue[Key]
+) -> None:
     """Every ten minutes look at everything again, one kind after the other."""
     while True:
-        for watch in watches:
-            await asyncio.sleep(RESYNC / len(watches))
+        now = watches()
+        for watch in now:
+            await asyncio.sleep(RESYNC / len(now))
             try:
                 await watch.read()
             except ApiError as error:

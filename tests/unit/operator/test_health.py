@@ -49,7 +49,7 @@ def comparison(cache: Cache) -> tuple[Api, LostEvents]:
 async def test_a_stream_that_gives_no_sign_of_life_is_an_ailment() -> None:
     health = Health(Cache(), WorkQueue())
     seen = Seen(Server())
-    health.watches = [seen.watch]
+    health.watches = lambda: [seen.watch]
     assert health.ailments() == []
     await asyncio.sleep(DEAD + 1)
     assert health.ailments() == ["the watch of pods is dead: nothing for 241 s"]
