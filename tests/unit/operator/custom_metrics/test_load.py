@@ -1,0 +1,30 @@
+"""What is read of the metrics that pods tell."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_operator.custom_metrics.api import quantity
+from deepseek_operator.custom_metrics.load import sums
+from tests.unit.operator.custom_metrics.asking import METRICS
+
+
+def test_samples_are_found_by_their_whole_name() -> None:
+    assert sums(METRICS) == {
+        "deepseek_server_num_requests_running": 3.0,
+        "deepseek_server_num_requests_waiting": 2.0,
+        "deepseek_server_kv_cache_usage_perc": 0.125,
+    }
+
+
+@given(st.text())
+def test_no_text_of_a_pod_breaks_the_reading(text: str) -> None:
+    assert sums(text) == {} or "deepseek_server" in text
+
+
+@given(st.floats(min_value=0, max_value=1e9))
+def test_a_quantity_is_the_number_in_thousandths(value: float) -> None:
+    text = quantity(value)
+    number = int(text[:-1]) / 1000 if text.endswith("m") else int(text)
+    assert abs(number - value) <= 0.0005 + value * 1e-9
+    assert quantity(5.0) == "5"
+    assert quantity(12.5) == "12500m"
