@@ -13,10 +13,10 @@ from tests.chaos.world import World
 from tests.cluster.embedded import DEFAULT_STATE
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target, open_target
+from tests.control_plane import running
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, namespace_name
 
-CRDS = Path(__file__).parents[2] / "crds"
 STATE = DEFAULT_STATE / "chaos"
 
 
@@ -26,12 +26,8 @@ def control_plane() -> Iterator[Target]:
     target = open_target(state=STATE)
     if target.kind != "embedded":
         pytest.skip(f"faults are done to an embedded cluster only, not to a {target.kind} one")
-    started = target.up(("controllers",), lifeline=True)
-    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
-    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    yield target
-    if started:
-        target.down()
+    with running(target, ("controllers",)):
+        yield target
 
 
 @pytest.fixture

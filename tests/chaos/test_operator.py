@@ -6,6 +6,8 @@ import json
 import random
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,34 @@ from tests.kube import eventually
 # The longest that a standby may take: the lease time and the time between two looks.
 TAKE_OVER = 17.0
 LEASE = ("get", "lease", "deepseek-operator", "--namespace", "default", "--output", "json")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two operators: one that leads and one that stands by."""
+
+    first: OperatorProcess
+    second: OperatorProcess
+
+    def await_the_other(self, seconds: float) -> None:
+        """Until the second leads."""
+        leads = "deepseek_operator_leader"
+        eventually("the other leads", lambda: self.second.metric(leads) == 1, seconds)
+
+
+@pytest.fixture
+def pair(control_plane: Target, tmp_path: Path) -> Iterator[Pair]:
+    first, second = (
+        OperatorProcess(control_plane.kubeconfig, tmp_path / f"{name}.log", name)
+        for name in ("operator-0", "operator-1")
+    )
+    try:
+        first.start()
+        second.start("standing by")
+        yield Pair(first, second)
+    finally:
+        first.kill()
+        second.kill()
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.long)])
@@ -39,78 +69,54 @@ def test_killed_at_random_points_of_a_burst(world: World, operator: Kubelet, kil
 
 
 def test_a_standby_is_ready_and_takes_over_at_once_from_one_that_stops(
-    world: World, control_plane: Target, tmp_path: Path
+    world: World, pair: Pair
 ) -> None:
-    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
-    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
-    first.start()
-    try:
-        second.start("standing by")
-        assert first.metric("deepseek_operator_leader") == 1
-        assert second.metric("deepseek_operator_leader") == 0
-        world.apply("r1")
-        world.converges("r1")
-        assert second.metric("deepseek_operator_writes_total") == 0
-        begun = time.monotonic()
-        assert first.stop() == 0
-        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 10)
-        assert time.monotonic() - begun < 6
-        world.apply("r1", replicas=2)
-        world.converges("r1")
-        # It had nothing to put right.
-        kinds = [line for line in second.fetch("/metrics").splitlines() if "writes_total{" in line]
-        assert {line.split('"')[1] for line in kinds} <= {"Deployment", "DeepSeekDeployment"}
-    finally:
-        first.kill()
-        second.kill()
+    first, second = pair.first, pair.second
+    assert first.metric("deepseek_operator_leader") == 1
+    assert second.metric("deepseek_operator_leader") == 0
+    world.apply("r1")
+    world.converges("r1")
+    assert second.metric("deepseek_operator_writes_total") == 0
+    begun = time.monotonic()
+    assert first.stop() == 0
+    pair.await_the_other(10)
+    assert time.monotonic() - begun < 6
+    world.apply("r1", replicas=2)
+    world.converges("r1")
+    # It had nothing to put right.
+    kinds = [line for line in second.fetch("/metrics").splitlines() if "writes_total{" in line]
+    assert {line.split('"')[1] for line in kinds} <= {"Deployment", "DeepSeekDeployment"}
 
 
 @pytest.mark.long
 def test_a_standby_takes_over_within_the_lease_time_from_one_that_is_killed(
-    world: World, control_plane: Target, tmp_path: Path
+    world: World, pair: Pair
 ) -> None:
-    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
-    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
-    first.start()
-    try:
-        second.start("standing by")
-        first.kill()
-        begun = time.monotonic()
-        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 30)
-        assert time.monotonic() - begun < TAKE_OVER
-        world.apply("r1")
-        world.converges("r1")
-    finally:
-        first.kill()
-        second.kill()
+    pair.first.kill()
+    begun = time.monotonic()
+    pair.await_the_other(30)
+    assert time.monotonic() - begun < TAKE_OVER
+    world.apply("r1")
+    world.converges("r1")
 
 
 @pytest.mark.long
-def test_one_that_was_frozen_writes_nothing_when_it_wakes(
-    world: World, control_plane: Target, tmp_path: Path
-) -> None:
-    first = OperatorProcess(control_plane.kubeconfig, tmp_path / "first.log", "operator-0")
-    second = OperatorProcess(control_plane.kubeconfig, tmp_path / "second.log", "operator-1")
-    first.start()
-    try:
-        second.start("standing by")
-        world.apply("r1")
-        world.converges("r1")
-        first.send(signal.SIGSTOP)
-        eventually("the other leads", lambda: second.metric("deepseek_operator_leader") == 1, 30)
-        # What it would do if it still believed to lead: the stream has brought it work meanwhile.
-        second.kill()
-        world.apply("r1", replicas=3)
-        world.apply("r2")
-        before = world.from_now_on()
-        first.send(signal.SIGCONT)
-        eventually("it ends", lambda: first.exit_code is not None, 20)
-        assert first.exit_code == 1
-        assert "lease" in first.log.splitlines()[-1]
-        assert before.writes(lambda entry: "deepseek" in entry["userAgent"]) == {}
-    finally:
-        first.kill()
-        second.kill()
+def test_one_that_was_frozen_writes_nothing_when_it_wakes(world: World, pair: Pair) -> None:
+    first, second = pair.first, pair.second
+    world.apply("r1")
+    world.converges("r1")
+    first.send(signal.SIGSTOP)
+    pair.await_the_other(30)
+    # What it would do if it still believed to lead: the stream has brought it work meanwhile.
+    second.kill()
+    world.apply("r1", replicas=3)
+    world.apply("r2")
+    before = world.from_now_on()
+    first.send(signal.SIGCONT)
+    eventually("it ends", lambda: first.exit_code is not None, 20)
+    assert first.exit_code == 1
+    assert "lease" in first.log.splitlines()[-1]
+    assert before.writes(lambda entry: "deepseek" in entry["userAgent"]) == {}
 
 
 @pytest.mark.long

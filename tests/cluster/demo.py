@@ -148,7 +148,7 @@ def _what_next(target: Target, name: str) -> None:
         f"kubectl describe dsd {name}\n"
         f"kubectl scale dsd {name} --replicas=2 && kubectl get dsd {name} --watch\n"
         f"kubectl delete deployment {name}    # it comes back\n"
-        f"kubectl --namespace {OPERATOR_NAMESPACE} logs deployment/{RELEASE}\n"
+        f"kubectl --namespace {OPERATOR_NAMESPACE} logs deployment/{RELEASE} --all-pods\n"
         "make demo MODEL=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B\n"
         "make cluster-down",
     )

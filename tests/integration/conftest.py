@@ -10,22 +10,16 @@ import pytest
 from tests.cluster.embedded import DEFAULT_STATE
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target, open_target
+from tests.control_plane import running
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, namespace_name
-
-CRDS = Path(__file__).parents[2] / "crds"
 
 
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[Target]:
     """An API server with the CRD; it ends with the test run, however that ends."""
-    target = open_target(state=DEFAULT_STATE / "api")
-    started = target.up(("api",), lifeline=True)
-    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
-    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-    yield target
-    if started:
-        target.down()
+    with running(open_target(state=DEFAULT_STATE / "api"), ("api",)) as target:
+        yield target
 
 
 @pytest.fixture

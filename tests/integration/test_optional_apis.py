@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,49 +9,21 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
+from tests.integration.foreign_kind import ForeignKind
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Audit, Kube, eventually, resource
 
 # A look every ten seconds, and time on a busy machine.
 NOTICED = 40.0
-MONITORS = "podmonitors.monitoring.coreos.com"
-
-# As much of the Prometheus operator's as the API server needs.
-DEFINITION = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": MONITORS},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
+MONITOR = ForeignKind("PodMonitor", "monitoring.coreos.com", "v1")
+MONITORS = MONITOR.name
 
 
 @pytest.fixture
 def install(api_server: Target) -> Iterator[Callable[[], None]]:
-    def there() -> None:
-        kubectl(api_server, "apply", "--filename", "-", text=json.dumps(DEFINITION))
-        kubectl(api_server, "wait", "--for=condition=Established", f"crd/{MONITORS}")
-
-    yield there
-    kubectl(api_server, "delete", "crd", MONITORS, "--ignore-not-found")
+    yield lambda: MONITOR.install(api_server)
+    MONITOR.remove(api_server)
 
 
 def by_operator(entry: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.integration.foreign_kind import ForeignKind
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Audit, Kube, eventually, resource
 
@@ -141,31 +142,8 @@ def test_a_steady_state_with_scaling_writes_nothing(
     assert writes == {}
 
 
-SCALED_OBJECTS = "scaledobjects.keda.sh"
-# As much of KEDA's definition as the API server needs to keep such objects.
-KEDA = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": SCALED_OBJECTS},
-    "spec": {
-        "group": "keda.sh",
-        "scope": "Namespaced",
-        "names": {"kind": "ScaledObject", "plural": "scaledobjects", "singular": "scaledobject"},
-        "versions": [
-            {
-                "name": "v1alpha1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
+SCALED_OBJECT = ForeignKind("ScaledObject", "keda.sh", "v1alpha1")
+SCALED_OBJECTS = SCALED_OBJECT.name
 
 
 def test_keda_is_missed_in_words_and_used_once_it_is_there(
@@ -181,9 +159,8 @@ def test_keda_is_missed_in_words_and_used_once_it_is_there(
     assert "ScaledObject" in said["message"]
     assert kube.get("hpa", "r1"), "what was there goes on working"
 
-    kube.apply(KEDA)
+    SCALED_OBJECT.install(kube.target)
     try:
-        kube.run("wait", "--for=condition=Established", f"crd/{SCALED_OBJECTS}", "--timeout=30s")
         scaled = eventually("a ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1"), 60)
         assert scaled["spec"]["scaleTargetRef"]["name"] == "r1"
         queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
@@ -194,4 +171,4 @@ def test_keda_is_missed_in_words_and_used_once_it_is_there(
         eventually("no ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1") is None)
         eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"))
     finally:
-        kube.run("delete", "crd", SCALED_OBJECTS)
+        SCALED_OBJECT.remove(kube.target)

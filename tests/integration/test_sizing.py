@@ -14,17 +14,7 @@ import pytest
 from tests.cluster.target import Target
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, eventually, resource
-
-CONFIG = {
-    "model_type": "qwen2",
-    "max_position_embeddings": 32_768,
-    "vocab_size": 152_064,
-    "hidden_size": 5120,
-    "intermediate_size": 27_648,
-    "num_hidden_layers": 64,
-    "num_attention_heads": 40,
-    "num_key_value_heads": 8,
-}
+from tests.unit.operator.resources import TUNED
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
         found = self.path == "/someone/tuned/resolve/main/config.json"
         self.send_response(200 if found else 404)
         self.end_headers()
-        self.wfile.write(json.dumps(CONFIG).encode() if found else b"")
+        self.wfile.write(json.dumps(TUNED).encode() if found else b"")
 
     def log_message(self, *_: Any) -> None:
         """Be quiet."""

@@ -70,8 +70,7 @@ def paged_runner(
         probe = -(-step_tokens // block_size)
         small = runner(probe)
         free, step = _measure(small, step_tokens)
-        # Recorded steps keep to themselves what the largest one takes.
-        memory = gpu_cache_bytes(free, step * (2 if small.can_be_recorded else 1))
+        memory = gpu_cache_bytes(free, step, recorded=small.can_be_recorded)
         del small
     else:
         memory = cpu_cache_bytes(memory_available(), per_token * context)
@@ -108,14 +107,15 @@ def cpu_cache_bytes(available: int, longest: int) -> int:
     return min(int(available * CPU_SHARE), max(CPU_CACHE_BYTES, longest))
 
 
-def gpu_cache_bytes(free: int, step: int) -> int:
+def gpu_cache_bytes(free: int, step: int, *, recorded: bool = False) -> int:
     """Bytes for the cache in a GPU's memory.
 
     Args:
         free: Bytes that are free between steps.
         step: Bytes that a step takes beside the cache.
+        recorded: Whether steps are recorded, which keep to themselves what the largest one takes.
     """
-    return max(int(free * GPU_SHARE) - step, 0)
+    return max(int(free * GPU_SHARE) - (2 if recorded else 1) * step, 0)
 
 
 def _measure(runner: PagedRunner, step_tokens: int) -> tuple[int, int]:

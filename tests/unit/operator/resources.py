@@ -38,6 +38,20 @@ def deployment(wanted: int = 1, settled: bool = True) -> dict[str, Any]:
     }
 
 
+# What a repository that the catalogue does not have says of itself.
+TUNED = {
+    "model_type": "qwen2",
+    "max_position_embeddings": 32_768,
+    "vocab_size": 152_064,
+    "hidden_size": 5120,
+    "intermediate_size": 27_648,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "torch_dtype": "bfloat16",
+}
+
+
 def pod(
     name: str = "r1-a",
     ready: bool = False,

@@ -23,6 +23,7 @@ from deepseek_server.engine.interface import (
     Sampling,
 )
 from deepseek_server.engine.loop import serve
+from deepseek_server.engine.messages import Close, Lost
 from deepseek_server.engine.scheduler import StepSize
 from deepseek_server.engine.watchdog import Watchdog
 from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
@@ -287,6 +288,29 @@ async def test_an_engine_that_is_gone_ends_everything() -> None:
         await outputs(stream)
     assert not engine.alive
     await engine.close()
+
+
+async def test_the_totals_are_whole_once_the_engine_rests(make: Make) -> None:
+    """They are not told with every step, but the last answer must not wait for them."""
+    engine = make(FakeModel(64, 4))
+    for number in range(1, 4):
+        await tokens(engine.submit(request((number, *PROMPT))))
+        assert engine.totals.prompt_tokens == number * (1 + len(PROMPT))
+        assert engine.totals.step_tokens.total >= number * (1 + len(PROMPT))
+
+
+async def test_closing_leaves_no_process_behind() -> None:
+    here, there = Pipe()
+    ended = []
+
+    def finish() -> None:
+        assert isinstance(there.recv(), Close), "first it is asked to"
+        ended.append(True)
+
+    engine = EngineClient(here, decode, Limits(100, 2), 4, lambda: "", finish, Watchdog(60))
+    there.send(Lost("so that nothing is read any more"))
+    await engine.close()
+    assert ended
 
 
 async def test_closing_ends_what_runs_and_what_waits(make: Make) -> None:

@@ -14,7 +14,7 @@ from deepseek_operator.plan.observed import ConfigFile, NodeView, Observed
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.status import condition
 from deepseek_operator.plan.target import Target
-from tests.unit.operator.resources import NOW, SETTINGS, node, resource
+from tests.unit.operator.resources import NOW, SETTINGS, TUNED, node, resource
 from tests.unit.operator.sizing.deciding import (
     H200,
     L4,
@@ -25,21 +25,10 @@ from tests.unit.operator.sizing.deciding import (
 )
 
 FILE = ConfigFile("", "someone/tuned", "main")
-CONFIG = {
-    "model_type": "qwen2",
-    "max_position_embeddings": 32_768,
-    "vocab_size": 152_064,
-    "hidden_size": 5120,
-    "intermediate_size": 27_648,
-    "num_hidden_layers": 64,
-    "num_attention_heads": 40,
-    "num_key_value_heads": 8,
-    "torch_dtype": "bfloat16",
-}
 
 
 def read(**changes: Any) -> ConfigFile:
-    return ConfigFile("", "someone/tuned", "main", content={**CONFIG, **changes})
+    return ConfigFile("", "someone/tuned", "main", content={**TUNED, **changes})
 
 
 def test_the_models_own_config_json_sizes_it() -> None:

@@ -1,0 +1,23 @@
+"""Parts of a control plane that end with the test run, with the CRD installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+
+CRDS = Path(__file__).parents[1] / "crds"
+
+
+@contextmanager
+def running(target: Target, parts: Sequence[str]) -> Iterator[Target]:
+    """The target with these parts, which end with the block if it started them."""
+    started = target.up(parts, lifeline=True)
+    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
+    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    yield target
+    if started:
+        target.down()
