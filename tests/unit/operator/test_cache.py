@@ -90,6 +90,8 @@ def test_nodes_concern_resources_that_wait_for_one() -> None:
     assert cache.put(NODE, large) == {OWNER}
     heartbeat = {**large, "metadata": {**large["metadata"], "resourceVersion": "3"}}
     assert cache.put(NODE, heartbeat) == set()
+    cache.drop(POD, child(pod(unschedulable="no GPU")))
+    assert cache.drop(NODE, large) == set(), "who waited is gone"
 
 
 def test_nodes_concern_resources_that_are_refused() -> None:

@@ -8,12 +8,13 @@ import pytest
 from deepseek_operator.cluster.cache import Cache
 from deepseek_operator.cluster.errors import NamespaceEndingError, UnreachableError
 from deepseek_operator.cluster.kept import Key
-from deepseek_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, RESOURCE, Kind
+from deepseek_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, POD, RESOURCE, Kind
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.reuse import Renderer
-from tests.unit.operator.resources import SETTINGS, resource
+from tests.unit.operator.resources import SETTINGS, pod, resource
+from tests.unit.operator.test_cache import child
 
 Object = dict[str, Any]
 
@@ -106,6 +107,36 @@ async def test_nothing_is_rendered_or_written_where_nothing_has_changed(
     rendered.clear()
     assert await bench.reconcile() == []
     assert rendered == []
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"),
+    [
+        ({"observedGeneration": 0}, False),
+        ({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1}, False),
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1}, True),
+    ],
+    ids=["not seen yet", "old pods are left", "a pod has no node"],
+)
+async def test_as_long_as_a_rollout_is_under_way_its_step_is_looked_at(
+    rendered: list[str], status: Object, waits: bool
+) -> None:
+    """A step can be due though no object has changed: a successor has waited for long enough."""
+    bench = Bench()
+    await bench.reconcile()
+    deployment = bench.cache.get(DEPLOYMENT, KEY)
+    assert deployment is not None
+    deployment["metadata"] |= {
+        "resourceVersion": "999",
+        "labels": child({"metadata": {}})["metadata"]["labels"],
+    }
+    bench.cache.put(DEPLOYMENT, {**deployment, "status": status})
+    if waits:
+        bench.cache.put(POD, child(pod(unschedulable="no GPU")))
+    for _ in range(2):
+        rendered.clear()
+        await bench.reconcile()
+        assert rendered == ["r1"]
 
 
 async def test_a_lost_child_is_made_anew_and_a_changed_one_looked_at(rendered: list[str]) -> None:
