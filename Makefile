@@ -83,6 +83,10 @@ cluster-status: $(STAMP) ## What of it runs
 cluster-build: $(STAMP) ## Build its programs only (once, about 12 minutes on two cores)
 	@$(TESTBED) build
 
+.PHONY: cluster-build-aside
+cluster-build-aside: $(STAMP)
+	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws
+
 ##@ Product
 .PHONY: demo
 demo: $(STAMP) ## From nothing to an answer of a model (MODEL=a hub repository, else a tiny one)
@@ -128,8 +132,9 @@ bench-operator: $(STAMP) ## Measure the operator against a real API server (SECO
 ##@ Tests
 .PHONY: test
 test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
-	@# Side by side: the former compute on one core, the latter wait for most of their time.
-	$(MAKE) --jobs=2 --output-sync=target test-unit test-integration
+	@# Side by side: some compute on one core, others wait for most of their time, and what the
+	@# end-to-end tests need is built with what is left.
+	$(MAKE) --jobs=3 --output-sync=target test-unit test-integration cluster-build-aside
 	$(MAKE) test-e2e
 
 .PHONY: lint

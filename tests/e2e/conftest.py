@@ -55,7 +55,9 @@ def product(cluster: Target, hub: str) -> Iterator[Product]:
     """The operator from this tree's images and chart."""
     images = built_images(cluster)
     install(cluster, images, {"hub.endpoint": hub})
-    yield Product(cluster, images)
+    installed = Product(cluster, images)
+    installed.pull_server()
+    yield installed
     uninstall(cluster)
 
 

@@ -27,10 +27,13 @@ def served(kube: Kube) -> str:
 
 
 def answers(kube: Kube, name: str) -> bool:
-    """Whether the Service has got to know the pod, which is a moment after the pod is ready."""
+    """Whether the Service has got to know the pod, which is a moment after the pod is ready.
+
+    Until then it refuses, or leads to the pod that was there before, where nothing answers.
+    """
     try:
         return served(kube) == name
-    except httpx.ConnectError:
+    except (httpx.ConnectError, httpx.ConnectTimeout):
         return False
 
 
