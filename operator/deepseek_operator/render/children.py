@@ -72,10 +72,9 @@ def children(target: Target) -> list[Manifest]:
         values |= scaling.values(target.scaling)
     if target.pod_monitor is not None:
         templates.append(POD_MONITOR)
+    values["pod"] = _pod(target, values)
     manifests = [render(template, **values) for template in templates]
     for manifest in manifests:
-        if manifest["kind"] == "Deployment":
-            _lay_over(manifest["spec"]["template"], target)
         sign(manifest)
     return manifests
 
@@ -92,13 +91,14 @@ def owner(target: Target) -> Manifest:
     }
 
 
-def _lay_over(template: Manifest, target: Target) -> None:
-    over = target.pod_template
-    template["metadata"] = merge(
-        {"labels": over.metadata.labels, "annotations": over.metadata.annotations},
-        template["metadata"],
-    )
-    template["spec"] = merge(template["spec"], over.spec)
+def _pod(target: Target, values: dict[str, Any]) -> Manifest:
+    """What every pod of a resource is made of."""
+    pod, over = render("pod.yaml.j2", **values), target.pod_template
+    metadata = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
+    return {
+        "metadata": merge(metadata, pod["metadata"]),
+        "spec": merge(pod["spec"], over.spec),
+    }
 
 
 def _asked_for(target: Target) -> Manifest:
