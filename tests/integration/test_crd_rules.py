@@ -55,6 +55,15 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"accelerator": {"profile": "nvidia-l4", "profiles": ["nvidia-l40s"]}},
         {"accelerator": {"profiles": ["nvidia-l4", "nvidia-l40s"]}},
     ),
+    "accelerator.count must be tensor x pipeline x data": (
+        {"accelerator": {"count": 8}, "parallelism": {"tensor": 8, "pipeline": 2}},
+        {"accelerator": {"count": 16}, "parallelism": {"tensor": 8, "pipeline": 2}},
+    ),
+    "parallelism needs tensor": ({"parallelism": {}}, {"parallelism": {"tensor": 2}}),
+    "parallelism.expert must be 1 or tensor x data": (
+        {"parallelism": {"tensor": 8, "data": 2, "expert": 8}},
+        {"parallelism": {"tensor": 8, "data": 2, "expert": 16}},
+    ),
 }
 
 # field: (a value that the schema refuses, words of the refusal)
@@ -75,6 +84,7 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"accelerator": {"count": 0}}, "spec.accelerator.count"),
     ({"accelerator": {"profiles": []}}, "spec.accelerator.profiles"),
     ({"accelerator": {"profiles": ["nvidia-l4", "nvidia-l4"]}}, "spec.accelerator.profiles[1]"),
+    ({"parallelism": {"tensor": 0}}, "spec.parallelism.tensor"),
     ({"security": {"allowFrom": [{"namespace": "Apps"}]}}, "spec.security.allowFrom[0].namespace"),
     ({"security": {"allowFrom": [{}]}}, "spec.security.allowFrom[0].namespace"),
     ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),

@@ -45,7 +45,8 @@ class Accelerator(Section):
         ge=1,
         le=1024,
         description=(
-            "GPUs of one replica, all on one node; the model is split over them. "
+            "GPUs of one replica; the model is split over them. They are on one node unless "
+            "parallelism says how they are shared. "
             "Default: as few as the model fits on, 1 where its size is not known."
         ),
     )

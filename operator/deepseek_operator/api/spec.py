@@ -6,11 +6,18 @@ from deepseek_operator.api.accelerator import Accelerator
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.model import Model
 from deepseek_operator.api.observability import Observability
+from deepseek_operator.api.parallelism import Parallelism
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.section import Section, rule, validated
 from deepseek_operator.api.security import Security
+
+# In CEL, the GPUs that spec.parallelism adds up to.
+GPUS = (
+    "self.parallelism.tensor * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)"
+    " * (has(self.parallelism.data) ? self.parallelism.data : 1)"
+)
 
 
 class Spec(Section):
@@ -22,7 +29,15 @@ class Spec(Section):
             "!has(self.scaling) || self.replicas == 1",
             "write replicas or scaling, never both: remove replicas (or set it to 1) to have"
             " scaling decide, or remove scaling",
-        )
+        ),
+        rule(
+            "!has(self.parallelism) || !has(self.accelerator) || !has(self.accelerator.count)"
+            f" || !has(self.parallelism.tensor) || self.accelerator.count == {GPUS}",
+            "accelerator.count must be tensor x pipeline x data of parallelism, or be left out",
+            "'accelerator.count must be tensor x pipeline x data of parallelism, which is '"
+            f" + string({GPUS}) + ', not ' + string(self.accelerator.count)"
+            " + ': write that, or leave accelerator.count out'",
+        ),
     )
 
     model: Model = Field(description="Which model is served and where its weights come from.")
@@ -41,6 +56,13 @@ class Spec(Section):
     )
     accelerator: Accelerator | None = Field(
         default=None, description="GPUs of one replica. Absent: the CPU."
+    )
+    parallelism: Parallelism | None = Field(
+        default=None,
+        description=(
+            "How the GPUs of one replica share its model, where one node is not enough. "
+            "Absent: all of them share every layer, on one node."
+        ),
     )
     engine: Engine = Field(
         default=Engine(), description="The program that serves the model. Default: the bundled one."

@@ -42,7 +42,13 @@ class ResolvedModel(Section):
         default=None, description="Kind of GPU that was chosen, where the spec names kinds."
     )
     tensor_parallel: int | None = Field(
-        default=None, description="GPUs that share the model, 1 on the CPU."
+        default=None, description="GPUs, or on the CPU pods, that share every layer."
+    )
+    pipeline_parallel: int | None = Field(
+        default=None, description="Groups of layers, where there are several."
+    )
+    pods: int | None = Field(
+        default=None, description="Pods of one replica, where several GPUs share it."
     )
     dtype: str | None = Field(
         default=None, description="Number format of the computation, where it is known."

@@ -10,10 +10,12 @@ from deepseek_operator.cluster.kinds import (
     CHILDREN,
     DEPLOYMENT,
     EVENT,
+    LEADER_WORKER_SET,
     NODE,
     POD,
     RESOURCE,
     Kind,
+    name_of,
 )
 from deepseek_operator.cluster.nodes import Nodes
 from deepseek_operator.cluster.pods import Pods
@@ -21,6 +23,7 @@ from deepseek_operator.plan.observed import (
     AutoscalerView,
     DeploymentView,
     Observed,
+    PodView,
 )
 from deepseek_operator.plan.status import ACCEPTED, condition
 
@@ -73,7 +76,7 @@ class Cache:
         self._objects[kind][key] = kept
         if kind is RESOURCE:
             self._note_refused(key, body)
-        elif key != kept.owner:
+        elif key != _child(kind, kept.owner):
             self._strays.setdefault(kept.owner, set()).add((kind, key))
         return set() if before and before.same(kept) else {kept.owner}
 
@@ -127,13 +130,13 @@ class Cache:
 
     def children(self, key: Key) -> list[tuple[Kind, Object]]:
         """Everything of a kind that we make that is labelled as a resource's."""
-        places = [*((kind, key) for kind in CHILDREN), *self._strays.get(key, ())]
+        places = [*((kind, _child(kind, key)) for kind in CHILDREN), *self._strays.get(key, ())]
         found = ((kind, self._objects[kind].get(name)) for kind, name in places)
         return [(kind, kept.body()) for kind, kept in found if kept and kept.owner == key]
 
     def marks(self, key: Key) -> tuple[Mark | None, ...]:
         """What tells of every child of a resource whether it still is as applied."""
-        found = (self._objects[kind].get(key) for kind in CHILDREN)
+        found = (self._objects[kind].get(_child(kind, key)) for kind in CHILDREN)
         return tuple(kept.mark if kept else None for kept in found)
 
     def resources(self) -> list[Key]:
@@ -146,17 +149,24 @@ class Cache:
 
     def observe(self, key: Key) -> Observed:
         """What decisions about a resource need to know."""
-        deployment = self.get(DEPLOYMENT, key)
+        pods = self.pods.staying(key)
         autoscaler = next((body for k in AUTOSCALERS if (body := self.get(k, key))), None)
         return Observed(
-            deployment=DeploymentView.of(deployment) if deployment else DeploymentView(),
-            pods=self.pods.staying(key),
+            deployment=self._workload(key, pods),
+            pods=pods,
             leaving=self.pods.leaving(key),
             nodes=self._nodes.views(),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
         )
+
+    def _workload(self, key: Key, pods: tuple[PodView, ...]) -> DeploymentView:
+        """What runs the pods of a resource."""
+        if groups := self.get(LEADER_WORKER_SET, _child(LEADER_WORKER_SET, key)):
+            return DeploymentView.of_groups(groups, pods)
+        deployment = self.get(DEPLOYMENT, key)
+        return DeploymentView.of(deployment) if deployment else DeploymentView()
 
     def _table(self, kind: Kind) -> Any:
         if kind is POD:
@@ -195,3 +205,8 @@ class Cache:
         enough.
         """
         return self.pods.waiting() | self._refused
+
+
+def _child(kind: Kind, resource: Key) -> Key:
+    """The key of a resource's child of a kind."""
+    return Key(resource.namespace, name_of(kind, resource.name))

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from deepseek_operator.cluster.drift import controller_uid, owned_fields
-from deepseek_operator.cluster.kinds import AUTOSCALERS, DEPLOYMENT, RESOURCE, Kind
+from deepseek_operator.cluster.kinds import (
+    AUTOSCALERS,
+    DEPLOYMENT,
+    LEADER_WORKER_SET,
+    RESOURCE,
+    Kind,
+)
 from deepseek_operator.plan.labels import MANAGER, MANIFEST_HASH, NAME
 from deepseek_operator.plan.observed import WORKING
 
@@ -79,6 +85,9 @@ class Kept:
         if kind is DEPLOYMENT:
             read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
             read["status"] = body.get("status", {})
+        if kind is LEADER_WORKER_SET:
+            # How far it is its pods say.
+            read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
         if kind in AUTOSCALERS:
             # It notes every few seconds what it has measured; what counts is whether it works.
             conditions = body.get("status", {}).get("conditions", [])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.section import GROUP, KIND, PLURAL, VERSION
-from deepseek_operator.plan.labels import SELECTOR
+from deepseek_operator.plan.labels import SELECTOR, gang_name
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ CHILDREN = (
     DISRUPTION_BUDGET,
     NETWORK_POLICY,
     DEPLOYMENT,
+    LEADER_WORKER_SET,
     AUTOSCALER,
     SCALED_OBJECT,
     POD_MONITOR,
@@ -122,6 +123,11 @@ CHILDREN = (
 OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, VIRTUAL_SERVICE)
 # What every cluster has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
+
+
+def name_of(kind: Kind, resource: str) -> str:
+    """The name of a resource's child of a kind."""
+    return gang_name(resource) if kind is LEADER_WORKER_SET else resource
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:

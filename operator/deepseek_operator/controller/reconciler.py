@@ -20,7 +20,7 @@ from deepseek_operator.cluster.errors import (
     UnreachableError,
 )
 from deepseek_operator.cluster.kept import Mark
-from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, Kind, kind_of
+from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.hub import Hub
@@ -33,6 +33,7 @@ from deepseek_operator.plan.plan import decide, report, unread_file
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.reuse import Renderer
+from deepseek_operator.render.workload import is_workload
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +133,9 @@ class Reconciler:
         manifests = self._renderer.children(target)
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(target, manifests)
-        pods = [manifest["kind"] for manifest in manifests].index(DEPLOYMENT.name)
+        pods = next(place for place, child in enumerate(manifests) if is_workload(child))
         await self._apply_all(manifests[:pods])
-        applied = await self._apply_deployment(manifests[pods], target, observed, now)
+        applied = await self._apply_workload(manifests[pods], target, observed, now)
         await self._apply_all(manifests[pods + 1 :])
         return applied
 
@@ -150,7 +151,7 @@ class Reconciler:
         live = await self._live(manifest)
         await self._bring_to(manifest, live)
 
-    async def _apply_deployment(
+    async def _apply_workload(
         self, manifest: Object, target: Target, observed: Observed, now: datetime
     ) -> Applied:
         live = await self._live(manifest)
@@ -189,11 +190,12 @@ class Reconciler:
         """
         if target.scaling is None or not handover.is_due(live):
             return
-        now = await self._client.get(DEPLOYMENT, *key_of(manifest))
+        kind = kind_of(manifest)
+        now = await self._client.get(kind, *key_of(manifest))
         if now is not None:
             given = handover.manifest(manifest, now, target.scaling.min_replicas)
-            write = self._client.apply(DEPLOYMENT, given, manager=handover.MANAGER)
-            await self._counted(DEPLOYMENT, write)
+            write = self._client.apply(kind, given, manager=handover.MANAGER)
+            await self._counted(kind, write)
 
     async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
         """Delete the children that an earlier spec asked for and this one does not."""

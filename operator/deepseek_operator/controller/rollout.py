@@ -12,7 +12,7 @@ from deepseek_operator.plan.labels import TEMPLATE_HASH
 from deepseek_operator.plan.observed import DeploymentView, Observed
 from deepseek_operator.plan.rollout import Situation, Step, look_again, needs_look, next_step
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import rolled, template_hash
+from deepseek_operator.render.workload import GROUPS, pod_spec, rolled, template_hash
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ CROWD_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Applied:
-    """A Deployment's manifest with its step.
+    """The manifest of what runs the pods, with its step.
 
     Attributes:
         changed: Whether it gives a new template to pods that run.
@@ -37,7 +37,7 @@ class Applied:
 
 
 class Rollouts:
-    """Decides the step of every Deployment's rollout."""
+    """Decides the step of every rollout."""
 
     def __init__(self, usage: NodeUsage):
         self._usage = usage
@@ -50,7 +50,7 @@ class Rollouts:
         observed: Observed,
         now: datetime,
     ) -> Applied:
-        """The Deployment's manifest with the step that its rollout has to take now.
+        """The manifest of what runs the pods, with the step that its rollout has to take now.
 
         Args:
             manifest: It without a step.
@@ -63,21 +63,22 @@ class Rollouts:
             UnreachableError: The API server could not be asked.
         """
         notes = live["metadata"].get("annotations", {}) if live else {}
-        view = DeploymentView.of(live) if live else DeploymentView()
+        view = _view(manifest, live, observed) if live else DeploymentView()
         situation = Situation(
             policy=target.rollout,
             wanted=manifest["spec"].get("replicas", view.wanted or 0),
             changed=notes.get(TEMPLATE_HASH) != template_hash(manifest),
             deployment=view,
-            pods=observed.pods,
-            leaving=observed.leaving,
+            pods=observed.replicas,
+            # One of each replica that leaves.
+            leaving=observed.leaving[:: target.pods],
             free=None,
             now=now,
         )
         before = Step.parse(view.step)
         demand = _demand(manifest)
         if needs_look(situation, before, bool(demand.devices)):
-            situation = await self._looked(situation, demand, observed)
+            situation = await self._looked(situation, demand, observed, target.pods)
         step = next_step(situation, before)
         again = look_again(situation, step)
         if demand.devices and any(pod.unscheduled is not None for pod in observed.pods):
@@ -85,15 +86,20 @@ class Rollouts:
         changed = situation.changed and view.replicas > 0
         return Applied(rolled(manifest, step), changed, again)
 
-    async def _looked(self, situation: Situation, demand: Demand, observed: Observed) -> Situation:
-        """The situation with the free places counted, as far as they matter."""
+    async def _looked(
+        self, situation: Situation, demand: Demand, observed: Observed, pods: int
+    ) -> Situation:
+        """The situation with the free places counted, as far as they matter.
+
+        A replica of several pods needs a place for each.
+        """
         nodes = {node.name: node for node in observed.nodes if suits(node, demand)}
-        situation = replace(situation, free=0)
+        situation, found = replace(situation, free=0), 0
         try:
             async for usage in self._usage.batches(nodes, 0.0):
                 some = (nodes[name] for name in usage)
-                free = (situation.free or 0) + places(demand, some, usage)
-                situation = replace(situation, free=free)
+                found += places(demand, some, usage)
+                situation = replace(situation, free=found // pods)
                 if situation.spare > 0:
                     break
         except RejectedError as error:
@@ -122,9 +128,15 @@ class Rollouts:
         return replace(observed, crowd=crowd(demand, nodes, usage))
 
 
+def _view(manifest: Object, live: Object, observed: Observed) -> DeploymentView:
+    if manifest["kind"] == GROUPS:
+        return DeploymentView.of_groups(live, observed.pods)
+    return DeploymentView.of(live)
+
+
 def _demand(manifest: Object) -> Demand:
     """What its pods ask for; nothing where `podTemplate` is no PodSpec, which the API server will say."""
     try:
-        return Demand.of(manifest["spec"]["template"]["spec"])
+        return Demand.of(pod_spec(manifest))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return Demand.of({})

@@ -70,8 +70,9 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
     if (gpus is None and crowd is None) or (crowd and crowd.places):
         message = f"No node takes pod {pod.name}. {_crowded(crowd)}{scheduler}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
+    part = "A replica" if target.pods == 1 else f"Each of {target.pods} pods of a replica"
     needed = (
-        f"A replica needs {gpus} on one node; {len(fitting)} node(s) are large enough "
+        f"{part} needs {gpus} on one node; {len(fitting)} node(s) are large enough "
         f"({_names(fitting)}), but none takes pod {pod.name} now."
         if gpus
         else f"No node takes pod {pod.name} now."

@@ -12,23 +12,31 @@ ROUND = 1024
 
 
 def smallest(
-    model: Model, name: str, dtype: str, context: int, count: int | None = None
+    model: Model, name: str, dtype: str, context: int, count: int | None = None, stages: int = 1
 ) -> Memory | None:
     """The fewest GPUs of a kind on which a model and a request of so many tokens fit.
+
+    Without a number to try these are GPUs of one node; several nodes are for a person to ask for.
 
     Args:
         model: The model.
         name: The kind.
         dtype: The type of the computation.
         context: Tokens of the request.
-        count: How many there are to be, None for as few as possible.
+        count: How many are to share every layer, None for as few as possible.
+        stages: Groups of layers, each on as many GPUs.
     """
     profile = accelerators().profiles[name]
     for gpus in [count] if count else range(1, profile.together + 1):
-        memory = Memory(model, profile, gpus, dtype)
+        memory = Memory(model, profile, gpus, dtype, stages=stages)
         if model.shape.splits(gpus) and memory.context >= context:
             return memory
     return None
+
+
+def stages(spec: Spec) -> int:
+    """Groups of layers that a spec asks for."""
+    return (spec.parallelism and spec.parallelism.pipeline) or 1
 
 
 def wanted(spec: Spec, model: Model) -> int:

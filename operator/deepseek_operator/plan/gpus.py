@@ -1,4 +1,4 @@
-"""The GPUs of one replica."""
+"""The GPUs of one pod."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from deepseek_operator.plan.observed import NodeView
 
 @dataclass(frozen=True)
 class Gpus:
-    """The GPUs of one replica.
+    """The GPUs of one pod, which is a replica unless that spans several.
 
     Attributes:
         resource: Name of the extended resource.

@@ -9,10 +9,24 @@ MANIFEST_HASH = f"{PREFIX}manifest-hash"
 # On a Deployment: the step of its rollout, and the pod template that it is for.
 ROLLOUT_STEP = f"{PREFIX}rollout-step"
 TEMPLATE_HASH = f"{PREFIX}template-hash"
+# What a pod of several is in its replica: `leader` or `worker`.
+ROLE = f"{PREFIX}role"
+LEADER, WORKER = "leader", "worker"
+# Which of the replicas a pod belongs to, and which of its pods it is: by LeaderWorkerSet.
+GROUP_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
+WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "deepseek-operator"
 # What the operator lists and watches: nothing else of the cluster reaches it.
 SELECTOR = f"{MANAGED_BY}={MANAGER},{NAME}"
+
+
+def gang_name(name: str) -> str:
+    """The name of what starts the pods of replicas that have several.
+
+    LeaderWorkerSet makes a Service of the same name, which must not be that of the resource.
+    """
+    return f"{name}-gang"
 
 
 def selector(name: str) -> dict[str, str]:

@@ -38,9 +38,10 @@ class Memory:
     Attributes:
         model: The model.
         profile: The kind of GPU.
-        gpus: How many share the model.
+        gpus: How many share every layer.
         dtype: The type of the computation.
         recorded: Whether the server records its steps, which it does with FlashInfer.
+        stages: Groups of layers, each on as many GPUs; taken to be of one size.
     """
 
     model: Model
@@ -48,6 +49,7 @@ class Memory:
     gpus: int
     dtype: str
     recorded: bool = True
+    stages: int = 1
 
     @property
     def total(self) -> int:
@@ -57,7 +59,7 @@ class Memory:
     @property
     def reserved(self) -> int:
         """Bytes that are nobody's."""
-        return RESERVED + (NCCL if self.gpus > 1 else 0)
+        return RESERVED + (NCCL if self.gpus * self.stages > 1 else 0)
 
     @cached_property
     def packed(self) -> bool:
@@ -78,12 +80,14 @@ class Memory:
         split = (
             numbers.experts * expert + numbers.split * matrix + numbers.split_plain * plain
         ) / self.gpus
-        return round(split + numbers.whole * matrix + numbers.whole_plain * plain)
+        whole = numbers.whole * matrix + numbers.whole_plain * plain
+        return round((split + whole) / self.stages)
 
     @cached_property
     def per_token(self) -> float:
         """Bytes of the cache for a token; at least one, which no model falls short of."""
-        return max(self.model.shape.cache_of_gpu(self.gpus) * BYTES[self.dtype] / CACHED, 1)
+        cached = self.model.shape.cache_of_gpu(self.gpus) * BYTES[self.dtype] / CACHED
+        return max(cached / self.stages, 1)
 
     @cached_property
     def step(self) -> int:

@@ -117,7 +117,20 @@ def _ways_out(spec: Spec, model: Model, name: str, nodes: Sequence[NodeView]) ->
         shorter = rounded(most.context)
         if asked and SHORTEST <= shorter < asked and model.shape.splits(most.gpus):
             yield f"model.maxContext {shorter}"
+        if nodes_needed := _several_nodes(spec, model, name, dtype):
+            yield f"parallelism.tensor {profile.together * nodes_needed} on {nodes_needed} nodes"
     yield from _other_kinds(spec, model, nodes)
+
+
+def _several_nodes(spec: Spec, model: Model, name: str, dtype: str) -> int:
+    """How many whole nodes hold a model that one does not, 0 where none do."""
+    together = accelerators().profiles[name].together
+    if together == 1:
+        return 0
+    for number in range(2, MOST // together + 1):
+        if smallest(model, name, dtype, wanted(spec, model), number * together):
+            return number
+    return 0
 
 
 def _other_kinds(spec: Spec, model: Model, nodes: Sequence[NodeView]) -> list[str]:
@@ -159,10 +172,7 @@ def _most(model: Model, profile: Profile) -> int:
 def _instead(ways: list[str]) -> str:
     if ways:
         return f"What would fit: {', or '.join(ways)}."
-    return (
-        "No kind of GPU in the catalogue holds it on one node, and a model is not spread over "
-        "several nodes yet: choose a smaller model."
-    )
+    return "No number of GPUs of a kind in the catalogue holds it: choose a smaller model."
 
 
 def _gb(count: int) -> str:

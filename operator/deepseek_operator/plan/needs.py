@@ -58,7 +58,9 @@ class Needs:
         return DOWNLOAD_LIMIT * self.download
 
 
-def needs(model: Model | None, gpus: int, bytes_per_parameter: int, downloads: bool) -> Needs:
+def needs(
+    model: Model | None, gpus: int, bytes_per_parameter: int, downloads: bool, pods: int = 1
+) -> Needs:
     """What a pod asks of its node.
 
     Args:
@@ -66,6 +68,7 @@ def needs(model: Model | None, gpus: int, bytes_per_parameter: int, downloads: b
         gpus: GPUs of the pod; each has a process of its own.
         bytes_per_parameter: In memory, for a model that runs on the CPU.
         downloads: Whether the pod downloads the weights itself.
+        pods: Pods that share the model, where it runs on the CPU.
     """
     download = (
         int(model.weight_bytes * DOWNLOAD_SHARE) + DOWNLOAD_REST if model and downloads else 0
@@ -79,5 +82,5 @@ def needs(model: Model | None, gpus: int, bytes_per_parameter: int, downloads: b
     if model is None:
         # It may be tiny, and a tiny one must find a place everywhere.
         return Needs(UNKNOWN_MILLICORES, SERVER_BYTES + CPU_CACHE_BYTES)
-    weights = model.parameters * bytes_per_parameter
+    weights = model.parameters * bytes_per_parameter // pods
     return Needs(MILLICORES_ON_CPU, SERVER_BYTES + CPU_CACHE_BYTES + weights, download=download)

@@ -1,11 +1,16 @@
 """What was observed in the cluster, cut down to what decisions need."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.plan.labels import ROLLOUT_STEP
+from deepseek_operator.plan.labels import (
+    GROUP_INDEX,
+    ROLLOUT_STEP,
+    TEMPLATE_HASH,
+    WORKER_INDEX,
+)
 from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
@@ -28,6 +33,9 @@ class PodView:
         mount_failure: The kubelet's words where a volume could not be mounted, else None.
         started: When the server was started, else None.
         loading: How far it is with its model, None where it has not told.
+        group: The replica that it is one of several pods of, None where it is one by itself.
+        index: Which of its pods it is; 0 leads.
+        template: The hash of what it was made of, where it is one of several.
     """
 
     name: str
@@ -41,13 +49,17 @@ class PodView:
     mount_failure: str | None = None
     started: datetime | None = None
     loading: Loading | None = None
+    group: int | None = None
+    index: int = 0
+    template: str = ""
 
     @classmethod
     def of(
         cls, pod: Object, mount_failure: str | None = None, loading: Loading | None = None
     ) -> "PodView":
         """The view of a Pod object."""
-        status = pod.get("status", {})
+        metadata, status = pod["metadata"], pod.get("status", {})
+        labels = metadata.get("labels", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
         refused = scheduled.get("status") == "False"
@@ -58,7 +70,7 @@ class PodView:
         waiting = state.get("waiting")
         ended = state.get("terminated") or server.get("lastState", {}).get("terminated")
         return cls(
-            name=pod["metadata"]["name"],
+            name=metadata["name"],
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             scheduled=scheduled.get("status") == "True",
@@ -69,7 +81,34 @@ class PodView:
             mount_failure=None if "running" in state else mount_failure,
             started=_time(state["running"].get("startedAt")) if "running" in state else None,
             loading=loading,
+            group=int(labels[GROUP_INDEX]) if GROUP_INDEX in labels else None,
+            index=int(labels.get(WORKER_INDEX, 0)),
+            template=metadata.get("annotations", {}).get(TEMPLATE_HASH, ""),
         )
+
+
+def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:
+    """Pods, those of one replica as one: placed when all of them are, and ready when their leader is."""
+    alone: list[PodView] = []
+    groups: dict[int, list[PodView]] = {}
+    for pod in pods:
+        if pod.group is None:
+            alone.append(pod)
+        else:
+            groups.setdefault(pod.group, []).append(pod)
+    return (*alone, *(_together(groups[index]) for index in sorted(groups)))
+
+
+def _together(pods: list[PodView]) -> PodView:
+    leader = min(pods, key=lambda pod: pod.index)
+    waiting = next((pod for pod in pods if pod.unscheduled is not None), leader)
+    return replace(
+        leader,
+        ready=leader.ready and leader.index == 0,
+        scheduled=all(pod.scheduled for pod in pods),
+        unscheduled=waiting.unscheduled,
+        unscheduled_since=waiting.unscheduled_since,
+    )
 
 
 def _time(text: str | None) -> datetime | None:
@@ -82,7 +121,7 @@ def _exit(ended: Object) -> tuple[int, str, str]:
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """The Deployment of a resource.
+    """The Deployment of a resource, or the LeaderWorkerSet where its replicas have several pods.
 
     Attributes:
         wanted: How many replicas its spec asks for, whoever has written that; None: there is none.
@@ -120,6 +159,27 @@ class DeploymentView:
             >= deployment["metadata"].get("generation", 0),
             step=deployment["metadata"].get("annotations", {}).get(ROLLOUT_STEP),
             failure=failures[0] if failures else None,
+        )
+
+    @classmethod
+    def of_groups(cls, groups: Object, pods: Iterable[PodView]) -> "DeploymentView":
+        """The view of a LeaderWorkerSet object.
+
+        What it says of itself may be about an older spec, and it does not say whether it is; so its
+        groups are counted, by the hash that their pods carry.
+
+        Args:
+            groups: The object.
+            pods: Its pods that are not on their way out.
+        """
+        notes = groups["metadata"].get("annotations", {})
+        leaders = [pod for pod in pods if pod.group is not None and pod.index == 0]
+        return cls(
+            wanted=groups.get("spec", {}).get("replicas", 0),
+            replicas=len(leaders),
+            updated=sum(pod.template == notes.get(TEMPLATE_HASH) for pod in leaders),
+            settled=True,
+            step=notes.get(ROLLOUT_STEP),
         )
 
 
@@ -249,6 +309,11 @@ class Observed:
     changed: bool = False
 
     @property
+    def replicas(self) -> tuple[PodView, ...]:
+        """Its pods, those of one replica as one."""
+        return replicas(self.pods)
+
+    @property
     def ready(self) -> int:
-        """Pods that take requests; they know it a moment before their Deployment does."""
-        return sum(pod.ready for pod in self.pods)
+        """Replicas that take requests; they know it a moment before their Deployment does."""
+        return sum(replica.ready for replica in self.replicas)

@@ -11,6 +11,7 @@ from deepseek_operator.plan.checks import Refusal, check
 from deepseek_operator.plan.known import unread
 from deepseek_operator.plan.news import News, news
 from deepseek_operator.plan.observed import ConfigFile, Object, Observed
+from deepseek_operator.plan.parallelism import groups_are_there, possible
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import size
 from deepseek_operator.plan.target import Resource, Target, target
@@ -56,11 +57,13 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("spec", *first["loc"]))
         return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
-    if refusal := check(spec, observed.served):
+    if refusal := check(spec, observed.served) or possible(spec):
         return refusal
     sizing = size(spec, observed, status.resolved_before(body))
     if isinstance(sizing, Refusal):
         return sizing
+    if refusal := groups_are_there(sizing.pods, observed.served):
+        return refusal
     resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
     return target(resource, spec, settings, sizing, observed)
 

@@ -6,22 +6,29 @@ fits and of which the cluster has nodes; a choice that was made stays while that
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from deepseek_operator.api.accelerator import Accelerator
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.api.status import ResolvedModel
 from deepseek_operator.catalog.accelerators import ANY_GPU, Profile, accelerators
 from deepseek_operator.catalog.models import Model
 from deepseek_operator.plan import misfit
 from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.fit import compute_type, computes, rounded, smallest, wanted
+from deepseek_operator.plan.fit import (
+    compute_type,
+    computes,
+    rounded,
+    smallest,
+    stages,
+    wanted,
+)
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.known import Unknown, known_model
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import NodeView, Observed
+from deepseek_operator.plan.parallelism import ALONE, COMMON_NODE, Split, pods, tensor
 
 # Says why a kind won't do; what it says takes longer to find out than that it won't.
 Why = Callable[[], Refusal]
@@ -32,12 +39,14 @@ class Sizing:
     """What a replica runs on.
 
     Attributes:
-        gpus: Its GPUs, None for the CPU.
+        gpus: The GPUs of each of its pods, None for the CPU.
         dtype: The type of the computation, `auto` where the server is to choose.
         max_context: Tokens of a request that the server is told, None for what the model was made for.
         memory: How the model lies in each GPU, None where that is not known.
         note: What a person should know of the fit, as a sentence: that it was not checked, and why.
         before: What was resolved while the size was known, where it is not any more.
+        split: How its GPUs, or on the CPU its pods, share the model.
+        pods: How many pods it has.
     """
 
     gpus: Gpus | None
@@ -46,11 +55,8 @@ class Sizing:
     memory: Memory | None = None
     note: str = ""
     before: ResolvedModel | None = None
-
-    @property
-    def tensor_parallel(self) -> int:
-        """Processes that share the model."""
-        return self.gpus.count if self.gpus else 1
+    split: Split = ALONE
+    pods: int = 1
 
     @property
     def context(self) -> int | None:
@@ -81,17 +87,52 @@ def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizi
         return refusal
     accelerator = spec.accelerator
     if accelerator is None:
-        return Sizing(None, spec.model.dtype, spec.model.max_context)
+        return _on_cpu(spec, model)
     if not accelerator.kinds:
-        return _any_gpu(spec, accelerator, model, observed.nodes)
+        return _any_gpu(spec, model, observed.nodes, previous)
     found = {
-        name: _on(spec, name, accelerator.count, model, previous, observed.nodes)
+        name: _on(spec, name, tensor(spec), model, previous, observed.nodes)
         for name in accelerator.kinds
     }
     options = {name: option for name, option in found.items() if isinstance(option, Sizing)}
     if not options:
         return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     return options[_chosen(options, observed.nodes, previous)]
+
+
+def _on_cpu(spec: Spec, model: Model | Unknown) -> Sizing | Refusal:
+    """Each process has a pod of its own, and with that a node's cores and memory."""
+    count = tensor(spec) or 1
+    if isinstance(model, Model) and not model.shape.splits(count):
+        return misfit.uneven(spec, model, None, count, ())
+    sizing = Sizing(None, spec.model.dtype, spec.model.max_context)
+    return _spread(spec, sizing, count, (), None)
+
+
+def _spread(
+    spec: Spec,
+    sizing: Sizing,
+    shared: int,
+    nodes: Sequence[NodeView],
+    previous: ResolvedModel | None,
+    together: int = COMMON_NODE,
+) -> Sizing:
+    """What a replica runs on, with its GPUs in as many pods as it takes.
+
+    Args:
+        spec: What is asked for.
+        sizing: With all GPUs in one pod.
+        shared: GPUs that share every layer.
+        nodes: All nodes.
+        previous: What was resolved before.
+        together: GPUs of a node that nobody has seen.
+    """
+    split, gpus = Split.of(spec.parallelism, shared), sizing.gpus
+    if spec.parallelism is None:
+        return replace(sizing, split=split)
+    number = pods(split, gpus, together, nodes, previous)
+    each = replace(gpus, count=split.world // number) if gpus else None
+    return replace(sizing, gpus=each, split=split, pods=number)
 
 
 def _chosen(
@@ -118,20 +159,24 @@ def _on(
 ) -> Sizing | Why:
     """What a replica runs on if it is to be this kind, or what can be said of why it can't."""
     profile = accelerators().profiles[name]
-    if (count or 1) > profile.together == 1:
-        return partial(misfit.slices, name, count or 1)
+    others = spec.parallelism.others if spec.parallelism else 1
+    if (count or 1) * others > profile.together == 1:
+        return partial(misfit.slices, name, (count or 1) * others)
     if isinstance(model, Unknown):
-        return _unknown(spec, name, profile, count, model, previous)
+        sizing = _unknown(spec, name, profile, count, model, previous)
+        shared = sizing.gpus.count if sizing.gpus else 1
+        return _spread(spec, sizing, shared, nodes, previous, profile.together)
     dtype = compute_type(spec.model.dtype, model, profile)
     if not computes(model, profile, dtype):
         return partial(misfit.no_type, spec, model, name, profile, dtype)
     if count and not model.shape.splits(count):
         return partial(misfit.uneven, spec, model, name, count, nodes)
-    memory = smallest(model, name, dtype, wanted(spec, model), count)
+    memory = smallest(model, name, dtype, wanted(spec, model), count, stages(spec))
     if memory is None:
         return partial(misfit.too_small, spec, model, name, dtype, nodes)
     gpus = Gpus.of(name, profile, memory.gpus)
-    return Sizing(gpus, dtype, _written(spec, memory), memory)
+    sizing = Sizing(gpus, dtype, _written(spec, memory), memory)
+    return _spread(spec, sizing, memory.gpus, nodes, previous, profile.together)
 
 
 def _unknown(
@@ -168,23 +213,27 @@ def _still_true(spec: Spec, name: str, count: int | None, previous: ResolvedMode
 
 
 def _any_gpu(
-    spec: Spec, accelerator: Accelerator, model: Model | Unknown, nodes: Sequence[NodeView]
+    spec: Spec,
+    model: Model | Unknown,
+    nodes: Sequence[NodeView],
+    previous: ResolvedModel | None,
 ) -> Sizing | Refusal:
     """A number of GPUs of no kind: what nodes say of theirs is told, and decides nothing but that.
 
     Nodes come and go, and a running replica must not change with them.
     """
-    count = accelerator.count or 1
-    gpus, asked = Gpus(ANY_GPU, count), spec.model
+    count, asked = tensor(spec) or 1, spec.model
+    plain = Sizing(Gpus(ANY_GPU, count), asked.dtype, asked.max_context)
+    plain = _spread(spec, plain, count, nodes, previous)
     if isinstance(model, Unknown):
-        return Sizing(gpus, asked.dtype, asked.max_context, note=unchecked(model.why))
+        return replace(plain, note=unchecked(model.why))
     if not model.shape.splits(count):
         return misfit.uneven(spec, model, None, count, nodes)
-    able = [node for node in nodes if gpus.fit(node)]
+    able = [node for node in nodes if plain.gpus and plain.gpus.fit(node)]
     kinds = {accelerators().of_node(node.labels) for node in able}
     why = "no node tells by its labels which kind of GPU it has; accelerator.profile names one"
     if not kinds or None in kinds:
-        return Sizing(gpus, asked.dtype, asked.max_context, note=unchecked(why))
+        return replace(plain, note=unchecked(why))
     found = {
         kind: _on(spec, kind, count, model, None, nodes) for kind in sorted(filter(None, kinds))
     }
@@ -194,7 +243,7 @@ def _any_gpu(
     least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
     others = ", ".join(kind for kind in found if kind not in fitting)
     note = f"It does not fit on nodes with {others}: name kinds that do in accelerator.profiles."
-    return Sizing(gpus, asked.dtype, asked.max_context, least, note if others else "")
+    return replace(plain, memory=least, note=note if others else "")
 
 
 def unchecked(why: str) -> str:
@@ -224,7 +273,9 @@ def resolved(sizing: Sizing) -> dict[str, Any]:
     chosen = memory.dtype if memory else None if sizing.gpus else "float32"
     return {
         "profile": sizing.gpus.profile if sizing.gpus else None,
-        "tensor_parallel": sizing.tensor_parallel,
+        "tensor_parallel": sizing.split.tensor,
+        "pods": sizing.pods if sizing.split.world > 1 else None,
+        "pipeline_parallel": sizing.split.pipeline if sizing.split.pipeline > 1 else None,
         "dtype": chosen if sizing.dtype == "auto" else sizing.dtype,
         "max_context": sizing.context,
         "weight_bytes_per_gpu": memory.weights

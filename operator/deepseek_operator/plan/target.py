@@ -25,6 +25,8 @@ from deepseek_operator.plan.startup import Place, start_seconds
 MODEL_MOUNT = "/models"
 POD_MONITOR = "PodMonitor"
 PORT = 8000
+# Where the pods of one replica meet.
+GANG_PORT = 29500
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Target:
 
     Attributes:
         replicas: How many there shall be; where there is scaling, what it has decided last.
+        exclusive_topology: Label of nodes that the pods of a replica share with no other one.
         pod_monitor: Labels of the PodMonitor; None: there is none.
     """
 
@@ -59,6 +62,7 @@ class Target:
     needs: Needs
     network: Network
     rollout: Rollout
+    exclusive_topology: str | None = None
     scaling: Scaling | None = None
     pod_monitor: Mapping[str, str] | None = None
     host_path: str | None = None
@@ -77,13 +81,19 @@ class Target:
 
     @property
     def gpus(self) -> Gpus | None:
-        """The GPUs of one replica, None for the CPU."""
+        """The GPUs of one pod, None for the CPU."""
         return self.sizing.gpus
+
+    @property
+    def pods(self) -> int:
+        """Pods of one replica."""
+        return self.sizing.pods
 
     @property
     def accelerator(self) -> str:
         """What one replica runs on, in words."""
-        return str(self.gpus) if self.gpus else "CPU"
+        each = str(self.gpus) if self.gpus else "CPU"
+        return each if self.pods == 1 else f"{self.pods} pods of {each}"
 
     @property
     def endpoint(self) -> str:
@@ -159,12 +169,14 @@ def target(
             # What `auto` is on a CPU, too.
             2 if model.dtype in ("bfloat16", "float16") else 4,
             downloads=place == "hub",
+            pods=sizing.pods,
         ),
         network=Network(
             clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
         ),
         pod_monitor=settings.pod_monitor_labels if scraped else None,
         rollout=spec.rollout,
+        exclusive_topology=spec.parallelism.exclusive_topology if spec.parallelism else None,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,
@@ -173,7 +185,12 @@ def target(
 
 def _split(sizing: Sizing) -> dict[str, Any]:
     """Said only where there are several, so that what runs on one goes on as it is."""
-    return {"tensorParallel": sizing.tensor_parallel} if sizing.tensor_parallel > 1 else {}
+    said: dict[str, Any] = {}
+    if sizing.split.tensor > 1:
+        said["tensorParallel"] = sizing.split.tensor
+    if sizing.pods > 1:
+        said["gang"] = {"pods": sizing.pods, "port": GANG_PORT}
+    return said
 
 
 def _is_scraped(spec: Spec, served: frozenset[str]) -> bool:

@@ -1,22 +1,14 @@
 """The children of a resource, as manifests ready for server-side apply."""
 
-import hashlib
-import json
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import (
-    MANIFEST_HASH,
-    ROLLOUT_STEP,
-    TEMPLATE_HASH,
-    labels,
-    selector,
-)
+from deepseek_operator.plan.labels import LEADER, ROLE, WORKER, gang_name, labels, selector
 from deepseek_operator.plan.pod_template import limits
-from deepseek_operator.plan.rollout import Step
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.render import scaling
 from deepseek_operator.render.merge import merge
+from deepseek_operator.render.signature import sign
 from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]
@@ -36,15 +28,15 @@ TEMPLATES = (
     "poddisruptionbudget.yaml.j2",
     # Before the pods: there is no moment in which everybody may reach them.
     "networkpolicy.yaml.j2",
-    "deployment.yaml.j2",
 )
+DEPLOYMENT, GROUPS = "deployment.yaml.j2", "leaderworkerset.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
 
 def children(target: Target) -> list[Manifest]:
     """All manifests of a resource, in the order in which they are to be applied.
 
-    The Deployment's still lacks the step of its rollout (`rolled`).
+    What runs the pods still lacks the step of its rollout (`workload.rolled`).
     """
     name = target.resource.name
     metadata = {
@@ -57,6 +49,9 @@ def children(target: Target) -> list[Manifest]:
         "target": target,
         "metadata": metadata,
         "selector": selector(name),
+        # Of several pods one takes the requests.
+        "serving": selector(name) | ({ROLE: LEADER} if target.pods > 1 else {}),
+        "gang": gang_name(name),
         "port": PORT,
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
@@ -66,13 +61,16 @@ def children(target: Target) -> list[Manifest]:
         "dns": DNS,
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
     }
-    templates = list(TEMPLATES)
+    templates = [*TEMPLATES, DEPLOYMENT if target.pods == 1 else GROUPS]
     if target.scaling is not None:
         templates.append(scaling.TEMPLATES[target.scaling.metrics])
-        values |= scaling.values(target.scaling)
+        values |= scaling.values(target, target.scaling)
     if target.pod_monitor is not None:
         templates.append(POD_MONITOR)
-    values["pod"] = _pod(target, values)
+    if target.pods == 1:
+        values["pod"] = _pod(target, values)
+    else:
+        values |= {role: _pod(target, values, role) for role in (LEADER, WORKER)}
     manifests = [render(template, **values) for template in templates]
     for manifest in manifests:
         sign(manifest)
@@ -91,9 +89,12 @@ def owner(target: Target) -> Manifest:
     }
 
 
-def _pod(target: Target, values: dict[str, Any]) -> Manifest:
-    """What every pod of a resource is made of."""
-    pod, over = render("pod.yaml.j2", **values), target.pod_template
+def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
+    """What a pod of a resource is made of, by what it is in its replica where that has several."""
+    own = labels(target.resource.name) | ({ROLE: role} if role else {})
+    if role == WORKER:
+        own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
+    pod, over = render("pod.yaml.j2", **values, role=role, pod_labels=own), target.pod_template
     metadata = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
     return {
         "metadata": merge(metadata, pod["metadata"]),
@@ -114,39 +115,3 @@ def _asked_for(target: Target) -> Manifest:
 def _mebibytes(count: int) -> str:
     """A quantity of bytes, rounded up; empty for none."""
     return f"{-(-count // 2**20)}Mi" if count else ""
-
-
-def rolled(deployment: Manifest, step: Step) -> Manifest:
-    """The Deployment's manifest with a step of its rollout."""
-    strategy = {
-        "type": "RollingUpdate",
-        "rollingUpdate": {"maxSurge": step.surge, "maxUnavailable": step.unavailable},
-    }
-    notes = {ROLLOUT_STEP: str(step), TEMPLATE_HASH: template_hash(deployment)}
-    metadata = {**deployment["metadata"], "annotations": notes}
-    result = {
-        **deployment,
-        "metadata": metadata,
-        "spec": {**deployment["spec"], "strategy": strategy},
-    }
-    sign(result)
-    return result
-
-
-def template_hash(deployment: Manifest) -> str:
-    """Changes with the pod template, which is what starts a rollout."""
-    return _digest(deployment["spec"]["template"])
-
-
-def sign(manifest: Manifest) -> None:
-    """Note on the object which manifest it was made of, so that an unchanged one is not sent again."""
-    metadata = manifest["metadata"]
-    notes = metadata.pop("annotations", {})
-    notes.pop(MANIFEST_HASH, None)
-    if notes:
-        metadata["annotations"] = notes
-    metadata["annotations"] = {**notes, MANIFEST_HASH: _digest(manifest)}
-
-
-def _digest(content: Manifest) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from deepseek_operator.plan.target import Resource, Target
-from deepseek_operator.render.children import Manifest, children, sign
+from deepseek_operator.render.children import Manifest, children
+from deepseek_operator.render.signature import sign
 
 # As text about 10 kB each.
 KEPT = 256

@@ -3,7 +3,9 @@
 from typing import Any
 
 from deepseek_operator.api.scaling import Scaling
+from deepseek_operator.plan.labels import gang_name
 from deepseek_operator.plan.scaling import goals, promql
+from deepseek_operator.plan.target import Target
 
 TEMPLATES = {
     "operator": "horizontalpodautoscaler.yaml.j2",
@@ -12,9 +14,23 @@ TEMPLATES = {
 }
 
 
-def values(scaling: Scaling) -> dict[str, Any]:
+def values(target: Target, scaling: Scaling) -> dict[str, Any]:
     """What the templates need beyond the target."""
-    return {"goals": goals(scaling), "promql": promql, "behavior": behavior(scaling)}
+    return {
+        "goals": goals(scaling),
+        "promql": promql,
+        "behavior": behavior(scaling),
+        "scaled": _scaled(target),
+    }
+
+
+def _scaled(target: Target) -> dict[str, str]:
+    """What has the number of replicas."""
+    name = target.resource.name
+    if target.pods == 1:
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    version = "leaderworkerset.x-k8s.io/v1"
+    return {"apiVersion": version, "kind": "LeaderWorkerSet", "name": gang_name(name)}
 
 
 def behavior(scaling: Scaling) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.rollout import IN_PLACE, SURGE
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.children import children, rolled
+from deepseek_operator.render.children import children
+from deepseek_operator.render.workload import rolled
 from tests.unit.operator.resources import R1, SETTINGS, resource
 
 

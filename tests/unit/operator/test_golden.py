@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deepseek_operator.render.workload import is_workload, pod_spec
 from tests.unit.operator.golden import EXAMPLES, golden_file, rendered
 
 # What a GPU engineer would ask for.
 EXPECTED = {
     "llm-67b": ("nvidia.com/gpu", 1),
+    "r1": ("nvidia.com/gpu", 8),
     "r1-0528-qwen3-8b": ("nvidia.com/gpu", 1),
     "r1-distill-llama-70b": ("nvidia.com/gpu", 4),
     "r1-distill-qwen-1.5b": ("nvidia.com/mig-1g.10gb", 1),
@@ -18,6 +20,7 @@ EXPECTED = {
     "r1-distill-qwen-7b": ("nvidia.com/gpu", 2),
     "v2-lite": ("nvidia.com/gpu", 1),
     "v2.5": ("nvidia.com/gpu", 8),
+    "v3-h100": ("nvidia.com/gpu", 8),
     "v3.1": ("nvidia.com/gpu", 8),
 }
 
@@ -31,8 +34,8 @@ def test_an_example_becomes_its_golden_file(example: Path) -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_the_golden_file_asks_for_the_gpus_that_the_model_needs(example: Path) -> None:
     manifests = yaml.safe_load_all(golden_file(example).read_text(encoding="utf-8"))
-    (deployment,) = (item for item in manifests if item["kind"] == "Deployment")
-    (server,) = deployment["spec"]["template"]["spec"]["containers"]
+    (workload,) = filter(is_workload, manifests)
+    (server,) = pod_spec(workload)["containers"]
     resource, count = EXPECTED[example.stem]
     assert server["resources"]["limits"][resource] == count
 

@@ -6,6 +6,7 @@ import yaml
 
 from deepseek_operator.plan.labels import MANIFEST_HASH
 from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -25,7 +26,7 @@ def rendered(example: Path) -> str:
     """The children of an example in an empty cluster, as YAML."""
     body = yaml.safe_load(example.read_text(encoding="utf-8"))
     body["metadata"] |= {"namespace": "apps", "uid": "00000000-0000-0000-0000-000000000000"}
-    decision = decide(body, SETTINGS, Observed())
+    decision = decide(body, SETTINGS, Observed(served=frozenset({GROUPS})))
     assert isinstance(decision, Target), decision
     name = example.relative_to(example.parents[2])
     manifests = children(decision)

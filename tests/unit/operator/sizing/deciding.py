@@ -5,6 +5,7 @@ from typing import Any
 from deepseek_operator.catalog.models import Model, models
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.observed import ConfigFile, NodeView, Observed
+from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from tests.unit.operator.resources import SETTINGS, resource
@@ -27,10 +28,17 @@ def decided(
     status: dict[str, Any] | None = None,
     config: ConfigFile | None = None,
     asked: dict[str, Any] | None = None,
+    parallelism: dict[str, Any] | None = None,
     **accelerator: Any,
 ) -> Target | Refusal:
-    body = resource(status, model={"id": model, **(asked or {})}, accelerator=accelerator)
-    observed = Observed(nodes=tuple(map(NodeView.of, nodes or [])), config=config)
+    body = resource(
+        status,
+        model={"id": model, **(asked or {})},
+        accelerator=accelerator,
+        parallelism=parallelism,
+    )
+    views = tuple(map(NodeView.of, nodes or []))
+    observed = Observed(nodes=views, config=config, served=frozenset({GROUPS}))
     return decide(body, SETTINGS, observed)
 
 

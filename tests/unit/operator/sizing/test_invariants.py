@@ -65,13 +65,16 @@ def ways_out(
     if "set accelerator.count to 1" in message:
         return []
     _, _, ways = message.partition("What would fit: ")
-    assert ways or "No kind of GPU in the catalogue" in message
+    assert ways or "No number of GPUs of a kind in the catalogue" in message
     result = []
     for way in ways.rstrip(".").split(", or ") if ways else []:
         if number := re.fullmatch(r"accelerator\.count (\d+)", way):
             result.append((asked, {**accelerator, "count": int(number[1])}))
         elif number := re.fullmatch(r"model\.maxContext (\d+)", way):
             result.append(({**asked, "maxContext": int(number[1])}, accelerator))
+        elif number := re.fullmatch(r"parallelism\.tensor (\d+) on (\d+) nodes", way):
+            split = {"tensor": int(number[1])}
+            result.append((asked, {"profile": accelerator["profile"], "parallelism": split}))
         else:
             number = re.fullmatch(r"(\d+) x (\S+)", way)
             assert number, way

@@ -1,0 +1,74 @@
+"""`spec.parallelism`: how the GPUs of one replica share its model."""
+
+from pydantic import Field
+
+from deepseek_operator.api.section import Section, rule, validated
+
+
+class Parallelism(Section):
+    """How the GPUs of one replica share its model. With it a replica may span several nodes."""
+
+    model_config = validated(
+        rule(
+            "has(self.tensor) || has(self.pipeline) || has(self.expert) || has(self.data)",
+            "parallelism needs tensor (GPUs that share every layer), pipeline (groups of layers),"
+            " expert or data; leave parallelism out for a replica on one node",
+        ),
+        rule(
+            "!has(self.expert) || self.expert == 1 || self.expert =="
+            " (has(self.tensor) ? self.tensor : 1) * (has(self.data) ? self.data : 1)",
+            "parallelism.expert must be 1 or tensor x data",
+            "'parallelism.expert must be 1 or tensor x data, which is '"
+            " + string((has(self.tensor) ? self.tensor : 1) * (has(self.data) ? self.data : 1))"
+            " + ': experts are spread over the GPUs of one group of layers'",
+        ),
+    )
+
+    tensor: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description=(
+            "GPUs that share every layer, or on the CPU pods that do. They exchange what they "
+            "compute several times for every token, so they belong on one node, or on nodes with a "
+            "fast network. Default: as few as the model fits on."
+        ),
+    )
+    pipeline: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Groups of layers, one after the other, each on GPUs of its own. Default: 1.",
+    )
+    expert: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description=(
+            "GPUs over which whole experts are spread, instead of a part of each on every GPU: "
+            "1, or tensor x data. Default: 1."
+        ),
+    )
+    data: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description=(
+            "Groups of GPUs of one replica that share nothing but experts. "
+            "For independent copies of the model write replicas. Default: 1."
+        ),
+    )
+    exclusive_topology: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=317,
+        description=(
+            "Label of nodes, such as a rack or an NVLink domain: the pods of a replica are put on "
+            "nodes with one value of it, and no other replica is put there."
+        ),
+    )
+
+    @property
+    def others(self) -> int:
+        """GPUs for each one that shares every layer."""
+        return (self.pipeline or 1) * (self.data or 1)

@@ -1,0 +1,80 @@
+"""What runs the pods: a Deployment, or a LeaderWorkerSet where a replica has several.
+
+Both take a step of a rollout as how many replicas more and fewer there may be.
+"""
+
+from typing import Any
+
+from deepseek_operator.plan.labels import ROLLOUT_STEP, TEMPLATE_HASH
+from deepseek_operator.plan.rollout import Step
+from deepseek_operator.render.signature import digest, sign
+
+Manifest = dict[str, Any]
+
+DEPLOYMENT = "Deployment"
+GROUPS = "LeaderWorkerSet"
+WORKLOADS = (DEPLOYMENT, GROUPS)
+
+
+def is_workload(manifest: Manifest) -> bool:
+    """Whether a child runs the pods."""
+    return manifest["kind"] in WORKLOADS
+
+
+def pod_spec(manifest: Manifest) -> Manifest:
+    """What each of its pods asks for."""
+    return _templates(manifest)[0]["spec"]  # type: ignore[no-any-return]
+
+
+def _templates(manifest: Manifest) -> list[Manifest]:
+    spec = manifest["spec"]
+    if manifest["kind"] == DEPLOYMENT:
+        return [spec["template"]]
+    group = spec["leaderWorkerTemplate"]
+    return [group["leaderTemplate"], group["workerTemplate"]]
+
+
+def template_hash(manifest: Manifest) -> str:
+    """Changes with what starts a rollout: the pod templates, and how many pods a replica has."""
+    templates = _templates(manifest)
+    if len(templates) == 1:
+        return digest(templates[0])
+    return digest([*templates, manifest["spec"]["leaderWorkerTemplate"]["size"]])
+
+
+def rolled(manifest: Manifest, step: Step) -> Manifest:
+    """Its manifest with a step of its rollout."""
+    hashed = template_hash(manifest)
+    spec, room = manifest["spec"], {"maxSurge": step.surge, "maxUnavailable": step.unavailable}
+    if manifest["kind"] == DEPLOYMENT:
+        spec = {**spec, "strategy": {"type": "RollingUpdate", "rollingUpdate": room}}
+    else:
+        strategy = {"type": "RollingUpdate", "rollingUpdateConfiguration": room}
+        group = spec["leaderWorkerTemplate"]
+        spec = {
+            **spec,
+            "rolloutStrategy": strategy,
+            "leaderWorkerTemplate": {
+                **group,
+                # Its own status does not say which of its pods are of which template.
+                **{
+                    name: _noted(group[name], hashed)
+                    for name in ("leaderTemplate", "workerTemplate")
+                },
+            },
+        }
+    notes = {ROLLOUT_STEP: str(step), TEMPLATE_HASH: hashed}
+    annotations = {**manifest["metadata"].get("annotations", {}), **notes}
+    result = {
+        **manifest,
+        "metadata": {**manifest["metadata"], "annotations": annotations},
+        "spec": spec,
+    }
+    sign(result)
+    return result
+
+
+def _noted(template: Manifest, hashed: str) -> Manifest:
+    metadata = template["metadata"]
+    annotations = {**metadata.get("annotations", {}), TEMPLATE_HASH: hashed}
+    return {**template, "metadata": {**metadata, "annotations": annotations}}
