@@ -68,6 +68,16 @@ class Parallelism(Section):
         ),
     )
 
+    max_restarts: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        description=(
+            "Failures of one replica within an hour after which its pods start again, each time "
+            "after a longer pause; with one more they wait for a changed spec."
+        ),
+    )
+
     @property
     def others(self) -> int:
         """GPUs for each one that shares every layer."""

@@ -86,6 +86,36 @@ class RolloutStatus(Section):
     )
 
 
+class GroupFailure(Section):
+    """The first cause of a failure of a replica of several pods."""
+
+    time: str = Field(description="When it failed.", json_schema_extra={"format": "date-time"})
+    pod: str = Field(description="The pod that failed first.")
+    exit_code: int = Field(description="How its server ended.")
+    message: str = Field(description="Its last words.")
+
+
+class GroupStatus(Section):
+    """A replica of several pods that has failed since the spec was changed."""
+
+    index: int = Field(description="Which of the replicas it is, from 0.")
+    restarts: int = Field(description="How often it has failed within an hour.")
+    failures: list[str] = Field(description="When, the latest last.")
+    cause: GroupFailure = Field(description="Why it failed last.")
+    held_until: str | None = Field(
+        default=None,
+        description="When its pods start again, where they pause.",
+        json_schema_extra={"format": "date-time"},
+    )
+    stopped: bool = Field(
+        default=False, description="Whether they do not start again before the spec is changed."
+    )
+    generation: int = Field(
+        description="Generation of the spec that it has failed with.",
+        json_schema_extra={"format": "int64"},
+    )
+
+
 class Status(Section):
     """What is going on with the resource."""
 
@@ -114,6 +144,14 @@ class Status(Section):
     )
     rollout: RolloutStatus | None = Field(
         default=None, description="The rollout that is under way, absent where none is."
+    )
+    groups: list[GroupStatus] = Field(
+        default=[],
+        description="Replicas of several pods that have failed since the spec was changed.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["index"],
+        },
     )
     conditions: list[Condition] = Field(
         default=[],

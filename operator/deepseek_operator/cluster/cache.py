@@ -155,6 +155,7 @@ class Cache:
             deployment=self._workload(key, pods),
             pods=pods,
             leaving=self.pods.leaving(key),
+            failed=self.pods.failed(key),
             nodes=self._nodes.views(),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,

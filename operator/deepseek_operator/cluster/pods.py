@@ -116,6 +116,11 @@ class Pods:
         names = sorted(self._of.get(owner, ()))
         return tuple(self._view(name) for name in names if self.known[name].end is None)
 
+    def failed(self, owner: Key) -> tuple[PodView, ...]:
+        """Its pods that are one of several of a replica and whose server has ended, leaving or not."""
+        views = (self.known[name].view for name in sorted(self._of.get(owner, ())))
+        return tuple(view for view in views if view.group is not None and view.ended is not None)
+
     def leaving(self, owner: Key) -> tuple[datetime, ...]:
         """When those of its pods that were told to stop, and have a node, have to be gone."""
         pods = (self.known[name] for name in sorted(self._of.get(owner, ())))

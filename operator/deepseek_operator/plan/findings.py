@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from deepseek_operator.plan import gangs
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.loading import DOWNLOADING, LOADING, WARMING_UP, WORDS
 from deepseek_operator.plan.observed import (
@@ -28,6 +29,8 @@ SOURCE_UNREACHABLE = "SourceUnreachable"
 OUT_OF_MEMORY = "OutOfMemory"
 SERVER_CRASHED = "ServerCrashed"
 STARTING = "Starting"
+REPLICA_STOPPED = "ReplicaStopped"
+REPLICA_PAUSES = "ReplicaPauses"
 
 # Holders of GPUs that are named in a message.
 HOLDERS_SHOWN = 5
@@ -38,7 +41,7 @@ ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
 # Findings that pass by themselves when somebody frees or adds a node.
 WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU})
 # Findings that nothing but another spec, or other files at the source, can mend.
-STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY})
+STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY, REPLICA_STOPPED})
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,19 @@ class Finding:
     reason: str
     summary: str
     message: str
+
+
+def _stopped(observed: Observed) -> Finding | None:
+    """A replica of several pods that does not start again by itself."""
+    serving = {replica.group for replica in observed.replicas if replica.ready}
+    down = [item for item in observed.groups if item.index not in serving]
+    item = min(down, key=lambda item: not item.stopped, default=None)
+    if item is None:
+        return None
+    if item.stopped:
+        return Finding(REPLICA_STOPPED, f"Replica {item.index} was stopped", gangs.words(item))
+    summary = f"Replica {item.index} starts again at {item.held_until}"
+    return Finding(REPLICA_PAUSES, summary, gangs.words(item))
 
 
 Check = Callable[[Target, Observed, PodView], Finding | None]
@@ -222,6 +238,8 @@ def find(target: Target, observed: Observed) -> Finding | None:
     """The weightiest reason why a replica does not serve, or None where all do."""
     if observed.deployment.failure:
         return Finding(PODS_REFUSED, "Pods are refused", observed.deployment.failure)
+    if stopped := _stopped(observed):
+        return stopped
     for check in CHAIN:
         for pod in observed.pods:
             if finding := check(target, observed, pod):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_operator.plan import findings, status
+from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan import findings, gangs, status
 from deepseek_operator.plan.progress import SURGE_WITHDRAWN
 
 ROLLOUT_STARTED = "RolloutStarted"
@@ -11,6 +12,7 @@ ROLLOUT_MODE_CHANGED = "RolloutModeChanged"
 ROLLOUT_FINISHED = "RolloutFinished"
 SCALED = "Scaled"
 REPLICA_LOST = "ReplicaLost"
+REPLICA_FAILED = "ReplicaFailed"
 
 Said = dict[str, Any]
 
@@ -30,6 +32,7 @@ def news(before: Said, after: Said) -> list[News]:
         _scaled(before, after),
         _lost(before, after),
         *_rollout(before, after),
+        *_failed(before, after),
         _turned(before, after),
     )
     return [item for item in found if item]
@@ -66,6 +69,16 @@ def _rollout(before: Said, after: Said) -> list[News]:
     if finished:
         return [News(False, ROLLOUT_FINISHED, "Every replica is new and serves.")]
     return []
+
+
+def _failed(before: Said, after: Said) -> list[News]:
+    """A replica of several pods has failed, or its first cause has become known."""
+    known = {item["index"]: item for item in before.get("groups", [])}
+    return [
+        News(True, REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
+        for item in after.get("groups", [])
+        if item["cause"] != known.get(item["index"], {}).get("cause")
+    ]
 
 
 def _turned(before: Said, after: Said) -> News | None:

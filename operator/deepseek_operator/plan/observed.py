@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from deepseek_operator.api.status import GroupStatus
 from deepseek_operator.plan.labels import (
     GROUP_INDEX,
     ROLLOUT_STEP,
@@ -36,6 +37,8 @@ class PodView:
         group: The replica that it is one of several pods of, None where it is one by itself.
         index: Which of its pods it is; 0 leads.
         template: The hash of what it was made of, where it is one of several.
+        created: When it was made.
+        ended: When its server last ended, None where it has not.
     """
 
     name: str
@@ -52,6 +55,8 @@ class PodView:
     group: int | None = None
     index: int = 0
     template: str = ""
+    created: datetime | None = None
+    ended: datetime | None = None
 
     @classmethod
     def of(
@@ -84,6 +89,8 @@ class PodView:
             group=int(labels[GROUP_INDEX]) if GROUP_INDEX in labels else None,
             index=int(labels.get(WORKER_INDEX, 0)),
             template=metadata.get("annotations", {}).get(TEMPLATE_HASH, ""),
+            created=_time(metadata.get("creationTimestamp")),
+            ended=_time(ended.get("finishedAt")) if ended else None,
         )
 
 
@@ -292,6 +299,8 @@ class Observed:
         leaving: When those that are will have to be gone.
         crowd: Who holds what a pod waits for, None where nobody looked.
         changed: Whether a new pod template was given to pods that run.
+        failed: Pods of replicas that have several whose server has ended, leaving ones too.
+        groups: Such replicas whose pods do not start now, because they have failed too often.
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
@@ -307,6 +316,8 @@ class Observed:
     leaving: tuple[datetime, ...] = ()
     crowd: Crowd | None = None
     changed: bool = False
+    failed: tuple[PodView, ...] = ()
+    groups: tuple[GroupStatus, ...] = ()
 
     @property
     def replicas(self) -> tuple[PodView, ...]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.plan import status
 from deepseek_operator.plan.checks import Refusal, check
+from deepseek_operator.plan.gangs import holds
 from deepseek_operator.plan.known import unread
 from deepseek_operator.plan.news import News, news
 from deepseek_operator.plan.observed import ConfigFile, Object, Observed
@@ -65,7 +66,8 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
     if refusal := groups_are_there(sizing.pods, observed.served):
         return refusal
     resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
-    return target(resource, spec, settings, sizing, observed)
+    held = holds(status.groups_before(body), metadata.get("generation", 1))
+    return target(resource, spec, settings, sizing, observed, held)
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:

@@ -1,10 +1,16 @@
 """What to say about a resource: conditions, and the phase in one sentence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from deepseek_operator.api.status import Condition, ResolvedModel, RolloutStatus, Status
-from deepseek_operator.plan import findings, progress, scaling
+from deepseek_operator.api.status import (
+    Condition,
+    GroupStatus,
+    ResolvedModel,
+    RolloutStatus,
+    Status,
+)
+from deepseek_operator.plan import findings, gangs, progress, scaling
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
@@ -73,6 +79,10 @@ def reported(
 ) -> dict[str, Any]:
     """The status of a resource whose spec is carried out."""
     before = Status.model_validate(previous)
+    failures = gangs.groups(
+        before.groups, observed.failed, generation, target.replicas, target.max_restarts
+    )
+    observed = replace(observed, groups=gangs.pausing(failures, now))
     finding = findings.find(target, observed)
     under_way = progress.rollout(target, observed, before.rollout, now)
     available = _available(target, observed, finding, before)
@@ -107,9 +117,15 @@ def reported(
             **resolved(target.sizing),
         ),
         rollout=under_way,
+        groups=failures,
         conditions=_conditions(verdicts, conditions, generation, now),
     )
     return _plain(status)
+
+
+def groups_before(body: Object) -> list[GroupStatus]:
+    """What was known of the failures of replicas that have several pods."""
+    return Status.model_validate(body.get("status") or {}).groups
 
 
 def resolved_before(body: Object) -> ResolvedModel | None:
@@ -256,7 +272,10 @@ def _conditions(
 
 
 def _plain(status: Status) -> dict[str, Any]:
-    return status.model_dump(by_alias=True, exclude_none=True)
+    plain = status.model_dump(by_alias=True, exclude_none=True)
+    if not status.groups:
+        del plain["groups"]
+    return plain
 
 
 def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ POD_MONITOR = "PodMonitor"
 PORT = 8000
 # Where the pods of one replica meet.
 GANG_PORT = 29500
+HOLDS_FILE = "/etc/deepseek/holds.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Target:
 
     Attributes:
         replicas: How many there shall be; where there is scaling, what it has decided last.
+        holds: Replicas of several pods that are not to start yet; None: there are no such.
+        max_restarts: Failures of such a replica that are followed by another start.
         exclusive_topology: Label of nodes that the pods of a replica share with no other one.
         pod_monitor: Labels of the PodMonitor; None: there is none.
     """
@@ -63,6 +66,8 @@ class Target:
     network: Network
     rollout: Rollout
     exclusive_topology: str | None = None
+    holds: Mapping[str, Any] | None = None
+    max_restarts: int = 0
     scaling: Scaling | None = None
     pod_monitor: Mapping[str, str] | None = None
     host_path: str | None = None
@@ -73,6 +78,11 @@ class Target:
     def config_text(self) -> str:
         """The model server's config file."""
         return json.dumps(self.config, indent=2, sort_keys=True) + "\n"
+
+    @property
+    def holds_text(self) -> str:
+        """The file by which pods learn that they are to wait."""
+        return json.dumps(self.holds, indent=2, sort_keys=True) + "\n"
 
     @property
     def config_hash(self) -> str:
@@ -102,7 +112,12 @@ class Target:
 
 
 def target(
-    resource: Resource, spec: Spec, settings: Settings, sizing: Sizing, observed: Observed
+    resource: Resource,
+    spec: Spec,
+    settings: Settings,
+    sizing: Sizing,
+    observed: Observed,
+    holds: Mapping[str, Any] | None = None,
 ) -> Target:
     """Make every default of a spec explicit; the spec has passed the checks.
 
@@ -112,6 +127,7 @@ def target(
         settings: What the installation decides for all resources.
         sizing: What a replica runs on.
         observed: What there is of it, and the optional kinds that the cluster has.
+        holds: Its replicas that are not to start yet.
     """
     model = spec.model
     source = model.source
@@ -176,6 +192,8 @@ def target(
         ),
         pod_monitor=settings.pod_monitor_labels if scraped else None,
         rollout=spec.rollout,
+        holds=holds if sizing.pods > 1 else None,
+        max_restarts=spec.parallelism.max_restarts if spec.parallelism else 0,
         exclusive_topology=spec.parallelism.exclusive_topology if spec.parallelism else None,
         host_path=host_path,
         claim_name=claim_name,
@@ -189,7 +207,7 @@ def _split(sizing: Sizing) -> dict[str, Any]:
     if sizing.split.tensor > 1:
         said["tensorParallel"] = sizing.split.tensor
     if sizing.pods > 1:
-        said["gang"] = {"pods": sizing.pods, "port": GANG_PORT}
+        said["gang"] = {"pods": sizing.pods, "port": GANG_PORT, "holds": HOLDS_FILE}
     return said
 
 

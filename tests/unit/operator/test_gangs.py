@@ -1,0 +1,191 @@
+"""Replicas of several pods that fail: which cause is kept, how long they pause, when they are stopped."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan import findings, gangs
+from deepseek_operator.plan.news import REPLICA_FAILED
+from deepseek_operator.plan.observed import DeploymentView, Observed, PodView, replicas
+from deepseek_operator.plan.parallelism import GROUPS
+from deepseek_operator.plan.plan import decide, report
+from deepseek_operator.plan.target import Target
+from tests.unit.operator.resources import LATER, SETTINGS, resource
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DIED = "rank 1 on node-b: out of GPU memory"
+FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: its own log says why"
+
+
+def ended(
+    at: float, message: str = DIED, group: int = 0, index: int = 1, made: float = 0, code: int = 1
+) -> PodView:
+    """A pod of a replica whose server ended so many seconds after the start."""
+    return PodView(
+        name=f"r1-gang-{group}" + (f"-{index}" if index else ""),
+        scheduled=True,
+        exited=(code, "Error", message),
+        group=group,
+        index=index,
+        created=START + timedelta(seconds=made),
+        ended=START + timedelta(seconds=at),
+    )
+
+
+def known(
+    *failed: PodView, before: list[GroupStatus] | None = None, restarts: int = 5, size: int = 2
+) -> list[GroupStatus]:
+    return gangs.groups(before or [], failed, 1, size, restarts)
+
+
+def after(times: list[float], restarts: int = 5) -> GroupStatus:
+    """What is known after failures at these times, of pods made a second before each."""
+    found: list[GroupStatus] = []
+    for time in times:
+        found = known(ended(time, made=time - 1), before=found, restarts=restarts)
+    (item,) = found
+    return item
+
+
+def test_the_first_cause_is_kept_whichever_is_seen_first() -> None:
+    worker, leader = ended(10), ended(11, FOLLOWED, index=0, code=4)
+    (seen_together,) = known(worker, leader)
+    (consequence,) = known(leader)
+    (then_the_cause,) = known(worker, leader, before=[consequence])
+    assert seen_together.cause == then_the_cause.cause
+    assert seen_together.cause.pod == "r1-gang-0-1"
+    assert seen_together.cause.message == DIED
+    assert then_the_cause.restarts == 1
+
+
+def test_a_consequence_that_is_stamped_earlier_is_still_one() -> None:
+    (item,) = known(ended(10, FOLLOWED, index=0), ended(11))
+    assert item.cause.message == DIED
+
+
+def test_the_same_pod_that_ends_again_is_the_same_failure() -> None:
+    first = known(ended(10))
+    (item,) = known(ended(14, "again"), before=first)
+    assert (item.restarts, item.cause.message) == (1, DIED)
+
+
+def test_the_first_failure_is_followed_by_a_start_at_once_and_later_ones_by_pauses() -> None:
+    assert after([10]).held_until is None
+    assert after([10, 100]).held_until == "2026-01-01T00:01:50Z"  # 10 s after it
+    assert after([10, 100, 200]).held_until == "2026-01-01T00:03:40Z"  # 20 s
+
+
+def test_after_the_budget_the_replica_stops_and_others_do_not() -> None:
+    item = after([10, 100, 200], restarts=2)
+    assert item.stopped
+    assert item.held_until is None
+    both = known(ended(300, group=1, made=250), before=[item], restarts=2)
+    assert [group.stopped for group in both] == [True, False]
+    assert "3 times within an hour" in gangs.words(item)
+    assert DIED in gangs.words(item)
+
+
+def test_failures_of_an_hour_ago_do_not_count() -> None:
+    assert after([10, 100, 4000]).restarts == 1
+
+
+def test_another_spec_begins_anew() -> None:
+    item = after([10, 100, 200], restarts=2)
+    assert gangs.groups([item], [], 2, 2, 2) == []
+
+
+def test_a_replica_that_is_no_longer_asked_for_is_forgotten() -> None:
+    assert known(ended(10, group=1), size=1) == []
+
+
+@given(
+    st.lists(st.floats(min_value=1, max_value=20_000), min_size=1, max_size=30, unique=True),
+    st.integers(min_value=0, max_value=8),
+)
+def test_it_stops_exactly_when_an_hour_holds_more_failures_than_allowed(
+    times: list[float], restarts: int
+) -> None:
+    times = sorted({round(time) * 2.0 for time in times})
+    item = after(times, restarts)
+    recent = [time for time in times if time > times[-1] - 3600]
+    # Only what is needed to tell is kept.
+    assert item.restarts == min(len(recent), restarts + 2)
+    assert item.stopped == (len(recent) > restarts)
+    assert len(item.failures) <= restarts + 1
+
+
+def served(status: dict[str, Any], **observed: Any) -> tuple[Target, Any]:
+    body = resource(status, replicas=2, parallelism={"tensor": 2, "maxRestarts": 1})
+    seen = Observed(served=frozenset({GROUPS}), **observed)
+    decision = decide(body, SETTINGS, seen)
+    assert isinstance(decision, Target), decision
+    return decision, report(body, decision, seen, LATER)
+
+
+def pods_of(group: int, ready: bool) -> tuple[PodView, ...]:
+    return tuple(
+        PodView(
+            f"r1-gang-{group}-{index}",
+            ready=ready,
+            running=True,
+            scheduled=True,
+            group=group,
+            index=index,
+        )
+        for index in range(2)
+    )
+
+
+def test_a_stopped_replica_is_told_and_held_while_the_other_one_serves() -> None:
+    workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
+    pods = (*pods_of(0, ready=True), *pods_of(1, ready=False))
+    failed = (ended(10, group=1), ended(100, group=1, made=90))
+    _, first = served({}, deployment=workload, pods=pods, failed=failed[:1])
+    assert [item.reason for item in first.news].count(REPLICA_FAILED) == 1
+    _, second = served(first.status, deployment=workload, pods=pods, failed=failed[1:])
+    ready = next(item for item in second.status["conditions"] if item["type"] == "Ready")
+    assert ready["reason"] == findings.REPLICA_STOPPED
+    assert DIED in ready["message"]
+    assert second.status["phase"] == "Degraded: replica 1 was stopped; 1 of 2 replicas serve"
+    target, _ = served(second.status, deployment=workload, pods=pods)
+    assert target.holds is not None
+    assert list(target.holds["groups"]) == ["1"]
+    # The file is no part of what pods are replaced for.
+    assert target.config_hash == served({})[0].config_hash
+
+
+def test_a_pause_that_is_over_is_not_told() -> None:
+    workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
+    failed = (ended(10), ended(100, made=90))
+    status: dict[str, Any] = {}
+    for pod in failed:
+        body = resource(status, replicas=2, parallelism={"tensor": 2})
+        seen = Observed(
+            served=frozenset({GROUPS}), deployment=workload, failed=(pod,), pods=pods_of(0, False)
+        )
+        decision = decide(body, SETTINGS, seen)
+        now = "2026-01-01T00:01:45Z"
+        status = report(body, decision, seen, now).status
+    assert status["phase"].startswith("Replica 0 starts again at 2026-01-01T00:01:50Z")
+    assert "starts again" not in report(body, decision, seen, LATER).status["phase"]
+
+
+def test_the_pods_of_a_replica_count_as_one() -> None:
+    half = (pods_of(0, ready=True)[0], PodView("r1-gang-0-1", unscheduled="no", group=0, index=1))
+    (replica,) = replicas(half)
+    assert (replica.scheduled, replica.unscheduled) == (False, "no")
+    assert Observed(pods=(*pods_of(0, True), *pods_of(1, False))).ready == 1
+
+
+def test_groups_are_counted_by_the_template_of_their_leaders() -> None:
+    notes = {"deepseek-operator.io/template-hash": "new"}
+    body = {"metadata": {"annotations": notes}, "spec": {"replicas": 2}}
+    pods = [
+        PodView("a", group=0, index=0, template="new"), PodView("b", group=0, index=1),
+        PodView("c", group=1, index=0, template="old"),
+    ]  # fmt: skip
+    view = DeploymentView.of_groups(body, pods)
+    assert (view.wanted, view.replicas, view.updated, view.rolling) == (2, 2, 1, True)
