@@ -24,6 +24,8 @@ class Profile(Entry):
         tflops: Dense TFLOP/s by type of number; a type that is not there is not computed.
         capability: NVIDIA's compute capability; empty for other vendors.
         together: How many of them serve one model at most.
+        rdma: Name of the extended resource by which pods get at the fast network of its nodes
+            (InfiniBand, RoCE, EFA); empty: they have none, or pods reach it without.
         labels: Node labels; any one of them with one of its values marks a fitting node.
     """
 
@@ -35,6 +37,7 @@ class Profile(Entry):
     tflops: dict[str, float] = Field(default={"bfloat16": 0, "float16": 0, "float32": 0})
     capability: str = ""
     together: int = Field(default=8, ge=1)
+    rdma: str = ""
     labels: Labels = Field(min_length=1)
 
     @property

@@ -1,5 +1,6 @@
 """What keeps a replica from serving: a chain of checks over pods and nodes, the weightiest first."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,13 +30,16 @@ SOURCE_UNREACHABLE = "SourceUnreachable"
 OUT_OF_MEMORY = "OutOfMemory"
 SERVER_CRASHED = "ServerCrashed"
 STARTING = "Starting"
+REPLICAS_BLOCK_EACH_OTHER = "ReplicasBlockEachOther"
 REPLICA_STOPPED = "ReplicaStopped"
 REPLICA_PAUSES = "ReplicaPauses"
 
 # Holders of GPUs that are named in a message.
 HOLDERS_SHOWN = 5
 # Findings about where pods run; all others are about what runs in them.
-PLACEMENT = frozenset({PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE, WAITING_FOR_GPU})
+PLACEMENT = frozenset(
+    {PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE, WAITING_FOR_GPU, REPLICAS_BLOCK_EACH_OTHER}
+)
 # Findings that are the ordinary course of a start.
 ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
 # Findings that pass by themselves when somebody frees or adds a node.
@@ -73,6 +77,27 @@ def _stopped(observed: Observed) -> Finding | None:
 
 
 Check = Callable[[Target, Observed, PodView], Finding | None]
+
+
+def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+    """Replicas that each have a part of what one of them would need, and wait for the rest."""
+    if target.pods == 1 or pod.unscheduled is None:
+        return None
+    placed = Counter(item.group for item in observed.pods if item.scheduled)
+    half = [number for number in placed.values() if number < target.pods]
+    complete = len(placed) - len(half)
+    more = sum(half) // target.pods
+    if len(half) < 2 or not more:
+        return None
+    return Finding(
+        REPLICAS_BLOCK_EACH_OTHER,
+        f"{len(half)} replicas block each other",
+        f"{len(half)} replicas have nodes for some of their {target.pods} pods and wait for the "
+        f"others: {sum(half)} pods hold places with which {more} more of them would be complete. "
+        f"Set replicas to {complete + more}, or have a gang scheduler (Volcano, Kueue) place the "
+        f"pods of a replica together. The scheduler says: {pod.unscheduled}"
+        f"{_since(pod.unscheduled_since)}",
+    )
 
 
 def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding | None:
@@ -228,6 +253,7 @@ CHAIN: tuple[Check, ...] = (
     _image_unavailable,
     _container_refused,
     _ended,
+    _blocked,
     _unschedulable,
     _loading,
     _starting,

@@ -13,6 +13,7 @@ class Gpus:
     Attributes:
         resource: Name of the extended resource.
         count: How many.
+        rdma: Name of the resource by which pods get at the fast network of its nodes, empty: none.
         nodes: Labels of fitting nodes (any one of them with one of its values); empty: any node.
     """
 
@@ -20,11 +21,12 @@ class Gpus:
     count: int
     profile: str | None = None
     nodes: Labels = field(default_factory=dict)
+    rdma: str = ""
 
     @classmethod
     def of(cls, name: str, profile: Profile, count: int) -> "Gpus":
         """So many of a kind."""
-        return cls(profile.resource, count, name, profile.labels)
+        return cls(profile.resource, count, name, profile.labels, profile.rdma)
 
     def __str__(self) -> str:
         return f"{self.count} x {self.profile or 'GPU'}"

@@ -100,6 +100,20 @@ class Target:
         return self.sizing.pods
 
     @property
+    def limits(self) -> dict[str, int]:
+        """The devices of one pod by the names of their resources.
+
+        Of the fast network a pod of several takes one device, as shared device plug-ins offer it;
+        where each adapter is a device of its own, podTemplate asks for more.
+        """
+        if self.gpus is None:
+            return {}
+        found = {self.gpus.resource: self.gpus.count}
+        if self.pods > 1 and self.gpus.rdma:
+            found[self.gpus.rdma] = 1
+        return found
+
+    @property
     def accelerator(self) -> str:
         """What one replica runs on, in words."""
         each = str(self.gpus) if self.gpus else "CPU"

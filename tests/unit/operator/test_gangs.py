@@ -189,3 +189,30 @@ def test_groups_are_counted_by_the_template_of_their_leaders() -> None:
     ]  # fmt: skip
     view = DeploymentView.of_groups(body, pods)
     assert (view.wanted, view.replicas, view.updated, view.rolling) == (2, 2, 1, True)
+
+
+def waiting(*placed: int, size: int = 4) -> Observed:
+    """Replicas of so many pods, of which so many have nodes."""
+    pods = [
+        PodView(f"r1-gang-{group}-{index}", scheduled=index < number, group=group, index=index,
+                unscheduled=None if index < number else "0/40 nodes are available")
+        for group, number in enumerate(placed)
+        for index in range(size)
+    ]  # fmt: skip
+    return Observed(served=frozenset({GROUPS}), pods=tuple(pods))
+
+
+def test_replicas_that_block_each_other_are_told_what_to_do() -> None:
+    body = resource(replicas=3, parallelism={"tensor": 4})
+    seen = waiting(4, 2, 3)
+    decision = decide(body, SETTINGS, seen)
+    assert isinstance(decision, Target), decision
+    found = findings.find(decision, seen)
+    assert found is not None
+    assert found.reason == findings.REPLICAS_BLOCK_EACH_OTHER
+    assert "5 pods hold places with which 1 more of them would be complete" in found.message
+    assert "Set replicas to 2" in found.message
+    # One that waits alone is not blocked by its own kind.
+    alone = findings.find(decision, waiting(4, 2, 0))
+    assert alone is not None
+    assert alone.reason != findings.REPLICAS_BLOCK_EACH_OTHER

@@ -1,6 +1,7 @@
 """How the GPUs of a replica share its model: how many pods, what is refused, what the pods are told."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.api.status import ResolvedModel
+from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.plan.checks import API_MISSING, Refusal
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.misfit import DOES_NOT_FIT, UNEVEN_SPLIT
@@ -16,6 +18,7 @@ from deepseek_operator.plan.parallelism import GROUPS, UNSUPPORTED_PARALLELISM, 
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
+from deepseek_operator.render.workload import pod_spec
 from tests.unit.operator.resources import SETTINGS, node, resource
 
 V3 = {"id": "deepseek-ai/DeepSeek-V3"}
@@ -161,6 +164,18 @@ def test_a_rack_for_each_replica() -> None:
     (groups,) = (item for item in children(target) if item["kind"] == GROUPS)
     topology = groups["metadata"]["annotations"]["leaderworkerset.sigs.k8s.io/exclusive-topology"]
     assert topology == "example.com/rack"
+
+
+def test_the_fast_network_of_a_kind_is_asked_for_where_pods_are_several() -> None:
+    kind = accelerators().profiles["nvidia-h100"].model_copy(update={"rdma": "rdma/hca"})
+    target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
+    sizing = replace(target.sizing, gpus=Gpus.of("nvidia-h100", kind, 8))
+    (groups,) = (
+        item for item in children(replace(target, sizing=sizing)) if item["kind"] == GROUPS
+    )
+    (server,) = pod_spec(groups)["containers"]
+    assert server["resources"]["limits"] == {"nvidia.com/gpu": 8, "rdma/hca": 1}
+    assert server["securityContext"]["capabilities"]["add"] == ["IPC_LOCK"]
 
 
 SIZES = st.sampled_from([1, 2, 3, 4, 6, 8, 16])
