@@ -1,8 +1,28 @@
 """`spec.parallelism`: how the GPUs of one replica share its model."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from deepseek_operator.api.section import Section, rule, validated
+
+
+class Preflight(Section):
+    """What the pods of a replica check of their network before they read the model."""
+
+    policy: Literal["fail", "warn"] = Field(
+        default="fail",
+        description="fail: a network that is too slow ends the start. warn: it is only told.",
+    )
+    min_gigabytes_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        le=10_000,
+        description=(
+            "Least bandwidth of an all-reduce over all GPUs of the replica, in GB/s. "
+            "Default: it is measured and told, whatever it is."
+        ),
+    )
 
 
 class Parallelism(Section):
@@ -68,6 +88,10 @@ class Parallelism(Section):
         ),
     )
 
+    preflight: Preflight = Field(
+        default=Preflight(),
+        description="What the pods of a replica check before they read the model.",
+    )
     max_restarts: int = Field(
         default=5,
         ge=0,

@@ -12,8 +12,9 @@ class Condition(Section):
 
     type: str = Field(
         description=(
-            "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, and with scaling "
-            "Autoscaling; Reconciling and Stalled for tools that know no others."
+            "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, with scaling "
+            "Autoscaling, with several pods for a replica GangReady; "
+            "Reconciling and Stalled for tools that know no others."
         )
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")

@@ -21,6 +21,9 @@ WINDOW = timedelta(hours=1)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=5)
 # Characters of a process's last words that are kept.
 WORDS = 1000
+PREFLIGHT_FAILED = "PreflightFailed"
+NETWORK_TOO_SLOW = "NetworkTooSlow"
+MET = "Met"
 # The exit code of a server whose pods did not meet, or not well enough.
 EXIT_GANG = 5
 

@@ -22,6 +22,37 @@ WORDS = {
 STEP_PERCENT = 10
 # Bytes and seconds beyond which a server does not mean what it says.
 MOST, LONGEST = 2**60, 10**7
+TEXT = 1000
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the pods of a replica have found out about the network between them.
+
+    Attributes:
+        transport: By what data travels, as the server names it.
+        speed: Of an all-reduce over all of them, in GB/s.
+        problem: Why it will not do, as a sentence; empty where it does.
+    """
+
+    transport: str
+    speed: float
+    problem: str = ""
+
+    @classmethod
+    def of(cls, answer: Any) -> "Network | None":
+        """What an answer says, None where it says nothing."""
+        if not isinstance(answer, Mapping) or not answer.get("transport"):
+            return None
+        speed = answer.get("gigabytesPerSecond")
+        return cls(
+            str(answer["transport"])[:TEXT],
+            float(speed) if isinstance(speed, int | float) else 0.0,
+            str(answer.get("problem") or "")[:TEXT],
+        )
+
+    def __str__(self) -> str:
+        return f"They exchange data over {self.transport}, {self.speed:.3g} GB/s in an all-reduce."
 
 
 @dataclass(frozen=True)
@@ -34,6 +65,7 @@ class Loading:
         size: All bytes of the stage.
         left: Seconds that the stage would still take when this was said, 0 while nobody can tell.
         ends: When it will be over, then.
+        network: Of a replica of several pods, what is between them.
     """
 
     stage: str
@@ -41,6 +73,7 @@ class Loading:
     size: int = 0
     left: int = 0
     ends: datetime | None = None
+    network: Network | None = None
 
     @classmethod
     def of(cls, answer: Any, now: datetime, before: "Loading | None") -> "Loading | None":
@@ -55,13 +88,14 @@ class Loading:
         left = min(left, LONGEST)
         percent = min(100, 100 * loaded // size) // STEP_PERCENT * STEP_PERCENT if size else None
         ends = (now + timedelta(seconds=left)).replace(microsecond=0) if left else None
-        said = cls(STAGES.get(word, LOADING), percent, size, left, ends)
+        network = Network.of(answer.get("gang")) or (before.network if before else None)
+        said = cls(STAGES.get(word, LOADING), percent, size, left, ends, network)
         return before if before and not said._differs(before) else said
 
     def _differs(self, before: "Loading") -> bool:
         """Whether it tells more than a moment ago; when it ends is told once for every step."""
-        same = (self.stage, self.percent, self.size) == (before.stage, before.percent, before.size)
-        return not same or (before.ends is None and self.ends is not None)
+        told = [(item.stage, item.percent, item.size, item.network) for item in (self, before)]
+        return told[0] != told[1] or (before.ends is None and self.ends is not None)
 
     def __str__(self) -> str:
         if self.percent is None:

@@ -23,6 +23,7 @@ SCHEDULED = "Scheduled"
 MODEL_READY = "ModelReady"
 AVAILABLE = "Available"
 PROGRESSING = "Progressing"
+GANG_READY = "GangReady"
 AUTOSCALING = "Autoscaling"
 READY = "Ready"
 RECONCILING = "Reconciling"
@@ -93,6 +94,7 @@ def reported(
         _model_ready(observed, finding),
         available,
         _progressing(target, observed, under_way),
+        *_gang_ready(target, observed, failures, before),
         *_autoscaling(target, observed),
         ready,
         *_for_tools(ready, finding),
@@ -154,6 +156,30 @@ def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
     if finding and finding.reason not in findings.PLACEMENT:
         return Verdict(MODEL_READY, False, finding.reason, finding.message)
     return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model.")
+
+
+def _gang_ready(
+    target: Target, observed: Observed, failures: list[GroupStatus], before: Status
+) -> list[Verdict]:
+    """Whether the pods of each replica have met, and over what; said only where there are several."""
+    if target.pods == 1:
+        return []
+    serving = {replica.group for replica in observed.replicas if replica.ready}
+    for item in failures:
+        if item.cause.exit_code == gangs.EXIT_GANG and item.index not in serving:
+            return [Verdict(GANG_READY, False, gangs.PREFLIGHT_FAILED, gangs.words(item))]
+    said = [pod.loading.network for pod in observed.pods if pod.loading and pod.loading.network]
+    slow = next((network for network in said if network.problem), None)
+    if slow:
+        return [Verdict(GANG_READY, False, gangs.NETWORK_TOO_SLOW, slow.problem)]
+    old = next((item for item in before.conditions if item.type == GANG_READY), None)
+    if not said and old and old.reason in (gangs.NETWORK_TOO_SLOW, gangs.MET) and serving:
+        # Servers that serve are not asked any more: what they said before holds.
+        return [Verdict(GANG_READY, old.status == "True", old.reason, old.message)]
+    if said or serving:
+        message = f"The pods of a replica have met. {said[0] if said else ''}".rstrip()
+        return [Verdict(GANG_READY, True, gangs.MET, message)]
+    return [Verdict(GANG_READY, None, "Starting", "The pods of a replica have not met yet.")]
 
 
 def _available(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
+from deepseek_operator.api.parallelism import Preflight
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.scaling import Scaling
@@ -186,7 +187,7 @@ def target(
             },
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
             "device": "cuda" if sizing.gpus else "cpu",
-            **_split(sizing),
+            **_split(spec, sizing),
             "drainSeconds": spec.rollout.drain_seconds,
             "startSeconds": start_seconds(known.weight_bytes if known else None, place),
         },
@@ -215,13 +216,19 @@ def target(
     )
 
 
-def _split(sizing: Sizing) -> dict[str, Any]:
+def _split(spec: Spec, sizing: Sizing) -> dict[str, Any]:
     """Said only where there are several, so that what runs on one goes on as it is."""
     said: dict[str, Any] = {}
     if sizing.split.tensor > 1:
         said["tensorParallel"] = sizing.split.tensor
     if sizing.pods > 1:
-        said["gang"] = {"pods": sizing.pods, "port": GANG_PORT, "holds": HOLDS_FILE}
+        preflight = spec.parallelism.preflight if spec.parallelism else Preflight()
+        said["gang"] = {
+            "pods": sizing.pods,
+            "port": GANG_PORT,
+            "holds": HOLDS_FILE,
+            "preflight": preflight.model_dump(by_alias=True),
+        }
     return said
 
 

@@ -1,5 +1,6 @@
 """Replicas of several pods that fail: which cause is kept, how long they pause, when they are stopped."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.api.status import GroupStatus
 from deepseek_operator.plan import findings, gangs
+from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.news import REPLICA_FAILED
 from deepseek_operator.plan.observed import DeploymentView, Observed, PodView, replicas
 from deepseek_operator.plan.parallelism import GROUPS
@@ -216,3 +218,42 @@ def test_replicas_that_block_each_other_are_told_what_to_do() -> None:
     alone = findings.find(decision, waiting(4, 2, 0))
     assert alone is not None
     assert alone.reason != findings.REPLICAS_BLOCK_EACH_OTHER
+
+
+def gang_ready(status: dict[str, Any]) -> tuple[str, str, str]:
+    (found,) = (item for item in status["conditions"] if item["type"] == "GangReady")
+    return found["status"], found["reason"], found["message"]
+
+
+def loading(answer: dict[str, Any]) -> tuple[PodView, ...]:
+    told = Loading.of({"status": "loading", "detail": "loading", "gang": answer}, START, None)
+    return (replace(pods_of(0, False)[0], loading=told), pods_of(0, False)[1])
+
+
+def test_what_is_between_the_pods_is_told_and_stays_told_when_they_serve() -> None:
+    fast = {"transport": "IB", "gigabytesPerSecond": 41.26}
+    _, said = served({}, pods=loading(fast))
+    assert gang_ready(said.status)[:2] == ("True", gangs.MET)
+    assert "IB, 41.3 GB/s" in gang_ready(said.status)[2]
+    _, later = served(said.status, pods=pods_of(0, ready=True))
+    assert "IB, 41.3 GB/s" in gang_ready(later.status)[2]
+
+
+def test_a_network_that_is_too_slow_is_told_with_the_pair_also_while_it_serves() -> None:
+    slow = {"transport": "Socket", "gigabytesPerSecond": 0.1, "problem": "node-a and node-b: 0.1"}
+    _, said = served({}, pods=loading(slow))
+    assert gang_ready(said.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
+    _, later = served(said.status, pods=pods_of(0, ready=True))
+    assert gang_ready(later.status)[0] == "False"
+
+
+def test_pods_that_did_not_meet_are_told() -> None:
+    failed = ended(10, "rank 1 on node-b did not come within 600 s", code=gangs.EXIT_GANG)
+    _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
+    assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
+    assert "node-b did not come" in gang_ready(said.status)[2]
+
+
+def test_before_they_met_nobody_knows() -> None:
+    _, said = served({}, pods=pods_of(0, ready=False))
+    assert gang_ready(said.status)[0] == "Unknown"

@@ -1,0 +1,262 @@
+"""Models on several pods: they answer as one process does, and what happens when a part of them fails."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster.reach import service_address
+from tests.cluster.target import Target
+from tests.e2e.product import Product
+from tests.kube import Kube, eventually, modest, resource
+
+# A start of four pods, each of which imports torch, on a machine of two busy cores; seconds.
+START = 400.0
+# From a failure until a replica serves again: noticed, made anew, started, loaded.
+RECOVERY = 300.0
+QUESTION = {
+    "messages": [{"role": "user", "content": "What is a gang?"}],
+    "temperature": 0,
+    "max_tokens": 24,
+    "ignore_eos": True,
+}
+# The tensors are tiny: on more threads the pods would only keep each other from starting.
+ONE_THREAD = modest()
+ONE_THREAD["spec"]["containers"][0]["env"] = [{"name": "OMP_NUM_THREADS", "value": "1"}]
+# Sends a signal to the process that computes, which is not the one that answers.
+SIGNAL = """
+import os, pathlib, sys
+ranks = [
+    int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")
+    if b"deepseek_server.worker" in (path / "cmdline").read_bytes()
+    and b"torch.distributed.run" not in (path / "cmdline").read_bytes()
+]
+for rank in ranks:
+    os.kill(rank, int(sys.argv[1]))
+print(len(ranks))
+"""
+STOP, KILL = 19, 9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def groups(cluster: Target) -> None:
+    """The LeaderWorkerSet API beside the cluster of the other tests."""
+    if cluster.kind != "embedded":
+        pytest.skip(f"a {cluster.kind} cluster may lack LeaderWorkerSet; install it to try by hand")
+    cluster.up(["node", "registry", "lws", "kwok"], kwok_nodes=20)
+
+
+def gang(name: str, models: dict[str, Path], pods: int = 2, **spec: Any) -> dict[str, Any]:
+    source = {"hostPath": {"path": str(models["deepseek_v3"])}}
+    parallelism = {"tensor": pods, **spec.pop("parallelism", {})}
+    if pods > 1:
+        spec["parallelism"] = parallelism
+    return resource(
+        name,
+        model={"id": "tiny-v3", "servedName": "tiny", "source": source},
+        podTemplate=ONE_THREAD,
+        **spec,
+    )
+
+
+def status(kube: Kube, name: str) -> dict[str, Any]:
+    found = kube.get("dsd", name) or {}
+    return dict(found.get("status", {}))
+
+
+def ready(kube: Kube, name: str) -> bool:
+    return kube.condition(name).get("status") == "True"
+
+
+def ask(kube: Kube, name: str) -> str:
+    with service_address(kube.target, name, kube.namespace) as address:
+        url = f"http://{address}/v1/chat/completions"
+        answer = httpx.post(url, json={"model": "tiny", **QUESTION}, timeout=120, trust_env=False)
+        answer.raise_for_status()
+        return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def answered(kube: Kube, name: str) -> str:
+    """An answer, once the Service has got to know the pod."""
+
+    def try_it() -> str:
+        try:
+            return ask(kube, name)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError):
+            return ""
+
+    return eventually(f"an answer of {name}", try_it)
+
+
+def pods_of(kube: Kube, name: str, group: int = 0) -> dict[str, str]:
+    """uids of a replica's pods by their names."""
+    chosen = f"deepseek-operator.io/name={name},leaderworkerset.sigs.k8s.io/group-index={group}"
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kube.all("pod", chosen)}
+
+
+def send(kube: Kube, pod: str, signal: int) -> None:
+    """Send a signal to the rank in a pod."""
+    ranks = kube.run("exec", pod, "--container=server", "--", "python", "-c", SIGNAL, str(signal))
+    assert ranks.strip() == "1"
+
+
+def recovers(kube: Kube, name: str, before: dict[str, str], fails: Callable[[], None]) -> float:
+    """Seconds from a failure until a replica of other pods serves."""
+    started = time.monotonic()
+    fails()
+
+    def again() -> bool:
+        now = pods_of(kube, name)
+        return now.keys() == before.keys() and not (set(now.values()) & set(before.values()))
+
+    eventually("all pods are other ones", again, RECOVERY)
+    eventually("ready again", lambda: ready(kube, name), RECOVERY)
+    return time.monotonic() - started
+
+
+def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
+    items = status(kube, name).get("groups", [])
+    return next((dict(item["cause"]) for item in items if item["index"] == group), {})
+
+
+@pytest.fixture
+def alone(kube: Kube, product: Product, models: dict[str, Path]) -> Iterator[str]:
+    """What one process answers."""
+    kube.apply(gang("alone", models, pods=1))
+    eventually("ready", lambda: ready(kube, "alone"), START)
+    return answered(kube, "alone")
+
+
+@pytest.mark.parametrize("pods", [2, 4])
+def test_several_pods_answer_what_one_process_answers(
+    kube: Kube, product: Product, models: dict[str, Path], alone: str, pods: int
+) -> None:
+    kube.run("delete", "dsd", "alone", "--wait=false")
+    kube.apply(gang("gang", models, pods))
+    eventually("ready", lambda: ready(kube, "gang"), START)
+    assert answered(kube, "gang") == alone
+    assert len(pods_of(kube, "gang")) == pods
+    assert status(kube, "gang")["resolved"]["accelerator"] == f"{pods} pods of CPU"
+    # Only the leader takes requests.
+    slices = kube.all("endpointslices", "kubernetes.io/service-name=gang")
+    names = [
+        endpoint["targetRef"]["name"] for item in slices for endpoint in item["endpoints"] or []
+    ]
+    assert names == ["gang-gang-0"]
+
+
+def test_two_replicas_share_the_load(kube: Kube, product: Product, models: dict[str, Path]) -> None:
+    kube.apply(gang("gang", models, replicas=2))
+    eventually("ready", lambda: ready(kube, "gang"), START)
+    assert status(kube, "gang")["readyReplicas"] == 2
+    assert len({answered(kube, "gang") for _ in range(12)}) == 1
+
+    def requests(group: int) -> float:
+        pod = kube.get("pod", f"gang-gang-{group}")
+        assert pod is not None
+        text = httpx.get(f"http://{pod['status']['podIP']}:8000/metrics", trust_env=False).text
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith("deepseek_server_request_success_total")
+        )
+
+    assert min(requests(0), requests(1)) > 0
+
+
+def test_faults_end_in_a_whole_replica_or_a_stated_stop(
+    kube: Kube, product: Product, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube.apply(gang("gang", models, parallelism={"maxRestarts": 4}))
+    eventually("ready", lambda: ready(kube, "gang"), START)
+    leader, worker = "gang-gang-0", "gang-gang-0-1"
+    took = {}
+
+    took["worker killed"] = recovers(
+        kube, "gang", pods_of(kube, "gang"), lambda: send(kube, worker, KILL)
+    )
+    first = cause(kube, "gang")
+    assert first["pod"] == worker
+    assert "SIGKILL" in first["message"]
+    answered(kube, "gang")
+
+    took["leader killed"] = recovers(
+        kube, "gang", pods_of(kube, "gang"), lambda: send(kube, leader, KILL)
+    )
+    assert cause(kube, "gang")["pod"] == leader
+    answered(kube, "gang")
+
+    took["rank frozen"] = recovers(
+        kube, "gang", pods_of(kube, "gang"), lambda: send(kube, worker, STOP)
+    )
+    assert "has not been heard of" in cause(kube, "gang")["message"]
+    answered(kube, "gang")
+
+    took["pod deleted"] = recovers(
+        kube,
+        "gang",
+        pods_of(kube, "gang"),
+        lambda: kube.run("delete", "pod", worker, "--wait=false", "--grace-period=1") and None,
+    )
+    answered(kube, "gang")
+    said = [event["reason"] for event in kube.events("gang")]
+    assert said.count("ReplicaFailed") >= 3
+    with capsys.disabled():
+        print("\nseconds until a replica of two pods serves again:",
+              json.dumps({what: round(seconds) for what, seconds in took.items()}))  # fmt: skip
+
+
+def test_a_replica_that_fails_again_and_again_stops_and_the_other_one_serves_on(
+    kube: Kube, product: Product, models: dict[str, Path]
+) -> None:
+    kube.apply(gang("gang", models, replicas=2, parallelism={"maxRestarts": 0}))
+    eventually("ready", lambda: ready(kube, "gang"), START)
+    send(kube, "gang-gang-1-1", KILL)
+    eventually(
+        "stopped", lambda: kube.condition("gang").get("reason") == "ReplicaStopped", RECOVERY
+    )
+    told = kube.condition("gang")["message"]
+    assert "pod gang-gang-1-1 ended" in told
+    assert "starts again when the spec is changed" in told
+    # Its pods are there and do nothing: no half of a replica goes on.
+    eventually("two pods again", lambda: len(pods_of(kube, "gang", 1)) == 2, RECOVERY)
+    answered(kube, "gang")
+    assert "Degraded: replica 1 was stopped; 1 of 2 replicas serve" in kube.run("get", "dsd")
+    kube.apply(gang("gang", models, replicas=2, parallelism={"maxRestarts": 1}))
+    eventually("both serve again", lambda: ready(kube, "gang"), RECOVERY)
+
+
+def test_more_replicas_than_fit_are_told_that_they_block_each_other(
+    kube: Kube, product: Product
+) -> None:
+    """Fifty replicas of four pods with a device each, and devices for forty."""
+    pod = modest(
+        nodeSelector={"type": "kwok"},
+        tolerations=[{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+    )
+    pod["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": 1}
+    kube.apply(resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=pod))
+    eventually("as many pods as fit", lambda: len(placed(kube)) == 160, 300)
+    told = eventually(
+        "the reason",
+        lambda: (
+            kube.condition("many").get("reason") == "ReplicasBlockEachOther"
+            and kube.condition("many")["message"]
+        ),
+        60,
+    )
+    assert "Set replicas to" in str(told)
+    # What it says helps.
+    number = int(str(told).partition("Set replicas to ")[2].partition(",")[0])
+    kube.run("scale", "dsd", "many", f"--replicas={number}")
+    eventually("all of those are ready", lambda: ready(kube, "many"), 300)
+
+
+def placed(kube: Kube) -> list[str]:
+    return [pod["metadata"]["name"] for pod in kube.all("pod") if pod["spec"].get("nodeName")]
