@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deepseek_operator.api.engine import EngineType
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
@@ -13,6 +14,11 @@ from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
 from deepseek_operator.plan import scaling
+from deepseek_operator.plan.engines.choice import programs
+from deepseek_operator.plan.engines.image import image
+from deepseek_operator.plan.engines.program import MODEL_MOUNT as MODEL_MOUNT
+from deepseek_operator.plan.engines.program import PORT as PORT
+from deepseek_operator.plan.engines.program import Parallelism, Programs, Serving
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.needs import Needs, needs
 from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
@@ -22,9 +28,7 @@ from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import Sizing
 from deepseek_operator.plan.startup import Place, start_seconds
 
-MODEL_MOUNT = "/models"
 POD_MONITOR = "PodMonitor"
-PORT = 8000
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Target:
     """What shall be for one resource.
 
     Attributes:
+        programs: What runs in the pods of a replica.
         replicas: How many there shall be; where there is scaling, what it has decided last.
         pod_monitor: Labels of the PodMonitor; None: there is none.
     """
@@ -51,7 +56,8 @@ class Target:
     replicas: int
     image: str
     pull_policy: str
-    args: tuple[str, ...]
+    engine: EngineType
+    programs: Programs
     config: dict[str, Any]
     source: str
     sizing: Sizing
@@ -107,6 +113,7 @@ def target(
     source = model.source
     host_path = claim_name = token_secret = None
     place: Place = "hub"
+    endpoint = ""
     urls: list[str] = []
     if source and source.host_path:
         host_path, place = source.host_path.path, "hostPath"
@@ -119,21 +126,40 @@ def target(
         hub = (source and source.hugging_face) or HuggingFaceSource()
         endpoint = hub.endpoint or settings.hub_endpoint
         token_secret = hub.token_secret
-        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template)]
+        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template, spec.engine)]
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
         words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
     known = models().get(model.id)
     scraped = _is_scraped(spec, observed.served)
     served_name = model.served_name or model.id
+    start = start_seconds(known.weight_bytes if known else None, place)
+    directory = None if place == "hub" else str(where["path"])
+    serving = Serving(
+        model_id=model.id,
+        model=directory or model.id,
+        served_name=served_name,
+        revision=None if directory else model.revision,
+        hub=endpoint,
+        dtype=sizing.dtype,
+        max_context=sizing.max_context,
+        asked_context=model.max_context is not None,
+        parallelism=Parallelism(tensor=sizing.tensor_parallel),
+        on_gpus=sizing.gpus is not None,
+        drain_seconds=spec.rollout.drain_seconds,
+        start_seconds=start,
+        args=tuple(spec.engine.args),
+        env={variable.name: variable.value for variable in spec.engine.env},
+    )
     return Target(
         resource=resource,
         model_id=model.id,
         served_name=served_name,
         replicas=scaling.replicas(spec, observed),
         scaling=spec.scaling,
-        image=spec.engine.image or settings.server_image,
+        image=image(spec.engine, settings),
         pull_policy=settings.server_pull_policy,
-        args=tuple(spec.engine.args),
+        engine=spec.engine.type,
+        programs=programs(spec.engine.type, serving),
         config={
             "version": 1,
             "model": {
@@ -148,7 +174,7 @@ def target(
             "device": "cuda" if sizing.gpus else "cpu",
             **_split(sizing),
             "drainSeconds": spec.rollout.drain_seconds,
-            "startSeconds": start_seconds(known.weight_bytes if known else None, place),
+            "startSeconds": start,
         },
         source=words,
         sizing=sizing,

@@ -15,7 +15,7 @@ from deepseek_operator.plan.labels import (
 from deepseek_operator.plan.pod_template import limits
 from deepseek_operator.plan.rollout import Step
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
-from deepseek_operator.render import scaling
+from deepseek_operator.render import program, scaling
 from deepseek_operator.render.merge import merge
 from deepseek_operator.render.template import render
 
@@ -38,6 +38,7 @@ TEMPLATES = (
     "networkpolicy.yaml.j2",
     "deployment.yaml.j2",
 )
+CONFIG_MAP = "configmap.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
 
@@ -65,8 +66,11 @@ def children(target: Target) -> list[Manifest]:
         "download_limit": _mebibytes(target.needs.download_limit),
         "dns": DNS,
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
+        **program.values(target.programs.leader),
     }
     templates = list(TEMPLATES)
+    if not target.programs.leader.reads_config:
+        templates.remove(CONFIG_MAP)
     if target.scaling is not None:
         templates.append(scaling.TEMPLATES[target.scaling.metrics])
         values |= scaling.values(target.scaling)
