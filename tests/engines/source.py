@@ -43,9 +43,10 @@ class Wheel:
         """The annotations of a class that is somewhere below a folder."""
         needle = f"class {class_name}".encode()
         for name in self.files:
-            if name.startswith(folder) and needle in self._zip.read(name):
-                if found := dict(annotations(self.tree(name), class_name)):
-                    return found
+            if not name.startswith(folder) or needle not in self._zip.read(name):
+                continue
+            if found := dict(annotations(self.tree(name), class_name)):
+                return found
         raise LookupError(f"{class_name} is nowhere below {folder}")
 
     def literal(self, folder: str, alias: str) -> tuple[str, ...]:
@@ -82,10 +83,10 @@ def calls(tree: ast.AST, method: str) -> Iterator[ast.Call]:
 def keys(tree: ast.AST, name: str) -> tuple[str, ...]:
     """The keys of a dictionary that is assigned to a name."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign) and _target(node) == name:
-            if isinstance(node.value, ast.Dict):
-                found = (key.value for key in node.value.keys if isinstance(key, ast.Constant))
-                return tuple(str(key) for key in found)
+        is_assigned = isinstance(node, ast.Assign | ast.AnnAssign) and _target(node) == name
+        if is_assigned and isinstance(node.value, ast.Dict):
+            found = (key.value for key in node.value.keys if isinstance(key, ast.Constant))
+            return tuple(str(key) for key in found)
     raise LookupError(f"nothing is assigned to {name}")
 
 
