@@ -55,6 +55,7 @@ class EngineEntry(Entry):
     sources: tuple[str, ...] = ()
     serves: tuple[str, ...]
     sixteen_bit: tuple[str, ...] = ()
+    fp8_from: tuple[int, int] | None = None
     parallelism: tuple[Parallel, ...]
     metrics: Metrics
     parsers: tuple[Parsers, ...] = ()
