@@ -98,7 +98,8 @@ def owner(target: Target) -> Manifest:
 def _pod(target: Target, values: dict[str, Any]) -> Manifest:
     """What every pod of a resource is made of."""
     pod, over = render("pod.yaml.j2", **values), target.pod_template
-    metadata = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
+    added = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
+    metadata = {field: names for field, names in added.items() if names}
     return {
         "metadata": merge(metadata, pod["metadata"]),
         "spec": merge(pod["spec"], over.spec),

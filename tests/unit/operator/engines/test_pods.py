@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan import findings
+from deepseek_operator.plan.findings import find
+from deepseek_operator.plan.observed import Observed, PodView
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
-from tests.unit.operator.resources import R1, SETTINGS, resource
+from tests.unit.operator.resources import NOW, R1, SETTINGS, pod, resource
 
 H200 = {"profile": "nvidia-h200", "count": 8}
 ENGINES = ["vllm", "sglang"]
@@ -89,3 +91,29 @@ def test_a_proxy_among_the_variables_is_reached() -> None:
 
 def test_another_image_of_an_engine() -> None:
     assert server_of(made({"type": "vllm", "image": "own/vllm:1"}))["image"] == "own/vllm:1"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_another_engine_says_at_its_end_is_not_taken_for_the_bundled_one_s(
+    engine: str,
+) -> None:
+    ended = {"exitCode": 3, "reason": "Error", "message": "Traceback\nValueError: no such flag"}
+    view = PodView.of(
+        pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, last={"terminated": ended})
+    )
+    decision = decide(resource(engine={"type": engine}, accelerator=H200), SETTINGS, Observed())
+    assert isinstance(decision, Target)
+    finding = find(decision, Observed(pods=(view,)))
+    assert finding is not None
+    assert finding.reason == findings.SERVER_CRASHED
+    assert "ValueError: no such flag" in finding.message
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_load_of_another_engine_is_told_without_numbers(engine: str) -> None:
+    view = PodView.of(pod(state={"running": {"startedAt": NOW}}))
+    decision = decide(resource(engine={"type": engine}, accelerator=H200), SETTINGS, Observed())
+    assert isinstance(decision, Target)
+    finding = find(decision, Observed(pods=(view,)))
+    assert finding is not None
+    assert (finding.reason, finding.summary) == ("Loading", "Loading the model")
