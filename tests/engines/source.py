@@ -83,8 +83,9 @@ def calls(tree: ast.AST, method: str) -> Iterator[ast.Call]:
 def keys(tree: ast.AST, name: str) -> tuple[str, ...]:
     """The keys of a dictionary that is assigned to a name."""
     for node in ast.walk(tree):
-        is_assigned = isinstance(node, ast.Assign | ast.AnnAssign) and _target(node) == name
-        if is_assigned and isinstance(node.value, ast.Dict):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or _target(node) != name:
+            continue
+        if isinstance(node.value, ast.Dict):
             found = (key.value for key in node.value.keys if isinstance(key, ast.Constant))
             return tuple(str(key) for key in found)
     raise LookupError(f"nothing is assigned to {name}")

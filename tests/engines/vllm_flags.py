@@ -89,8 +89,8 @@ def _of_call(wheel: Wheel, call: ast.Call, classes: dict[str, str]) -> tuple[str
 
 def _of_annotation(wheel: Wheel, annotation: ast.expr) -> tuple[str, tuple[str, ...]]:
     text = ast.unparse(annotation)
-    parts = {part.strip() for part in text.split("|")}
-    if parts <= {"bool", "None"}:
+    parts = dict.fromkeys(part.strip() for part in text.split("|"))
+    if parts.keys() <= {"bool", "None"}:
         return "none", ()
     if "bool" in parts or text.startswith(("dict", "Any")):
         return "any", ()
@@ -100,5 +100,5 @@ def _of_annotation(wheel: Wheel, annotation: ast.expr) -> tuple[str, tuple[str, 
         return "one", ()
     if "Literal[" in text:
         return "one", strings(annotation)
-    name = next((part for part in parts if part.isidentifier() and part[0].isupper()), "")
-    return "one", wheel.literal(CONFIG, name) if name != "None" and name else ()
+    names = [part for part in parts if part != "None" and part.isidentifier() and part[0].isupper()]
+    return "one", wheel.literal(CONFIG, names[0]) if names else ()

@@ -38,7 +38,6 @@ TEMPLATES = (
     "networkpolicy.yaml.j2",
     "deployment.yaml.j2",
 )
-CONFIG_MAP = "configmap.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
 
@@ -69,8 +68,6 @@ def children(target: Target) -> list[Manifest]:
         **program.values(target.programs.leader),
     }
     templates = list(TEMPLATES)
-    if not target.programs.leader.reads_config:
-        templates.remove(CONFIG_MAP)
     if target.scaling is not None:
         templates.append(scaling.TEMPLATES[target.scaling.metrics])
         values |= scaling.values(target.scaling)
