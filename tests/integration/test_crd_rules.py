@@ -90,6 +90,10 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),
     ({"rollout": {"whenNoGpuIsFree": "hope"}}, "spec.rollout.whenNoGpuIsFree"),
     ({"rollout": {"drainSeconds": -1}}, "spec.rollout.drainSeconds"),
+    ({"engine": {"type": "ollama"}}, "spec.engine.type"),
+    ({"engine": {"env": [{"value": "1"}]}}, "spec.engine.env[0].name"),
+    ({"engine": {"env": [{"name": "1A"}]}}, "spec.engine.env[0].name"),
+    ({"engine": {"env": [{"name": "A"}, {"name": "A"}]}}, "spec.engine.env[1]"),
     ({"accelerators": {"count": 1}}, 'unknown field "spec.accelerators"'),
     ({"model": {"id": ID, "sauce": {}}}, 'unknown field "spec.model.sauce"'),
 ]
@@ -132,6 +136,24 @@ def test_a_kept_rule_is_accepted(kube: Kube, message: str) -> None:
 @pytest.mark.parametrize(("spec", "words"), SCHEMA, ids=[words for _, words in SCHEMA])
 def test_the_schema_refuses(kube: Kube, spec: dict[str, Any], words: str) -> None:
     assert words in kube.refusal(made(**spec))
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm", "sglang"])
+def test_every_engine_is_accepted_with_variables_of_different_names(
+    kube: Kube, engine: str
+) -> None:
+    env = [{"name": "A.b-c_1", "value": "x"}, {"name": "A"}]
+    kube.apply(made(engine={"type": engine, "env": env}))
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"]["engine"] == {"type": engine, "env": env}
+
+
+def test_an_engine_without_a_type_is_the_bundled_one(kube: Kube) -> None:
+    kube.apply(made(engine={"args": ["--x"]}))
+    stored = kube.get("dsd", "rule")
+    assert stored is not None
+    assert stored["spec"]["engine"] == {"type": "transformers", "args": ["--x"]}
 
 
 def test_a_name_without_its_organisation_is_answered_with_it(kube: Kube) -> None:

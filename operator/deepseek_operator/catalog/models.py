@@ -58,6 +58,8 @@ class Model:
         weight_bytes: Bytes of the checkpoint, which is what a download takes.
         dtype: The type that its config.json says it is to be computed in.
         read: Whether it was made of the whole config.json of its repository.
+        packed_from: NVIDIA's compute capability from which its engine keeps fp8 as it is; None: the
+            bundled server's own rules.
     """
 
     shape: Shape
@@ -65,6 +67,7 @@ class Model:
     weight_bytes: int
     dtype: str = "bfloat16"
     read: bool = False
+    packed_from: tuple[int, int] | None = None
 
     @property
     def parameters(self) -> int:

@@ -126,6 +126,17 @@ class Shape:
         known = ATTENTION[self.model_type]
         return "whole" if known == "grouped" and windows else known
 
+    def paged(self) -> "Shape | None":
+        """The same where an engine has paged attention for it; None where nobody knows its cache then.
+
+        The bundled server keeps some models sequence by sequence, which others do not.
+        """
+        if self.model_type == "deepseek_v4":
+            return None
+        other = Shape(self.config)
+        other.attention = "latent" if self.model_type.startswith("deepseek") else "grouped"
+        return other
+
     @cached_property
     def kv_heads(self) -> int:
         """Heads of keys and values."""

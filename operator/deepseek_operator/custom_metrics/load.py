@@ -4,6 +4,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -21,7 +22,20 @@ FRESH = 2.0  # seconds
 DEADLINE = 3.0  # seconds for one pod
 IN_FLIGHT = 64
 
-SAMPLES = tuple(sample for metric in METRICS.values() for sample in metric.samples)
+# The names of all engines; which one a pod runs, what it tells says.
+SAMPLES = tuple(
+    sample
+    for metric in METRICS.values()
+    for samples in metric.samples.values()
+    for sample in samples
+)
+SHARES = frozenset(
+    sample
+    for metric in METRICS.values()
+    if metric.share
+    for samples in metric.samples.values()
+    for sample in samples
+)
 
 
 class UnreadableError(Exception):
@@ -47,7 +61,7 @@ class Reading:
     """What a pod's /metrics said.
 
     Attributes:
-        samples: Sums by name of the sample.
+        samples: Sums by name of the sample, averages where it is a share.
         time: When, as RFC 3339.
     """
 
@@ -103,10 +117,14 @@ class Load:
 
     async def _value(self, metric: Metric, pod: Address) -> Value:
         reading = await self._readings.get(pod)
-        missing = [sample for sample in metric.samples if sample not in reading.samples]
-        if missing:
-            raise UnreadableError(f"{pod.url} of pod {pod.name} does not tell {missing[0]}")
-        total = sum(reading.samples[sample] for sample in metric.samples)
+        told = (
+            samples for samples in metric.samples.values() if reading.samples.keys() >= {*samples}
+        )
+        samples = next(told, None)
+        if samples is None:
+            names = ", or ".join(" and ".join(known) for known in metric.samples.values())
+            raise UnreadableError(f"{pod.url} of pod {pod.name} does not tell {names}")
+        total = sum(reading.samples[sample] for sample in samples)
         return Value(pod.name, total * metric.factor, reading.time)
 
     async def _find(self, chosen: tuple[str, str, str]) -> list[Address]:
@@ -137,9 +155,13 @@ class Load:
 
 
 def sums(text: str) -> dict[str, float]:
-    """The samples that count, each summed over its labels, of Prometheus' text format."""
+    """The samples that count, of Prometheus' text format: each summed over its labels.
+
+    Shares are not added up: of several groups in a pod that have caches of their own, the average
+    counts.
+    """
     lines = [line for line in text.splitlines() if line.startswith(SAMPLES)]
-    found: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     try:
         families = list(text_string_to_metric_families("\n".join(lines) + "\n"))
     except ValueError:
@@ -147,8 +169,10 @@ def sums(text: str) -> dict[str, float]:
     for family in families:
         for sample in family.samples:
             if sample.name in SAMPLES and math.isfinite(sample.value):
-                found[sample.name] = found.get(sample.name, 0.0) + sample.value
-    return found
+                found.setdefault(sample.name, []).append(sample.value)
+    return {
+        name: fmean(values) if name in SHARES else sum(values) for name, values in found.items()
+    }
 
 
 def _takes_requests(pod: dict[str, Any]) -> bool:

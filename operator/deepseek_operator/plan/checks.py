@@ -7,11 +7,14 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.catalog.models import models
+from deepseek_operator.plan.engines.limits import reserved, unsupported
 from deepseek_operator.plan.pod_template import conflict
 
 UNKNOWN_MODEL = "UnknownModel"
 UNKNOWN_PROFILE = "UnknownProfile"
 POD_TEMPLATE_CONFLICT = "PodTemplateConflict"
+ENGINE_UNSUPPORTED = "EngineUnsupported"
+ENGINE_ARGS_CONFLICT = "EngineArgsConflict"
 API_MISSING = "ApiMissing"
 
 
@@ -68,9 +71,23 @@ def pod_template_fits(spec: Spec) -> Refusal | None:
     return Refusal(POD_TEMPLATE_CONFLICT, said) if said else None
 
 
+def engine_can(spec: Spec) -> Refusal | None:
+    """An engine must be able to serve the model on what there is."""
+    said = unsupported(spec)
+    return Refusal(ENGINE_UNSUPPORTED, said) if said else None
+
+
+def engine_args_are_free(spec: Spec) -> Refusal | None:
+    """An argument that contradicts what the operator sets would break what depends on it."""
+    said = reserved(spec)
+    return Refusal(ENGINE_ARGS_CONFLICT, said) if said else None
+
+
 CHAIN: tuple[Callable[[Spec], Refusal | None], ...] = (
     model_is_published,
     profile_is_known,
+    engine_can,
+    engine_args_are_free,
     pod_template_fits,
 )
 

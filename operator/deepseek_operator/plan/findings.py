@@ -206,9 +206,11 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.exited is None or pod.ready:
         return None
     code, reason, message = pod.exited
-    if code == EXIT_MODEL_UNUSABLE:
+    # Only the bundled server's codes mean something, and only its last word is a sentence.
+    speaks = target.engine == "transformers"
+    if speaks and code == EXIT_MODEL_UNUSABLE:
         return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
-    if code == EXIT_SOURCE_UNREACHABLE:
+    if speaks and code == EXIT_SOURCE_UNREACHABLE:
         return Finding(SOURCE_UNREACHABLE, "The weights can't be fetched", message)
     if reason == "OOMKilled":
         return Finding(

@@ -1,9 +1,10 @@
 """What is known of the model that a spec names: its size from the catalogue, or from the hub."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepseek_operator.api.model import HuggingFaceSource
 from deepseek_operator.api.spec import Spec
+from deepseek_operator.catalog.engines import engines
 from deepseek_operator.catalog.models import Model, models
 from deepseek_operator.catalog.shape import ShapeError
 from deepseek_operator.plan.observed import ConfigFile, Observed
@@ -43,7 +44,19 @@ def unread(spec: Spec, settings: Settings) -> ConfigFile | None:
 
 
 def known_model(spec: Spec, observed: Observed) -> Model | Unknown:
-    """What is known of the model of a spec."""
+    """What is known of the model of a spec, as its engine keeps it in memory."""
+    model = _model(spec, observed)
+    if isinstance(model, Unknown) or spec.engine.type == "transformers":
+        return model
+    engine, paged = engines()[spec.engine.type], model.shape.paged()
+    if paged is None:
+        return Unknown(
+            f"the operator does not know how {engine.title} keeps {spec.model.id} in memory"
+        )
+    return replace(model, shape=paged, packed_from=engine.fp8_from)
+
+
+def _model(spec: Spec, observed: Observed) -> Model | Unknown:
     hub, name = hub_of(spec), spec.model.id
     if hub is None:
         return Unknown("the operator does not read weights on a volume")

@@ -67,8 +67,11 @@ class Memory:
         shape, capability = self.model.shape, self.profile.capability
         if self.model.weights == "bf16" or not capability:
             return False
+        if self.model.packed_from:
+            # Each GPU's part has to begin and end with a block, else the engine does not start.
+            return _version(capability) >= self.model.packed_from and shape.packs(self.gpus)
         if shape.model_type == "deepseek_v4":
-            return tuple(map(int, capability.split("."))) >= FP8_OF_TRANSFORMERS
+            return _version(capability) >= FP8_OF_TRANSFORMERS
         return capability == FP8_CAPABILITY and shape.packs(self.gpus)
 
     @cached_property
@@ -137,3 +140,7 @@ class Memory:
         tokens = (self.cache - context * self.step_per_token) / self.per_token
         most = WHOLE_REQUESTS if self.model.shape.attention == "whole" else REQUESTS
         return max(min(int(tokens // context), most), 0)
+
+
+def _version(capability: str) -> tuple[int, ...]:
+    return tuple(map(int, capability.split(".")))

@@ -5,15 +5,16 @@ and of requests (data) are what goes to other nodes first. Every pod has as many
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from deepseek_operator.api.parallelism import Parallelism
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.api.status import ResolvedModel
 from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.plan.checks import API_MISSING, Refusal
+from deepseek_operator.plan.engines.limits import beyond
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.observed import NodeView
+from deepseek_operator.plan.split import Split
 
 UNSUPPORTED_PARALLELISM = "UnsupportedParallelism"
 GROUPS = "LeaderWorkerSet"
@@ -21,38 +22,12 @@ GROUPS = "LeaderWorkerSet"
 COMMON_NODE = 8
 
 
-@dataclass(frozen=True)
-class Split:
-    """How the GPUs of one replica share its model.
-
-    Attributes:
-        tensor: GPUs that share every layer.
-        pipeline: Groups of layers.
-        expert: GPUs over which whole experts are spread.
-        data: Groups that share nothing but experts.
-    """
-
-    tensor: int = 1
-    pipeline: int = 1
-    expert: int = 1
-    data: int = 1
-
-    @classmethod
-    def of(cls, parallelism: Parallelism | None, tensor: int) -> "Split":
-        """The split of a spec with so many GPUs that share every layer."""
-        if parallelism is None:
-            return cls(tensor)
-        return cls(
-            tensor, parallelism.pipeline or 1, parallelism.expert or 1, parallelism.data or 1
-        )
-
-    @property
-    def world(self) -> int:
-        """GPUs of one replica, each with a process."""
-        return self.tensor * self.pipeline * self.data
-
-
-ALONE = Split()
+def split(parallelism: Parallelism | None, shared: int) -> Split:
+    """The split of a spec with so many GPUs that share every layer, in one pod."""
+    if parallelism is None:
+        return Split(shared)
+    whole = (parallelism.expert or 1) > 1
+    return Split(shared, parallelism.pipeline or 1, parallelism.data or 1, whole)
 
 
 def tensor(spec: Spec) -> int | None:
@@ -76,20 +51,15 @@ def possible(spec: Spec) -> Refusal | None:
             f"accelerator.count {count} can't be shared by parallelism.pipeline x data, which is "
             f"{parallelism.others}. Write a multiple of {parallelism.others}.",
         )
-    for kind in ("pipeline", "expert", "data"):
-        size = getattr(parallelism, kind) or 1
-        if size > 1:
-            instead = " For independent copies write replicas." if kind == "data" else ""
-            return Refusal(
-                UNSUPPORTED_PARALLELISM,
-                f"The bundled server does not do parallelism.{kind} {size}: it splits every layer. "
-                f"Write parallelism.tensor with the number of GPUs, and leave {kind} out.{instead}",
-            )
-    return None
+    said = beyond(spec, split(parallelism, parallelism.tensor or 1))
+    if said is None:
+        return None
+    instead = " For independent copies of a model write replicas." if parallelism.data else ""
+    return Refusal(UNSUPPORTED_PARALLELISM, f"{said}{instead}")
 
 
 def pods(
-    split: Split,
+    asked: Split,
     gpus: Gpus | None,
     together: int,
     nodes: Sequence[NodeView],
@@ -101,31 +71,31 @@ def pods(
     replica must not change with the nodes that come and go. On the CPU each process has a pod.
 
     Args:
-        split: How its GPUs share the model.
+        asked: How its GPUs share the model.
         gpus: All of them, None for the CPU.
         together: GPUs that a node is taken to have while there is none to look at.
         nodes: All nodes.
         previous: What was resolved before.
     """
     if gpus is None:
-        return split.world
+        return asked.gpus
     matching = [gpus.of_node(node) for node in nodes if gpus.match(node) and gpus.of_node(node)]
     largest = max(matching, default=together)
     fitting = [
         number
-        for number in range(1, split.world + 1)
-        if _even(split, number) and split.world // number <= largest
+        for number in range(1, asked.gpus + 1)
+        if _even(asked, number) and asked.gpus // number <= largest
     ]
-    before = previous.pods if previous and previous.tensor_parallel == split.tensor else None
+    before = previous.pods if previous and previous.tensor_parallel == asked.tensor else None
     return before if before in fitting else fitting[0]
 
 
-def _even(split: Split, number: int) -> bool:
+def _even(asked: Split, number: int) -> bool:
     """Whether so many pods have as many GPUs each, without a layer on parts of two of them."""
-    if split.world % number:
+    if asked.gpus % number:
         return False
-    each = split.world // number
-    return each % split.tensor == 0 or split.tensor % each == 0
+    each = asked.gpus // number
+    return each % asked.tensor == 0 or asked.tensor % each == 0
 
 
 def groups_are_there(number: int, served: frozenset[str]) -> Refusal | None:

@@ -63,7 +63,7 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
     sizing = size(spec, observed, status.resolved_before(body))
     if isinstance(sizing, Refusal):
         return sizing
-    if refusal := groups_are_there(sizing.pods, observed.served):
+    if refusal := groups_are_there(sizing.split.pods, observed.served):
         return refusal
     resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
     held = holds(status.groups_before(body), metadata.get("generation", 1))

@@ -6,6 +6,7 @@ Everything else is a person's own business, and what is no pod at all the API se
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from deepseek_operator.api.engine import Engine
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.plan.labels import PREFIX, labels
@@ -32,7 +33,7 @@ POD_FIELDS = {
 # Fields of the container `server` that are set elsewhere.
 SERVER_FIELDS = {
     "image": "Set spec.engine.image.",
-    "command": "Set spec.engine.image to an image with the entrypoint that you want.",
+    "command": "Set spec.engine.type, or spec.engine.image to an image with your entrypoint.",
     "args": "Set spec.engine.args, which come after the operator's own.",
 }
 VOLUMES = {
@@ -58,13 +59,11 @@ def limits(template: PodTemplate) -> Object:
     return _object(_object(_server(template), "resources"), "limits")
 
 
-def proxies(template: PodTemplate) -> list[str]:
+def proxies(template: PodTemplate, engine: Engine) -> list[str]:
     """URLs of the proxies that the model server is told to use."""
-    return [
-        str(item["value"])
-        for item in _items(_server(template), "env")
-        if str(item.get("name")).upper() in PROXY_VARIABLES and item.get("value")
-    ]
+    told = [(str(item.get("name")), item.get("value")) for item in _items(_server(template), "env")]
+    told += [(variable.name, variable.value) for variable in engine.env]
+    return [str(value) for name, value in told if name.upper() in PROXY_VARIABLES and value]
 
 
 def _labels_are_free(template: PodTemplate) -> str | None:

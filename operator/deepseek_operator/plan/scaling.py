@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deepseek_operator.api.engine import EngineType
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
+from deepseek_operator.catalog.engines import engines
 from deepseek_operator.plan.observed import Observed
 
 STARTING = "Starting"
@@ -18,21 +20,27 @@ class Metric:
 
     Attributes:
         name: Its name in the custom metrics API.
-        samples: Names in the model server's /metrics whose values are added (docs/metrics.md).
+        samples: Names in /metrics whose values are added, by the engine of the pod.
         factor: What the sum is multiplied by.
+        share: Whether each value is a share of a whole: of several in a pod the average counts.
     """
 
     name: str
-    samples: tuple[str, ...]
+    samples: Mapping[EngineType, tuple[str, ...]]
     factor: int = 1
+    share: bool = False
 
 
 REQUESTS = Metric(
-    "deepseek_requests",
-    ("deepseek_server_num_requests_running", "deepseek_server_num_requests_waiting"),
+    "deepseek_requests", {name: entry.metrics.requests for name, entry in engines().items()}
 )
-# The model server tells a share from 0 to 1.
-KV_CACHE = Metric("deepseek_kv_cache_percent", ("deepseek_server_kv_cache_usage_perc",), factor=100)
+# All engines tell a share from 0 to 1.
+KV_CACHE = Metric(
+    "deepseek_kv_cache_percent",
+    {name: (entry.metrics.cache,) for name, entry in engines().items()},
+    factor=100,
+    share=True,
+)
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (REQUESTS, KV_CACHE)}
 
 
@@ -45,7 +53,7 @@ def goals(scaling: Scaling) -> list[tuple[Metric, int]]:
     return [(metric, value) for metric, value in wanted if value is not None]
 
 
-def promql(metric: Metric, namespace: str, name: str) -> str:
+def promql(metric: Metric, namespace: str, name: str, engine: EngineType = "transformers") -> str:
     """The sum of a metric over the pods of a resource, in Prometheus' language.
 
     Pods are named after their ReplicaSet, and that after the resource; of a very long name
@@ -53,8 +61,12 @@ def promql(metric: Metric, namespace: str, name: str) -> str:
     digits and hyphens alone, so nothing in them has a meaning of its own here.
     """
     pods = f"{name}-[a-z0-9]+(-[a-z0-9]+)?"
-    samples = "|".join(metric.samples)
-    return f'sum({{__name__=~"{samples}",namespace="{namespace}",pod=~"{pods}"}}) * {metric.factor}'
+    samples = "|".join(metric.samples[engine])
+    found = f'{{__name__=~"{samples}",namespace="{namespace}",pod=~"{pods}"}}'
+    if metric.share and "data" in engines()[engine].parallelism:
+        # Each group that has requests of its own tells a share.
+        found = f"avg by (pod) ({found})"
+    return f"sum({found}) * {metric.factor}"
 
 
 def replicas(spec: Spec, observed: Observed) -> int:

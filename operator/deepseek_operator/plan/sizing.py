@@ -28,7 +28,8 @@ from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.known import Unknown, known_model
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import NodeView, Observed
-from deepseek_operator.plan.parallelism import ALONE, COMMON_NODE, Split, pods, tensor
+from deepseek_operator.plan.parallelism import COMMON_NODE, pods, split, tensor
+from deepseek_operator.plan.split import ALONE, Split
 
 # Says why a kind won't do; what it says takes longer to find out than that it won't.
 Why = Callable[[], Refusal]
@@ -46,7 +47,6 @@ class Sizing:
         note: What a person should know of the fit, as a sentence: that it was not checked, and why.
         before: What was resolved while the size was known, where it is not any more.
         split: How its GPUs, or on the CPU its pods, share the model.
-        pods: How many pods it has.
     """
 
     gpus: Gpus | None
@@ -56,7 +56,6 @@ class Sizing:
     note: str = ""
     before: ResolvedModel | None = None
     split: Split = ALONE
-    pods: int = 1
 
     @property
     def context(self) -> int | None:
@@ -127,12 +126,12 @@ def _spread(
         previous: What was resolved before.
         together: GPUs of a node that nobody has seen.
     """
-    split, gpus = Split.of(spec.parallelism, shared), sizing.gpus
+    asked, gpus = split(spec.parallelism, shared), sizing.gpus
     if spec.parallelism is None:
-        return replace(sizing, split=split)
-    number = pods(split, gpus, together, nodes, previous)
-    each = replace(gpus, count=split.world // number) if gpus else None
-    return replace(sizing, gpus=each, split=split, pods=number)
+        return replace(sizing, split=asked)
+    spread = replace(asked, pods=pods(asked, gpus, together, nodes, previous))
+    each = replace(gpus, count=spread.gpus_of_pod) if gpus else None
+    return replace(sizing, gpus=each, split=spread)
 
 
 def _chosen(
@@ -274,7 +273,7 @@ def resolved(sizing: Sizing) -> dict[str, Any]:
     return {
         "profile": sizing.gpus.profile if sizing.gpus else None,
         "tensor_parallel": sizing.split.tensor,
-        "pods": sizing.pods if sizing.split.world > 1 else None,
+        "pods": sizing.split.pods if sizing.split.gpus > 1 else None,
         "pipeline_parallel": sizing.split.pipeline if sizing.split.pipeline > 1 else None,
         "dtype": chosen if sizing.dtype == "auto" else sizing.dtype,
         "max_context": sizing.context,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deepseek_operator.api.engine import EngineType
 from deepseek_operator.api.model import HuggingFaceSource, SecretKey
 from deepseek_operator.api.parallelism import Preflight
 from deepseek_operator.api.pod_template import PodTemplate
@@ -14,6 +15,11 @@ from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
 from deepseek_operator.plan import scaling
+from deepseek_operator.plan.engines.choice import programs
+from deepseek_operator.plan.engines.image import image
+from deepseek_operator.plan.engines.program import MEETING_PORT, Programs, Serving
+from deepseek_operator.plan.engines.program import MODEL_MOUNT as MODEL_MOUNT
+from deepseek_operator.plan.engines.program import PORT as PORT
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.needs import Needs, needs
 from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
@@ -23,11 +29,7 @@ from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import Sizing
 from deepseek_operator.plan.startup import Place, start_seconds
 
-MODEL_MOUNT = "/models"
 POD_MONITOR = "PodMonitor"
-PORT = 8000
-# Where the pods of one replica meet.
-GANG_PORT = 29500
 HOLDS_FILE = "/etc/deepseek/holds.json"
 
 
@@ -45,6 +47,7 @@ class Target:
     """What shall be for one resource.
 
     Attributes:
+        programs: What runs in the pods of a replica.
         replicas: How many there shall be; where there is scaling, what it has decided last.
         holds: Replicas of several pods that are not to start yet; None: there are no such.
         max_restarts: Failures of such a replica that are followed by another start.
@@ -58,7 +61,8 @@ class Target:
     replicas: int
     image: str
     pull_policy: str
-    args: tuple[str, ...]
+    engine: EngineType
+    programs: Programs
     config: dict[str, Any]
     source: str
     sizing: Sizing
@@ -98,7 +102,7 @@ class Target:
     @property
     def pods(self) -> int:
         """Pods of one replica."""
-        return self.sizing.pods
+        return self.sizing.split.pods
 
     @property
     def limits(self) -> dict[str, int]:
@@ -148,6 +152,7 @@ def target(
     source = model.source
     host_path = claim_name = token_secret = None
     place: Place = "hub"
+    endpoint = ""
     urls: list[str] = []
     if source and source.host_path:
         host_path, place = source.host_path.path, "hostPath"
@@ -160,21 +165,40 @@ def target(
         hub = (source and source.hugging_face) or HuggingFaceSource()
         endpoint = hub.endpoint or settings.hub_endpoint
         token_secret = hub.token_secret
-        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template)]
+        urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template, spec.engine)]
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
         words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
     known = models().get(model.id)
     scraped = _is_scraped(spec, observed.served)
     served_name = model.served_name or model.id
+    start = start_seconds(known.weight_bytes if known else None, place)
+    directory = None if place == "hub" else str(where["path"])
+    serving = Serving(
+        model_id=model.id,
+        model=directory or model.id,
+        served_name=served_name,
+        revision=None if directory else model.revision,
+        hub=endpoint,
+        dtype=sizing.dtype,
+        max_context=sizing.max_context,
+        asked_context=model.max_context is not None,
+        split=sizing.split,
+        on_gpus=sizing.gpus is not None,
+        drain_seconds=spec.rollout.drain_seconds,
+        start_seconds=start,
+        args=tuple(spec.engine.args),
+        env={variable.name: variable.value for variable in spec.engine.env},
+    )
     return Target(
         resource=resource,
         model_id=model.id,
         served_name=served_name,
         replicas=scaling.replicas(spec, observed),
         scaling=spec.scaling,
-        image=spec.engine.image or settings.server_image,
+        image=image(spec.engine, settings),
         pull_policy=settings.server_pull_policy,
-        args=tuple(spec.engine.args),
+        engine=spec.engine.type,
+        programs=programs(spec.engine.type, serving),
         config={
             "version": 1,
             "model": {
@@ -189,7 +213,7 @@ def target(
             "device": "cuda" if sizing.gpus else "cpu",
             **_split(spec, sizing),
             "drainSeconds": spec.rollout.drain_seconds,
-            "startSeconds": start_seconds(known.weight_bytes if known else None, place),
+            "startSeconds": start,
         },
         source=words,
         sizing=sizing,
@@ -200,14 +224,14 @@ def target(
             # What `auto` is on a CPU, too.
             2 if model.dtype in ("bfloat16", "float16") else 4,
             downloads=place == "hub",
-            pods=sizing.pods,
+            pods=sizing.split.pods,
         ),
         network=Network(
             clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
         ),
         pod_monitor=settings.pod_monitor_labels if scraped else None,
         rollout=spec.rollout,
-        holds=holds if sizing.pods > 1 else None,
+        holds=holds if sizing.split.pods > 1 else None,
         max_restarts=spec.parallelism.max_restarts if spec.parallelism else 0,
         exclusive_topology=spec.parallelism.exclusive_topology if spec.parallelism else None,
         host_path=host_path,
@@ -221,11 +245,11 @@ def _split(spec: Spec, sizing: Sizing) -> dict[str, Any]:
     said: dict[str, Any] = {}
     if sizing.split.tensor > 1:
         said["tensorParallel"] = sizing.split.tensor
-    if sizing.pods > 1:
+    if sizing.split.pods > 1:
         preflight = spec.parallelism.preflight if spec.parallelism else Preflight()
         said["gang"] = {
-            "pods": sizing.pods,
-            "port": GANG_PORT,
+            "pods": sizing.split.pods,
+            "port": MEETING_PORT,
             "holds": HOLDS_FILE,
             "preflight": preflight.model_dump(by_alias=True),
         }

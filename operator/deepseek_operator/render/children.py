@@ -6,7 +6,7 @@ from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.labels import LEADER, ROLE, WORKER, gang_name, labels, selector
 from deepseek_operator.plan.pod_template import limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
-from deepseek_operator.render import scaling
+from deepseek_operator.render import program, scaling
 from deepseek_operator.render.merge import merge
 from deepseek_operator.render.signature import sign
 from deepseek_operator.render.template import render
@@ -92,10 +92,14 @@ def owner(target: Target) -> Manifest:
 def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     """What a pod of a resource is made of, by what it is in its replica where that has several."""
     own = labels(target.resource.name) | ({ROLE: role} if role else {})
+    runs = target.programs.leader
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
-    pod, over = render("pod.yaml.j2", **values, role=role, pod_labels=own), target.pod_template
-    metadata = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
+        runs = target.programs.worker or runs
+    pod = render("pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own)
+    over = target.pod_template
+    added = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
+    metadata = {field: names for field, names in added.items() if names}
     return {
         "metadata": merge(metadata, pod["metadata"]),
         "spec": merge(pod["spec"], over.spec),

@@ -18,10 +18,14 @@ EXPECTED = {
     "r1-distill-qwen-14b": ("nvidia.com/gpu", 1),
     "r1-distill-qwen-32b": ("nvidia.com/gpu", 2),
     "r1-distill-qwen-7b": ("nvidia.com/gpu", 2),
+    "sglang-v3": ("nvidia.com/gpu", 8),
     "v2-lite": ("nvidia.com/gpu", 1),
     "v2.5": ("nvidia.com/gpu", 8),
     "v3-h100": ("nvidia.com/gpu", 8),
     "v3.1": ("nvidia.com/gpu", 8),
+    "vllm-r1-distill-llama-70b": ("nvidia.com/gpu", 4),
+    "vllm-v3-h100": ("nvidia.com/gpu", 8),
+    "vllm-v3": ("nvidia.com/gpu", 8),
 }
 
 

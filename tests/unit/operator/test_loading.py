@@ -55,7 +55,11 @@ def test_words(said: dict[str, Any], words: str) -> None:
     assert str(Loading.of(said, NOW, None)) == words
 
 
-@pytest.mark.parametrize("said", [None, [], "no", {}, {"status": "ready"}, {"detail": "loading"}])
+# The last one is what vLLM and SGLang answer to a path that they don't have.
+@pytest.mark.parametrize(
+    "said",
+    [None, [], "no", {}, {"status": "ready"}, {"detail": "loading"}, {"detail": "Not Found"}],
+)
 def test_an_answer_that_says_nothing(said: Any) -> None:
     assert Loading.of(said, NOW, None) is None
 

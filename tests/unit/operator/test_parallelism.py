@@ -14,8 +14,9 @@ from deepseek_operator.plan.checks import API_MISSING, Refusal
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.misfit import DOES_NOT_FIT, UNEVEN_SPLIT
 from deepseek_operator.plan.observed import NodeView, Observed
-from deepseek_operator.plan.parallelism import GROUPS, UNSUPPORTED_PARALLELISM, Split, pods
+from deepseek_operator.plan.parallelism import GROUPS, UNSUPPORTED_PARALLELISM, pods
 from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.split import Split
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 from deepseek_operator.render.workload import pod_spec
@@ -121,7 +122,7 @@ def test_what_the_bundled_server_does_not_do_is_refused(kind: str) -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 2, kind: 2}}
     refusal = refused(model=V3, **spec)
     assert refusal.reason == UNSUPPORTED_PARALLELISM
-    assert f"parallelism.{kind} 2" in refusal.message
+    assert f"no {kind} parallelism: set engine.type to " in refusal.message
     assert "parallelism.tensor" in refusal.message
 
 
@@ -195,8 +196,8 @@ def test_pods_are_of_one_size_that_some_node_has(
         pods=before,
     )  # fmt: skip
     number = pods(split, Gpus("nvidia.com/gpu", split.tensor), 8, nodes, previous or None)
-    assert split.world % number == 0
-    each = split.world // number
+    assert split.gpus % number == 0
+    each = split.gpus // number
     assert each <= max([count for count in counts if count], default=8)
     # A layer's GPUs are on one node, or fill several.
     assert each % split.tensor == 0 or split.tensor % each == 0

@@ -126,13 +126,28 @@ def test_the_query_multiplies_a_share() -> None:
     )
 
 
+def test_the_query_names_the_metrics_of_the_engine() -> None:
+    assert 'sum({__name__=~"vllm:num_requests_running|vllm:num_requests_waiting",' in promql(
+        REQUESTS, "apps", "r1", "vllm"
+    )
+    # Groups with data of their own each tell a share: their sum would be more than all of it.
+    assert promql(KV_CACHE, "apps", "r1", "sglang").startswith(
+        'sum(avg by (pod) ({__name__=~"sglang:token_usage",'
+    )
+
+
 def test_prometheus_adapter_is_told_the_same_metrics() -> None:
     values = yaml.safe_load((ROOT / "examples/prometheus-adapter/values.yaml").read_text())
     rules = {rule["name"]["as"]: rule for rule in values["rules"]["custom"]}
     assert set(rules) == set(METRICS)
     for name, metric in METRICS.items():
         query = rules[name]["metricsQuery"]
-        assert set(metric.samples) == set(re.findall(r"deepseek_server_[a-z_]+", query))
+        (names,) = re.findall(r'__name__=~"([^"]+)"', query)
+        known = [sample for samples in metric.samples.values() for sample in samples]
+        assert names.split("|") == known
+        (found,) = re.findall(r"\^\(([^)]+)\)\$", rules[name]["seriesQuery"])
+        assert found.split("|") == [samples[0] for samples in metric.samples.values()]
+        assert query.startswith("avg" if metric.share else "sum")
         assert query.endswith(f"* {metric.factor}")
 
 

@@ -124,6 +124,23 @@ async def test_both_metrics_come_from_one_reading(setup: Setup) -> None:
     assert sum(setup.scrapes.values()) == 1
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("vllm:num_requests_running", "vllm:num_requests_waiting"),
+        ("sglang:num_running_reqs", "sglang:num_queue_reqs"),
+    ],
+)
+async def test_pods_of_other_engines_are_read_by_their_own_names(
+    setup: Setup, names: tuple[str, str]
+) -> None:
+    setup.text = "".join(
+        f'{name}{{model_name="r1"}} {number}.0\n' for number, name in enumerate(names, 2)
+    )
+    _, body = await setup.get(f"{PODS}/*/deepseek_requests")
+    assert [item["value"] for item in body["items"]] == ["5"]
+
+
 async def test_one_pod_by_name(setup: Setup) -> None:
     code, body = await setup.get(f"{PODS}/r1-1/deepseek_requests")
     assert (code, len(body["items"])) == (200, 1)

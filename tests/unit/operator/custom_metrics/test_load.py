@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.custom_metrics.api import quantity
-from deepseek_operator.custom_metrics.load import sums
+from deepseek_operator.custom_metrics.load import SAMPLES, sums
 from tests.unit.operator.custom_metrics.asking import METRICS
 
 
@@ -16,9 +16,19 @@ def test_samples_are_found_by_their_whole_name() -> None:
     }
 
 
+def test_shares_of_several_groups_in_a_pod_are_averaged_and_requests_added() -> None:
+    text = """
+vllm:num_requests_running{engine="0",model_name="r1"} 3.0
+vllm:num_requests_running{engine="1",model_name="r1"} 4.0
+vllm:kv_cache_usage_perc{engine="0",model_name="r1"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="r1"} 0.75
+"""
+    assert sums(text) == {"vllm:num_requests_running": 7.0, "vllm:kv_cache_usage_perc": 0.5}
+
+
 @given(st.text())
 def test_no_text_of_a_pod_breaks_the_reading(text: str) -> None:
-    assert sums(text) == {} or "deepseek_server" in text
+    assert sums(text) == {} or any(sample in text for sample in SAMPLES)
 
 
 @given(st.floats(min_value=0, max_value=1e9))

@@ -1,4 +1,4 @@
-"""What examples/sizes/ become: all children of each, as a cluster gets them, to be read by people."""
+"""What examples/sizes/ and examples/engines/ become: all children of each, as a cluster gets them."""
 
 from pathlib import Path
 
@@ -12,7 +12,11 @@ from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 
-EXAMPLES = sorted((Path(__file__).parents[4] / "examples/sizes").glob("*.yaml"))
+EXAMPLES = sorted(
+    example
+    for folder in ("sizes", "engines")
+    for example in (Path(__file__).parents[4] / "examples" / folder).glob("*.yaml")
+)
 SETTINGS = Settings(server_image="registry.example/deepseek-server:1")
 HEADER = "# What the operator makes of {}. Written by `python -m tests.unit.operator.golden`.\n"
 

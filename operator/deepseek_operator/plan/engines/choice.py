@@ -1,0 +1,23 @@
+"""Which engine it is."""
+
+from collections.abc import Callable, Mapping
+
+from deepseek_operator.api.engine import EngineType
+from deepseek_operator.plan.engines import sglang, transformers, vllm
+from deepseek_operator.plan.engines.program import Programs, Serving
+
+PROGRAMS: Mapping[EngineType, Callable[[Serving], Programs]] = {
+    "transformers": transformers.programs,
+    "vllm": vllm.programs,
+    "sglang": sglang.programs,
+}
+
+
+def programs(engine: EngineType, serving: Serving) -> Programs:
+    """What runs in the pods of a replica.
+
+    Args:
+        engine: Which program it is.
+        serving: What it shall serve.
+    """
+    return PROGRAMS[engine](serving)

@@ -1,0 +1,112 @@
+"""Python files of a wheel as syntax trees, and what can be read of them without running them."""
+
+import ast
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a command line.
+
+    Attributes:
+        names: All spellings, the first one of them the usual.
+        takes: How many values: `none`, `one`, `many`, or `any` where it is not known.
+        choices: The values that it takes; empty: any.
+    """
+
+    names: tuple[str, ...]
+    takes: str = "one"
+    choices: tuple[str, ...] = ()
+
+
+class Wheel:
+    """The .py files of a wheel."""
+
+    def __init__(self, path: Path):
+        self.name, self.release = path.name.split("-")[:2]
+        self._zip = zipfile.ZipFile(path)
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Their names."""
+        return sorted(name for name in self._zip.namelist() if name.endswith(".py"))
+
+    def tree(self, name: str) -> ast.Module:
+        """One of them, parsed."""
+        return ast.parse(self._zip.read(name))
+
+    def fields(self, folder: str, class_name: str) -> dict[str, ast.expr]:
+        """The annotations of a class that is somewhere below a folder."""
+        needle = f"class {class_name}".encode()
+        for name in self.files:
+            if not name.startswith(folder) or needle not in self._zip.read(name):
+                continue
+            if found := dict(annotations(self.tree(name), class_name)):
+                return found
+        raise LookupError(f"{class_name} is nowhere below {folder}")
+
+    def literal(self, folder: str, alias: str) -> tuple[str, ...]:
+        """The strings of `alias = Literal[...]` or of a list, somewhere below a folder."""
+        needle = f"{alias} ".encode()
+        for name in self.files:
+            if name.startswith(folder) and needle in self._zip.read(name):
+                for node in ast.walk(self.tree(name)):
+                    if isinstance(node, ast.Assign | ast.AnnAssign) and _target(node) == alias:
+                        return strings(node.value)
+        return ()
+
+
+def annotations(tree: ast.AST, class_name: str) -> Iterator[tuple[str, ast.expr]]:
+    """The fields of a class in a file, with their annotations."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                    yield item.target.id, item.annotation
+
+
+def calls(tree: ast.AST, method: str) -> Iterator[ast.Call]:
+    """The calls of a method."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == method
+        ):
+            yield node
+
+
+def keys(tree: ast.AST, name: str) -> tuple[str, ...]:
+    """The keys of a dictionary that is assigned to a name."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or _target(node) != name:
+            continue
+        if isinstance(node.value, ast.Dict):
+            found = (key.value for key in node.value.keys if isinstance(key, ast.Constant))
+            return tuple(str(key) for key in found)
+    raise LookupError(f"nothing is assigned to {name}")
+
+
+def strings(node: ast.AST | None) -> tuple[str, ...]:
+    """The strings in an expression, in order."""
+    if node is None:
+        return ()
+    return tuple(
+        item.value
+        for item in ast.walk(node)
+        if isinstance(item, ast.Constant) and isinstance(item.value, str)
+    )
+
+
+def keyword(call: ast.Call, name: str) -> ast.expr | None:
+    """An argument of a call by its name."""
+    return next((item.value for item in call.keywords if item.arg == name), None)
+
+
+def _target(node: ast.Assign | ast.AnnAssign) -> str:
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return getattr(target, "id", getattr(target, "attr", ""))
