@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -43,6 +43,7 @@ class ServerProcess:
         log: the file that its log goes to.
         flags: more of the command line.
         module: what is run; a test may have one that changes something first.
+        environment: more of the environment.
 
     Attributes:
         popen: the process.
@@ -51,7 +52,12 @@ class ServerProcess:
     """
 
     def __init__(
-        self, model: Path, log: Path, *flags: str, module: str = "deepseek_server"
+        self,
+        model: Path,
+        log: Path,
+        *flags: str,
+        module: str = "deepseek_server",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log_file = log
         self._seen: dict[int, psutil.Process] = {}
@@ -60,7 +66,8 @@ class ServerProcess:
             self.popen = subprocess.Popen(
                 [*command, "--host", "127.0.0.1", "--port", "0", *flags],
                 stderr=stderr,
-                env={"OMP_NUM_THREADS": "1", **os.environ},  # tiny tensors gain nothing from more
+                # Tiny tensors gain nothing from more threads.
+                env={"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})},
                 cwd=Path(__file__).parents[1],  # where modules of tests are found
             )
         self.url = address(log)

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from deepseek_server import tracing
-from deepseek_server.api import chat, completions, errors, health, models, tokenize
+from deepseek_server.api import chat, completions, errors, follower, health, models, tokenize
 from deepseek_server.api.middleware import Gate, Rules
 from deepseek_server.config import Config
 from deepseek_server.keys import Keyring
@@ -34,9 +34,11 @@ def create_app(lifecycle: Lifecycle, metrics: Metrics, rules: Rules | None = Non
         rules: what is asked of requests; nothing if not given.
     """
     rules = rules or Rules()
-    app = FastAPI(title="DeepSeek model server", docs_url=None, redoc_url=None)
+    follows = lifecycle.gang is not None and lifecycle.gang.leader
+    schema = None if follows else "/openapi.json"
+    app = FastAPI(title="DeepSeek model server", docs_url=None, redoc_url=None, openapi_url=schema)
     app.state.lifecycle, app.state.metrics = lifecycle, metrics
-    for module in (chat, completions, tokenize, models, health):
+    for module in (health, follower) if follows else (chat, completions, tokenize, models, health):
         app.include_router(module.router)
     errors.install(app)
     if rules.keyring is not None:

@@ -4,6 +4,7 @@ The file is JSON with camelCase names and a version. Whatever it does not know i
 a server never runs with half of what somebody asked for.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,39 @@ class Tracing(Section):
     endpoint: str = Field(pattern=r"^https?://")
 
 
+class Preflight(Section):
+    """What is asked of the network between the pods of a gang before weights are read.
+
+    Attributes:
+        policy: whether a network that is too slow ends the start or is only told of.
+        min_gigabytes_per_second: of an all-reduce over all ranks, as algorithm bandwidth; None asks
+            for nothing.
+    """
+
+    policy: Literal["fail", "warn"] = "fail"
+    min_gigabytes_per_second: float | None = Field(default=None, ge=0)
+
+
+class Gang(Section):
+    """Several pods that compute one model together, as a LeaderWorkerSet starts them.
+
+    Attributes:
+        pods: how many there are; each has the same number of the model's ranks.
+        port: where the leader awaits the others.
+        meet_seconds: how long pods, and then their ranks, wait for each other at the start.
+        silence_seconds: after so long without a word of a rank the others end.
+        preflight: what is asked of the network.
+        holds: a file that says which groups shall not run at the moment.
+    """
+
+    pods: int = Field(ge=2, le=64)
+    port: int = Field(29500, ge=1, le=65535)
+    meet_seconds: float = Field(600, gt=0)
+    silence_seconds: float = Field(30, gt=0)
+    preflight: Preflight = Preflight()
+    holds: Path | None = None
+
+
 class Config(Section):
     """The whole file."""
 
@@ -92,6 +126,32 @@ class Config(Section):
     request_timeout_seconds: float | None = Field(None, ge=0)
     api_keys_file: Path | None = None
     tracing: Tracing | None = None
+    gang: Gang | None = None
+
+    @model_validator(mode="after")
+    def _ranks_divide_among_pods(self) -> Self:
+        if self.gang is not None and self.tensor_parallel % self.gang.pods:
+            each, left = divmod(self.tensor_parallel, self.gang.pods)
+            raise ValueError(
+                f"tensorParallel {self.tensor_parallel} is not divisible by gang.pods "
+                f"{self.gang.pods} ({self.gang.pods} x {each} + {left}): every pod computes the "
+                "same number of ranks, so give a multiple of the pods"
+            )
+        return self
+
+    @property
+    def ranks_per_pod(self) -> int:
+        """How many processes compute in each pod."""
+        return self.tensor_parallel // (1 if self.gang is None else self.gang.pods)
+
+    @property
+    def digest(self) -> str:
+        """A short name of all that the pods of a gang must agree on.
+
+        Where each listens is its own affair.
+        """
+        content = self.model_dump_json(by_alias=True, exclude={"listen"})
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -32,6 +32,24 @@ class TransientError(StartError):
     exit_code = 4
 
 
+class FollowedError(TransientError):
+    """Another process ended, and this one has nothing to do without it."""
+
+
+class GangError(StartError):
+    """The pods of a model did not find each other, or what lies between them is not good enough."""
+
+    exit_code = 5
+
+
+def failure(exit_code: int, sentence: str) -> StartError:
+    """The error that ends a process with a code; one without a word of its own may be transient."""
+    for kind in (PermanentError, GangError):
+        if kind.exit_code == exit_code:
+            return kind(sentence)
+    return TransientError(sentence)
+
+
 def report(error: StartError) -> int:
     """Log the sentence, leave it as the pod's termination message and return the exit code."""
     log.error("%s", error)

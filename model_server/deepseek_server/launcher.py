@@ -1,6 +1,7 @@
 """Starts the process that computes, and holds the connection to it."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -12,10 +13,17 @@ from pathlib import Path
 from typing import Protocol
 
 from deepseek_server.config import Config
-from deepseek_server.failures import PermanentError
+from deepseek_server.failures import GangError, PermanentError, StartError, TransientError
+from deepseek_server.parallel import causes, transport
+from deepseek_server.parallel.interface import interface_to
+from deepseek_server.parallel.pod import Pod
+from deepseek_server.parallel.rollcall import hosts_of_ranks
+from deepseek_server.parallel.team import Team
 
 CONNECT_SECONDS = 0.2
 ENDING_SECONDS = 10
+# What the ranks of a pod may take, when one has ended, to say why.
+CAUSE_SECONDS = 3
 
 
 class Worker(Protocol):
@@ -27,6 +35,9 @@ class Worker(Protocol):
 
     def why_ended(self) -> str:
         """A sentence about its end, once the connection has ended."""
+
+    def failure(self) -> StartError:
+        """What the server is to end with, once the connection has ended without a word."""
 
     def finish(self) -> None:
         """Let it end as it was asked to; end it where that takes too long."""
@@ -43,30 +54,54 @@ class WorkerProcess:
 
     Args:
         config: what is to be served.
+
+    Attributes:
+        module: what the worker's processes run.
     """
+
+    module = "deepseek_server.worker"
 
     def __init__(self, config: Config) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="deepseek-")
-        address = Path(self._directory.name) / "engine"
+        self._path = Path(self._directory.name)
+        address = self._path / "engine"
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(address))
         self._listening.listen(1)
         self._listening.settimeout(CONNECT_SECONDS)
         self._connection: Connection | None = None
-        self._process = subprocess.Popen([*_command(config), str(address)], start_new_session=True)
+        self._process = subprocess.Popen(
+            self._command(config, address),
+            env={**os.environ, **self._environment()},
+            start_new_session=True,
+        )
+
+    def _command(self, config: Config, address: Path) -> list[str]:
+        worker = ["-m", self.module, config.device, str(address)]
+        if config.tensor_parallel == 1:
+            return [sys.executable, *worker]
+        return [*_torchrun("--standalone"), *_ranks(config.tensor_parallel), *worker]
+
+    def _environment(self) -> dict[str, str]:
+        """What the worker's environment has beside the server's."""
+        return {}
 
     @property
     def connection(self) -> Connection:
         """See Worker; waits until it has connected.
 
         Raises:
-            PermanentError: it ended before that.
+            StartError: it ended before that.
         """
         if self._connection is None:
             self._connection = Connection(self._accept().detach())
             self._listening.close()
-            self._directory.cleanup()
+            self._connected()
         return self._connection
+
+    def _connected(self) -> None:
+        """Nobody looks for the socket any more."""
+        self._directory.cleanup()
 
     def _accept(self) -> socket.socket:
         while True:
@@ -74,12 +109,21 @@ class WorkerProcess:
                 connected, _ = self._listening.accept()
             except TimeoutError:
                 if self._process.poll() is not None:
-                    raise PermanentError(
-                        f"the engine ended at once ({self.why_ended()}): the log above says why"
-                    ) from None
+                    raise self._ended_at_once() from None
                 continue
             connected.setblocking(True)
             return connected
+
+    def _ended_at_once(self) -> StartError:
+        return PermanentError(
+            f"the engine ended at once ({self.why_ended()}): the log above says why"
+        )
+
+    def failure(self) -> StartError:
+        """See Worker."""
+        return PermanentError(
+            f"loading failed ({self.why_ended()}): the log of the model server says more"
+        )
 
     def why_ended(self) -> str:
         """See Worker."""
@@ -110,10 +154,95 @@ class WorkerProcess:
         self._process.wait()
 
 
-def _command(config: Config) -> list[str]:
-    worker = ["-m", "deepseek_server.worker", config.device]
-    if config.tensor_parallel == 1:
-        return [sys.executable, *worker]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--no-python"]
-    count = ["--nproc-per-node", str(config.tensor_parallel)]
-    return [sys.executable, *torchrun, *count, sys.executable, *worker]
+class GangWorker(WorkerProcess):
+    """The ranks of one pod of several, started by torchrun, which meets those of the other pods.
+
+    Args:
+        config: what is to be served, by several pods.
+        pod: which of them this one is.
+        hosts: those of all pods, which have met.
+    """
+
+    def __init__(self, config: Config, pod: Pod, hosts: tuple[str, ...]) -> None:
+        assert config.gang is not None  # noqa: S101 - there are several pods
+        self._gang, self._pod, self._each = config.gang, pod, config.ranks_per_pod
+        self._hosts = hosts_of_ranks(hosts, self._each)
+        super().__init__(config)
+
+    def _command(self, config: Config, address: Path) -> list[str]:
+        team = Team(self._gang, self._hosts, self._path)
+        meeting = [
+            *("--nnodes", str(self._gang.pods), "--node-rank", str(self._pod.index)),
+            *("--rdzv-backend", "static", "--max-restarts", "0"),
+            *("--rdzv-conf", f"timeout={math.ceil(self._gang.meet_seconds)}"),
+            *("--master-addr", self._pod.leader, "--master-port", str(self._gang.port)),
+        ]
+        worker = ["-m", self.module, config.device, str(address), team.write()]
+        return [*_torchrun(*meeting), *_ranks(self._each), *worker]
+
+    def _environment(self) -> dict[str, str]:
+        """Where gloo binds, and what NCCL tells.
+
+        Raises:
+            GangError: the leader, whom this pod has met, has no address any more.
+        """
+        added = transport.logging_environment(self._path)
+        if "GLOO_SOCKET_IFNAME" not in os.environ:
+            try:
+                interface = interface_to(self._pod.leader, self._gang.port)
+            except OSError as error:
+                raise GangError(
+                    f"the leader of the model, {self._pod.leader}, cannot be reached any more "
+                    f"({error}): check that it runs"
+                ) from error
+            if interface:
+                added["GLOO_SOCKET_IFNAME"] = interface
+        # All pods have the same number of ranks, so torchrun need not ask the others for it.
+        added["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"
+        return added
+
+    def _connected(self) -> None:
+        """The directory is needed to the end, for the causes that ranks leave."""
+
+    def _ended_at_once(self) -> StartError:
+        error = self.failure()
+        if causes.found(self._path):
+            return error
+        return GangError(
+            f"the ranks of pod {self._pod.index} on {self._pod.host} did not meet those of the "
+            f"others at {self._pod.leader} port {self._gang.port} within "
+            f"{self._gang.meet_seconds:g} s ({self.why_ended()}): the log above says why"
+        )
+
+    def why_ended(self) -> str:
+        """See Worker."""
+        return str(self.failure()) if causes.found(self._path) else super().why_ended()
+
+    def failure(self) -> StartError:
+        """See Worker."""
+        first = self._pod.index * self._each
+        ranks = range(first, first + self._each)
+        running = False
+        try:
+            self._process.wait(CAUSE_SECONDS)  # others may be about to say more
+        except subprocess.TimeoutExpired:
+            running = True
+        found = causes.found(self._path)
+        if running and not found:
+            return TransientError(
+                f"the ranks of pod {self._pod.index} on {self._pod.host} have stopped, or are stuck "
+                "in a step: the log above says more"
+            )
+        return causes.decide(found, ranks, self._pod.host)
+
+    def finish(self) -> None:
+        """See Worker; torchrun would wait for those of the other pods, which need it no more."""
+        self.end()
+
+
+def _torchrun(*meeting: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", *meeting, "--no-python"]
+
+
+def _ranks(count: int) -> list[str]:
+    return ["--nproc-per-node", str(count), sys.executable]

@@ -8,16 +8,19 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from deepseek_server.config import ModelConfig
+from deepseek_server.engine.messages import Met
 from deepseek_server.serving import ServedModel
 
 
 class Phase(StrEnum):
     """What the server does at the moment."""
 
+    HELD = "held"
     LOADING = "loading"
     READY = "ready"
     DRAINING = "draining"
@@ -29,6 +32,45 @@ class Phase(StrEnum):
 STILL_SECONDS = 600.0
 # A speed that was measured for less than this says nothing yet.
 _MEASURED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class GangState:
+    """The pods that compute the model together, as this one knows them.
+
+    Attributes:
+        pods: how many there are.
+        world: how many ranks they have.
+        host: the machine that this one runs on.
+        leader: where the pod is that clients talk to; empty on that one itself.
+        met: what lies between them, once they have met.
+    """
+
+    pods: int
+    world: int
+    host: str
+    leader: str = ""
+    met: Met | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As the health routes tell it; the same names at any time, with null where not known."""
+        pair = None if self.met is None else self.met.slowest_pair
+        return {
+            "pods": self.pods,
+            "world": self.world,
+            "host": self.host,
+            "transport": None if self.met is None else self.met.transport,
+            "gigabytesPerSecond": None
+            if self.met is None
+            else round(self.met.gigabytes_per_second, 3),
+            "slowestPair": None
+            if pair is None
+            else {
+                "hosts": list(pair.hosts),
+                "gigabytesPerSecond": round(pair.gigabytes_per_second, 3),
+            },
+            "problem": (self.met and self.met.problem) or None,
+        }
 
 
 class Progress:
@@ -108,6 +150,7 @@ class Lifecycle:
     Attributes:
         start_seconds: what a start may take, if it does not get on; None: as long as it likes.
         clock: seconds that never go back.
+        gang: where several pods compute the model together.
     """
 
     config: ModelConfig
@@ -117,12 +160,31 @@ class Lifecycle:
     progress: Progress = field(default_factory=Progress)
     served: ServedModel | None = None
     failure: str = ""
+    gang: GangState | None = None
     in_flight: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.idle.set()
         self._began = self.clock()
+
+    def hold(self, sentence: str) -> None:
+        """Nothing is to be started for now, for a reason."""
+        self.failure, self.phase = sentence, Phase.HELD
+
+    def release(self) -> None:
+        """The start begins now, and so does its time."""
+        self.failure, self.phase = "", Phase.LOADING
+        self._began = self.clock()
+
+    def meet(self, met: Met) -> None:
+        """The pods of the model have met."""
+        assert self.gang is not None  # noqa: S101 - there are several pods
+        self.gang = replace(self.gang, met=met)
+
+    def follow(self) -> None:
+        """This pod computes for another one, to which requests go."""
+        self.phase = Phase.READY
 
     def ready(self, served: ServedModel) -> None:
         """The model can take requests from now on."""
@@ -156,11 +218,15 @@ class Lifecycle:
         match self.phase:
             case Phase.LOADING:
                 return str(self.progress)
+            case Phase.READY if self.gang is not None and self.gang.leader:
+                return f"computes for the leader of the model, {self.gang.leader}"
             case Phase.READY:
                 return "the model takes requests"
+            case Phase.DRAINING if self.gang is not None and self.gang.leader:
+                return f"shutting down with the leader of the model, {self.gang.leader}"
             case Phase.DRAINING:
                 return f"shutting down; {self.in_flight} requests still run"
-            case Phase.FAILED:
+            case Phase.FAILED | Phase.HELD:
                 return self.failure
 
     def request_began(self) -> None:

@@ -1,17 +1,19 @@
 """From a configuration to a model that takes requests. Runs for minutes, in a thread of its own."""
 
+import contextlib
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from deepseek_server.config import Config
 from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.interface import Limits
-from deepseek_server.engine.messages import Loading, Ready, StartFailed
+from deepseek_server.engine.messages import Close, Loading, Met, Ready, StartFailed
 from deepseek_server.engine.watchdog import Watchdog
-from deepseek_server.failures import PermanentError, TransientError
+from deepseek_server.failures import StartError, failure
 from deepseek_server.launcher import Worker, WorkerProcess
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.defaults import sampling_defaults
 from deepseek_server.models.readahead import readahead
 from deepseek_server.models.source import locate
@@ -19,6 +21,8 @@ from deepseek_server.serving import ServedModel
 from deepseek_server.worker import Job
 
 log = logging.getLogger(__name__)
+
+Message = TypeVar("Message", Met, Ready)
 
 # Requests that may wait beyond those that run before others are told to come back later.
 WAITING = 64
@@ -28,8 +32,15 @@ WAITING = 64
 STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
 
 
+def _nobody_asks(_: Met) -> None:
+    """There is one pod only."""
+
+
 def start(
-    config: Config, progress: Progress, launch: Callable[[Config], Worker] = WorkerProcess
+    config: Config,
+    progress: Progress,
+    launch: Callable[[Config], Worker] = WorkerProcess,
+    met: Callable[[Met], None] = _nobody_asks,
 ) -> ServedModel:
     """Fetch the model, let a worker load it, and connect to that.
 
@@ -37,6 +48,7 @@ def start(
         config: what is to be served.
         progress: told how far it is.
         launch: starts a worker.
+        met: told what lies between the pods, where there are several.
 
     Raises:
         StartError: says what is wrong, where, and what to do.
@@ -44,16 +56,15 @@ def start(
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
-        checkpoint = inspect(locate(config.model, progress))
-        progress.begin("starting torch and transformers")
-        worker.connection.send(Job(config, checkpoint))
-        readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
+        checkpoint = _give(worker, config, progress, met)
+        if config.gang is None:  # of several pods each needs a part of the files
+            readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
         # Imported here because it takes seconds, in which the worker gets ready.
         from deepseek_server.engine import grammar
         from deepseek_server.models.codec import TokenizerCodec
 
         codec = TokenizerCodec(checkpoint.directory)
-        ready = _loaded(worker, progress)
+        ready = _hear(worker, progress, Ready)
     except BaseException:
         worker.end()
         raise
@@ -78,23 +89,84 @@ def start(
     )
 
 
-def _loaded(worker: Worker, progress: Progress) -> Ready:
-    """Wait until the worker takes requests, and pass on how far it is."""
+def follow(
+    config: Config,
+    progress: Progress,
+    launch: Callable[[Config], Worker],
+    met: Callable[[Met], None],
+) -> Worker:
+    """Let the ranks of a pod that does not lead load their part of the model.
+
+    Args:
+        config: what is to be served.
+        progress: told how far they are.
+        launch: starts them.
+        met: told what lies between the pods.
+
+    Raises:
+        StartError: says what is wrong, where, and what to do.
+    """
+    progress.begin(f"looking for {config.model.id}")
+    worker = launch(config)
+    try:
+        _give(worker, config, progress, met)
+        _hear(worker, progress, Ready)
+    except BaseException:
+        worker.end()
+        raise
+    return worker
+
+
+def await_end(worker: Worker) -> StartError | None:
+    """Wait until ranks that follow end.
+
+    Returns:
+        None if the leader has asked them to, else why they did.
+    """
+    failed: StartError | None = None
+    try:
+        while True:
+            match worker.connection.recv():
+                case Close():
+                    break
+                case StartFailed() as message:
+                    failed = failure(message.exit_code, message.sentence)
+                    break
+    except (EOFError, OSError):
+        failed = worker.failure()
+    worker.end()
+    return failed
+
+
+def _give(
+    worker: Worker, config: Config, progress: Progress, met: Callable[[Met], None]
+) -> Checkpoint:
+    """Find the files and tell a worker; one of several pods has met the others before that."""
+    if config.gang is not None:
+        progress.begin("meeting the ranks of the other pods")
+        met(_hear(worker, progress, Met))
+    checkpoint = inspect(locate(config.model, progress))
+    progress.begin("starting torch and transformers")
+    connection = worker.connection
+    with contextlib.suppress(OSError):  # it has ended, which whoever listens to it finds out
+        connection.send(Job(config, checkpoint))
+    return checkpoint
+
+
+def _hear(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
+    """Wait until the worker says something, and pass on how far it is."""
     stage = ""
     while True:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError) as error:
-            raise PermanentError(
-                f"loading failed ({worker.why_ended()}): the log of the model server says more"
-            ) from error
+            raise worker.failure() from error
         match message:
             case Loading():
                 if message.stage != stage:
                     progress.begin(stage := message.stage, message.total)
                 progress.reach(message.loaded, message.total)
             case StartFailed():
-                failure = PermanentError if message.permanent else TransientError
-                raise failure(message.sentence)
-            case Ready():
+                raise failure(message.exit_code, message.sentence)
+            case awaited():
                 return message

@@ -10,17 +10,24 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deepseek_server import logs
 from deepseek_server.config import Config
-from deepseek_server.engine.messages import Loading, StartFailed
-from deepseek_server.failures import PermanentError, StartError
+from deepseek_server.engine.messages import Close, Loading, StartFailed
+from deepseek_server.failures import FollowedError, PermanentError, StartError, TransientError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models.checkpoint import Checkpoint
+from deepseek_server.parallel import causes, xid
+from deepseek_server.parallel.causes import Cause
+from deepseek_server.parallel.team import Team
+
+if TYPE_CHECKING:
+    from deepseek_server.parallel.groups import Group  # takes seconds
 
 log = logging.getLogger(__name__)
 
@@ -66,74 +73,171 @@ class _ReportedProgress(Progress):
             self._connection.send(Loading(self._stage, *self.bytes))
 
 
-def work(device: Device, connection: Connection | None) -> None:
+def work(device: Device, connection: Connection | None, team: Team | None = None) -> int:
     """Load what the first message asks for and serve it.
 
     Args:
         device: what the model is to run on.
-        connection: to the server; None in all but the first process of a model.
+        connection: to the server of this pod; None in all but the first process of a pod.
+        team: what there is to know of the other ranks, where they are in several pods.
+
+    Returns:
+        The exit code of the process.
     """
     # Imported here because it takes seconds, in which the server finds the files.
-    from deepseek_server.engine.loop import follow, serve
-    from deepseek_server.models.engine import load_engine
     from deepseek_server.parallel.groups import ALONE, join
 
     group = ALONE
+    rank = int(os.environ.get("RANK", "0"))
     try:
-        job: Job | None = None if connection is None else connection.recv()
-        group = join(device)
-        job = group.share(job)
-        assert job is not None  # noqa: S101 - the first process has a connection
-        core, ready = load_engine(
-            job.checkpoint,
-            job.config,
-            _ReportedProgress(connection),
-            group,
-            sequences=RUNNING,
-            step_tokens=STEP_TOKENS[device],
-            prompt_share=PROMPT_SHARE[device],
-        )
-        if connection is None:
-            follow(core, group.share)
+        job: Job | None = None
+        if team is None:
+            job = None if connection is None else connection.recv()
+            group = join(device)
+            job = group.share(job)
         else:
-            connection.send(ready)
-            serve(core, connection, group.share)
+            group = join(device, team)
+            job = _agree(group, device, connection, team)
+        assert job is not None  # noqa: S101 - the first process has a connection
+        _compute(device, connection, group, job, team)
     except StartError as error:
-        log.error("%s", error)
-        _tell(connection, StartFailed(str(error), isinstance(error, PermanentError)))
+        return _fail(connection, group, team, error)
     except (EOFError, BrokenPipeError):
         log.info("the server is gone")
+        if team is not None:
+            return _fail(None, group, team, _server_gone(team, rank, rank))
     except Exception as error:
         log.exception("loading failed")
         sentence = (
             f"loading failed ({type(error).__name__}: {error}): the log of the model server says "
             "more"
         )
-        _tell(connection, StartFailed(sentence, permanent=True))
-    finally:
-        group.close()
+        return _fail(connection, group, team, PermanentError(sentence))
+    group.close()
+    if connection is not None and rank:
+        with contextlib.suppress(OSError):  # the server has ended already
+            connection.send(Close())
+    return 0
 
 
-def _tell(connection: Connection | None, failure: StartFailed) -> None:
+def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
+    """What the pods of a gang do before weights are read: look at the network, find the files.
+
+    Each pod finds the files by itself, so what is loaded is what the first process of this one got.
+    """
+    from deepseek_server.parallel.preflight import preflight
+
+    met = preflight(group, device, team)
+    job: Job | None = None
+    if connection is not None:
+        connection.send(met)
+        job = connection.recv()
+    jobs: list[Job | None] = group.gather(job)
+    here = jobs[group.rank - int(os.environ["LOCAL_RANK"])]
+    assert here is not None  # noqa: S101 - the first process of a pod has a connection
+    return here
+
+
+def _compute(
+    device: Device, connection: Connection | None, group: "Group", job: Job, team: Team | None
+) -> None:
+    """Load the model and run the engine until its end.
+
+    Raises:
+        StartError: it cannot be loaded, or, in a gang, computes no more.
+    """
+    from deepseek_server.engine.core import DeviceLostError
+    from deepseek_server.engine.loop import follow, serve
+    from deepseek_server.models.engine import load_engine
+
+    core, ready = load_engine(
+        job.checkpoint,
+        job.config,
+        _ReportedProgress(connection),
+        group,
+        sequences=RUNNING,
+        step_tokens=STEP_TOKENS[device],
+        prompt_share=PROMPT_SHARE[device],
+    )
+    if connection is not None:
+        connection.send(ready)
+    if group.rank == 0:
+        assert connection is not None  # noqa: S101 - the first process of a pod has one
+        reason = serve(core, connection, group.share)
+        if reason and team is not None:
+            raise _device_lost(reason, team, device, 0)
+        return
+    if connection is not None:
+        threading.Thread(target=_await_end, args=(connection,), name="end", daemon=True).start()
+    try:
+        end = follow(core, group.share)
+    except DeviceLostError as error:
+        if team is None:
+            raise
+        log.exception("the device is lost")
+        raise _device_lost(str(error), team, device, group.rank) from error
+    if team is not None and end.lost:
+        raise _server_gone(team, 0, group.rank)
+
+
+def _await_end(connection: Connection) -> None:
+    """End with the server of this pod, which has nothing more to say to a rank that follows."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    log.info("the server is gone")
+    os._exit(TransientError.exit_code)
+
+
+def _server_gone(team: Team, server: int, rank: int) -> FollowedError:
+    return FollowedError(
+        f"the server of {team.named(server)} has ended, so rank {rank} ends too: its own log says "
+        "why"
+    )
+
+
+def _device_lost(reason: str, team: Team, device: Device, rank: int) -> TransientError:
+    told = xid.latest() if device == "cuda" else ""
+    more = f"; the driver says: {told}" if told else ""
+    return TransientError(f"{team.named(rank)} computes no more ({reason}{more})")
+
+
+def _fail(
+    connection: Connection | None, group: "Group", team: Team | None, error: StartError
+) -> int:
+    """Say why this process ends to all who may want to know.
+
+    Returns:
+        The exit code: 0 where the processes of one host end each for itself.
+    """
+    log.error("%s", error)
     if connection is not None:
         with contextlib.suppress(OSError):  # the server has given up on its own
-            connection.send(failure)
+            connection.send(StartFailed(str(error), error.exit_code))
+    if team is None:
+        group.close()
+        return 0
+    rank = int(os.environ.get("RANK", "0"))
+    lost = 0 if isinstance(error, FollowedError) else None
+    causes.leave(team.directory, Cause(rank, error.exit_code, str(error), lost))
+    group.fail(str(error))
+    return error.exit_code
 
 
 def main() -> None:
-    """Work for the server whose address is the second argument, on the device of the first."""
+    """Work for the server at the second argument, on the first's device, in the third's team."""
     logs.set_up()
     device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
+    team = Team.read(sys.argv[3]) if len(sys.argv) > 3 else None
     connection: Connection | None = None
-    if os.environ.get("RANK", "0") == "0":
+    if os.environ.get("LOCAL_RANK", "0") == "0":
         connected = socket.socket(socket.AF_UNIX)
         connected.connect(sys.argv[2])
         connection = Connection(connected.detach())
-    work(device, connection)
-    if device == "cuda":
+    code = work(device, connection, team)
+    if device == "cuda" or code:
         # Python's own end takes apart what NCCL and recorded steps share, in the wrong order.
         logging.shutdown()
-        os._exit(0)
+        os._exit(code)
 
 
 if __name__ == "__main__":

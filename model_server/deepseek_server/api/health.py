@@ -25,6 +25,7 @@ async def ready(request: Request) -> Response:
     lifecycle: Lifecycle = request.app.state.lifecycle
     loaded, total = lifecycle.progress.bytes
     loading = lifecycle.phase is Phase.LOADING
+    gang = {} if lifecycle.gang is None else {"gang": lifecycle.gang.told()}
     return _dead(lifecycle) or JSONResponse(
         {
             "status": lifecycle.phase,
@@ -32,6 +33,7 @@ async def ready(request: Request) -> Response:
             "loadedBytes": loaded,
             "totalBytes": total,
             "secondsLeft": lifecycle.progress.seconds_left if loading else None,
+            **gang,
         },
         200 if lifecycle.phase is Phase.READY else 503,
     )

@@ -34,13 +34,16 @@ def _alone(value: Any) -> Any:
     return value
 
 
-def serve(core: Core, connection: Connection, share: Share = _alone) -> None:
+def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
     """Work for a server until it closes or is gone, or the device is lost.
 
     Args:
         core: the engine.
         connection: to the server.
         share: gives a value to the other processes, and returns it.
+
+    Returns:
+        Why the device is lost, which the server knows; empty where it ended otherwise.
     """
     inbox, totals = _Inbox(core, connection), _Totals(core)
     try:
@@ -48,24 +51,34 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> None:
             commands = share(inbox.next())
             results = _obey(core, commands)
             if results is None:
-                return
+                return ""
             connection.send(Report(results, core.load, totals.due()))
     except DeviceLostError as error:
         log.exception("the device is lost")
         connection.send(Lost(str(error)))
+        return str(error)
     except OSError:
         log.info("the server is gone")
+    return ""
 
 
-def follow(core: Core, share: Share) -> None:
+def follow(core: Core, share: Share) -> Close:
     """Do what the first process does, until it ends.
 
     Args:
         core: the engine.
         share: returns what the first process gives to all.
+
+    Returns:
+        The command to end.
+
+    Raises:
+        DeviceLostError: nothing can be computed here any more.
     """
-    while _obey(core, share(None)) is not None:
-        pass
+    while True:
+        commands = share(None)
+        if _obey(core, commands) is None:
+            return next(command for command in commands if isinstance(command, Close))
 
 
 class _Totals:
@@ -99,7 +112,7 @@ class _Inbox:
                 commands.append(self._connection.recv())
         except (EOFError, OSError):
             log.info("the server is gone")
-            commands.append(Close())
+            commands.append(Close(lost=True))
         return commands
 
 

@@ -58,7 +58,13 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Close:
-    """To the engine: end."""
+    """To the engine: end. From one that follows another process: it has ended as it was asked to.
+
+    Attributes:
+        lost: whether the server is gone without having asked for it.
+    """
+
+    lost: bool = False
 
 
 Command = Request | Cancel | Close
@@ -85,11 +91,41 @@ class StartFailed:
 
     Attributes:
         sentence: what is wrong, where, and what to do.
-        permanent: whether the next try would end in the same way.
+        exit_code: what the server is to end with, which says whether the next try may go better.
     """
 
     sentence: str
-    permanent: bool
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class SlowestPair:
+    """The two hosts of a gang between which tensors travel most slowly.
+
+    Attributes:
+        hosts: their names.
+        gigabytes_per_second: one way, 10^9 bytes.
+    """
+
+    hosts: tuple[str, str]
+    gigabytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Met:
+    """From the engine: the ranks of a gang have met, and what lies between them.
+
+    Attributes:
+        transport: how tensors travel between pods: tcp, IB, RoCE, Socket, P2P, SHM, or unknown.
+        gigabytes_per_second: algorithm bandwidth of an all-reduce, 10^9 bytes.
+        slowest_pair: where it was looked for.
+        problem: a sentence where the network is slower than was asked for; else empty.
+    """
+
+    transport: str
+    gigabytes_per_second: float
+    slowest_pair: SlowestPair | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from typing import Any, Literal, Protocol
 import torch
 import torch.distributed as dist
 
-from deepseek_server.failures import PermanentError, TransientError
+from deepseek_server.failures import GangError, PermanentError, TransientError
 from deepseek_server.parallel import wires
 from deepseek_server.parallel.lifeline import Lifeline
+from deepseek_server.parallel.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +108,23 @@ class Group(Protocol):
     def share(self, value: object) -> Any:
         """The value that rank 0 gave; what the others give is not looked at."""
 
+    def gather(self, value: object) -> list[Any]:
+        """The values of all by rank; waits for the last one, however long it takes."""
+
+    def send(self, tensor: torch.Tensor, rank: int) -> None:
+        """Send a tensor to one other process, which must receive one of the same shape."""
+
+    def receive(self, tensor: torch.Tensor, rank: int) -> None:
+        """Fill a tensor with one that another process sends."""
+
     def smallest(self, number: int) -> int:
         """The smallest of all processes' numbers."""
 
     def close(self) -> None:
         """Leave the group; the others are not disturbed."""
+
+    def fail(self, sentence: str) -> None:
+        """Tell the others that this process is about to end, and why; those of a team end too."""
 
 
 class Alone:
@@ -131,6 +144,18 @@ class Alone:
         """See Group."""
         return value
 
+    def gather(self, value: object) -> list[Any]:
+        """See Group."""
+        return [value]
+
+    def send(self, tensor: torch.Tensor, rank: int) -> None:
+        """See Group; there is nobody to send to."""
+        raise NotImplementedError
+
+    def receive(self, tensor: torch.Tensor, rank: int) -> None:
+        """See Group; there is nobody to receive from."""
+        raise NotImplementedError
+
     def smallest(self, number: int) -> int:
         """See Group."""
         return number
@@ -138,11 +163,14 @@ class Alone:
     def close(self) -> None:
         """See Group."""
 
+    def fail(self, sentence: str) -> None:
+        """See Group."""
+
 
 ALONE: Group = Alone()
 
 
-def join(device: Literal["cpu", "cuda"]) -> Group:
+def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
     """Meet the other processes that the environment tells of; returns when all are there.
 
     On GPUs this process's GPU becomes its current one. From here on this process ends, with a
@@ -150,10 +178,12 @@ def join(device: Literal["cpu", "cuda"]) -> Group:
 
     Args:
         device: What the model runs on.
+        team: What there is to know of the others, where they are in several pods.
 
     Raises:
         PermanentError: The environment is wrong, or this host has too few GPUs.
         TransientError: The others did not come.
+        GangError: The others, in several pods, did not come.
     """
     place = Place.from_environment()
     if place is None:
@@ -161,18 +191,49 @@ def join(device: Literal["cpu", "cuda"]) -> Group:
     if device == "cuda":
         _choose_gpu(place)
     log.info("rank %d of %d meets at %s port %d", place.rank, place.size, place.host, place.port)
+    backend = "nccl" if device == "cuda" else "gloo"
     try:
-        dist.init_process_group(
-            "nccl" if device == "cuda" else "gloo", init_method="env://", timeout=START_TIMEOUT
-        )
-        return _Together(place)
+        if team is None:
+            dist.init_process_group(backend, init_method="env://", timeout=START_TIMEOUT)
+        else:
+            _meet(backend, place, team)
+        return _Together(place, team)
     except (dist.DistError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise TransientError(
+        kind = TransientError if team is None else GangError
+        raise kind(
             f"rank {place.rank} did not meet the other {place.size - 1} processes of the model at "
             f"{place.host} port {place.port} ({reason}): check that all of them run and that "
             "nothing between them blocks their connections"
         ) from error
+
+
+def _meet(backend: str, place: Place, team: Team) -> None:
+    """Wait until all ranks of all pods have come, for as long as the configuration says.
+
+    Raises:
+        GangError: Not all came; says which.
+    """
+    patience = timedelta(seconds=team.gang.meet_seconds)
+    store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=patience))
+    here = [f"here/{rank}" for rank in range(place.size)]
+    store.set(here[place.rank], "")
+    try:
+        store.wait(here, patience)
+    except (dist.DistError, RuntimeError) as error:
+        missing = [rank for rank, key in enumerate(here) if not store.check([key])]
+        names = " and ".join(team.named(rank) for rank in missing)
+        raise GangError(
+            f"{names} did not come within {team.gang.meet_seconds:g} s to where the ranks of the "
+            f"model meet, {place.host} port {place.port}: the log of its pod says more"
+        ) from error
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore("group", store),
+        rank=place.rank,
+        world_size=place.size,
+        timeout=START_TIMEOUT,
+    )
 
 
 def _choose_gpu(place: Place) -> None:
@@ -190,15 +251,16 @@ class _Together:
 
     Args:
         place: which of them this one is.
+        team: what there is to know of the others, where they are in several pods.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, team: Team | None) -> None:
         self.rank, self.size = place.rank, place.size
         # NCCL works in the order of the device's queue; what the CPUs agree on must not wait there.
         self._cpus = dist.new_group(backend="gloo", timeout=START_TIMEOUT)
         self._commands = wires.lay(place.rank, place.size, place.host, self._share_once)
         alive = wires.lay(place.rank, place.size, place.host, self._share_once)
-        self._lifeline = Lifeline(place.rank, alive)
+        self._lifeline = Lifeline(place.rank, alive, team)
 
     def _share_once(self, value: object) -> Any:
         values = [value]
@@ -236,12 +298,30 @@ class _Together:
             self._lifeline.await_loss()
             raise
 
+    def gather(self, value: object) -> list[Any]:
+        """See Group."""
+        values = [value]
+        with self._ends_with_others():
+            if self.rank:
+                wires.send(self._commands, value)
+            else:
+                values += [wires.receive(self._commands[rank]) for rank in range(1, self.size)]
+        gathered: list[Any] = self.share(values)
+        return gathered
+
+    def send(self, tensor: torch.Tensor, rank: int) -> None:
+        """See Group."""
+        with self._ends_with_others():
+            dist.send(tensor, rank)
+
+    def receive(self, tensor: torch.Tensor, rank: int) -> None:
+        """See Group."""
+        with self._ends_with_others():
+            dist.recv(tensor, rank)
+
     def smallest(self, number: int) -> int:
         """See Group."""
-        tensor = torch.tensor(number)
-        with self._ends_with_others():
-            dist.all_reduce(tensor, dist.ReduceOp.MIN, group=self._cpus)
-        return int(tensor)
+        return int(min(self.gather(number)))
 
     def close(self) -> None:
         """See Group."""
@@ -250,3 +330,7 @@ class _Together:
             wire.close()
         if dist.get_backend() != dist.Backend.NCCL:  # that waits for recorded steps, without an end
             dist.destroy_process_group()
+
+    def fail(self, sentence: str) -> None:
+        """See Group."""
+        self._lifeline.fail(sentence)

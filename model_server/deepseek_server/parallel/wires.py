@@ -47,7 +47,7 @@ def lay(
 def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socket]:
     """A connection of each of the others, which begins with its number."""
     wires: dict[int, socket.socket] = {}
-    with socket.create_server(("", 0), backlog=size) as server:
+    with _listen(size) as server:
         server.settimeout(_CONNECT_SECONDS)
         share(server.getsockname()[1])
         while len(wires) < size - 1:
@@ -55,6 +55,15 @@ def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socke
             wire.settimeout(_CONNECT_SECONDS)
             wires[int.from_bytes(_receive(wire, _RANK_BYTES), "little")] = wire
     return wires
+
+
+def _listen(size: int) -> socket.socket:
+    """Where IPv4 and IPv6 both reach it: in a cluster the name of rank 0 may stand for either."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("", 0), family=socket.AF_INET6, backlog=size, dualstack_ipv6=True
+        )
+    return socket.create_server(("", 0), backlog=size)
 
 
 def _connect(rank: int, host: str, share: Callable[[object], Any]) -> socket.socket:

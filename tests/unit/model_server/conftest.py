@@ -14,6 +14,7 @@ import uvicorn
 
 from deepseek_server.app import create_app
 from deepseek_server.config import Config, validate
+from deepseek_server.failures import PermanentError, StartError
 from deepseek_server.lifecycle import Lifecycle, Progress
 from deepseek_server.metrics import Metrics
 from deepseek_server.serving import ServedModel
@@ -47,6 +48,9 @@ class ThreadWorker:
 
     def why_ended(self) -> str:
         return "the thread has ended"
+
+    def failure(self) -> StartError:
+        return PermanentError(self.why_ended())
 
     def finish(self) -> None:
         pass

@@ -1,0 +1,61 @@
+"""One of the several pods that serve a model: how its part of the engine is started.
+
+Whatever has to be waited for before that is waited for here: that the group is not held, and that
+the other pods have come.
+"""
+
+from deepseek_server import holds
+from deepseek_server.config import Config
+from deepseek_server.failures import StartError
+from deepseek_server.launcher import GangWorker
+from deepseek_server.lifecycle import GangState, Lifecycle
+from deepseek_server.parallel import rollcall
+from deepseek_server.parallel.pod import Pod
+
+
+class Crew:
+    """The pods of a model, seen from one of them.
+
+    Args:
+        config: what is to be served, by several pods.
+        pod: which of them this one is.
+        lifecycle: told what this pod waits for.
+    """
+
+    def __init__(self, config: Config, pod: Pod, lifecycle: Lifecycle) -> None:
+        assert config.gang is not None  # noqa: S101 - there are several pods
+        self._gang, self._pod, self._lifecycle = config.gang, pod, lifecycle
+        self._worker: GangWorker | None = None
+        leader = "" if pod.leads else pod.leader
+        lifecycle.gang = GangState(self._gang.pods, config.tensor_parallel, pod.host, leader)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this pod is the one that clients talk to."""
+        return self._pod.leads
+
+    def launch(self, config: Config) -> GangWorker:
+        """Start this pod's part of the engine once all pods are here.
+
+        Raises:
+            StartError: they did not come, or do not fit together.
+        """
+        if self._gang.holds is not None:
+            holds.await_release(self._gang.holds, self._pod.group, self._lifecycle.hold)
+            self._lifecycle.release()
+        hosts = rollcall.call(config, self._pod, self._here)
+        self._worker = GangWorker(config, self._pod, hosts)
+        return self._worker
+
+    def _here(self, count: int) -> None:
+        self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods of the model are here")
+
+    def failure(self) -> StartError:
+        """Why the engine is gone."""
+        assert self._worker is not None  # noqa: S101 - there was an engine
+        return self._worker.failure()
+
+    def end(self) -> None:
+        """Let nothing run on that was started."""
+        if self._worker is not None:
+            self._worker.end()

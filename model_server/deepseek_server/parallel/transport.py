@@ -1,0 +1,68 @@
+"""How NCCL moves tensors, read from its own log.
+
+NCCL decides for each pair of GPUs when they first talk, and says so in its log alone
+(NCCL_DEBUG=INFO), a line for each channel: through the memory of one host (`via P2P/CUMEM`,
+`via SHM/direct/direct`) or over a network (`via NET/IB/0/GDRDMA`, `via NET/Socket/0`). Whether the
+network of the verbs library (IB) is InfiniBand or Ethernet stands where it lists its ports:
+`NET/IB : Using [0]mlx5_0:1/RoCE`.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+UNKNOWN = "unknown"
+# From slow to fast: a model is as slow as its slowest connection.
+_SLOWEST_FIRST = ("Socket", "RoCE", "IB", "SHM", "P2P")
+
+_CHANNEL = re.compile(r"Channel \S+ : .* via (?P<kind>[A-Za-z0-9]+)(?:/(?P<net>[A-Za-z0-9_]+))?")
+_ROCE = re.compile(r"NET/IB ?: ?Using .*/RoCE")
+_LOGS = "nccl-*.log"
+
+
+def logging_environment(
+    directory: Path, environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """What lets NCCL say how it moves tensors, in a file for each process.
+
+    Nothing where somebody wants to see its log, which then must stay where it is looked for.
+    """
+    if "NCCL_DEBUG" in environment:
+        return {}
+    return {
+        "NCCL_DEBUG": "INFO",
+        "NCCL_DEBUG_SUBSYS": "INIT,NET,P2P,SHM",
+        "NCCL_DEBUG_FILE": str(directory / _LOGS.replace("*", "%p")),
+    }
+
+
+def of_process(directory: Path, pid: int) -> str:
+    """How NCCL moves the tensors of a process; `unknown` where it has left no log."""
+    path = directory / _LOGS.replace("*", str(pid))
+    try:
+        return transport(path.read_text(errors="replace").splitlines())
+    except OSError:
+        return UNKNOWN
+
+
+def transport(lines: Iterable[str]) -> str:
+    """The slowest way that a log of NCCL tells of: Socket, RoCE, IB, SHM, P2P, or unknown.
+
+    Networks that come with a plug-in are called by its name.
+    """
+    found, roce = set(), False
+    for line in lines:
+        roce = roce or bool(_ROCE.search(line))
+        if match := _CHANNEL.search(line):
+            found.add(match["net"] or UNKNOWN if match["kind"] == "NET" else match["kind"])
+    return slowest("RoCE" if way == "IB" and roce else way for way in found)
+
+
+def slowest(ways: Iterable[str]) -> str:
+    """The slowest of some ways to move tensors; a network that is not known counts as slow."""
+    known = set(ways) - {UNKNOWN}
+    others = sorted(known - set(_SLOWEST_FIRST))
+    ranked = [way for way in _SLOWEST_FIRST if way in known]
+    networks = [way for way in ranked if way in ("Socket", "RoCE", "IB")]
+    return next(iter([*networks[:1], *others, *ranked]), UNKNOWN)

@@ -1,0 +1,113 @@
+"""A model over several pods, from their meeting to every way of ending."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.model_server.gang import GangProcesses
+from tests.unit.model_server.models.stepping import generated, load, prompt
+
+SOON = 30.0  # seconds, on a machine that is busy
+LENGTHS = (1, 30, 600)
+BODY = {"model": "deepseek-v3", "temperature": 0, "max_tokens": 8, "ignore_eos": True}
+
+
+@pytest.fixture
+def gang(tiny, tmp_path: Path) -> Callable[..., GangProcesses]:
+    return lambda *shape, **fields: GangProcesses(tiny("deepseek-v3"), tmp_path, *shape, **fields)
+
+
+@pytest.fixture(scope="module")
+def expected(tiny) -> list[list[int]]:
+    """What one process answers."""
+    model = load(tiny("deepseek-v3"))
+    return [generated(model, prompt(length), 8) for length in LENGTHS]
+
+
+def greedy(gang: GangProcesses) -> list[list[int]]:
+    """What the pods answer."""
+    gang.wait_until_ready()
+    body = {**BODY, "return_token_ids": True, "prompt": [prompt(length) for length in LENGTHS]}
+    answer = gang.leader.client.post("/v1/completions", json=body)
+    assert answer.status_code == 200, gang.logs
+    return [choice["token_ids"] for choice in answer.json()["choices"]]
+
+
+def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
+    with gang() as pods:
+        assert greedy(pods) == expected
+        follower = pods.pods[1]
+        assert follower.client.get("/health/live").json() == {"status": "live"}
+        assert "deepseek_server_http_requests_total" in follower.client.get("/metrics").text
+        for path in ("/v1/completions", "/v1/models", "/openapi.json"):
+            refused = follower.client.post(path, json=BODY)
+            assert refused.status_code == 421
+            assert refused.json()["error"]["code"] == "not_the_leader"
+            assert "send them to 127.0.0.1" in refused.json()["error"]["message"]
+        told = follower.client.get("/health/ready").json()
+        assert told["detail"] == "computes for the leader of the model, 127.0.0.1"
+        gangs = [pod.client.get("/health/ready").json()["gang"] for pod in pods.pods.values()]
+        assert [found.pop("host") for found in gangs] == ["node-a", "node-b"]
+        assert gangs[0] == gangs[1]
+        assert gangs[0].pop("gigabytesPerSecond") > 0
+        nothing = {"slowestPair": None, "problem": None}
+        assert gangs[0] == {"pods": 2, "world": 2, "transport": "tcp", **nothing}
+
+        (rank,) = follower.workers()
+        rank.kill()
+        code, sentence = pods.ended(1, SOON)
+        assert code == 4
+        assert "rank 1 on node-b has ended without a word, most likely killed" in sentence
+        assert pods.ended(0, SOON) == (
+            4,
+            "rank 1 on node-b has ended, so rank 0 ends too: its own log says why",
+        )
+
+
+def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
+    with gang(2, 4, silenceSeconds=4) as pods:
+        assert greedy(pods) == expected
+        _, hanging = pods.pods[1].workers()
+        assert hanging.environ()["RANK"] == "3"
+        hanging.send_signal(signal.SIGSTOP)
+        what = "rank 3 on node-b has not been heard of for 4 s, so"
+        assert pods.ended(0, SOON) == (5, f"{what} rank 0 ends too")
+        assert pods.ended(1, SOON) == (5, f"{what} rank 2 ends too")
+
+
+def test_followers_end_with_their_leader(gang, expected) -> None:
+    with gang(4, 4) as pods:
+        assert greedy(pods) == expected
+        pods.leader.popen.kill()
+        for rank in (1, 2, 3):
+            code, sentence = pods.ended(rank, SOON)
+            assert code == 4
+            assert f"on node-a has ended, so rank {rank} ends too" in sentence
+
+
+def test_a_drain_is_the_leaders(gang) -> None:
+    with gang(preflight={"policy": "warn", "minGigabytesPerSecond": 1e6}) as pods:
+        pods.wait_until_ready()
+        for pod in pods.pods.values():
+            found = pod.client.get("/health/ready").json()["gang"]
+            assert found["slowestPair"]["hosts"] == ["node-a", "node-b"]
+            assert found["slowestPair"]["gigabytesPerSecond"] > 0
+            assert "the network between the pods is too slow" in found["problem"]
+        body = {**BODY, "prompt": "a", "max_tokens": 60, "stream": True}
+        with pods.leader.client.stream("POST", "/v1/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            next(lines)
+            follower = pods.pods[1]
+            follower.terminate()
+            follower.wait_for(lambda: follower.client.get("/health/ready").status_code == 503, SOON)
+            told = follower.client.get("/health/ready").json()
+            assert told["status"] == "draining"
+            assert told["detail"] == "shutting down with the leader of the model, 127.0.0.1"
+            pods.leader.terminate()
+            rest = [line for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert [pods.ended(index, SOON) for index in (0, 1)] == [(0, ""), (0, "")]
+        assert "Traceback" not in pods.logs
+        assert "ERROR" not in pods.logs
