@@ -1,15 +1,19 @@
 """The one thing that operator and model server share: the config file, written here and read there."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan import gangs
+from deepseek_operator.plan.observed import Observed, PodView
+from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 from deepseek_server.config import validate
+from deepseek_server.holds import held
 from tests.unit.operator.resources import R1, SETTINGS, resource
 
 MODELS: list[dict[str, Any]] = [
@@ -26,6 +30,14 @@ ACCELERATORS: list[dict[str, Any]] = [
     {"accelerator": {"count": 2}},
     {"accelerator": {"profile": "nvidia-h200", "count": 8}},
     {"accelerator": {"profiles": ["amd-mi300x", "nvidia-b200"], "count": 8}},
+    {"parallelism": {"tensor": 4}},
+    {
+        "accelerator": {"count": 16},
+        "parallelism": {
+            "tensor": 16,
+            "preflight": {"policy": "warn", "minGigabytesPerSecond": 2.5},
+        },
+    },
 ]
 
 
@@ -34,7 +46,8 @@ ACCELERATORS: list[dict[str, Any]] = [
 def test_the_server_reads_what_the_operator_writes(
     model: dict[str, Any], accelerator: dict[str, Any]
 ) -> None:
-    decision = decide(resource(model=model, **accelerator), SETTINGS, Observed())
+    observed = Observed(served=frozenset({GROUPS}))
+    decision = decide(resource(model=model, **accelerator), SETTINGS, observed)
     assert isinstance(decision, Target)
     (config_map,) = (item for item in children(decision) if item["kind"] == "ConfigMap")
     written = json.loads(config_map["data"]["config.json"])
@@ -47,3 +60,17 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_none(part) for key, part in value.items() if part is not None}
     return value
+
+
+def test_the_server_waits_where_the_operator_says_so() -> None:
+    failed = PodView(
+        "r1-gang-1-1",
+        exited=(1, "Error", "out of memory"),
+        group=1,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        ended=datetime(2026, 1, 1, 1, tzinfo=UTC),
+    )
+    known = gangs.groups([], [failed], 1, 2, max_restarts=0)
+    written = json.dumps(gangs.holds(known, 1))
+    assert "out of memory" in held(written, "1", datetime.now(UTC))
+    assert not held(written, "0", datetime.now(UTC))

@@ -206,12 +206,18 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.exited is None or pod.ready:
         return None
     code, reason, message = pod.exited
+    if target.pods > 1 and gangs.CONSEQUENCE in message:
+        return None  # it ended because another one did, which says why
     # Only the bundled server's codes mean something, and only its last word is a sentence.
     speaks = target.engine == "transformers"
     if speaks and code == EXIT_MODEL_UNUSABLE:
         return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
     if speaks and code == EXIT_SOURCE_UNREACHABLE:
         return Finding(SOURCE_UNREACHABLE, "The weights can't be fetched", message)
+    if speaks and code == gangs.EXIT_GANG:
+        return Finding(
+            gangs.PREFLIGHT_FAILED, "The pods of a replica do not work together", message
+        )
     if reason == "OOMKilled":
         return Finding(
             OUT_OF_MEMORY,

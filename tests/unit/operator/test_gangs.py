@@ -257,3 +257,18 @@ def test_pods_that_did_not_meet_are_told() -> None:
 def test_before_they_met_nobody_knows() -> None:
     _, said = served({}, pods=pods_of(0, ready=False))
     assert gang_ready(said.status)[0] == "Unknown"
+
+
+def test_what_ended_because_another_one_did_is_no_reason() -> None:
+    body = resource(replicas=1, parallelism={"tensor": 2})
+    leader = replace(pods_of(0, False)[0], running=False, exited=(4, "Error", FOLLOWED))
+    for worker, reason in (
+        (replace(pods_of(0, False)[1], running=False, exited=(1, "Error", DIED)), "ServerCrashed"),
+        (pods_of(0, False)[1], "Loading"),
+    ):
+        seen = Observed(served=frozenset({GROUPS}), pods=(leader, worker))
+        decision = decide(body, SETTINGS, seen)
+        assert isinstance(decision, Target), decision
+        found = findings.find(decision, seen)
+        assert found is not None
+        assert found.reason == reason
