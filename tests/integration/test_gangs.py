@@ -1,0 +1,131 @@
+"""Replicas of several pods against a real API server: their API comes later, they change, they fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.target import Target
+from tests.integration.foreign_kind import ForeignKind
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Kube, eventually, resource
+
+# A look every ten seconds, and time on a busy machine.
+NOTICED = 40.0
+GROUPS = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")
+SETS = GROUPS.name
+
+
+@pytest.fixture
+def api(api_server: Target) -> Iterator[ForeignKind]:
+    yield GROUPS
+    GROUPS.remove(api_server)
+
+
+def gang(**spec: Any) -> dict[str, Any]:
+    parallelism = {"tensor": 2, **spec.pop("parallelism", {})}
+    return resource("r1", parallelism=parallelism, **spec)
+
+
+def template(kube: Kube) -> dict[str, Any]:
+    groups = kube.get(SETS, "r1-gang")
+    assert groups is not None
+    return dict(groups["spec"]["leaderWorkerTemplate"])
+
+
+def test_groups_come_with_their_api_and_go_with_their_field(
+    kube: Kube, operator: OperatorProcess, api: ForeignKind
+) -> None:
+    kube.apply(gang())
+    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
+    assert "kubectl apply" in said["message"]
+
+    api.install(kube.target)
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    assert template(kube)["size"] == 2
+    assert kube.get("deployment", "r1") is None
+
+    size = '{"spec": {"leaderWorkerTemplate": {"size": 3}}}'
+    kube.run("patch", SETS, "r1-gang", "--type=merge", "--patch", size)
+    eventually("the size is put right", lambda: template(kube)["size"] == 2, 10)
+    kube.apply(gang(replicas=3))
+    eventually(
+        "three groups", lambda: (kube.get(SETS, "r1-gang") or {})["spec"].get("replicas") == 3
+    )
+    kube.run("delete", SETS, "r1-gang")
+    eventually("they are back", lambda: kube.get(SETS, "r1-gang"), 10)
+
+    kube.apply(resource("r1"))
+    eventually("one pod for each replica", lambda: kube.get("deployment", "r1"))
+    eventually("no groups", lambda: kube.get(SETS, "r1-gang") is None)
+    kube.apply(gang())
+    eventually("groups again", lambda: kube.get(SETS, "r1-gang"))
+    eventually("no Deployment", lambda: kube.get("deployment", "r1") is None)
+    assert "Traceback" not in operator.log
+
+
+def pod(index: int, suffix: str) -> dict[str, Any]:
+    """A pod as LeaderWorkerSet would make it, for want of a node without a life of its own."""
+    labels = {
+        "app.kubernetes.io/managed-by": "deepseek-operator",
+        "deepseek-operator.io/name": "r1",
+        "leaderworkerset.sigs.k8s.io/group-index": "0",
+        "leaderworkerset.sigs.k8s.io/worker-index": str(index),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"r1-gang-0-{suffix}", "labels": labels},
+        "spec": {"containers": [{"name": "server", "image": "none"}]},
+    }
+
+
+def end(kube: Kube, name: str, time: str, message: str) -> None:
+    terminated = {
+        "exitCode": 1, "reason": "Error", "finishedAt": time, "startedAt": time, "message": message
+    }  # fmt: skip
+    server = {
+        "name": "server", "image": "none", "imageID": "", "ready": False, "restartCount": 0,
+        "state": {"terminated": terminated},
+    }  # fmt: skip
+    status = json.dumps({"status": {"phase": "Running", "containerStatuses": [server]}})
+    kube.run("patch", "pod", name, "--subresource=status", "--type=merge", "--patch", status)
+
+
+def groups_of(kube: Kube) -> list[dict[str, Any]]:
+    return list(((kube.get("dsd", "r1") or {}).get("status") or {}).get("groups", []))
+
+
+def holds(kube: Kube) -> dict[str, Any]:
+    data = (kube.get("configmap", "r1") or {})["data"]
+    return dict(json.loads(data["holds.json"])["groups"])
+
+
+def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
+    kube: Kube, operator: OperatorProcess, api: ForeignKind
+) -> None:
+    api.install(kube.target)
+    kube.apply(gang(parallelism={"maxRestarts": 0}))
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    assert holds(kube) == {}
+    kube.apply(pod(0, "leader"), pod(1, "worker"))
+    end(kube, "r1-gang-0-leader", "2099-01-01T00:00:05Z", "rank 1 has ended, so rank 0 ends too")
+    eventually("a failure", lambda: groups_of(kube))
+    end(kube, "r1-gang-0-worker", "2099-01-01T00:00:06Z", "out of memory")
+    eventually("its cause", lambda: groups_of(kube)[0]["cause"]["message"] == "out of memory")
+    kube.run("delete", "pod", "--all", "--force", "--grace-period=0")
+    eventually("the stop reaches the pods", lambda: holds(kube).keys() == {"0"})
+    eventually("told", lambda: kube.condition("r1").get("reason") == "ReplicaStopped")
+    assert "out of memory" in kube.condition("r1")["message"]
+    assert "Replica 0 was stopped" in kube.run("get", "dsd", "r1")
+    (group,) = groups_of(kube)
+    assert (group["restarts"], group["stopped"]) == (1, True)
+    assert "ReplicaFailed" in {event["reason"] for event in kube.events("r1")}
+
+    kube.apply(gang(parallelism={"maxRestarts": 1}))
+    eventually("another spec lets it start", lambda: holds(kube) == {})
+    eventually("and is told no more", lambda: not groups_of(kube))
