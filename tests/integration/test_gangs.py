@@ -68,7 +68,7 @@ def test_groups_come_with_their_api_and_go_with_their_field(
     assert "Traceback" not in operator.log
 
 
-def pod(index: int, suffix: str) -> dict[str, Any]:
+def pod(kube: Kube, index: int, suffix: str) -> dict[str, Any]:
     """A pod as LeaderWorkerSet would make it, for want of a node without a life of its own."""
     labels = {
         "app.kubernetes.io/managed-by": "deepseek-operator",
@@ -79,8 +79,17 @@ def pod(index: int, suffix: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"r1-gang-0-{suffix}", "labels": labels},
-        "spec": {"containers": [{"name": "server", "image": "none"}]},
+        "metadata": {
+            "name": f"r1-gang-0-{suffix}",
+            "labels": labels,
+            "annotations": template(kube)["leaderTemplate"]["metadata"]["annotations"],
+        },
+        # Nobody makes namespaces a default one here.
+        "spec": {
+            "serviceAccountName": "r1",
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "server", "image": "none"}],
+        },
     }
 
 
@@ -112,7 +121,7 @@ def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
     kube.apply(gang(parallelism={"maxRestarts": 0}))
     eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
     assert holds(kube) == {}
-    kube.apply(pod(0, "leader"), pod(1, "worker"))
+    kube.apply(pod(kube, 0, "leader"), pod(kube, 1, "worker"))
     end(kube, "r1-gang-0-leader", "2099-01-01T00:00:05Z", "rank 1 has ended, so rank 0 ends too")
     eventually("a failure", lambda: groups_of(kube))
     end(kube, "r1-gang-0-worker", "2099-01-01T00:00:06Z", "out of memory")

@@ -37,10 +37,8 @@ class Parallelism(Section):
         rule(
             "!has(self.expert) || self.expert == 1 || self.expert =="
             " (has(self.tensor) ? self.tensor : 1) * (has(self.data) ? self.data : 1)",
-            "parallelism.expert must be 1 or tensor x data",
-            "'parallelism.expert must be 1 or tensor x data, which is '"
-            " + string((has(self.tensor) ? self.tensor : 1) * (has(self.data) ? self.data : 1))"
-            " + ': experts are spread over the GPUs of one group of layers'",
+            "parallelism.expert must be 1 or tensor x data: experts are spread over the GPUs of one"
+            " group of layers",
         ),
     )
 

@@ -34,9 +34,6 @@ class Spec(Section):
             "!has(self.parallelism) || !has(self.accelerator) || !has(self.accelerator.count)"
             f" || !has(self.parallelism.tensor) || self.accelerator.count == {GPUS}",
             "accelerator.count must be tensor x pipeline x data of parallelism, or be left out",
-            "'accelerator.count must be tensor x pipeline x data of parallelism, which is '"
-            f" + string({GPUS}) + ', not ' + string(self.accelerator.count)"
-            " + ': write that, or leave accelerator.count out'",
         ),
     )
 
