@@ -11,7 +11,8 @@ from typing import Any
 
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kept import key_of
-from deepseek_operator.cluster.kinds import CHILDREN, Kind
+from deepseek_operator.cluster.kinds import Kind
+from tests.bench.bare import MADE
 
 FOR_LONG = 3600
 
@@ -32,10 +33,10 @@ class Arrivals:
         """
         wanted = set(names)
         async with asyncio.timeout(patience):
-            while any(wanted - self._seen[kind].keys() for kind in CHILDREN):
+            while any(wanted - self._seen[kind].keys() for kind in MADE):
                 self._changed.clear()
                 await self._changed.wait()
-        return max(self._seen[kind][name] for kind in CHILDREN for name in wanted)
+        return max(self._seen[kind][name] for kind in MADE for name in wanted)
 
     def forget(self, kind: Kind, name: str) -> None:
         """Wait for the next arrival of a child, not for the last one."""
@@ -56,7 +57,7 @@ async def arrivals(client: Client) -> AsyncIterator[Arrivals]:
     """Watch the children of all resources from now on."""
     watched = Arrivals(client)
     following: list[asyncio.Task[Any]] = []
-    for kind in CHILDREN:
+    for kind in MADE:
         _, version = await client.list(kind, metadata_only=True)
         following.append(asyncio.create_task(watched.follow(kind, version)))
     try:

@@ -47,6 +47,19 @@ async def at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> N
     await asyncio.gather(*(worker() for _ in range(WORKERS)))
 
 
+def _decided() -> Target:
+    """What the operator decides for such a resource."""
+    body = custom_resource("bare", "bare")
+    body["metadata"] |= {"uid": "-", "generation": 1}
+    decision = decide(body, SETTINGS, Observed())
+    assert isinstance(decision, Target)
+    return decision
+
+
+# What there is of each resource.
+MADE = tuple(kind_of(child) for child in Renderer().children(_decided()))
+
+
 class Bare:
     """Writes what the operator would, resource by resource, and decides nothing meanwhile."""
 
@@ -54,15 +67,9 @@ class Bare:
         self._client = client
         self._namespace = namespace
         self._names = names
-        template = {
-            **custom_resource(namespace, "bare"),
-            "metadata": {"name": "bare", "namespace": namespace, "uid": "-", "generation": 1},
-        }
-        decision = decide(template, SETTINGS, Observed())
-        assert isinstance(decision, Target)
-        self._target = decision
+        self._target = _decided()
         self._renderer = Renderer()
-        self._renderer.children(decision)
+        self._renderer.children(self._target)
 
     async def write_all(self) -> None:
         """Create the resources, their children, status and Event."""

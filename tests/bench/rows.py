@@ -15,10 +15,10 @@ import aiohttp
 
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.connection import Connection, connection
-from deepseek_operator.cluster.kinds import CHILDREN, DEPLOYMENT, RESOURCE, SERVICE, Kind
+from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, SERVICE, Kind
 from deepseek_operator.plan.labels import MANAGER
 from tests.bench.arrivals import Arrivals, arrivals
-from tests.bench.bare import Bare, at_once, custom_resource, names
+from tests.bench.bare import MADE, Bare, at_once, custom_resource, names
 from tests.bench.site import Site
 from tests.kube import WRITES
 
@@ -206,7 +206,7 @@ async def _namespaces(client: Client, *wanted: str) -> None:
 
 
 async def _delete(api: Connection, namespace: str, wanted: list[str]) -> None:
-    for kind in (RESOURCE, *CHILDREN):
+    for kind in (RESOURCE, *MADE):
 
         async def gone(name: str, kind: Kind = kind) -> None:
             await delete(api, kind, namespace, name)
