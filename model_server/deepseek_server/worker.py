@@ -6,8 +6,10 @@ files.
 """
 
 import contextlib
+import ctypes
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -40,6 +42,7 @@ RUNNING = 256
 STEP_TOKENS = {"cpu": 512, "cuda": 8192}
 PROMPT_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -223,11 +226,18 @@ def _fail(
     return error.exit_code
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, even while it hangs."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Work for the server at the second argument, on the first's device, in the third's team."""
     logs.set_up()
     device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
     team = Team.read(sys.argv[3]) if len(sys.argv) > 3 else None
+    if team is not None:
+        _end_with_parent()
     connection: Connection | None = None
     if os.environ.get("LOCAL_RANK", "0") == "0":
         connected = socket.socket(socket.AF_UNIX)

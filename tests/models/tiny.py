@@ -31,14 +31,20 @@ CORPUS = Path(__file__).with_name("corpus.txt").read_text(encoding="utf-8").spli
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
 
 
-def make_tiny(family: str, directory: Path) -> Path:
+def make_tiny(family: str, directory: Path, **fields: object) -> Path:
     """Write the tiny model of a family into a directory (made if missing) and return it.
+
+    Args:
+        family: its name.
+        directory: where to write it.
+        fields: what is different in its configuration.
 
     Raises:
         KeyError: there is no such family.
     """
     directory.mkdir(parents=True, exist_ok=True)
     config = configuration(family)
+    config.update(fields)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fill(model, family)
     model.to(torch.bfloat16)

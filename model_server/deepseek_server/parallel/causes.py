@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from deepseek_server.failures import StartError, TransientError, failure
+from deepseek_server.failures import GangError, StartError, TransientError, failure
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def decide(causes: Sequence[Cause], ranks: Iterable[int], host: str) -> StartErr
             return failure(cause.exit_code, cause.sentence)
     silent = set(ranks) - {cause.rank for cause in causes}
     for cause in causes:
-        if cause.lost not in silent:
+        # One that is only not heard of may be there, and has no word to leave.
+        if cause.lost not in silent or cause.exit_code == GangError.exit_code:
             return failure(cause.exit_code, cause.sentence)
     return TransientError(
         f"rank {min(silent, default=0)} on {host} has ended without a word, most likely killed for "

@@ -215,7 +215,11 @@ def _meet(backend: str, place: Place, team: Team) -> None:
         GangError: Not all came; says which.
     """
     patience = timedelta(seconds=team.gang.meet_seconds)
-    store, _, _ = next(dist.rendezvous("env://", place.rank, place.size, timeout=patience))
+    # torchrun holds the store; where there is none, the first rank does.
+    holds = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = dist.TCPStore(
+        place.host, place.port, is_master=holds, timeout=patience, wait_for_workers=False
+    )
     here = [f"here/{rank}" for rank in range(place.size)]
     store.set(here[place.rank], "")
     try:

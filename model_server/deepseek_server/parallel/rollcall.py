@@ -184,10 +184,10 @@ class _Roll:
         if not ready:
             raise GangError(self._missing())
         for key, _ in ready:
-            if key.fileobj is opened:
-                self._welcome(opened.accept()[0])
-            else:  # it has nothing more to say, so it is gone
+            if key.fileobj is not opened:  # it has nothing more to say, so it is gone
                 self._came.pop(key.data)[1].close()
+        if any(key.fileobj is opened for key, _ in ready):
+            self._welcome(opened.accept()[0])
 
     def _welcome(self, wire: socket.socket) -> None:
         try:

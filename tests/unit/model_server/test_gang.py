@@ -1,11 +1,16 @@
 """A model over several pods, from their meeting to every way of ending."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deepseek_server import process
+from deepseek_server.config import validate
+from deepseek_server.failures import PermanentError
+from tests.models.tiny import make_tiny
 from tests.unit.model_server.gang import GangProcesses
 from tests.unit.model_server.models.stepping import generated, load, prompt
 
@@ -14,16 +19,23 @@ LENGTHS = (1, 30, 600)
 BODY = {"model": "deepseek-v3", "temperature": 0, "max_tokens": 8, "ignore_eos": True}
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With experts of a width that four ranks can share: on a CPU torch wants whole 16 bytes."""
+    directory = tmp_path_factory.mktemp("gang") / "deepseek-v3"
+    return make_tiny("deepseek-v3", directory, moe_intermediate_size=64)
+
+
 @pytest.fixture
-def gang(tiny, tmp_path: Path) -> Callable[..., GangProcesses]:
-    return lambda *shape, **fields: GangProcesses(tiny("deepseek-v3"), tmp_path, *shape, **fields)
+def gang(model: Path, tmp_path: Path) -> Callable[..., GangProcesses]:
+    return lambda *shape, **fields: GangProcesses(model, tmp_path, *shape, **fields)
 
 
 @pytest.fixture(scope="module")
-def expected(tiny) -> list[list[int]]:
+def expected(model: Path) -> list[list[int]]:
     """What one process answers."""
-    model = load(tiny("deepseek-v3"))
-    return [generated(model, prompt(length), 8) for length in LENGTHS]
+    alone = load(model)
+    return [generated(alone, prompt(length), 8) for length in LENGTHS]
 
 
 def greedy(gang: GangProcesses) -> list[list[int]]:
@@ -111,3 +123,49 @@ def test_a_drain_is_the_leaders(gang) -> None:
         assert [pods.ended(index, SOON) for index in (0, 1)] == [(0, ""), (0, "")]
         assert "Traceback" not in pods.logs
         assert "ERROR" not in pods.logs
+
+
+def test_a_follower_alone(gang) -> None:
+    with gang(only=(1,), meetSeconds=0.5) as pods:
+        code, sentence = pods.ended(1, SOON)
+        assert code == 5
+        assert "pod 1 on node-b did not meet the leader of the model at 127.0.0.1 port" in sentence
+
+
+def test_a_group_that_is_held_waits_until_it_is_let_go(gang, tmp_path: Path) -> None:
+    holds = tmp_path / "holds.json"
+    groups = {"0": {"until": None, "why": "node-b has a broken GPU"}}
+    holds.write_text(json.dumps({"groups": groups}))
+    with gang(only=(1,), meetSeconds=0.5, holds=str(holds)) as pods:
+        client = pods.pods[1].client
+        pods.pods[1].wait_for(lambda: client.get("/health/ready").json()["status"] == "held", SOON)
+        ready = client.get("/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["detail"] == (
+            "group 0 is held until further notice: node-b has a broken GPU"
+        )
+        assert client.get("/health/live").status_code == 200
+        holds.unlink()
+        assert pods.ended(1, SOON)[0] == 5, "it looked for its leader"
+
+
+@pytest.mark.parametrize(("tensor", "pods"), [(3, 2), (2, 4)])
+def test_ranks_that_pods_cannot_share_are_refused(tensor: int, pods: int) -> None:
+    content = {"model": {"id": "a/b"}, "tensorParallel": tensor, "gang": {"pods": pods}}
+    with pytest.raises(PermanentError) as refused:
+        validate(content, "config.json")
+    each, left = divmod(tensor, pods)
+    assert f"tensorParallel {tensor} is not divisible by gang.pods {pods}" in str(refused.value)
+    assert f"({pods} x {each} + {left})" in str(refused.value)
+
+
+def test_an_environment_that_contradicts_the_file_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LWS_GROUP_SIZE", "3")
+    monkeypatch.setenv("LWS_WORKER_INDEX", "0")
+    config = validate(
+        {"model": {"id": "a/b"}, "tensorParallel": 2, "gang": {"pods": 2}}, "config.json"
+    )
+    with pytest.raises(PermanentError, match="but the environment has LWS_GROUP_SIZE"):
+        process.serve(config)

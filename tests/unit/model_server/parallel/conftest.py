@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deepseek_server.config import Gang
+from deepseek_server.parallel.team import Team
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as opened:
@@ -49,3 +52,17 @@ def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
     for process in started:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def start_team(start_ranks, tmp_path: Path) -> Callable[..., list[subprocess.Popen[str]]]:
+    """Start a program as several ranks, each on a host of its own; fields are of the gang."""
+
+    def start(program: str, size: int, *arguments: object, **fields: object):
+        gang = Gang.model_validate({"pods": size, "meetSeconds": 60, **fields})
+        team = Team(gang, tuple(f"node-{letter}" for letter in "abcd"[:size]), tmp_path)
+        file = tmp_path / "team.json"
+        file.write_text(team.write())
+        return start_ranks(program, size, file, *arguments)
+
+    return start

@@ -1,0 +1,76 @@
+"""Ranks of several pods, without a model: whoever ends, the others say who it was."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+SILENCE = 1.5
+
+
+def end(rank: "Popen[str]", seconds: float = 30) -> tuple[int, list[str]]:
+    """The exit code of a rank and the errors in its log."""
+    _, log = rank.communicate(timeout=seconds)
+    assert "Traceback" not in log
+    return rank.returncode, [line for line in log.splitlines() if line.startswith("ERROR")]
+
+
+def begun(ranks: "list[Popen[str]]") -> None:
+    for rank in ranks:
+        assert rank.stdout is not None
+        assert rank.stdout.readline() == "together\n"
+
+
+@pytest.mark.parametrize("stopped", [0, 2])
+def test_a_rank_that_hangs(stopped: int, start_team) -> None:
+    ranks = start_team("meeting", 3, "--then", "wait", silenceSeconds=SILENCE)
+    begun(ranks)
+    ranks[stopped].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    for number, rank in enumerate(ranks):
+        if number != stopped:
+            named = f"rank {stopped} on node-{'abc'[stopped]}"
+            said = f"ERROR {named} has not been heard of for 1.5 s, so rank {number} ends too"
+            assert end(rank) == (5, [said])
+    assert time.monotonic() - began < SILENCE + 5
+
+
+def test_a_rank_that_is_killed_in_a_sum(start_team) -> None:
+    ranks = start_team("meeting", 3, "--then", "add")
+    begun(ranks)
+    ranks[2].kill()
+    for number in (0, 1):
+        said = f"ERROR rank 2 on node-c has ended, so rank {number} ends too: its own log says why"
+        assert end(ranks[number]) == (4, [said])
+
+
+def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:
+    ranks = start_team("meeting", 3, "--then", "fail")
+    assert end(ranks[1])[0] == 3
+    for number in (0, 2):
+        what = f"rank 1 on node-b has failed, so rank {number} ends too: the disk is broken"
+        assert end(ranks[number]) == (4, [f"ERROR {what}"])
+        cause = json.loads((tmp_path / f"cause-{number}.json").read_text())
+        assert cause == {"rank": number, "exit_code": 4, "sentence": what, "lost": 1}
+
+
+def test_what_is_wrong_with_all_is_said_by_each(start_team) -> None:
+    ranks = start_team("meeting", 3, "--then", "fail-all")
+    assert [end(rank)[0] for rank in ranks] == [3, 3, 3]
+
+
+def test_a_rank_that_computes_for_long_is_not_taken_for_dead(start_team) -> None:
+    ranks = start_team("meeting", 2, "--then", "compute", silenceSeconds=0.6)
+    assert [end(rank) for rank in ranks] == [(0, []), (0, [])]
+
+
+def test_ranks_that_do_not_come_are_named(start_team) -> None:
+    ranks = start_team("meeting", 3, meetSeconds=4)
+    ranks[2].kill()
+    code, said = end(ranks[0])
+    assert code == 5
+    assert "rank 2 on node-c did not come within 4 s" in said[0]
+    assert end(ranks[1])[0] == 5
