@@ -11,10 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
 from tests.e2e.product import Product
 from tests.kube import Kube, eventually, modest, resource
+from tests.models.tiny import make_tiny
 
 # A start of four pods, each of which imports torch, on a machine of two busy cores; seconds.
 START = 400.0
@@ -44,6 +46,13 @@ print(len(ranks))
 STOP, KILL = 19, 9
 
 
+@pytest.fixture(scope="module")
+def models() -> dict[str, Path]:
+    """A tiny DeepSeek-V3 whose experts four can share."""
+    directory = REPOSITORY / ".cluster/test-models/deepseek-v3-wide"
+    return {"deepseek-v3": make_tiny("deepseek-v3", directory, moe_intermediate_size=64)}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def groups(cluster: Target) -> None:
     """The LeaderWorkerSet API beside the cluster of the other tests."""
@@ -53,7 +62,7 @@ def groups(cluster: Target) -> None:
 
 
 def gang(name: str, models: dict[str, Path], pods: int = 2, **spec: Any) -> dict[str, Any]:
-    source = {"hostPath": {"path": str(models["deepseek_v3"])}}
+    source = {"hostPath": {"path": str(models["deepseek-v3"])}}
     parallelism = {"tensor": pods, **spec.pop("parallelism", {})}
     if pods > 1:
         spec["parallelism"] = parallelism

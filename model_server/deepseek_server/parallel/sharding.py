@@ -37,6 +37,7 @@ _STACKED_ROWS = re.compile(r".*\.mlp\.experts\.gate_up_proj(_scale_inv)?")
 _HEAD = "lm_head.weight"
 # As many devices as anybody has for one model.
 _MOST = 64
+_ROW_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,35 @@ def check(config: Mapping[str, Any], size: int) -> None:
             f"the model cannot be split over {size} devices, because {size} does not divide its "
             f"{' and its '.join(uneven)}: use {_one_of(fitting)}"
         )
+
+
+def check_experts(config: Mapping[str, Any], size: int, itemsize: int) -> None:
+    """Refuse parts of experts that torch's grouped product does not take.
+
+    It wants rows that begin at multiples of 16 bytes (torch.nn.functional.grouped_mm).
+
+    Args:
+        config: The model's config.json.
+        size: How many processes.
+        itemsize: Bytes of a number that is computed with.
+
+    Raises:
+        PermanentError: Says how many processes would do.
+    """
+    width = config.get("moe_intermediate_size") if config.get("n_routed_experts") else None
+    if size == 1 or not width or (width // size) * itemsize % _ROW_BYTES == 0:
+        return
+    numbers = _split_numbers(config).values()
+    fitting = [
+        n
+        for n in range(1, _MOST + 1)
+        if not any(v % n for v in numbers) and (n == 1 or (width // n) * itemsize % _ROW_BYTES == 0)
+    ]
+    raise PermanentError(
+        f"the model cannot be split over {size} devices, because {width // size} of its "
+        f"moe_intermediate_size {width} for each are {width // size * itemsize} bytes, which is no "
+        f"multiple of {_ROW_BYTES}: use {_one_of(fitting)}"
+    )
 
 
 def _split_numbers(config: Mapping[str, Any]) -> dict[str, int]:

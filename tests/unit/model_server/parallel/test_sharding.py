@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from deepseek_server.failures import PermanentError
 from deepseek_server.parallel.groups import Place
-from deepseek_server.parallel.sharding import check, matrix, part
+from deepseek_server.parallel.sharding import check, check_experts, matrix, part
 from tests.models.families import PAGED, configuration
 
 LLAMA = {
@@ -126,3 +126,18 @@ def test_the_environment_tells_the_place() -> None:
 def test_an_environment_that_is_wrong(wrong: dict[str, str], words: str) -> None:
     with pytest.raises(PermanentError, match=words):
         Place.from_environment(ENVIRONMENT | wrong)
+
+
+def test_parts_of_experts_that_torch_does_not_take_are_refused() -> None:
+    config = {
+        "model_type": "deepseek_v3",
+        "num_attention_heads": 8,
+        "intermediate_size": 256,
+        "moe_intermediate_size": 56,
+        "n_routed_experts": 4,
+    }
+    check_experts(config, 2, itemsize=4)
+    check_experts(config | {"moe_intermediate_size": 64}, 4, itemsize=4)
+    with pytest.raises(PermanentError, match="are 56 bytes, .*: use 1 or 2$"):
+        check_experts(config, 4, itemsize=4)
+    check_experts(config | {"n_routed_experts": None}, 4, itemsize=4)
