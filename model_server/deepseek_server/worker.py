@@ -91,7 +91,6 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
     from deepseek_server.parallel.groups import ALONE, join
 
     group = ALONE
-    rank = int(os.environ.get("RANK", "0"))
     try:
         job: Job | None = None
         if team is None:
@@ -108,7 +107,7 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
     except (EOFError, BrokenPipeError):
         log.info("the server is gone")
         if team is not None:
-            return _fail(None, group, team, _server_gone(team, rank, rank))
+            return _fail(None, group, team, _server_gone(team, _rank(), _rank()))
     except Exception as error:
         log.exception("loading failed")
         sentence = (
@@ -117,10 +116,15 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
         )
         return _fail(connection, group, team, PermanentError(sentence))
     group.close()
-    if connection is not None and rank:
+    if connection is not None and _rank():
         with contextlib.suppress(OSError):  # the server has ended already
             connection.send(Close())
     return 0
+
+
+def _rank() -> int:
+    """The number of this process, which it has also where it does not meet the others."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
@@ -219,7 +223,7 @@ def _fail(
     if team is None:
         group.close()
         return 0
-    rank = int(os.environ.get("RANK", "0"))
+    rank = _rank()
     lost = 0 if isinstance(error, FollowedError) else None
     causes.leave(team.directory, Cause(rank, error.exit_code, str(error), lost))
     group.fail(str(error))
