@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Literal
 from deepseek_server import logs
 from deepseek_server.config import Config
 from deepseek_server.engine.messages import Close, Loading, StartFailed
-from deepseek_server.failures import FollowedError, PermanentError, StartError, TransientError
+from deepseek_server.failures import (
+    FollowedError,
+    PermanentError,
+    StartError,
+    TransientError,
+    failure,
+)
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.parallel import causes, xid
@@ -131,14 +137,19 @@ def _agree(group: "Group", device: Device, connection: Connection | None, team: 
     """What the pods of a gang do before weights are read: look at the network, find the files.
 
     Each pod finds the files by itself, so what is loaded is what the first process of this one got.
+
+    Raises:
+        StartError: the network is not good enough, or the files are not to be had.
     """
     from deepseek_server.parallel.preflight import preflight
 
     met = preflight(group, device, team)
-    job: Job | None = None
+    job: Job | StartFailed | None = None
     if connection is not None:
         connection.send(met)
         job = connection.recv()
+    if isinstance(job, StartFailed):
+        raise failure(job.exit_code, job.sentence)
     jobs: list[Job | None] = group.gather(job)
     here = jobs[group.rank - int(os.environ["LOCAL_RANK"])]
     assert here is not None  # noqa: S101 - the first process of a pod has a connection
