@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
@@ -184,22 +185,29 @@ class GangWorker(WorkerProcess):
         """Where gloo binds, and what NCCL tells.
 
         Raises:
-            GangError: the leader, whom this pod has met, has no address any more.
+            GangError: the leader, whom this pod has met, has no address here.
         """
         added = transport.logging_environment(self._path)
-        if "GLOO_SOCKET_IFNAME" not in os.environ:
-            try:
-                interface = interface_to(self._pod.leader, self._gang.port)
-            except OSError as error:
-                raise GangError(
-                    f"the leader of the model, {self._pod.leader}, cannot be reached any more "
-                    f"({error}): check that it runs"
-                ) from error
-            if interface:
-                added["GLOO_SOCKET_IFNAME"] = interface
+        if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := self._interface()):
+            added["GLOO_SOCKET_IFNAME"] = interface
         # All pods have the same number of ranks, so torchrun need not ask the others for it.
         added["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"
         return added
+
+    def _interface(self) -> str:
+        """The one that the other pods reach; a leader's own name may be known to it last."""
+        deadline = time.monotonic() + self._gang.meet_seconds
+        while True:
+            try:
+                return interface_to(self._pod.leader, self._gang.port)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise GangError(
+                        f"pod {self._pod.index} on {self._pod.host} finds no way to the leader of "
+                        f"the model, {self._pod.leader} ({error}): check that this name has an "
+                        "address here"
+                    ) from error
+            time.sleep(CONNECT_SECONDS)
 
     def _connected(self) -> None:
         """The directory is needed to the end, for the causes that ranks leave."""

@@ -54,23 +54,19 @@ class GangState:
 
     def told(self) -> dict[str, Any]:
         """As the health routes tell it; the same names at any time, with null where not known."""
-        pair = None if self.met is None else self.met.slowest_pair
-        return {
-            "pods": self.pods,
-            "world": self.world,
-            "host": self.host,
-            "transport": None if self.met is None else self.met.transport,
-            "gigabytesPerSecond": None
-            if self.met is None
-            else round(self.met.gigabytes_per_second, 3),
-            "slowestPair": None
-            if pair is None
-            else {
-                "hosts": list(pair.hosts),
-                "gigabytesPerSecond": round(pair.gigabytes_per_second, 3),
-            },
-            "problem": (self.met and self.met.problem) or None,
-        }
+        known: dict[str, Any] = dict.fromkeys(
+            ("transport", "gigabytesPerSecond", "slowestPair", "problem")
+        )
+        if self.met is not None:
+            known |= {
+                "transport": self.met.transport,
+                "gigabytesPerSecond": round(self.met.gigabytes_per_second, 3),
+                "problem": self.met.problem or None,
+            }
+            if (pair := self.met.slowest_pair) is not None:
+                speed = round(pair.gigabytes_per_second, 3)
+                known["slowestPair"] = {"hosts": list(pair.hosts), "gigabytesPerSecond": speed}
+        return {"pods": self.pods, "world": self.world, "host": self.host, **known}
 
 
 class Progress:

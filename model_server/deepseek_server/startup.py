@@ -30,6 +30,8 @@ WAITING = 64
 # collective of NCCL (its default; parallel/groups.py); the largest step takes seconds there. A CPU
 # may need a quarter of an hour for a long prompt of a large model.
 STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
+# What the ranks of a pod may take to tell the others that they end.
+GIVE_UP_SECONDS = 3.0
 
 
 def _nobody_asks(_: Met) -> None:
@@ -145,12 +147,25 @@ def _give(
     if config.gang is not None:
         progress.begin("meeting the ranks of the other pods")
         met(_hear(worker, progress, Met))
-    checkpoint = inspect(locate(config.model, progress))
+    try:
+        checkpoint = inspect(locate(config.model, progress))
+    except StartError as error:
+        if config.gang is not None:
+            _give_up(worker, error)
+        raise
     progress.begin("starting torch and transformers")
     connection = worker.connection
     with contextlib.suppress(OSError):  # it has ended, which whoever listens to it finds out
         connection.send(Job(config, checkpoint))
     return checkpoint
+
+
+def _give_up(worker: Worker, error: StartError) -> None:
+    """Let the ranks of this pod tell those of the others what is wrong here, before they end."""
+    with contextlib.suppress(EOFError, OSError):  # they have ended
+        worker.connection.send(StartFailed(str(error), error.exit_code))
+        while worker.connection.poll(GIVE_UP_SECONDS):
+            worker.connection.recv()
 
 
 def _hear(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING, Literal
 from deepseek_server import logs
 from deepseek_server.config import Config
 from deepseek_server.engine.messages import Close, Loading, StartFailed
-from deepseek_server.failures import FollowedError, PermanentError, StartError, TransientError
+from deepseek_server.failures import (
+    FollowedError,
+    PermanentError,
+    StartError,
+    TransientError,
+    failure,
+)
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.parallel import causes, xid
@@ -91,7 +97,6 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
     from deepseek_server.parallel.groups import ALONE, join
 
     group = ALONE
-    rank = int(os.environ.get("RANK", "0"))
     try:
         job: Job | None = None
         if team is None:
@@ -108,7 +113,7 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
     except (EOFError, BrokenPipeError):
         log.info("the server is gone")
         if team is not None:
-            return _fail(None, group, team, _server_gone(team, rank, rank))
+            return _fail(None, group, team, _server_gone(team, _rank(), _rank()))
     except Exception as error:
         log.exception("loading failed")
         sentence = (
@@ -117,24 +122,34 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
         )
         return _fail(connection, group, team, PermanentError(sentence))
     group.close()
-    if connection is not None and rank:
+    if connection is not None and _rank():
         with contextlib.suppress(OSError):  # the server has ended already
             connection.send(Close())
     return 0
+
+
+def _rank() -> int:
+    """The number of this process, which it has also where it does not meet the others."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
     """What the pods of a gang do before weights are read: look at the network, find the files.
 
     Each pod finds the files by itself, so what is loaded is what the first process of this one got.
+
+    Raises:
+        StartError: the network is not good enough, or the files are not to be had.
     """
     from deepseek_server.parallel.preflight import preflight
 
     met = preflight(group, device, team)
-    job: Job | None = None
+    job: Job | StartFailed | None = None
     if connection is not None:
         connection.send(met)
         job = connection.recv()
+    if isinstance(job, StartFailed):
+        raise failure(job.exit_code, job.sentence)
     jobs: list[Job | None] = group.gather(job)
     here = jobs[group.rank - int(os.environ["LOCAL_RANK"])]
     assert here is not None  # noqa: S101 - the first process of a pod has a connection
@@ -219,7 +234,7 @@ def _fail(
     if team is None:
         group.close()
         return 0
-    rank = int(os.environ.get("RANK", "0"))
+    rank = _rank()
     lost = 0 if isinstance(error, FollowedError) else None
     causes.leave(team.directory, Cause(rank, error.exit_code, str(error), lost))
     group.fail(str(error))

@@ -4,6 +4,9 @@ Live: the process makes sense to keep. Ready: the model takes requests. A busy s
 so is one whose queue is full, which it says to those who ask for more (429).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -26,7 +29,7 @@ async def ready(request: Request) -> Response:
     loaded, total = lifecycle.progress.bytes
     loading = lifecycle.phase is Phase.LOADING
     gang = {} if lifecycle.gang is None else {"gang": lifecycle.gang.told()}
-    return _dead(lifecycle) or JSONResponse(
+    return _dead(lifecycle, gang) or JSONResponse(
         {
             "status": lifecycle.phase,
             "detail": lifecycle.detail(),
@@ -39,10 +42,11 @@ async def ready(request: Request) -> Response:
     )
 
 
-def _dead(lifecycle: Lifecycle) -> Response | None:
+def _dead(lifecycle: Lifecycle, more: Mapping[str, Any] | None = None) -> Response | None:
     """The answer where only a restart can help, for which requests must not wait either."""
     reason = lifecycle.dead()
-    return JSONResponse({"status": "dead", "detail": reason}, 503) if reason else None
+    told = {"status": "dead", "detail": reason, **(more or {})}
+    return JSONResponse(told, 503) if reason else None
 
 
 @router.get("/metrics")

@@ -5,6 +5,7 @@ same: the first one passes on the commands that it has got from the server, thos
 once, and so everything that an engine decides is decided alike.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -59,6 +60,8 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
         return str(error)
     except OSError:
         log.info("the server is gone")
+        with contextlib.suppress(OSError):  # the other processes are gone too
+            share([Close(lost=True)])
     return ""
 
 

@@ -45,12 +45,14 @@ class Loss:
         rank: its number.
         what: in words, as what follows its name in a sentence.
         silent: whether it has not ended, as far as one knows, but cannot be heard.
+        itself: whether it says so itself, so that the same may be wrong with others.
         hint: what to look at.
     """
 
     rank: int
     what: str = "has ended"
     silent: bool = False
+    itself: bool = False
     hint: str = "its own log says why"
 
     def error(self, named: str, rank: int) -> StartError:
@@ -107,7 +109,7 @@ class Lifeline:
     def fail(self, sentence: str) -> None:
         """This process is about to end because something is wrong with it; the others follow."""
         self._failed.set()
-        self._tell(Loss(self._rank, "has failed", hint=sentence))
+        self._tell(Loss(self._rank, "has failed", itself=True, hint=sentence))
 
     def _tell(self, loss: Loss, *, but: int | None = None) -> None:
         """Let the others know at once, if they listen for it; a broken wire tells them too."""
@@ -177,7 +179,7 @@ class Lifeline:
     def _hear(self, teller: int, loss: Loss) -> None:
         """Another rank says whom it has lost, or that it fails."""
         self._tell(loss, but=teller)
-        if loss.what == "has failed":
+        if loss.itself:
             time.sleep(_OWN_SECONDS)
         self._end(loss)
 

@@ -39,8 +39,20 @@ def preflight(group: Group, device: Device, team: Team) -> Met:
     """Time the network, and say in the log what was found; all ranks must call it.
 
     Raises:
-        GangError: it is slower than the configuration asks for, and that is to end the start.
+        GangError: it is slower than the configuration asks for, and that is to end the start; or
+            nothing comes through.
     """
+    try:
+        return _look(group, device, team)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise GangError(
+            f"{team.named(group.rank)} cannot exchange tensors with the other ranks ({reason}): "
+            "check the network of these nodes; with NCCL_DEBUG=INFO the log says more"
+        ) from error
+
+
+def _look(group: Group, device: Device, team: Team) -> Met:
     speed = _all_reduce_speed(group, device)
     way = _transport(group, device, team)
     asked = team.gang.preflight
@@ -54,6 +66,8 @@ def preflight(group: Group, device: Device, team: Team) -> Met:
     )
     if group.rank == 0:
         log.log(logging.WARNING if problem else logging.INFO, "%s", problem or told)
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the model may need all there is
     if problem and asked.policy == "fail":
         raise GangError(problem)
     return Met(way, speed, pair, problem)

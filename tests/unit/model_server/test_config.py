@@ -43,6 +43,26 @@ def test_the_operators_file(tmp_path: Path) -> None:
     assert config.model.name == "r1"
 
 
+def test_a_gang(tmp_path: Path) -> None:
+    gang = {
+        "pods": 2,
+        "port": 29500,
+        "meetSeconds": 600.0,
+        "silenceSeconds": 30.0,
+        "preflight": {"policy": "warn", "minGigabytesPerSecond": 10.0},
+        "holds": "/etc/deepseek/holds/holds.json",
+    }
+    config = parse(["--config", write(tmp_path, {**FILE, "tensorParallel": 16, "gang": gang})])
+    assert config.model_dump(mode="json", by_alias=True)["gang"] == gang
+    assert config.ranks_per_pod == 8
+    least = parse(["--config", write(tmp_path, {**FILE, "tensorParallel": 2, "gang": {"pods": 2}})])
+    written = least.model_dump(mode="json", by_alias=True)["gang"]
+    assert written == gang | {
+        "preflight": {"policy": "fail", "minGigabytesPerSecond": None},
+        "holds": None,
+    }
+
+
 def test_what_is_asked_of_requests(tmp_path: Path) -> None:
     asked = {
         "requestTimeoutSeconds": 600.0,

@@ -1,9 +1,12 @@
 """What is said about a start that takes long."""
 
+from dataclasses import replace
+
 import pytest
 
 from deepseek_server.config import ModelConfig
-from deepseek_server.lifecycle import STILL_SECONDS, Lifecycle, Progress
+from deepseek_server.engine.messages import Met, SlowestPair
+from deepseek_server.lifecycle import STILL_SECONDS, GangState, Lifecycle, Progress
 
 
 class Clock:
@@ -105,3 +108,36 @@ def test_what_is_not_starting_any_more_is_not_judged_as_a_start() -> None:
     lifecycle.fail("no such model")
     clock.now += 10**6
     assert not lifecycle.dead()
+
+
+def test_what_is_told_of_a_gang_has_the_same_names_at_any_time() -> None:
+    gang = GangState(pods=2, world=4, host="node-a")
+    before = gang.told()
+    assert before == {
+        "pods": 2,
+        "world": 4,
+        "host": "node-a",
+        "transport": None,
+        "gigabytesPerSecond": None,
+        "slowestPair": None,
+        "problem": None,
+    }
+    pair = SlowestPair(("node-a", "node-b"), 0.11714)
+    after = replace(gang, met=Met("Socket", 0.25, pair, "the network is too slow")).told()
+    assert list(after) == list(before)
+    assert after["slowestPair"] == {"hosts": ["node-a", "node-b"], "gigabytesPerSecond": 0.117}
+    assert after["problem"] == "the network is too slow"
+
+
+def test_a_start_that_was_held_has_all_its_time() -> None:
+    clock = Clock()
+    lifecycle = Lifecycle(ModelConfig(id="a/b"), 60, clock, progress=Progress(clock))
+    lifecycle.hold("group 0 is held until further notice: why")
+    clock.now += 10_000
+    assert lifecycle.dead() == ""
+    assert lifecycle.detail() == "group 0 is held until further notice: why"
+    lifecycle.release()
+    clock.now += 59
+    assert (lifecycle.dead(), lifecycle.detail()) == ("", "starting")
+    clock.now += 2
+    assert "the start should have taken 60 s" in lifecycle.dead()
