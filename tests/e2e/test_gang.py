@@ -47,10 +47,10 @@ STOP, KILL = 19, 9
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, Path]:
+def wide() -> Path:
     """A tiny DeepSeek-V3 whose experts four can share."""
     directory = REPOSITORY / ".cluster/test-models/deepseek-v3-wide"
-    return {"deepseek-v3": make_tiny("deepseek-v3", directory, moe_intermediate_size=64)}
+    return make_tiny("deepseek-v3", directory, moe_intermediate_size=64)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,8 +61,8 @@ def groups(cluster: Target) -> None:
     cluster.up(["node", "registry", "lws", "kwok"], kwok_nodes=20)
 
 
-def gang(name: str, models: dict[str, Path], pods: int = 2, **spec: Any) -> dict[str, Any]:
-    source = {"hostPath": {"path": str(models["deepseek-v3"])}}
+def gang(name: str, wide: Path, pods: int = 2, **spec: Any) -> dict[str, Any]:
+    source = {"hostPath": {"path": str(wide)}}
     parallelism = {"tensor": pods, **spec.pop("parallelism", {})}
     if pods > 1:
         spec["parallelism"] = parallelism
@@ -135,19 +135,19 @@ def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
 
 
 @pytest.fixture
-def alone(kube: Kube, product: Product, models: dict[str, Path]) -> Iterator[str]:
+def alone(kube: Kube, product: Product, wide: Path) -> Iterator[str]:
     """What one process answers."""
-    kube.apply(gang("alone", models, pods=1))
+    kube.apply(gang("alone", wide, pods=1))
     eventually("ready", lambda: ready(kube, "alone"), START)
     return answered(kube, "alone")
 
 
 @pytest.mark.parametrize("pods", [2, 4])
 def test_several_pods_answer_what_one_process_answers(
-    kube: Kube, product: Product, models: dict[str, Path], alone: str, pods: int
+    kube: Kube, product: Product, wide: Path, alone: str, pods: int
 ) -> None:
     kube.run("delete", "dsd", "alone", "--wait=false")
-    kube.apply(gang("gang", models, pods))
+    kube.apply(gang("gang", wide, pods))
     eventually("ready", lambda: ready(kube, "gang"), START)
     assert answered(kube, "gang") == alone
     assert len(pods_of(kube, "gang")) == pods
@@ -160,8 +160,8 @@ def test_several_pods_answer_what_one_process_answers(
     assert names == ["gang-gang-0"]
 
 
-def test_two_replicas_share_the_load(kube: Kube, product: Product, models: dict[str, Path]) -> None:
-    kube.apply(gang("gang", models, replicas=2))
+def test_two_replicas_share_the_load(kube: Kube, product: Product, wide: Path) -> None:
+    kube.apply(gang("gang", wide, replicas=2))
     eventually("ready", lambda: ready(kube, "gang"), START)
     assert status(kube, "gang")["readyReplicas"] == 2
     assert len({answered(kube, "gang") for _ in range(12)}) == 1
@@ -180,9 +180,9 @@ def test_two_replicas_share_the_load(kube: Kube, product: Product, models: dict[
 
 
 def test_faults_end_in_a_whole_replica_or_a_stated_stop(
-    kube: Kube, product: Product, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    kube: Kube, product: Product, wide: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kube.apply(gang("gang", models, parallelism={"maxRestarts": 4}))
+    kube.apply(gang("gang", wide, parallelism={"maxRestarts": 4}))
     eventually("ready", lambda: ready(kube, "gang"), START)
     leader, worker = "gang-gang-0", "gang-gang-0-1"
     took = {}
@@ -222,9 +222,9 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
 
 
 def test_a_replica_that_fails_again_and_again_stops_and_the_other_one_serves_on(
-    kube: Kube, product: Product, models: dict[str, Path]
+    kube: Kube, product: Product, wide: Path
 ) -> None:
-    kube.apply(gang("gang", models, replicas=2, parallelism={"maxRestarts": 0}))
+    kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 0}))
     eventually("ready", lambda: ready(kube, "gang"), START)
     send(kube, "gang-gang-1-1", KILL)
     eventually(
@@ -237,7 +237,7 @@ def test_a_replica_that_fails_again_and_again_stops_and_the_other_one_serves_on(
     eventually("two pods again", lambda: len(pods_of(kube, "gang", 1)) == 2, RECOVERY)
     answered(kube, "gang")
     assert "Degraded: replica 1 was stopped; 1 of 2 replicas serve" in kube.run("get", "dsd")
-    kube.apply(gang("gang", models, replicas=2, parallelism={"maxRestarts": 1}))
+    kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 1}))
     eventually("both serve again", lambda: ready(kube, "gang"), RECOVERY)
 
 

@@ -65,7 +65,7 @@ def load(
     _check_device(checkpoint, config, device)
     sharding.check(checkpoint.config, group.size)
     dtype = _dtype(checkpoint, config, device)
-    sharding.check_experts(checkpoint.config, group.size, dtype.itemsize)
+    sharding.check_experts(checkpoint.config, group.size, getattr(torch, dtype).itemsize)
     codec = TokenizerCodec(checkpoint.directory)
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # torch keeps to that by itself
         torch.set_num_threads(cpus())

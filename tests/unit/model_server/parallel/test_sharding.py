@@ -138,6 +138,6 @@ def test_parts_of_experts_that_torch_does_not_take_are_refused() -> None:
     }
     check_experts(config, 2, itemsize=4)
     check_experts(config | {"moe_intermediate_size": 64}, 4, itemsize=4)
-    with pytest.raises(PermanentError, match="are 56 bytes, .*: use 1 or 2$"):
+    with pytest.raises(PermanentError, match=r"are 56 bytes, .*: use 1 or 2$"):
         check_experts(config, 4, itemsize=4)
     check_experts(config | {"n_routed_experts": None}, 4, itemsize=4)
