@@ -79,12 +79,12 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
 
 
 def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
-    with gang(2, 4, silenceSeconds=4) as pods:
+    with gang(2, 4, silenceSeconds=6) as pods:
         assert greedy(pods) == expected
         _, hanging = pods.pods[1].workers()
         assert hanging.environ()["RANK"] == "3"
         hanging.send_signal(signal.SIGSTOP)
-        what = "rank 3 on node-b has not been heard of for 4 s, so"
+        what = "rank 3 on node-b has not been heard of for 6 s, so"
         assert pods.ended(0, SOON) == (5, f"{what} rank 0 ends too")
         assert pods.ended(1, SOON) == (5, f"{what} rank 2 ends too")
 
