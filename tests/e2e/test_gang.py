@@ -192,7 +192,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     )
     first = cause(kube, "gang")
     assert first["pod"] == worker
-    assert "SIGKILL" in first["message"]
+    assert "rank 1 on node-1 has ended without a word" in first["message"]
     answered(kube, "gang")
 
     took["leader killed"] = recovers(

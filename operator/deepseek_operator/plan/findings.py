@@ -31,6 +31,7 @@ OUT_OF_MEMORY = "OutOfMemory"
 SERVER_CRASHED = "ServerCrashed"
 STARTING = "Starting"
 REPLICAS_BLOCK_EACH_OTHER = "ReplicasBlockEachOther"
+REPLICA_FAILED = "ReplicaFailed"
 REPLICA_STOPPED = "ReplicaStopped"
 REPLICA_PAUSES = "ReplicaPauses"
 
@@ -212,6 +213,9 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     speaks = target.engine == "transformers"
     if speaks and code == EXIT_MODEL_UNUSABLE:
         return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
+    if speaks and code == EXIT_SOURCE_UNREACHABLE and target.pods > 1:
+        # Of several pods also what ends because of another one, or is killed, may be tried again.
+        return Finding(REPLICA_FAILED, "A part of a replica has failed", message)
     if speaks and code == EXIT_SOURCE_UNREACHABLE:
         return Finding(SOURCE_UNREACHABLE, "The weights can't be fetched", message)
     if speaks and code == gangs.EXIT_GANG:

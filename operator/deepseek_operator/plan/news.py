@@ -12,7 +12,6 @@ ROLLOUT_MODE_CHANGED = "RolloutModeChanged"
 ROLLOUT_FINISHED = "RolloutFinished"
 SCALED = "Scaled"
 REPLICA_LOST = "ReplicaLost"
-REPLICA_FAILED = "ReplicaFailed"
 
 Said = dict[str, Any]
 
@@ -75,7 +74,7 @@ def _failed(before: Said, after: Said) -> list[News]:
     """A replica of several pods has failed, or its first cause has become known."""
     known = {item["index"]: item for item in before.get("groups", [])}
     return [
-        News(True, REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
+        News(True, findings.REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
         for item in after.get("groups", [])
         if item["cause"] != known.get(item["index"], {}).get("cause")
     ]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from deepseek_operator.api.status import GroupStatus
 from deepseek_operator.plan import findings, gangs
 from deepseek_operator.plan.loading import Loading
-from deepseek_operator.plan.news import REPLICA_FAILED
 from deepseek_operator.plan.observed import DeploymentView, Observed, PodView, replicas
 from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide, report
@@ -19,6 +18,7 @@ from tests.unit.operator.resources import LATER, SETTINGS, resource
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DIED = "rank 1 on node-b: out of GPU memory"
+KILLED = "rank 1 on node-b has ended without a word, most likely killed"
 FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: its own log says why"
 
 
@@ -146,7 +146,7 @@ def test_a_stopped_replica_is_told_and_held_while_the_other_one_serves() -> None
     pods = (*pods_of(0, ready=True), *pods_of(1, ready=False))
     failed = (ended(10, group=1), ended(100, group=1, made=90))
     _, first = served({}, deployment=workload, pods=pods, failed=failed[:1])
-    assert [item.reason for item in first.news].count(REPLICA_FAILED) == 1
+    assert [item.reason for item in first.news].count(findings.REPLICA_FAILED) == 1
     _, second = served(first.status, deployment=workload, pods=pods, failed=failed[1:])
     ready = next(item for item in second.status["conditions"] if item["type"] == "Ready")
     assert ready["reason"] == findings.REPLICA_STOPPED
@@ -264,6 +264,10 @@ def test_what_ended_because_another_one_did_is_no_reason() -> None:
     leader = replace(pods_of(0, False)[0], running=False, exited=(4, "Error", FOLLOWED))
     for worker, reason in (
         (replace(pods_of(0, False)[1], running=False, exited=(1, "Error", DIED)), "ServerCrashed"),
+        (
+            replace(pods_of(0, False)[1], running=False, exited=(4, "Error", KILLED)),
+            "ReplicaFailed",
+        ),
         (pods_of(0, False)[1], "Loading"),
     ):
         seen = Observed(served=frozenset({GROUPS}), pods=(leader, worker))
