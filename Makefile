@@ -165,4 +165,4 @@ test-chaos: $(STAMP) ## All faults that must lose nothing (killed, cut off, floo
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e --durations=15

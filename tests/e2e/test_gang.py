@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,49 +134,25 @@ def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
     return next((dict(item["cause"]) for item in items if item["index"] == group), {})
 
 
-@pytest.fixture
-def alone(kube: Kube, product: Product, wide: Path) -> Iterator[str]:
-    """What one process answers."""
+def test_several_pods_answer_what_one_process_answers(
+    kube: Kube, product: Product, wide: Path
+) -> None:
     kube.apply(gang("alone", wide, pods=1))
     eventually("ready", lambda: ready(kube, "alone"), START)
-    return answered(kube, "alone")
-
-
-@pytest.mark.parametrize("pods", [2, 4])
-def test_several_pods_answer_what_one_process_answers(
-    kube: Kube, product: Product, wide: Path, alone: str, pods: int
-) -> None:
+    expected = answered(kube, "alone")
     kube.run("delete", "dsd", "alone", "--wait=false")
-    kube.apply(gang("gang", wide, pods))
-    eventually("ready", lambda: ready(kube, "gang"), START)
-    assert answered(kube, "gang") == alone
-    assert len(pods_of(kube, "gang")) == pods
-    assert status(kube, "gang")["resolved"]["accelerator"] == f"{pods} pods of CPU"
-    # Only the leader takes requests.
-    slices = kube.all("endpointslices", "kubernetes.io/service-name=gang")
-    names = [
-        endpoint["targetRef"]["name"] for item in slices for endpoint in item["endpoints"] or []
-    ]
-    assert names == ["gang-gang-0"]
-
-
-def test_two_replicas_share_the_load(kube: Kube, product: Product, wide: Path) -> None:
-    kube.apply(gang("gang", wide, replicas=2))
-    eventually("ready", lambda: ready(kube, "gang"), START)
-    assert status(kube, "gang")["readyReplicas"] == 2
-    assert len({answered(kube, "gang") for _ in range(12)}) == 1
-
-    def requests(group: int) -> float:
-        pod = kube.get("pod", f"gang-gang-{group}")
-        assert pod is not None
-        text = httpx.get(f"http://{pod['status']['podIP']}:8000/metrics", trust_env=False).text
-        return sum(
-            float(line.rpartition(" ")[2])
-            for line in text.splitlines()
-            if line.startswith("deepseek_server_request_success_total")
-        )
-
-    assert min(requests(0), requests(1)) > 0
+    for pods, name in ((2, "two"), (4, "four")):
+        kube.apply(gang(name, wide, pods))
+        eventually("ready", lambda name=name: ready(kube, name), START)
+        assert answered(kube, name) == expected
+        assert len(pods_of(kube, name)) == pods
+        assert status(kube, name)["resolved"]["accelerator"] == f"{pods} pods of CPU"
+        # Only the leader takes requests.
+        slices = kube.all("endpointslices", f"kubernetes.io/service-name={name}")
+        assert [
+            endpoint["targetRef"]["name"] for item in slices for endpoint in item["endpoints"] or []
+        ] == [f"{name}-gang-0"]
+        kube.run("delete", "dsd", name, "--wait=false")
 
 
 def test_faults_end_in_a_whole_replica_or_a_stated_stop(
@@ -221,11 +197,15 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
               json.dumps({what: round(seconds) for what, seconds in took.items()}))  # fmt: skip
 
 
-def test_a_replica_that_fails_again_and_again_stops_and_the_other_one_serves_on(
+def test_two_replicas_share_the_load_and_one_that_stops_leaves_the_other_serving(
     kube: Kube, product: Product, wide: Path
 ) -> None:
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 0}))
     eventually("ready", lambda: ready(kube, "gang"), START)
+    assert status(kube, "gang")["readyReplicas"] == 2
+    assert len({answered(kube, "gang") for _ in range(12)}) == 1
+    assert min(requests(kube, 0), requests(kube, 1)) > 0
+
     send(kube, "gang-gang-1-1", KILL)
     eventually(
         "stopped", lambda: kube.condition("gang").get("reason") == "ReplicaStopped", RECOVERY
@@ -239,6 +219,18 @@ def test_a_replica_that_fails_again_and_again_stops_and_the_other_one_serves_on(
     assert "Degraded: replica 1 was stopped; 1 of 2 replicas serve" in kube.run("get", "dsd")
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 1}))
     eventually("both serve again", lambda: ready(kube, "gang"), RECOVERY)
+
+
+def requests(kube: Kube, group: int) -> float:
+    """Requests that the leader of a replica has answered."""
+    pod = kube.get("pod", f"gang-gang-{group}")
+    assert pod is not None
+    text = httpx.get(f"http://{pod['status']['podIP']}:8000/metrics", trust_env=False).text
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("deepseek_server_request_success_total")
+    )
 
 
 def test_more_replicas_than_fit_are_told_that_they_block_each_other(
