@@ -15,9 +15,11 @@ from deepseek_operator.controller.events import event
 from deepseek_operator.controller.workers import WORKERS
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide, report
+from deepseek_operator.plan.rollout import SURGE
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Resource, Target
 from deepseek_operator.render.reuse import Renderer
+from deepseek_operator.render.workload import is_workload, rolled
 from tests.kube import resource
 
 Object = dict[str, Any]
@@ -80,6 +82,8 @@ class Bare:
         owner = Resource(self._namespace, name, created["metadata"]["uid"])
         target = replace(self._target, resource=owner)
         for child in self._renderer.children(target):
+            if is_workload(child):
+                child = rolled(child, SURGE)
             await self._client.apply(kind_of(child), child)
         said = report(created, target, Observed(), NOW)
         status = {
