@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from deepseek_operator.api.status import GroupStatus
@@ -38,7 +38,7 @@ class PodView:
         index: Which of its pods it is; 0 leads.
         template: The hash of what it was made of, where it is one of several.
         created: When it was made.
-        ended: When its server last ended, None where it has not.
+        ended: When its server last ended by itself, None where it has not.
     """
 
     name: str
@@ -90,8 +90,18 @@ class PodView:
             index=int(labels.get(WORKER_INDEX, 0)),
             template=metadata.get("annotations", {}).get(TEMPLATE_HASH, ""),
             created=_time(metadata.get("creationTimestamp")),
-            ended=_time(ended.get("finishedAt")) if ended else None,
+            ended=_ended_by_itself(metadata, ended) if ended else None,
         )
+
+
+def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
+    """When a server ended, None where the pod had been told to stop by then."""
+    ended = _time(terminated.get("finishedAt"))
+    gone = _time(metadata.get("deletionTimestamp"))
+    if ended is None or gone is None:
+        return ended
+    told = gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
+    return None if ended > told else ended
 
 
 def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:

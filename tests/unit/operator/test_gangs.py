@@ -14,7 +14,7 @@ from deepseek_operator.plan.observed import DeploymentView, Observed, PodView, r
 from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.target import Target
-from tests.unit.operator.resources import LATER, SETTINGS, resource
+from tests.unit.operator.resources import LATER, SETTINGS, pod, resource
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DIED = "rank 1 on node-b: out of GPU memory"
@@ -276,3 +276,20 @@ def test_what_ended_because_another_one_did_is_no_reason() -> None:
         found = findings.find(decision, seen)
         assert found is not None
         assert found.reason == reason
+
+
+def test_a_server_that_ends_because_its_pod_is_deleted_has_not_failed() -> None:
+    def ended_at(time: str, deleted: bool) -> datetime | None:
+        state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": time}}
+        body = pod(state=state)
+        if deleted:  # at five past, with a minute for it
+            stop = {
+                "deletionTimestamp": "2026-01-01T00:06:00Z", "deletionGracePeriodSeconds": 60
+            }  # fmt: skip
+            body["metadata"] |= stop
+        return PodView.of(body).ended
+
+    assert ended_at("2026-01-01T00:05:10Z", deleted=True) is None
+    # What came before, and may be why it was deleted, counts.
+    assert ended_at("2026-01-01T00:04:50Z", deleted=True) is not None
+    assert ended_at("2026-01-01T00:05:10Z", deleted=False) is not None
