@@ -163,10 +163,10 @@ def test_a_pause_that_is_over_is_not_told() -> None:
     workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
     failed = (ended(10), ended(100, made=90))
     status: dict[str, Any] = {}
-    for pod in failed:
+    for last in failed:
         body = resource(status, replicas=2, parallelism={"tensor": 2})
         seen = Observed(
-            served=frozenset({GROUPS}), deployment=workload, failed=(pod,), pods=pods_of(0, False)
+            served=frozenset({GROUPS}), deployment=workload, failed=(last,), pods=pods_of(0, False)
         )
         decision = decide(body, SETTINGS, seen)
         now = "2026-01-01T00:01:45Z"
