@@ -24,7 +24,7 @@ from deepseek_server.parallel.team import Team
 CONNECT_SECONDS = 0.2
 ENDING_SECONDS = 10
 # What the ranks of a pod may take, when one has ended, to say why.
-CAUSE_SECONDS = 3
+CAUSE_SECONDS = 10
 
 
 class Worker(Protocol):

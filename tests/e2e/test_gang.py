@@ -236,12 +236,12 @@ def requests(kube: Kube, group: int) -> float:
 def test_more_replicas_than_fit_are_told_that_they_block_each_other(
     kube: Kube, product: Product
 ) -> None:
-    """Fifty replicas of four pods with a device each, and devices for forty."""
+    """Fifty replicas of four pods, on five nodes with room for 32 pods each, which is forty."""
     pod = modest(
-        nodeSelector={"type": "kwok"},
+        nodeSelector={"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
         tolerations=[{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
     )
-    pod["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/gpu": 1}
+    pod["spec"]["containers"][0] |= {"resources": {"requests": {"cpu": "6500m"}}}
     kube.apply(resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=pod))
     eventually("as many pods as fit", lambda: len(placed(kube)) == 160, 300)
     told = eventually(
