@@ -15,7 +15,7 @@ from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, resource
+from tests.kube import MODEST, Kube, eventually, resource
 from tests.models.tiny import make_tiny
 
 # A start of four pods, each of which imports torch, on a machine of two busy cores; seconds.
@@ -29,8 +29,9 @@ QUESTION = {
     "ignore_eos": True,
 }
 # The tensors are tiny: on more threads the pods would only keep each other from starting.
-ONE_THREAD = modest()
-ONE_THREAD["spec"]["containers"][0]["env"] = [{"name": "OMP_NUM_THREADS", "value": "1"}]
+ONE_THREAD = {
+    "spec": {"containers": [{**MODEST, "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}]}
+}
 # Sends a signal to the process that computes, which is not the one that answers.
 SIGNAL = """
 import os, pathlib, sys
@@ -237,11 +238,13 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
     kube: Kube, product: Product
 ) -> None:
     """Fifty replicas of four pods, on five nodes with room for 32 pods each, which is forty."""
-    pod = modest(
-        nodeSelector={"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
-        tolerations=[{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-    )
-    pod["spec"]["containers"][0] |= {"resources": {"requests": {"cpu": "6500m"}}}
+    pod = {
+        "spec": {
+            "nodeSelector": {"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+            "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+            "containers": [{"name": "server", "resources": {"requests": {"cpu": "6500m"}}}],
+        }
+    }
     kube.apply(resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=pod))
     eventually("as many pods as fit", lambda: len(placed(kube)) == 160, 300)
     told = eventually(

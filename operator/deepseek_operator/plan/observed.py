@@ -101,7 +101,8 @@ def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
     if ended is None or gone is None:
         return ended
     told = gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
-    return None if ended > told else ended
+    # Of a pod that a finalizer still holds when the kubelet is done with it, both are written anew.
+    return None if ended > told or terminated["exitCode"] == 0 else ended
 
 
 def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:

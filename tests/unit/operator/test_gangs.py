@@ -279,17 +279,18 @@ def test_what_ended_because_another_one_did_is_no_reason() -> None:
 
 
 def test_a_server_that_ends_because_its_pod_is_deleted_has_not_failed() -> None:
-    def ended_at(time: str, deleted: bool) -> datetime | None:
-        state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": time}}
+    def ended_at(time: str, code: int = 1, **deleted: Any) -> datetime | None:
+        state = {"terminated": {"exitCode": code, "reason": "-", "finishedAt": time}}
         body = pod(state=state)
-        if deleted:  # at five past, with a minute for it
-            stop = {
-                "deletionTimestamp": "2026-01-01T00:06:00Z", "deletionGracePeriodSeconds": 60
-            }  # fmt: skip
-            body["metadata"] |= stop
+        body["metadata"] |= deleted
         return PodView.of(body).ended
 
-    assert ended_at("2026-01-01T00:05:10Z", deleted=True) is None
+    # At five past, with a minute for it.
+    stop = {"deletionTimestamp": "2026-01-01T00:06:00Z", "deletionGracePeriodSeconds": 60}
+    assert ended_at("2026-01-01T00:05:10Z", **stop) is None
     # What came before, and may be why it was deleted, counts.
-    assert ended_at("2026-01-01T00:04:50Z", deleted=True) is not None
-    assert ended_at("2026-01-01T00:05:10Z", deleted=False) is not None
+    assert ended_at("2026-01-01T00:04:50Z", **stop) is not None
+    assert ended_at("2026-01-01T00:05:10Z") is not None
+    # The kubelet is done with it, and a finalizer holds it still.
+    held = {"deletionTimestamp": "2026-01-01T00:05:20Z", "deletionGracePeriodSeconds": 0}
+    assert ended_at("2026-01-01T00:05:10Z", code=0, **held) is None
