@@ -120,10 +120,11 @@ def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:
 def _together(pods: list[PodView]) -> PodView:
     leader = min(pods, key=lambda pod: pod.index)
     waiting = next((pod for pod in pods if pod.unscheduled is not None), leader)
+    placed = all(pod.scheduled for pod in pods)
     return replace(
         leader,
-        ready=leader.ready and leader.index == 0,
-        scheduled=all(pod.scheduled for pod in pods),
+        ready=leader.ready and leader.index == 0 and placed,
+        scheduled=placed,
         unscheduled=waiting.unscheduled,
         unscheduled_since=waiting.unscheduled_since,
     )

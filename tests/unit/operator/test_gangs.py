@@ -178,7 +178,7 @@ def test_a_pause_that_is_over_is_not_told() -> None:
 def test_the_pods_of_a_replica_count_as_one() -> None:
     half = (pods_of(0, ready=True)[0], PodView("r1-gang-0-1", unscheduled="no", group=0, index=1))
     (replica,) = replicas(half)
-    assert (replica.scheduled, replica.unscheduled) == (False, "no")
+    assert (replica.ready, replica.scheduled, replica.unscheduled) == (False, False, "no")
     assert Observed(pods=(*pods_of(0, True), *pods_of(1, False))).ready == 1
 
 
