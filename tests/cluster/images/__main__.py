@@ -1,15 +1,23 @@
 """`make images`: build the two images where their sources have changed, and push them."""
 
+import argparse
 import sys
 
 from tests.cluster.faults import ClusterError
-from tests.cluster.images.build import built_images
+from tests.cluster.images.build import build_ahead, built_images
 from tests.cluster.progress import say
 
 
 def main() -> int:
     """Build, push, and print the references."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images", description=__doc__)
+    parser.add_argument(
+        "--ahead", action="store_true", help="build only, before there is a cluster"
+    )
     try:
+        if parser.parse_args().ahead:
+            build_ahead()
+            return 0
         images = built_images()
     except ClusterError as error:
         say(str(error))

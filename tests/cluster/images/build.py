@@ -96,7 +96,26 @@ def _to_registry(target: Target, source: ImageSource) -> str:
     return image
 
 
+def build_ahead() -> None:
+    """Build for an embedded cluster that is not there yet; `built_images` finds them and pushes them.
+
+    Raises:
+        ClusterError: something is missing or a build failed.
+    """
+    if open_target().kind != "embedded":
+        return
+    with _one_builder():
+        for source in (OPERATOR, MODEL_SERVER):
+            _with_buildah(source)
+
+
 def _push_with_buildah(source: ImageSource, destination: str, *, plain_http: bool) -> None:
+    store, local = _with_buildah(source)
+    store.push(local, destination, plain_http=plain_http, log=_log(source))
+
+
+def _with_buildah(source: ImageSource) -> tuple[Store, str]:
+    """The store with an image of the sources as they are, and what it is called there."""
     packages.ensure(["images"])
     cache = cache_dir()
     log = _log(source)
@@ -104,7 +123,7 @@ def _push_with_buildah(source: ImageSource, destination: str, *, plain_http: boo
     local = f"localhost/{source.name}:{source.key(BASE_KEY)}"
     if not store.has(local):
         store.build(source, ensure_base(store, cache / "base", log), local, log)
-    store.push(local, destination, plain_http=plain_http, log=log)
+    return store, local
 
 
 def _log(source: ImageSource) -> Path:
