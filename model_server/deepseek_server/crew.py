@@ -4,6 +4,8 @@ Whatever has to be waited for before that is waited for here: that the group is 
 the other pods have come.
 """
 
+import socket
+
 from deepseek_server import holds
 from deepseek_server.config import Config
 from deepseek_server.failures import StartError
@@ -11,6 +13,9 @@ from deepseek_server.launcher import GangWorker
 from deepseek_server.lifecycle import GangState, Lifecycle
 from deepseek_server.parallel import rollcall
 from deepseek_server.parallel.pod import Pod
+
+# How long a leader may take to answer one who looks whether it is there.
+LOOK_SECONDS = 2.0
 
 
 class Crew:
@@ -49,6 +54,14 @@ class Crew:
 
     def _here(self, count: int) -> None:
         self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods of the model are here")
+
+    def leader_is_there(self) -> bool:
+        """Whether the leader's ranks are still to be met where all ranks have met."""
+        try:
+            with socket.create_connection((self._pod.leader, self._gang.port), LOOK_SECONDS):
+                return True
+        except OSError:
+            return False
 
     def failure(self) -> StartError:
         """Why the engine is gone."""

@@ -33,6 +33,9 @@ CLOSING_SECONDS = 2
 # What the leader of several pods may take beyond its drain, to end what computes.
 LEADER_SECONDS = 15.0
 LOOK_SECONDS = 0.2
+# A pod that leaves looks so often, in seconds, whether its leader is there, until it has missed it so
+# often: the leader's own word to its ranks comes before that.
+FIND_SECONDS, MISSED = 1.0, 3
 
 Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
@@ -192,23 +195,35 @@ async def _follow(
             return 0
         lifecycle.fail(str(failed))
         return report(failed)
-    await _leave_with_leader(config.drain_seconds + LEADER_SECONDS, ending, lifecycle, server)
+    await _leave_with_leader(config.drain_seconds + LEADER_SECONDS, ending, crew, lifecycle, server)
     crew.end()
     return 0
 
 
 async def _leave_with_leader(
-    seconds: float, ending: asyncio.Future[Any], lifecycle: Lifecycle, server: _Server
+    seconds: float,
+    ending: asyncio.Future[Any],
+    crew: Crew,
+    lifecycle: Lifecycle,
+    server: _Server,
 ) -> None:
-    """A drain is the leader's, whose requests need this pod until they have ended."""
+    """A drain is the leader's, whose requests need this pod until they have ended.
+
+    A rank that is frozen, or cut off, does not hear that the leader ends; so this looks, too.
+    """
     lifecycle.drain()
     log.info("waiting up to %g s for the leader to drain", seconds)
     deadline = asyncio.get_running_loop().time() + seconds
+    missed = 0
     while not ending.done() and not server.should_exit:
         if asyncio.get_running_loop().time() >= deadline:
             log.warning("the leader has not ended, so this pod leaves it")
             break
-        await asyncio.wait({ending}, timeout=LOOK_SECONDS)
+        missed = 0 if await asyncio.to_thread(crew.leader_is_there) else missed + 1
+        if missed == MISSED:
+            log.warning("the leader is gone, so this pod goes too")
+            break
+        await asyncio.wait({ending}, timeout=FIND_SECONDS)
 
 
 async def _loaded(

@@ -63,7 +63,10 @@ def _with(
     cause = _cause(pod)
     if last and pod.created and pod.created <= _time(last.failures[-1]):
         # A pod of those that were there when it failed: one failure, whose cause this may be.
-        return last.model_copy(update={"cause": cause}) if _first(cause, last.cause) else last
+        # One that was told to stop meanwhile, because of that very failure, is no cause of it.
+        stopped = pod.leaving and cause.time > last.cause.time
+        better = not stopped and _first(cause, last.cause)
+        return last.model_copy(update={"cause": cause}) if better else last
     now = _ended(pod)
     times = [time for time in (last.failures if last else []) if _time(time) > now - WINDOW]
     times.append(cause.time)

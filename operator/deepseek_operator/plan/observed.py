@@ -39,6 +39,7 @@ class PodView:
         template: The hash of what it was made of, where it is one of several.
         created: When it was made.
         ended: When its server last ended by itself, None where it has not.
+        leaving: Whether it was told to stop.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PodView:
     template: str = ""
     created: datetime | None = None
     ended: datetime | None = None
+    leaving: bool = False
 
     @classmethod
     def of(
@@ -91,6 +93,7 @@ class PodView:
             template=metadata.get("annotations", {}).get(TEMPLATE_HASH, ""),
             created=_time(metadata.get("creationTimestamp")),
             ended=_ended_by_itself(metadata, ended) if ended else None,
+            leaving="deletionTimestamp" in metadata,
         )
 
 

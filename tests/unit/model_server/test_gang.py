@@ -125,6 +125,17 @@ def test_a_drain_is_the_leaders(gang) -> None:
         assert "ERROR" not in pods.logs
 
 
+def test_a_pod_whose_rank_is_frozen_goes_when_its_leader_is_gone(gang) -> None:
+    with gang(silenceSeconds=4) as pods:
+        pods.wait_until_ready()
+        (rank,) = pods.pods[1].workers()
+        rank.send_signal(signal.SIGSTOP)
+        assert pods.ended(0, SOON)[0] == 5
+        pods.pods[1].terminate()
+        assert pods.ended(1, SOON)[0] == 0
+        assert "the leader is gone" in pods.logs
+
+
 def test_a_follower_alone(gang) -> None:
     with gang(only=(1,), meetSeconds=0.5) as pods:
         code, sentence = pods.ended(1, SOON)

@@ -68,6 +68,17 @@ def test_a_consequence_that_is_stamped_earlier_is_still_one() -> None:
     assert item.cause.message == DIED
 
 
+def test_a_pod_that_is_killed_while_it_is_deleted_for_a_failure_is_not_its_cause() -> None:
+    silent = "rank 1 on node-b has not been heard of for 30 s, so rank 0 ends too"
+    first = known(ended(10, silent, index=0, code=5))
+    killed = replace(ended(90, "waiting for the leader", code=137), leaving=True)
+    (item,) = known(killed, before=first)
+    assert item.cause.message == silent
+    # One that failed before it was told to stop may be.
+    (item,) = known(replace(ended(9), leaving=True), before=first)
+    assert item.cause.message == DIED
+
+
 def test_the_same_pod_that_ends_again_is_the_same_failure() -> None:
     first = known(ended(10))
     (item,) = known(ended(14, "again"), before=first)
