@@ -19,6 +19,7 @@ EXPECTED = {
     "r1-distill-qwen-32b": ("nvidia.com/gpu", 2),
     "r1-distill-qwen-7b": ("nvidia.com/gpu", 2),
     "sglang-v3": ("nvidia.com/gpu", 8),
+    "v2": ("nvidia.com/gpu", 8),
     "v2-lite": ("nvidia.com/gpu", 1),
     "v2.5": ("nvidia.com/gpu", 8),
     "v3-h100": ("nvidia.com/gpu", 8),
