@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.components.kwok import fake_node
 from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
@@ -116,6 +118,28 @@ def send(kube: Kube, pod: str, signal: int) -> None:
     assert ranks.strip() == "1"
 
 
+def process_of(kube: Kube, pod: str) -> Path:
+    """A process of a pod of several, as this machine sees it."""
+    marks = (f"HOSTNAME={pod}\0", f".{kube.namespace}\0")
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_text(errors="replace")
+        except OSError:
+            continue
+        if all(mark in environment for mark in marks):
+            return process
+    raise AssertionError(f"no process of pod {pod} is found")
+
+
+def cut_off(kube: Kube, pod: str, other: str) -> None:
+    """Drop what a pod sends to another one, in its own network, as a bad switch would."""
+    found = kube.get("pod", other)
+    assert found is not None
+    enter = ("nsenter", f"--net={process_of(kube, pod)}/ns/net")
+    rule = ("--append", "OUTPUT", "--destination", found["status"]["podIP"], "--jump", "DROP")
+    subprocess.run([*enter, "iptables", "--wait", *rule], check=True)
+
+
 def recovers(kube: Kube, name: str, before: dict[str, str], fails: Callable[[], None]) -> float:
     """Seconds from a failure until a replica of other pods serves."""
     started = time.monotonic()
@@ -191,6 +215,12 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     assert "has not been heard of" in cause(kube, "gang")["message"]
     forgiven(8)
 
+    took["cut off"] = recovers(
+        kube, "gang", pods_of(kube, "gang"), lambda: cut_off(kube, worker, leader)
+    )
+    assert "has not been heard of" in cause(kube, "gang")["message"]
+    forgiven(9)
+
     took["pod deleted"] = recovers(
         kube,
         "gang",
@@ -245,14 +275,9 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
     kube: Kube, product: Product
 ) -> None:
     """Fifty replicas of four pods, on five nodes with room for 32 pods each, which is forty."""
-    pod = {
-        "spec": {
-            "nodeSelector": {"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
-            "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
-            "containers": [{"name": "server", "resources": {"requests": {"cpu": "6500m"}}}],
-        }
-    }
-    kube.apply(resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=pod))
+    kube.apply(
+        resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=on_fake("6500m"))
+    )
     eventually("as many pods as fit", lambda: len(placed(kube)) == 160, 300)
     told = eventually(
         "the reason",
@@ -267,6 +292,54 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
     number = int(str(told).partition("Set replicas to ")[2].partition(",")[0])
     kube.run("scale", "dsd", "many", f"--replicas={number}")
     eventually("all of those are ready", lambda: ready(kube, "many"), 300)
+
+
+def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
+    kube: Kube, product: Product, request: pytest.FixtureRequest
+) -> None:
+    """On nodes that only claim to run pods: whose pods are gone, and which ones come in their place."""
+    kube.apply(resource("two", parallelism={"tensor": 2}, replicas=2, podTemplate=on_fake("100")))
+    eventually("ready", lambda: ready(kube, "two"), 120)
+    before = [pods_of(kube, "two", group) for group in (0, 1)]
+    (lost,) = {
+        pod["spec"]["nodeName"]
+        for pod in kube.all("pod")
+        if pod["metadata"]["name"] == "two-gang-0-1"
+    }
+    number = int(lost.rpartition("-")[2])
+    request.addfinalizer(lambda: kube.apply(fake_node(number)))
+    others = {
+        group
+        for group in (0, 1)
+        for pod in kube.all("pod")
+        if pod["metadata"]["name"] in before[group] and pod["spec"]["nodeName"] == lost
+    }
+    kube.run("delete", "node", lost)
+
+    def whole() -> bool:
+        now = [pods_of(kube, "two", group) for group in (0, 1)]
+        anew = all(
+            now[group].keys() == before[group].keys()
+            and not set(now[group].values()) & set(before[group].values())
+            for group in others
+        )
+        return anew and lost not in {pod["spec"].get("nodeName") for pod in kube.all("pod")}
+
+    eventually("whole replicas elsewhere", whole, 240)
+    eventually("ready again", lambda: ready(kube, "two"), 120)
+    for group in {0, 1} - others:
+        assert pods_of(kube, "two", group) == before[group], "the other replica was left alone"
+
+
+def on_fake(cpu: str) -> dict[str, Any]:
+    """A podTemplate for nodes of eight H100 that only claim to run pods."""
+    return {
+        "spec": {
+            "nodeSelector": {"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+            "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+            "containers": [{"name": "server", "resources": {"requests": {"cpu": cpu}}}],
+        }
+    }
 
 
 def placed(kube: Kube) -> list[str]:
