@@ -14,9 +14,11 @@ from deepseek_operator.cluster.usage import BATCH, NodeUsage
 from deepseek_operator.controller.rollout import Rollouts
 from deepseek_operator.plan.labels import ROLLOUT_STEP, TEMPLATE_HASH
 from deepseek_operator.plan.observed import NodeView, Observed, PodView
+from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
+from deepseek_operator.render.workload import is_workload
 from tests.unit.operator.resources import SETTINGS, node, resource
 
 GPU = "nvidia.com/gpu"
@@ -188,3 +190,25 @@ async def test_who_waits_is_told_of_the_holders_and_looked_at_again() -> None:
     crowd = (await rollouts.crowded(applied, waiting)).crowd
     assert crowd is not None
     assert crowd.holders == (("pod ml/train-a", 8),)
+
+
+async def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
+    async def room(held: dict[str, int]) -> dict[str, int]:
+        nodes = tuple(NodeView.of(node(name, 8)) for name in held)
+        serves = tuple(
+            PodView(f"r1-gang-0-{index}", ready=True, scheduled=True, group=0, index=index)
+            for index in range(2)
+        )
+        seen = Observed(pods=serves, nodes=nodes, served=frozenset({GROUPS}))
+        body = resource(accelerator={"count": 16}, parallelism={"tensor": 16})
+        target = decide(body, SETTINGS, seen)
+        assert isinstance(target, Target), target
+        (manifest,) = filter(is_workload, children(target))
+        groups = {"metadata": {"annotations": {TEMPLATE_HASH: "older"}}, "spec": {"replicas": 1}}
+        rollouts = Rollouts(NodeUsage(Pods(held)))
+        applied = await rollouts.step(manifest, groups, target, seen, NOW)
+        strategy = applied.manifest["spec"]["rolloutStrategy"]
+        return dict(strategy["rollingUpdateConfiguration"])
+
+    assert await room({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
+    assert await room({"a": 8, "b": 8, "c": 0, "d": 0}) == {"maxSurge": 1, "maxUnavailable": 0}
