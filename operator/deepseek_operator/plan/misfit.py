@@ -7,10 +7,11 @@ from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model
 from deepseek_operator.catalog.shape import MOST
 from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.fit import compute_type, computes, rounded, smallest, wanted
+from deepseek_operator.plan.fit import compute_type, computes, rounded, smallest, stages, wanted
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import NodeView
+from deepseek_operator.plan.parallelism import split, tensor
 
 DOES_NOT_FIT = "DoesNotFit"
 CONTEXT_TOO_LONG = "ContextTooLong"
@@ -77,20 +78,21 @@ def too_small(
 ) -> Refusal:
     """GPUs whose memory does not hold the model."""
     profile = accelerators().profiles[name]
-    count = (spec.accelerator.count if spec.accelerator else None) or _most(model, profile)
-    memory = Memory(model, profile, count, dtype)
+    shared = tensor(spec) or _most(model, profile)
+    memory = Memory(model, profile, shared, dtype, stages=stages(spec))
+    count = split(spec.parallelism, shared).gpus
     needed = wanted(spec, model)
     left = (
         f"what is left holds a request of {memory.context} tokens, and {needed} are wanted"
         if memory.context
         else "that leaves nothing for the cache of requests"
     )
-    split = f" ({model.shape.uneven})" if model.shape.uneven else ""
+    whole = f" ({model.shape.uneven})" if model.shape.uneven else ""
     return Refusal(
         DOES_NOT_FIT,
         f"{spec.model.id} does not fit on {Gpus.of(name, profile, count)}. "
         f"Each GPU has {_gb(memory.total)}: the driver and the libraries keep "
-        f"{_gb(memory.reserved)}, the weights take {_gb(memory.weights)}{split}, the largest step "
+        f"{_gb(memory.reserved)}, the weights take {_gb(memory.weights)}{whole}, the largest step "
         f"{_gb(memory.step)}; {left}. {_instead(list(_ways_out(spec, model, name, nodes)))}",
     )
 
@@ -106,13 +108,15 @@ def all_of(refusals: Sequence[Refusal]) -> Refusal:
 
 def _ways_out(spec: Spec, model: Model, name: str, nodes: Sequence[NodeView]) -> Iterator[str]:
     """What would fit, as it is to be written: the least change first."""
-    accelerator, asked = spec.accelerator, spec.model.max_context
+    asked = spec.model.max_context
     profile = accelerators().profiles[name]
     dtype = compute_type(spec.model.dtype, model, profile)
-    count = accelerator.count if accelerator else None
+    count = tensor(spec)
     if computes(model, profile, dtype):
-        if count and (more := smallest(model, name, dtype, wanted(spec, model))):
-            yield f"accelerator.count {more.gpus}"
+        more = smallest(model, name, dtype, wanted(spec, model)) if count else None
+        if more:
+            field = "parallelism.tensor" if spec.parallelism else "accelerator.count"
+            yield f"{field} {more.gpus}"
         most = Memory(model, profile, count or _most(model, profile), dtype)
         shorter = rounded(most.context)
         if asked and SHORTEST <= shorter < asked and model.shape.splits(most.gpus):

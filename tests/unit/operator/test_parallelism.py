@@ -79,6 +79,15 @@ def test_without_parallelism_a_replica_stays_on_one_node_and_is_told_of_the_way_
     assert "parallelism.tensor 16 on 2 nodes" in refusal.message
 
 
+def test_what_does_not_fit_is_told_with_the_gpus_that_were_asked_for() -> None:
+    refusal = refused(
+        model=V3, accelerator={"profile": "nvidia-a100-80gb"}, parallelism={"tensor": 16}
+    )
+    assert refusal.reason == DOES_NOT_FIT
+    assert "does not fit on 16 x nvidia-a100-80gb" in refusal.message
+    assert "parallelism.tensor 32 on 4 nodes" in refusal.message
+
+
 def test_what_fits_on_one_node_stays_there() -> None:
     target = accepted(
         groups=False, model={"id": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"},

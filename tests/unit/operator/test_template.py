@@ -38,14 +38,19 @@ def test_a_long_key_reads_back_as_itself() -> None:
 def test_hostile_text_stays_text(text: str) -> None:
     body = resource(
         model={"id": "x", "servedName": text, "source": {"hostPath": {"path": "/" + text}}},
-        engine={"args": [text, "}}{{ 1 }}", "\n- evil: yes"]},
+        # What begins as a flag of the operator's is refused.
+        engine={
+            "args": [f"x{text}", "}}{{ 1 }}", "\n- evil: yes"],
+            "env": [{"name": "TEXT", "value": text}],
+        },
     )
     decision = decide(body, SETTINGS, Observed())
     assert isinstance(decision, Target)
     *_, deployment = children(decision)
     pod = deployment["spec"]["template"]["spec"]
     (server,) = pod["containers"]
-    assert server["args"][2:] == [text, "}}{{ 1 }}", "\n- evil: yes"]
+    assert server["args"][2:] == [f"x{text}", "}}{{ 1 }}", "\n- evil: yes"]
+    assert {"name": "TEXT", "value": text} in server["env"]
     assert pod["volumes"][-1]["hostPath"]["path"] == "/" + text
 
 
