@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.cluster.target import Target
+from tests.integration.foreign_kind import ForeignKind
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, eventually
 
@@ -19,13 +22,26 @@ EXAMPLES = sorted(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def groups(api_server: Target) -> Iterator[None]:
+    """What examples need that span nodes."""
+    kind = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")
+    kind.install(api_server)
+    yield
+    kind.remove(api_server)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_accepted(kube: Kube, operator: OperatorProcess, path: Path) -> None:
     kube.run("apply", "--filename", str(path))
-    name = yaml.safe_load(path.read_text())["metadata"]["name"]
+    example = yaml.safe_load(path.read_text())
+    name = example["metadata"]["name"]
     said = eventually("a verdict", lambda: kube.condition(name, "Accepted"))
     assert said["status"] == "True", said["message"]
-    eventually("its Deployment", lambda: kube.get("deployment", name))
+    if "parallelism" in example["spec"]:
+        eventually("its groups", lambda: kube.get("leaderworkersets", f"{name}-gang"))
+    else:
+        eventually("its Deployment", lambda: kube.get("deployment", name))
 
 
 def test_the_readme_shows_the_minimal_example() -> None:

@@ -43,7 +43,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def directory(family: str) -> Path:
         if family not in made:
-            made[family] = make_tiny(family, tmp_path_factory.mktemp("tiny") / family)
+            # Experts of a width that two can share in 16 bits.
+            wide = {"moe_intermediate_size": 64} if family in ("deepseek-v2", "deepseek-v3") else {}
+            directory = tmp_path_factory.mktemp("tiny") / family
+            made[family] = make_tiny(family, directory, **wide)
         return made[family]
 
     return directory
