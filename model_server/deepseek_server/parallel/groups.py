@@ -298,8 +298,8 @@ class _Together:
         """A collective may find that another process died before the lifeline ends this one."""
         try:
             yield
-        except (RuntimeError, OSError):
-            self._lifeline.await_loss()
+        except (RuntimeError, OSError) as error:
+            self._lifeline.await_loss(error)
             raise
 
     def gather(self, value: object) -> list[Any]:

@@ -88,9 +88,16 @@ class Lifeline:
         self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
         self._thread.start()
 
-    def await_loss(self) -> None:
-        """Something failed: if that is because another process ended, this one ends in here."""
-        self._thread.join(_LOSS_SECONDS)
+    def await_loss(self, error: Exception) -> None:
+        """Something failed: if that is because another process ended, this one ends in here.
+
+        A connection that nothing comes through is given up by the kernel before a rank counts as
+        silent, so that is waited for.
+        """
+        patience = _LOSS_SECONDS
+        if self._team is not None and isinstance(error, OSError) and error.errno in _CUT_OFF:
+            patience += self._team.gang.silence_seconds
+        self._thread.join(patience)
 
     def untie(self) -> None:
         """This process may end from here on, and the others go on."""
