@@ -10,7 +10,7 @@ from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.plan.capacity import Demand, Holder, crowd, places, suits
 from deepseek_operator.plan.labels import TEMPLATE_HASH
 from deepseek_operator.plan.observed import DeploymentView, Observed
-from deepseek_operator.plan.rollout import Situation, Step, look_again, needs_look, next_step
+from deepseek_operator.plan.rollout import ALONE, Situation, Step, look_again, needs_look, next_step
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.workload import GROUPS, pod_spec, rolled, template_hash
 
@@ -80,6 +80,8 @@ class Rollouts:
         if needs_look(situation, before, bool(demand.devices)):
             situation = await self._looked(situation, demand, observed, target.pods)
         step = next_step(situation, before)
+        if manifest["kind"] == GROUPS and situation.wanted == 1 and step.surge:
+            step = ALONE
         again = look_again(situation, step)
         if demand.devices and any(pod.unscheduled is not None for pod in observed.pods):
             again = min(again or CROWD_SECONDS, CROWD_SECONDS)

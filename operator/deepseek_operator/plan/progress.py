@@ -23,6 +23,11 @@ REASONS = {
         "Each successor waits for a free GPU while all replicas serve, because "
         "rollout.whenNoGpuIsFree is wait.",
     ),
+    Why.ALONE: (
+        "SingleReplica",
+        "LeaderWorkerSet makes no second replica beside a single one: it is stopped before its "
+        "successor starts. With two replicas or more one serves all the time.",
+    ),
     Why.WITHDRAWN: (
         SURGE_WITHDRAWN,
         f"A successor found no node within {PENDING_SECONDS:.0f} s: replicas are stopped before "

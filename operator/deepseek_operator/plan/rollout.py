@@ -36,6 +36,7 @@ class Why(StrEnum):
     BUSY = "busy"
     WAIT = "wait"
     WITHDRAWN = "withdrawn"
+    ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Step:
 SURGE = Step(Why.FREE)
 IN_PLACE = Step(Why.BUSY, 1)
 WAIT = Step(Why.WAIT)
+# LeaderWorkerSet makes no second replica beside a single one (0.8: it takes the surge back at once).
+ALONE = Step(Why.ALONE, 1)
 
 
 @dataclass(frozen=True)

@@ -193,22 +193,29 @@ async def test_who_waits_is_told_of_the_holders_and_looked_at_again() -> None:
 
 
 async def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
-    async def room(held: dict[str, int]) -> dict[str, int]:
+    async def room(held: dict[str, int], replicas: int = 2) -> dict[str, int]:
         nodes = tuple(NodeView.of(node(name, 8)) for name in held)
         serves = tuple(
-            PodView(f"r1-gang-0-{index}", ready=True, scheduled=True, group=0, index=index)
+            PodView(
+                f"r1-gang-{group}-{index}", ready=True, scheduled=True, group=group, index=index
+            )
+            for group in range(replicas)
             for index in range(2)
         )
         seen = Observed(pods=serves, nodes=nodes, served=frozenset({GROUPS}))
-        body = resource(accelerator={"count": 16}, parallelism={"tensor": 16})
+        split = {"accelerator": {"count": 16}, "parallelism": {"tensor": 16}}
+        body = resource(replicas=replicas, **split)
         target = decide(body, SETTINGS, seen)
         assert isinstance(target, Target), target
         (manifest,) = filter(is_workload, children(target))
-        groups = {"metadata": {"annotations": {TEMPLATE_HASH: "older"}}, "spec": {"replicas": 1}}
+        groups = {"metadata": {"annotations": {TEMPLATE_HASH: "older"}}, "spec": {"replicas": 2}}
         rollouts = Rollouts(NodeUsage(Pods(held)))
         applied = await rollouts.step(manifest, groups, target, seen, NOW)
         strategy = applied.manifest["spec"]["rolloutStrategy"]
         return dict(strategy["rollingUpdateConfiguration"])
 
     assert await room({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
-    assert await room({"a": 8, "b": 8, "c": 0, "d": 0}) == {"maxSurge": 1, "maxUnavailable": 0}
+    free = {"a": 8, "b": 8, "c": 0, "d": 0}
+    assert await room(free) == {"maxSurge": 1, "maxUnavailable": 0}
+    # LeaderWorkerSet would never begin.
+    assert await room(free, replicas=1) == {"maxSurge": 0, "maxUnavailable": 1}
