@@ -16,6 +16,8 @@ from pydantic.alias_generators import to_camel
 from deepseek_server.failures import PermanentError
 
 VERSION = 1
+# Ranks of pods that have met need no longer to meet, on a slow machine.
+RANK_SECONDS = 120.0
 
 ToolFormat = Literal["auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "hermes"]
 Reasoning = Literal["auto", "on", "off"]
@@ -98,7 +100,7 @@ class Gang(Section):
     Attributes:
         pods: how many there are; each has the same number of the model's ranks.
         port: where the leader awaits the others.
-        meet_seconds: how long pods, and then their ranks, wait for each other at the start.
+        meet_seconds: how long pods wait for each other at the start.
         silence_seconds: after so long without a word of a rank the others end.
         preflight: what is asked of the network.
         holds: a file that says which groups shall not run at the moment.
@@ -110,6 +112,15 @@ class Gang(Section):
     silence_seconds: float = Field(30, gt=0)
     preflight: Preflight = Preflight()
     holds: Path | None = None
+
+    @property
+    def rank_seconds(self) -> float:
+        """How long ranks wait for each other once all pods are there.
+
+        They have only torch to load. A pod that was replaced right after it had come is missed by
+        that, and by nothing else.
+        """
+        return min(self.meet_seconds, RANK_SECONDS)
 
 
 class Config(Section):

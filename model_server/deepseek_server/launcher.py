@@ -175,7 +175,7 @@ class GangWorker(WorkerProcess):
         meeting = [
             *("--nnodes", str(self._gang.pods), "--node-rank", str(self._pod.index)),
             *("--rdzv-backend", "static", "--max-restarts", "0"),
-            *("--rdzv-conf", f"timeout={math.ceil(self._gang.meet_seconds)}"),
+            *("--rdzv-conf", f"timeout={math.ceil(self._gang.rank_seconds)}"),
             *("--master-addr", self._pod.leader, "--master-port", str(self._gang.port)),
         ]
         worker = ["-m", self.module, config.device, str(address), team.write()]
@@ -219,7 +219,7 @@ class GangWorker(WorkerProcess):
         return GangError(
             f"the ranks of pod {self._pod.index} on {self._pod.host} did not meet those of the "
             f"others at {self._pod.leader} port {self._gang.port} within "
-            f"{self._gang.meet_seconds:g} s ({self.why_ended()}): the log above says why"
+            f"{self._gang.rank_seconds:g} s ({self.why_ended()}): the log above says why"
         )
 
     def why_ended(self) -> str:

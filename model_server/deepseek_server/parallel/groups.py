@@ -214,7 +214,7 @@ def _meet(backend: str, place: Place, team: Team) -> None:
     Raises:
         GangError: Not all came; says which.
     """
-    patience = timedelta(seconds=team.gang.meet_seconds)
+    patience = timedelta(seconds=team.gang.rank_seconds)
     # torchrun holds the store; where there is none, the first rank does.
     holds = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = dist.TCPStore(
@@ -228,7 +228,7 @@ def _meet(backend: str, place: Place, team: Team) -> None:
         missing = [rank for rank, key in enumerate(here) if not store.check([key])]
         names = " and ".join(team.named(rank) for rank in missing)
         raise GangError(
-            f"{names} did not come within {team.gang.meet_seconds:g} s to where the ranks of the "
+            f"{names} did not come within {team.gang.rank_seconds:g} s to where the ranks of the "
             f"model meet, {place.host} port {place.port}: the log of its pod says more"
         ) from error
     dist.init_process_group(
