@@ -8,7 +8,8 @@ import socket
 
 from deepseek_server import holds
 from deepseek_server.config import Config
-from deepseek_server.failures import StartError
+from deepseek_server.engine.messages import Met
+from deepseek_server.failures import GangError, StartError
 from deepseek_server.launcher import GangWorker
 from deepseek_server.lifecycle import GangState, Lifecycle
 from deepseek_server.parallel import rollcall
@@ -31,6 +32,8 @@ class Crew:
         assert config.gang is not None  # noqa: S101 - there are several pods
         self._gang, self._pod, self._lifecycle = config.gang, pod, lifecycle
         self._worker: GangWorker | None = None
+        # Kept to the end: a pod that lets go of its connection has gone.
+        self._meeting: rollcall.Meeting | None = None
         leader = "" if pod.leads else pod.leader
         lifecycle.gang = GangState(self._gang.pods, config.tensor_parallel, pod.host, leader)
 
@@ -48,9 +51,24 @@ class Crew:
         if self._gang.holds is not None:
             holds.await_release(self._gang.holds, self._pod.group, self._lifecycle.hold)
             self._lifecycle.release()
-        hosts = rollcall.call(config, self._pod, self._here)
-        self._worker = GangWorker(config, self._pod, hosts)
-        return self._worker
+        self._meeting = rollcall.call(config, self._pod, self._here)
+        self._worker = worker = GangWorker(config, self._pod, self._meeting.hosts)
+        if self.leads:
+            self._meeting.watch(lambda pod: worker.abandon(self._left(pod)))
+        return worker
+
+    def _left(self, pod: int) -> GangError:
+        assert self._meeting is not None  # noqa: S101 - somebody has left it
+        return GangError(
+            f"pod {pod} on {self._meeting.hosts[pod]} has gone before its ranks have met those of "
+            f"the others, so rank 0 ends too: it may have been about to be replaced"
+        )
+
+    def meet(self, met: Met) -> None:
+        """The ranks of all pods have met."""
+        if self._meeting is not None:
+            self._meeting.close()
+        self._lifecycle.meet(met)
 
     def _here(self, count: int) -> None:
         self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods of the model are here")
@@ -72,3 +90,5 @@ class Crew:
         """Let nothing run on that was started."""
         if self._worker is not None:
             self._worker.end()
+        if self._meeting is not None:
+            self._meeting.leave()

@@ -168,6 +168,7 @@ class GangWorker(WorkerProcess):
         assert config.gang is not None  # noqa: S101 - there are several pods
         self._gang, self._pod, self._each = config.gang, pod, config.ranks_per_pod
         self._hosts = hosts_of_ranks(hosts, self._each)
+        self._abandoned: GangError | None = None
         super().__init__(config)
 
     def _command(self, config: Config, address: Path) -> list[str]:
@@ -209,12 +210,18 @@ class GangWorker(WorkerProcess):
                     ) from error
             time.sleep(CONNECT_SECONDS)
 
+    def abandon(self, why: GangError) -> None:
+        """End the ranks, which wait for others that will not come."""
+        self._abandoned = why
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
     def _connected(self) -> None:
         """The directory is needed to the end, for the causes that ranks leave."""
 
     def _ended_at_once(self) -> StartError:
         error = self.failure()
-        if causes.found(self._path):
+        if self._abandoned is not None or causes.found(self._path):
             return error
         return GangError(
             f"the ranks of pod {self._pod.index} on {self._pod.host} did not meet those of the "
@@ -224,10 +231,13 @@ class GangWorker(WorkerProcess):
 
     def why_ended(self) -> str:
         """See Worker."""
-        return str(self.failure()) if causes.found(self._path) else super().why_ended()
+        known = self._abandoned is not None or causes.found(self._path)
+        return str(self.failure()) if known else super().why_ended()
 
     def failure(self) -> StartError:
         """See Worker."""
+        if self._abandoned is not None:
+            return self._abandoned
         first = self._pod.index * self._each
         ranks = range(first, first + self._each)
         running = False

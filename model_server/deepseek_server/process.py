@@ -132,9 +132,7 @@ async def _load_and_drain(
         loading = _loading(config, lambda: start(config, lifecycle.progress))
     else:
         launch = crew.launch
-        loading = _loading(
-            config, lambda: start(config, lifecycle.progress, launch, lifecycle.meet)
-        )
+        loading = _loading(config, lambda: start(config, lifecycle.progress, launch, crew.meet))
     try:
         served = await _loaded(loading, crew, lifecycle, stopping)
     except StartError as error:
@@ -176,7 +174,7 @@ async def _follow(
 ) -> int:
     """Compute for the leader until it ends, or some rank of the model does."""
     launch = crew.launch
-    loading = _loading(config, lambda: follow(config, lifecycle.progress, launch, lifecycle.meet))
+    loading = _loading(config, lambda: follow(config, lifecycle.progress, launch, crew.meet))
     try:
         worker = await _loaded(loading, crew, lifecycle, stopping)
     except StartError as error:

@@ -14,6 +14,7 @@ import logging
 import os
 import selectors
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from deepseek_server.parallel.pod import Pod
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
+_WATCH_SECONDS = 0.2
 # What anybody may say before the other side hangs up, and how long one may take to say it.
 _LINE_BYTES = 65536
 _LINE_SECONDS = 10.0
@@ -50,6 +52,46 @@ class Introduction:
     versions: Mapping[str, str]
     world: int
     digest: str
+
+
+class Meeting:
+    """The pods that have come, until their ranks have met, too.
+
+    Each keeps its connection to the leader. A pod that is replaced right after it has come (its old
+    pod was about to end, for example) would be waited for in vain; its connection tells.
+
+    Args:
+        hosts: of all pods, in their order.
+        wires: the leader's to the others by their number, or another pod's to the leader.
+    """
+
+    def __init__(self, hosts: tuple[str, ...], wires: Mapping[int, socket.socket]) -> None:
+        self.hosts = hosts
+        self._wires = wires
+        self._over = threading.Event()
+
+    def watch(self, lost: Callable[[int], None]) -> None:
+        """Say which pod goes, if one does before `close`; returns at once."""
+        threading.Thread(target=self._watch, args=(lost,), name="meeting", daemon=True).start()
+
+    def _watch(self, lost: Callable[[int], None]) -> None:
+        with selectors.DefaultSelector() as selector:
+            for pod, wire in self._wires.items():
+                selector.register(wire, selectors.EVENT_READ, pod)
+            while not self._over.is_set():
+                gone = [key.data for key, _ in selector.select(_WATCH_SECONDS)]
+                if gone and not self._over.is_set():  # nobody has anything more to say
+                    lost(gone[0])
+                    return
+
+    def close(self) -> None:
+        """The ranks have met, and look after each other from here on."""
+        self._over.set()
+
+    def leave(self) -> None:
+        """Let go of the others, as the end of this process would."""
+        for wire in self._wires.values():
+            wire.close()
 
 
 def introduction(pod: Pod, config: Config) -> Introduction:
@@ -90,16 +132,13 @@ def disagreement(leader: Introduction, other: Introduction, ranks_per_pod: int) 
     return ""
 
 
-def call(config: Config, pod: Pod, here: Callable[[int], None] = lambda _: None) -> tuple[str, ...]:
+def call(config: Config, pod: Pod, here: Callable[[int], None] = lambda _: None) -> Meeting:
     """Meet the other pods.
 
     Args:
         config: what is to be served, by several pods.
         pod: which of them this one is.
         here: is told how many have come, on the leader.
-
-    Returns:
-        The hosts of all pods in their order.
 
     Raises:
         GangError: not all came in time; says which.
@@ -109,7 +148,7 @@ def call(config: Config, pod: Pod, here: Callable[[int], None] = lambda _: None)
     return _lead(config, mine, here) if pod.leads else _report_to(config, pod, mine)
 
 
-def _lead(config: Config, mine: Introduction, here: Callable[[int], None]) -> tuple[str, ...]:
+def _lead(config: Config, mine: Introduction, here: Callable[[int], None]) -> Meeting:
     assert config.gang is not None  # noqa: S101 - there are several pods
     roll = _Roll(mine, config.gang.pods, config.ranks_per_pod)
     deadline = time.monotonic() + config.gang.meet_seconds
@@ -132,7 +171,8 @@ def _lead(config: Config, mine: Introduction, here: Callable[[int], None]) -> tu
             raise
         opened.close()  # before the others go on: the ranks meet on the same port
         roll.answer({"hosts": roll.hosts})
-    return roll.hosts
+        leaving.pop_all()
+    return Meeting(roll.hosts, roll.wires)
 
 
 def _listen(port: int) -> socket.socket:
@@ -168,6 +208,11 @@ class _Roll:
     def hosts(self) -> tuple[str, ...]:
         """Where they run, in their order."""
         return (self._mine.host, *(self._came[pod][0].host for pod in sorted(self._came)))
+
+    @property
+    def wires(self) -> Mapping[int, socket.socket]:
+        """The connections to those that have come, by their number."""
+        return {pod: wire for pod, (_, wire) in self._came.items()}
 
     def take(self, opened: socket.socket, deadline: float) -> None:
         """Wait for the next pod, or for one that came to leave again.
@@ -229,23 +274,27 @@ class _Roll:
             wire.close()
 
 
-def _report_to(config: Config, pod: Pod, mine: Introduction) -> tuple[str, ...]:
+def _report_to(config: Config, pod: Pod, mine: Introduction) -> Meeting:
     assert config.gang is not None  # noqa: S101 - there are several pods
     deadline = time.monotonic() + config.gang.meet_seconds
     reason = "no answer"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((pod.leader, config.gang.port), left) as wire:
+            with contextlib.ExitStack() as leaving:
+                wire = socket.create_connection((pod.leader, config.gang.port), left)
+                leaving.enter_context(wire)
                 _send(wire, asdict(mine))
                 wire.settimeout(max(deadline - time.monotonic(), 0) + _LINE_SECONDS)
                 answer = _receive(wire)
+                leaving.pop_all()
         except (OSError, ValueError) as error:
             reason = _words(error)
             time.sleep(_RETRY_SECONDS)
             continue
         if "sentence" in answer:
+            wire.close()
             raise failure(int(answer["code"]), str(answer["sentence"]))
-        return tuple(answer["hosts"])
+        return Meeting(tuple(answer["hosts"]), {0: wire})
     raise GangError(
         f"pod {pod.index} on {pod.host} did not meet the leader of the model at {pod.leader} port "
         f"{config.gang.port} within {config.gang.meet_seconds:g} s ({reason}): check that the "

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from queue import Empty, Queue
 from threading import Event
 
 import pytest
@@ -15,7 +16,7 @@ from deepseek_server.parallel import rollcall
 from deepseek_server.parallel.pod import Pod
 from tests.unit.model_server.parallel.conftest import free_port
 
-Call = Callable[..., "Future[tuple[str, ...]]"]
+Call = Callable[..., "Future[rollcall.Meeting]"]
 
 
 def configured(pods: int, ranks: int, seconds: float, port: int, **fields: object) -> Config:
@@ -37,7 +38,7 @@ def call() -> Call:
     return one
 
 
-def sentence(calling: "Future[tuple[str, ...]]", kind: type[StartError]) -> str:
+def sentence(calling: "Future[rollcall.Meeting]", kind: type[StartError]) -> str:
     with pytest.raises(kind) as failed:
         calling.result(20)
     assert "\n" not in str(failed.value)
@@ -46,7 +47,7 @@ def sentence(calling: "Future[tuple[str, ...]]", kind: type[StartError]) -> str:
 
 def test_all_learn_where_the_others_are(call: Call) -> None:
     calling = [call(index, 3, ranks=6) for index in (2, 0, 1)]
-    assert {found.result(20) for found in calling} == {("node-a", "node-b", "node-c")}
+    assert {found.result(20).hosts for found in calling} == {("node-a", "node-b", "node-c")}
 
 
 def test_a_configuration_that_differs_ends_all_with_the_same_words(call: Call) -> None:
@@ -62,7 +63,7 @@ def test_a_configuration_that_differs_ends_all_with_the_same_words(call: Call) -
 
 def test_where_each_listens_is_its_own_affair(call: Call) -> None:
     leader, other = call(0), call(1, listen={"port": 1234})
-    assert leader.result(20) == other.result(20)
+    assert leader.result(20).hosts == other.result(20).hosts
 
 
 def test_releases_and_sizes_that_differ() -> None:
@@ -117,7 +118,7 @@ def test_strangers_and_pods_that_start_again_do_no_harm(call: Call) -> None:
         wire.close()
     others = [call(index, 3, ranks=6) for index in (1, 2)]
     for calling in (leader, *others):
-        assert calling.result(20) == ("node-a", "node-b", "node-c")
+        assert calling.result(20).hosts == ("node-a", "node-b", "node-c")
 
 
 def connected(port: int) -> socket.socket:
@@ -134,3 +135,28 @@ def test_a_port_that_is_taken() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError, match=f"cannot listen on port {port} for the other"):
             rollcall.call(configured(2, 4, 5, port), Pod(0, "127.0.0.1", "node-a"))
+
+
+def test_a_pod_that_goes_before_its_ranks_have_met_is_missed(call: Call) -> None:
+    leader, other = _met(call)
+    lost: Queue[int] = Queue()
+    leader.watch(lost.put)
+    with pytest.raises(Empty):
+        lost.get(timeout=0.5)
+    other.leave()
+    assert lost.get(timeout=20) == 1
+
+
+def test_once_the_ranks_have_met_a_pod_may_let_go(call: Call) -> None:
+    leader, other = _met(call)
+    lost: Queue[int] = Queue()
+    leader.watch(lost.put)
+    leader.close()
+    other.leave()
+    with pytest.raises(Empty):
+        lost.get(timeout=1)
+
+
+def _met(call: Call) -> tuple[rollcall.Meeting, rollcall.Meeting]:
+    leader, other = call(0), call(1)
+    return leader.result(20), other.result(20)
