@@ -98,14 +98,15 @@ class PodView:
 
 
 def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
-    """When a server ended, None where the pod had been told to stop by then."""
+    """When a server failed, None where it ended well or its pod had been told to stop by then."""
+    if terminated["exitCode"] == 0:  # a pod of several that left with its leader
+        return None
     ended = _time(terminated.get("finishedAt"))
     gone = _time(metadata.get("deletionTimestamp"))
     if ended is None or gone is None:
         return ended
     told = gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
-    # Of a pod that a finalizer still holds when the kubelet is done with it, both are written anew.
-    return None if ended > told or terminated["exitCode"] == 0 else ended
+    return None if ended > told else ended
 
 
 def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:

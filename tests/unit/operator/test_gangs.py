@@ -302,6 +302,8 @@ def test_a_server_that_ends_because_its_pod_is_deleted_has_not_failed() -> None:
     # What came before, and may be why it was deleted, counts.
     assert ended_at("2026-01-01T00:04:50Z", **stop) is not None
     assert ended_at("2026-01-01T00:05:10Z") is not None
+    # One that left with its leader, whose pod is deleted only after that.
+    assert ended_at("2026-01-01T00:05:10Z", code=0) is None
     # The kubelet is done with it, and a finalizer holds it still.
     held = {"deletionTimestamp": "2026-01-01T00:05:20Z", "deletionGracePeriodSeconds": 0}
     assert ended_at("2026-01-01T00:05:10Z", code=0, **held) is None
