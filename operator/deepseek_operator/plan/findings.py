@@ -88,7 +88,7 @@ def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None
     half = [number for number in placed.values() if number < target.pods]
     complete = len(placed) - len(half)
     more = sum(half) // target.pods
-    if len(half) < 2 or not more:
+    if not more:
         return None
     return Finding(
         REPLICAS_BLOCK_EACH_OTHER,

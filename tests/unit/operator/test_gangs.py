@@ -108,6 +108,8 @@ def test_failures_of_an_hour_ago_do_not_count() -> None:
 def test_another_spec_begins_anew() -> None:
     item = after([10, 100, 200], restarts=2)
     assert gangs.groups([item], [], 2, 2, 2) == []
+    assert gangs.holds([item], 1)["groups"].keys() == {"0"}
+    assert gangs.holds([item], 2) == {"groups": {}}
 
 
 def test_a_replica_that_is_no_longer_asked_for_is_forgotten() -> None:
