@@ -77,10 +77,9 @@ def test_a_standby_is_ready_and_takes_over_at_once_from_one_that_stops(
     world.apply("r1")
     world.converges("r1")
     assert second.metric("deepseek_operator_writes_total") == 0
-    begun = time.monotonic()
     assert first.stop() == 0
-    pair.await_the_other(10)
-    assert time.monotonic() - begun < 6
+    # Giving the lease back changes it: a standby that only waited for its end would take 15 s more.
+    pair.await_the_other(12)
     world.apply("r1", replicas=2)
     world.converges("r1")
     # It had nothing to put right.

@@ -112,7 +112,7 @@ def test_without_egress_names_outside_are_refused_at_once(
     begin = time.monotonic()
     with pytest.raises(ClusterError, match="lookup huggingface"):
         kube.run("exec", "probe", "--", "/probe", "lookup", "huggingface.co")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_a_forwarded_port_works(cluster: Target, pod: dict[str, Any], kube: Kube) -> None:
@@ -141,7 +141,7 @@ def test_a_second_up_changes_nothing(cluster: Target, kube: Kube) -> None:
     before = cluster.status()
     begin = time.monotonic()
     assert cluster.up(["node", "registry"]) is False
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
     assert cluster.status() == before
 
 
@@ -171,7 +171,7 @@ def test_it_comes_up_again_after_its_supervisor_was_killed_and_leaves_nothing(
 
     begin = time.monotonic()
     assert own.up(["node"])
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 60
     assert kubectl(own, "get", "pods", "--all-namespaces", "-o", "name") == ""
     _run_a_pod(own)
     second = Identity.of(own, OWN / "lock")

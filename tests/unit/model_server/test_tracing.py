@@ -157,7 +157,7 @@ def test_a_collector_that_is_not_there_does_not_hold_up_the_end(monkeypatch) -> 
         spans.ended(_record(), {}, 0.5)
         began = time.monotonic()
         spans.close()
-        assert time.monotonic() - began < 5  # it gives up after 10
+        assert time.monotonic() - began < 9  # it gives up after 10
 
 
 def test_without_the_packages_the_start_says_what_to_do(monkeypatch) -> None:

@@ -29,7 +29,7 @@ def test_the_first_rank_hangs(start_team) -> None:
     began = time.monotonic()
     what = "rank 0 on node-a has not been heard of for 2.5 s, so rank 1 ends too"
     assert end(ranks[1]) == (5, [f"ERROR {what}"])
-    assert time.monotonic() - began < SILENCE + 5
+    assert time.monotonic() - began < SILENCE + 20
 
 
 def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:

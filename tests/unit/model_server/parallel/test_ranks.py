@@ -66,7 +66,7 @@ def test_a_rank_that_dies_takes_the_others_along(operation: str, dying: int, sta
         assert len(lines) == 1, log
         assert f"of this model has ended, so rank {number} ends too" in lines[0]
         assert "Traceback" not in log
-    assert time.monotonic() - died < 20
+    assert time.monotonic() - died < 60
 
 
 def test_without_the_others_it_ends_with_a_sentence(start_ranks, monkeypatch) -> None:
