@@ -13,16 +13,37 @@ from deepseek_operator.catalog.entries import Entry, built_in, entries
 Parallel = Literal["tensor", "pipeline", "expert", "data"]
 
 
+class Answers(Entry):
+    """The counter of HTTP answers.
+
+    Attributes:
+        sample: Its name.
+        path: The label that has the route.
+        status: The label that has the status: a number, or a class such as `5xx`.
+    """
+
+    sample: str
+    path: str
+    status: str
+
+
 class Metrics(Entry):
     """Names of samples in /metrics.
 
     Attributes:
         requests: Those whose sum is how many requests run or wait.
         cache: The share of the KV cache that is in use, from 0 to 1.
+        first_token: Histogram of the seconds to the first token.
+        between_tokens: Histogram of the seconds between two tokens.
+        ends: Counter of ends of requests by `finished_reason`, empty where there is none.
     """
 
     requests: tuple[str, ...] = Field(min_length=1)
     cache: str
+    first_token: str
+    between_tokens: str
+    answers: Answers
+    ends: str = ""
 
 
 class Parsers(Entry):

@@ -1,0 +1,208 @@
+"""What a server has counted, read from its /metrics, as far as two versions are compared by it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deepseek_operator.api.engine import EngineType
+from deepseek_operator.catalog.engines import Metrics, engines
+
+# Routes that generate.
+PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
+ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Durations by size.
+
+    Attributes:
+        edges: Upper edges of the buckets in seconds, the last one infinite.
+        counts: How many lie in each bucket.
+        total: Seconds of all of them.
+    """
+
+    edges: tuple[float, ...] = ()
+    counts: tuple[float, ...] = ()
+    total: float = 0.0
+
+    @property
+    def count(self) -> float:
+        """How many there are."""
+        return sum(self.counts)
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        """Both together; what has other buckets can't be added and is left out."""
+        if not self.counts or not other.counts or self.edges != other.edges:
+            return self if self.counts else other
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return Histogram(self.edges, counts, self.total + other.total)
+
+    def since(self, counts: tuple[float, ...], total: float) -> "Histogram":
+        """What has come since a reading of these counts; all of it after a restart of the server."""
+        if len(counts) != len(self.counts) or any(
+            now < then for now, then in zip(self.counts, counts, strict=True)
+        ):
+            return self
+        left = tuple(now - then for now, then in zip(self.counts, counts, strict=True))
+        return Histogram(self.edges, left, max(0.0, self.total - total))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one server, or a set of them, has counted.
+
+    Attributes:
+        requests: Answers to requests that generate; what clients did wrong (4xx) left out.
+        errors: Those of them that failed, also in the middle of a stream.
+    """
+
+    requests: float = 0.0
+    errors: float = 0.0
+    first_token: Histogram = Histogram()
+    between_tokens: Histogram = Histogram()
+
+    def __add__(self, other: "Sample") -> "Sample":
+        return Sample(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            self.first_token + other.first_token,
+            self.between_tokens + other.between_tokens,
+        )
+
+    def since(self, mark: "Mark | None") -> "Sample":
+        """What has come since a mark; all of it after a restart of the server."""
+        if mark is None or self.requests < mark.requests or self.errors < mark.errors:
+            return self
+        return Sample(
+            self.requests - mark.requests,
+            self.errors - mark.errors,
+            self.first_token.since(mark.first_token, mark.first_token_seconds),
+            self.between_tokens.since(mark.between_tokens, mark.between_tokens_seconds),
+        )
+
+    @property
+    def mark(self) -> "Mark":
+        """From here on."""
+        return Mark(
+            self.requests,
+            self.errors,
+            self.first_token.counts,
+            self.first_token.total,
+            self.between_tokens.counts,
+            self.between_tokens.total,
+        )
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How much a server had counted when a comparison began, small enough for an annotation."""
+
+    requests: float
+    errors: float
+    first_token: tuple[float, ...]
+    first_token_seconds: float
+    between_tokens: tuple[float, ...]
+    between_tokens_seconds: float
+
+    @property
+    def plain(self) -> list[Any]:
+        """It as JSON."""
+        first, between = map(list, (self.first_token, self.between_tokens))
+        parts = [self.requests, self.errors, first, self.first_token_seconds, between]
+        return [*parts, self.between_tokens_seconds]
+
+    @classmethod
+    def of(cls, plain: Any) -> "Mark":
+        """The mark that was written so.
+
+        Raises:
+            TypeError, ValueError: It was not.
+        """
+        requests, errors, first, first_seconds, between, between_seconds = plain
+        return cls(
+            float(requests),
+            float(errors),
+            tuple(map(float, first)),
+            float(first_seconds),
+            tuple(map(float, between)),
+            float(between_seconds),
+        )
+
+
+def read(text: str, engine: EngineType) -> Sample | None:
+    """What a server's /metrics tell, None where they are not those of its engine."""
+    names = engines()[engine].metrics
+    wanted = tuple(
+        name for name in (names.first_token, names.between_tokens, names.answers.sample, names.ends)
+        if name
+    )  # fmt: skip
+    # A counter's family is told by its name without the ending.
+    families = tuple(name.removesuffix("_total") for name in wanted)
+    lines = [
+        line for line in text.splitlines() if line.removeprefix("# TYPE ").startswith(families)
+    ]
+    try:
+        found = list(text_string_to_metric_families("\n".join(lines) + "\n"))
+    except ValueError:
+        return None
+    samples = [sample for family in found for sample in family.samples]
+    if not any(sample.name.startswith(names.first_token) for sample in samples):
+        return None
+    answered, failed = _answers(samples, names)
+    broken = sum(
+        sample.value
+        for sample in samples
+        if names.ends
+        and sample.name == names.ends
+        and sample.labels.get("finished_reason") == ERROR
+    )
+    return Sample(
+        answered,
+        # An answer that is an error and a stream that ends with one are told by different counters.
+        min(answered, max(failed, broken)),
+        _histogram(samples, names.first_token),
+        _histogram(samples, names.between_tokens),
+    )
+
+
+def _answers(samples: Iterable[Any], names: Metrics) -> tuple[float, float]:
+    answered = failed = 0.0
+    for sample in samples:
+        if (
+            sample.name != names.answers.sample
+            or sample.labels.get(names.answers.path) not in PATHS
+        ):
+            continue
+        kind = str(sample.labels.get(names.answers.status, ""))[:1]
+        if kind in ("2", "5"):
+            answered += sample.value
+            failed += sample.value if kind == "5" else 0.0
+    return answered, failed
+
+
+def _histogram(samples: Iterable[Any], name: str) -> Histogram:
+    """A histogram, summed over its labels."""
+    below: dict[float, float] = {}
+    total = 0.0
+    for sample in samples:
+        if sample.name == f"{name}_bucket":
+            edge = float(sample.labels["le"])
+            below[edge] = below.get(edge, 0.0) + sample.value
+        elif sample.name == f"{name}_sum" and math.isfinite(sample.value):
+            total += sample.value
+    edges = tuple(sorted(below))
+    if not edges:
+        return Histogram()
+    cumulated = [0.0, *(below[edge] for edge in edges)]
+    return Histogram(edges, tuple(max(0.0, b - a) for a, b in pairwise(cumulated)), total)
+
+
+def together(samples: Mapping[str, Sample], marks: Mapping[str, Mark]) -> Sample:
+    """What servers have counted since their marks; those without one do not count yet."""
+    parts = (sample.since(marks[name]) for name, sample in samples.items() if name in marks)
+    return sum(parts, Sample())
