@@ -73,11 +73,42 @@ class ResolvedModel(Section):
     )
 
 
+class AnalysisStatus(Section):
+    """How the new set compares with the stable one."""
+
+    verdict: Literal["pass", "fail", "inconclusive"] = Field(
+        description="pass: no worse. fail: worse, and not by chance. inconclusive: not known yet."
+    )
+    message: str = Field(description="The figures, in words.")
+    requests: int = Field(description="Requests of the new set that were compared in this step.")
+
+
 class RolloutStatus(Section):
     """How far the replacement of replicas is."""
 
-    mode: Literal["surge", "inPlace"] = Field(
-        description="surge: a successor starts before a replica is stopped. inPlace: after that."
+    strategy: Literal["auto", "blueGreen", "canary"] = Field(
+        default="auto", description="How it is done."
+    )
+    mode: Literal["surge", "inPlace"] | None = Field(
+        default=None,
+        description=(
+            "Of auto. surge: a successor starts before a replica is stopped. inPlace: after that."
+        ),
+    )
+    revision: str | None = Field(
+        default=None, description="Revision of the new set, as rollout.promote and abort name it."
+    )
+    stable_revision: str | None = Field(
+        default=None, description="Revision of the set that serves until then."
+    )
+    step: int | None = Field(default=None, description="Step of a canary, from 1.")
+    steps: int | None = Field(default=None, description="How many steps it has.")
+    weight: int | None = Field(
+        default=None, description="Share of the requests that the new set gets now, in percent."
+    )
+    analysis: AnalysisStatus | None = Field(
+        default=None,
+        description="How a canary compares, absent before there is anything to compare.",
     )
     reason: str = Field(description="Why it goes like that, as one CamelCase word for programs.")
     message: str = Field(description="Why it goes like that, in words for people.")
@@ -142,6 +173,10 @@ class Status(Section):
     )
     resolved: ResolvedModel | None = Field(
         default=None, description="What the operator made of the defaults."
+    )
+    revision: str | None = Field(
+        default=None,
+        description="Revision of the set that has the requests; not said where strategy is auto.",
     )
     rollout: RolloutStatus | None = Field(
         default=None, description="The rollout that is under way, absent where none is."

@@ -4,27 +4,33 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from deepseek_operator.cluster.drift import controller_uid
 from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, version_of
 from deepseek_operator.cluster.kinds import (
     AUTOSCALERS,
     CHILDREN,
+    CONTROLLER_REVISION,
     DEPLOYMENT,
     EVENT,
     LEADER_WORKER_SET,
     NODE,
     POD,
     RESOURCE,
+    SERVICE,
     Kind,
     name_of,
 )
 from deepseek_operator.cluster.nodes import Nodes
 from deepseek_operator.cluster.pods import Pods
+from deepseek_operator.plan.labels import BLUE, RECORD, Slot, gang_name, set_name
 from deepseek_operator.plan.observed import (
     AutoscalerView,
     DeploymentView,
     Observed,
     PodView,
 )
+from deepseek_operator.plan.record import Record
+from deepseek_operator.plan.revision import Revision
 from deepseek_operator.plan.status import ACCEPTED, condition
 
 __all__ = ["Cache", "Key", "key_of"]
@@ -136,8 +142,27 @@ class Cache:
 
     def marks(self, key: Key) -> tuple[Mark | None, ...]:
         """What tells of every child of a resource whether it still is as applied."""
-        found = (self._objects[kind].get(_child(kind, key)) for kind in CHILDREN)
+        places = [(kind, _child(kind, key)) for kind in CHILDREN]
+        places += sorted(self._strays.get(key, ()), key=lambda place: (place[0].name, place[1]))
+        found = (self._objects[kind].get(name) for kind, name in places)
         return tuple(kept.mark if kept else None for kept in found)
+
+    def record(self, key: Key) -> Record | None:
+        """How far the change from one set of a resource's pods to another is."""
+        service = self.get(SERVICE, key)
+        notes = service["metadata"].get("annotations", {}) if service else {}
+        return Record.parse(notes.get(RECORD))
+
+    def revisions(self, resource: Object) -> dict[str, Revision]:
+        """What sets of a resource's pods were made of, by name."""
+        key, uid = key_of(resource), resource["metadata"]["uid"]
+        found = {}
+        for kind, name in self._strays.get(key, ()):
+            body = self.get(kind, name) if kind is CONTROLLER_REVISION else None
+            if body and controller_uid(body) == uid and "deletionTimestamp" not in body["metadata"]:
+                revision = name.name.removeprefix(f"{key.name}-")
+                found[revision] = Revision(revision, body["data"], body["revision"])
+        return found
 
     def resources(self) -> list[Key]:
         """All known resources."""
@@ -147,26 +172,26 @@ class Cache:
         """How many objects of a kind are known."""
         return len(self._table(kind))
 
-    def observe(self, key: Key) -> Observed:
-        """What decisions about a resource need to know."""
-        pods = self.pods.staying(key)
+    def observe(self, key: Key, slot: Slot = BLUE) -> Observed:
+        """What decisions about a set of a resource's pods need to know."""
+        pods = self.pods.staying(key, slot)
         autoscaler = next((body for k in AUTOSCALERS if (body := self.get(k, key))), None)
         return Observed(
-            deployment=self._workload(key, pods),
+            deployment=self._workload(key, slot, pods),
             pods=pods,
-            leaving=self.pods.leaving(key),
-            failed=self.pods.failed(key),
+            leaving=self.pods.leaving(key, slot),
+            failed=self.pods.failed(key, slot),
             nodes=self._nodes.views(),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
         )
 
-    def _workload(self, key: Key, pods: tuple[PodView, ...]) -> DeploymentView:
-        """What runs the pods of a resource."""
-        if groups := self.get(LEADER_WORKER_SET, _child(LEADER_WORKER_SET, key)):
+    def _workload(self, key: Key, slot: Slot, pods: tuple[PodView, ...]) -> DeploymentView:
+        """What runs the pods of a set."""
+        if groups := self.get(LEADER_WORKER_SET, Key(key.namespace, gang_name(key.name, slot))):
             return DeploymentView.of_groups(groups, pods)
-        deployment = self.get(DEPLOYMENT, key)
+        deployment = self.get(DEPLOYMENT, Key(key.namespace, set_name(key.name, slot)))
         return DeploymentView.of(deployment) if deployment else DeploymentView()
 
     def _table(self, kind: Kind) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from deepseek_operator.cluster.drift import controller_uid, owned_fields
 from deepseek_operator.cluster.kinds import (
     AUTOSCALERS,
+    CONTROLLER_REVISION,
     DEPLOYMENT,
     LEADER_WORKER_SET,
     RESOURCE,
@@ -85,6 +86,8 @@ class Kept:
         if kind is DEPLOYMENT:
             read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
             read["status"] = body.get("status", {})
+        if kind is CONTROLLER_REVISION:
+            read |= {"revision": body.get("revision", 0), "data": body.get("data") or {}}
         if kind is LEADER_WORKER_SET:
             # How far it is its pods say.
             read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.section import GROUP, KIND, PLURAL, VERSION
-from deepseek_operator.plan.labels import SELECTOR, gang_name
+from deepseek_operator.plan.labels import REVISION, SELECTOR, gang_name
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Kind:
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", labels=SELECTOR)
+# Only ours: what else makes some puts the labels of its pods on them.
+CONTROLLER_REVISION = Kind(
+    "ControllerRevision", "apps", "v1", "controllerrevisions", labels=f"{SELECTOR},{REVISION}"
+)
 SERVICE = Kind("Service", "", "v1", "services", labels=SELECTOR)
 SERVICE_ACCOUNT = Kind("ServiceAccount", "", "v1", "serviceaccounts", labels=SELECTOR)
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps", labels=SELECTOR)
@@ -118,6 +122,7 @@ CHILDREN = (
     AUTOSCALER,
     SCALED_OBJECT,
     POD_MONITOR,
+    CONTROLLER_REVISION,
 )
 # What decisions ask after; those of them that are children are watched while they are served.
 OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, VIRTUAL_SERVICE)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.cluster.kept import Key, owner_of, version_of
+from deepseek_operator.plan.labels import BLUE, Slot
 from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.observed import PodView
 
@@ -111,20 +112,33 @@ class Pods:
         self._loading[key] = loading
         return {self.known[key].owner}
 
-    def staying(self, owner: Key) -> tuple[PodView, ...]:
-        """The pods of a resource that were not told to stop, by name."""
-        names = sorted(self._of.get(owner, ()))
+    def staying(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
+        """The pods of a set of a resource that were not told to stop, by name."""
+        names = self._names(owner, slot)
         return tuple(self._view(name) for name in names if self.known[name].end is None)
 
-    def failed(self, owner: Key) -> tuple[PodView, ...]:
+    def failed(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
         """Its pods that are one of several of a replica and whose server has ended, leaving or not."""
-        views = (self.known[name].view for name in sorted(self._of.get(owner, ())))
+        views = (self.known[name].view for name in self._names(owner, slot))
         return tuple(view for view in views if view.group is not None and view.ended is not None)
 
-    def leaving(self, owner: Key) -> tuple[datetime, ...]:
+    def leaving(self, owner: Key, slot: Slot = BLUE) -> tuple[datetime, ...]:
         """When those of its pods that were told to stop, and have a node, have to be gone."""
-        pods = (self.known[name] for name in sorted(self._of.get(owner, ())))
+        pods = (self.known[name] for name in self._names(owner, slot))
         return tuple(pod.end for pod in pods if pod.end and pod.view.scheduled)
+
+    def serving(self, owner: Key, slot: Slot) -> list[tuple[PodView, str]]:
+        """Its pods that take requests, and where they are."""
+        pods = (self.known[name] for name in self._names(owner, slot))
+        return [
+            (pod.view, pod.address)
+            for pod in pods
+            if pod.end is None and pod.address and pod.view.ready and pod.view.index == 0
+        ]
+
+    def _names(self, owner: Key, slot: Slot) -> list[Key]:
+        names = self._of.get(owner, ())
+        return sorted(name for name in names if self.known[name].view.slot == slot)
 
     def waiting(self) -> set[Key]:
         """The resources that have a pod without a node."""

@@ -22,17 +22,21 @@ from deepseek_operator.cluster.errors import (
 from deepseek_operator.cluster.kept import Mark
 from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.cluster.usage import NodeUsage
+from deepseek_operator.controller.changes import Changes, Decided
 from deepseek_operator.controller.events import event
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
 from deepseek_operator.controller.rollout import Applied, Rollouts
+from deepseek_operator.controller.trials import Trials
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.news import News
 from deepseek_operator.plan.observed import Observed
-from deepseek_operator.plan.plan import decide, report, unread_file
+from deepseek_operator.plan.plan import report
+from deepseek_operator.plan.sets import Sets
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.reuse import Renderer
+from deepseek_operator.render.sets import children
 from deepseek_operator.render.workload import is_workload
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,7 @@ class Reconciler:
         self._hub = hub
         self._renderer = Renderer()
         self._rollouts = Rollouts(NodeUsage(client))
+        self._changes = Changes(cache, settings, hub, self._rollouts, self._renderer, Trials(again))
         # What was found in order, so that nothing is rendered where neither target nor children
         # have changed since.
         self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
@@ -93,15 +98,15 @@ class Reconciler:
             self._in_order.pop(key, None)
             return None  # Kubernetes deletes the children with their owner.
         now = datetime.now(UTC)
-        file = unread_file(body, self._settings)
-        config = await self._hub.read(file) if file else None
-        observed = self._cache.observe(key)
-        decision = decide(body, self._settings, replace(observed, config=config))
+        decided = await self._changes.decide(body, now)
+        decision: Target | Refusal = (
+            decided if isinstance(decided, Refusal) else _in_the_end(decided.sets)
+        )
         failure: RejectedError | None = None
         applied: Applied | None = None
-        if isinstance(decision, Target):
+        if isinstance(decided, Decided):
             try:
-                applied = await self._apply(key, decision, observed, now)
+                applied = await self._apply(key, decided.sets, now)
             except NamespaceEndingError:
                 raise
             except RejectedError as error:
@@ -110,34 +115,52 @@ class Reconciler:
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
-        if applied:
-            observed = await self._rollouts.crowded(applied, self._cache.observe(key))
+        again = [applied.again] if applied else []
+        if isinstance(decided, Refusal):
+            observed = self._cache.observe(key)
+        else:
+            observed = self._cache.observe(key, decided.sets.lead.slot)
+            if applied:
+                observed = await self._rollouts.crowded(applied, observed)
+            observed = replace(observed, beside=decided.beside, change=decided.change)
+            again.append(decided.again)
         await self._report(body, decision, observed, now)
         if failure:
             raise failure
-        return applied.again if applied else None
+        return min((seconds for seconds in again if seconds is not None), default=None)
 
-    async def _apply(
-        self, key: Key, target: Target, observed: Observed, now: datetime
-    ) -> Applied | None:
+    async def _apply(self, key: Key, sets: Sets, now: datetime) -> Applied | None:
         """Bring the children to the target; None where all of them were in order already."""
-        digest = _digest(target)
-        if _rests(observed) and self._in_order.get(key) == (digest, self._cache.marks(key)):
+        digest = _digest(sets)
+        observed = self._cache.observe(key, sets.lead.slot)
+        rests = sets.other is None and _rests(observed)
+        if rests and self._in_order.get(key) == (digest, self._cache.marks(key)):
             return None
-        applied = await self._apply_children(target, observed, now)
+        applied = await self._apply_children(key, sets, now)
         self._in_order[key] = (digest, self._cache.marks(key))
         return applied
 
-    async def _apply_children(self, target: Target, observed: Observed, now: datetime) -> Applied:
+    async def _apply_children(self, key: Key, sets: Sets, now: datetime) -> Applied:
         """What a pod needs comes before the pods; beyond that the order is free."""
-        manifests = self._renderer.children(target)
+        manifests = children(sets, self._renderer.children)
+        if sets.record is not None:
+            # What is to be remembered comes before all that is done by it, and what it names before it.
+            revisions = [child for child in manifests if child["kind"] == "ControllerRevision"]
+            await self._apply_all(revisions)
+            front = (child for child in manifests if child["kind"] == "Service")
+            await self._apply_child(next(front))
         # First, because what is no longer wanted may work against what is (an autoscaler).
-        await self._delete_obsolete(target, manifests)
-        pods = next(place for place, child in enumerate(manifests) if is_workload(child))
-        await self._apply_all(manifests[:pods])
-        applied = await self._apply_workload(manifests[pods], target, observed, now)
-        await self._apply_all(manifests[pods + 1 :])
-        return applied
+        await self._delete_obsolete(sets.lead, manifests)
+        pods = [place for place, child in enumerate(manifests) if is_workload(child)]
+        await self._apply_all(manifests[: pods[0]])
+        applied = [
+            await self._apply_workload(manifests[place], target, key, now)
+            for place, target in zip(pods, sets.both, strict=True)
+        ]
+        await self._apply_all(manifests[pods[-1] + 1 :])
+        # Of two sets both may have to be looked at again; what is told is told of the first.
+        waits = [item.again for item in applied if item.again is not None]
+        return replace(applied[0], again=min(waits, default=None))
 
     async def _apply_all(self, manifests: list[Object]) -> None:
         results = await asyncio.gather(
@@ -152,8 +175,9 @@ class Reconciler:
         await self._bring_to(manifest, live)
 
     async def _apply_workload(
-        self, manifest: Object, target: Target, observed: Observed, now: datetime
+        self, manifest: Object, target: Target, key: Key, now: datetime
     ) -> Applied:
+        observed = self._cache.observe(key, target.slot)
         live = await self._live(manifest)
         if live is not None:
             await self._hand_over(manifest, live, target)
@@ -281,8 +305,13 @@ def _rests(observed: Observed) -> bool:
     )
 
 
-def _digest(target: Target) -> Digest:
-    return hashlib.sha256(repr(target).encode()).digest()
+def _in_the_end(sets: Sets) -> Target:
+    """What it shall come to, which is what is reported on."""
+    return sets.lead if sets.wanted is None else replace(sets.lead, replicas=sets.wanted)
+
+
+def _digest(sets: Sets) -> Digest:
+    return hashlib.sha256(repr(sets).encode()).digest()
 
 
 def _stamp(now: datetime) -> str:

@@ -1,6 +1,7 @@
 """What a rollout has to ask the cluster: which nodes have a GPU free, and who holds the others."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -108,6 +109,39 @@ class Rollouts:
             logger.warning("Who holds GPUs can't be read: %s", error)
             return replace(situation, free=None)
         return situation
+
+    async def room(
+        self, manifest: Object, sets: Iterable[Observed], pods: int, most: int
+    ) -> int | None:
+        """Places for replicas, those that ours hold included; None where they need no devices.
+
+        Args:
+            manifest: What would run them.
+            sets: The sets of the resource.
+            pods: Of one replica.
+            most: More free places than that need not be found.
+
+        Raises:
+            UnreachableError: The API server could not be asked.
+        """
+        demand = _demand(manifest)
+        if not demand.devices:
+            return None
+        sets = list(sets)
+        held = sum(replica.scheduled for observed in sets for replica in observed.replicas)
+        # What is about to be freed is as good as free.
+        held += sum(len(observed.leaving[::pods]) for observed in sets)
+        nodes = {node.name: node for node in sets[0].nodes if suits(node, demand)}
+        found = 0
+        try:
+            async for usage in self._usage.batches(nodes, 0.0):
+                found += places(demand, (nodes[name] for name in usage), usage)
+                if found // pods >= most:
+                    break
+        except RejectedError as error:
+            logger.warning("Who holds GPUs can't be read: %s", error)
+            return None
+        return held + found // pods
 
     async def crowded(self, applied: Applied, observed: Observed) -> Observed:
         """What was observed, with who holds what its pods wait for.

@@ -74,6 +74,17 @@ class Situation:
     check: bool | None = None
     problem: str = ""
 
+    @property
+    def turned(self) -> "Situation":
+        """With the candidate as the stable set; what was asked about it holds no longer."""
+        return replace(
+            self,
+            stable=self.candidate,
+            candidate=self.stable,
+            broken="",
+            check=None,
+        )
+
 
 @dataclass(frozen=True)
 class Traffic:

@@ -5,11 +5,13 @@ from typing import Any
 
 from deepseek_operator.api.status import GroupStatus
 from deepseek_operator.plan import findings, gangs, status
+from deepseek_operator.plan.change_words import ROLLED_BACK
 from deepseek_operator.plan.progress import SURGE_WITHDRAWN
 
 ROLLOUT_STARTED = "RolloutStarted"
 ROLLOUT_MODE_CHANGED = "RolloutModeChanged"
 ROLLOUT_FINISHED = "RolloutFinished"
+ROLLOUT_WITHDRAWN = "RolloutWithdrawn"
 SCALED = "Scaled"
 REPLICA_LOST = "ReplicaLost"
 
@@ -58,16 +60,32 @@ def _lost(before: Said, after: Said) -> News | None:
 
 def _rollout(before: Said, after: Said) -> list[News]:
     old, new = before.get("rollout"), after.get("rollout")
+    if any((said or {}).get("strategy", "auto") != "auto" for said in (old, new)):
+        return _change(old, new, after.get("revision"))
     if new and not old:
         return [News(False, ROLLOUT_STARTED, new["message"])]
     if new and old and old["reason"] != new["reason"]:
         withdrawn = new["reason"] == SURGE_WITHDRAWN
         reason = SURGE_WITHDRAWN if withdrawn else ROLLOUT_MODE_CHANGED
         return [News(withdrawn, reason, new["message"])]
-    finished = old and not new and status.condition(after, status.READY)["reason"] == status.READY
-    if finished:
+    if old and not new and status.condition(after, status.READY)["reason"] == status.READY:
         return [News(False, ROLLOUT_FINISHED, "Every replica is new and serves.")]
     return []
+
+
+def _change(old: Said | None, new: Said | None, serves: str | None) -> list[News]:
+    """What happened to a change between two sets: each step, and its end."""
+    if new is not None:
+        names = ("revision", "reason", "step")
+        if old and all(old.get(name) == new.get(name) for name in names):
+            return []
+        return [News(new["reason"] == ROLLED_BACK, new["reason"], new["message"])]
+    if old is None or not serves:
+        return []
+    if serves == old["revision"]:
+        return [News(False, ROLLOUT_FINISHED, f"Revision {serves} is the stable set.")]
+    message = f"Revision {serves} serves on: the spec asks for it again."
+    return [News(False, ROLLOUT_WITHDRAWN, message)]
 
 
 def _failed(before: Said, after: Said) -> list[News]:
@@ -83,7 +101,10 @@ def _failed(before: Said, after: Said) -> list[News]:
 def _turned(before: Said, after: Said) -> News | None:
     """The reason of Ready changed; a rollout tells of itself."""
     old, new = status.condition(before, status.READY), status.condition(after, status.READY)
-    if old.get("reason") == new["reason"] or new["reason"] == status.ROLLING_OUT:
+    if old.get("reason") == new["reason"] or new["reason"] in (
+        status.ROLLING_OUT,
+        ROLLED_BACK,
+    ):
         return None
     if before.get("rollout") and new["reason"] == status.READY:
         return None

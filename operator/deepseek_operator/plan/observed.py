@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.api.status import GroupStatus, RolloutStatus
 from deepseek_operator.plan.labels import (
+    BLUE,
     GROUP_INDEX,
+    REVISION,
     ROLLOUT_STEP,
     TEMPLATE_HASH,
     WORKER_INDEX,
+    Slot,
+    slot_of,
 )
 from deepseek_operator.plan.loading import Loading
 
@@ -40,6 +44,8 @@ class PodView:
         created: When it was made.
         ended: When its server last ended by itself, None where it has not.
         leaving: Whether it was told to stop.
+        slot: In which of the two places of its resource it is.
+        turned: Since when it is ready, or is not, None where nobody has said.
     """
 
     name: str
@@ -59,6 +65,8 @@ class PodView:
     created: datetime | None = None
     ended: datetime | None = None
     leaving: bool = False
+    slot: Slot = BLUE
+    turned: datetime | None = None
 
     @classmethod
     def of(
@@ -94,6 +102,8 @@ class PodView:
             created=_time(metadata.get("creationTimestamp")),
             ended=_ended_by_itself(metadata, ended) if ended else None,
             leaving="deletionTimestamp" in metadata,
+            slot=slot_of(labels),
+            turned=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
         )
 
 
@@ -151,6 +161,7 @@ class DeploymentView:
         settled: Whether its controller has seen the newest spec.
         step: The step of its rollout, as noted on it.
         failure: Why pods could not be created (quota, admission), else None.
+        revision: Of what its pods are made, empty where nobody asks.
     """
 
     wanted: int | None = None
@@ -159,6 +170,7 @@ class DeploymentView:
     settled: bool = False
     step: str | None = None
     failure: str | None = None
+    revision: str = ""
 
     @property
     def rolling(self) -> bool:
@@ -174,14 +186,16 @@ class DeploymentView:
             for item in status.get("conditions", [])
             if item["type"] == "ReplicaFailure" and item["status"] == "True"
         ]
+        notes = deployment["metadata"].get("annotations", {})
         return cls(
             wanted=deployment.get("spec", {}).get("replicas", 0),
             replicas=status.get("replicas", 0),
             updated=status.get("updatedReplicas", 0),
             settled=status.get("observedGeneration", 0)
             >= deployment["metadata"].get("generation", 0),
-            step=deployment["metadata"].get("annotations", {}).get(ROLLOUT_STEP),
+            step=notes.get(ROLLOUT_STEP),
             failure=failures[0] if failures else None,
+            revision=notes.get(REVISION, ""),
         )
 
     @classmethod
@@ -203,6 +217,7 @@ class DeploymentView:
             updated=sum(pod.template == notes.get(TEMPLATE_HASH) for pod in leaders),
             settled=True,
             step=notes.get(ROLLOUT_STEP),
+            revision=notes.get(REVISION, ""),
         )
 
 
@@ -320,6 +335,8 @@ class Observed:
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
+        beside: Replicas of a second set that take requests, too.
+        change: What to say about that set, None where there is none.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -334,6 +351,8 @@ class Observed:
     changed: bool = False
     failed: tuple[PodView, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
+    beside: int = 0
+    change: RolloutStatus | None = None
 
     @property
     def replicas(self) -> tuple[PodView, ...]:
@@ -343,4 +362,4 @@ class Observed:
     @property
     def ready(self) -> int:
         """Replicas that take requests; they know it a moment before their Deployment does."""
-        return sum(replica.ready for replica in self.replicas)
+        return sum(replica.ready for replica in self.replicas) + self.beside

@@ -1,6 +1,15 @@
 """How far a resource is: whether it is complete, and the rollout that is under way, in words."""
 
 from deepseek_operator.api.status import RolloutStatus
+from deepseek_operator.plan.change_words import (
+    CHECKING,
+    COMPARING,
+    HELD,
+    ROLLED_BACK,
+    STARTING,
+    SWITCHED,
+    TAKES_OVER,
+)
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.rollout import PENDING_SECONDS, SURGE, Step, Why
@@ -38,6 +47,8 @@ REASONS = {
 
 def complete(target: Target, observed: Observed) -> bool:
     """Whether as many replicas as asked for serve the newest spec, and no others are left."""
+    if observed.change is not None:
+        return False
     deployment = observed.deployment
     counts = {deployment.replicas, deployment.updated, observed.ready}
     return deployment.settled and counts == {target.replicas}
@@ -50,6 +61,8 @@ def rollout(
 
     It starts when a new pod template meets running pods, and ends when every replica serves it.
     """
+    if observed.change is not None:
+        return observed.change
     if not target.replicas or complete(target, observed):
         return None
     if not (before or observed.changed or observed.deployment.rolling):
@@ -76,8 +89,36 @@ def words(
     target: Target, observed: Observed, under_way: RolloutStatus, finding: Finding | None
 ) -> str:
     """A rollout in one line."""
+    serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
+    if under_way.strategy != "auto":
+        return f"{_summary(under_way)}; {serve}"
     mode = "surge" if under_way.mode == "surge" else "in place"
     new = f"{under_way.updated_replicas} of {target.replicas} replicas new"
     doing = f": {finding.summary[0].lower()}{finding.summary[1:]}" if finding else ""
-    serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
     return f"Rolling out ({mode}), {new}{doing}; {serve}"
+
+
+def _summary(change: RolloutStatus) -> str:
+    """A change between two sets in a few words."""
+    if change.reason == ROLLED_BACK:
+        why = change.message.partition("). ")[2]
+        return f"Rolled back: {why.split('. ')[0].rstrip('.')}"
+    new = f"revision {change.revision}"
+    if change.strategy == "blueGreen":
+        return f"Blue-green, {new} {BLUE_GREEN[change.reason]}"
+    doing = CANARY[change.reason]
+    return f"Canary {change.step}/{change.steps} ({change.weight} %), {new} {doing}"
+
+
+CANARY = {
+    STARTING: "starts",
+    COMPARING: "is compared",
+    HELD: "is held",
+    TAKES_OVER: "takes over",
+}
+BLUE_GREEN = {
+    STARTING: "comes up",
+    CHECKING: "is tried",
+    HELD: "is held",
+    SWITCHED: "serves, the old set is kept",
+}

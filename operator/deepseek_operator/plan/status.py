@@ -11,6 +11,7 @@ from deepseek_operator.api.status import (
     Status,
 )
 from deepseek_operator.plan import findings, gangs, progress, scaling
+from deepseek_operator.plan.change_words import ROLLED_BACK
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.labels import selector
@@ -106,7 +107,7 @@ def reported(
         observed_generation=generation,
         endpoint=target.endpoint,
         desired_replicas=target.replicas,
-        replicas=observed.deployment.replicas,
+        replicas=observed.deployment.replicas + observed.beside,
         ready_replicas=observed.ready,
         selector=",".join(
             f"{key}={value}" for key, value in selector(target.resource.name).items()
@@ -118,6 +119,7 @@ def reported(
             image=target.image,
             **resolved(target.sizing),
         ),
+        revision=target.revision or None,
         rollout=under_way,
         groups=failures,
         conditions=_conditions(verdicts, conditions, generation, now),
@@ -128,6 +130,11 @@ def reported(
 def groups_before(body: Object) -> list[GroupStatus]:
     """What was known of the failures of replicas that have several pods."""
     return Status.model_validate(body.get("status") or {}).groups
+
+
+def rollout_before(body: Object) -> RolloutStatus | None:
+    """The rollout that was under way before."""
+    return Status.model_validate(body.get("status") or {}).rollout
 
 
 def resolved_before(body: Object) -> ResolvedModel | None:
@@ -202,6 +209,8 @@ def _available(
 def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | None) -> Verdict:
     if progress.complete(target, observed):
         return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
+    if under_way and under_way.reason == ROLLED_BACK:
+        return Verdict(PROGRESSING, False, ROLLED_BACK, under_way.message)
     if under_way:
         return Verdict(PROGRESSING, True, ROLLING_OUT, under_way.message)
     return Verdict(PROGRESSING, True, "Scaling", "Replicas are being made or stopped.")
@@ -223,6 +232,8 @@ def _ready(
             return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
         return Verdict(READY, True, READY, "Every replica serves.")
     usual = finding is None or finding.reason in findings.ORDINARY | findings.WAITING
+    if under_way and under_way.reason == ROLLED_BACK and usual:
+        return Verdict(READY, False, ROLLED_BACK, under_way.message)
     if under_way and usual:
         message = f"{under_way.message} {finding.message if finding else ''}".rstrip()
         return Verdict(READY, False, ROLLING_OUT, message)
@@ -243,6 +254,11 @@ def _for_tools(ready: Verdict, finding: Finding | None) -> list[Verdict]:
         return [
             Verdict(RECONCILING, False, ready.reason, settled),
             Verdict(STALLED, False, ready.reason, settled),
+        ]
+    if ready.reason == ROLLED_BACK:
+        return [
+            Verdict(RECONCILING, False, ready.reason, "Another spec is needed, see Stalled."),
+            Verdict(STALLED, True, ready.reason, ready.message),
         ]
     if finding and finding.reason in findings.STALLED:
         return [

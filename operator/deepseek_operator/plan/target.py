@@ -21,6 +21,7 @@ from deepseek_operator.plan.engines.program import MEETING_PORT, Programs, Servi
 from deepseek_operator.plan.engines.program import MODEL_MOUNT as MODEL_MOUNT
 from deepseek_operator.plan.engines.program import PORT as PORT
 from deepseek_operator.plan.gpus import Gpus
+from deepseek_operator.plan.labels import BLUE, Slot
 from deepseek_operator.plan.needs import Needs, needs
 from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
 from deepseek_operator.plan.observed import Observed
@@ -53,6 +54,8 @@ class Target:
         max_restarts: Failures of such a replica that are followed by another start.
         exclusive_topology: Label of nodes that the pods of a replica share with no other one.
         pod_monitor: Labels of the PodMonitor; None: there is none.
+        slot: In which of two places its pods are.
+        revision: Name of what they are made of, empty where nobody asks.
     """
 
     resource: Resource
@@ -78,6 +81,8 @@ class Target:
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
+    slot: Slot = BLUE
+    revision: str = ""
 
     @property
     def config_text(self) -> str:

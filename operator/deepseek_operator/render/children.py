@@ -3,7 +3,17 @@
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import LEADER, ROLE, WORKER, gang_name, labels, selector
+from deepseek_operator.plan.labels import (
+    BLUE,
+    LEADER,
+    ROLE,
+    WORKER,
+    Slot,
+    gang_name,
+    labels,
+    selector,
+    set_name,
+)
 from deepseek_operator.plan.pod_template import limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.render import program, scaling
@@ -38,20 +48,20 @@ def children(target: Target) -> list[Manifest]:
 
     What runs the pods still lacks the step of its rollout (`workload.rolled`).
     """
-    name = target.resource.name
-    metadata = {
-        "name": name,
-        "namespace": target.resource.namespace,
-        "labels": labels(name),
-        "ownerReferences": [owner(target)],
-    }
+    name, slot = target.resource.name, target.slot
+    own = set_name(name, slot)
+    metadata = common(target, name)
     values = {
         "target": target,
         "metadata": metadata,
+        # Of what belongs to these pods alone.
+        "own": {**metadata, "name": own, "labels": labels(name, slot)},
         "selector": selector(name),
-        # Of several pods one takes the requests.
-        "serving": selector(name) | ({ROLE: LEADER} if target.pods > 1 else {}),
-        "gang": gang_name(name),
+        # A Deployment's selector can't be changed, and was there before there was a second place. That
+        # it fits the other set's pods, too, does no harm: they have a controller.
+        "own_selector": selector(name, None if slot == BLUE else slot),
+        "serving": serving(target),
+        "gang": gang_name(name, slot),
         "port": PORT,
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
@@ -77,6 +87,22 @@ def children(target: Target) -> list[Manifest]:
     return manifests
 
 
+def common(target: Target, name: str) -> Manifest:
+    """The metadata of a child."""
+    return {
+        "name": name,
+        "namespace": target.resource.namespace,
+        "labels": labels(target.resource.name),
+        "ownerReferences": [owner(target)],
+    }
+
+
+def serving(target: Target, slot: Slot | None = None) -> dict[str, str]:
+    """The labels of the pods that take requests: of several pods of a replica one does."""
+    role = {ROLE: LEADER} if target.pods > 1 else {}
+    return selector(target.resource.name, slot) | role
+
+
 def owner(target: Target) -> Manifest:
     """The reference by which Kubernetes deletes a child with its resource."""
     return {
@@ -91,7 +117,7 @@ def owner(target: Target) -> Manifest:
 
 def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     """What a pod of a resource is made of, by what it is in its replica where that has several."""
-    own = labels(target.resource.name) | ({ROLE: role} if role else {})
+    own = labels(target.resource.name, target.slot) | ({ROLE: role} if role else {})
     runs = target.programs.leader
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.api.scaling import Scaling
-from deepseek_operator.plan.labels import gang_name
+from deepseek_operator.plan.labels import gang_name, set_name
 from deepseek_operator.plan.scaling import goals, promql
 from deepseek_operator.plan.target import Target
 
@@ -19,6 +19,7 @@ def values(target: Target, scaling: Scaling) -> dict[str, Any]:
     return {
         "goals": goals(scaling),
         "promql": promql,
+        "pods_of": set_name(target.resource.name, target.slot),
         "behavior": behavior(scaling),
         "scaled": _scaled(target),
     }
@@ -26,11 +27,11 @@ def values(target: Target, scaling: Scaling) -> dict[str, Any]:
 
 def _scaled(target: Target) -> dict[str, str]:
     """What has the number of replicas."""
-    name = target.resource.name
+    name, slot = target.resource.name, target.slot
     if target.pods == 1:
-        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": set_name(name, slot)}
     version = "leaderworkerset.x-k8s.io/v1"
-    return {"apiVersion": version, "kind": "LeaderWorkerSet", "name": gang_name(name)}
+    return {"apiVersion": version, "kind": "LeaderWorkerSet", "name": gang_name(name, slot)}
 
 
 def behavior(scaling: Scaling) -> dict[str, Any]:

@@ -1,0 +1,312 @@
+"""Canary and blueGreen against a real API server, with the operator killed on the way.
+
+There is no scheduler and no kubelet here: pods and the Deployments' counts are written by the test, and
+the servers in the pods are stand-ins on this machine that count as the real one does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepseek_operator.plan.labels import labels
+from tests.integration.operator_process import OperatorProcess
+from tests.integration.servers import ModelServer
+from tests.integration.test_operator import by_operator
+from tests.kube import Audit, Kube, eventually, resource
+
+ANALYSIS = {"minRequests": 50, "warmUp": "30s"}
+CANARY = {
+    "strategy": "canary",
+    "canary": {"steps": [{"weight": 20, "pause": "1s"}], "analysis": ANALYSIS},
+}
+BLUE_GREEN = {"strategy": "blueGreen", "blueGreen": {"keepOld": "5s", "checkRequests": 2}}
+# Between two looks of the operator there may be so many seconds.
+LOOKS = 60.0
+
+
+class Site:
+    """A resource whose pods are made by hand.
+
+    Args:
+        number: Of the test, so that its servers have addresses of their own.
+    """
+
+    def __init__(self, kube: Kube, number: int) -> None:
+        self.kube = kube
+        self.number = number
+        self.servers: dict[str, ModelServer] = {}
+
+    def apply(self, note: str, **rollout: Any) -> None:
+        """The resource; another note is another revision."""
+        template = {"metadata": {"annotations": {"note": note}}}
+        self.kube.apply(resource("r1", podTemplate=template, rollout=rollout))
+
+    def pod(self, name: str, slot: Any, ready: bool = True) -> ModelServer | None:
+        """A pod of a set, which serves since long ago or not at all."""
+        container = {"name": "server", "image": "x"}
+        self.kube.apply({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "labels": labels("r1", slot)},
+            "spec": {"containers": [container], "automountServiceAccountToken": False},
+        })  # fmt: skip
+        address = f"127.0.{self.number}.{len(self.servers) + 1}"
+        self.servers[name] = ModelServer(address)
+        self.tell(name, ready, address)
+        return self.servers[name]
+
+    def tell(self, name: str, ready: bool, address: str, since: float = 3600) -> None:
+        """What the kubelet would say of a pod."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - since))
+        status = {
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": stamp},
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": stamp},
+            ],
+        }
+        text = json.dumps({"status": status})
+        self.kube.run("patch", "pod", name, "--subresource=status", "-p", text)
+
+    def counts(self, name: str, replicas: int) -> None:
+        """What a Deployment's controller would say about the newest spec."""
+        found = eventually(f"Deployment {name}", lambda: self.kube.get("deployment", name))
+        status = {
+            "observedGeneration": found["metadata"]["generation"],
+            "replicas": replicas,
+            "updatedReplicas": replicas,
+        }
+        text = json.dumps({"status": status})
+        self.kube.run("patch", "deployment", name, "--subresource=status", "-p", text)
+
+    def settle(self, name: str, noted: bool = True) -> None:
+        """The same once it carries a revision, or none any more: a note on it counts as a new spec."""
+
+        def carries() -> bool:
+            found = self.kube.get("deployment", name) or {}
+            return "deepseek-operator.io/revision" in found["metadata"]["annotations"]
+
+        eventually("it is noted", lambda: carries() is noted)
+        self.counts(name, 1)
+
+    def rollout(self) -> dict[str, Any]:
+        return (self.kube.get("dsd", "r1") or {}).get("status", {}).get("rollout", {})
+
+    def record(self) -> dict[str, Any]:
+        service = self.kube.get("service", "r1")
+        assert service is not None
+        notes = service["metadata"]["annotations"]
+        found: dict[str, Any] = json.loads(notes.get("deepseek-operator.io/rollout", "{}"))
+        return found
+
+    def selected(self) -> str:
+        """Whose pods the Service has: one set's, or `both`."""
+        service = self.kube.get("service", "r1")
+        assert service is not None
+        return str(service["spec"]["selector"].get("app.kubernetes.io/instance", "both"))
+
+
+@pytest.fixture
+def site(kube: Kube, operator: OperatorProcess, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A resource with one replica that serves as auto has made it."""
+    kube.run("create", "serviceaccount", "default")
+    found = Site(kube, 10 + sum(map(ord, request.node.name)) % 200)
+    found.apply("a")
+    found.counts("r1", 1)
+    found.pod("r1-a", "blue")
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True")
+    yield found
+    for server in found.servers.values():
+        server.close()
+
+
+def begun(site: Site, rollout: dict[str, Any]) -> None:
+    """A strategy is chosen, then the spec changes, and the new set has its pod."""
+    site.apply("a", **rollout)
+    eventually("a record", lambda: site.record().get("revision"))
+    site.settle("r1")
+    site.apply("b", **rollout)
+    site.counts("r1-green", 1)
+    site.pod("r1-green-b", "green")
+
+
+def test_choosing_a_strategy_touches_no_pod(site: Site, kube: Kube, audit_log: Path) -> None:
+    before = kube.get("deployment", "r1")
+    assert before is not None
+    site.apply("a", **CANARY)
+    eventually("a record", lambda: site.record().get("revision"))
+    site.settle("r1")
+    eventually("it is told", lambda: kube.condition("r1").get("status") == "True")
+    after = kube.get("deployment", "r1")
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert len(kube.all("controllerrevision")) == 1
+    quiet = Audit(audit_log, kube.namespace)
+    time.sleep(2)
+    assert not quiet.writes(by_operator), "and then nothing is written any more"
+
+
+def test_a_canary_that_is_as_good_is_promoted_across_restarts(
+    site: Site, kube: Kube, operator: OperatorProcess
+) -> None:
+    begun(site, CANARY)
+    operator.kill()
+    operator.start()
+    eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
+    assert site.selected() == "both"
+    said = site.rollout()
+    assert (said["strategy"], said["step"], said["steps"], said["weight"]) == ("canary", 1, 1, 50)
+    eventually("it needs requests", lambda: "of the 50 requests" in str(site.rollout()), LOOKS)
+    for server in site.servers.values():
+        server.answered(80)
+    operator.kill()
+    operator.start()
+    eventually("it has passed", lambda: site.record().get("step") == 1 or not site.rollout(), LOOKS)
+    eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
+    kube.run("delete", "pod", "r1-a", "--grace-period=0", "--force")
+    record = site.record()
+    assert (record["stable"], "candidate" in record) == ("green", False)
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True", LOOKS)
+    eventually("one revision is left", lambda: len(kube.all("controllerrevision")) == 1)
+    assert kube.get("configmap", "r1") is None
+    reasons = [event["reason"] for event in kube.events("r1")]
+    assert reasons.count("RolloutFinished") == 1
+    assert "Comparing" in reasons
+
+
+def test_a_canary_that_fails_requests_is_rolled_back_and_stays_so(
+    site: Site, kube: Kube, operator: OperatorProcess
+) -> None:
+    begun(site, CANARY)
+    eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
+    site.servers["r1-a"].answered(200)
+    site.servers["r1-green-b"].answered(60, errors=30)
+    eventually("it is gone", lambda: kube.get("deployment", "r1-green") is None, LOOKS)
+    assert site.selected() == "r1"
+    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack")
+    assert "Failed requests: 50.0%" in kube.condition("r1", "Progressing")["message"]
+    assert kube.condition("r1", "Stalled")["status"] == "True"
+    assert kube.condition("r1", "Available")["status"] == "True"
+    assert "Rolled back: Failed requests" in kube.run("get", "dsd", "r1", "--no-headers")
+    (event,) = [event for event in kube.events("r1") if event["reason"] == "RolledBack"]
+    assert event["type"] == "Warning"
+    kube.run("delete", "pod", "r1-green-b", "--grace-period=0", "--force")
+    operator.kill()
+    operator.start()
+    time.sleep(3)
+    assert kube.get("deployment", "r1-green") is None
+    # The old spec again ends it.
+    site.apply("a", **CANARY)
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True")
+    assert not site.rollout()
+    eventually("nothing is left of it", lambda: site.selected() == "both")
+
+
+def test_a_slow_canary_is_rolled_back(site: Site, kube: Kube) -> None:
+    begun(site, CANARY)
+    eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
+    site.servers["r1-a"].answered(200)
+    site.servers["r1-green-b"].answered(200, seconds=0.8)
+    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    assert "Time to first token, p95" in kube.condition("r1")["message"]
+
+
+def test_an_edit_promote_and_abort_by_the_revision(site: Site, kube: Kube) -> None:
+    begun(site, CANARY)
+    first = eventually("it starts", lambda: site.rollout().get("revision"), LOOKS)
+    site.apply("c", **CANARY)
+    second = eventually(
+        "the newest", lambda: (r := site.rollout().get("revision")) != first and r, LOOKS
+    )
+    site.apply("c", **CANARY, abort=second)
+    eventually("aborted", lambda: "(Aborted)" in kube.condition("r1").get("message", ""), LOOKS)
+    assert kube.get("deployment", "r1-green") is None
+    site.apply("b", **CANARY, abort=second, promote=first)
+    eventually("it begins", lambda: site.rollout().get("reason") == "TakesOver", LOOKS)
+    site.counts("r1-green", 1)
+    eventually("promoted", lambda: kube.get("deployment", "r1") is None, LOOKS)
+    assert site.record()["revision"] == first
+
+
+def test_blue_green_asks_first_switches_and_goes_back_at_once(site: Site, kube: Kube) -> None:
+    rules = {**BLUE_GREEN, "blueGreen": {"keepOld": "1h", "checkRequests": 2}}
+    begun(site, rules)
+    eventually("it is switched", lambda: site.selected() == "r1-green", LOOKS)
+    served = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+    assert [asked["model"] for asked in site.servers["r1-green-b"].asked] == [served] * 2
+    assert kube.get("deployment", "r1") is not None, "the old set is kept"
+    eventually("it is told", lambda: site.rollout().get("reason") == "Switched", LOOKS)
+    site.apply("a", **rules)
+    eventually("it is switched back", lambda: site.selected() != "r1-green", 10)
+    eventually("the new set is gone", lambda: kube.get("deployment", "r1-green") is None)
+
+
+def test_blue_green_does_not_switch_to_what_does_not_answer(site: Site, kube: Kube) -> None:
+    site.apply("a", **BLUE_GREEN)
+    eventually("a record", lambda: site.record().get("revision"))
+    site.settle("r1")
+    site.apply("b", **BLUE_GREEN)
+    eventually("the new set", lambda: kube.get("deployment", "r1-green"))
+    assert site.selected() == "r1", "nobody is sent to pods that come up"
+    server = site.pod("r1-green-b", "green")
+    assert server is not None
+    server.status = 500
+    site.counts("r1-green", 1)
+    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    assert "did not answer a request of the operator" in kube.condition("r1")["message"]
+
+
+def test_blue_green_ends_when_the_old_set_was_kept_long_enough(site: Site, kube: Kube) -> None:
+    begun(site, BLUE_GREEN)
+    eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
+    assert site.record()["stable"] == "green"
+
+
+def test_a_set_that_never_serves_is_rolled_back(site: Site, kube: Kube) -> None:
+    rules = {**CANARY, "progressDeadline": "10s"}
+    site.apply("a", **rules)
+    eventually("a record", lambda: site.record().get("revision"))
+    site.settle("r1")
+    site.apply("b", **rules)
+    site.counts("r1-green", 1)
+    site.pod("r1-green-b", "green", ready=False)
+    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    assert "does not serve within 10 s" in kube.condition("r1")["message"]
+
+
+def test_who_deletes_the_record_or_a_set_gets_them_back(site: Site, kube: Kube) -> None:
+    begun(site, CANARY)
+    before = eventually("it is told", lambda: site.record().get("candidate"), LOOKS)
+    kube.run("delete", "service", "r1")
+    eventually("the Service is back", lambda: kube.get("service", "r1"))
+    assert site.record()["candidate"] == before
+    assert site.record()["stable"] == "blue"
+    kube.run("delete", "deployment", "r1")
+    found = eventually("the stable set is back", lambda: kube.get("deployment", "r1"))
+    notes = found["spec"]["template"]["metadata"]["annotations"]
+    assert notes["note"] == "a", "as it was, though the spec has moved on"
+
+
+def test_back_to_auto_what_serves_stays_where_it_is(site: Site, kube: Kube) -> None:
+    begun(site, BLUE_GREEN)
+    eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
+    kube.run("delete", "pod", "r1-a", "--grace-period=0", "--force")
+    before = kube.get("deployment", "r1-green")
+    assert before is not None
+    site.apply("b")
+    site.settle("r1-green", noted=False)
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True", LOOKS)
+    eventually("no revision is kept", lambda: not kube.all("controllerrevision"))
+    after = kube.get("deployment", "r1-green")
+    assert after is not None
+    assert after["spec"] == before["spec"]
+    assert kube.get("deployment", "r1") is None
+    site.apply("c")
+    eventually("an edit goes there", lambda: "c" in json.dumps(kube.get("deployment", "r1-green")))
