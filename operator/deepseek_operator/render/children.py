@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import LEADER, ROLE, WORKER, gang_name, labels, selector
+from deepseek_operator.plan.labels import LEADER, QUEUE, ROLE, WORKER, gang_name, labels, selector
 from deepseek_operator.plan.pod_template import limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.render import program, scaling
@@ -59,6 +59,7 @@ def children(target: Target) -> list[Manifest]:
         "shm": _mebibytes(target.needs.shm),
         "download_limit": _mebibytes(target.needs.download_limit),
         "dns": DNS,
+        "workload_labels": labels(name) | ({QUEUE: target.queue} if target.queue else {}),
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
     }
     templates = [*TEMPLATES, DEPLOYMENT if target.pods == 1 else GROUPS]
