@@ -102,6 +102,7 @@ LEADER_WORKER_SET = Kind(
     labels=SELECTOR,
     optional=True,
 )
+LOCAL_QUEUE = Kind("LocalQueue", "kueue.x-k8s.io", "v1beta2", "localqueues", optional=True)
 VIRTUAL_SERVICE = Kind(
     "VirtualService",
     "networking.istio.io",
@@ -125,7 +126,7 @@ CHILDREN = (
     CONTROLLER_REVISION,
 )
 # What decisions ask after; those of them that are children are watched while they are served.
-OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, VIRTUAL_SERVICE)
+OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, LOCAL_QUEUE, VIRTUAL_SERVICE)
 # What every cluster has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 

@@ -100,6 +100,7 @@ NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
         "scaling.metrics: keda",
         lambda spec: spec.scaling is not None and spec.scaling.metrics == "keda",
     ),
+    ("LocalQueue", "scheduling.queue", lambda spec: spec.scheduling is not None),
 )
 
 

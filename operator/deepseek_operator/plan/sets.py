@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from deepseek_operator.plan.change import Traffic
-from deepseek_operator.plan.labels import BLUE, GREEN, Slot
+from deepseek_operator.plan.labels import BLUE, GREEN, Slot, service_name
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision
 from deepseek_operator.plan.target import Target
@@ -35,6 +35,16 @@ class Sets:
     def both(self) -> tuple[Target, ...]:
         """The sets that there shall be."""
         return (self.lead,) if self.other is None else (self.lead, self.other)
+
+    @property
+    def backends(self) -> tuple[tuple[str, int], ...]:
+        """The Services that share the requests of a route, each with its percent."""
+        name = self.lead.resource.name
+        if self.other is None:
+            return ((name, 100),)
+        return tuple(
+            (service_name(name, slot), self.traffic.weights[slot]) for slot in (BLUE, GREEN)
+        )
 
     def of(self, slot: Slot) -> Target | None:
         """The set in a place."""

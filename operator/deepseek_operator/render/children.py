@@ -6,6 +6,7 @@ from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.labels import (
     BLUE,
     LEADER,
+    QUEUE,
     ROLE,
     WORKER,
     Slot,
@@ -69,6 +70,7 @@ def children(target: Target) -> list[Manifest]:
         "shm": _mebibytes(target.needs.shm),
         "download_limit": _mebibytes(target.needs.download_limit),
         "dns": DNS,
+        "workload_labels": labels(name, slot) | ({QUEUE: target.queue} if target.queue else {}),
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
     }
     templates = [*TEMPLATES, DEPLOYMENT if target.pods == 1 else GROUPS]
