@@ -41,11 +41,12 @@ class Site:
         self.kube = kube
         self.number = number
         self.servers: dict[str, ModelServer] = {}
+        self.more: dict[str, Any] = {}
 
     def apply(self, note: str, **rollout: Any) -> None:
         """The resource; another note is another revision."""
         template = {"metadata": {"annotations": {"note": note}}}
-        self.kube.apply(resource("r1", podTemplate=template, rollout=rollout))
+        self.kube.apply(resource("r1", podTemplate=template, rollout=rollout, **self.more))
 
     def pod(self, name: str, slot: Any, ready: bool = True) -> ModelServer | None:
         """A pod of a set, which serves since long ago or not at all."""
@@ -308,5 +309,55 @@ def test_back_to_auto_what_serves_stays_where_it_is(site: Site, kube: Kube) -> N
     assert after is not None
     assert after["spec"] == before["spec"]
     assert kube.get("deployment", "r1") is None
+    kube.run("delete", "service", "r1")
+    eventually("the Service is back", lambda: kube.get("service", "r1"))
+    assert kube.get("deployment", "r1-green") is not None, "also when nothing says where it is"
     site.apply("c")
     eventually("an edit goes there", lambda: "c" in json.dumps(kube.get("deployment", "r1-green")))
+
+
+def test_load_decides_about_the_set_that_has_the_requests(site: Site, kube: Kube) -> None:
+    def scaled(name: str) -> tuple[str, int]:
+        """What the autoscaler looks after, and how many replicas a Deployment shall have."""
+        scaler, found = kube.get("hpa", "r1"), kube.get("deployment", name)
+        target = scaler["spec"]["scaleTargetRef"]["name"] if scaler else ""
+        return target, found["spec"]["replicas"] if found else 0
+
+    site.more = {"scaling": {"maxReplicas": 4}}
+    site.apply("a", **CANARY)
+    eventually("an autoscaler", lambda: scaled("r1") == ("r1", 1))
+    kube.run("scale", "deployment", "r1", "--replicas=2")
+    site.pod("r1-a2", "blue")
+    site.settle("r1")
+    site.counts("r1", 2)
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True")
+    site.apply("b", **CANARY)
+    eventually("a canary of one", lambda: scaled("r1-green") == ("r1", 1))
+    assert scaled("r1") == ("r1", 2)
+    revision = eventually("its name", lambda: site.rollout().get("revision"))
+    site.apply("b", **CANARY, promote=revision)
+    eventually("it takes over", lambda: scaled("r1-green") == ("r1", 2))
+    for name in ("r1-green-b", "r1-green-c"):
+        site.pod(name, "green")
+    site.counts("r1-green", 2)
+    eventually("promoted", lambda: kube.get("deployment", "r1") is None, LOOKS)
+    eventually("load decides about it", lambda: scaled("r1-green")[0] == "r1-green")
+    time.sleep(2)
+    assert scaled("r1-green") == ("r1-green", 2), "it never jumps"
+
+
+def test_a_name_that_somebody_else_has_is_told_and_what_serves_goes_on(
+    site: Site, kube: Kube
+) -> None:
+    site.apply("a", **CANARY)
+    eventually("a record", lambda: site.record().get("revision"))
+    data = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "r1-green"}}
+    kube.apply(data)
+    site.apply("b", **CANARY)
+    said = eventually(
+        "refused", lambda: (c := kube.condition("r1", "Accepted")).get("status") == "False" and c
+    )
+    assert said["reason"] == "NameTaken"
+    assert "A ConfigMap named r1-green" in said["message"]
+    assert site.selected() == "r1"
+    assert kube.get("deployment", "r1") is not None

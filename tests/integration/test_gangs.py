@@ -138,3 +138,36 @@ def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
     kube.apply(gang(parallelism={"maxRestarts": 1}))
     eventually("another spec lets it start", lambda: holds(kube) == {})
     eventually("and is told no more", lambda: not groups_of(kube))
+
+
+def test_a_canary_of_several_pods_has_groups_of_its_own(
+    kube: Kube, operator: OperatorProcess, api: ForeignKind
+) -> None:
+    api.install(kube.target)
+    canary = {"strategy": "canary"}
+    kube.apply(gang(rollout=canary))
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    for index, suffix in ((0, "lead"), (1, "work")):
+        kube.apply(pod(kube, index, suffix))
+        conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Ready")]
+        status = json.dumps({"status": {"conditions": conditions}})
+        kube.run("patch", "pod", f"r1-gang-0-{suffix}", "--subresource=status", "-p", status)
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True")
+    before = template(kube)
+    kube.apply(gang(rollout=canary, engine={"args": ["--other"]}))
+    green = eventually("a second set", lambda: kube.get(SETS, "r1-green-gang"), NOTICED)
+    assert green["spec"]["replicas"] == 1
+    assert "--other" in json.dumps(green["spec"])
+    assert template(kube) == before
+    assert kube.condition("r1")["reason"] == "RollingOut"
+    # One pod for each replica can't be compared with two behind one Service.
+    kube.apply(resource("r1", rollout=canary))
+    eventually("refused", lambda: kube.condition("r1", "Accepted").get("reason") == "CanaryApart")
+    assert template(kube) == before
+    kube.apply(resource("r1", rollout={"strategy": "blueGreen"}))
+    eventually("one pod for each, beside", lambda: kube.get("deployment", "r1-green"))
+    eventually("no second groups", lambda: kube.get(SETS, "r1-green-gang") is None)
+    service = kube.get("service", "r1")
+    assert service is not None
+    assert service["spec"]["selector"]["app.kubernetes.io/instance"] == "r1"
+    assert "Traceback" not in operator.log

@@ -153,6 +153,11 @@ class Cache:
         notes = service["metadata"].get("annotations", {}) if service else {}
         return Record.parse(notes.get(RECORD))
 
+    def has_second(self, key: Key) -> bool:
+        """Whether a resource has a set of pods in the second place."""
+        kinds = {kind for kind, _ in self._strays.get(key, ())}
+        return DEPLOYMENT in kinds or LEADER_WORKER_SET in kinds
+
     def revisions(self, resource: Object) -> dict[str, Revision]:
         """What sets of a resource's pods were made of, by name."""
         key, uid = key_of(resource), resource["metadata"]["uid"]

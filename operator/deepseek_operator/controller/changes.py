@@ -2,25 +2,19 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from pydantic import ValidationError
 
-from deepseek_operator.api.rollout import seconds
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.api.status import RolloutStatus
 from deepseek_operator.cluster.cache import Cache, Key, key_of
 from deepseek_operator.cluster.client import Object
-from deepseek_operator.controller.counts import counts
+from deepseek_operator.controller.evidence import Evidence
 from deepseek_operator.controller.hub import Hub
-from deepseek_operator.controller.rollout import Applied, Rollouts
-from deepseek_operator.controller.trials import Trials
 from deepseek_operator.plan import blue_green, canary, findings, status
-from deepseek_operator.plan.candidate import broken
 from deepseek_operator.plan.change import (
     SetView,
     Situation,
-    Traffic,
     aimed,
     alone,
     recovered,
@@ -33,29 +27,17 @@ from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide, unread_file
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision, revision, spec_of
-from deepseek_operator.plan.samples import Sample
-from deepseek_operator.plan.sets import Sets
+from deepseek_operator.plan.sets import Machine, Sets
+from deepseek_operator.plan.sets import sets as sets_of
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.reuse import Renderer
-from deepseek_operator.render.workload import is_workload
 
 # How often a change is looked at while nothing happens, and after a step, seconds.
 LOOK, SOON = 15.0, 1.0
 APART = "CanaryApart"
-
-
-class Machine(Protocol):
-    """The steps of a strategy."""
-
-    def advance(self, record: Record, situation: Situation) -> Record:
-        """The record after one more look."""
-
-    def sizes(self, record: Record, situation: Situation) -> tuple[int, int]:
-        """Replicas of the stable set, and of the candidate."""
-
-    def traffic(self, record: Record, situation: Situation) -> Traffic:
-        """Who gets the requests while the record says this."""
+NAME_TOO_LONG = "NameTooLong"
+# With `-green-gang`, the number of the replica and a hash.
+NAME_LENGTH = 38
 
 
 @dataclass(frozen=True)
@@ -81,16 +63,12 @@ class Changes:
         cache: Cache,
         settings: Settings,
         hub: Hub,
-        rollouts: Rollouts,
-        renderer: Renderer,
-        trials: Trials,
+        evidence: Evidence,
     ):
         self._cache = cache
         self._settings = settings
         self._hub = hub
-        self._rollouts = rollouts
-        self._renderer = renderer
-        self._trials = trials
+        self._evidence = evidence
 
     async def decide(self, body: Object, now: datetime) -> Decided | Refusal:
         """What sets there shall be.
@@ -107,19 +85,22 @@ class Changes:
         newest = await self._target(body, record.stable if record else BLUE)
         if isinstance(newest, Refusal):
             return newest
+        if refusal := too_long(newest):
+            return refusal
         if newest.rollout.strategy != "auto":
             return await self._changed(key, body, newest, now)
-        self._trials.forget(key)
-        if record is None:
+        self._evidence.forget(key)
+        if record is None and not self._cache.has_second(key):
             return Decided(Sets(newest))
         return await self._one(key, body, newest, record, now)
 
     async def _one(
-        self, key: Key, body: Object, newest: Target, record: Record, now: datetime
+        self, key: Key, body: Object, newest: Target, before: Record | None, now: datetime
     ) -> Decided:
         """One set, wherever it is, after there were two."""
-        views = {slot: _view(self._cache.observe(key, slot)) for slot in (BLUE, GREEN)}
+        views = {slot: SetView.of(self._cache.observe(key, slot)) for slot in (BLUE, GREEN)}
         name = revision(Spec.model_validate(body["spec"]), self._settings).name
+        record = before or recovered(views, {}, name)
         record = settled(record, views[record.place], views[record.stable], name)
         if record.stable != newest.slot:
             again = await self._target(body, record.stable)
@@ -139,7 +120,7 @@ class Changes:
         aim = revision(spec, self._settings)
         kept = self._cache.revisions(body)
         seen = {slot: self._cache.observe(key, slot) for slot in (BLUE, GREEN)}
-        views = {slot: _view(seen[slot]) for slot in seen}
+        views = {slot: SetView.of(seen[slot]) for slot in seen}
         before = self._cache.record(key)
         record = before or recovered(views, {name: kept[name].number for name in kept}, aim.name)
         if record.revision != aim.name and record.revision not in kept:
@@ -167,14 +148,14 @@ class Changes:
         if ahead.candidate:
             if _differ(targets[ahead.revision], newest) and spec.rollout.strategy == "canary":
                 return _apart(targets[ahead.revision], newest)
-            situation = await self._informed(key, ahead, situation, targets, seen)
+            situation = await self._evidence.of(key, ahead, situation, targets, seen)
         machine: Machine = canary if spec.rollout.strategy == "canary" else blue_green
         after = machine.advance(ahead, situation)
         if after.stable != ahead.stable:
             situation = situation.turned
         if not after.candidate:
-            self._trials.forget(key)
-        sets, beside = _sets(machine, after, situation, targets, known)
+            self._evidence.forget(key)
+        sets, beside = sets_of(machine, after, situation, targets, known)
         change = self._said(body, after, situation, sets, seen)
         again = SOON if after != before else LOOK if after.candidate else None
         return Decided(sets, change, beside, again)
@@ -197,54 +178,6 @@ class Changes:
             f"{situation.now:%Y-%m-%dT%H:%M:%SZ}",
         )
 
-    async def _informed(
-        self,
-        key: Key,
-        record: Record,
-        situation: Situation,
-        targets: dict[str, Target],
-        seen: dict[Slot, Observed],
-    ) -> Situation:
-        """The situation with what has to be asked for."""
-        place, rules = record.place, situation.rules
-        target = _placed(targets[record.candidate], place, record.candidate)
-        manifest = next(child for child in self._renderer.children(target) if is_workload(child))
-        sets = [seen[BLUE], seen[GREEN]]
-        room = await self._rollouts.room(manifest, sets, target.pods, situation.wanted)
-        seen[place] = await self._rollouts.crowded(Applied(manifest, False, None), seen[place])
-        situation = replace(situation, room=room)
-        if situation.candidate.revision != record.candidate or situation.candidate.rolling:
-            return situation  # what is there is of an earlier edit
-        situation = replace(situation, broken=broken(target, seen[place], rules, situation.now))
-        if rules.strategy == "canary":
-            return await self._counted(key, record, situation, targets)
-        if record.switched or not blue_green.complete(record, situation):
-            return situation
-        pods = [(pod.name, at) for pod, at in self._cache.pods.serving(key, place)]
-        answered, problem = self._trials.result(
-            key, record.candidate, pods, target.served_name, rules.blue_green.check_requests
-        )
-        return replace(situation, check=answered, problem=problem)
-
-    async def _counted(
-        self, key: Key, record: Record, situation: Situation, targets: dict[str, Target]
-    ) -> Situation:
-        """The situation with what servers have counted that are past their warm-up."""
-        warm = seconds(situation.rules.canary.analysis.warm_up)
-        samples: dict[Slot, dict[str, Sample]] = {}
-        unread = ""
-        for slot, name in ((record.stable, record.revision), (record.place, record.candidate)):
-            pods = [
-                (pod, address)
-                for pod, address in self._cache.pods.serving(key, slot)
-                if pod.turned and (situation.now - pod.turned).total_seconds() >= warm
-            ]
-            found = await counts(pods[: canary.COMPARED], targets[name].engine)
-            samples[slot] = found.samples
-            unread = unread or found.unread
-        words = f"What a server has counted could not be read: {unread}" if unread else ""
-        return replace(situation, samples=samples, unread=words)
-
     async def _target(self, body: Object, slot: Slot) -> Target | Refusal:
         """What a spec comes to in a place."""
         file = unread_file(body, self._settings)
@@ -252,54 +185,6 @@ class Changes:
         observed = self._cache.observe(key_of(body), slot)
         found = decide(body, self._settings, replace(observed, config=config))
         return replace(found, slot=slot) if isinstance(found, Target) else found
-
-
-def _sets(
-    machine: Machine,
-    record: Record,
-    situation: Situation,
-    targets: dict[str, Target],
-    known: dict[str, Revision],
-) -> tuple[Sets, int]:
-    """What a record means, and how many replicas of the second set take requests."""
-    stable, ours = machine.sizes(record, situation)
-    traffic = machine.traffic(record, situation)
-    lead = replace(
-        _placed(targets[record.revision], record.stable, record.revision), replicas=stable
-    )
-    second = None
-    if record.candidate:
-        second = _placed(targets[record.candidate], record.place, record.candidate)
-        second = replace(second, replicas=ours)
-        if record.switched:
-            lead, second = second, lead
-        # Load decides about the one that has the requests.
-        second = replace(second, scaling=None)
-    names = [name for name in (record.revision, record.candidate) if name]
-    revisions = tuple(known[name] for name in names)
-    beside = situation.candidate.ready if second and len(traffic.common) > 1 else 0
-    return Sets(lead, second, traffic, record, revisions, situation.wanted), beside
-
-
-def _view(observed: Observed) -> SetView:
-    """A set of pods, as far as a change looks at it."""
-    deployment, replicas = observed.deployment, observed.replicas
-    there = deployment.wanted is not None
-    return SetView(
-        revision=deployment.revision,
-        there=there or bool(replicas),
-        wanted=deployment.wanted or 0,
-        replicas=len(replicas),
-        placed=sum(replica.scheduled for replica in replicas),
-        ready=observed.ready,
-        rolling=there and (not deployment.settled or deployment.rolling),
-    )
-
-
-def _placed(target: Target, slot: Slot, name: str) -> Target:
-    """A set in its place; replicas that paused in another place do not in this one."""
-    holds = target.holds if target.slot == slot or target.holds is None else {"groups": {}}
-    return replace(target, slot=slot, revision=name, holds=holds)
 
 
 def _wanted(spec: Spec, record: Record, seen: dict[Slot, Observed]) -> int:
@@ -325,6 +210,18 @@ def _with(body: Object, found: Revision, newest: Spec) -> Object:
     except ValidationError:
         return body  # somebody wrote it; what is there becomes what the spec says
     return {**body, "spec": spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+
+
+def too_long(target: Target) -> Refusal | None:
+    """Kubernetes labels the pods of a group with its name and a hash, in 63 characters."""
+    name = target.resource.name
+    if target.rollout.strategy == "auto" or target.pods == 1 or len(name) <= NAME_LENGTH:
+        return None
+    return Refusal(
+        NAME_TOO_LONG,
+        f"With several pods for a replica and rollout.strategy {target.rollout.strategy} the name "
+        f"may have {NAME_LENGTH} characters, {name} has {len(name)}: take a shorter one, or auto.",
+    )
 
 
 def _differ(old: Target, new: Target) -> bool:

@@ -24,6 +24,7 @@ from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.controller.changes import Changes, Decided
 from deepseek_operator.controller.events import event
+from deepseek_operator.controller.evidence import Evidence
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
 from deepseek_operator.controller.rollout import Applied, Rollouts
@@ -78,7 +79,8 @@ class Reconciler:
         self._hub = hub
         self._renderer = Renderer()
         self._rollouts = Rollouts(NodeUsage(client))
-        self._changes = Changes(cache, settings, hub, self._rollouts, self._renderer, Trials(again))
+        evidence = Evidence(cache, self._rollouts, self._renderer, Trials(again))
+        self._changes = Changes(cache, settings, hub, evidence)
         # What was found in order, so that nothing is rendered where neither target nor children
         # have changed since.
         self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
@@ -282,7 +284,7 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
     if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
         raise UnreachableError("The children of a deleted resource of this name are not yet gone.")
     raise NameTakenError(
-        f"A {kind.name} named {wanted['name']} exists in the namespace and does not belong to this "
+        f"A {kind.name} named {key_of(manifest).name} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot
+from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.samples import Sample
 
@@ -37,6 +38,21 @@ class SetView:
     def serves(self, replicas: int) -> bool:
         """Whether exactly so many replicas are there, and all of them serve what they shall."""
         return not self.rolling and self.wanted == self.replicas == replicas <= self.ready
+
+    @classmethod
+    def of(cls, observed: Observed) -> "SetView":
+        """The view of what was observed of a set."""
+        deployment, replicas = observed.deployment, observed.replicas
+        there = deployment.wanted is not None
+        return cls(
+            revision=deployment.revision,
+            there=there or bool(replicas),
+            wanted=deployment.wanted or 0,
+            replicas=len(replicas),
+            placed=sum(replica.scheduled for replica in replicas),
+            ready=observed.ready,
+            rolling=there and (not deployment.settled or deployment.rolling),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """What shall be for a resource: one set of pods, or a second one beside it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from deepseek_operator.plan.change import Traffic
+from deepseek_operator.plan.change import Situation, Traffic
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot, service_name
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision
@@ -49,3 +51,49 @@ class Sets:
     def of(self, slot: Slot) -> Target | None:
         """The set in a place."""
         return next((target for target in self.both if target.slot == slot), None)
+
+
+class Machine(Protocol):
+    """The steps of a strategy."""
+
+    def advance(self, record: Record, situation: Situation) -> Record:
+        """The record after one more look."""
+
+    def sizes(self, record: Record, situation: Situation) -> tuple[int, int]:
+        """Replicas of the stable set, and of the candidate."""
+
+    def traffic(self, record: Record, situation: Situation) -> Traffic:
+        """Who gets the requests while the record says this."""
+
+
+def sets(
+    machine: Machine,
+    record: Record,
+    situation: Situation,
+    targets: Mapping[str, Target],
+    known: Mapping[str, Revision],
+) -> tuple[Sets, int]:
+    """What a record means, and how many replicas of the second set take requests."""
+    stable, ours = machine.sizes(record, situation)
+    traffic = machine.traffic(record, situation)
+    lead = replace(
+        placed(targets[record.revision], record.stable, record.revision), replicas=stable
+    )
+    second = None
+    if record.candidate:
+        second = placed(targets[record.candidate], record.place, record.candidate)
+        second = replace(second, replicas=ours)
+        if record.switched:
+            lead, second = second, lead
+        # Load decides about the one that has the requests.
+        second = replace(second, scaling=None)
+    names = [name for name in (record.revision, record.candidate) if name]
+    revisions = tuple(known[name] for name in names)
+    beside = situation.candidate.ready if second and len(traffic.common) > 1 else 0
+    return Sets(lead, second, traffic, record, revisions, situation.wanted), beside
+
+
+def placed(target: Target, slot: Slot, name: str) -> Target:
+    """A set in its place; replicas that paused in another place do not in this one."""
+    holds = target.holds if target.slot == slot or target.holds is None else {"groups": {}}
+    return replace(target, slot=slot, revision=name, holds=holds)

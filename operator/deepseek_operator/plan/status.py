@@ -14,7 +14,7 @@ from deepseek_operator.plan import findings, gangs, progress, scaling
 from deepseek_operator.plan.change_words import ROLLED_BACK
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
-from deepseek_operator.plan.labels import selector
+from deepseek_operator.plan.labels import gang_name, selector
 from deepseek_operator.plan.observed import Object, Observed
 from deepseek_operator.plan.sizing import resolved
 from deepseek_operator.plan.target import Target
@@ -81,8 +81,11 @@ def reported(
 ) -> dict[str, Any]:
     """The status of a resource whose spec is carried out."""
     before = Status.model_validate(previous)
+    # What has failed in a set that has gone is no failure of its successor.
+    own = f"{gang_name(target.resource.name, target.slot)}-"
+    known = [item for item in before.groups if item.cause.pod.startswith(own)]
     failures = gangs.groups(
-        before.groups, observed.failed, generation, target.replicas, target.max_restarts
+        known, observed.failed, generation, target.replicas, target.max_restarts
     )
     observed = replace(observed, groups=gangs.pausing(failures, now))
     finding = findings.find(target, observed)

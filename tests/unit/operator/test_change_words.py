@@ -135,3 +135,21 @@ def test_the_old_spec_again_ends_it_without_a_claim() -> None:
         "RolloutWithdrawn",
         "Revision a serves on: the spec asks for it again.",
     )
+
+
+def test_what_failed_in_a_set_that_has_gone_is_forgotten() -> None:
+    """Groups are known by their number, and the successor has the same."""
+    failed = {
+        "index": 0,
+        "restarts": 1,
+        "failures": [NOW],
+        "cause": {"time": NOW, "pod": "r1-gang-0", "exitCode": 1, "message": "x"},
+        "stopped": True,
+        "generation": 1,
+    }
+    target = decide(resource(), SETTINGS, Observed())
+    assert isinstance(target, Target)
+    before = {"groups": [failed]}
+    assert reported(target, Observed(), before, 1, NOW)["groups"][0]["index"] == 0
+    successor = replace(target, slot=GREEN)
+    assert "groups" not in reported(successor, Observed(), before, 1, NOW)

@@ -1,0 +1,94 @@
+"""What has to be asked before a step of a change: the servers of both sets, and who holds GPUs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from deepseek_operator.api.rollout import seconds
+from deepseek_operator.cluster.cache import Cache, Key
+from deepseek_operator.controller.counts import counts
+from deepseek_operator.controller.rollout import Applied, Rollouts
+from deepseek_operator.controller.trials import Trials
+from deepseek_operator.plan import blue_green, canary
+from deepseek_operator.plan.candidate import broken
+from deepseek_operator.plan.change import Situation
+from deepseek_operator.plan.labels import BLUE, GREEN, Slot
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.record import Record
+from deepseek_operator.plan.samples import Sample
+from deepseek_operator.plan.sets import placed
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.reuse import Renderer
+from deepseek_operator.render.workload import is_workload
+
+
+class Evidence:
+    """Asks for what steps are decided on."""
+
+    def __init__(self, cache: Cache, rollouts: Rollouts, renderer: Renderer, trials: Trials):
+        self._cache = cache
+        self._rollouts = rollouts
+        self._renderer = renderer
+        self._trials = trials
+
+    def forget(self, key: Key) -> None:
+        """Nothing about a resource is asked any more."""
+        self._trials.forget(key)
+
+    async def of(
+        self,
+        key: Key,
+        record: Record,
+        situation: Situation,
+        targets: Mapping[str, Target],
+        seen: dict[Slot, Observed],
+    ) -> Situation:
+        """The situation with all that has to be asked for.
+
+        Args:
+            key: The resource.
+            record: How far it is, with a candidate.
+            situation: What was observed.
+            targets: What each revision comes to.
+            seen: Both sets; of the candidate's is noted who holds what it waits for.
+
+        Raises:
+            UnreachableError: The API server could not be asked.
+        """
+        place, rules = record.place, situation.rules
+        target = placed(targets[record.candidate], place, record.candidate)
+        manifest = next(child for child in self._renderer.children(target) if is_workload(child))
+        sets = [seen[BLUE], seen[GREEN]]
+        room = await self._rollouts.room(manifest, sets, target.pods, situation.wanted)
+        seen[place] = await self._rollouts.crowded(Applied(manifest, False, None), seen[place])
+        situation = replace(situation, room=room)
+        if situation.candidate.revision != record.candidate or situation.candidate.rolling:
+            return situation  # what is there is of an earlier edit
+        situation = replace(situation, broken=broken(target, seen[place], rules, situation.now))
+        if rules.strategy == "canary":
+            return await self._counted(key, record, situation, targets)
+        if record.switched or not blue_green.complete(record, situation):
+            return situation
+        pods = [(pod.name, at) for pod, at in self._cache.pods.serving(key, place)]
+        answered, problem = self._trials.result(
+            key, record.candidate, pods, target.served_name, rules.blue_green.check_requests
+        )
+        return replace(situation, check=answered, problem=problem)
+
+    async def _counted(
+        self, key: Key, record: Record, situation: Situation, targets: Mapping[str, Target]
+    ) -> Situation:
+        """The situation with what servers have counted that are past their warm-up."""
+        warm = seconds(situation.rules.canary.analysis.warm_up)
+        samples: dict[Slot, dict[str, Sample]] = {}
+        unread = ""
+        for slot, name in ((record.stable, record.revision), (record.place, record.candidate)):
+            pods = [
+                (pod, address)
+                for pod, address in self._cache.pods.serving(key, slot)
+                if pod.turned and (situation.now - pod.turned).total_seconds() >= warm
+            ]
+            found = await counts(pods[: canary.COMPARED], targets[name].engine)
+            samples[slot] = found.samples
+            unread = unread or found.unread
+        words = f"What a server has counted could not be read: {unread}" if unread else ""
+        return replace(situation, samples=samples, unread=words)
