@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.product import Product
-from tests.e2e.test_rollout import asked_all_the_time, ready, reasons
+from tests.e2e.test_rollout import ready, reasons
+from tests.e2e.traffic import asked_all_the_time
 from tests.kube import Kube, eventually, resource
 
 READY = 300.0
@@ -52,7 +53,7 @@ def serving(kube: Kube, product: Product, models: dict[str, Path]) -> None:
 def test_a_good_version_is_promoted_and_no_request_fails(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", CANARY))
         eventually("it is compared", lambda: "Comparing" in reasons(kube), READY)
         product.kill_operator()
@@ -67,7 +68,7 @@ def test_a_good_version_is_promoted_and_no_request_fails(
 def test_a_slow_version_is_rolled_back_and_the_old_one_serves_on(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "slow", CANARY, limits={"cpu": "60m"}))
         eventually("it is rolled back", lambda: "RolledBack" in reasons(kube), 2 * READY)
         eventually("only the old one is there", lambda: notes(kube) == {"old"}, READY)
@@ -82,7 +83,7 @@ def test_a_version_that_can_not_start_is_rolled_back(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
     rules = {**CANARY, "progressDeadline": "30s"}
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "bad", rules, engine={"args": ["--no-such-flag"]}))
         eventually("it is rolled back", lambda: "RolledBack" in reasons(kube), READY)
         eventually("only the old one is there", lambda: notes(kube) == {"old"}, READY)
@@ -94,7 +95,7 @@ def test_blue_green_switches_without_a_failed_request_and_back(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
     rules = {"strategy": "blueGreen", "blueGreen": {"keepOld": "10m"}}
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", rules))
         eventually("it is switched", lambda: "Switched" in reasons(kube), READY)
         assert notes(kube) == {"old", "new"}
