@@ -9,6 +9,7 @@ import pytest
 from lupa.lua51 import LuaRuntime
 
 from deepseek_operator.api.crd import definition
+from deepseek_operator.api.status import RolloutStatus
 from deepseek_operator.plan import findings, status
 from deepseek_operator.plan.observed import DeploymentView, Observed, PodView
 from deepseek_operator.plan.plan import decide, report
@@ -29,6 +30,25 @@ def reported(body: Resource, *pods: Resource, rolling: bool = False) -> Resource
     if rolling:
         live["status"]["updatedReplicas"] = 0
     observed = Observed(DeploymentView.of(live), tuple(PodView.of(item) for item in pods))
+    said = report(body, decide(body, SETTINGS, observed), observed, NOW)
+    return {**body, "status": said.status}
+
+
+def changing(reason: str) -> Resource:
+    """With a second set of pods, or what is told when it has gone."""
+    change = RolloutStatus(
+        strategy="canary",
+        revision="b",
+        step=1,
+        steps=2,
+        weight=5,
+        reason=reason,
+        message="Revision b was rolled back (AnalysisFailed). It is slow.",
+        updated_replicas=1,
+        start_time=NOW,
+    )
+    observed = Observed(DeploymentView.of(deployment(1)), (PodView.of(SERVES),), change=change)
+    body = resource()
     said = report(body, decide(body, SETTINGS, observed), observed, NOW)
     return {**body, "status": said.status}
 
@@ -60,6 +80,8 @@ STATES: dict[str, tuple[Resource, str, str]] = {
     "serves": (reported(resource(), SERVES), "Healthy", "Current"),
     "stopped": (reported(resource(replicas=0)), "Suspended", "Current"),
     "rolls out": (reported(resource(), SERVES, rolling=True), "Progressing", "InProgress"),
+    "a canary is compared": (changing("Comparing"), "Progressing", "InProgress"),
+    "rolled back": (changing("RolledBack"), "Degraded", "Failed"),
     "one lost": (one_lost(), "Degraded", "InProgress"),
     "crashes": (reported(resource(), pod(state=CRASHED)), "Degraded", "InProgress"),
     "no model": (reported(resource(), pod(state=NO_MODEL)), "Degraded", "Failed"),
