@@ -11,6 +11,7 @@ from tests.e2e.product import Product
 from tests.e2e.test_rollout import ready, reasons
 from tests.e2e.traffic import asked_all_the_time
 from tests.kube import Kube, eventually, resource
+from tests.models.tiny import make_tiny
 
 READY = 300.0
 # The tensors are tiny: on more threads the servers would only keep each other from answering.
@@ -26,14 +27,10 @@ CANARY = {
 def model(models: dict[str, Path], note: str, rollout: dict[str, Any], **server: Any) -> Any:
     """A tiny model; another note is another revision, and so is all else about its server."""
     requests = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"}
-    limits = server.pop("limits", {})
-    container = {
-        "name": "server",
-        "resources": {"requests": requests, "limits": limits},
-        "env": [ONE_THREAD],
-    }
+    container = {"name": "server", "resources": {"requests": requests}, "env": [ONE_THREAD]}
     template = {"metadata": {"annotations": {"note": note}}, "spec": {"containers": [container]}}
-    served = {"id": "tiny", "source": {"hostPath": {"path": str(models["qwen2"])}}}
+    files = server.pop("files", models["qwen2"])
+    served = {"id": "tiny", "source": {"hostPath": {"path": str(files)}}}
     return resource("tiny", model=served, podTemplate=template, rollout=rollout, **server)
 
 
@@ -68,8 +65,10 @@ def test_a_good_version_is_promoted_and_no_request_fails(
 def test_a_slow_version_is_rolled_back_and_the_old_one_serves_on(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
+    # Layers so wide that each token takes many times as long.
+    slow = make_tiny("qwen2", models["qwen2"].with_name("qwen2-slow"), intermediate_size=300_000)
     with asked_all_the_time(kube, "tiny") as outcomes:
-        kube.apply(model(models, "slow", CANARY, limits={"cpu": "60m"}))
+        kube.apply(model(models, "slow", CANARY, files=slow))
         eventually("it is rolled back", lambda: "RolledBack" in reasons(kube), 2 * READY)
         eventually("only the old one is there", lambda: notes(kube) == {"old"}, READY)
     message = kube.condition("tiny")["message"]

@@ -24,7 +24,7 @@ from deepseek_operator.plan.change_words import said
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot, other
 from deepseek_operator.plan.observed import Observed
-from deepseek_operator.plan.plan import decide, unread_file
+from deepseek_operator.plan.plan import SPEC_UNREADABLE, decide, unread_file
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision, revision, spec_of
 from deepseek_operator.plan.sets import Machine, Sets
@@ -47,12 +47,14 @@ class Decided:
     Attributes:
         beside: Replicas of the second set that take requests.
         again: Seconds after which to look again, None for never.
+        refusal: Why the newest spec is not carried out; what is decided is about the one before.
     """
 
     sets: Sets
     change: RolloutStatus | None = None
     beside: int = 0
     again: float | None = None
+    refusal: Refusal | None = None
 
 
 class Changes:
@@ -84,15 +86,30 @@ class Changes:
         record = self._cache.record(key)
         newest = await self._target(body, record.stable if record else BLUE)
         if isinstance(newest, Refusal):
-            return newest
+            return await self._meanwhile(key, body, newest, now)
         if refusal := too_long(newest):
-            return refusal
+            return await self._meanwhile(key, body, refusal, now)
         if newest.rollout.strategy != "auto":
             return await self._changed(key, body, newest, now)
         self._evidence.forget(key)
         if record is None and not self._cache.has_second(key):
             return Decided(Sets(newest))
         return await self._one(key, body, newest, record, now)
+
+    async def _meanwhile(
+        self, key: Key, body: Object, refusal: Refusal, now: datetime
+    ) -> Decided | Refusal:
+        """What goes on while a spec is refused: nobody else would roll back a candidate that is worse."""
+        record = self._cache.record(key)
+        found = self._cache.revisions(body).get(record.candidate) if record else None
+        if record is None or found is None or refusal.reason == SPEC_UNREADABLE:
+            return refusal
+        before = _with(body, found, Spec.model_validate(body["spec"]))
+        newest = await self._target(before, record.stable)
+        if isinstance(newest, Refusal) or newest.rollout.strategy == "auto":
+            return refusal
+        decided = await self._changed(key, before, newest, now)
+        return replace(decided, refusal=refusal) if isinstance(decided, Decided) else refusal
 
     async def _one(
         self, key: Key, body: Object, newest: Target, before: Record | None, now: datetime
@@ -123,10 +140,6 @@ class Changes:
         views = {slot: SetView.of(seen[slot]) for slot in seen}
         before = self._cache.record(key)
         record = before or recovered(views, {name: kept[name].number for name in kept}, aim.name)
-        if record.revision != aim.name and record.revision not in kept:
-            # What it was made of is not known: it becomes what is, replica by replica.
-            record = Record(record.stable, aim.name)
-        known = {**kept, aim.name: replace(aim, number=_number(record, kept, aim.name))}
         situation = Situation(
             rules=newest.rollout,
             newest=aim.name,
@@ -136,18 +149,24 @@ class Changes:
             now=now,
             scaled=spec.scaling is not None,
         )
-        targets = {aim.name: newest}
-        if record.revision != aim.name:
-            old = await self._target(_with(body, known[record.revision], spec), record.stable)
-            if isinstance(old, Refusal):
-                return old
-            targets[record.revision] = old
         ahead = aimed(record, situation)
         if ahead.stable != record.stable:
             situation = situation.turned
+        if ahead.revision not in {aim.name, *kept}:
+            # What it was made of is not known: it becomes what is, replica by replica.
+            ahead = Record(ahead.stable, aim.name)
+        known = {**kept, aim.name: replace(aim, number=_number(ahead, kept, aim.name))}
+        targets = {aim.name: newest}
+        if ahead.revision != aim.name:
+            old = await self._target(_with(body, known[ahead.revision], spec), ahead.stable)
+            if isinstance(old, Refusal):
+                return old
+            targets[ahead.revision] = old
         if ahead.candidate:
             if _differ(targets[ahead.revision], newest) and spec.rollout.strategy == "canary":
-                return _apart(targets[ahead.revision], newest)
+                return await self._meanwhile(
+                    key, body, _apart(targets[ahead.revision], newest), now
+                )
             situation = await self._evidence.of(key, ahead, situation, targets, seen)
         machine: Machine = canary if spec.rollout.strategy == "canary" else blue_green
         after = machine.advance(ahead, situation)

@@ -101,9 +101,7 @@ class Reconciler:
             return None  # Kubernetes deletes the children with their owner.
         now = datetime.now(UTC)
         decided = await self._changes.decide(body, now)
-        decision: Target | Refusal = (
-            decided if isinstance(decided, Refusal) else _in_the_end(decided.sets)
-        )
+        decision = _decision(decided)
         failure: RejectedError | None = None
         applied: Applied | None = None
         if isinstance(decided, Decided):
@@ -307,8 +305,15 @@ def _rests(observed: Observed) -> bool:
     )
 
 
+def _decision(decided: Decided | Refusal) -> Target | Refusal:
+    """What is reported on."""
+    if isinstance(decided, Refusal):
+        return decided
+    return decided.refusal or _in_the_end(decided.sets)
+
+
 def _in_the_end(sets: Sets) -> Target:
-    """What it shall come to, which is what is reported on."""
+    """What it shall come to."""
     return sets.lead if sets.wanted is None else replace(sets.lead, replicas=sets.wanted)
 
 

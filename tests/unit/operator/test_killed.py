@@ -117,12 +117,13 @@ class Cluster:
             note = template["metadata"]["annotations"]["note"]
             for place in range(number):
                 wanted[f"{name}-{note}-{place}"] = template["metadata"]["labels"]
-            deployment["status"] = {
+            status = {
                 "observedGeneration": deployment["metadata"]["generation"],
                 "replicas": number,
                 "updatedReplicas": number,
             }
-            self.put(DEPLOYMENT, deployment)
+            if deployment["status"] != status:
+                self.put(DEPLOYMENT, {**deployment, "status": status})
         for pod in self.all(POD):
             if pod["metadata"]["name"] not in wanted:
                 del self.objects[POD, key_of(pod)]
@@ -210,14 +211,20 @@ class Run:
         for _ in range(300):
             self.cluster.controllers()
             before = self.cluster.version
-            try:
-                await self.started().reconcile(KEY)
-            except KilledError:
-                self.killed += 1
+            await self.look()
             quiet = quiet + 1 if self.cluster.version == before else 0
             if quiet == 5:  # servers go on counting meanwhile
                 return
         raise AssertionError("it never comes to rest")
+
+    async def look(self, times: int = 1) -> None:
+        """So many operators, each of which lives until its first write at most."""
+        for _ in range(times):
+            self.cluster.controllers()
+            try:
+                await self.started().reconcile(KEY)
+            except KilledError:
+                self.killed += 1
 
     @property
     def phase(self) -> str:
@@ -270,6 +277,40 @@ async def test_a_bad_change_is_taken_back(run: Run) -> None:
     run.edit("c", CANARY)
     await run.until_rest()
     assert run.cluster.served_by() == {"c"}
+
+
+@pytest.mark.parametrize("run", [BLUE_GREEN], indirect=True)
+async def test_an_edit_after_the_switch_keeps_what_has_the_requests(run: Run) -> None:
+    keeps = {"strategy": "blueGreen", "blueGreen": {"keepOld": "9h"}}
+    run.edit("b", keeps)
+    await run.until_rest()
+    assert run.deployments == {"r1", "r1-green"}
+    assert run.cluster.served_by() == {"b"}
+    run.edit("c", keeps)
+    await run.until_rest()
+    assert run.cluster.served_by() == {"c"}
+    notes = {
+        body["metadata"]["name"]: body["spec"]["template"]["metadata"]["annotations"]["note"]
+        for body in run.cluster.all(DEPLOYMENT)
+    }
+    assert notes == {"r1": "c", "r1-green": "b"}
+
+
+@pytest.mark.parametrize("run", [CANARY], indirect=True)
+async def test_a_canary_is_watched_while_a_later_spec_is_refused(run: Run) -> None:
+    held = {**CANARY, "hold": True}
+    run.edit("b", held)
+    await run.look(60)
+    assert run.cluster.served_by() == {"a", "b"}
+    run.edit("c", held)
+    run.cluster.objects[RESOURCE, KEY]["spec"]["model"] = {"id": "deepseek-ai/DeepSeek-V1.5"}
+    await run.look(60)
+    assert run.cluster.served_by() == {"a", "b"}
+    assert "Rejected" in run.phase
+    run.bad = {"b"}
+    await run.look(60)
+    assert run.cluster.served_by() == {"a"}
+    assert "Rejected" in run.phase
 
 
 @both
