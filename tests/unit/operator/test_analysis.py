@@ -138,6 +138,24 @@ def test_an_engine_that_tells_no_durations_is_judged_by_its_errors() -> None:
     assert judge(RULES, Sample(500), Sample(500, 100)).outcome == "fail"
 
 
+def test_many_times_slower_shows_early_on_both_sides() -> None:
+    """As measured: a stable set that is answered as seldom as the candidate, thirteen times as slow."""
+    edges = (*FIRST, math.inf)
+    stable = (0, 3, 9, 16, 29, 36, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    slow = (0, 0, 0, 0, 0, 0, 2, 12, 14, 60, 9, 0, 0, 0, 0, 0, 0)
+    sets = [
+        Sample(sum(counts), 0, Histogram(edges, tuple(map(float, counts)), seconds))
+        for counts, seconds in ((stable, 12.8), (slow, 149.0))
+    ]
+    assert judge(Analysis(max_ttft_ratio=3), *sets).outcome == "fail"
+
+
+def test_a_slow_median_alone_is_not_what_was_asked_for() -> None:
+    stable = Sample(400, 0, histogram([0.06] * 300 + [3.0] * 100, FIRST))
+    candidate = Sample(400, 0, histogram([0.3] * 300 + [3.0] * 100, FIRST))
+    assert judge(RULES, stable, candidate).outcome == "pass"
+
+
 def test_equal_sets_hardly_ever_fail_however_often_somebody_looks() -> None:
     """Less than one in a hundred of whole comparisons, each looked at sixty times."""
     failed = 0
