@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan.acceptance import Heard
 from deepseek_operator.plan.labels import (
     GROUP_INDEX,
     ROLLOUT_STEP,
@@ -15,6 +16,7 @@ from deepseek_operator.plan.labels import (
 from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
+SIDECAR = "istio-proxy"
 # Exit codes of the model server whose termination message is a sentence for the user.
 EXIT_MODEL_UNUSABLE = 3
 EXIT_SOURCE_UNREACHABLE = 4
@@ -40,6 +42,7 @@ class PodView:
         created: When it was made.
         ended: When its server last ended by itself, None where it has not.
         leaving: Whether it was told to stop.
+        sidecar: Whether it has one of a mesh.
     """
 
     name: str
@@ -59,6 +62,7 @@ class PodView:
     created: datetime | None = None
     ended: datetime | None = None
     leaving: bool = False
+    sidecar: bool = False
 
     @classmethod
     def of(
@@ -94,7 +98,14 @@ class PodView:
             created=_time(metadata.get("creationTimestamp")),
             ended=_ended_by_itself(metadata, ended) if ended else None,
             leaving="deletionTimestamp" in metadata,
+            sidecar=_has_sidecar(pod.get("spec", {})),
         )
+
+
+def _has_sidecar(spec: Object) -> bool:
+    """Of either kind: sidecars that start first are among the init containers."""
+    containers = [*spec.get("containers", []), *spec.get("initContainers", [])]
+    return any(container["name"] == SIDECAR for container in containers)
 
 
 def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
@@ -320,6 +331,7 @@ class Observed:
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
+        heard: What controllers of others say of its route, by kind.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -334,6 +346,7 @@ class Observed:
     changed: bool = False
     failed: tuple[PodView, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
+    heard: Heard = field(default_factory=dict)
 
     @property
     def replicas(self) -> tuple[PodView, ...]:
