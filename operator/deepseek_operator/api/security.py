@@ -76,7 +76,7 @@ class ApiKeys(Section):
     """Requests must bring one of these keys: `Authorization: Bearer ...`."""
 
     secret_name: ObjectName = Field(
-        description="Secret of the namespace, with a file of hashed keys (docs/model-server.md)."
+        description="Secret of the namespace, with a file of hashed keys (docs/guides/zero-trust.md)."
     )
     key: str = Field(
         default="keys.json",

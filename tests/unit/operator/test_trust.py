@@ -269,6 +269,16 @@ def test_api_keys_are_a_file_of_a_secret_and_never_a_variable() -> None:
     assert "/etc/deepseek-keys/mine" in other["ConfigMap"]["data"]["config.json"]
 
 
+def test_a_secret_that_is_missing_is_named() -> None:
+    words = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
+    waiting = pod(state={"waiting": {"reason": "ContainerCreating", "message": ""}})
+    body = resource(security={"apiKeys": {"secretName": "keys"}})
+    observed = Observed(pods=(PodView.of(waiting, words),))
+    status = report(body, decide(body, SETTINGS, observed), observed, NOW).status
+    assert status["phase"] == "Cannot mount the API keys"
+    assert "Secret keys with the key keys.json" in condition(status, "Ready")["message"]
+
+
 def test_api_keys_that_an_engine_does_not_read_are_refused() -> None:
     refusal = refused(
         security={"apiKeys": {"secretName": "keys"}},
