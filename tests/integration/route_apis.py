@@ -13,7 +13,7 @@ from tests.cluster.faults import ClusterError
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.cluster.toolchain import build
-from tests.kube import eventually
+from tests.kube import eventually, wait_until_served
 
 GROUP = "route-apis"
 # By whose they are: where they are in a module's source, and which of them the operator uses.
@@ -52,20 +52,7 @@ def install(target: Target, *apis: Api) -> None:
     for api in apis:
         text = "\n---\n".join(json.dumps(item) for item in _definitions(api))
         kubectl(target, "apply", "--server-side", "--filename", "-", text=text)
-        eventually("they are served", lambda api=api: _served(target, api), 60)  # type: ignore[misc]
-
-
-def _served(target: Target, api: Api) -> bool:
-    """kubectl can't wait for a condition before there is any."""
-    found = json.loads(kubectl(target, "get", "crd", "--output=json", *api[1]))
-    items = found.get("items", [found])  # of one there is no list
-    established = [
-        condition["status"]
-        for item in items
-        for condition in item.get("status", {}).get("conditions") or []
-        if condition["type"] == "Established"
-    ]
-    return established == ["True"] * len(api[1])
+        wait_until_served(target, *api[1])
 
 
 def remove(target: Target, *apis: Api) -> None:
