@@ -23,14 +23,21 @@ EXAMPLES = sorted(
 )
 
 
+NEEDED = (
+    ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1"),
+    ForeignKind("LocalQueue", "kueue.x-k8s.io", "v1beta2"),
+)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def apis(api_server: Target) -> Iterator[None]:
-    """What examples need that span nodes, and those that have a route."""
-    kind = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")
-    kind.install(api_server)
+def foreign_kinds(api_server: Target) -> Iterator[None]:
+    """What examples need that not every cluster has."""
+    for kind in NEEDED:
+        kind.install(api_server)
     route_apis.install(api_server, *route_apis.ALL)
     yield
-    kind.remove(api_server)
+    for kind in NEEDED:
+        kind.remove(api_server)
     route_apis.remove(api_server, *route_apis.ALL)
 
 

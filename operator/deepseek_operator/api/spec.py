@@ -11,6 +11,7 @@ from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.routing import Routing
 from deepseek_operator.api.scaling import Scaling
+from deepseek_operator.api.scheduling import Scheduling
 from deepseek_operator.api.section import Section, rule, validated
 from deepseek_operator.api.security import Security
 
@@ -61,6 +62,10 @@ class Spec(Section):
             "How the GPUs of one replica share its model, where one node is not enough. "
             "Absent: all of them share every layer, on one node."
         ),
+    )
+    scheduling: Scheduling | None = Field(
+        default=None,
+        description="Who decides when replicas get their nodes. Absent: the scheduler alone.",
     )
     engine: Engine = Field(
         default=Engine(), description="The program that serves the model. Default: the bundled one."

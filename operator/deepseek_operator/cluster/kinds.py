@@ -105,6 +105,7 @@ LEADER_WORKER_SET = Kind(
     labels=SELECTOR,
     optional=True,
 )
+LOCAL_QUEUE = Kind("LocalQueue", "kueue.x-k8s.io", "v1beta2", "localqueues", optional=True)
 
 
 def _optional(name: str, group: str, plural: str, alias: str = "") -> Kind:
@@ -146,8 +147,8 @@ CHILDREN = (
     GATEWAY,
     CERTIFICATE,
 )
-# What decisions ask after; they are watched while they are served.
-OPTIONAL = tuple(kind for kind in CHILDREN if kind.optional)
+# What decisions ask after; those of them that are children are watched while they are served.
+OPTIONAL = (*(kind for kind in CHILDREN if kind.optional), LOCAL_QUEUE)
 # What every cluster has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError
-from deepseek_operator.cluster.kinds import OPTIONAL, Kind
+from deepseek_operator.cluster.kinds import CHILDREN, OPTIONAL, Kind
 from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller.queue import WorkQueue
 
@@ -93,6 +93,6 @@ class OptionalKinds:
             if kind in self._watched and not served:
                 self._watched.pop(kind)[1].cancel()
                 self._cache.replace(kind, (), EVERY_VERSION)
-            elif served and kind not in self._watched:
+            elif kind in CHILDREN and served and kind not in self._watched:
                 watch = self._watch(kind)
                 self._watched[kind] = watch, tasks.create_task(watch.run())

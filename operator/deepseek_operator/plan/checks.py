@@ -108,6 +108,7 @@ NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
         "security.allowFrom[].serviceAccounts",
         lambda spec: any(peer.service_accounts for peer in spec.security.allow_from),
     ),
+    ("LocalQueue", "scheduling.queue", lambda spec: spec.scheduling is not None),
 )
 
 

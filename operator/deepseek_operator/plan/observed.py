@@ -17,6 +17,8 @@ from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
 SIDECAR = "istio-proxy"
+# The reason of a pod that has scheduling gates, for having no node.
+GATED = "SchedulingGated"
 # Exit codes of the model server whose termination message is a sentence for the user.
 EXIT_MODEL_UNUSABLE = 3
 EXIT_SOURCE_UNREACHABLE = 4
@@ -29,8 +31,9 @@ class PodView:
     """A pod of a resource.
 
     Attributes:
+        gated: Whether the scheduler is not allowed to look for a node yet.
         unscheduled: The scheduler's words where it found no node, else None.
-        unscheduled_since: When it first found none, else None.
+        unscheduled_since: When it first found none, or was kept from looking, else None.
         waiting: Why the server's container does not run (reason, message), else None.
         exited: How it last ended (exit code, reason, termination message), else None.
         mount_failure: The kubelet's words where a volume could not be mounted, else None.
@@ -49,6 +52,7 @@ class PodView:
     ready: bool = False
     running: bool = False
     scheduled: bool = False
+    gated: bool = False
     unscheduled: str | None = None
     unscheduled_since: datetime | None = None
     waiting: tuple[str, str] | None = None
@@ -73,7 +77,8 @@ class PodView:
         labels = metadata.get("labels", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
-        refused = scheduled.get("status") == "False"
+        gated = scheduled.get("reason") == GATED
+        refused = scheduled.get("status") == "False" and not gated
         server: Object = next(
             (item for item in status.get("containerStatuses", []) if item["name"] == SERVER), {}
         )
@@ -85,8 +90,11 @@ class PodView:
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             scheduled=scheduled.get("status") == "True",
+            gated=gated,
             unscheduled=scheduled.get("message", "") if refused else None,
-            unscheduled_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
+            unscheduled_since=_time(scheduled.get("lastTransitionTime"))
+            if refused or gated
+            else None,
             waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
             exited=_exit(ended) if ended else None,
             mount_failure=None if "running" in state else mount_failure,
@@ -140,6 +148,7 @@ def _together(pods: list[PodView]) -> PodView:
         leader,
         ready=leader.ready and leader.index == 0 and placed,
         scheduled=placed,
+        gated=any(pod.gated for pod in pods),
         unscheduled=waiting.unscheduled,
         unscheduled_since=waiting.unscheduled_since,
     )

@@ -56,6 +56,7 @@ class Target:
         holds: Replicas of several pods that are not to start yet; None: there are no such.
         max_restarts: Failures of such a replica that are followed by another start.
         exclusive_topology: Label of nodes that the pods of a replica share with no other one.
+        queue: Where replicas wait for their turn; None: the scheduler alone decides.
         pod_monitor: Labels of the PodMonitor; None: there is none.
         ways: What was made of spec.routing; None: nothing is asked for.
     """
@@ -77,6 +78,7 @@ class Target:
     trust: Trust
     rollout: Rollout
     exclusive_topology: str | None = None
+    queue: str | None = None
     holds: Mapping[str, Any] | None = None
     max_restarts: int = 0
     scaling: Scaling | None = None
@@ -247,6 +249,7 @@ def target(
         holds=holds if sizing.split.pods > 1 else None,
         max_restarts=spec.parallelism.max_restarts if spec.parallelism else 0,
         exclusive_topology=spec.parallelism.exclusive_topology if spec.parallelism else None,
+        queue=spec.scheduling.queue if spec.scheduling else None,
         host_path=host_path,
         claim_name=claim_name,
         token_secret=token_secret,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import LEADER, ROLE, WORKER, gang_name, labels, selector
+from deepseek_operator.plan.labels import LEADER, QUEUE, ROLE, WORKER, gang_name, labels, selector
 from deepseek_operator.plan.pod_template import KEYS_VOLUME, limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
 from deepseek_operator.plan.trust import KEYS_MOUNT, METRICS_PATH, STATUS_PORT
@@ -70,6 +70,7 @@ def children(target: Target) -> list[Manifest]:
         "shm": _mebibytes(target.needs.shm),
         "download_limit": _mebibytes(target.needs.download_limit),
         "dns": DNS,
+        "workload_labels": labels(name) | ({QUEUE: target.queue} if target.queue else {}),
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
         "status_port": STATUS_PORT,
         "metrics_path": METRICS_PATH,

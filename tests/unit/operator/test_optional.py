@@ -13,6 +13,7 @@ from deepseek_operator.cluster.errors import UnreachableError
 from deepseek_operator.cluster.kinds import (
     GATEWAY,
     ISTIO_GATEWAY,
+    LOCAL_QUEUE,
     OPTIONAL,
     POD_MONITOR,
     RESOURCE,
@@ -139,6 +140,15 @@ async def test_a_change_of_such_a_child_has_its_resource_looked_at_at_once() -> 
         assert await bench.worked_on() == OWNER
         assert bench.cache.get(POD_MONITOR, OWNER) is None
         assert asyncio.get_running_loop().time() - started < 1
+
+
+async def test_what_is_no_child_is_known_and_not_watched() -> None:
+    async with running() as bench:
+        bench.client.there = {LOCAL_QUEUE}
+        await bench.worked_on()
+        await asyncio.sleep(1)
+        assert bench.cache.served == {"LocalQueue"}
+        assert not bench.client.streams
 
 
 async def test_two_kinds_of_one_name_are_told_apart_by_their_groups() -> None:
