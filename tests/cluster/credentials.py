@@ -18,6 +18,8 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "coredns": ("system:coredns", ()),
     "kwok": ("kwok-controller", ("system:masters",)),
     "lws": ("lws-controller-manager", ()),
+    # The service account of Istio's chart, whose rights the process needs.
+    "istiod": ("system:serviceaccount:istio-system:istiod", ("system:serviceaccounts",)),
 }
 LOCAL = IPv4Address("127.0.0.1")
 API_NAMES = (

@@ -30,6 +30,11 @@ PARTS = {
     ),
     "kwok": Part("fake GPU nodes", needs=("controllers",), groups=("kwok",)),
     "lws": Part("the LeaderWorkerSet API", needs=("controllers",), groups=("lws",)),
+    "istio": Part(
+        "Istio and the Gateway API",
+        needs=("node", "registry"),
+        groups=("istio", "helm"),
+    ),
 }
 DEFAULT = ("node", "registry")
 

@@ -32,6 +32,28 @@ def cluster() -> Iterator[Target]:
         target.down()
 
 
+# A part that only some tests need; whoever asks for this fixture comes after all others.
+ADDED = ("mesh",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests without Istio run first: a part that is up stays up."""
+    items.sort(key=lambda item: any(name in getattr(item, "fixturenames", ()) for name in ADDED))
+
+
+@pytest.fixture(scope="session")
+def mesh(cluster: Target) -> Target:
+    """The cluster with Istio."""
+    return _with_part(cluster, "istio")
+
+
+def _with_part(cluster: Target, part: str) -> Target:
+    if cluster.kind != "embedded":
+        pytest.skip(f"a {cluster.kind} cluster may lack the part {part}; install it to try by hand")
+    cluster.up(["node", "registry", part])
+    return cluster
+
+
 @pytest.fixture(scope="session")
 def models() -> dict[str, Path]:
     """Directories of tiny models, by family, that pods can read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster.component import Component, Site
-from tests.cluster.components import control_plane, dns, kwok, lws, node, registry
+from tests.cluster.components import control_plane, dns, istio, kwok, lws, node, registry
 
 
 def describe(site: Site) -> list[Component]:
@@ -15,6 +15,7 @@ def describe(site: Site) -> list[Component]:
         "registry": [registry.registry],
         "kwok": [kwok.kwok],
         "lws": [lws.lws],
+        "istio": [istio.istio],
     }
     return [
         component
