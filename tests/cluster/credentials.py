@@ -18,6 +18,7 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "coredns": ("system:coredns", ()),
     "kwok": ("kwok-controller", ("system:masters",)),
     "lws": ("lws-controller-manager", ()),
+    "kube-router": ("kube-router", ()),
     # The service account of Istio's chart, whose rights the process needs.
     "istiod": ("system:serviceaccount:istio-system:istiod", ("system:serviceaccounts",)),
 }

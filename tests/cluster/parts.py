@@ -35,6 +35,7 @@ PARTS = {
         needs=("node", "registry"),
         groups=("istio", "helm"),
     ),
+    "netpol": Part("network policies are enforced", needs=("node",), groups=("netpol",)),
 }
 DEFAULT = ("node", "registry")
 

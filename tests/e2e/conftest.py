@@ -32,12 +32,12 @@ def cluster() -> Iterator[Target]:
         target.down()
 
 
-# A part that only some tests need; whoever asks for this fixture comes after all others.
-ADDED = ("mesh",)
+# Parts that only some tests need; whoever asks for one of these fixtures comes after all others.
+ADDED = ("mesh", "enforced")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests without Istio run first: a part that is up stays up."""
+    """Let tests without Istio and without a firewall run first: a part that is up stays up."""
     items.sort(key=lambda item: any(name in getattr(item, "fixturenames", ()) for name in ADDED))
 
 
@@ -45,6 +45,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def mesh(cluster: Target) -> Target:
     """The cluster with Istio."""
     return _with_part(cluster, "istio")
+
+
+@pytest.fixture(scope="session")
+def enforced(cluster: Target) -> Target:
+    """The cluster with network policies that are enforced."""
+    return _with_part(cluster, "netpol")
 
 
 def _with_part(cluster: Target, part: str) -> Target:

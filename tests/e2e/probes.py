@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from tests.cluster.faults import ClusterError
 from tests.kube import Kube, Object
@@ -62,3 +63,13 @@ def wait_ready(kube: Kube, *pods: str) -> None:
     """Wait until pods are Ready."""
     names = [f"pod/{name}" for name in pods]
     kube.run("wait", "--for=condition=Ready", *names, "--timeout=120s")
+
+
+def policy(name: str, selected: dict[str, Any], **spec: Any) -> Object:
+    """A NetworkPolicy about the pods with the labels `selected`."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {"podSelector": {"matchLabels": selected}, **spec},
+    }

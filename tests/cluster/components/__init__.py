@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cluster.component import Component, Site
-from tests.cluster.components import control_plane, dns, istio, kwok, lws, node, registry
+from tests.cluster.components import control_plane, dns, istio, kwok, lws, netpol, node, registry
 
 
 def describe(site: Site) -> list[Component]:
@@ -16,6 +16,7 @@ def describe(site: Site) -> list[Component]:
         "kwok": [kwok.kwok],
         "lws": [lws.lws],
         "istio": [istio.istio],
+        "netpol": [netpol.netpol],
     }
     return [
         component

@@ -65,7 +65,7 @@ def istio(site: Site) -> list[Component]:
         Component(
             "istiod",
             command,
-            after=("istio-kinds",),
+            after=("istio-api", "gateway-api"),
             probe=answers(f"http://{READY}/ready"),
             environment=_environment(container["env"]),
         ),
