@@ -18,6 +18,7 @@ from tests.cluster import isolation, network, packages, parts
 from tests.cluster.component import NODE_NAME
 from tests.cluster.components.registry import PORT, REGISTRY
 from tests.cluster.faults import ClusterError
+from tests.cluster.images import istio_proxy
 from tests.cluster.network import Addresses
 from tests.cluster.progress import done, say, step
 from tests.cluster.state import Request, State, Status
@@ -153,6 +154,9 @@ class EmbeddedCluster:
                 self._start(lifeline=lifeline)
             try:
                 self._wait(request)
+                if "istio" in request.parts:
+                    # Where sidecars and gateways are pulled from: pods find it there from now on.
+                    istio_proxy.provide(Path(request.artefacts["istio"]), self.registry_push_host)
             except BaseException:
                 if not running:
                     self._stop()
