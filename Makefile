@@ -130,6 +130,10 @@ MANY ?= 10000
 bench-operator: $(STAMP) ## Measure the operator against a real API server (SECONDS=600 of quiet, MANY=10000)
 	$(BIN)/python -m tests.bench --seconds $(SECONDS) --many $(MANY)
 
+.PHONY: bench-route
+bench-route: $(STAMP) ## What gateway, sidecar and policies add to a request and to a token of a stream
+	$(BIN)/python -m tests.bench.route
+
 ##@ Tests
 .PHONY: test
 test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
