@@ -166,4 +166,8 @@ test-chaos: $(STAMP) ## All faults that must lose nothing (killed, cut off, floo
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart
-	$(BIN)/pytest tests/e2e --durations=15
+	$(BIN)/pytest tests/e2e -m "not long" --durations=15
+
+.PHONY: test-long
+test-long: $(STAMP) ## What `make test` leaves out: faults and parts of the cluster that take long
+	$(BIN)/pytest tests/chaos tests/e2e -m long

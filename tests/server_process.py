@@ -16,8 +16,8 @@ from typing import Self
 import httpx
 import psutil
 
-LISTEN_SECONDS = 60.0
-READY_SECONDS = 180.0  # many processes that import torch, on a machine that is busy
+LISTEN_SECONDS = 120.0
+READY_SECONDS = 360.0  # many processes that import torch, on a machine that is busy
 LOOK_SECONDS = 0.05
 
 

@@ -16,6 +16,7 @@ local ordinary = {
   Stopping = true,
   WaitingForGPU = true,
   WaitingForNode = true,
+  WaitingInQueue = true,
 }
 
 local function health(status, message)

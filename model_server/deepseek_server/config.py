@@ -17,7 +17,7 @@ from deepseek_server.failures import PermanentError
 
 VERSION = 1
 # Ranks of pods that have met need no longer to meet, on a slow machine.
-RANK_SECONDS = 120.0
+RANK_SECONDS = 300.0
 
 ToolFormat = Literal["auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "hermes"]
 Reasoning = Literal["auto", "on", "off"]

@@ -18,6 +18,7 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "coredns": ("system:coredns", ()),
     "kwok": ("kwok-controller", ("system:masters",)),
     "lws": ("lws-controller-manager", ()),
+    "kueue": ("kueue-controller-manager", ()),
     "kube-router": ("kube-router", ()),
     # The service account of Istio's chart, whose rights the process needs.
     "istiod": ("system:serviceaccount:istio-system:istiod", ("system:serviceaccounts",)),
@@ -43,7 +44,8 @@ def issue(site: Site) -> None:
         addresses=(addresses.cluster, LOCAL),
         host_names=(NODE_NAME, "localhost"),
     )
-    authority.issue("lws-webhook/tls", "lws-webhook", addresses=(addresses.cluster,))
+    for webhook in ("lws-webhook", "kueue-webhook"):
+        authority.issue(f"{webhook}/tls", webhook, addresses=(addresses.cluster,))
     server = f"https://{addresses.cluster}:6443"
     for name, (user, groups) in USERS.items():
         pair = authority.issue(name, user, groups=groups)

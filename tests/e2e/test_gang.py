@@ -17,6 +17,7 @@ from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
 from tests.e2e.product import Product
+from tests.e2e.traffic import asked_all_the_time
 from tests.kube import MODEST, Kube, eventually, resource
 from tests.models.tiny import make_tiny
 
@@ -69,10 +70,11 @@ def gang(name: str, wide: Path, pods: int = 2, **spec: Any) -> dict[str, Any]:
     parallelism = {"tensor": pods, **spec.pop("parallelism", {})}
     if pods > 1:
         spec["parallelism"] = parallelism
+    noted = {"metadata": {"annotations": {"note": spec.pop("note", "old")}}}
     return resource(
         name,
         model={"id": "tiny-v3", "servedName": "tiny", "source": source},
-        podTemplate=ONE_THREAD,
+        podTemplate=noted | ONE_THREAD,
         **spec,
     )
 
@@ -154,6 +156,19 @@ def recovers(kube: Kube, name: str, before: dict[str, str], fails: Callable[[], 
     return time.monotonic() - started
 
 
+def replaced(kube: Kube, name: str, changed: dict[str, Any]) -> None:
+    """Apply what gives a resource's pods another note, and wait until there are only such pods."""
+    note = changed["spec"]["podTemplate"]["metadata"]["annotations"]["note"]
+    kube.apply(changed)
+
+    def done() -> bool:
+        pods = kube.all("pod", f"deepseek-operator.io/name={name}")
+        notes = {pod["metadata"]["annotations"].get("note") for pod in pods}
+        return notes == {note} and ready(kube, name)
+
+    eventually("all is new and serves", done, RECOVERY)
+
+
 def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
     items = status(kube, name).get("groups", [])
     return next((dict(item["cause"]) for item in items if item["index"] == group), {})
@@ -228,6 +243,12 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
         lambda: kube.run("delete", "pod", worker, "--wait=false", "--grace-period=1") and None,
     )
     answered(kube, "gang")
+
+    # A change stops a single replica first: LeaderWorkerSet makes none beside it.
+    started = time.monotonic()
+    replaced(kube, "gang", gang("gang", wide, note="new"))
+    took["replaced in place"] = time.monotonic() - started
+    answered(kube, "gang")
     said = [event["reason"] for event in kube.events("gang")]
     assert said.count("ReplicaFailed") >= 3
     with capsys.disabled():
@@ -235,7 +256,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
               json.dumps({what: round(seconds) for what, seconds in took.items()}))  # fmt: skip
 
 
-def test_two_replicas_share_the_load_and_one_that_stops_leaves_the_other_serving(
+def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_unnoticed(
     kube: Kube, product: Product, wide: Path
 ) -> None:
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 0}))
@@ -257,6 +278,11 @@ def test_two_replicas_share_the_load_and_one_that_stops_leaves_the_other_serving
     assert "Degraded: replica 1 was stopped; 1 of 2 replicas serve" in kube.run("get", "dsd")
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 1}))
     eventually("both serve again", lambda: ready(kube, "gang"), RECOVERY)
+
+    # A change replaces both, with one more meanwhile, and nobody who asks notices.
+    with asked_all_the_time(kube, "gang") as outcomes:
+        replaced(kube, "gang", gang("gang", wide, replicas=2, note="new"))
+    assert set(outcomes) == {"200"}
 
 
 def requests(kube: Kube, group: int) -> float:

@@ -6,18 +6,13 @@ CPU after all: what their pods ask for is what counts.
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.cluster.reach import service_address
 from tests.e2e.product import Product
+from tests.e2e.traffic import asked_all_the_time
 from tests.kube import Kube, eventually, modest, resource
 
 GPU = "nvidia.com/gpu"
@@ -96,45 +91,10 @@ def replaced(kube: Kube, note: str, timeout: float = READY) -> None:
     eventually("all is new and serves", done, timeout)
 
 
-@contextmanager
-def asked_all_the_time(kube: Kube) -> Iterator[Counter[str]]:
-    """Clients that ask one question after the other; what came of it, by outcome."""
-    outcomes: Counter[str] = Counter()
-    stop = threading.Event()
-
-    def ask(address: str) -> None:
-        body = {"model": "tiny", "prompt": "Hello", "max_tokens": 4}
-        while not stop.is_set():
-            try:
-                answer = httpx.post(f"http://{address}/v1/completions", json=body, timeout=30)
-                outcomes[str(answer.status_code)] += 1
-            except httpx.HTTPError as error:
-                outcomes[repr(error)] += 1
-
-    with service_address(kube.target, "tiny", kube.namespace) as address:
-        eventually("an answer", lambda: answers(address))
-        clients = [threading.Thread(target=ask, args=(address,)) for _ in range(2)]
-        for client in clients:
-            client.start()
-        try:
-            yield outcomes
-        finally:
-            stop.set()
-            for client in clients:
-                client.join()
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(f"http://{address}/v1/models", timeout=10).is_success
-    except httpx.ConnectError:
-        return False
-
-
 def test_with_a_free_gpu_no_request_fails(kube: Kube, gpus: int, models: dict[str, Path]) -> None:
     kube.apply(model(models, "old", gpus // 2))
     eventually("ready", lambda: ready(kube), READY)
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", gpus // 2))
         eventually("it says so", lambda: "Rolling out (surge)" in phase(kube))
         assert strategy(kube) == {"maxSurge": 1, "maxUnavailable": 0}
@@ -214,7 +174,7 @@ def test_who_would_rather_wait_keeps_serving(
     waits = {"whenNoGpuIsFree": "wait"}
     kube.apply(model(models, "old", gpus, rollout=waits))
     eventually("ready", lambda: ready(kube), READY)
-    with asked_all_the_time(kube) as outcomes:
+    with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", gpus, rollout=waits))
         eventually("it waits", lambda: f"waiting for {gpus} x GPU; 1 of 1 serve" in phase(kube))
         assert "Each successor waits for a free GPU" in kube.condition("tiny")["message"]

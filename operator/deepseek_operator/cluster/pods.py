@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.cluster.kept import Key, owner_of, version_of
+from deepseek_operator.plan.asking import Desk, desk
 from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.observed import PodView
 
@@ -18,6 +19,7 @@ class Pod:
 
     Attributes:
         address: Its IP address, empty where it has none.
+        desk: Where it is asked how far it is.
         end: When it has to be gone, None where it was not told to stop.
     """
 
@@ -26,6 +28,7 @@ class Pod:
     owner: Key
     view: PodView
     address: str
+    desk: Desk
     end: datetime | None
 
     @classmethod
@@ -38,6 +41,7 @@ class Pod:
             owner_of(body),
             PodView.of(body),
             body.get("status", {}).get("podIP", ""),
+            desk(body),
             datetime.fromisoformat(end) if end else None,
         )
 
@@ -99,10 +103,10 @@ class Pods:
         self._mount_failures[key] = message
         return {pod.owner}
 
-    def loading(self) -> list[tuple[Key, str, Loading | None]]:
+    def loading(self) -> list[tuple[Key, str, Desk, Loading | None]]:
         """Pods whose server runs but does not serve yet: where they are, and how far they were."""
-        found = ((key, self.known[key].address, how_far) for key, how_far in self._loading.items())
-        return [(key, address, how_far) for key, address, how_far in found if address]
+        found = ((key, self.known[key], how_far) for key, how_far in self._loading.items())
+        return [(key, pod.address, pod.desk, how_far) for key, pod, how_far in found if pod.address]
 
     def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
         """Note how far a pod's server is with its model; the resource that it concerns."""

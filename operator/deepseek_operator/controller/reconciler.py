@@ -236,9 +236,9 @@ class Reconciler:
         try:
             result = await write
         except (RejectedError, UnreachableError) as error:
-            WRITES.labels(kind.name, type(error).__name__).inc()
+            WRITES.labels(kind.called, type(error).__name__).inc()
             raise
-        WRITES.labels(kind.name, "ok").inc()
+        WRITES.labels(kind.called, "ok").inc()
         return result
 
     async def _tell(self, body: dict[str, Any], news: News, now: str) -> None:

@@ -16,12 +16,14 @@ from deepseek_operator.plan.observed import (
     Observed,
     PodView,
 )
+from deepseek_operator.plan.pod_template import KEYS_VOLUME
 from deepseek_operator.plan.target import Target
 
 PODS_REFUSED = "PodsRefused"
 NO_FITTING_NODE = "NoFittingNode"
 WAITING_FOR_NODE = "WaitingForNode"
 WAITING_FOR_GPU = "WaitingForGPU"
+WAITING_IN_QUEUE = "WaitingInQueue"
 MOUNT_FAILED = "MountFailed"
 IMAGE_UNAVAILABLE = "ImageUnavailable"
 CONTAINER_REFUSED = "ContainerRefused"
@@ -39,12 +41,19 @@ REPLICA_PAUSES = "ReplicaPauses"
 HOLDERS_SHOWN = 5
 # Findings about where pods run; all others are about what runs in them.
 PLACEMENT = frozenset(
-    {PODS_REFUSED, NO_FITTING_NODE, WAITING_FOR_NODE, WAITING_FOR_GPU, REPLICAS_BLOCK_EACH_OTHER}
+    {
+        PODS_REFUSED,
+        NO_FITTING_NODE,
+        WAITING_FOR_NODE,
+        WAITING_FOR_GPU,
+        WAITING_IN_QUEUE,
+        REPLICAS_BLOCK_EACH_OTHER,
+    }
 )
 # Findings that are the ordinary course of a start.
 ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
 # Findings that pass by themselves when somebody frees or adds a node.
-WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU})
+WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU, WAITING_IN_QUEUE})
 # Findings that nothing but another spec, or other files at the source, can mend.
 STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY, REPLICA_STOPPED})
 
@@ -95,9 +104,24 @@ def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None
         f"{len(half)} replicas block each other",
         f"{len(half)} replicas have nodes for some of their {target.pods} pods and wait for the "
         f"others: {sum(half)} pods hold places with which {more} more of them would be complete. "
-        f"Set replicas to {complete + more}, or have a gang scheduler (Volcano, Kueue) place the "
-        f"pods of a replica together. The scheduler says: {pod.unscheduled}"
+        f"Set replicas to {complete + more}, or have Kueue admit whole replicas only "
+        f"(scheduling.queue). The scheduler says: {pod.unscheduled}"
         f"{_since(pod.unscheduled_since)}",
+    )
+
+
+def _queued(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+    """A replica that the scheduler has not been allowed to look at."""
+    if not pod.gated:
+        return None
+    waiting = sum(replica.gated for replica in observed.replicas)
+    where = f"queue {target.queue}" if target.queue else "a scheduling gate"
+    see = ", which kubectl get workloads tells about" if target.queue else ""
+    return Finding(
+        WAITING_IN_QUEUE,
+        f"{waiting} of {len(observed.replicas)} replicas wait in {where}",
+        f"{waiting} of {len(observed.replicas)} replicas wait in {where} and hold nothing meanwhile. "
+        f"They start as soon as they are admitted{see}.",
     )
 
 
@@ -172,6 +196,14 @@ def _names(nodes: list[NodeView]) -> str:
 def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.mount_failure is None:
         return None
+    keys = target.trust.keys
+    if keys and f'"{KEYS_VOLUME}"' in pod.mount_failure:
+        return Finding(
+            MOUNT_FAILED,
+            "Cannot mount the API keys",
+            f"Pod {pod.name} needs Secret {keys.secret_name} with the key {keys.key}, as "
+            f"security.apiKeys says. The kubelet says: {pod.mount_failure}",
+        )
     return Finding(
         MOUNT_FAILED,
         "Cannot mount the weights",
@@ -266,6 +298,7 @@ CHAIN: tuple[Check, ...] = (
     _container_refused,
     _ended,
     _blocked,
+    _queued,
     _unschedulable,
     _loading,
     _starting,

@@ -15,6 +15,8 @@ LEADER, WORKER = "leader", "worker"
 # Which of the replicas a pod belongs to, and which of its pods it is: by LeaderWorkerSet.
 GROUP_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
+# Which queue of Kueue something waits in.
+QUEUE = "kueue.x-k8s.io/queue-name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "deepseek-operator"
 # What the operator lists and watches: nothing else of the cluster reaches it.

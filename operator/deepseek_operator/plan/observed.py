@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan.acceptance import Heard
 from deepseek_operator.plan.labels import (
     GROUP_INDEX,
     ROLLOUT_STEP,
@@ -15,6 +16,9 @@ from deepseek_operator.plan.labels import (
 from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
+SIDECAR = "istio-proxy"
+# The reason of a pod that has scheduling gates, for having no node.
+GATED = "SchedulingGated"
 # Exit codes of the model server whose termination message is a sentence for the user.
 EXIT_MODEL_UNUSABLE = 3
 EXIT_SOURCE_UNREACHABLE = 4
@@ -27,8 +31,9 @@ class PodView:
     """A pod of a resource.
 
     Attributes:
+        gated: Whether the scheduler is not allowed to look for a node yet.
         unscheduled: The scheduler's words where it found no node, else None.
-        unscheduled_since: When it first found none, else None.
+        unscheduled_since: When it first found none, or was kept from looking, else None.
         waiting: Why the server's container does not run (reason, message), else None.
         exited: How it last ended (exit code, reason, termination message), else None.
         mount_failure: The kubelet's words where a volume could not be mounted, else None.
@@ -40,12 +45,14 @@ class PodView:
         created: When it was made.
         ended: When its server last ended by itself, None where it has not.
         leaving: Whether it was told to stop.
+        sidecar: Whether it has one of a mesh.
     """
 
     name: str
     ready: bool = False
     running: bool = False
     scheduled: bool = False
+    gated: bool = False
     unscheduled: str | None = None
     unscheduled_since: datetime | None = None
     waiting: tuple[str, str] | None = None
@@ -59,6 +66,7 @@ class PodView:
     created: datetime | None = None
     ended: datetime | None = None
     leaving: bool = False
+    sidecar: bool = False
 
     @classmethod
     def of(
@@ -69,7 +77,8 @@ class PodView:
         labels = metadata.get("labels", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
-        refused = scheduled.get("status") == "False"
+        gated = scheduled.get("reason") == GATED
+        refused = scheduled.get("status") == "False" and not gated
         server: Object = next(
             (item for item in status.get("containerStatuses", []) if item["name"] == SERVER), {}
         )
@@ -81,8 +90,11 @@ class PodView:
             ready=conditions.get("Ready", {}).get("status") == "True",
             running="running" in state,
             scheduled=scheduled.get("status") == "True",
+            gated=gated,
             unscheduled=scheduled.get("message", "") if refused else None,
-            unscheduled_since=_time(scheduled.get("lastTransitionTime")) if refused else None,
+            unscheduled_since=_time(scheduled.get("lastTransitionTime"))
+            if refused or gated
+            else None,
             waiting=(waiting.get("reason", ""), waiting.get("message", "")) if waiting else None,
             exited=_exit(ended) if ended else None,
             mount_failure=None if "running" in state else mount_failure,
@@ -94,7 +106,14 @@ class PodView:
             created=_time(metadata.get("creationTimestamp")),
             ended=_ended_by_itself(metadata, ended) if ended else None,
             leaving="deletionTimestamp" in metadata,
+            sidecar=_has_sidecar(pod.get("spec", {})),
         )
+
+
+def _has_sidecar(spec: Object) -> bool:
+    """Of either kind: sidecars that start first are among the init containers."""
+    containers = [*spec.get("containers", []), *spec.get("initContainers", [])]
+    return any(container["name"] == SIDECAR for container in containers)
 
 
 def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
@@ -129,6 +148,7 @@ def _together(pods: list[PodView]) -> PodView:
         leader,
         ready=leader.ready and leader.index == 0 and placed,
         scheduled=placed,
+        gated=any(pod.gated for pod in pods),
         unscheduled=waiting.unscheduled,
         unscheduled_since=waiting.unscheduled_since,
     )
@@ -320,6 +340,7 @@ class Observed:
         config: The model's config.json, None where it has not been looked for.
         metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
+        heard: What controllers of others say of its route, by kind.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -334,6 +355,7 @@ class Observed:
     changed: bool = False
     failed: tuple[PodView, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
+    heard: Heard = field(default_factory=dict)
 
     @property
     def replicas(self) -> tuple[PodView, ...]:

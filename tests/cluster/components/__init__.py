@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tests.cluster.component import Component, Site
-from tests.cluster.components import control_plane, dns, istio, kwok, lws, netpol, node, registry
+from tests.cluster.components import (
+    control_plane,
+    dns,
+    istio,
+    kueue,
+    kwok,
+    lws,
+    netpol,
+    node,
+    registry,
+)
 
 
 def describe(site: Site) -> list[Component]:
@@ -15,6 +25,7 @@ def describe(site: Site) -> list[Component]:
         "registry": [registry.registry],
         "kwok": [kwok.kwok],
         "lws": [lws.lws],
+        "kueue": [kueue.kueue],
         "istio": [istio.istio],
         "netpol": [netpol.netpol],
     }

@@ -1,6 +1,7 @@
 """Pods that serve one model together, played by processes on this machine."""
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,8 @@ class GangProcesses:
         ranks: of the model, over all pods.
         fields: more of the section `gang`.
         only: the pods that are started.
+        content: more of the configuration file.
+        own_gpus: whether each pod sees a GPU of its own, as a device plug-in arranges it.
     """
 
     def __init__(
@@ -32,12 +35,16 @@ class GangProcesses:
         ranks: int = 2,
         *,
         only: tuple[int, ...] | None = None,
+        content: Mapping[str, Any] | None = None,
+        own_gpus: bool = False,
         **fields: Any,
     ) -> None:
         self.directory, self._leaving = directory, ExitStack()
-        gang = {"pods": pods, "port": free_port(), "meetSeconds": 120, **fields}
+        gang = {"pods": pods, "port": free_port(), "meetSeconds": 300, **fields}
         self.config = directory / "gang.json"
         self.content: dict[str, Any] = {"tensorParallel": ranks, "gang": gang, "drainSeconds": 20}
+        self.content |= content or {}
+        self._own_gpus = own_gpus
         self.config.write_text(json.dumps(self.content))
         self._model, self._pods = model, pods
         self.pods: dict[int, ServerProcess] = {}
@@ -55,6 +62,8 @@ class GangProcesses:
             "TERMINATION_LOG": str(self.message(index)),
         }
         log = self.directory / f"pod-{index}.log"
+        if self._own_gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = str(index)
         file = str(config or self.config)
         pod = ServerProcess(self._model, log, "--config", file, environment=environment)
         self.pods[index] = self._leaving.enter_context(pod)

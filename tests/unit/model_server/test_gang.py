@@ -14,7 +14,7 @@ from tests.models.tiny import make_tiny
 from tests.unit.model_server.gang import GangProcesses
 from tests.unit.model_server.models.stepping import generated, load, prompt
 
-SOON = 30.0  # seconds, on a machine that is busy
+SOON = 90.0  # seconds, on a machine that is busy
 LENGTHS = (1, 30, 600)
 BODY = {"model": "deepseek-v3", "temperature": 0, "max_tokens": 8, "ignore_eos": True}
 

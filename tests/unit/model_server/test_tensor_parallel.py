@@ -12,7 +12,7 @@ from tests.server_process import ServerProcess
 from tests.unit.model_server.models.stepping import generated, load, prompt
 
 BODY = {"model": "llama", "ignore_eos": True}
-SOON = 20.0  # seconds, on a machine that is busy
+SOON = 90.0  # seconds, on a machine that is busy
 
 
 @pytest.fixture

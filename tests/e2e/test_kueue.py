@@ -1,0 +1,94 @@
+"""Kueue admits whole replicas: none holds a part of what it needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.components.kueue import LABEL
+from tests.cluster.target import Target
+from tests.e2e.product import Product
+from tests.kube import Kube, eventually, resource
+
+REPLICAS, PODS = 50, 4
+# The queue has as much as this many replicas ask for.
+ROOM = 40
+MILLICORES = 6500
+GROUP = "leaderworkerset.sigs.k8s.io/group-index"
+ON_FAKE_NODES = {
+    "spec": {
+        "nodeSelector": {"type": "kwok"},
+        "tolerations": [{"key": "kwok.x-k8s.io/node", "operator": "Exists"}],
+        "containers": [{"name": "server", "resources": {"requests": {"cpu": f"{MILLICORES}m"}}}],
+    }
+}
+
+
+# Kueue takes five minutes to build, once.
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def queue(cluster: Target, kube: Kube) -> Iterator[str]:
+    """The name of a queue of this namespace."""
+    if cluster.kind != "embedded":
+        pytest.skip(f"a {cluster.kind} cluster may lack Kueue; install it to try by hand")
+    cluster.up(["node", "registry", "lws", "kwok", "kueue"], kwok_nodes=20)
+    kube.run("label", "namespace", kube.namespace, f"{LABEL}=")
+    name = kube.namespace
+    unlimited = ("memory", "ephemeral-storage", "nvidia.com/gpu")
+    quotas = [
+        {"name": "cpu", "nominalQuota": f"{ROOM * PODS * MILLICORES}m"},
+        *({"name": item, "nominalQuota": "1Pi"} for item in unlimited),
+    ]
+    flavor = {"name": name, "resources": quotas}
+    group = {"coveredResources": [item["name"] for item in quotas], "flavors": [flavor]}
+    kube.apply(
+        made("ResourceFlavor", name, {}),
+        made("ClusterQueue", name, {"namespaceSelector": {}, "resourceGroups": [group]}),
+        made("LocalQueue", name, {"clusterQueue": name}),
+    )
+    yield name
+    # A namespace takes along only what is in it.
+    for kind in ("clusterqueue", "resourceflavor"):
+        kube.run("delete", kind, name, "--wait=false")
+
+
+def made(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    version = "kueue.x-k8s.io/v1beta2"
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def placed(kube: Kube, name: str) -> Counter[str]:
+    """Pods that have a node, by replica."""
+    pods = kube.all("pod", f"deepseek-operator.io/name={name}")
+    return Counter(
+        pod["metadata"]["labels"].get(GROUP, "alone") for pod in pods if pod["spec"].get("nodeName")
+    )
+
+
+def test_whole_replicas_are_admitted_and_the_others_hold_nothing(
+    kube: Kube, product: Product, queue: str
+) -> None:
+    """Fifty replicas of four pods in a queue with room for forty."""
+    waits = {"scheduling": {"queue": queue}, "podTemplate": ON_FAKE_NODES}
+    kube.apply(resource("many", parallelism={"tensor": PODS}, replicas=REPLICAS, **waits))
+    eventually("forty replicas run", lambda: placed(kube, "many").total() == ROOM * PODS, 300)
+    assert set(placed(kube, "many").values()) == {PODS}, "no replica holds a part of what it needs"
+
+    def told() -> str:
+        ready = kube.condition("many")
+        return str(ready["message"]) if ready.get("reason") == "WaitingInQueue" else ""
+
+    assert f"of 50 replicas wait in queue {queue}" in eventually("the reason", told, 60)
+
+    # A model on one pod waits in the same queue, and takes its turn when somebody leaves.
+    kube.apply(resource("one", **waits))
+    eventually("it waits too", lambda: kube.condition("one").get("reason") == "WaitingInQueue", 60)
+    kube.run("scale", "dsd", "many", f"--replicas={ROOM // 2}")
+    eventually("it serves", lambda: kube.condition("one").get("status") == "True", 120)
+    eventually("the others serve", lambda: kube.condition("many").get("status") == "True", 120)
+    assert placed(kube, "many") == {str(number): PODS for number in range(ROOM // 2)}
