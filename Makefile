@@ -85,7 +85,7 @@ cluster-build: $(STAMP) ## Build its programs only (once, about 12 minutes on tw
 
 .PHONY: cluster-build-aside
 cluster-build-aside: $(STAMP)
-	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws
+	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws,istio,netpol
 	@nice -n 19 $(BIN)/python -m tests.cluster.images --ahead
 
 ##@ Product
@@ -129,6 +129,10 @@ MANY ?= 10000
 .PHONY: bench-operator
 bench-operator: $(STAMP) ## Measure the operator against a real API server (SECONDS=600 of quiet, MANY=10000)
 	$(BIN)/python -m tests.bench --seconds $(SECONDS) --many $(MANY)
+
+.PHONY: bench-route
+bench-route: $(STAMP) ## What gateway, sidecar and policies add to a request and to a token of a stream
+	$(BIN)/python -m tests.bench.route
 
 ##@ Tests
 .PHONY: test

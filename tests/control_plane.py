@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
+from tests.kube import wait_until_served
 
 CRDS = Path(__file__).parents[1] / "crds"
 
@@ -17,7 +18,7 @@ def running(target: Target, parts: Sequence[str]) -> Iterator[Target]:
     """The target with these parts, which end with the block if it started them."""
     started = target.up(parts, lifeline=True)
     kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
-    kubectl(target, "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    wait_until_served(target, *(path.stem for path in CRDS.glob("*.yaml")))
     yield target
     if started:
         target.down()

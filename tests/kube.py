@@ -127,6 +127,26 @@ def eventually(what: str, check: Callable[[], T], timeout: float = 30.0) -> T:
         time.sleep(0.1)
 
 
+def wait_until_served(target: Target, *definitions: str) -> None:
+    """Wait until the API server serves what CustomResourceDefinitions define.
+
+    `kubectl wait` fails where one has no conditions yet.
+    """
+
+    def served() -> bool:
+        found = json.loads(kubectl(target, "get", "crd", "--output=json", *definitions))
+        items = found.get("items", [found])  # of one there is no list
+        established = [
+            condition["status"]
+            for item in items
+            for condition in item.get("status", {}).get("conditions") or []
+            if condition["type"] == "Established"
+        ]
+        return established == ["True"] * len(definitions)
+
+    eventually(f"{', '.join(definitions)} are served", served, 60)
+
+
 class Audit:
     """The API server's audit log of one namespace, from now on."""
 

@@ -2,15 +2,20 @@
 
 import logging
 import os
-
-from deepseek_server import logs
-from deepseek_server.command_line import parse
-from deepseek_server.failures import StartError, report
-from deepseek_server.process import serve
+import signal
 
 
 def main() -> None:
     """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 try again."""
+    # The first process of a container does not hear a signal that it has not asked for, and what
+    # follows takes seconds to import: a pod that is stopped meanwhile would stay for its whole
+    # grace period.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from deepseek_server import logs
+    from deepseek_server.command_line import parse
+    from deepseek_server.failures import StartError, report
+    from deepseek_server.process import serve
+
     try:
         logs.set_up()
         code = serve(parse())

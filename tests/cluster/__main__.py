@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.cluster import parts, toolchain
+from tests.cluster import packages, parts, toolchain
 from tests.cluster.embedded import DEFAULT_STATE
 from tests.cluster.faults import ClusterError
+from tests.cluster.images import istio_proxy
 from tests.cluster.progress import say
 from tests.cluster.store import DEFAULT_STORE
 from tests.cluster.target import Target, open_target
@@ -24,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "build":
             names = parts.expand(options.parts.split(","))
-            toolchain.build([*parts.groups_of(names), "helm"])
+            artefacts = toolchain.build([*parts.groups_of(names), "helm"])
+            if "istio" in names:
+                packages.ensure(["istio"])
+                istio_proxy.build(artefacts["istio"])
             return 0
         target = open_target(state=options.state, store=options.store)
         if options.command == "down":

@@ -19,6 +19,9 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "kwok": ("kwok-controller", ("system:masters",)),
     "lws": ("lws-controller-manager", ()),
     "kueue": ("kueue-controller-manager", ()),
+    "kube-router": ("kube-router", ()),
+    # The service account of Istio's chart, whose rights the process needs.
+    "istiod": ("system:serviceaccount:istio-system:istiod", ("system:serviceaccounts",)),
 }
 LOCAL = IPv4Address("127.0.0.1")
 API_NAMES = (

@@ -18,6 +18,7 @@ from tests.cluster import isolation, network, packages, parts
 from tests.cluster.component import NODE_NAME
 from tests.cluster.components.registry import PORT, REGISTRY
 from tests.cluster.faults import ClusterError
+from tests.cluster.images import istio_proxy
 from tests.cluster.network import Addresses
 from tests.cluster.progress import done, say, step
 from tests.cluster.state import Request, State, Status
@@ -147,12 +148,15 @@ class EmbeddedCluster:
             request = _merge(before, names, gpus=gpus, kwok_nodes=kwok_nodes, egress=egress)
             if before == request and self.is_up():
                 say(f"the cluster is up already: {', '.join(request.parts)}")
+                # An `up` that was killed may not have come so far.
+                self._push_images(request)
                 return False
             self._state.write_request(request)
             if not running:
                 self._start(lifeline=lifeline)
             try:
                 self._wait(request)
+                self._push_images(request)
             except BaseException:
                 if not running:
                     self._stop()
@@ -208,6 +212,11 @@ class EmbeddedCluster:
             )
         for handle in inherited:
             os.close(handle)
+
+    def _push_images(self, request: Request) -> None:
+        """Have in the registry what pods need that a part makes."""
+        if "istio" in request.parts:
+            istio_proxy.provide(Path(request.artefacts["istio"]), self.registry_push_host)
 
     def _wait(self, request: Request) -> None:
         deadline = time.monotonic() + START_PATIENCE

@@ -16,7 +16,7 @@ from tests.cluster.tools import tool
 NAME = "deepseek-operator"
 DEFAULT_GPUS = 4
 # What kind itself cannot give.
-MISSING_PARTS = {"kwok", "lws", "kueue"}
+MISSING_PARTS = {"kwok", "lws", "kueue", "istio", "netpol"}
 
 
 class KindCluster:

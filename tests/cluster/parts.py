@@ -31,6 +31,12 @@ PARTS = {
     "kwok": Part("fake GPU nodes", needs=("controllers",), groups=("kwok",)),
     "lws": Part("the LeaderWorkerSet API", needs=("controllers",), groups=("lws",)),
     "kueue": Part("Kueue, which admits whole replicas", needs=("lws",), groups=("kueue",)),
+    "istio": Part(
+        "Istio and the Gateway API",
+        needs=("node", "registry"),
+        groups=("istio", "helm"),
+    ),
+    "netpol": Part("network policies are enforced", needs=("node",), groups=("netpol",)),
 }
 DEFAULT = ("node", "registry")
 

@@ -32,10 +32,10 @@ GO_NEEDED = (1, 26)
 
 @dataclass(frozen=True)
 class Group:
-    """Programs that share one module graph; see builds/groups.yaml."""
+    """Programs and files that share one module graph; see builds/groups.yaml."""
 
     name: str
-    binaries: Mapping[str, str]
+    binaries: Mapping[str, str] = field(default_factory=dict)
     stamp: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -145,12 +145,14 @@ def _build_group(group: Group, target: Path) -> None:
     with log.open("w") as output:
         flags = ["-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", " ".join(linker)]
         # All of a group in one command, so that compiling one program overlaps linking another.
-        _go(group, ["build", *flags, "-o", f"{unfinished}/bin/", *group.binaries.values()], output)
+        programs = group.binaries.values()
+        if programs:
+            _go(group, ["build", *flags, "-o", f"{unfinished}/bin/", *programs], output)
         for name, package in group.binaries.items():
             _rename(unfinished / "bin", package, name)
         for module, patterns in group.files.items():
-            source = Path(_go(group, ["list", "-m", "-f", "{{.Dir}}", module], output).strip())
-            _copy(source, patterns, unfinished / "files")
+            found = json.loads(_go(group, ["mod", "download", "-json", module], output))
+            _copy(Path(found["Dir"]), patterns, unfinished / "files")
     unfinished.rename(target)
 
 

@@ -32,6 +32,34 @@ def cluster() -> Iterator[Target]:
         target.down()
 
 
+# Parts that only some tests need; whoever asks for one of these fixtures comes after all others.
+ADDED = ("mesh", "enforced")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests without Istio and without a firewall run first: a part that is up stays up."""
+    items.sort(key=lambda item: any(name in getattr(item, "fixturenames", ()) for name in ADDED))
+
+
+@pytest.fixture(scope="session")
+def mesh(cluster: Target) -> Target:
+    """The cluster with Istio."""
+    return _with_part(cluster, "istio")
+
+
+@pytest.fixture(scope="session")
+def enforced(cluster: Target) -> Target:
+    """The cluster with network policies that are enforced."""
+    return _with_part(cluster, "netpol")
+
+
+def _with_part(cluster: Target, part: str) -> Target:
+    if cluster.kind != "embedded":
+        pytest.skip(f"a {cluster.kind} cluster may lack the part {part}; install it to try by hand")
+    cluster.up(["node", "registry", part])
+    return cluster
+
+
 @pytest.fixture(scope="session")
 def models() -> dict[str, Path]:
     """Directories of tiny models, by family, that pods can read."""

@@ -244,6 +244,20 @@ def test_parts_are_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
     ]
 
 
+def test_istio_and_the_firewall_end_with_their_cluster(own: EmbeddedCluster) -> None:
+    assert own.up(["istio", "netpol"])
+    eventually("default namespace", lambda: _exists(own, "namespace/default"))
+    kubectl(own, "label", "namespace", "default", "istio-injection=enabled")
+    _run_a_pod(own)
+    pod = json.loads(kubectl(own, "get", "pod", "pause", "-o", "json"))
+    assert "istio-proxy" in [container["name"] for container in pod["spec"]["initContainers"]]
+    identity = Identity.of(own, OWN / "lock")
+    assert {"processes", "cgroups", "links", "routes", "files"} <= identity.traces().keys()
+    own.down()
+    assert identity.traces() == {}
+    assert _lines(["ipset", "list", "-name"], ["KUBE-"]) == []
+
+
 def _run_a_pod(cluster: EmbeddedCluster) -> None:
     """Run the one image that needs no registry."""
     container = {"name": "pause", "image": "registry.deepseek.local/pause:1"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
+from tests.kube import wait_until_served
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ForeignKind:
 
     def install(self, target: Target) -> None:
         kubectl(target, "apply", "--filename", "-", text=json.dumps(self._definition()))
-        kubectl(target, "wait", "--for=condition=Established", f"crd/{self.name}")
+        wait_until_served(target, self.name)
 
     def remove(self, target: Target) -> None:
         kubectl(target, "delete", "crd", self.name, "--ignore-not-found")

@@ -13,6 +13,8 @@ from tests.cluster.faults import ClusterError
 from tests.kube import Kube, resource
 
 ID = "deepseek-ai/DeepSeek-V3"
+HOSTS = {"hosts": ["v3.example.com"]}
+JWT = {"issuer": "https://login.example.com"}
 BOTH = {"hostPath": {"path": "/a"}, "pvc": {"claimName": "b"}}
 
 # message of the rule: (name and spec that break it, name and spec that just keep it)
@@ -68,6 +70,63 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"parallelism": {"tensor": 8, "data": 2, "expert": 8}},
         {"parallelism": {"tensor": 8, "data": 2, "expert": 16}},
     ),
+    "routing.hosts is needed": ({"routing": {}}, {"routing": {"api": "none"}}),
+    "routing.tls is for a gateway that is made": (
+        {"routing": {**HOSTS, "tls": {"secretName": "a"}, "gateway": {"name": "b"}}},
+        {"routing": {**HOSTS, "tls": {"secretName": "a"}, "gateway": {"className": "b"}}},
+    ),
+    "routing.affinity needs Istio's API": (
+        {"routing": {**HOSTS, "api": "gatewayAPI", "affinity": {"header": "x-session-id"}}},
+        {"routing": {**HOSTS, "affinity": {"header": "x-session-id"}}},
+    ),
+    "routing.gateway.className belongs to Gateway API": (
+        {"routing": {**HOSTS, "api": "istio", "gateway": {"className": "istio"}}},
+        {"routing": {**HOSTS, "api": "gatewayAPI", "gateway": {"className": "istio"}}},
+    ),
+    "routing.gateway.selector belongs to Istio's API": (
+        {"routing": {**HOSTS, "api": "gatewayAPI", "gateway": {"selector": {"app": "gw"}}}},
+        {"routing": {**HOSTS, "api": "istio", "gateway": {"selector": {"app": "gw"}}}},
+    ),
+    "routing.tls.issuer with routing.api istio needs": (
+        {"routing": {**HOSTS, "api": "istio", "tls": {"issuer": {"name": "ca"}}}},
+        {
+            "routing": {
+                **HOSTS,
+                "api": "istio",
+                "tls": {"issuer": {"name": "ca"}},
+                "gateway": {"selector": {"app": "gw"}},
+            }
+        },
+    ),
+    "routing.gateway.namespace and routing.gateway.protocol": (
+        {"routing": {**HOSTS, "gateway": {"namespace": "gateways"}}},
+        {"routing": {**HOSTS, "gateway": {"namespace": "gateways", "name": "public"}}},
+    ),
+    "routing.gateway takes the name of a gateway that exists": (
+        {"routing": {**HOSTS, "gateway": {"name": "public", "className": "istio"}}},
+        {"routing": {**HOSTS, "gateway": {"name": "public", "protocol": "http"}}},
+    ),
+    "routing.tls needs secretName": (
+        {"routing": {**HOSTS, "tls": {}}},
+        {"routing": {**HOSTS, "tls": {"issuer": {"name": "ca", "kind": "Issuer"}}}},
+    ),
+    "security.jwt needs security.mtls: STRICT": (
+        {"security": {"jwt": JWT, "mtls": "PERMISSIVE"}},
+        {"security": {"jwt": JWT, "mtls": "STRICT"}},
+    ),
+    "security.allowFrom[].serviceAccounts needs security.mtls: STRICT": (
+        {"security": {"allowFrom": [{"namespace": "a", "serviceAccounts": ["b"]}]}},
+        {
+            "security": {
+                "allowFrom": [{"namespace": "a", "serviceAccounts": ["b"]}, {"namespace": "c"}],
+                "mtls": "STRICT",
+            }
+        },
+    ),
+    "security takes jwt or apiKeys, not both": (
+        {"security": {"jwt": JWT, "mtls": "STRICT", "apiKeys": {"secretName": "keys"}}},
+        {"security": {"mtls": "STRICT", "apiKeys": {"secretName": "keys"}}},
+    ),
 }
 
 # field: (a value that the schema refuses, words of the refusal)
@@ -91,6 +150,22 @@ SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"parallelism": {"tensor": 0}}, "spec.parallelism.tensor"),
     ({"security": {"allowFrom": [{"namespace": "Apps"}]}}, "spec.security.allowFrom[0].namespace"),
     ({"security": {"allowFrom": [{}]}}, "spec.security.allowFrom[0].namespace"),
+    (
+        {"security": {"mtls": "STRICT", "allowFrom": [{"namespace": "a", "serviceAccounts": []}]}},
+        "spec.security.allowFrom[0].serviceAccounts",
+    ),
+    ({"security": {"mtls": "DISABLE"}}, "spec.security.mtls"),
+    ({"security": {"mtls": "STRICT", "jwt": {}}}, "spec.security.jwt.issuer"),
+    ({"security": {"apiKeys": {}}}, "spec.security.apiKeys.secretName"),
+    ({"routing": {"hosts": []}}, "spec.routing.hosts"),
+    ({"routing": {"hosts": ["*.example.com"]}}, "spec.routing.hosts[0]"),
+    ({"routing": {"hosts": ["a.example.com", "a.example.com"]}}, "spec.routing.hosts[1]"),
+    ({"routing": {**HOSTS, "path": "v3"}}, "spec.routing.path"),
+    ({"routing": {**HOSTS, "path": "/v3/"}}, "spec.routing.path"),
+    ({"routing": {**HOSTS, "path": "/../v3"}}, "spec.routing.path"),
+    ({"routing": {**HOSTS, "headers": [{"name": "x-model"}]}}, "spec.routing.headers[0].value"),
+    ({"routing": {**HOSTS, "affinity": {"header": "a b"}}}, "spec.routing.affinity.header"),
+    ({"routing": {**HOSTS, "api": "ingress"}}, "spec.routing.api"),
     ({"observability": {"podMonitor": "yes"}}, "spec.observability.podMonitor"),
     ({"rollout": {"whenNoGpuIsFree": "hope"}}, "spec.rollout.whenNoGpuIsFree"),
     ({"rollout": {"drainSeconds": -1}}, "spec.rollout.drainSeconds"),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.cluster.target import Target
+from tests.integration import route_apis
 from tests.integration.foreign_kind import ForeignKind
 from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, eventually
@@ -33,9 +34,11 @@ def foreign_kinds(api_server: Target) -> Iterator[None]:
     """What examples need that not every cluster has."""
     for kind in NEEDED:
         kind.install(api_server)
+    route_apis.install(api_server, *route_apis.ALL)
     yield
     for kind in NEEDED:
         kind.remove(api_server)
+    route_apis.remove(api_server, *route_apis.ALL)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -49,6 +52,12 @@ def test_an_example_is_accepted(kube: Kube, operator: OperatorProcess, path: Pat
         eventually("its groups", lambda: kube.get("leaderworkersets", f"{name}-gang"))
     else:
         eventually("its Deployment", lambda: kube.get("deployment", name))
+    if "routing" in example["spec"]:
+        eventually("its endpoint", lambda: endpoint(kube, name).startswith("https://"))
+
+
+def endpoint(kube: Kube, name: str) -> str:
+    return str((kube.get("dsd", name) or {}).get("status", {}).get("endpoint", ""))
 
 
 def test_the_readme_shows_the_minimal_example() -> None:

@@ -22,7 +22,7 @@ COLUMNS = (
     ("Accelerator", "string", ".status.resolved.accelerator", "What one replica runs on.", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether it serves as asked.", 0),
     ("Phase", "string", ".status.phase", "What is going on, in words.", 0),
-    ("Endpoint", "string", ".status.endpoint", "Base URL inside the cluster.", 1),
+    ("Endpoint", "string", ".status.endpoint", "Base URL; the API is below /v1.", 1),
     ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ KEPT = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "required",
 )
 

@@ -9,6 +9,7 @@ from deepseek_operator.api.observability import Observability
 from deepseek_operator.api.parallelism import Parallelism
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.api.routing import Routing
 from deepseek_operator.api.scaling import Scaling
 from deepseek_operator.api.scheduling import Scheduling
 from deepseek_operator.api.section import Section, rule, validated
@@ -71,6 +72,12 @@ class Spec(Section):
     )
     rollout: Rollout = Field(
         default=Rollout(), description="How running replicas are replaced when the spec changes."
+    )
+    routing: Routing | None = Field(
+        default=None,
+        description=(
+            "How the model is reached from outside the cluster. Absent: by its Service alone."
+        ),
     )
     security: Security = Field(default=Security(), description="Who may reach the model.")
     observability: Observability = Field(

@@ -13,7 +13,8 @@ class Condition(Section):
     type: str = Field(
         description=(
             "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, with scaling "
-            "Autoscaling, with several pods for a replica GangReady; "
+            "Autoscaling, with several pods for a replica GangReady, with routing RoutesReady, "
+            "with security.mtls TrustReady; "
             "Reconciling and Stalled for tools that know no others."
         )
     )
@@ -161,7 +162,11 @@ class Status(Section):
         json_schema_extra={"format": "int64"},
     )
     endpoint: str | None = Field(
-        default=None, description="Base URL inside the cluster; the API is below /v1."
+        default=None,
+        description=(
+            "Base URL, from outside where there is a route, else inside the cluster; the API is "
+            "below /v1."
+        ),
     )
     desired_replicas: int | None = Field(
         default=None, description="Replicas that were asked for when this was said."

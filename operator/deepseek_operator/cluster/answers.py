@@ -19,6 +19,8 @@ Object = dict[str, Any]
 
 # Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
 MALFORMED = ("failed to convert new object", "failed to create typed patch object")
+# A kind that is just being taken away: a moment later it is not there any more.
+ENDING = "not allowed while custom resource definition is terminating"
 
 
 def failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
@@ -49,6 +51,8 @@ def told(status: Object, retry_after: float | None = None) -> ApiError:
     causes = status.get("details", {}).get("causes") or []
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return NamespaceEndingError(message)
+    if message.endswith(ENDING):
+        return UnreachableError(message)
     if message.startswith(MALFORMED):
         return RejectedError(message)
     if code == 409:

@@ -7,6 +7,7 @@ from typing import Any
 from deepseek_operator.cluster.drift import controller_uid
 from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, version_of
 from deepseek_operator.cluster.kinds import (
+    ANSWERED,
     AUTOSCALERS,
     CHILDREN,
     CONTROLLER_REVISION,
@@ -143,8 +144,8 @@ class Cache:
     def marks(self, key: Key) -> tuple[Mark | None, ...]:
         """What tells of every child of a resource whether it still is as applied."""
         places = [(kind, _child(kind, key)) for kind in CHILDREN]
-        places += sorted(self._strays.get(key, ()), key=lambda place: (place[0].name, place[1]))
-        found = (self._objects[kind].get(name) for kind, name in places)
+        strays = sorted(self._strays.get(key, ()), key=lambda place: (place[0].called, place[1]))
+        found = (self._objects[kind].get(name) for kind, name in (*places, *strays))
         return tuple(kept.mark if kept else None for kept in found)
 
     def record(self, key: Key) -> Record | None:
@@ -190,6 +191,11 @@ class Cache:
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
+            heard={
+                kind.name: tuple(body["heard"])
+                for kind in ANSWERED
+                if (body := self.get(kind, key))
+            },
         )
 
     def _workload(self, key: Key, slot: Slot, pods: tuple[PodView, ...]) -> DeploymentView:

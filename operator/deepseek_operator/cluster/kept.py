@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from deepseek_operator.cluster.drift import controller_uid, owned_fields
 from deepseek_operator.cluster.kinds import (
+    ANSWERED,
     AUTOSCALERS,
     CONTROLLER_REVISION,
     DEPLOYMENT,
@@ -20,6 +21,7 @@ from deepseek_operator.cluster.kinds import (
     RESOURCE,
     Kind,
 )
+from deepseek_operator.plan import acceptance
 from deepseek_operator.plan.labels import MANAGER, MANIFEST_HASH, NAME
 from deepseek_operator.plan.observed import WORKING
 
@@ -95,6 +97,8 @@ class Kept:
             # It notes every few seconds what it has measured; what counts is whether it works.
             conditions = body.get("status", {}).get("conditions", [])
             read["status"] = {"conditions": [c for c in conditions if c["type"] in WORKING]}
+        if kind in ANSWERED:
+            read["heard"] = acceptance.conditions(kind.name, body.get("status", {}))
         return cls(version_of(body), metadata["uid"], owner_of(body), _text(read), _mark(body))
 
     def body(self) -> Object:

@@ -18,6 +18,7 @@ class Kind:
         optional: Whether a cluster may lack it, and get or lose it at any time.
         bookmarks: Whether a quiet watch stream gives a sign of life about every minute. The API
             server keeps no Events in memory, and such kinds have none.
+        alias: What it is called here where another group has a kind of the same name.
     """
 
     name: str
@@ -28,6 +29,12 @@ class Kind:
     fields: str = ""
     optional: bool = False
     bookmarks: bool = True
+    alias: str = ""
+
+    @property
+    def called(self) -> str:
+        """Its name among all kinds."""
+        return self.alias or self.name
 
     @property
     def query(self) -> dict[str, str]:
@@ -103,14 +110,25 @@ LEADER_WORKER_SET = Kind(
     optional=True,
 )
 LOCAL_QUEUE = Kind("LocalQueue", "kueue.x-k8s.io", "v1beta2", "localqueues", optional=True)
-VIRTUAL_SERVICE = Kind(
-    "VirtualService",
-    "networking.istio.io",
-    "v1",
-    "virtualservices",
-    labels=SELECTOR,
-    optional=True,
+
+
+def _optional(name: str, group: str, plural: str, alias: str = "") -> Kind:
+    return Kind(name, group, "v1", plural, labels=SELECTOR, optional=True, alias=alias)
+
+
+VIRTUAL_SERVICE = _optional("VirtualService", "networking.istio.io", "virtualservices")
+DESTINATION_RULE = _optional("DestinationRule", "networking.istio.io", "destinationrules")
+ISTIO_GATEWAY = _optional("Gateway", "networking.istio.io", "gateways", alias="IstioGateway")
+PEER_AUTHENTICATION = _optional("PeerAuthentication", "security.istio.io", "peerauthentications")
+REQUEST_AUTHENTICATION = _optional(
+    "RequestAuthentication", "security.istio.io", "requestauthentications"
 )
+AUTHORIZATION_POLICY = _optional(
+    "AuthorizationPolicy", "security.istio.io", "authorizationpolicies"
+)
+HTTP_ROUTE = _optional("HTTPRoute", "gateway.networking.k8s.io", "httproutes")
+GATEWAY = _optional("Gateway", "gateway.networking.k8s.io", "gateways")
+CERTIFICATE = _optional("Certificate", "cert-manager.io", "certificates")
 
 CHILDREN = (
     SERVICE_ACCOUNT,
@@ -124,11 +142,24 @@ CHILDREN = (
     SCALED_OBJECT,
     POD_MONITOR,
     CONTROLLER_REVISION,
+    VIRTUAL_SERVICE,
+    DESTINATION_RULE,
+    ISTIO_GATEWAY,
+    PEER_AUTHENTICATION,
+    REQUEST_AUTHENTICATION,
+    AUTHORIZATION_POLICY,
+    HTTP_ROUTE,
+    GATEWAY,
+    CERTIFICATE,
 )
 # What decisions ask after; those of them that are children are watched while they are served.
-OPTIONAL = (POD_MONITOR, SCALED_OBJECT, LEADER_WORKER_SET, LOCAL_QUEUE, VIRTUAL_SERVICE)
+OPTIONAL = (*(kind for kind in CHILDREN if kind.optional), LOCAL_QUEUE)
 # What every cluster has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
+
+
+# Of whose objects others say how it goes with them.
+ANSWERED = (CERTIFICATE, GATEWAY, HTTP_ROUTE)
 
 
 def name_of(kind: Kind, resource: str) -> str:
@@ -138,4 +169,5 @@ def name_of(kind: Kind, resource: str) -> str:
 
 def kind_of(manifest: dict[str, Any]) -> Kind:
     """The kind of a child's manifest."""
-    return next(kind for kind in CHILDREN if kind.name == manifest["kind"])
+    group = manifest["apiVersion"].rpartition("/")[0]
+    return next(kind for kind in CHILDREN if kind.name == manifest["kind"] and kind.group == group)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.cluster.kept import Key, owner_of, version_of
+from deepseek_operator.plan.asking import Desk, desk
 from deepseek_operator.plan.labels import BLUE, Slot
 from deepseek_operator.plan.loading import Loading
 from deepseek_operator.plan.observed import PodView
@@ -19,6 +20,7 @@ class Pod:
 
     Attributes:
         address: Its IP address, empty where it has none.
+        desk: Where it is asked how far it is.
         end: When it has to be gone, None where it was not told to stop.
     """
 
@@ -27,6 +29,7 @@ class Pod:
     owner: Key
     view: PodView
     address: str
+    desk: Desk
     end: datetime | None
 
     @classmethod
@@ -39,6 +42,7 @@ class Pod:
             owner_of(body),
             PodView.of(body),
             body.get("status", {}).get("podIP", ""),
+            desk(body),
             datetime.fromisoformat(end) if end else None,
         )
 
@@ -100,10 +104,10 @@ class Pods:
         self._mount_failures[key] = message
         return {pod.owner}
 
-    def loading(self) -> list[tuple[Key, str, Loading | None]]:
+    def loading(self) -> list[tuple[Key, str, Desk, Loading | None]]:
         """Pods whose server runs but does not serve yet: where they are, and how far they were."""
-        found = ((key, self.known[key].address, how_far) for key, how_far in self._loading.items())
-        return [(key, address, how_far) for key, address, how_far in found if address]
+        found = ((key, self.known[key], how_far) for key, how_far in self._loading.items())
+        return [(key, pod.address, pod.desk, how_far) for key, pod, how_far in found if pod.address]
 
     def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
         """Note how far a pod's server is with its model; the resource that it concerns."""
@@ -127,11 +131,11 @@ class Pods:
         pods = (self.known[name] for name in self._names(owner, slot))
         return tuple(pod.end for pod in pods if pod.end and pod.view.scheduled)
 
-    def serving(self, owner: Key, slot: Slot) -> list[tuple[PodView, str]]:
-        """Its pods that take requests, and where they are."""
+    def serving(self, owner: Key, slot: Slot) -> list[tuple[PodView, str, Desk]]:
+        """Its pods that take requests, where they are, and where there they are asked."""
         pods = (self.known[name] for name in self._names(owner, slot))
         return [
-            (pod.view, pod.address)
+            (pod.view, pod.address, pod.desk)
             for pod in pods
             if pod.end is None and pod.address and pod.view.ready and pod.view.index == 0
         ]

@@ -148,6 +148,7 @@ class Changes:
             candidate=views[record.place],
             now=now,
             scaled=spec.scaling is not None,
+            routed=newest.ways is not None and newest.ways.route is not None,
         )
         ahead = aimed(record, situation)
         if ahead.stable != record.stable:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import aiohttp
 
 from deepseek_operator.api.engine import EngineType
+from deepseek_operator.plan.asking import Desk
 from deepseek_operator.plan.observed import PodView
 from deepseek_operator.plan.samples import Sample, read
-from deepseek_operator.plan.target import PORT
 
 TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 IN_FLIGHT = 16
@@ -29,29 +29,29 @@ class Counts:
     unread: str = ""
 
 
-async def counts(pods: Iterable[tuple[PodView, str]], engine: EngineType) -> Counts:
+async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) -> Counts:
     """Read what servers have counted; one that does not answer costs a few seconds, no error.
 
     Args:
-        pods: They, and where they are.
+        pods: They, where they are, and where there they are asked.
         engine: What they run.
     """
     pods = list(pods)
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
-        found = await asyncio.gather(*(_read(session, address, engine) for _, address in pods))
+        urls = [_url(address, desk) for _, address, desk in pods]
+        found = await asyncio.gather(*(_read(session, url, engine) for url in urls))
     samples, unread = {}, ""
-    for (pod, address), answer in zip(pods, found, strict=True):
+    for (pod, _, _), url, answer in zip(pods, urls, found, strict=True):
         if isinstance(answer, Sample):
             samples[pod.name] = answer
         else:
-            unread = unread or f"http://{_host(address)}/metrics of pod {pod.name}: {answer}."
+            unread = unread or f"{url} of pod {pod.name}: {answer}."
     return Counts(samples, unread)
 
 
-async def _read(session: aiohttp.ClientSession, address: str, engine: EngineType) -> Sample | str:
+async def _read(session: aiohttp.ClientSession, url: str, engine: EngineType) -> Sample | str:
     """What a server has counted, or why that is not known."""
-    url = f"http://{_host(address)}/metrics"
     try:
         async with session.get(url, allow_redirects=False, raise_for_status=True) as response:
             text = (await response.content.read(ANSWER_LIMIT)).decode(errors="replace")
@@ -62,5 +62,6 @@ async def _read(session: aiohttp.ClientSession, address: str, engine: EngineType
     return read(text, engine) or f"it does not tell what {engine} counts"
 
 
-def _host(address: str) -> str:
-    return f"[{address}]:{PORT}" if ":" in address else f"{address}:{PORT}"
+def _url(address: str, desk: Desk) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{desk.port}{desk.metrics}"

@@ -9,6 +9,7 @@ from deepseek_operator.controller.counts import counts
 from deepseek_operator.controller.rollout import Applied, Rollouts
 from deepseek_operator.controller.trials import Trials
 from deepseek_operator.plan import blue_green, canary
+from deepseek_operator.plan.asking import SERVER_DESK
 from deepseek_operator.plan.candidate import broken
 from deepseek_operator.plan.change import Situation
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot
@@ -68,7 +69,12 @@ class Evidence:
             return await self._counted(key, record, situation, targets)
         if record.switched or not blue_green.complete(record, situation):
             return situation
-        pods = [(pod.name, at) for pod, at in self._cache.pods.serving(key, place)]
+        # Past the sidecar of a mesh nobody gets who is not in it: there being ready has to do.
+        pods = [
+            (pod.name, address)
+            for pod, address, desk in self._cache.pods.serving(key, place)
+            if desk == SERVER_DESK
+        ]
         answered, problem = self._trials.result(
             key, record.candidate, pods, target.served_name, rules.blue_green.check_requests
         )
@@ -83,8 +89,8 @@ class Evidence:
         unread = ""
         for slot, name in ((record.stable, record.revision), (record.place, record.candidate)):
             pods = [
-                (pod, address)
-                for pod, address in self._cache.pods.serving(key, slot)
+                (pod, address, desk)
+                for pod, address, desk in self._cache.pods.serving(key, slot)
                 if pod.turned and (situation.now - pod.turned).total_seconds() >= warm
             ]
             found = await counts(pods[: canary.COMPARED], targets[name].engine)

@@ -68,7 +68,7 @@ class Health:
         metrics.QUEUE_AGE.set(self.queue.age())
         metrics.RESOURCES.set(len(self.cache.resources()))
         for watch in self.watches():
-            metrics.WATCH_SILENCE.labels(watch.kind.name).set(watch.silence())
+            metrics.WATCH_SILENCE.labels(watch.kind.called).set(watch.silence())
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

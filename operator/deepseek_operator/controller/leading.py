@@ -138,7 +138,7 @@ class Leading:
                 add(key)
 
         def restarted(kind: Kind, reason: str) -> None:
-            metrics.WATCH_RESTARTS.labels(kind.name, reason).inc()
+            metrics.WATCH_RESTARTS.labels(kind.called, reason).inc()
 
         return Watch(self._client, kind, self._cache, concerned, restarted)
 

@@ -10,7 +10,6 @@ import aiohttp
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.plan.loading import Loading
-from deepseek_operator.plan.target import PORT
 
 INTERVAL = 3.0
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=1.0, sock_read=2.0)
@@ -18,18 +17,30 @@ IN_FLIGHT = 16
 ANSWER_LIMIT = 65536
 
 
-async def follow(cache: Cache, queue: WorkQueue[Key], port: int = PORT) -> None:
+async def follow(cache: Cache, queue: WorkQueue[Key], port: int | None = None) -> None:
     """Every few seconds ask every server that loads, for ever.
 
     What a server does not answer is no error: a network policy or another engine may be the reason.
+
+    Args:
+        cache: What is known of the cluster.
+        queue: Gets every resource of which a server has got on.
+        port: On which all of them answer; None: where each does.
     """
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
         while True:
             await asyncio.gather(
                 *(
-                    _ask(session, cache, queue, key, f"http://{_host(address)}:{port}", before)
-                    for key, address, before in cache.pods.loading()
+                    _ask(
+                        session,
+                        cache,
+                        queue,
+                        key,
+                        f"http://{_host(address)}:{port or desk.port}{desk.ready}",
+                        before,
+                    )
+                    for key, address, desk, before in cache.pods.loading()
                 )
             )
             await asyncio.sleep(INTERVAL)
@@ -52,7 +63,7 @@ async def _ask(
 
 async def _answer(session: aiohttp.ClientSession, url: str) -> Any:
     try:
-        async with session.get(f"{url}/health/ready", allow_redirects=False) as response:
+        async with session.get(url, allow_redirects=False) as response:
             return json.loads(await response.content.read(ANSWER_LIMIT))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
         return None

@@ -73,6 +73,7 @@ class Options:
             hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
             namespace=namespace,
             monitoring_namespace=os.environ.get("DSO_MONITORING_NAMESPACE", ""),
+            istio_namespace=os.environ.get("DSO_ISTIO_NAMESPACE") or "istio-system",
             pod_monitor_labels=_labels(os.environ.get("DSO_POD_MONITOR_LABELS", "")),
         )
         own = os.environ.get("DSO_CATALOG", "")

@@ -66,7 +66,7 @@ class OptionalKinds:
         """Ask which kinds are served; where that has changed, every resource is looked at again."""
         answers = await asyncio.gather(*map(self._is_served, OPTIONAL))
         served = frozenset(
-            kind.name for kind, there in zip(OPTIONAL, answers, strict=True) if there
+            kind.called for kind, there in zip(OPTIONAL, answers, strict=True) if there
         )
         if served == self._cache.served:
             return
@@ -83,13 +83,13 @@ class OptionalKinds:
             if kind not in self._unanswered:
                 logger.info("Whether %s are served can't be said: %s", kind.plural, error)
             self._unanswered.add(kind)
-            return kind.name in self._cache.served
+            return kind.called in self._cache.served
         self._unanswered.discard(kind)
         return there
 
     def _watch_what_is_served(self, tasks: asyncio.TaskGroup) -> None:
         for kind in OPTIONAL:
-            served = kind.name in self._cache.served
+            served = kind.called in self._cache.served
             if kind in self._watched and not served:
                 self._watched.pop(kind)[1].cancel()
                 self._cache.replace(kind, (), EVERY_VERSION)

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 Digest = bytes
 T = TypeVar("T")
 
+# Whom requests go to is changed before anybody of them is started or stopped.
+FIRST = (("ControllerRevision",), ("Service",), ("DestinationRule", "VirtualService", "HTTPRoute"))
 CHILD_REJECTED = "ChildRejected"
 NAME_TAKEN = "NameTaken"
 
@@ -145,10 +147,8 @@ class Reconciler:
         manifests = children(sets, self._renderer.children)
         if sets.record is not None:
             # What is to be remembered comes before all that is done by it, and what it names before it.
-            revisions = [child for child in manifests if child["kind"] == "ControllerRevision"]
-            await self._apply_all(revisions)
-            front = (child for child in manifests if child["kind"] == "Service")
-            await self._apply_child(next(front))
+            for kinds in FIRST:
+                await self._apply_all([child for child in manifests if child["kind"] in kinds])
         # First, because what is no longer wanted may work against what is (an autoscaler).
         await self._delete_obsolete(sets.lead, manifests)
         pods = [place for place, child in enumerate(manifests) if is_workload(child)]
@@ -260,9 +260,9 @@ class Reconciler:
         try:
             result = await write
         except (RejectedError, UnreachableError) as error:
-            WRITES.labels(kind.name, type(error).__name__).inc()
+            WRITES.labels(kind.called, type(error).__name__).inc()
             raise
-        WRITES.labels(kind.name, "ok").inc()
+        WRITES.labels(kind.called, "ok").inc()
         return result
 
     async def _tell(self, body: dict[str, Any], news: News, now: str) -> None:

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import POD
 from deepseek_operator.custom_metrics.shared import Shared
+from deepseek_operator.plan.asking import Desk, desk
 from deepseek_operator.plan.labels import SELECTOR
 from deepseek_operator.plan.scaling import METRICS, Metric
-from deepseek_operator.plan.target import PORT
 
 # An autoscaler asks for each of its metrics in turn: both come from one reading.
 FRESH = 2.0  # seconds
@@ -48,12 +48,13 @@ class Address(NamedTuple):
     namespace: str
     name: str
     ip: str
+    desk: Desk
 
     @property
     def url(self) -> str:
         """Of its metrics."""
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
-        return f"http://{host}:{PORT}/metrics"
+        return f"http://{host}:{self.desk.port}{self.desk.metrics}"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Load:
         selectors = ",".join(part for part in (selector, SELECTOR) if part)
         pods = await self._client.select(POD, namespace, selectors, name)
         return [
-            Address(namespace, pod["metadata"]["name"], pod["status"]["podIP"])
+            Address(namespace, pod["metadata"]["name"], pod["status"]["podIP"], desk(pod))
             for pod in pods
             if _takes_requests(pod)
         ]

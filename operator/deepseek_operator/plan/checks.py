@@ -9,6 +9,7 @@ from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.catalog.models import models
 from deepseek_operator.plan.engines.limits import reserved, unsupported
 from deepseek_operator.plan.pod_template import conflict
+from deepseek_operator.plan.trust import AUTHORIZATION_POLICY
 
 UNKNOWN_MODEL = "UnknownModel"
 UNKNOWN_PROFILE = "UnknownProfile"
@@ -99,6 +100,13 @@ NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
         "ScaledObject",
         "scaling.metrics: keda",
         lambda spec: spec.scaling is not None and spec.scaling.metrics == "keda",
+    ),
+    # Without a mesh nobody would check these, so everybody would be let in.
+    (AUTHORIZATION_POLICY, "security.jwt", lambda spec: spec.security.jwt is not None),
+    (
+        AUTHORIZATION_POLICY,
+        "security.allowFrom[].serviceAccounts",
+        lambda spec: any(peer.service_accounts for peer in spec.security.allow_from),
     ),
     ("LocalQueue", "scheduling.queue", lambda spec: spec.scheduling is not None),
 )

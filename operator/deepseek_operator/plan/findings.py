@@ -16,6 +16,7 @@ from deepseek_operator.plan.observed import (
     Observed,
     PodView,
 )
+from deepseek_operator.plan.pod_template import KEYS_VOLUME
 from deepseek_operator.plan.target import Target
 
 PODS_REFUSED = "PodsRefused"
@@ -195,6 +196,14 @@ def _names(nodes: list[NodeView]) -> str:
 def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.mount_failure is None:
         return None
+    keys = target.trust.keys
+    if keys and f'"{KEYS_VOLUME}"' in pod.mount_failure:
+        return Finding(
+            MOUNT_FAILED,
+            "Cannot mount the API keys",
+            f"Pod {pod.name} needs Secret {keys.secret_name} with the key {keys.key}, as "
+            f"security.apiKeys says. The kubelet says: {pod.mount_failure}",
+        )
     return Finding(
         MOUNT_FAILED,
         "Cannot mount the weights",

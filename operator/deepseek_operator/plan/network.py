@@ -6,8 +6,8 @@ NetworkPolicies only ever add up, so whoever needs more writes a second one for 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from deepseek_operator.api.security import Security
 from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.trust import CONTROL_PORT, Trust
 
 PUBLIC_HUB = "https://huggingface.co"
 HTTP, HTTPS = 80, 443
@@ -19,7 +19,7 @@ class Destination:
 
     Attributes:
         port: TCP port; None: any.
-        namespace: All pods of it; None: anything anywhere.
+        namespace: Pods of it; None: anything anywhere.
     """
 
     port: int | None = None
@@ -32,24 +32,40 @@ class Network:
 
     Attributes:
         namespaces: Those whose pods may send requests, beside the model's own namespace.
+        beside: Those whose pods may ask the sidecar how it and the model server are.
         destinations: What its pods may connect to.
     """
 
     namespaces: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     destinations: tuple[Destination, ...] = ()
 
 
-def clients(security: Security, settings: Settings, scraped: bool) -> tuple[str, ...]:
-    """The namespaces whose pods may send requests.
+def network(
+    trust: Trust, settings: Settings, scraped: bool, destinations: tuple[Destination, ...]
+) -> Network:
+    """What a model's pods may exchange with others.
 
     Args:
-        security: What the resource says.
+        trust: Who may send requests, and whether the pods are in a mesh.
         settings: Where the operator runs, which reads the metrics, and where monitoring does.
         scraped: Whether somebody is told to scrape the pods.
+        destinations: What the model server connects to.
     """
-    named = {peer.namespace for peer in security.allow_from}
-    named |= {settings.namespace, settings.monitoring_namespace if scraped else ""}
-    return tuple(sorted(named - {""}))
+    requests = {caller.namespace or "" for caller in trust.callers}
+    watchers = {settings.namespace, settings.monitoring_namespace if scraped else ""}
+    if not trust.meshed:
+        return Network(_named(requests | watchers), (), destinations)
+    # The operator may ask the model server, too: pods that were there before the mesh have no
+    # sidecar, and where there is one, it answers nobody without a certificate.
+    control = Destination(CONTROL_PORT, settings.istio_namespace)
+    return Network(
+        _named(requests | {settings.namespace}), _named(watchers), (*destinations, control)
+    )
+
+
+def _named(namespaces: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(namespaces - {""}))
 
 
 def destinations(urls: list[str], namespace: str) -> tuple[Destination, ...]:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from deepseek_operator.api.status import GroupStatus, RolloutStatus
+from deepseek_operator.plan.acceptance import Heard
 from deepseek_operator.plan.labels import (
     BLUE,
     GROUP_INDEX,
@@ -19,6 +20,7 @@ from deepseek_operator.plan.labels import (
 from deepseek_operator.plan.loading import Loading
 
 SERVER = "server"
+SIDECAR = "istio-proxy"
 # The reason of a pod that has scheduling gates, for having no node.
 GATED = "SchedulingGated"
 # Exit codes of the model server whose termination message is a sentence for the user.
@@ -49,6 +51,7 @@ class PodView:
         leaving: Whether it was told to stop.
         slot: In which of the two places of its resource it is.
         turned: Since when it is ready, or is not, None where nobody has said.
+        sidecar: Whether it has one of a mesh.
     """
 
     name: str
@@ -71,6 +74,7 @@ class PodView:
     leaving: bool = False
     slot: Slot = BLUE
     turned: datetime | None = None
+    sidecar: bool = False
 
     @classmethod
     def of(
@@ -112,7 +116,14 @@ class PodView:
             leaving="deletionTimestamp" in metadata,
             slot=slot_of(labels),
             turned=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
+            sidecar=_has_sidecar(pod.get("spec", {})),
         )
+
+
+def _has_sidecar(spec: Object) -> bool:
+    """Of either kind: sidecars that start first are among the init containers."""
+    containers = [*spec.get("containers", []), *spec.get("initContainers", [])]
+    return any(container["name"] == SIDECAR for container in containers)
 
 
 def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
@@ -346,6 +357,7 @@ class Observed:
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
         beside: Replicas of a second set that take requests, too.
         change: What to say about that set, None where there is none.
+        heard: What controllers of others say of its route, by kind.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -362,6 +374,7 @@ class Observed:
     groups: tuple[GroupStatus, ...] = ()
     beside: int = 0
     change: RolloutStatus | None = None
+    heard: Heard = field(default_factory=dict)
 
     @property
     def replicas(self) -> tuple[PodView, ...]:

@@ -15,6 +15,7 @@ SERVER = "server"
 PORT_NAME, PORT = "http", 8000
 # By which programs are told to use a proxy, in capitals or not.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+KEYS_VOLUME = "api-keys-file"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 HANDLERS = frozenset({"httpGet", "exec", "tcpSocket", "grpc"})
 
@@ -39,9 +40,11 @@ SERVER_FIELDS = {
 VOLUMES = {
     "config": "It holds the model server's config file; give your volume another name.",
     "weights": "Set spec.model.source, or give your volume another name.",
+    KEYS_VOLUME: "Set spec.security.apiKeys, or give your volume another name.",
 }
 MOUNTS = {
     "/etc/deepseek": "The model server's config file is there; mount yours elsewhere.",
+    "/etc/deepseek-keys": "The API keys of spec.security.apiKeys are there; mount yours elsewhere.",
     "/models": "The weights are there; set spec.model.source, or mount yours elsewhere.",
 }
 

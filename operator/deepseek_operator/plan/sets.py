@@ -8,6 +8,7 @@ from deepseek_operator.plan.change import Situation, Traffic
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot, service_name
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision
+from deepseek_operator.plan.routing import Backend
 from deepseek_operator.plan.target import Target
 
 EVERYTHING = Traffic({BLUE: 100, GREEN: 0}, (BLUE, GREEN))
@@ -39,13 +40,13 @@ class Sets:
         return (self.lead,) if self.other is None else (self.lead, self.other)
 
     @property
-    def backends(self) -> tuple[tuple[str, int], ...]:
+    def backends(self) -> tuple[Backend, ...]:
         """The Services that share the requests of a route, each with its percent."""
         name = self.lead.resource.name
         if self.other is None:
-            return ((name, 100),)
+            return (Backend(name),)
         return tuple(
-            (service_name(name, slot), self.traffic.weights[slot]) for slot in (BLUE, GREEN)
+            Backend(service_name(name, slot), self.traffic.weights[slot]) for slot in (BLUE, GREEN)
         )
 
     def of(self, slot: Slot) -> Target | None:
@@ -90,7 +91,16 @@ def sets(
     names = [name for name in (record.revision, record.candidate) if name]
     revisions = tuple(known[name] for name in names)
     beside = situation.candidate.ready if second and len(traffic.common) > 1 else 0
-    return Sets(lead, second, traffic, record, revisions, situation.wanted), beside
+    both = Sets(lead, second, traffic, record, revisions, situation.wanted)
+    return replace(both, lead=_routed(lead, both.backends)), beside
+
+
+def _routed(lead: Target, backends: tuple[Backend, ...]) -> Target:
+    """With the Services among which its route, if it has one, divides the requests."""
+    if lead.ways is None or lead.ways.route is None:
+        return lead
+    route = replace(lead.ways.route, backends=backends)
+    return replace(lead, ways=replace(lead.ways, route=route))
 
 
 def placed(target: Target, slot: Slot, name: str) -> Target:

@@ -14,6 +14,7 @@ class Settings:
         hub_endpoint: Mirror of the model hub; empty: the public one.
         namespace: Where the operator runs; empty: outside the cluster.
         monitoring_namespace: Where what scrapes metrics runs; empty: nowhere.
+        istio_namespace: Where Istio's control plane runs, if there is one.
         pod_monitor_labels: Labels by which a Prometheus chooses its PodMonitors.
     """
 
@@ -22,4 +23,5 @@ class Settings:
     hub_endpoint: str = ""
     namespace: str = ""
     monitoring_namespace: str = ""
+    istio_namespace: str = "istio-system"
     pod_monitor_labels: Mapping[str, str] = field(default_factory=dict)

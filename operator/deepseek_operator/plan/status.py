@@ -10,7 +10,7 @@ from deepseek_operator.api.status import (
     RolloutStatus,
     Status,
 )
-from deepseek_operator.plan import findings, gangs, progress, scaling
+from deepseek_operator.plan import acceptance, findings, gangs, mesh, progress, scaling
 from deepseek_operator.plan.change_words import ROLLED_BACK
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.findings import Finding
@@ -26,6 +26,8 @@ AVAILABLE = "Available"
 PROGRESSING = "Progressing"
 GANG_READY = "GangReady"
 AUTOSCALING = "Autoscaling"
+ROUTES_READY = "RoutesReady"
+TRUST_READY = "TrustReady"
 READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
@@ -100,6 +102,8 @@ def reported(
         _progressing(target, observed, under_way),
         *_gang_ready(target, observed, failures, before),
         *_autoscaling(target, observed),
+        *_routes_ready(target, observed),
+        *_trust_ready(target, observed),
         ready,
         *_for_tools(ready, finding),
     ]
@@ -225,6 +229,26 @@ def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
         return []
     word = scaling.said(target.scaling, observed)
     return [Verdict(AUTOSCALING, word.holds, word.reason, word.message)]
+
+
+def _routes_ready(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where a route is asked for; the model serves all the same."""
+    if target.ways is None:
+        return []
+    route, lack = target.ways.route, target.ways.lack
+    if route and (trouble := acceptance.problem(route, observed.heard)):
+        lack = trouble
+    if lack:
+        return [Verdict(ROUTES_READY, False, lack.reason, lack.message)]
+    return [Verdict(ROUTES_READY, True, "Routed", acceptance.words(route) if route else "")]
+
+
+def _trust_ready(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where the pods shall be in a mesh."""
+    if not target.trust.in_mesh:
+        return []
+    holds, reason, message = mesh.verdict(target.trust, target.resource.name, observed)
+    return [Verdict(TRUST_READY, holds, reason, message)]
 
 
 def _ready(

@@ -12,6 +12,7 @@ from deepseek_operator.api.parallelism import Preflight
 from deepseek_operator.api.pod_template import PodTemplate
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.api.scaling import Scaling
+from deepseek_operator.api.security import Security
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
 from deepseek_operator.plan import scaling
@@ -23,12 +24,14 @@ from deepseek_operator.plan.engines.program import PORT as PORT
 from deepseek_operator.plan.gpus import Gpus
 from deepseek_operator.plan.labels import BLUE, Slot
 from deepseek_operator.plan.needs import Needs, needs
-from deepseek_operator.plan.network import PUBLIC_HUB, Network, clients, destinations
+from deepseek_operator.plan.network import PUBLIC_HUB, Network, destinations, network
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.pod_template import proxies
+from deepseek_operator.plan.routing import Ways, ways
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import Sizing
 from deepseek_operator.plan.startup import Place, start_seconds
+from deepseek_operator.plan.trust import KEYS_MOUNT, Trust, trust
 
 POD_MONITOR = "PodMonitor"
 HOLDS_FILE = "/etc/deepseek/holds.json"
@@ -49,6 +52,7 @@ class Target:
 
     Attributes:
         programs: What runs in the pods of a replica.
+        trust: What callers have to prove.
         replicas: How many there shall be; where there is scaling, what it has decided last.
         holds: Replicas of several pods that are not to start yet; None: there are no such.
         max_restarts: Failures of such a replica that are followed by another start.
@@ -57,6 +61,7 @@ class Target:
         pod_monitor: Labels of the PodMonitor; None: there is none.
         slot: In which of two places its pods are.
         revision: Name of what they are made of, empty where nobody asks.
+        ways: What was made of spec.routing; None: nothing is asked for.
     """
 
     resource: Resource
@@ -73,6 +78,7 @@ class Target:
     pod_template: PodTemplate
     needs: Needs
     network: Network
+    trust: Trust
     rollout: Rollout
     exclusive_topology: str | None = None
     queue: str | None = None
@@ -80,6 +86,7 @@ class Target:
     max_restarts: int = 0
     scaling: Scaling | None = None
     pod_monitor: Mapping[str, str] | None = None
+    ways: Ways | None = None
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
@@ -133,7 +140,9 @@ class Target:
 
     @property
     def endpoint(self) -> str:
-        """Base URL inside the cluster."""
+        """Base URL: from outside where there is a route, else inside the cluster."""
+        if self.ways and self.ways.route:
+            return self.ways.route.url
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
 
 
@@ -196,6 +205,9 @@ def target(
         args=tuple(spec.engine.args),
         env={variable.name: variable.value for variable in spec.engine.env},
     )
+    routed = ways(spec.routing, resource.name, settings, observed.served)
+    gateway = routed.pods_namespaces if routed else ()
+    trusted = trust(spec.security, gateway, observed.served)
     return Target(
         resource=resource,
         model_id=model.id,
@@ -219,6 +231,7 @@ def target(
             "listen": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 - a pod's own address
             "device": "cuda" if sizing.gpus else "cpu",
             **_split(spec, sizing),
+            **_keys(spec.security),
             "drainSeconds": spec.rollout.drain_seconds,
             "startSeconds": start,
         },
@@ -233,9 +246,9 @@ def target(
             downloads=place == "hub",
             pods=sizing.split.pods,
         ),
-        network=Network(
-            clients(spec.security, settings, scraped), destinations(urls, resource.namespace)
-        ),
+        network=network(trusted, settings, scraped, destinations(urls, resource.namespace)),
+        ways=routed,
+        trust=trusted,
         pod_monitor=settings.pod_monitor_labels if scraped else None,
         rollout=spec.rollout,
         holds=holds if sizing.split.pods > 1 else None,
@@ -262,6 +275,12 @@ def _split(spec: Spec, sizing: Sizing) -> dict[str, Any]:
             "preflight": preflight.model_dump(by_alias=True),
         }
     return said
+
+
+def _keys(security: Security) -> dict[str, str]:
+    if security.api_keys is None:
+        return {}
+    return {"apiKeysFile": f"{KEYS_MOUNT}/{security.api_keys.key}"}
 
 
 def _is_scraped(spec: Spec, served: frozenset[str]) -> bool:

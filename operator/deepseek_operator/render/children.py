@@ -15,9 +15,10 @@ from deepseek_operator.plan.labels import (
     selector,
     set_name,
 )
-from deepseek_operator.plan.pod_template import limits
+from deepseek_operator.plan.pod_template import KEYS_VOLUME, limits
 from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
-from deepseek_operator.render import program, scaling
+from deepseek_operator.plan.trust import KEYS_MOUNT, METRICS_PATH, STATUS_PORT
+from deepseek_operator.render import program, routes, scaling, trust
 from deepseek_operator.render.merge import merge
 from deepseek_operator.render.signature import sign
 from deepseek_operator.render.template import render
@@ -40,6 +41,16 @@ TEMPLATES = (
     # Before the pods: there is no moment in which everybody may reach them.
     "networkpolicy.yaml.j2",
 )
+# What a sidecar is told, whatever the mesh is set to: it starts before the model server and ends
+# after it, asks it the kubelet's questions, and tells its metrics, since nobody outside the mesh can.
+MESH = {
+    "sidecar.istio.io/nativeSidecar": "true",
+    "sidecar.istio.io/rewriteAppHTTPProbers": "true",
+    "prometheus.istio.io/merge-metrics": "true",
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(PORT),
+    "prometheus.io/path": "/metrics",
+}
 DEPLOYMENT, GROUPS = "deployment.yaml.j2", "leaderworkerset.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
@@ -72,6 +83,10 @@ def children(target: Target) -> list[Manifest]:
         "dns": DNS,
         "workload_labels": labels(name, slot) | ({QUEUE: target.queue} if target.queue else {}),
         "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
+        "status_port": STATUS_PORT,
+        "metrics_path": METRICS_PATH,
+        "keys_mount": KEYS_MOUNT,
+        "keys_volume": KEYS_VOLUME,
     }
     templates = [*TEMPLATES, DEPLOYMENT if target.pods == 1 else GROUPS]
     if target.scaling is not None:
@@ -84,6 +99,10 @@ def children(target: Target) -> list[Manifest]:
     else:
         values |= {role: _pod(target, values, role) for role in (LEADER, WORKER)}
     manifests = [render(template, **values) for template in templates]
+    # Before the pods as well.
+    manifests[len(TEMPLATES) : len(TEMPLATES)] = trust.manifests(target.trust, values)
+    if target.ways and target.ways.route:
+        manifests += routes.manifests(target.ways.route, metadata)
     for manifest in manifests:
         sign(manifest)
     return manifests
@@ -124,7 +143,13 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
         runs = target.programs.worker or runs
-    pod = render("pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own)
+    mesh = {}
+    if target.trust.in_mesh and role != WORKER:
+        own["sidecar.istio.io/inject"] = "true"
+        mesh = MESH
+    pod = render(
+        "pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own, mesh=mesh
+    )
     over = target.pod_template
     added = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
     metadata = {field: names for field, names in added.items() if names}

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tests.cluster.component import Component, Site
-from tests.cluster.components import control_plane, dns, kueue, kwok, lws, node, registry
+from tests.cluster.components import (
+    control_plane,
+    dns,
+    istio,
+    kueue,
+    kwok,
+    lws,
+    netpol,
+    node,
+    registry,
+)
 
 
 def describe(site: Site) -> list[Component]:
@@ -16,6 +26,8 @@ def describe(site: Site) -> list[Component]:
         "kwok": [kwok.kwok],
         "lws": [lws.lws],
         "kueue": [kueue.kueue],
+        "istio": [istio.istio],
+        "netpol": [netpol.netpol],
     }
     return [
         component

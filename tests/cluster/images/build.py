@@ -1,8 +1,5 @@
 """From the sources to images that the chosen cluster can pull, making only what has changed."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +8,7 @@ from tests.cluster.faults import ClusterError
 from tests.cluster.images import docker, registry
 from tests.cluster.images.base import KEY as BASE_KEY
 from tests.cluster.images.base import ensure_base
-from tests.cluster.images.buildah import Store
+from tests.cluster.images.buildah import Store, one_builder
 from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource
 from tests.cluster.progress import say
 from tests.cluster.target import Target, docker_answers, open_target
@@ -41,7 +38,7 @@ def built_images(target: Target | None = None) -> Images:
         ClusterError: something is missing or a build failed.
     """
     target = target or open_target()
-    with _one_builder():
+    with one_builder(cache_dir()):
         operator, server = (_provide(target, source) for source in (OPERATOR, MODEL_SERVER))
     return Images(operator, server)
 
@@ -104,7 +101,7 @@ def build_ahead() -> None:
     """
     if open_target().kind != "embedded":
         return
-    with _one_builder():
+    with one_builder(cache_dir()):
         for source in (OPERATOR, MODEL_SERVER):
             _with_buildah(source)
 
@@ -128,13 +125,3 @@ def _with_buildah(source: ImageSource) -> tuple[Store, str]:
 
 def _log(source: ImageSource) -> Path:
     return cache_dir() / "logs" / f"image-{source.name}.log"
-
-
-@contextmanager
-def _one_builder() -> Iterator[None]:
-    """Let a second build on this machine wait for the first and then find its result."""
-    path = cache_dir() / "images.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -3,9 +3,12 @@
 The store is the project's own, so nothing of the machine's other images is seen or touched.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +95,26 @@ class Store:
         self._forget_others(dependencies)
         self._forget_others(image)
 
+    def build_folder(
+        self, context: Path, dockerfile: Path, base: str, image: str, log: Path
+    ) -> None:
+        """Build a recipe of one stage from a folder that has all it needs."""
+        self._clear_interrupted()
+        self._step(
+            image.removeprefix("localhost/"),
+            log,
+            "build",
+            "--timestamp=0",
+            "--network=host",
+            f"--volume={CA_BUNDLE}:{CA_BUNDLE}:ro",
+            f"--build-arg=BASE={base}",
+            f"--file={dockerfile}",
+            "--tag",
+            image,
+            str(context),
+        )
+        self._forget_others(image)
+
     def push(self, image: str, destination: str, *, plain_http: bool, log: Path) -> None:
         """Push an image; layers that the registry has already are not sent again."""
         self._step(
@@ -170,3 +193,13 @@ class Store:
     @property
     def _scratch(self) -> Path:
         return self.root / "tmp"
+
+
+@contextmanager
+def one_builder(cache: Path) -> Iterator[None]:
+    """Let a second build on this machine wait for the first and then find its result."""
+    path = cache / "images.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -65,6 +65,7 @@ def test_defaults_make_a_locked_down_pod(render):
         "DSO_HUB_ENDPOINT": "",
         "DSO_NAMESPACE": "deepseek-system",
         "DSO_MONITORING_NAMESPACE": "monitoring",
+        "DSO_ISTIO_NAMESPACE": "istio-system",
         "DSO_POD_MONITOR_LABELS": "",
         "DSO_LOG_LEVEL": "info",
         "DSO_LOG_FORMAT": "plain",

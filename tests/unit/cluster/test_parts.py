@@ -17,6 +17,6 @@ def test_only_what_was_asked_for_is_built() -> None:
 
 
 def test_an_unknown_part_is_told_what_there_is() -> None:
-    with pytest.raises(ClusterError, match="no part 'istio'") as caught:
-        expand(["istio"])
+    with pytest.raises(ClusterError, match="no part 'ambient'") as caught:
+        expand(["ambient"])
     assert "kwok" in str(caught.value)

@@ -14,6 +14,7 @@ from deepseek_operator.cluster.kinds import (
     RESOURCE,
     SERVICE,
 )
+from deepseek_operator.plan.asking import SERVER_DESK
 from deepseek_operator.plan.loading import Loading
 from tests.unit.operator.resources import node, pod, resource
 
@@ -127,7 +128,7 @@ def test_how_far_a_server_is_concerns_its_resource_once_and_is_forgotten_when_it
     running = child(pod(state={"running": {}}))
     running["status"]["podIP"] = "10.0.0.1"
     cache.put(POD, running)
-    assert cache.pods.loading() == [(Key("apps", "r1-a"), "10.0.0.1", None)]
+    assert cache.pods.loading() == [(Key("apps", "r1-a"), "10.0.0.1", SERVER_DESK, None)]
     half = Loading("Loading", 50)
     assert cache.pods.put_loading(Key("apps", "r1-a"), half) == {OWNER}
     assert cache.pods.put_loading(Key("apps", "r1-a"), half) == set()

@@ -98,6 +98,13 @@ async def test_a_namespace_that_is_being_deleted_is_told_apart() -> None:
         await asking.apply(SERVICE, {"metadata": {"name": "a", "namespace": "b"}})
 
 
+async def test_a_kind_that_is_being_taken_away_is_no_fault_of_a_manifest() -> None:
+    words = 'x "a" is forbidden: create not allowed while custom resource definition is terminating'
+    _, asking = client(Response({"message": words}, 403))
+    with pytest.raises(UnreachableError, match="terminating"):
+        await asking.apply(SERVICE, {"metadata": {"name": "a", "namespace": "b"}})
+
+
 async def test_what_a_proxy_answers_is_no_status_object() -> None:
     _, asking = client(Response(b"<html>", 503, **{"Retry-After": "7"}))
     with pytest.raises(UnreachableError, match="503 Because") as caught:

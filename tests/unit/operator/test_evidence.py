@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from deepseek_operator.cluster.kept import Key
 from deepseek_operator.controller import counts, trials
 from deepseek_operator.controller.trials import Trials
+from deepseek_operator.plan.asking import Desk
 from deepseek_operator.plan.observed import PodView
 from deepseek_server.metrics import Metrics
 
@@ -28,6 +29,7 @@ class Server:
         self.metrics = Metrics("m")
         self.answers: list[web.Response | str] = []
         self.asked: list[dict[str, Any]] = []
+        self.port = 0
 
     async def counted(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.metrics.registry))
@@ -45,7 +47,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     application.router.add_get("/metrics", found.counted)
     application.router.add_post("/v1/completions", found.complete)
     async with TestServer(application, host=AT) as running:
-        monkeypatch.setattr(counts, "PORT", running.port)
+        found.port = running.port or 0
         monkeypatch.setattr(trials, "PORT", running.port)
         monkeypatch.setattr(trials, "PAUSE", 0.0)
         yield found
@@ -65,7 +67,8 @@ async def result(number: int = 2, address: str = AT) -> tuple[bool | None, str]:
 
 async def test_counts_are_read_and_silence_is_told(server: Server) -> None:
     server.metrics.answered("/v1/completions", "POST", 200)
-    pods = [(PodView("p"), AT), (PodView("q"), "127.0.0.2")]
+    desk = Desk(server.port, "", "/metrics")
+    pods = [(PodView("p"), AT, desk), (PodView("q"), "127.0.0.2", desk)]
     found = await counts.counts(pods, "transformers")
     assert found.samples["p"].requests == 1
     assert list(found.samples) == ["p"]
@@ -73,7 +76,7 @@ async def test_counts_are_read_and_silence_is_told(server: Server) -> None:
 
 
 async def test_counts_of_another_engine_are_none(server: Server) -> None:
-    found = await counts.counts([(PodView("p"), AT)], "vllm")
+    found = await counts.counts([(PodView("p"), AT, Desk(server.port, "", "/metrics"))], "vllm")
     assert not found.samples
     assert "it does not tell what vllm counts" in found.unread
 

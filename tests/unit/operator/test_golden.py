@@ -10,6 +10,9 @@ from tests.unit.operator.golden import EXAMPLES, golden_file, rendered
 
 # What a GPU engineer would ask for.
 EXPECTED = {
+    "api-keys": ("nvidia.com/gpu", 1),
+    "gateway-api": ("nvidia.com/gpu", 1),
+    "istio": ("nvidia.com/gpu", 1),
     "llm-67b": ("nvidia.com/gpu", 1),
     "r1": ("nvidia.com/gpu", 8),
     "r1-0528-qwen3-8b": ("nvidia.com/gpu", 1),
@@ -26,7 +29,9 @@ EXPECTED = {
     "v3.1": ("nvidia.com/gpu", 8),
     "vllm-r1-distill-llama-70b": ("nvidia.com/gpu", 4),
     "vllm-v3-h100": ("nvidia.com/gpu", 8),
+    "shared-gateway": ("nvidia.com/gpu", 1),
     "vllm-v3": ("nvidia.com/gpu", 8),
+    "zero-trust": ("nvidia.com/gpu", 1),
 }
 
 

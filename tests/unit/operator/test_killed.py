@@ -23,6 +23,7 @@ from deepseek_operator.controller import evidence
 from deepseek_operator.controller.counts import Counts
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
+from deepseek_operator.plan.asking import Desk
 from deepseek_operator.plan.observed import PodView
 from deepseek_operator.plan.samples import Sample
 from tests.unit.operator.resources import R1, SETTINGS
@@ -175,11 +176,11 @@ class Run:
             "deepseek_operator.controller.trials.Trials.result", lambda *_: (True, "")
         )
 
-    async def counts(self, pods: Iterable[tuple[PodView, str]], _: str) -> Counts:
+    async def counts(self, pods: Iterable[tuple[PodView, str, Desk]], _: str) -> Counts:
         """Servers count a hundred requests between two looks."""
         self.counted += 100
         found = {}
-        for pod, _ in pods:
+        for pod, *_ in pods:
             note = pod.name.rsplit("-", 2)[1]
             found[pod.name] = Sample(self.counted, self.counted / 2 if note in self.bad else 0.0)
         return Counts(found)

@@ -11,11 +11,13 @@ from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import UnreachableError
 from deepseek_operator.cluster.kinds import (
+    GATEWAY,
+    ISTIO_GATEWAY,
+    LOCAL_QUEUE,
     OPTIONAL,
     POD_MONITOR,
     RESOURCE,
     SCALED_OBJECT,
-    VIRTUAL_SERVICE,
     Kind,
 )
 from deepseek_operator.cluster.watch import Watch
@@ -142,11 +144,25 @@ async def test_a_change_of_such_a_child_has_its_resource_looked_at_at_once() -> 
 
 async def test_what_is_no_child_is_known_and_not_watched() -> None:
     async with running() as bench:
-        bench.client.there = {VIRTUAL_SERVICE}
+        bench.client.there = {LOCAL_QUEUE}
         await bench.worked_on()
         await asyncio.sleep(1)
-        assert bench.cache.served == {"VirtualService"}
+        assert bench.cache.served == {"LocalQueue"}
         assert not bench.client.streams
+
+
+async def test_two_kinds_of_one_name_are_told_apart_by_their_groups() -> None:
+    async with running() as bench:
+        bench.client.there = {GATEWAY}
+        await bench.worked_on()
+        await asyncio.sleep(1)
+        assert bench.cache.served == {"Gateway"}
+        assert set(bench.client.streams) == {GATEWAY}
+        bench.client.there = {GATEWAY, ISTIO_GATEWAY}
+        await bench.worked_on()
+        await asyncio.sleep(1)
+        assert bench.cache.served == {"Gateway", "IstioGateway"}
+        assert set(bench.client.streams) == {GATEWAY, ISTIO_GATEWAY}
 
 
 async def test_what_disappears_is_forgotten_with_its_objects_and_its_stream() -> None:

@@ -16,7 +16,7 @@ from deepseek_operator.render.reuse import Renderer
 from tests.unit.operator.resources import SETTINGS, resource
 
 RENDERER = Renderer()
-SERVED = frozenset({"PodMonitor", "ScaledObject"})
+SERVED = frozenset({"PodMonitor", "ScaledObject", "VirtualService", "AuthorizationPolicy"})
 SPECS: list[dict[str, Any]] = [
     {},
     {"replicas": 3},
@@ -24,6 +24,8 @@ SPECS: list[dict[str, Any]] = [
     {"scaling": {"maxReplicas": 3}},
     {"scaling": {"maxReplicas": 3, "metrics": "keda", "prometheusAddress": "http://p:9090"}},
     {"security": {"allowFrom": [{"namespace": "apps"}]}, "observability": {"podMonitor": True}},
+    {"routing": {"hosts": ["r1.apps"], "gateway": {"name": "r1", "namespace": "apps"}}},
+    {"security": {"mtls": "STRICT", "jwt": {"issuer": "apps"}, "apiKeys": {"secretName": "r1"}}},
     {"model": {"id": "r1", "source": {"pvc": {"claimName": "r1", "path": "r1/apps"}}}},
     {"model": {"id": "mine", "source": {"hostPath": {"path": "/apps/r1"}}}},
     {"podTemplate": {"metadata": {"labels": {"a": "r1"}}, "spec": {"nodeName": "r1"}}},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.change import Traffic
+from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.plan import canary
+from deepseek_operator.plan.change import SetView, Situation, Traffic
 from deepseek_operator.plan.labels import (
     BLUE,
     GREEN,
@@ -23,10 +26,12 @@ from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision
 from deepseek_operator.plan.sets import Sets
+from deepseek_operator.plan.sets import sets as sets_of
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.reuse import Renderer
 from deepseek_operator.render.sets import children
 from tests.unit.operator.resources import SETTINGS, resource
+from tests.unit.operator.simulated_change import START
 
 Object = dict[str, Any]
 RECORDED = Record(BLUE, "aaaaaaaaaa", "bbbbbbbbbb")
@@ -161,3 +166,40 @@ def test_load_decides_about_the_set_that_has_the_requests(slot: Slot) -> None:
     scaler = children["HorizontalPodAutoscaler", "r1"]
     assert scaler["spec"]["scaleTargetRef"]["name"] == name
     assert "replicas" not in children["Deployment", name]["spec"]
+
+
+@pytest.mark.parametrize(("api", "kind"), [
+    ("VirtualService", "VirtualService"),
+    ("HTTPRoute", "HTTPRoute"),
+])  # fmt: skip
+def test_a_route_gives_each_set_the_share_of_the_step(api: str, kind: str) -> None:
+    served = frozenset({api})
+    found = decide(resource(routing={"hosts": ["r1.test"]}), SETTINGS, Observed(served=served))
+    assert isinstance(found, Target)
+    steps = [{"weight": 7, "pause": "5m"}]
+    situation = Situation(
+        rules=Rollout.model_validate({"strategy": "canary", "canary": {"steps": steps}}),
+        newest="bbbbbbbbbb",
+        wanted=1,
+        stable=SetView("aaaaaaaaaa", True, 1, 1, 1, 1),
+        candidate=SetView("bbbbbbbbbb", True, 1, 1, 1, 1),
+        now=START,
+        routed=True,
+    )
+    targets = {"aaaaaaaaaa": found, "bbbbbbbbbb": found}
+    known = {revision.name: revision for revision in REVISIONS}
+    shared, _ = sets_of(canary, RECORDED, situation, targets, known)
+    spec = made(shared)[kind, "r1"]["spec"]
+    (rule,) = spec["http"] if kind == "VirtualService" else spec["rules"]
+    places = rule["route"] if kind == "VirtualService" else rule["backendRefs"]
+    shares = {json.dumps(place): place["weight"] for place in places}
+    assert [
+        (name, weight)
+        for text, weight in shares.items()
+        for name in ("r1-blue", "r1-green")
+        if name in text
+    ] == [("r1-blue", 93), ("r1-green", 7)]
+    alone, _ = sets_of(canary, RECORDED.withdrawn(), situation, targets, known)
+    text = json.dumps(made(alone)[kind, "r1"]["spec"])
+    assert "r1-blue" not in text
+    assert "r1-green" not in text

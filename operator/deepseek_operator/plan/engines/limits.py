@@ -22,6 +22,11 @@ def unsupported(spec: Spec) -> str | None:
             f"The image of engine.type {spec.engine.type} is for GPUs of NVIDIA, and {foreign} is "
             "none: set engine.image to one that is made for it, or choose another profile."
         )
+    if spec.security.api_keys:
+        return (
+            f"{engine.title} reads no file of API keys: use security.jwt, or leave engine.type out "
+            "for the bundled server, which does."
+        )
     model = models().get(spec.model.id)
     if model is None:
         return None

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -12,11 +13,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deepseek_operator.cluster.errors import RejectedError, UnreachableError
 from deepseek_operator.cluster.kinds import ACCESS_REVIEW, POD
-from deepseek_operator.custom_metrics import load
 from deepseek_operator.custom_metrics.access import Access
 from deepseek_operator.custom_metrics.api import GROUP, ROOT, Api
 from deepseek_operator.custom_metrics.front_proxy import FrontProxy, User
 from deepseek_operator.custom_metrics.load import Load
+from deepseek_operator.plan import asking
 from tests.unit.operator.custom_metrics.asking import METRICS, front_proxy, peer
 
 
@@ -79,7 +80,8 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
     pods = web.Application()
     pods.router.add_get("/metrics", metrics)
     async with TestServer(pods, host="0.0.0.0") as server:
-        monkeypatch.setattr(load, "PORT", server.port)
+        here = replace(asking.SERVER_DESK, port=server.port)
+        monkeypatch.setattr(asking, "SERVER_DESK", here)
 
         class KnownProxy(FrontProxy):
             """TLS is the integration tests' matter: whoever comes has shown the certificate."""

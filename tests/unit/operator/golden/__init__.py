@@ -1,12 +1,12 @@
-"""What examples/sizes/ and examples/engines/ become: all children of each, as a cluster gets them."""
+"""What the examples of sizes, engines and routing become: all children of each, as a cluster gets them."""
 
 from pathlib import Path
 
 import yaml
 
+from deepseek_operator.cluster.kinds import OPTIONAL
 from deepseek_operator.plan.labels import MANIFEST_HASH
 from deepseek_operator.plan.observed import Observed
-from deepseek_operator.plan.parallelism import GROUPS
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -14,10 +14,12 @@ from deepseek_operator.render.children import children
 
 EXAMPLES = sorted(
     example
-    for folder in ("sizes", "engines")
+    for folder in ("sizes", "engines", "routing")
     for example in (Path(__file__).parents[4] / "examples" / folder).glob("*.yaml")
 )
 SETTINGS = Settings(server_image="registry.example/deepseek-server:1")
+# Optional APIs that examples need; without PodMonitor, which all would have.
+SERVED = frozenset(kind.called for kind in OPTIONAL) - {"PodMonitor"}
 HEADER = "# What the operator makes of {}. Written by `python -m tests.unit.operator.golden`.\n"
 
 
@@ -27,10 +29,10 @@ def golden_file(example: Path) -> Path:
 
 
 def rendered(example: Path) -> str:
-    """The children of an example in an empty cluster, as YAML."""
+    """The children of an example in an empty cluster that has what it needs, as YAML."""
     body = yaml.safe_load(example.read_text(encoding="utf-8"))
     body["metadata"] |= {"namespace": "apps", "uid": "00000000-0000-0000-0000-000000000000"}
-    decision = decide(body, SETTINGS, Observed(served=frozenset({GROUPS})))
+    decision = decide(body, SETTINGS, Observed(served=SERVED))
     assert isinstance(decision, Target), decision
     name = example.relative_to(example.parents[2])
     manifests = children(decision)

@@ -8,13 +8,16 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const usage = `usage: probe serve          answer on :8080 with the host name
        probe lookup NAME    print the addresses of a name
-       probe fetch URL      print what is there`
+       probe fetch URL      print what is there
+       probe ask COUNT URL [HEADER: VALUE]...
+                            ask so often; print a line for each answer: its status and first line`
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -33,6 +36,12 @@ func run(arguments []string) error {
 		return err
 	case len(arguments) == 2 && arguments[0] == "fetch":
 		return fetch(arguments[1])
+	case len(arguments) >= 3 && arguments[0] == "ask":
+		count, err := strconv.Atoi(arguments[1])
+		if err != nil {
+			return err
+		}
+		return ask(count, arguments[2], arguments[3:])
 	}
 	return fmt.Errorf("%s", usage)
 }
@@ -58,4 +67,37 @@ func fetch(url string) error {
 	defer response.Body.Close()
 	_, err = io.Copy(os.Stdout, response.Body)
 	return err
+}
+
+// ask goes on after a failure, which is an answer too: its line begins with "failed".
+func ask(count int, url string, headers []string) error {
+	client := http.Client{Timeout: 5 * time.Second}
+	for range count {
+		request, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		for _, header := range headers {
+			name, value, _ := strings.Cut(header, ":")
+			value = strings.TrimSpace(value)
+			if strings.EqualFold(name, "host") {
+				request.Host = value
+			}
+			request.Header.Set(name, value)
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			fmt.Println("failed", err)
+			continue
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil {
+			fmt.Println("failed", err)
+			continue
+		}
+		line, _, _ := strings.Cut(string(body), "\n")
+		fmt.Println(response.StatusCode, line)
+	}
+	return nil
 }

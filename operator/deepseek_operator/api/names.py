@@ -1,0 +1,11 @@
+"""Names of Kubernetes objects, as the API server takes them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+NAMESPACE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+ObjectName = Annotated[str, Field(min_length=1, max_length=253, pattern=OBJECT)]
+Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=NAMESPACE)]

@@ -1,0 +1,146 @@
+"""Requests that come at a constant rate, whatever becomes of those before them, as clients' do.
+
+Short ones and streams, each on a connection of its own or one that is kept, as it happens. What came of
+each is counted: a stream is whole when it ends with `[DONE]`, has as many tokens as it was asked
+for, and no error in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+SHORT_TOKENS, STREAM_TOKENS = 4, 150
+SHORT_EVERY, STREAM_EVERY = 0.5, 2.0  # seconds
+# A request that has not ended so long after the last one began is lost.
+PATIENCE = 180.0
+WHOLE = "whole"
+
+
+@dataclass
+class Outcomes:
+    """What became of the requests.
+
+    Attributes:
+        short: How many, by status code or error.
+        streams: How many, `whole` or what was wrong.
+        seconds: How long each short one took that was answered.
+    """
+
+    short: Counter[str] = field(default_factory=Counter)
+    streams: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """What was no success, by what it was."""
+        good = {"200", WHOLE}
+        return {what: n for what, n in (self.short + self.streams).items() if what not in good}
+
+    def __str__(self) -> str:
+        median = f"{1000 * statistics.median(self.seconds):.0f} ms" if self.seconds else "-"
+        return (
+            f"{self.short.total()} short (median {median}), {self.streams.total()} streams, "
+            f"failed: {self.failed or 'none'}"
+        )
+
+
+class OpenLoop:
+    """Asks until it is left.
+
+    Args:
+        url: Where the API is, up to /v1.
+        model: What is asked for.
+        headers: Of every request.
+    """
+
+    def __init__(self, url: str, model: str, headers: dict[str, str] | None = None) -> None:
+        self.outcomes = Outcomes()
+        self._url, self._model, self._headers = url, model, headers or {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    async def _ask(self) -> None:
+        limits = httpx.Limits(max_connections=None)
+        async with (
+            httpx.AsyncClient(
+                headers=self._headers, timeout=PATIENCE, limits=limits, trust_env=False
+            ) as client,
+            asyncio.TaskGroup() as tasks,
+        ):
+            begun = time.monotonic()
+            next_short = next_stream = begun
+            while not self._stop.is_set():
+                now = time.monotonic()
+                if now >= next_short:
+                    next_short += SHORT_EVERY
+                    tasks.create_task(self._short(client))
+                if now >= next_stream:
+                    next_stream += STREAM_EVERY
+                    tasks.create_task(self._stream(client))
+                await asyncio.sleep(max(0.0, min(next_short, next_stream) - time.monotonic()))
+
+    def _body(self, tokens: int, **fields: Any) -> dict[str, Any]:
+        body = {"model": self._model, "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
+        return body | fields
+
+    async def _short(self, client: httpx.AsyncClient) -> None:
+        begun = time.monotonic()
+        try:
+            answer = await client.post(f"{self._url}/v1/completions", json=self._body(SHORT_TOKENS))
+        except httpx.HTTPError as error:
+            self.outcomes.short[repr(error)] += 1
+            return
+        self.outcomes.short[str(answer.status_code)] += 1
+        if answer.is_success:
+            self.outcomes.seconds.append(time.monotonic() - begun)
+
+    async def _stream(self, client: httpx.AsyncClient) -> None:
+        body = self._body(
+            STREAM_TOKENS, stream=True, temperature=0, stream_options={"include_usage": True}
+        )
+        try:
+            async with client.stream("POST", f"{self._url}/v1/completions", json=body) as answer:
+                if not answer.is_success:
+                    self.outcomes.streams[f"stream {answer.status_code}"] += 1
+                    return
+                lines = [line async for line in answer.aiter_lines() if line.startswith("data: ")]
+        except httpx.HTTPError as error:
+            self.outcomes.streams[f"stream {error!r}"] += 1
+            return
+        self.outcomes.streams[_judged(lines)] += 1
+
+
+def _judged(lines: list[str]) -> str:
+    """Whether a stream is whole, or what is wrong with it."""
+    if not lines or lines[-1] != "data: [DONE]":
+        return "stream that ends in the middle"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    if errors := [event["error"] for event in events if "error" in event]:
+        return f"stream with an error: {errors[0].get('message')}"
+    tokens = next(
+        (event["usage"]["completion_tokens"] for event in events if event.get("usage")), 0
+    )
+    return WHOLE if tokens == STREAM_TOKENS else f"stream of {tokens} tokens"

@@ -1,0 +1,138 @@
+"""Models in a mesh whose network policies are enforced: who reaches them, and who does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+from tests.e2e.gateway import NAME, address_of, asked, gateway, istio_gateway, reaches
+from tests.e2e.probe_image import push_probe
+from tests.e2e.probes import ask, probe, wait_ready
+from tests.e2e.product import Product
+from tests.kube import Kube, eventually, modest, namespace_name, resource
+
+START = 300.0
+PATIENCE = 60.0
+QUESTION = {"model": "tiny", "prompt": "Hello", "max_tokens": 8}
+WEB, BATCH, OUTSIDER = "web", "batch", "outsider"
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+
+
+@pytest.fixture(scope="module")
+def gateways(mesh: Target, enforced: Target, product: Product) -> Iterator[Kube]:
+    """The namespace of a gateway that exists, of both APIs."""
+    yield from namespace(mesh, "gateways", gateway(), istio_gateway())
+
+
+@pytest.fixture(scope="module")
+def address(gateways: Kube) -> str:
+    return address_of(gateways)
+
+
+@pytest.fixture(scope="module")
+def friends(mesh: Target, enforced: Target) -> Iterator[Kube]:
+    """A namespace with two accounts in the mesh, and a pod outside it."""
+    yield from callers(mesh, "friends")
+
+
+@pytest.fixture(scope="module")
+def strangers(mesh: Target, enforced: Target) -> Iterator[Kube]:
+    """The same in a namespace that no model names."""
+    yield from callers(mesh, "strangers")
+
+
+def namespace(target: Target, name: str, *objects: dict[str, Any]) -> Iterator[Kube]:
+    kube = Kube(target, namespace_name(name))
+    kubectl(target, "create", "namespace", kube.namespace)
+    kubectl(target, "label", "namespace", kube.namespace, "istio-injection=enabled")
+    kube.apply(*objects)
+    yield kube
+    kubectl(target, "delete", "namespace", kube.namespace, "--wait=false")
+
+
+def callers(target: Target, name: str) -> Iterator[Kube]:
+    image = push_probe(target)
+    pods = (
+        *probe(WEB, image),
+        *probe(BATCH, image),
+        *probe(OUTSIDER, image, **NO_SIDECAR),
+    )
+    for kube in namespace(target, name, *pods):
+        wait_ready(kube, WEB, BATCH, OUTSIDER)
+        yield kube
+
+
+def model(name: str, models: dict[str, Path], **spec: Any) -> dict[str, Any]:
+    source = {"hostPath": {"path": str(models["deepseek-v3"])}}
+    served = {"id": "tiny-v3", "servedName": "tiny", "source": source}
+    return resource(name, model=served, podTemplate=modest(), **spec)
+
+
+def told(kube: Kube, name: str, kind: str) -> str:
+    """The reason of a condition."""
+    return str(kube.condition(name, kind).get("reason", ""))
+
+
+def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
+    kube: Kube,
+    models: dict[str, Path],
+    gateways: Kube,
+    address: str,
+    friends: Kube,
+    strangers: Kube,
+) -> None:
+    allowed = [{"namespace": friends.namespace, "serviceAccounts": [WEB]}]
+    through = {"hosts": ["v3.example.com"], "api": "istio"}
+    kube.apply(
+        model(
+            "v3",
+            models,
+            routing={
+                **through,
+                "gateway": {"name": NAME, "namespace": gateways.namespace, "protocol": "http"},
+            },
+            security={"mtls": "STRICT", "allowFrom": allowed},
+        )
+    )
+    eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
+    eventually("in the mesh", lambda: told(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    assert told(kube, "v3", "RoutesReady") == "Routed"
+    assert kube.get("dsd", "v3")["status"]["endpoint"] == "http://v3.example.com"  # type: ignore[index]
+
+    # From outside: the API, and nothing else.
+    reaches(address, "v3.example.com")
+    answer = asked(address, "v3.example.com", "/v1/completions", json=QUESTION)
+    assert answer.json()["usage"]["completion_tokens"] == 8
+    for path in ("/metrics", "/health/ready", "/docs", "/v2/models", "/v1/../metrics"):
+        assert asked(address, "v3.example.com", path).status_code == 404, path
+    assert asked(address, "other.example.com", "/v1/models").status_code == 404
+
+    # From inside: certificate and account decide, then the path; without a way in the network does.
+    base = f"http://v3.{kube.namespace}"
+    (pod,) = kube.all("pod", "deepseek-operator.io/name=v3")
+    direct = f"http://{pod['status']['podIP']}:8000"
+    denied, cut_off = "403 RBAC: access denied", "failed"
+
+    def hears(client: Kube, who: str, path: str, url: str = base) -> str:
+        (line,) = ask(client, who, f"{url}{path}")
+        return line if not line.startswith("200") else "200"
+
+    eventually("the friend gets in", lambda: hears(friends, WEB, "/v1/models") == "200", PATIENCE)
+    for path in ("/metrics", "/health/ready", "/openapi.json"):
+        assert hears(friends, WEB, path) == denied, path
+    for path in ("/v1/models", "/metrics"):
+        assert hears(friends, BATCH, path) == denied, path
+        assert hears(friends, OUTSIDER, path) == cut_off, path
+        for who in (WEB, BATCH, OUTSIDER):
+            assert "200" not in hears(strangers, who, path), (who, path)
+    for client, who in ((friends, OUTSIDER), (strangers, OUTSIDER)):
+        # Neither past the Service, nor at the ports of the sidecar.
+        assert hears(client, who, "/v1/models", direct) == cut_off
+        for port in (15000, 15006, 15020, 15021, 15090):
+            other = direct.replace("8000", str(port))
+            assert hears(client, who, "/stats/prometheus", other) == cut_off, port
