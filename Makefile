@@ -85,7 +85,7 @@ cluster-build: $(STAMP) ## Build its programs only (once, about 12 minutes on tw
 
 .PHONY: cluster-build-aside
 cluster-build-aside: $(STAMP)
-	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws,istio,netpol
+	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws
 	@nice -n 19 $(BIN)/python -m tests.cluster.images --ahead
 
 ##@ Product

@@ -244,6 +244,7 @@ def test_parts_are_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
     ]
 
 
+@pytest.mark.long
 def test_istio_and_the_firewall_end_with_their_cluster(own: EmbeddedCluster) -> None:
     assert own.up(["istio", "netpol"])
     eventually("default namespace", lambda: _exists(own, "namespace/default"))

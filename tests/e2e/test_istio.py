@@ -19,6 +19,9 @@ from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, probe, service, wait_ready
 from tests.kube import Kube, Object, eventually, namespace_name
 
+# Istio takes minutes to build, once.
+pytestmark = pytest.mark.long
+
 FRIEND, OTHER, OUTSIDER = "friend", "other", "outsider"
 OLD, NEW = "old", "new"
 SHOP = "http://shop"

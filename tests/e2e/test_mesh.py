@@ -16,6 +16,9 @@ from tests.e2e.probes import ask, probe, wait_ready
 from tests.e2e.product import Product
 from tests.kube import Kube, eventually, modest, namespace_name, resource
 
+# Istio takes minutes to build, once.
+pytestmark = pytest.mark.long
+
 START = 300.0
 PATIENCE = 60.0
 QUESTION = {"model": "tiny", "prompt": "Hello", "max_tokens": 8}

@@ -16,6 +16,9 @@ from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, policy, probe, service, wait_ready
 from tests.kube import Kube, eventually, namespace_name
 
+# The firewall takes minutes to build, once.
+pytestmark = pytest.mark.long
+
 SERVER, FRIEND, STRANGER = "server", "friend", "stranger"
 # From a policy in the API until it is enforced, on a busy machine.
 PATIENCE = 60.0
