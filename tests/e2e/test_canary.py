@@ -62,6 +62,7 @@ def test_a_good_version_is_promoted_and_no_request_fails(
     assert kube.get("deployment", "tiny-green") is not None
 
 
+@pytest.mark.long
 def test_a_slow_version_is_rolled_back_and_the_old_one_serves_on(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_slow_version_is_rolled_back_and_the_old_one_serves_on(
     assert kube.condition("tiny", "Available")["status"] == "True"
 
 
+@pytest.mark.long
 def test_a_version_that_can_not_start_is_rolled_back(
     kube: Kube, product: Product, serving: None, models: dict[str, Path]
 ) -> None:

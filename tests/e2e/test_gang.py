@@ -195,6 +195,7 @@ def test_several_pods_answer_what_one_process_answers(
         kube.run("delete", "dsd", name, "--wait=false")
 
 
+@pytest.mark.long
 def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     kube: Kube, product: Product, wide: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
