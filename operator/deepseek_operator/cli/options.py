@@ -1,11 +1,15 @@
 """Options that several commands have."""
 
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deepseek_operator.catalog.prices import Prices, prices
 from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.cli.documents import mapping
+from deepseek_operator.cli.errors import CommandError
 
 File = Annotated[
     Path,
@@ -43,3 +47,37 @@ Image = Annotated[
 OperatorNamespace = Annotated[
     str, typer.Option(help="Where the operator runs; policies let it in. Empty: nowhere.")
 ]
+PricesFile = Annotated[
+    Path | None,
+    typer.Option("--prices", help="Prices of your own, laid over those of the catalogue."),
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="The day by which prices are old or not. Default: today.", metavar="YYYY-MM-DD"
+    ),
+]
+
+
+def known_prices(file: Path | None) -> Prices:
+    """The catalogue's prices, those of a file laid over them.
+
+    Raises:
+        CommandError: The file can't be read.
+        EntryError: An entry of it is wrong.
+    """
+    return prices(mapping(file), str(file)) if file else prices()
+
+
+def day(as_of: str | None) -> date:
+    """The day that was given, or this one.
+
+    Raises:
+        CommandError: It is none.
+    """
+    if as_of is None:
+        return datetime.now(UTC).date()
+    try:
+        return date.fromisoformat(as_of)
+    except ValueError as error:
+        raise CommandError(f"--as-of {as_of} is no day: write it as 2026-11-28.") from error
