@@ -6,6 +6,7 @@ All amounts are US dollars.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -192,7 +193,7 @@ def prices(own: Mapping[str, Any] | None = None, where: str = "--prices") -> Pri
     Raises:
         EntryError: An entry is wrong.
     """
-    data, ours = built_in("prices"), dict(own or {})
+    data, ours = _built_in(), dict(own or {})
     if unknown := set(ours) - set(data):
         raise EntryError(f"{where}: {sorted(unknown)[0]} is none of {', '.join(data)}.")
     try:
@@ -210,6 +211,11 @@ def prices(own: Mapping[str, Any] | None = None, where: str = "--prices") -> Pri
         raise EntryError(f"{where}: {error.title}: {place}: {problem['msg']}.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EntryError(f"{where}: {error}: catalog/prices.yaml shows the fields.") from error
+
+
+@cache
+def _built_in() -> dict[str, Any]:
+    return built_in("prices")
 
 
 def _over(
