@@ -7,6 +7,7 @@ import typer
 from deepseek_operator.catalog.entries import EntryError
 from deepseek_operator.cli.catalog import catalog
 from deepseek_operator.cli.errors import CommandError
+from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.render import render
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(plan)
 app.command()(render)
 app.add_typer(catalog, name="catalog")
 

@@ -47,6 +47,18 @@ Image = Annotated[
 OperatorNamespace = Annotated[
     str, typer.Option(help="Where the operator runs; policies let it in. Empty: nowhere.")
 ]
+Requests = Annotated[
+    float,
+    typer.Option(min=0, help="Requests in a second, on average. Default: all that it can do."),
+]
+Input = Annotated[int, typer.Option("--input", min=1, help="Tokens of a prompt.")]
+Output = Annotated[int, typer.Option("--answer", min=1, help="Tokens of an answer.")]
+Burst = Annotated[float, typer.Option(min=1, help="The peak in terms of the average.")]
+Hours = Annotated[float, typer.Option(min=0.1, max=24, help="Hours of a day with requests.")]
+People = Annotated[
+    float | None,
+    typer.Option(min=0, help="Dollars by month for those who run machines of your own."),
+]
 PricesFile = Annotated[
     Path | None,
     typer.Option("--prices", help="Prices of your own, laid over those of the catalogue."),

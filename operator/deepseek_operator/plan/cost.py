@@ -12,6 +12,9 @@ from typing import Literal
 from deepseek_operator.catalog.prices import Fact, Hardware, Hosted, Machine, Prices
 from deepseek_operator.plan.load import MONTH, Load
 
+# What one's own machines cost beside wages, which differ more than machines do.
+UNSTAFFED = "without people"
+
 Terms = Literal["on demand", "reserved", "spot", "owned", "hosted"]
 
 
@@ -120,6 +123,8 @@ def _bought(
     each = written_off / months + running.room.value + power * MONTH
     facts: tuple[Fact, ...] = (hardware, running.years, running.residual, running.kilowatt_hour)
     doubts = dict.fromkeys(word for fact in facts for word in said(prices, fact, today))
+    if not staff:
+        doubts[UNSTAFFED] = None
     per_hour = (number * each + staff) / MONTH
     what = f"{number} x {hardware.name}"
     return Offer("owned", "own", what, number, per_hour, tuple(doubts))

@@ -65,6 +65,8 @@ def test_a_machine_of_ones_own() -> None:
     assert offer.per_month() == pytest.approx(by_hand)
     (with_people,) = owned(prices(), Pods(H100, 8, 1), TODAY, people=10_000)
     assert with_people.per_month() == pytest.approx(by_hand + 10_000)
+    assert "without people" in offer.doubts
+    assert "without people" not in with_people.doubts
 
 
 def test_people_do_not_grow_with_machines() -> None:
