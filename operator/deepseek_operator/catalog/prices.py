@@ -106,12 +106,14 @@ class Hosted(Fact, Tokens):
         models: Repositories that it serves, without their organisation.
         note: What its provider calls it, and when its prices hold.
         peak: Prices in its busy hours, None: they are the same.
+        sold: Whether one can still have it.
     """
 
     provider: str
     models: list[str] = Field(min_length=1)
     note: str = ""
     peak: Tokens | None = None
+    sold: bool = True
 
 
 class Hardware(Fact):

@@ -8,6 +8,7 @@ from deepseek_operator.catalog.entries import EntryError
 from deepseek_operator.cli.catalog import catalog
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.plan import plan
+from deepseek_operator.cli.recommend import recommend
 from deepseek_operator.cli.render import render
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(plan)
+app.command()(recommend)
 app.command()(render)
 app.add_typer(catalog, name="catalog")
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cli.documents import documents, mapping
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cluster.kinds import OPTIONAL
@@ -72,15 +71,3 @@ def read_nodes(path: Path) -> tuple[NodeView, ...]:
         raise CommandError(
             f"{path} holds no nodes: write kubectl get nodes -o yaml > FILE."
         ) from error
-
-
-def known_profile(name: str) -> str:
-    """The name of a kind of GPU.
-
-    Raises:
-        CommandError: The catalogue does not have it.
-    """
-    if name in accelerators().profiles:
-        return name
-    near = ", ".join(accelerators().nearest(name))
-    raise CommandError(f"{name} is no kind of GPU of the catalogue. Similar: {near}.")

@@ -14,6 +14,7 @@ from deepseek_operator.plan.load import MONTH, Load
 
 # What one's own machines cost beside wages, which differ more than machines do.
 UNSTAFFED = "without people"
+GONE = "not sold any more"
 
 Terms = Literal["on demand", "reserved", "spot", "owned", "hosted"]
 
@@ -158,7 +159,7 @@ def as_service(
     found = []
     for hosted in prices.as_service(model_id):
         per_month = load.requests_per_month * per_request(hosted, load, cached, peak)
-        doubts = said(prices, hosted, today)
+        doubts = said(prices, hosted, today) + (() if hosted.sold else (GONE,))
         note = hosted.note or ", ".join(hosted.models)
         found.append(Offer("hosted", hosted.provider, note, 0, per_month / MONTH, doubts))
     return sorted(found, key=lambda offer: offer.per_hour)

@@ -17,6 +17,8 @@ from deepseek_operator.plan.memory import BYTES, Memory
 
 # What one run of the same measurement differed from another (docs/performance.md).
 RUNS = 0.05
+# With fewer points of a kind of GPU they say little of it: one may be near by chance.
+ENOUGH = 3
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,10 @@ def error(model: Model, profile: str, gpus: int) -> tuple[float, str]:
     else:
         known = performance().measured + performance().estimated
         same = [point for point in known if point.profile == profile]
-        words = "other models on this kind of GPU" if same else "other kinds of GPU"
-        off, basis = max(map(deviation, same or known)), f"measured and estimated: {words}"
+        enough = len(same) >= ENOUGH
+        words = "other models on this kind of GPU" if enough else "mostly other kinds of GPU"
+        off = max(map(deviation, same if enough else known))
+        basis = f"measured and estimated: {words}"
     if gpus > 1:
         off = (1 + off) * (1 + max(map(deviation_of_ratio, performance().split))) - 1
     return off, basis

@@ -78,7 +78,7 @@ def test_a_service_by_tokens() -> None:
     load = Load(1, 1000, 500)
     (offer,) = as_service(prices(), "deepseek-ai/DeepSeek-R1", load, TODAY)
     assert offer.per_month() == pytest.approx(3600 * 730 * (1000 * 0.55 + 500 * 2.19) / 1e6)
-    assert offer.doubts == ("stale",)
+    assert offer.doubts == ("stale", "not sold any more")
     (hits,) = as_service(prices(), "deepseek-ai/DeepSeek-R1", load, TODAY, cached=1)
     assert hits.per_month() == pytest.approx(3600 * 730 * (1000 * 0.14 + 500 * 2.19) / 1e6)
     assert as_service(prices(), "deepseek-ai/DeepSeek-V2-Lite", load, TODAY) == []

@@ -66,6 +66,7 @@ def test_the_error_is_that_of_what_is_known() -> None:
     lite, llama = (models().get(f"deepseek-ai/DeepSeek-{name}") for name in ("V2-Lite", "R1"))
     assert lite is not None
     assert llama is not None
+    assert error(llama, "nvidia-l40s", 1) == error(llama, "nvidia-b200", 1)
     own, basis = error(lite, "nvidia-h200", 1)
     assert 0.05 <= own < 0.1
     assert basis == "this model was measured on this kind of GPU"
