@@ -115,8 +115,9 @@ def page(said: dict[str, Any]) -> None:
             f"{row['error']:.0%}",
             f"{row['replicasAtPeak']:,} replicas",
         )
-    write("\n")
-    show(kinds)
+    if said["kinds"]:
+        write("\n")
+        show(kinds)
     if said["chosen"] == HOURS:
         write("\nNobody scales it to zero by itself: set spec.replicas to 0 outside those hours.\n")
     if said["resource"]:

@@ -63,6 +63,9 @@ def recommend(
     busy: Annotated[
         float, typer.Option(min=0, max=1, help="Share of requests in a hosted API's dearer hours.")
     ] = 0.5,
+    interruptible: Annotated[
+        bool, typer.Option("--interruptible", help="Nobody minds when nothing serves for a while.")
+    ] = False,
     prices: options.PricesFile = None,
     as_of: options.AsOf = None,
     choose: Annotated[
@@ -96,6 +99,7 @@ def recommend(
         people=people,
         cached=cached,
         busy=busy,
+        interruptible=interruptible,
     )
     found = ways(wish, known, today)
     taken = _taken(found, choose)

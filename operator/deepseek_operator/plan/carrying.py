@@ -30,6 +30,7 @@ class Wish:
         people: Dollars of a month for those who run one's own machines.
         cached: Share of prompts that a service has seen before.
         busy: Share of the requests in a service's busy hours.
+        interruptible: Whether nobody minds when nothing serves for a while.
     """
 
     model_id: str
@@ -41,6 +42,7 @@ class Wish:
     people: float | None = None
     cached: float = 0.0
     busy: float = 0.0
+    interruptible: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ MOST = 1000
 # Ways to run it, in the order in which they are told.
 MACHINE, CLUSTER = "one machine", "own cluster"
 DEMAND, RESERVED, SPOT, HOURS = "on demand", "reserved", "spot mix", "scaled to zero"
+SPOT_ALONE = "spot alone"
 HOSTED = "hosted API"
 OWN = (MACHINE, CLUSTER)
 
@@ -83,7 +84,10 @@ def _of_shape(wish: Wish, shape: Shape, prices: Prices, today: date) -> Iterator
             always = [
                 more for more in base if (more.terms, more.where) == ("on demand", offer.where)
             ]
-            if spot and always:
+            if spot:
+                share = wish.load.share
+                yield _option(SPOT_ALONE, spot[0], spot[0].per_month(share), shape)
+            if spot and always and shape.peak > shape.mean:
                 yield _mixed(always[0], spot[0], shape, wish.load)
 
 
@@ -108,6 +112,8 @@ def _against(wish: Wish, option: Option) -> str:
         said.append("data must stay in machines of one's own or of a cloud")
     if wish.data == "cloud" and option.way in OWN:
         said.append("it is to be in a cloud")
+    if option.way == SPOT_ALONE and not wish.interruptible:
+        said.append("all of it may be taken away at once")
     if GONE in option.doubts:
         said.append(GONE)
     if option.way == HOSTED and (wish.ttft or wish.itl):
@@ -142,7 +148,7 @@ def break_even(found: Sequence[Option], load: Load) -> list[BreakEven]:
     The machines stay as they are, so this holds up to what they carry; above it they become more.
     """
     hosted = next((option for option in found if option.way == HOSTED), None)
-    if hosted is None or not load.requests or not hosted.per_month:
+    if hosted is None or GONE in hosted.doubts or not load.requests or not hosted.per_month:
         return []
     each = hosted.per_month / load.requests
     return [

@@ -43,7 +43,8 @@ def test_the_cheapest_against_which_nothing_speaks_is_chosen() -> None:
     said = recommended(SEVEN, "--requests", 5)
     free = [row for row in said["ways"] if not row["against"]]
     assert said["chosen"] == min(free, key=lambda row: row["perMonth"])["way"]
-    assert set(ways(said)) >= {"one machine", "on demand", "reserved", "spot mix", "scaled to zero"}
+    own, cloud = {"one machine"}, {"on demand", "reserved", "spot mix", "spot alone"}
+    assert set(ways(said)) >= own | cloud | {"scaled to zero"}
 
 
 def test_replicas_carry_the_peak_with_a_fifth_to_spare() -> None:
@@ -85,6 +86,13 @@ def test_a_budget_that_nothing_keeps_is_told_way_by_way() -> None:
     result = deepseek("recommend", SEVEN, "--budget", 10, "--as-of", DAY)
     assert result.code == 1
     assert "on demand: above the budget of 10." in result.err
+
+
+def test_spot_alone_is_for_what_may_be_interrupted() -> None:
+    asked = (SEVEN, "--requests", 5, "--hours", 8, "--burst", 1)
+    careful, careless = recommended(*asked), recommended(*asked, "--interruptible")
+    assert ways(careful)["spot alone"]["against"] == "all of it may be taken away at once"
+    assert careless["chosen"] == "spot alone"
 
 
 def test_latency_costs_more() -> None:
