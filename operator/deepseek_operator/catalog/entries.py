@@ -56,16 +56,30 @@ def add(path: Path) -> None:
     Raises:
         EntryError: The file can't be read or is no catalogue.
     """
-    global _own
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        _own = Own.model_validate(content)
     except OSError as error:
         raise EntryError(f"{path} can't be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         raise EntryError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    take(content, str(path))
+
+
+def take(content: Any, where: str) -> None:
+    """Take an installation's own entries in, as `add` does.
+
+    Args:
+        content: `models` and `accelerators`.
+        where: They were read, for what is said of mistakes.
+
+    Raises:
+        EntryError: This is no catalogue.
+    """
+    global _own
+    try:
+        _own = Own.model_validate(content)
     except ValidationError as error:
-        raise EntryError(f"{path}: {_first(error)}.") from error
+        raise EntryError(f"{where}: {_first(error)}.") from error
 
 
 def entries(section: str, kind: type[Kind], found: Mapping[str, Any]) -> dict[str, Kind]:

@@ -27,7 +27,7 @@ from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import SPEC_UNREADABLE, decide, unread_file
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision, revision, spec_of
-from deepseek_operator.plan.sets import Machine, Sets
+from deepseek_operator.plan.sets import Machine, Sets, too_long
 from deepseek_operator.plan.sets import sets as sets_of
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.target import Target
@@ -35,9 +35,6 @@ from deepseek_operator.plan.target import Target
 # How often a change is looked at while nothing happens, and after a step, seconds.
 LOOK, SOON = 15.0, 1.0
 APART = "CanaryApart"
-NAME_TOO_LONG = "NameTooLong"
-# With `-green-gang`, the number of the replica and a hash.
-NAME_LENGTH = 38
 
 
 @dataclass(frozen=True)
@@ -230,18 +227,6 @@ def _with(body: Object, found: Revision, newest: Spec) -> Object:
     except ValidationError:
         return body  # somebody wrote it; what is there becomes what the spec says
     return {**body, "spec": spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
-
-
-def too_long(target: Target) -> Refusal | None:
-    """Kubernetes labels the pods of a group with its name and a hash, in 63 characters."""
-    name = target.resource.name
-    if target.rollout.strategy == "auto" or target.pods == 1 or len(name) <= NAME_LENGTH:
-        return None
-    return Refusal(
-        NAME_TOO_LONG,
-        f"With several pods for a replica and rollout.strategy {target.rollout.strategy} the name "
-        f"may have {NAME_LENGTH} characters, {name} has {len(name)}: take a shorter one, or auto.",
-    )
 
 
 def _differ(old: Target, new: Target) -> bool:

@@ -5,12 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from deepseek_operator.plan.change import Situation, Traffic
+from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot, service_name
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.revision import Revision
 from deepseek_operator.plan.routing import Backend
 from deepseek_operator.plan.target import Target
 
+NAME_TOO_LONG = "NameTooLong"
+# With `-green-gang`, the number of the replica and a hash.
+NAME_LENGTH = 38
 EVERYTHING = Traffic({BLUE: 100, GREEN: 0}, (BLUE, GREEN))
 
 
@@ -107,3 +111,15 @@ def placed(target: Target, slot: Slot, name: str) -> Target:
     """A set in its place; replicas that paused in another place do not in this one."""
     holds = target.holds if target.slot == slot or target.holds is None else {"groups": {}}
     return replace(target, slot=slot, revision=name, holds=holds)
+
+
+def too_long(target: Target) -> Refusal | None:
+    """Kubernetes labels the pods of a group with its name and a hash, in 63 characters."""
+    name = target.resource.name
+    if target.rollout.strategy == "auto" or target.pods == 1 or len(name) <= NAME_LENGTH:
+        return None
+    return Refusal(
+        NAME_TOO_LONG,
+        f"With several pods for a replica and rollout.strategy {target.rollout.strategy} the name "
+        f"may have {NAME_LENGTH} characters, {name} has {len(name)}: take a shorter one, or auto.",
+    )

@@ -1,0 +1,1 @@
+"""The command `deepseek`: what a resource comes to, said before anything is created."""

@@ -1,0 +1,38 @@
+"""The commands, and what happens to their errors."""
+
+import sys
+
+import typer
+
+from deepseek_operator.catalog.entries import EntryError
+from deepseek_operator.cli.catalog import catalog
+from deepseek_operator.cli.errors import CommandError
+from deepseek_operator.cli.plan import plan
+from deepseek_operator.cli.recommend import recommend
+from deepseek_operator.cli.render import render
+
+app = typer.Typer(
+    name="deepseek",
+    help="DeepSeek models on Kubernetes: what a file comes to, before anything is created.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(plan)
+app.command()(recommend)
+app.command()(render)
+app.add_typer(catalog, name="catalog")
+
+
+@app.callback()
+def _commands() -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; a mistake of its user ends it with a sentence."""
+    try:
+        app()
+    except (CommandError, EntryError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(getattr(error, "code", 2))

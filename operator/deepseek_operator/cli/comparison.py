@@ -1,0 +1,137 @@
+"""The ways to run a model side by side: as plain data, and as a page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deepseek_operator.catalog.prices import Prices
+from deepseek_operator.cli.output import as_yaml, new_table, show, write
+from deepseek_operator.plan.carrying import Wish, shapes
+from deepseek_operator.plan.choice import (
+    HOURS,
+    Option,
+    break_even,
+    hours_of_break_even,
+    token_price,
+)
+from deepseek_operator.plan.load import Load
+
+
+def plain(
+    wish: Wish,
+    found: Sequence[Option],
+    taken: Option | None,
+    body: dict[str, Any] | None,
+    known: Prices,
+) -> dict[str, Any]:
+    """A comparison as plain data."""
+    load = wish.load
+    return {
+        "model": wish.model_id,
+        "load": {
+            "requestsPerSecond": load.requests,
+            "peakRequestsPerSecond": load.peak,
+            "requestsPerDay": round(load.requests * 3600 * load.hours),
+            "inputTokens": load.input,
+            "outputTokens": load.output,
+            "hoursPerDay": load.hours,
+        },
+        "ways": [_way(option, load) for option in found],
+        "chosen": taken.way if taken else None,
+        "breakEven": {
+            "ownBeforeOnDemandFromHoursPerDay": _short(hours_of_break_even(found)),
+            "hostedUpToRequestsPerSecond": {
+                even.first: _short(even.requests) for even in break_even(found, load)
+            },
+        },
+        "kinds": [
+            {
+                "replica": f"{shape.gpus} x {shape.profile}",
+                "requestsPerSecond": _short(shape.at.requests(load.output)),
+                "atOnce": shape.at.at_once,
+                "ttftSeconds": _short(shape.at.ttft),
+                "itlSeconds": _short(shape.at.itl),
+                "error": _short(shape.at.error),
+                "replicasAtPeak": shape.peak,
+            }
+            for shape in shapes(wish)
+            if known.of(shape.profile)
+        ],
+        "resource": body,
+    }
+
+
+def _way(option: Option, load: Load) -> dict[str, Any]:
+    shape = option.shape
+    return {
+        "way": option.way,
+        "where": option.where,
+        "what": option.what,
+        "replicas": f"{shape.peak} of {shape.gpus} x {shape.profile}" if shape else None,
+        "perMonth": round(option.per_month),
+        "perMillionOutputTokens": _short(token_price(option, load)),
+        "doubts": list(option.doubts),
+        "against": option.against or None,
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
+
+
+def page(said: dict[str, Any]) -> None:
+    """Write a comparison of `plain`."""
+    load = said["load"]
+    write(
+        f"{said['model']}: {load['requestsPerSecond']:g} requests/s, {load['peakRequestsPerSecond']:g} at "
+        f"the peak, {load['requestsPerDay']:,} a day; {load['inputTokens']} tokens in, "
+        f"{load['outputTokens']} out\n\n"
+    )
+    table = new_table("", "way", "where", "replicas", "what", "$/month", "$/Mtok out", "but")
+    for row in said["ways"]:
+        price = row["perMillionOutputTokens"]
+        but = [row["against"]] if row["against"] else row["doubts"]
+        table.add_row(
+            "*" if row["way"] == said["chosen"] else "",
+            row["way"],
+            row["where"],
+            row["replicas"] or "-",
+            row["what"],
+            f"{row['perMonth']:,}",
+            f"{price:g}" if price else "-",
+            ", ".join(but),
+        )
+    show(table)
+    _turns(said["breakEven"])
+    kinds = new_table(
+        "replica", "requests/s", "at once", "first token", "between", "within", "at the peak"
+    )
+    for row in said["kinds"]:
+        kinds.add_row(
+            row["replica"],
+            f"{row['requestsPerSecond']:g}",
+            str(row["atOnce"]),
+            f"{1000 * row['ttftSeconds']:.0f} ms",
+            f"{1000 * row['itlSeconds']:.1f} ms",
+            f"{row['error']:.0%}",
+            f"{row['replicasAtPeak']:,} replicas",
+        )
+    if said["kinds"]:
+        write("\n")
+        show(kinds)
+    if said["chosen"] == HOURS:
+        write("\nNobody scales it to zero by itself: set spec.replicas to 0 outside those hours.\n")
+    if said["resource"]:
+        write(f"\n{as_yaml(said['resource'])}")
+    elif said["chosen"]:
+        write("\nA hosted API takes no resource; --choose another way to have one.\n")
+
+
+def _turns(even: dict[str, Any]) -> None:
+    """Where one way becomes cheaper than another."""
+    write("\n")
+    if hours := even["ownBeforeOnDemandFromHoursPerDay"]:
+        write(
+            f"A machine of your own is cheaper than one on demand from {hours:g} hours a day on.\n"
+        )
+    for way, rate in even["hostedUpToRequestsPerSecond"].items():
+        write(f"A hosted API is cheaper than '{way}' up to {rate:g} requests/s.\n")

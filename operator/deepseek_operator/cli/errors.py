@@ -1,0 +1,24 @@
+"""What ends a command with words and not with a traceback."""
+
+# Exit codes. Typer's own for a wrong option is 2 as well.
+REFUSED, UNUSABLE = 1, 2
+
+
+class CommandError(Exception):
+    """A command can't go on; the text says why and what to do."""
+
+    code = UNUSABLE
+
+
+class RefusedError(CommandError):
+    """The operator would refuse the resource; the text is what it would say.
+
+    Attributes:
+        reason: The reason of the condition `Accepted`.
+    """
+
+    code = REFUSED
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason

@@ -1,0 +1,45 @@
+"""The manifests of a resource that has just been created, as they are applied first."""
+
+from copy import deepcopy
+from datetime import datetime
+from typing import Any
+
+from deepseek_operator.plan.observed import DeploymentView
+from deepseek_operator.plan.rollout import ALONE, Situation, next_step
+from deepseek_operator.plan.sets import Sets
+from deepseek_operator.plan.target import Target
+from deepseek_operator.render.children import Manifest, children
+from deepseek_operator.render.sets import children as children_of_sets
+from deepseek_operator.render.signature import sign
+from deepseek_operator.render.workload import GROUPS, is_workload, rolled
+
+
+def manifests(sets: Sets, now: datetime) -> list[Manifest]:
+    """All manifests, in the order in which they are applied.
+
+    Args:
+        sets: What shall be.
+        now: The time.
+    """
+    return [
+        _rolled(child, sets.lead, now) if is_workload(child) else child
+        for child in children_of_sets(sets, children)
+    ]
+
+
+def unowned(manifest: dict[str, Any]) -> Manifest:
+    """A manifest without its owner: of a resource that is nowhere, Kubernetes would delete it."""
+    free = deepcopy(manifest)
+    free["metadata"].pop("ownerReferences", None)
+    sign(free)
+    return free
+
+
+def _rolled(manifest: Manifest, target: Target, now: datetime) -> Manifest:
+    """What runs the pods, with the step of a rollout that has nothing to replace."""
+    wanted = manifest["spec"].get("replicas", 0)
+    situation = Situation(target.rollout, wanted, True, DeploymentView(), (), (), None, now)
+    step = next_step(situation, None)
+    if manifest["kind"] == GROUPS and wanted == 1 and step.surge:
+        step = ALONE
+    return rolled(manifest, step)

@@ -1,0 +1,42 @@
+"""What `deepseek plan` says of ten examples: as data of all, as a page of two."""
+
+from pathlib import Path
+
+from tests.unit.operator.cli.command import deepseek
+
+EXAMPLES = Path(__file__).parents[5] / "examples"
+DATA = (
+    "minimal",
+    "scaling",
+    "engines/vllm-v3-h100",
+    "routing/zero-trust",
+    "rollout/canary",
+    "sizes/llm-67b",
+    "sizes/r1",
+    "sizes/r1-distill-qwen-1.5b",
+    "sizes/r1-distill-qwen-7b",
+    "sizes/v2-lite",
+)
+PAGES = ("sizes/r1", "routing/zero-trust")
+# Prices are old or not by a day; nothing else depends on when it is.
+DAY = "2026-11-28"
+
+
+def files() -> dict[Path, str]:
+    """What every golden file is to hold."""
+    texts = {}
+    for name in DATA:
+        texts[_file(name, "json")] = planned(name, "json")
+    for name in PAGES:
+        texts[_file(name, "txt")] = planned(name, "table")
+    return texts
+
+
+def planned(name: str, output: str) -> str:
+    result = deepseek("plan", EXAMPLES / f"{name}.yaml", "-o", output, "--as-of", DAY)
+    assert result.code == 0, result.err
+    return result.out
+
+
+def _file(name: str, ending: str) -> Path:
+    return Path(__file__).parent / f"{name.rpartition('/')[2]}.{ending}"

@@ -1,0 +1,7 @@
+"""Write the golden files anew: python -m tests.unit.operator.cli.golden; `git diff` shows what changed."""
+
+from tests.unit.operator.cli.golden import files
+
+if __name__ == "__main__":
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,46 @@
+"""What the documentation shows of commands is what they say."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from deepseek_operator.catalog.performance import performance
+from deepseek_operator.plan.prediction import predicted
+from tests.unit.operator.cli.command import deepseek
+from tests.unit.operator.cli.golden import DAY
+
+DOCS = Path(__file__).parents[4] / "docs"
+PAGES = (DOCS / "cost.md", DOCS / "guides" / "choose.md")
+SHOWN = [
+    (command, shown)
+    for page in PAGES
+    for command, shown in re.findall(
+        r"```console\n\$ deepseek (.*)\n((?:.*\n)*?)\.\.\.\n```", page.read_text(encoding="utf-8")
+    )
+]
+
+
+def test_there_are_some() -> None:
+    assert len(SHOWN) == 6
+
+
+@pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[command for command, _ in SHOWN])
+def test_a_command_says_what_is_shown(command: str, shown: str) -> None:
+    said = [
+        line.rstrip() for line in deepseek(*shlex.split(command), "--as-of", DAY).out.splitlines()
+    ]
+    said = [line for line in said if line]
+    lines = shown.splitlines()
+    assert said[: len(lines)] == lines
+
+
+def test_predictions_are_those_of_the_page() -> None:
+    text = PAGES[0].read_text(encoding="utf-8")
+    rows = re.findall(r"\| [\w.-]+, (\d+) at once \| ([\d,]+) \| ([\d,]+) \|", text)
+    found = [
+        (str(p.at_once), f"{p.per_second:,.0f}", f"{predicted(p):,.0f}")
+        for p in performance().measured
+    ]
+    assert rows == found

@@ -1,0 +1,195 @@
+"""What `deepseek plan` says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deepseek_operator.api.spec import Spec
+from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.catalog.models import models
+from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.fit import compute_type, wanted
+from deepseek_operator.plan.memory import Memory
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.plan import decide
+from tests.unit.operator.cli.command import Result, deepseek
+from tests.unit.operator.cli.golden import DAY, files
+from tests.unit.operator.resources import SETTINGS
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = [name for name in models() if models().get(name) is not None]
+KINDS_OF_GPU = sorted(accelerators().profiles)
+SEVEN = {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}
+
+
+def resource(folder: Path, **spec: Any) -> Path:
+    file = folder / "resource.yaml"
+    body = {
+        "apiVersion": "deepseek-operator.io/v1alpha1",
+        "kind": "DeepSeekDeployment",
+        "metadata": {"name": "r1"},
+        "spec": spec,
+    }
+    file.write_text(yaml.safe_dump(body))
+    return file
+
+
+def plan(folder: Path, *options: object, **spec: Any) -> dict[str, Any]:
+    result = run(folder, *options, **spec)
+    assert result.code == 0, result.err
+    said: dict[str, Any] = json.loads(result.out)
+    return said
+
+
+def run(folder: Path, *options: object, **spec: Any) -> Result:
+    file = resource(folder, **spec)
+    return deepseek("plan", file, "-o", "json", "--as-of", DAY, *options)
+
+
+def test_golden_files() -> None:
+    """Where the change is meant: python -m tests.unit.operator.cli.golden, and read the difference."""
+    wanted_files = files()
+    assert {path.name: path.read_text(encoding="utf-8") for path in wanted_files} == {
+        path.name: text for path, text in wanted_files.items()
+    }
+    assert {path.name for path in GOLDEN.iterdir() if path.suffix in (".json", ".txt")} == {
+        path.name for path in wanted_files
+    }
+
+
+def test_the_arithmetic_adds_up(tmp_path: Path) -> None:
+    fit = plan(tmp_path, model=SEVEN, accelerator={"profile": "nvidia-h200"})["fit"]
+    sizes = fit["bytesOfGpu"]
+    assert sizes["total"] == sum(size for name, size in sizes.items() if name != "total")
+    assert sizes["weights"] == pytest.approx(15.2e9, rel=0.01)
+
+
+def test_a_refusal_is_in_the_operators_words_for_people_and_programs(tmp_path: Path) -> None:
+    result = run(
+        tmp_path, model={"id": "deepseek-ai/DeepSeek-R1"}, accelerator={"profile": "nvidia-l4"}
+    )
+    assert result.code == 1
+    said = json.loads(result.out)
+    assert said["reason"] == "DoesNotFit"
+    assert said["message"] in result.err
+    assert "What would fit:" in said["message"]
+
+
+def test_speed_comes_with_its_error(tmp_path: Path) -> None:
+    speed = plan(tmp_path, model=SEVEN, accelerator={"profile": "nvidia-h200"})["performance"]
+    rates = {row["atOnce"]: row["outputTokensPerSecond"] for row in speed["ofReplica"]}
+    assert rates[1] == pytest.approx(199, rel=0.3)
+    assert rates[256] == pytest.approx(7607, rel=0.3)
+    assert 0.05 <= speed["error"] < 0.3
+
+
+def test_cost_at_a_stated_load(tmp_path: Path) -> None:
+    asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, "replicas": 2}
+    cost = plan(tmp_path, "--requests", 2, "--answer", 100, "--hours", 12, **asked)["cost"]
+    assert cost["load"]["outputTokensPerMonth"] == round(2 * 100 * 3600 * 730 / 2)
+    (aws,) = (
+        offer
+        for offer in cost["offers"]
+        if offer["terms"] == "on demand" and offer["where"] == "aws us-east-1"
+    )
+    assert aws["perHour"] == pytest.approx(2 * 0.805)
+    expected = 2 * 0.805 * 730 / (100 * 3600 * 730 / 1e6)
+    assert aws["perMillionOutputTokens"] == pytest.approx(expected, rel=0.01)
+
+
+def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 4}
+    asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, "scaling": scaling}
+    cost = plan(tmp_path, **asked)["cost"]
+    assert cost["atMost"]["replicas"] == 4
+    assert cost["atMost"]["offers"][0]["perHour"] > cost["offers"][0]["perHour"]
+
+
+@pytest.mark.parametrize(
+    ("options", "spec", "said"),
+    [
+        (["--requests", 500], {}, "requests/s is more than 1 replica(s) do"),
+        ([], {"replicas": 1}, "while it is replaced nobody serves"),
+        ([], {"accelerator": None}, "It runs on the CPU"),
+        ([], {"accelerator": {"count": 1}}, "Whether the model fits was not checked"),
+        (["--served", "none"], {"routing": {"hosts": ["a.example"]}}, "neither Istio nor"),
+        ([], {"routing": {"hosts": ["a.example"]}}, "Everybody who reaches the gateway"),
+        ([], {"engine": {"type": "vllm"}}, "The speed is that of the bundled server"),
+        ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price of nvidia-h20"),
+    ],
+    ids=["load", "alone", "cpu", "unchecked", "no route", "open", "engine", "no price"],
+)
+def test_what_to_think_of(
+    options: list[object], spec: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, **spec}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    assert any(said in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
+
+
+def test_prices_that_are_old_are_said_to_be_old(tmp_path: Path) -> None:
+    asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}}
+    assert "older than the catalogue trusts" in plan(tmp_path, **asked)["warnings"][-1]
+    file = resource(tmp_path, **asked)
+    fresh = json.loads(deepseek("plan", file, "-o", "json", "--as-of", "2026-08-04").out)
+    assert "stale" not in fresh["cost"]["offers"][-1]["doubts"]
+
+
+def test_an_order_of_the_day_that_is_none(tmp_path: Path) -> None:
+    result = deepseek("plan", resource(tmp_path, model=SEVEN), "--as-of", "yesterday")
+    assert (result.code, "write it as 2026-11-28" in result.err) == (2, True)
+
+
+def test_a_file_with_two_is_too_many(tmp_path: Path) -> None:
+    file = resource(tmp_path, model=SEVEN)
+    file.write_text(f"{file.read_text()}---\n{file.read_text()}")
+    assert "several resources (r1, r1)" in deepseek("plan", file).err
+
+
+@given(
+    st.sampled_from([*NAMES, "deepseek-ai/DeepSeek-V1.5", "deepseek-ai/deepseek-moe-16b-chat"]),
+    st.sampled_from([*sorted(accelerators().profiles), "nvidia-x1"]),
+    st.none() | st.integers(1, 16),
+    st.sampled_from(["transformers", "vllm", "sglang"]),
+    st.none() | st.integers(16, 200_000),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_it_refuses_what_the_operator_refuses_and_nothing_else(
+    tmp_path: Path, name: str, kind: str, count: int | None, engine: str, context: int | None
+) -> None:
+    model = {"id": name, **({"maxContext": context} if context else {})}
+    accelerator = {"profile": kind, **({"count": count} if count else {})}
+    spec = {"model": model, "accelerator": accelerator, "engine": {"type": engine}}
+    body = {"metadata": {"namespace": "default", "name": "r1", "uid": "u"}, "spec": spec}
+    decision = decide(body, SETTINGS, Observed(served=frozenset(KINDS)))
+    result = run(tmp_path, **spec)
+    if isinstance(decision, Refusal):
+        assert result.code == 1
+        assert json.loads(result.out) == {"accepted": False, **vars(decision)}
+    else:
+        assert result.code == 0, result.err
+
+
+@given(
+    st.sampled_from(NAMES), st.sampled_from(KINDS_OF_GPU), st.integers(1, 16), st.integers(1, 10**6)
+)
+@settings(max_examples=200, deadline=None)
+def test_more_memory_never_makes_what_fits_unfit(
+    name: str, kind: str, gpus: int, more: int
+) -> None:
+    model, profile = models().get(name), accelerators().profiles[kind]
+    assert model is not None
+    larger = profile.model_copy(update={"memory_mib": profile.memory_mib + more})
+    dtype = compute_type("auto", model, profile)
+    before, after = (Memory(model, each, gpus, dtype) for each in (profile, larger))
+    needed = wanted(Spec.model_validate({"model": {"id": name}}), model)
+    assert after.context >= before.context
+    assert after.requests(needed) >= before.requests(needed)

@@ -1,0 +1,229 @@
+"""What `deepseek recommend` compares, and that what it writes is carried out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.catalog.models import models
+from deepseek_operator.catalog.prices import prices
+from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.plan.carrying import Wish
+from deepseek_operator.plan.choice import options, resource
+from deepseek_operator.plan.load import Load
+from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.target import Target
+from tests.unit.operator.cli.command import deepseek
+from tests.unit.operator.cli.golden import DAY
+from tests.unit.operator.resources import SETTINGS
+
+SEVEN = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
+NAMES = [name for name in models() if models().get(name) is not None]
+KNOWN = prices()
+
+
+def recommended(*arguments: object, code: int = 0) -> dict[str, Any]:
+    result = deepseek("recommend", *arguments, "-o", "json", "--as-of", DAY)
+    assert result.code == code, result.err
+    said: dict[str, Any] = json.loads(result.out)
+    return said
+
+
+def ways(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["way"]: row for row in said["ways"]}
+
+
+def test_the_cheapest_against_which_nothing_speaks_is_chosen() -> None:
+    said = recommended(SEVEN, "--requests", 5)
+    free = [row for row in said["ways"] if not row["against"]]
+    assert said["chosen"] == min(free, key=lambda row: row["perMonth"])["way"]
+    own, cloud = {"one machine"}, {"on demand", "reserved", "spot mix", "spot alone"}
+    assert set(ways(said)) >= own | cloud | {"scaled to zero"}
+
+
+def test_replicas_carry_the_peak_with_a_fifth_to_spare() -> None:
+    said = recommended(SEVEN, "--requests", 40, "--burst", 3)
+    for row in said["kinds"]:
+        assert row["replicasAtPeak"] * row["requestsPerSecond"] * 0.8 >= 119
+
+
+def test_a_month_on_demand_by_hand(tmp_path: Path) -> None:
+    """With machines of one kind alone: replicas times price times hours."""
+    said = recommended(SEVEN, "--requests", 1, "--burst", 1, "--hours", 8)
+    on_demand, at_night = ways(said)["on demand"], ways(said)["scaled to zero"]
+    assert at_night["perMonth"] == pytest.approx(on_demand["perMonth"] / 3, rel=0.01)
+    tokens = 128 * 3600 * 730 * 8 / 24 / 1e6
+    assert on_demand["perMillionOutputTokens"] == pytest.approx(
+        on_demand["perMonth"] / tokens, rel=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        (["--data", "on-premises"], {"one machine", "own cluster"}),
+        (["--data", "cloud"], {"on demand", "reserved", "spot mix", "hosted API"}),
+        (
+            ["--data", "hybrid"],
+            {"one machine", "own cluster", "on demand", "reserved", "spot mix"},
+        ),
+    ],
+)
+def test_data_rules_ways_out(options: list[str], allowed: set[str]) -> None:
+    said = recommended("DeepSeek-V4-Pro", *options, code=0 if "cloud" in options else 1)
+    assert {row["way"] for row in said["ways"] if not row["against"]} <= allowed
+    said = recommended("DeepSeek-R1", "--requests", 5, *options)
+    assert said["chosen"] in allowed
+
+
+def test_a_budget_that_nothing_keeps_is_told_way_by_way() -> None:
+    result = deepseek("recommend", SEVEN, "--budget", 10, "--as-of", DAY)
+    assert result.code == 1
+    assert "on demand: above the budget of 10." in result.err
+
+
+def test_spot_alone_is_for_what_may_be_interrupted() -> None:
+    asked = (SEVEN, "--requests", 5, "--hours", 8, "--burst", 1)
+    careful, careless = recommended(*asked), recommended(*asked, "--interruptible")
+    assert ways(careful)["spot alone"]["against"] == "all of it may be taken away at once"
+    assert careless["chosen"] == "spot alone"
+
+
+def test_latency_costs_more() -> None:
+    loose, tight = (
+        recommended(SEVEN, "--requests", 50),
+        recommended(SEVEN, "--requests", 50, "--itl", 10),
+    )
+    assert ways(tight)["on demand"]["perMonth"] > ways(loose)["on demand"]["perMonth"]
+    assert all(row["itlSeconds"] <= 0.01 for row in tight["kinds"])
+
+
+def test_a_latency_that_nothing_reaches_is_told() -> None:
+    result = deepseek("recommend", SEVEN, "--itl", 0.2)
+    assert result.code == 1
+    assert "Allow more time" in result.err
+
+
+def test_a_prompt_that_is_longer_than_the_model_was_made_for_is_told() -> None:
+    result = deepseek("recommend", "deepseek-llm-7b-chat", "--input", 5000)
+    assert result.code == 1
+
+
+def test_a_service_that_is_not_sold_any_more_is_not_chosen() -> None:
+    said = recommended("DeepSeek-R1", "--requests", 0.01)
+    assert ways(said)["hosted API"]["against"] == "not sold any more"
+    assert said["chosen"] != "hosted API"
+
+
+def test_a_hosted_api_is_cheaper_up_to_where_it_costs_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    service = {"provider": "acme", "models": ["DeepSeek-R1-Distill-Qwen-7B"], "cached": 0}
+    service |= {"input": 0.2, "output": 0.2, "asOf": "2026-11-01", "source": "an offer"}
+    file.write_text(yaml.safe_dump({"hosted": [service]}))
+    said = recommended(SEVEN, "--requests", 1, "--prices", file)
+    turn = said["breakEven"]["hostedUpToRequestsPerSecond"]["on demand"]
+    each = ways(said)["hosted API"]["perMonth"] / 1
+    assert turn == pytest.approx(ways(said)["on demand"]["perMonth"] / each, rel=0.01)
+    below = recommended(SEVEN, "--requests", 0.01, "--prices", file)
+    assert below["chosen"] == "hosted API"
+    assert below["resource"] is None
+
+
+def test_own_before_rented_from_so_many_hours_on() -> None:
+    said = recommended("DeepSeek-R1", "--requests", 5)
+    hours = said["breakEven"]["ownBeforeOnDemandFromHoursPerDay"]
+    own, rent = (
+        min(row["perMonth"] for name, row in ways(said).items() if name in names)
+        for names in (("one machine", "own cluster"), ("on demand",))
+    )
+    assert hours == pytest.approx(24 * own / rent, rel=0.01)
+    dear = recommended("DeepSeek-R1", "--requests", 5, "--people", 1_000_000)
+    assert dear["breakEven"]["ownBeforeOnDemandFromHoursPerDay"] is None
+
+
+def test_the_resource_is_written_once(tmp_path: Path) -> None:
+    file = tmp_path / "r1.yaml"
+    arguments = ("recommend", SEVEN, "--requests", 60, "--choose", "on demand", "--write", file)
+    assert deepseek(*arguments).code == 0
+    spec = yaml.safe_load(file.read_text())["spec"]
+    assert spec["scaling"]["minReplicas"] < spec["scaling"]["maxReplicas"]
+    assert deepseek("plan", file).code == 0
+    again = deepseek(*arguments)
+    assert (again.code, "it was left alone" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["DeepSeek-V1.5"], "Did you mean deepseek-ai/DeepSeek-V2.5"),
+        (["deepseek-ai/DeepSeek-V1.5"], "DeepSeek has not published"),
+        ([SEVEN, "--choose", "cloud"], "There are: "),
+        ([SEVEN, "--data", "moon"], "moon"),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_write(arguments: list[str], said: str) -> None:
+    result = deepseek("recommend", *arguments)
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_a_page_says_it_all() -> None:
+    out = deepseek("recommend", SEVEN, "--requests", 5, "--hours", 10, "--as-of", DAY).out
+    assert "180,000 a day" in out
+    assert "kind: DeepSeekDeployment" in out
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.floats(0.01, 3000),
+    st.floats(1, 10),
+    st.integers(1, 20_000),
+    st.integers(1, 2000),
+    st.none() | st.floats(0.001, 0.2),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_proposed_is_carried_out(
+    name: str, requests: float, burst: float, prompt: int, answer: int, itl: float | None
+) -> None:
+    wish = Wish(name, Load(requests, prompt, answer, burst), itl=itl)
+    for option in options(wish, KNOWN, KNOWN.machines[0].as_of):
+        if option.shape is None or option.against:
+            continue
+        body = resource(option, wish, "r1")
+        metadata = {"namespace": "default", "name": "r1", "uid": "u"}
+        decision = decide(
+            {**body, "metadata": metadata}, SETTINGS, Observed(served=frozenset(KINDS))
+        )
+        assert isinstance(decision, Target), decision
+        assert decision.gpus is not None
+        assert decision.gpus.profile in accelerators().profiles
+        memory = decision.sizing.memory
+        assert memory is not None
+        assert memory.context >= prompt + answer
+
+
+@given(st.sampled_from(NAMES), st.floats(0.01, 500), st.floats(0.1, 1))
+@settings(max_examples=40, deadline=None)
+def test_a_cheaper_price_never_makes_a_way_dearer(name: str, requests: float, cut: float) -> None:
+    cheaper = KNOWN.__class__(
+        **{
+            **vars(KNOWN),
+            "machines": tuple(
+                machine.model_copy(update={"per_hour": machine.per_hour * cut})
+                for machine in KNOWN.machines
+            ),
+        }
+    )
+    wish, day = Wish(name, Load(requests, 512, 128)), KNOWN.machines[0].as_of
+    before, after = (
+        {option.way: option.per_month for option in options(wish, known, day)}
+        for known in (KNOWN, cheaper)
+    )
+    assert before.keys() == after.keys()
+    assert all(after[way] <= before[way] + 1e-6 for way in before)
