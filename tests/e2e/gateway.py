@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 
+from tests.cluster.kubectl import kubectl
+from tests.e2e.probes import policy
 from tests.kube import Kube, Object, eventually
 
 NAME = "public"
@@ -40,6 +43,16 @@ def istio_gateway() -> Object:
         "metadata": {"name": NAME},
         "spec": {"selector": SELECTOR, "servers": [server]},
     }
+
+
+def way_to_istiod(kube: Kube) -> Object:
+    """Lets pods at istiod, which is no pod here: elsewhere the model's own policy does it."""
+    slices = json.loads(
+        kubectl(kube.target, "--namespace", "istio-system", "get", "endpointslices", "-o", "json")
+    )
+    address = slices["items"][0]["endpoints"][0]["addresses"][0]
+    egress = [{"to": [{"ipBlock": {"cidr": f"{address}/32"}}]}]
+    return policy("istiod", {}, policyTypes=["Egress"], egress=egress)
 
 
 def address_of(kube: Kube) -> str:

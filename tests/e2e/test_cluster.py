@@ -92,15 +92,27 @@ def test_a_service_is_reached_by_address_from_the_host(pod: dict[str, Any], kube
     service = kube.get("service", "probe")
     assert service is not None
     url = f"http://{service['spec']['clusterIP']}/"
-    with httpx.Client(trust_env=False) as client:
-        assert client.get(url).text.strip() == "probe"
+
+    def answer() -> str:
+        """Empty until kube-proxy has heard of the pod, which the kubelet knew first."""
+        try:
+            return httpx.get(url, trust_env=False).text.strip()
+        except httpx.ConnectError:
+            return ""
+
+    assert eventually("an answer", answer) == "probe"
 
 
 def test_a_service_is_reached_by_name_from_a_pod(pod: dict[str, Any], kube: Kube) -> None:
-    answer = kube.run(
-        "exec", "probe", "--", "/probe", "fetch", f"http://probe.{kube.namespace}.svc/"
-    )
-    assert answer.strip() == "probe"
+    url = f"http://probe.{kube.namespace}.svc/"
+
+    def answer() -> str:
+        try:
+            return kube.run("exec", "probe", "--", "/probe", "fetch", url).strip()
+        except ClusterError:
+            return ""
+
+    assert eventually("an answer", answer) == "probe"
 
 
 def test_without_egress_names_outside_are_refused_at_once(

@@ -10,7 +10,15 @@ import pytest
 
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
-from tests.e2e.gateway import NAME, address_of, asked, gateway, istio_gateway, reaches
+from tests.e2e.gateway import (
+    NAME,
+    address_of,
+    asked,
+    gateway,
+    istio_gateway,
+    reaches,
+    way_to_istiod,
+)
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, probe, wait_ready
 from tests.e2e.product import Product
@@ -89,6 +97,7 @@ def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
     friends: Kube,
     strangers: Kube,
 ) -> None:
+    kube.apply(way_to_istiod(kube))
     allowed = [{"namespace": friends.namespace, "serviceAccounts": [WEB]}]
     through = {"hosts": ["v3.example.com"], "api": "istio"}
     kube.apply(

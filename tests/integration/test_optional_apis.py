@@ -72,7 +72,10 @@ def test_pod_monitors_come_and_go_with_their_api(
     assert kube.get("deployment", "must"), "what was there goes on"
     steady = Audit(audit_log, kube.namespace)
     time.sleep(5)
-    assert steady.writes(by_operator) == {}, "nobody tries again and again"
+    writes = steady.writes(by_operator)
+    # That it is missed is told a moment after the status has it.
+    assert writes.pop("create events", 0) <= 1
+    assert writes == {}, "nobody tries again and again"
     kube.apply(resource("any", replicas=3))
     eventually(
         "edits arrive", lambda: (kube.get("deployment", "any") or {})["spec"]["replicas"] == 3
