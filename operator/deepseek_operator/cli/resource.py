@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,7 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
         raise CommandError(f"{path}: {NAME_RULE['message']}.")
     if not isinstance(spec, dict):
         raise CommandError(f"{path}: spec is missing. The least is spec.model.id.")
-    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    if unknown := next(_unknown(spec, schema, "spec"), None):
+    if unknown := next(_unknown(spec, _schema(), "spec"), None):
         raise CommandError(f"{path}: {unknown}")
     created = {
         "name": metadata["name"],
@@ -75,6 +75,14 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
         "generation": 1,
     }
     return {**item, "metadata": created, "spec": spec, "status": {}}
+
+
+@cache
+def _schema() -> Object:
+    """The schema of `spec`."""
+    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    found: Object = schema["properties"]["spec"]
+    return found
 
 
 def _unknown(value: Any, schema: Object, where: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from deepseek_operator.catalog.prices import Prices
-from deepseek_operator.plan.cost import Offer, Pods, owned, per_million, rented
+from deepseek_operator.plan.cost import Offer, Pods, as_service, owned, per_million, rented
 from deepseek_operator.plan.load import MONTH, Load
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.prediction import Prediction, Speed
@@ -24,7 +24,7 @@ class Proposal:
         load: That costs are told for; `requests` None: as much as the replicas can do.
         predictions: By requests at once, none where nothing is known of the speed.
         capacity: Requests in a second that all replicas do at most, None where that is not known.
-        offers: Ways to pay for the fewest replicas, cheapest first.
+        offers: Ways to pay for the fewest replicas, cheapest first; for a load a hosted API's, too.
         most: The same for as many replicas as there may be, where that is another number.
         warnings: Sentences.
     """
@@ -79,12 +79,14 @@ def propose(
     scaling = target.scaling
     few, many = (scaling.min_replicas, scaling.max_replicas) if scaling else (target.replicas,) * 2
     best = max((item.requests(load.output) for item in predictions), default=None)
+    own = _offers(target, few, prices, today, people)
+    others = as_service(prices, target.model_id, load, today) if own and load.requests else []
     found = Proposal(
         target,
         load,
         predictions,
         best * few if best is not None else None,
-        _offers(target, few, prices, today, people),
+        tuple(sorted((*own, *others), key=lambda offer: offer.per_hour)),
         _offers(target, many, prices, today, people) if many != few else (),
         (),
     )
@@ -155,6 +157,8 @@ def _of_cluster(target: Target, observed: Observed) -> list[str]:
 
 def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
     target, load = found.target, found.load
+    if not replicas:
+        return []
     if best is None:
         return ["Its speed is not predicted: nobody has measured anything like it."]
     said = []
@@ -170,6 +174,8 @@ def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
 
 def _of_cost(found: Proposal) -> list[str]:
     target, offers = found.target, found.offers
+    if not found.replicas[1]:
+        return ["It asks for no replicas: nothing runs, and nothing is paid."]
     if target.gpus and not offers:
         kind = target.gpus.profile or "GPUs of any kind"
         return [f"What it costs is not known: there is no price of {kind} in the catalogue."]

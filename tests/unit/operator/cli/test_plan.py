@@ -19,7 +19,7 @@ from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
 from tests.unit.operator.cli.command import Result, deepseek
-from tests.unit.operator.cli.golden import DAY, files
+from tests.unit.operator.cli.golden import DAY, EXAMPLES, files
 from tests.unit.operator.resources import SETTINGS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -63,6 +63,28 @@ def test_golden_files() -> None:
     }
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_has_a_page(path: Path) -> None:
+    if "kind: DeepSeekDeployment" not in path.read_text(encoding="utf-8"):
+        assert deepseek("plan", path).code == 2
+        return
+    result = deepseek("plan", path, "--requests", 2)
+    assert result.code == 0, result.err
+    assert "Who can reach it" in result.out
+
+
+def test_a_replica_of_several_nodes(tmp_path: Path) -> None:
+    asked = {"model": {"id": "deepseek-ai/DeepSeek-R1"}, "parallelism": {"tensor": 16}}
+    said = plan(tmp_path, **asked, accelerator={"profile": "nvidia-h100"})
+    assert said["shape"]["podsOfReplica"] == 2
+    assert said["shape"]["gpus"]["min"] == 16
+    assert said["performance"] is None
+    assert min(offer["what"][0] for offer in said["cost"]["offers"]) == "2"
+    assert any("is not predicted" in warning for warning in said["warnings"])
+    refused = run(tmp_path, "--served", "none", **asked, accelerator={"profile": "nvidia-h100"})
+    assert (refused.code, "LeaderWorkerSet" in refused.err) == (1, True)
+
+
 def test_the_arithmetic_adds_up(tmp_path: Path) -> None:
     fit = plan(tmp_path, model=SEVEN, accelerator={"profile": "nvidia-h200"})["fit"]
     sizes = fit["bytesOfGpu"]
@@ -103,6 +125,17 @@ def test_cost_at_a_stated_load(tmp_path: Path) -> None:
     assert aws["perMillionOutputTokens"] == pytest.approx(expected, rel=0.01)
 
 
+def test_a_hosted_api_stands_beside_for_a_load(tmp_path: Path) -> None:
+    asked = {"model": {"id": "deepseek-ai/DeepSeek-R1"}, "accelerator": {"profile": "nvidia-h200"}}
+    offers = plan(tmp_path, "--requests", 1, "--answer", 500, **asked)["cost"]["offers"]
+    (hosted,) = (offer for offer in offers if offer["terms"] == "hosted")
+    each = (512 * 0.55 + 500 * 2.19) / 500
+    assert hosted["perMillionOutputTokens"] == pytest.approx(each, rel=0.01)
+    assert not any(
+        offer["terms"] == "hosted" for offer in plan(tmp_path, **asked)["cost"]["offers"]
+    )
+
+
 def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 4}
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, "scaling": scaling}
@@ -116,6 +149,7 @@ def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> No
     [
         (["--requests", 500], {}, "requests/s is more than 1 replica(s) do"),
         ([], {"replicas": 1}, "while it is replaced nobody serves"),
+        ([], {"replicas": 0}, "nothing is paid"),
         ([], {"accelerator": None}, "It runs on the CPU"),
         ([], {"accelerator": {"count": 1}}, "Whether the model fits was not checked"),
         (["--served", "none"], {"routing": {"hosts": ["a.example"]}}, "neither Istio nor"),
@@ -123,7 +157,7 @@ def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> No
         ([], {"engine": {"type": "vllm"}}, "The speed is that of the bundled server"),
         ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price of nvidia-h20"),
     ],
-    ids=["load", "alone", "cpu", "unchecked", "no route", "open", "engine", "no price"],
+    ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],
 )
 def test_what_to_think_of(
     options: list[object], spec: dict[str, Any], said: str, tmp_path: Path

@@ -1,0 +1,32 @@
+"""How the command is started."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deepseek_operator.cli.start import main
+
+ROOT = Path(__file__).parents[4]
+
+
+def test_it_is_installed_for_shells_and_for_kubectl() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["deepseek"] == scripts["kubectl-deepseek"] == f"{main.__module__}:main"
+
+
+def test_it_runs_as_a_process() -> None:
+    command = [sys.executable, "-m", "deepseek_operator.cli", "render", "nowhere.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "Error: nowhere.yaml can't be read: No such file or directory.\n"
+
+
+def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("deepseek_operator.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit, match=r"typer is missing.*pip install '\.\[cli\]'"):
+        main()
