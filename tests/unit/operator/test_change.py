@@ -326,7 +326,9 @@ def test_whatever_is_edited_somebody_serves_and_it_ends_right(
         world.spec = spec
         world.run(10 * ticks)
     world.run(6 * 3600)
-    assert min(world.serving) >= max(1, replicas - 1) or bad
+    # A candidate that goes back gives its GPUs to the stable set, which serves with what it has kept
+    # until those have loaded again.
+    assert min(world.serving) >= max(1, replicas - 1) or bad or spare < replicas
     assert min(world.serving) >= 1
     room = spare >= (1 if strategy == "canary" and replicas == 1 else 0)
     enough = room if strategy == "canary" else spare >= replicas
