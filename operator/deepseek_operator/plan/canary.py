@@ -40,7 +40,9 @@ def verdict(record: Record, situation: Situation) -> Verdict | None:
 
 def advance(record: Record, situation: Situation) -> Record:
     """The record after one more look."""
-    record = aimed(record, situation)
+    stable, record = record.stable, aimed(record, situation)
+    if record.stable != stable:
+        situation = situation.turned
     if not record.candidate:
         return record
     rules, now = situation.rules, situation.now

@@ -121,6 +121,9 @@ def aimed(record: Record, situation: Situation) -> Record:
     if record.switched and newest not in (record.revision, record.candidate):
         # What has the requests is what is kept.
         record = record.promoted()
+    if record.candidate not in ("", newest) and _alone_serves(situation):
+        # It has taken over: what comes now, the way back too, is a change like any other.
+        record = record.promoted()
     if record.failed and record.failed.revision != newest:
         record = replace(record, failed=None)
     if newest == record.revision:
@@ -134,6 +137,11 @@ def aimed(record: Record, situation: Situation) -> Record:
         message = "spec.rollout.abort names this revision."
         return replace(record, candidate=newest).rolled_back(ABORTED, message, situation.now)
     return record if newest == record.candidate else record.begun(newest)
+
+
+def _alone_serves(situation: Situation) -> bool:
+    """Whether nobody would serve without the candidate."""
+    return bool(situation.candidate.ready) and not situation.stable.ready
 
 
 def settled(record: Record, candidate: SetView, stable: SetView, newest: str) -> Record:
