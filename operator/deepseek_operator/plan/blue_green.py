@@ -21,7 +21,9 @@ LOST = "CandidateLost"
 
 def advance(record: Record, situation: Situation) -> Record:
     """The record after one more look."""
-    record = aimed(record, situation)
+    stable, record = record.stable, aimed(record, situation)
+    if record.stable != stable:
+        situation = situation.turned
     if not record.candidate:
         return record
     rules, now = situation.rules, situation.now
