@@ -15,8 +15,8 @@ from deepseek_operator.plan import blue_green, canary, findings, status
 from deepseek_operator.plan.change import (
     SetView,
     Situation,
-    aimed,
     alone,
+    faced,
     recovered,
     settled,
 )
@@ -147,19 +147,20 @@ class Changes:
             scaled=spec.scaling is not None,
             routed=newest.ways is not None and newest.ways.route is not None,
         )
-        ahead = aimed(record, situation)
-        if ahead.stable != record.stable:
-            situation = situation.turned
+        ahead, situation = faced(record, situation)
         if ahead.revision not in {aim.name, *kept}:
             # What it was made of is not known: it becomes what is, replica by replica.
             ahead = Record(ahead.stable, aim.name)
+        if ahead.candidate not in {"", aim.name, *kept}:
+            ahead = ahead.withdrawn()
         known = {**kept, aim.name: replace(aim, number=_number(ahead, kept, aim.name))}
         targets = {aim.name: newest}
-        if ahead.revision != aim.name:
-            old = await self._target(_with(body, known[ahead.revision], spec), ahead.stable)
-            if isinstance(old, Refusal):
-                return old
-            targets[ahead.revision] = old
+        for slot, name in ((ahead.stable, ahead.revision), (ahead.place, ahead.candidate)):
+            if name and name not in targets:
+                old = await self._target(_with(body, known[name], spec), slot)
+                if isinstance(old, Refusal):
+                    return old
+                targets[name] = old
         if ahead.candidate:
             if _differ(targets[ahead.revision], newest) and spec.rollout.strategy == "canary":
                 return await self._meanwhile(

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from deepseek_operator.api.rollout import seconds
 from deepseek_operator.plan.canary import BROKEN
-from deepseek_operator.plan.change import Situation, Traffic, aimed, alone
+from deepseek_operator.plan.change import Situation, Traffic, alone
 from deepseek_operator.plan.record import Record
 
 CHECK_FAILED = "CheckFailed"
@@ -20,10 +20,7 @@ LOST = "CandidateLost"
 
 
 def advance(record: Record, situation: Situation) -> Record:
-    """The record after one more look."""
-    stable, record = record.stable, aimed(record, situation)
-    if record.stable != stable:
-        situation = situation.turned
+    """The record after one more look, at what the newest spec asks for (`faced`)."""
     if not record.candidate:
         return record
     rules, now = situation.rules, situation.now

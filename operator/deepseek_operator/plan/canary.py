@@ -4,7 +4,8 @@
                 warm-up, the comparison begins, and ends with the pause or later, when it has passed
     last step   replica by replica the candidate takes over, and is the stable set when all serve
 
-A candidate that is worse, or can't serve, is gone at once. Where no place is free, replicas of the
+A candidate that is worse, or can't serve, is gone at once; one that nobody asks for any more serves until
+the stable set has those replicas back that made room for it. Where no place is free, replicas of the
 candidate take those of the stable set, one at a time, and never that of its last one before the end.
 """
 
@@ -14,7 +15,7 @@ from math import ceil
 
 from deepseek_operator.api.rollout import seconds
 from deepseek_operator.plan.analysis import Verdict, judge
-from deepseek_operator.plan.change import Situation, Traffic, aimed, alone
+from deepseek_operator.plan.change import Situation, Traffic, alone, leaves
 from deepseek_operator.plan.labels import BLUE, GREEN
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.samples import together
@@ -39,11 +40,8 @@ def verdict(record: Record, situation: Situation) -> Verdict | None:
 
 
 def advance(record: Record, situation: Situation) -> Record:
-    """The record after one more look."""
-    stable, record = record.stable, aimed(record, situation)
-    if record.stable != stable:
-        situation = situation.turned
-    if not record.candidate:
+    """The record after one more look, at what the newest spec asks for (`faced`)."""
+    if not record.candidate or leaves(record, situation):
         return record
     rules, now = situation.rules, situation.now
     last = len(rules.canary.steps)
@@ -100,6 +98,8 @@ def sizes(record: Record, situation: Situation) -> tuple[int, int]:
     wanted, candidate = situation.wanted, situation.candidate
     if not record.candidate:
         return wanted, 0
+    if leaves(record, situation):
+        return wanted, min(candidate.wanted, max(0, situation.least - situation.stable.ready))
     most = aim(record, situation)
     if situation.room is None:
         return wanted, most
@@ -122,6 +122,8 @@ def traffic(record: Record, situation: Situation) -> Traffic:
     share = _share(record, situation)
     if not stable.ready:
         weight = 100
+    elif leaves(record, situation):
+        weight = share
     elif record.step >= len(steps):
         weight = max(steps[-1].weight, share)
     else:

@@ -91,6 +91,11 @@ class Situation:
     problem: str = ""
 
     @property
+    def least(self) -> int:
+        """Replicas that serve at any time: one fewer than are asked for, and never none."""
+        return max(1, self.wanted - 1)
+
+    @property
     def turned(self) -> "Situation":
         """With the candidate as the stable set; what was asked about it holds no longer."""
         return replace(
@@ -121,9 +126,12 @@ def aimed(record: Record, situation: Situation) -> Record:
     if record.switched and newest not in (record.revision, record.candidate):
         # What has the requests is what is kept.
         record = record.promoted()
-    if record.candidate not in ("", newest) and _alone_serves(situation):
-        # It has taken over: what comes now, the way back too, is a change like any other.
-        record = record.promoted()
+    if leaves(record, situation) and _serves(record, situation):
+        if not situation.stable.ready and record.step >= len(rules.canary.steps):
+            # It has taken over: what comes now, the way back too, is a change like any other.
+            record = record.promoted()
+        elif situation.stable.ready < situation.least:
+            return record
     if record.failed and record.failed.revision != newest:
         record = replace(record, failed=None)
     if newest == record.revision:
@@ -139,9 +147,25 @@ def aimed(record: Record, situation: Situation) -> Record:
     return record if newest == record.candidate else record.begun(newest)
 
 
-def _alone_serves(situation: Situation) -> bool:
-    """Whether nobody would serve without the candidate."""
-    return bool(situation.candidate.ready) and not situation.stable.ready
+def faced(record: Record, situation: Situation) -> tuple[Record, Situation]:
+    """The record that the newest spec asks for, and the situation as it looks from there."""
+    ahead = aimed(record, situation)
+    return ahead, situation if ahead.stable == record.stable else situation.turned
+
+
+def leaves(record: Record, situation: Situation) -> bool:
+    """Whether the candidate is not what the newest spec asks for.
+
+    A canary may have taken the places of stable replicas: it serves on until those are back.
+    """
+    return record.candidate not in ("", situation.newest)
+
+
+def _serves(record: Record, situation: Situation) -> bool:
+    """Whether the candidate takes requests that others would not."""
+    candidate = situation.candidate
+    takes = situation.rules.strategy == "canary" and not candidate.rolling
+    return takes and candidate.revision == record.candidate and candidate.ready > 0
 
 
 def settled(record: Record, candidate: SetView, stable: SetView, newest: str) -> Record:

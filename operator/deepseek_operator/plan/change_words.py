@@ -4,7 +4,7 @@ from deepseek_operator.api.rollout import seconds
 from deepseek_operator.api.status import AnalysisStatus, RolloutStatus
 from deepseek_operator.plan import canary
 from deepseek_operator.plan.analysis import Verdict
-from deepseek_operator.plan.change import Situation
+from deepseek_operator.plan.change import Situation, leaves
 from deepseek_operator.plan.findings import Finding
 from deepseek_operator.plan.record import Record
 
@@ -13,6 +13,7 @@ STARTING = "NewSetStarts"
 COMPARING = "Comparing"
 HELD = "Held"
 TAKES_OVER = "TakesOver"
+LEAVES = "Leaves"
 CHECKING = "Checking"
 SWITCHED = "Switched"
 
@@ -91,6 +92,12 @@ def _canary(
     rules = situation.rules
     steps = rules.canary.steps
     ready = situation.candidate.ready
+    if leaves(record, situation):
+        return (
+            LEAVES,
+            f"Revision {record.candidate} leaves: {ready} of its replicas serve until the stable set "
+            f"has {situation.least} ready, which now has {situation.stable.ready}.",
+        )
     if record.step >= len(steps):
         return (
             TAKES_OVER,

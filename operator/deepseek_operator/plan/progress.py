@@ -5,6 +5,7 @@ from deepseek_operator.plan.change_words import (
     CHECKING,
     COMPARING,
     HELD,
+    LEAVES,
     ROLLED_BACK,
     STARTING,
     SWITCHED,
@@ -115,6 +116,7 @@ CANARY = {
     COMPARING: "is compared",
     HELD: "is held",
     TAKES_OVER: "takes over",
+    LEAVES: "leaves",
 }
 BLUE_GREEN = {
     STARTING: "comes up",

@@ -62,7 +62,7 @@ class Machine(Protocol):
     """The steps of a strategy."""
 
     def advance(self, record: Record, situation: Situation) -> Record:
-        """The record after one more look."""
+        """The record after one more look, at what the newest spec asks for (`faced`)."""
 
     def sizes(self, record: Record, situation: Situation) -> tuple[int, int]:
         """Replicas of the stable set, and of the candidate."""

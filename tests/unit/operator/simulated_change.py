@@ -13,7 +13,7 @@ from typing import Any
 
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.plan import blue_green, canary
-from deepseek_operator.plan.change import SetView, Situation, Traffic, settled
+from deepseek_operator.plan.change import SetView, Situation, Traffic, faced, settled
 from deepseek_operator.plan.labels import BLUE, GREEN, Slot
 from deepseek_operator.plan.record import Record
 from deepseek_operator.plan.samples import Histogram, Sample
@@ -161,7 +161,7 @@ class World:
             machine: Any = canary
         else:
             machine = MACHINES[self.rules.strategy]
-            record = machine.advance(record, self.situation(record))
+            record = machine.advance(*faced(record, self.situation(record)))
         situation = self.situation(record)
         sizes = machine.sizes(record, situation)
         given = machine.traffic(record, situation)
