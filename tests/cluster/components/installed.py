@@ -73,6 +73,22 @@ class Controller:
         conversion = {"strategy": "Webhook", "webhook": how}
         return crd | {"spec": crd["spec"] | {"conversion": conversion}}
 
+    def settings(self, site: Site, version: str, health: int, metrics: int) -> Object:
+        """Its configuration file, of an API version, with the ports on which it tells how it is."""
+        return {
+            "apiVersion": version,
+            "kind": "Configuration",
+            "leaderElection": {"leaderElect": False},
+            "internalCertManagement": {"enable": False},
+            "webhook": {
+                "host": str(site.addresses.cluster),
+                "port": self.port,
+                "certDir": str(site.state.pki / f"{self.name}-webhook"),
+            },
+            "health": {"healthProbeBindAddress": f"127.0.0.1:{health}"},
+            "metrics": {"bindAddress": f"127.0.0.1:{metrics}"},
+        }
+
     def reached(self, site: Site, path: str) -> Object:
         """How the API server reaches it."""
         authority = base64.b64encode(Path(site.cert("ca")).read_bytes()).decode()

@@ -34,21 +34,9 @@ def kueue(site: Site) -> list[Component]:
         CONTROLLER.webhooks(site, _without_others(document), _narrowed)
         for document in documents([config / "webhook/manifests.yaml"])
     ]
-    settings = {
-        "apiVersion": "config.kueue.x-k8s.io/v1beta2",
-        "kind": "Configuration",
-        "leaderElection": {"leaderElect": False},
-        "internalCertManagement": {"enable": False},
-        "webhook": {
-            "host": str(site.addresses.cluster),
-            "port": CONTROLLER.port,
-            "certDir": str(site.state.pki / "kueue-webhook"),
-        },
-        "health": {"healthProbeBindAddress": "127.0.0.1:8083"},
-        "metrics": {"bindAddress": "127.0.0.1:8444"},
-        "integrations": {
-            "frameworks": ["pod", "deployment", "leaderworkerset.x-k8s.io/leaderworkerset"]
-        },
+    settings = CONTROLLER.settings(site, "config.kueue.x-k8s.io/v1beta2", 8083, 8444)
+    settings["integrations"] = {
+        "frameworks": ["pod", "deployment", "leaderworkerset.x-k8s.io/leaderworkerset"]
     }
     command = (
         *_with_certificates(site),

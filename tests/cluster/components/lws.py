@@ -21,19 +21,7 @@ def lws(site: Site) -> list[Component]:
         CONTROLLER.webhooks(site, document, _narrowed)
         for document in documents([config / "webhook/manifests.yaml"])
     ]
-    settings = {
-        "apiVersion": "config.lws.x-k8s.io/v1alpha1",
-        "kind": "Configuration",
-        "leaderElection": {"leaderElect": False},
-        "internalCertManagement": {"enable": False},
-        "webhook": {
-            "host": str(site.addresses.cluster),
-            "port": CONTROLLER.port,
-            "certDir": str(site.state.pki / "lws-webhook"),
-        },
-        "health": {"healthProbeBindAddress": "127.0.0.1:8081"},
-        "metrics": {"bindAddress": "127.0.0.1:8443"},
-    }
+    settings = CONTROLLER.settings(site, "config.lws.x-k8s.io/v1alpha1", 8081, 8443)
     command = (
         site.binary("lws"),
         f"--config={site.write_yaml('lws.yaml', settings)}",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from deepseek_operator.cli.output import as_yaml
 from deepseek_operator.cluster.kinds import OPTIONAL
 from deepseek_operator.plan.labels import MANIFEST_HASH
 from deepseek_operator.plan.observed import Observed
@@ -40,20 +41,4 @@ def rendered(example: Path) -> str:
         del manifest["metadata"]["annotations"][MANIFEST_HASH]
         if not manifest["metadata"]["annotations"]:
             del manifest["metadata"]["annotations"]
-    texts = (yaml.dump(manifest, Dumper=_Dumper, sort_keys=False) for manifest in manifests)
-    return HEADER.format(name) + "---\n".join(texts)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Every value where it belongs, and texts of several lines as such."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
+    return HEADER.format(name) + as_yaml(*manifests)
