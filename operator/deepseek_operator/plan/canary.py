@@ -49,7 +49,8 @@ def advance(record: Record, situation: Situation) -> Record:
     if record.candidate == rules.promote:
         # Somebody insists, so nothing speaks against it.
         record = record if record.step == last else record.stepped(last)
-    elif situation.broken:
+    elif situation.broken and (situation.stable.ready or not situation.candidate.ready):
+        # Once it alone serves, one of its replicas that does not is no reason to have none at all.
         return record.rolled_back(BROKEN, situation.broken, now)
     else:
         said = verdict(record, situation)

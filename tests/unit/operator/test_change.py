@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.api.rollout import Rollout
-from deepseek_operator.plan.change import SetView, recovered
+from deepseek_operator.plan import canary as steps_of_a_canary
+from deepseek_operator.plan.change import SetView, Situation, recovered
 from deepseek_operator.plan.labels import BLUE, GREEN
 from deepseek_operator.plan.record import Failure, Record
 from deepseek_operator.plan.samples import Sample
@@ -305,6 +306,25 @@ def test_a_record_survives_its_annotation() -> None:
                                   '{"stable":"blue","revision":"a","failed":{"x":1}}'])  # fmt: skip
 def test_an_annotation_that_somebody_wrote_is_no_record(text: str | None) -> None:
     assert Record.parse(text) is None
+
+
+@pytest.mark.parametrize(("stable", "rolled_back"), [(0, False), (1, True)])
+def test_one_broken_replica_of_a_candidate_that_alone_serves_does_not_leave_nobody(
+    stable: int, rolled_back: bool
+) -> None:
+    record = Record(BLUE, "a", "b", step=len(canary().canary.steps))
+    situation = Situation(
+        canary(),
+        "b",
+        3,
+        stable=SetView("a", True, stable, stable, stable, stable),
+        candidate=SetView("b", True, 3, 3, 3, 2),
+        now=START,
+        broken="It never serves.",
+    )
+    after = steps_of_a_canary.advance(record, situation)
+    assert bool(after.failed) is rolled_back
+    assert after.candidate == ("" if rolled_back else "b")
 
 
 @pytest.mark.parametrize("edit", ["a", "c"])
