@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from deepseek_server import process
+from deepseek_server.config import Listen
 from tests.server_process import address
 from tests.unit.model_server.conftest import directory_config
 
@@ -141,3 +143,14 @@ def test_a_wrong_file_of_keys_ends_it_at_once_in_words(tmp_path: Path) -> None:
     assert f"the API keys file {keys} must be a list" in line["message"]
     assert "0.sha256 is missing" in line["message"]
     assert (tmp_path / "message").read_text() == line["message"]
+
+
+def test_no_piece_of_an_answer_waits_for_an_acknowledgement() -> None:
+    """Without it each answer on a connection that is kept takes 40 ms longer, or 80."""
+    with (
+        process._open(Listen(host="127.0.0.1", port=0)) as listening,
+        socket.create_connection(listening.getsockname()),
+    ):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
