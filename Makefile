@@ -153,7 +153,7 @@ lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Pure code and the model server in process
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit # tiny tensors: on a busy machine threads only wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit -m "not long" # tiny tensors: on a busy machine threads only wait for each other
 
 .PHONY: soak
 soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
@@ -173,5 +173,5 @@ test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the
 	$(BIN)/pytest tests/e2e -m "not long" --durations=15
 
 .PHONY: test-long
-test-long: $(STAMP) ## What `make test` leaves out: faults and parts of the cluster that take long
-	$(BIN)/pytest tests/chaos tests/e2e -m long
+test-long: $(STAMP) ## What `make test` leaves out: faults, traffic and parts of the cluster that take long
+	$(BIN)/pytest tests/unit tests/chaos tests/e2e -m long --durations=30

@@ -18,6 +18,7 @@ from tests.cluster.target import Target
 Object = dict[str, Any]
 T = TypeVar("T")
 
+PATIENCE = 120.0  # seconds
 API_VERSION = "deepseek-operator.io/v1alpha1"
 CHILDREN = (
     "serviceaccount",
@@ -111,8 +112,10 @@ class Kube:
         return [item for item in self.all("events") if item["involvedObject"]["name"] == name]
 
 
-def eventually(what: str, check: Callable[[], T], timeout: float = 30.0) -> T:
+def eventually(what: str, check: Callable[[], T], timeout: float = PATIENCE) -> T:
     """The first true value of `check`.
+
+    The time is for a machine that does much else, and is no claim about how fast anything is.
 
     Raises:
         AssertionError: There was none within `timeout` seconds.
@@ -144,7 +147,7 @@ def wait_until_served(target: Target, *definitions: str) -> None:
         ]
         return established == ["True"] * len(definitions)
 
-    eventually(f"{', '.join(definitions)} are served", served, 60)
+    eventually(f"{', '.join(definitions)} are served", served)
 
 
 class Audit:

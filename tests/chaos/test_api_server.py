@@ -66,7 +66,7 @@ def test_the_api_server_is_killed(world: World, operator: Kubelet) -> None:
         old = world.pid("kube-apiserver")
         os.kill(old, signal.SIGKILL)
         time.sleep(1)
-        eventually("the API server is back", lambda: answers(world), 60)
+        eventually("the API server is back", lambda: answers(world))
         world.apply("r1", replicas=2)
         world.kube.run("delete", "service", "r2", "--wait=false")
         world.converges("r1", "r2")
@@ -83,7 +83,7 @@ def test_the_store_stands_still_for_half_a_minute(world: World, operator: Kubele
         time.sleep(30)
     finally:
         os.kill(etcd, signal.SIGCONT)
-    eventually("the API server answers", lambda: answers(world), 60)
+    eventually("the API server answers", lambda: answers(world))
     world.apply("r3")
     world.apply("r1", replicas=2)
     world.kube.run("delete", "configmap", "r2", "--wait=false")
@@ -100,7 +100,7 @@ def test_watch_streams_that_go_silent(world: World, behind_proxy: Kubelet, proxy
     world.kube.run("delete", "service", "r1", "--wait=false")
     world.kube.run("delete", "dsd", "r2", "--wait=false")
     world.apply("r3")
-    eventually("streams were cut", lambda: proxy.silenced >= 4, 60)
+    eventually("streams were cut", lambda: proxy.silenced >= 4)
     time.sleep(10)
     proxy.silent = False  # new streams live; those that were cut stay as they are
     world.converges("r1", "r3", patience=200)

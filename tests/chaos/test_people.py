@@ -92,13 +92,13 @@ def test_a_namespace_that_is_being_deleted(world: World, operator: Kubelet) -> N
     stay = {"name": "stays", "finalizers": ["example.com/wait"]}
     world.kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": stay})
     world.kube.run("delete", "namespace", world.kube.namespace, "--wait=false")
-    eventually("the resources are gone", lambda: not world.kube.all("dsd"), 60)
+    eventually("the resources are gone", lambda: not world.kube.all("dsd"))
     world.falls_quiet()
     world.kube.run(
         "patch", "configmap", "stays", "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
     )
     gone = ("get", "namespace", world.kube.namespace, "--ignore-not-found")
-    eventually("the namespace is gone", lambda: not world.kube.run(*gone), 60)
+    eventually("the namespace is gone", lambda: not world.kube.run(*gone))
     assert operator.restarts == 0
 
 

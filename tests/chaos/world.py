@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.processes import pid_of
-from tests.kube import CHILDREN, Audit, Kube, eventually, resource
+from tests.kube import CHILDREN, PATIENCE, Audit, Kube, eventually, resource
 
 NAME = "deepseek-operator.io/name"
 QUIET = 3.0  # seconds in which nothing may be written
-PATIENCE = 120.0
 
 
 class World:
@@ -46,7 +45,7 @@ class World:
 
     def falls_quiet(self) -> None:
         """The operator stops writing; the controllers have their say about pods for a moment."""
-        eventually("nobody writes any more", self._is_quiet, 60)
+        eventually("nobody writes any more", self._is_quiet)
 
     def wrong(self, names: set[str]) -> list[str]:
         """What is not as it must be, in words."""

@@ -53,7 +53,7 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
     (before,) = kube.all("pod")
     kube.run("delete", "service", "tiny")
     kube.run("delete", "deployment", "tiny", "--wait=false")
-    eventually("the Service is back", lambda: kube.get("service", "tiny"), 10)
+    eventually("the Service is back", lambda: kube.get("service", "tiny"))
     eventually(
         "another pod",
         lambda: [
@@ -71,22 +71,21 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
             ]
             == product.images.server
         ),
-        10,
     )
 
     # Every one of these requests is answered, by the old pod or by the new one.
     eventually("an answer", lambda: answers(kube, "tiny"))
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed")))
     eventually("the edit is served", lambda: served(kube) == "renamed", 240)
-    eventually("the old pod is gone", lambda: served(kube) and len(kube.all("pod")) == 1, 120)
+    eventually("the old pod is gone", lambda: served(kube) and len(kube.all("pod")) == 1)
     eventually("ready with the edit", lambda: served(kube) and ready(kube))
 
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed"), replicas=0))
-    eventually("stopped", lambda: ready(kube) and not kube.all("pod"), 120)
+    eventually("stopped", lambda: ready(kube) and not kube.all("pod"))
     assert "Stopped: 0 replicas asked for" in kube.run("get", "dsd")
 
     kube.run("delete", "dsd", "tiny")
-    eventually("nothing is left", lambda: not left(kube), 120)
+    eventually("nothing is left", lambda: not left(kube))
 
 
 def test_a_spec_that_is_refused_leaves_the_old_one_serving(
@@ -111,5 +110,5 @@ def test_the_operator_dies_in_the_middle(
     eventually("some children", lambda: kube.all("deployment"))
     product.kill_operator()
     kube.apply(resource("late", model=tiny(models)))
-    eventually("all ready", lambda: all(ready(kube, name) for name in names), 120)
+    eventually("all ready", lambda: all(ready(kube, name) for name in names))
     eventually("the one applied meanwhile, too", lambda: ready(kube, "late"), 240)

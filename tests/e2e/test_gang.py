@@ -257,6 +257,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
               json.dumps({what: round(seconds) for what, seconds in took.items()}))  # fmt: skip
 
 
+@pytest.mark.long
 def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_unnoticed(
     kube: Kube, product: Product, wide: Path
 ) -> None:
@@ -316,7 +317,6 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
             kube.condition("many").get("reason") == "ReplicasBlockEachOther"
             and kube.condition("many")["message"]
         ),
-        60,
     )
     assert "Set replicas to" in str(told)
     # What it says helps.
@@ -325,12 +325,13 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
     eventually("all of those are ready", lambda: ready(kube, "many"), 300)
 
 
+@pytest.mark.long
 def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
     kube: Kube, product: Product, request: pytest.FixtureRequest
 ) -> None:
     """On nodes that only claim to run pods: whose pods are gone, and which ones come in their place."""
     kube.apply(resource("two", parallelism={"tensor": 2}, replicas=2, podTemplate=on_fake("100")))
-    eventually("ready", lambda: ready(kube, "two"), 120)
+    eventually("ready", lambda: ready(kube, "two"))
     before = [pods_of(kube, "two", group) for group in (0, 1)]
     (lost,) = {
         pod["spec"]["nodeName"]
@@ -357,7 +358,7 @@ def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
         return anew and lost not in {pod["spec"].get("nodeName") for pod in kube.all("pod")}
 
     eventually("whole replicas elsewhere", whole, 240)
-    eventually("ready again", lambda: ready(kube, "two"), 120)
+    eventually("ready again", lambda: ready(kube, "two"))
     for group in {0, 1} - others:
         assert pods_of(kube, "two", group) == before[group], "the other replica was left alone"
 

@@ -83,12 +83,12 @@ def test_whole_replicas_are_admitted_and_the_others_hold_nothing(
         ready = kube.condition("many")
         return str(ready["message"]) if ready.get("reason") == "WaitingInQueue" else ""
 
-    assert f"of 50 replicas wait in queue {queue}" in eventually("the reason", told, 60)
+    assert f"of 50 replicas wait in queue {queue}" in eventually("the reason", told)
 
     # A model on one pod waits in the same queue, and takes its turn when somebody leaves.
     kube.apply(resource("one", **waits))
-    eventually("it waits too", lambda: kube.condition("one").get("reason") == "WaitingInQueue", 60)
+    eventually("it waits too", lambda: kube.condition("one").get("reason") == "WaitingInQueue")
     kube.run("scale", "dsd", "many", f"--replicas={ROOM // 2}")
-    eventually("it serves", lambda: kube.condition("one").get("status") == "True", 120)
-    eventually("the others serve", lambda: kube.condition("many").get("status") == "True", 120)
+    eventually("it serves", lambda: kube.condition("one").get("status") == "True")
+    eventually("the others serve", lambda: kube.condition("many").get("status") == "True")
     assert placed(kube, "many") == {str(number): PODS for number in range(ROOM // 2)}

@@ -32,7 +32,7 @@ def gpus(kube: Kube, product: Product) -> int:
         text = kube.run("get", "pods", "--all-namespaces", "--output", f"jsonpath={HELD}")
         return sum(map(int, text.split()))
 
-    eventually("the last test's GPUs are free", lambda: held() == 0, 120)
+    eventually("the last test's GPUs are free", lambda: held() == 0)
     node = kube.get("node", "node-1")
     assert node is not None
     return int(node["status"]["allocatable"][GPU])
@@ -122,6 +122,7 @@ def test_without_a_free_gpu_it_goes_in_place_and_ends(
     assert reasons(kube).count("RolloutFinished") == 1
 
 
+@pytest.mark.long
 def test_a_surge_that_finds_no_node_is_withdrawn(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:
@@ -140,7 +141,7 @@ def test_a_surge_that_finds_no_node_is_withdrawn(
         "the surge waits",
         lambda: "1 of 1 replicas new: waiting for a node; 1 of 1 serve" in phase(kube),
     )
-    eventually("it is withdrawn", lambda: "Rolling out (in place)" in phase(kube), 60)
+    eventually("it is withdrawn", lambda: "Rolling out (in place)" in phase(kube))
     replaced(kube, "new")
     told = reasons(kube)
     assert [reason for reason in told if "Surge" in reason or "Rollout" in reason] == [
@@ -168,6 +169,7 @@ def test_who_waits_for_a_gpu_is_told_who_holds_it(
     eventually("ready", lambda: ready(kube), READY)
 
 
+@pytest.mark.long
 def test_who_would_rather_wait_keeps_serving(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:

@@ -102,7 +102,7 @@ def test_load_brings_replicas_and_its_end_takes_them_away(
     kube.apply(resource("tiny", model=model, scaling=SCALING, podTemplate={"spec": ONE_THREAD}))
     eventually("ready", lambda: ready(kube, 1), START)
     eventually(
-        "load decides", lambda: kube.condition("tiny", "Autoscaling").get("status") == "True", 120
+        "load decides", lambda: kube.condition("tiny", "Autoscaling").get("status") == "True"
     )
     assert load_of_pods(kube) == {kube.all("pod")[0]["metadata"]["name"]: "0"}
 
@@ -111,7 +111,7 @@ def test_load_brings_replicas_and_its_end_takes_them_away(
         eventually("an answer", lambda: answers(address))
         with load.running():
             started = time.monotonic()
-            eventually("load is seen", lambda: "0" not in load_of_pods(kube).values(), 60)
+            eventually("load is seen", lambda: "0" not in load_of_pods(kube).values())
             eventually("two replicas", lambda: ready(kube, 2), START)
             up = time.monotonic() - started
             assert len(load_of_pods(kube)) == 2

@@ -186,5 +186,5 @@ def restart_istiod(cluster: Target) -> None:
     assert before
     for process in running():
         process.send_signal(signal.SIGKILL)
-    eventually("another one runs", lambda: {p.pid for p in running()} - before, 60)
+    eventually("another one runs", lambda: {p.pid for p in running()} - before)
     time.sleep(MARGIN)

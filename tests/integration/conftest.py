@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,20 +24,50 @@ def api_server() -> Iterator[Target]:
 
 
 @pytest.fixture
-def kube(api_server: Target, request: pytest.FixtureRequest) -> Kube:
-    """A namespace of its own for every test."""
+def kube(api_server: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
+    """A namespace of its own for every test, whose resources end with it."""
     name = namespace_name(request.node.name)
     kubectl(api_server, "create", "namespace", name)
-    return Kube(api_server, name)
+    yield Kube(api_server, name)
+    kubectl(api_server, "delete", "dsd", "--all", "--wait=false", "--namespace", name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show what the operator said beside what a test says of it."""
+    report = yield
+    if report.failed and isinstance(item, pytest.Function):
+        for value in item.funcargs.values():
+            if isinstance(value, OperatorProcess):
+                report.sections.append(("The operator's log", value.log[-8000:]))
+    return report
+
+
+@pytest.fixture(scope="session")
+def shared_operator(
+    api_server: Target, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """The operator of all tests that need no other: a start costs more than most of them."""
+    log = tmp_path_factory.mktemp("operator") / "operator.log"
+    process = OperatorProcess(api_server.kubeconfig, log)
+    yield process
+    process.kill()
 
 
 @pytest.fixture
-def operator(api_server: Target, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """The operator, running."""
-    process = OperatorProcess(api_server.kubeconfig, tmp_path / "operator.log")
-    process.start()
-    yield process
-    process.kill()
+def operator(shared_operator: OperatorProcess) -> Iterator[OperatorProcess]:
+    """The operator, running, with a log that begins with the test."""
+    shared_operator.log_from_now_on()
+    if not shared_operator.runs:
+        shared_operator.start()
+    yield shared_operator
+    assert shared_operator.exit_code is None, "the operator has ended by itself"
+
+
+@pytest.fixture
+def no_operator(shared_operator: OperatorProcess) -> None:
+    """Nobody else at work: the test starts an operator of its own, under the same name."""
+    shared_operator.kill()
 
 
 @pytest.fixture

@@ -35,13 +35,14 @@ class OperatorProcess:
             **environment,
         }
         self._log = log
+        self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
     def start(self, state: str = "ready") -> None:
         """Start it and wait until it is ready, or stands by."""
         self.spawn()
-        eventually(f"the operator is {state}", lambda: self.fetch("/readyz") == f"{state}\n", 120)
+        eventually(f"the operator is {state}", lambda: self.fetch("/readyz") == f"{state}\n")
 
     def spawn(self) -> None:
         """Start it."""
@@ -78,6 +79,11 @@ class OperatorProcess:
         return self._process.pid if self._process else 0
 
     @property
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def exit_code(self) -> int | None:
         """How it has ended, None while it runs."""
         return self._process.poll() if self._process else None
@@ -99,11 +105,17 @@ class OperatorProcess:
         if self._process is None:
             return 0
         self._process.send_signal(how)
-        code = self._process.wait(timeout=20)
+        code = self._process.wait(timeout=60)
         self._process = None
         return code
 
+    def log_from_now_on(self) -> None:
+        """Forget what it has logged so far."""
+        self._log_start = self._log.stat().st_size if self._log.exists() else 0
+
     @property
     def log(self) -> str:
-        """Everything that it has logged."""
-        return self._log.read_text()
+        """What it has logged."""
+        if not self._log.exists():
+            return ""
+        return self._log.read_bytes()[self._log_start :].decode()

@@ -71,4 +71,4 @@ def remove(target: Target, *apis: Api) -> None:
                     kubectl(target, "annotate", "--overwrite", *left, poke)
         return not left
 
-    eventually("the APIs are gone", gone, 90)
+    eventually("the APIs are gone", gone)

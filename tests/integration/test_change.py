@@ -245,7 +245,7 @@ def test_blue_green_asks_first_switches_and_goes_back_at_once(site: Site, kube: 
     assert kube.get("deployment", "r1") is not None, "the old set is kept"
     eventually("it is told", lambda: site.rollout().get("reason") == "Switched", LOOKS)
     site.apply("a", **rules)
-    eventually("it is switched back", lambda: site.selected() != "r1-green", 10)
+    eventually("it is switched back", lambda: site.selected() != "r1-green")
     eventually("the new set is gone", lambda: kube.get("deployment", "r1-green") is None)
 
 

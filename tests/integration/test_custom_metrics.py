@@ -123,7 +123,7 @@ class Serving:
 
 
 @pytest.fixture
-def serving(api_server: Target, kube: Kube, tmp_path: Path) -> Iterator[Serving]:
+def serving(api_server: Target, no_operator: None, kube: Kube, tmp_path: Path) -> Iterator[Serving]:
     if not isinstance(api_server, EmbeddedCluster):
         pytest.skip(f"the API server of a {api_server.kind} cluster does not reach this machine")
     with socket.socket() as probe:
@@ -151,7 +151,7 @@ def serving(api_server: Target, kube: Kube, tmp_path: Path) -> Iterator[Serving]
 
 
 def test_the_load_of_pods_through_the_api_server(serving: Serving, pod: None) -> None:
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     pods = f"{ROOT}/namespaces/{serving.kube.namespace}/pods"
     every = serving.raw(f"{pods}/*/deepseek_requests?labelSelector=deepseek-operator.io/name%3Dr1")
     (item,) = every["items"]
@@ -169,7 +169,7 @@ def test_the_load_of_pods_through_the_api_server(serving: Serving, pod: None) ->
 
 
 def test_strangers_are_refused(serving: Serving, pod: None) -> None:
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     load = f"{ROOT}/namespaces/{serving.kube.namespace}/pods/*/deepseek_requests"
     admin = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
 
@@ -203,7 +203,7 @@ def test_strangers_are_refused(serving: Serving, pod: None) -> None:
 
 
 def test_it_gives_way_and_says_so(serving: Serving) -> None:
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     kube = serving.kube
     kube.apply(resource("r1", scaling={"maxReplicas": 2}))
     eventually("a condition", lambda: kube.condition("r1", "Autoscaling"))
@@ -223,7 +223,7 @@ def test_it_gives_way_and_says_so(serving: Serving) -> None:
     text = json.dumps(other)
     kubectl(kube.target, "create", "-f", "-", text=text)
     try:
-        eventually("ours is gone", lambda: kube.get("apiservice", NAME) is None, 30)
+        eventually("ours is gone", lambda: kube.get("apiservice", NAME) is None)
         said = eventually(
             "it is said",
             lambda: (
@@ -236,13 +236,13 @@ def test_it_gives_way_and_says_so(serving: Serving) -> None:
         assert "is served by monitoring/prometheus-adapter" in serving.operator.log
     finally:
         kubectl(kube.target, "delete", "-f", "-", text=text)
-    eventually("ours is back", serving.answers, 30)
+    eventually("ours is back", serving.answers)
     eventually("it is said", lambda: kube.condition("r1", "Autoscaling")["status"] == "Unknown")
 
 
 @pytest.mark.parametrize("how", ["deleted", "broken"])
 def test_a_lost_certificate_is_made_anew(serving: Serving, how: str) -> None:
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     before = serving.kube.get("secret", "operator-load-tls")
     assert before is not None
     if how == "deleted":
@@ -259,17 +259,17 @@ def test_a_lost_certificate_is_made_anew(serving: Serving, how: str) -> None:
     eventually("another certificate", renewed)
     service = serving.kube.get("apiservice", NAME)
     assert service is not None
-    eventually("the API server trusts it", serving.available, 60)
-    eventually("the API", serving.answers, 60)
+    eventually("the API server trusts it", serving.available)
+    eventually("the API", serving.answers)
 
 
 def test_a_restart_changes_nothing(serving: Serving, audit_log: Path) -> None:
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     kept = serving.kube.get("secret", "operator-load-tls")
     service = serving.kube.get("apiservice", NAME)
     serving.operator.kill()
     serving.operator.start()
-    eventually("the API", serving.answers, 60)
+    eventually("the API", serving.answers)
     assert serving.kube.get("secret", "operator-load-tls") == kept
     after = serving.kube.get("apiservice", NAME)
     assert service is not None

@@ -14,7 +14,6 @@ from tests.integration.operator_process import OperatorProcess
 from tests.kube import Kube, eventually, resource
 
 # A look every ten seconds, and time on a busy machine.
-NOTICED = 40.0
 GROUPS = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")
 SETS = GROUPS.name
 
@@ -45,19 +44,19 @@ def test_groups_come_with_their_api_and_go_with_their_field(
     assert "kubectl apply" in said["message"]
 
     api.install(kube.target)
-    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"))
     assert template(kube)["size"] == 2
     assert kube.get("deployment", "r1") is None
 
     size = '{"spec": {"leaderWorkerTemplate": {"size": 3}}}'
     kube.run("patch", SETS, "r1-gang", "--type=merge", "--patch", size)
-    eventually("the size is put right", lambda: template(kube)["size"] == 2, 10)
+    eventually("the size is put right", lambda: template(kube)["size"] == 2)
     kube.apply(gang(replicas=3))
     eventually(
         "three groups", lambda: (kube.get(SETS, "r1-gang") or {})["spec"].get("replicas") == 3
     )
     kube.run("delete", SETS, "r1-gang")
-    eventually("they are back", lambda: kube.get(SETS, "r1-gang"), 10)
+    eventually("they are back", lambda: kube.get(SETS, "r1-gang"))
 
     kube.apply(resource("r1"))
     eventually("one pod for each replica", lambda: kube.get("deployment", "r1"))
@@ -119,7 +118,7 @@ def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
 ) -> None:
     api.install(kube.target)
     kube.apply(gang(parallelism={"maxRestarts": 0}))
-    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"))
     assert holds(kube) == {}
     kube.apply(pod(kube, 0, "leader"), pod(kube, 1, "worker"))
     end(kube, "r1-gang-0-leader", "2099-01-01T00:00:05Z", "rank 1 has ended, so rank 0 ends too")
@@ -146,7 +145,7 @@ def test_a_canary_of_several_pods_has_groups_of_its_own(
     api.install(kube.target)
     canary = {"strategy": "canary"}
     kube.apply(gang(rollout=canary))
-    eventually("the groups", lambda: kube.get(SETS, "r1-gang"), NOTICED)
+    eventually("the groups", lambda: kube.get(SETS, "r1-gang"))
     for index, suffix in ((0, "lead"), (1, "work")):
         kube.apply(pod(kube, index, suffix))
         conditions = [{"type": kind, "status": "True"} for kind in ("PodScheduled", "Ready")]
@@ -155,7 +154,7 @@ def test_a_canary_of_several_pods_has_groups_of_its_own(
     eventually("ready", lambda: kube.condition("r1").get("status") == "True")
     before = template(kube)
     kube.apply(gang(rollout=canary, engine={"args": ["--other"]}))
-    green = eventually("a second set", lambda: kube.get(SETS, "r1-green-gang"), NOTICED)
+    green = eventually("a second set", lambda: kube.get(SETS, "r1-green-gang"))
     assert green["spec"]["replicas"] == 1
     assert "--other" in json.dumps(green["spec"])
     assert template(kube) == before

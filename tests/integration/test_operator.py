@@ -38,7 +38,7 @@ def test_a_deleted_child_comes_back(kube: Kube, operator: OperatorProcess) -> No
     eventually("all children", lambda: have_children(kube, "r1"))
     for kind in CHILDREN:
         kube.run("delete", kind, "r1", "--wait=false")
-    eventually("all children again", lambda: have_children(kube, "r1"), 10)
+    eventually("all children again", lambda: have_children(kube, "r1"))
 
 
 def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> None:
@@ -60,7 +60,7 @@ def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> 
             and account["metadata"]["labels"].get("deepseek-operator.io/name") == "r1"
         )
 
-    eventually("all as planned", right, 10)
+    eventually("all as planned", right)
 
 
 def test_a_child_that_is_no_longer_wanted_is_deleted(kube: Kube, operator: OperatorProcess) -> None:
@@ -127,7 +127,7 @@ def test_an_unknown_model_is_refused_in_words_and_others_carry_on(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("bad", model={"id": "deepseek-ai/DeepSeek-V1.5"}), resource("good"))
-    said = eventually("a verdict", lambda: kube.condition("bad", "Accepted"), 10)
+    said = eventually("a verdict", lambda: kube.condition("bad", "Accepted"))
     assert (said["status"], said["reason"]) == ("False", "UnknownModel")
     assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said["message"]
     eventually("the other's children", lambda: have_children(kube, "good"))
@@ -144,7 +144,7 @@ def test_an_object_of_somebody_else_is_not_taken_over(
 ) -> None:
     kube.run("create", "service", "clusterip", "r1", "--tcp=80")
     kube.apply(resource("r1"))
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"), 10)
+    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
     assert said["reason"] == "NameTaken"
     assert "Service named r1" in said["message"]
     service = kube.get("service", "r1")
@@ -159,7 +159,7 @@ def test_what_the_api_server_refuses_is_said_and_repaired(
         "spec": {"containers": [{"name": "server", "resources": {"limits": {"cpu": "much"}}}]}
     }
     kube.apply(resource("r1", podTemplate=broken))
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"), 10)
+    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
     assert said["reason"] == "ChildRejected"
     assert "quantities" in said["message"]
     kube.apply(resource("r1"))
@@ -177,7 +177,7 @@ def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
         applied.result()
     assert not have_children(kube, *names)
     operator.start()
-    eventually("all children", lambda: have_children(kube, *names), 60)
+    eventually("all children", lambda: have_children(kube, *names))
     eventually("every status", lambda: all(kube.condition(name) for name in names))
 
 

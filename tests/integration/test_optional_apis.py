@@ -15,7 +15,6 @@ from tests.integration.operator_process import OperatorProcess
 from tests.kube import Audit, Kube, eventually, resource
 
 # A look every ten seconds, and time on a busy machine.
-NOTICED = 40.0
 MONITOR = ForeignKind("PodMonitor", "monitoring.coreos.com", "v1")
 MONITORS = MONITOR.name
 
@@ -48,26 +47,24 @@ def test_pod_monitors_come_and_go_with_their_api(
     assert kube.get("deployment", "must") is None
 
     install()
-    eventually("a monitor", lambda: kube.get(MONITORS, "any"), NOTICED)
+    eventually("a monitor", lambda: kube.get(MONITORS, "any"))
     eventually("the one that needed it", lambda: kube.get(MONITORS, "must"))
     eventually("its Deployment", lambda: kube.get("deployment", "must"))
     assert kube.condition("must", "Accepted")["status"] == "True"
     assert kube.get(MONITORS, "never") is None
 
     kube.run("delete", MONITORS, "any")
-    eventually("the monitor is back", lambda: kube.get(MONITORS, "any"), 10)
+    eventually("the monitor is back", lambda: kube.get(MONITORS, "any"))
     kube.run("patch", MONITORS, "any", "--type=merge", "--patch", '{"spec": {"selector": null}}')
     eventually(
         "the monitor is put right",
         lambda: "selector" in (kube.get(MONITORS, "any") or {})["spec"],
-        10,
     )
 
     kube.run("delete", "crd", MONITORS)
     eventually(
         "it is missed",
         lambda: kube.condition("must", "Accepted")["reason"] == "ApiMissing",
-        NOTICED,
     )
     assert kube.get("deployment", "must"), "what was there goes on"
     steady = Audit(audit_log, kube.namespace)
@@ -82,5 +79,5 @@ def test_pod_monitors_come_and_go_with_their_api(
     )
 
     install()
-    eventually("a monitor again", lambda: kube.get(MONITORS, "any"), NOTICED)
+    eventually("a monitor again", lambda: kube.get(MONITORS, "any"))
     assert "Traceback" not in operator.log

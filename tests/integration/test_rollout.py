@@ -145,7 +145,7 @@ def test_a_surge_pod_without_a_node_is_withdrawn_across_a_restart(
     counts(kube, 2, 1)
     operator.kill()
     operator.start()
-    eventually("it is withdrawn", lambda: strategy(kube) == (0, 1), 60)
+    eventually("it is withdrawn", lambda: strategy(kube) == (0, 1))
     counts(kube, 2, 1)
     eventually("it is told", lambda: "Rolling out (in place)" in phase(kube))
     events = [event["reason"] for event in kube.events("r1")]

@@ -23,7 +23,6 @@ from tests.integration.route_apis import CERT_MANAGER, GATEWAY_API, ISTIO
 from tests.kube import Audit, Kube, eventually, resource
 
 # A look every ten seconds, and time on a busy machine.
-NOTICED = 60.0
 HOST = "r1.example.com"
 HOSTS = {"hosts": [HOST]}
 JWT = {"issuer": "https://login.example.com", "claims": [{"name": "groups", "values": ["ml"]}]}
@@ -81,7 +80,7 @@ def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
     assert status(kube)["endpoint"].startswith("http://r1.")
 
     route_apis.install(apis, ISTIO)
-    eventually("a route", lambda: said(kube)["status"] == "True", NOTICED)
+    eventually("a route", lambda: said(kube)["status"] == "True")
     assert status(kube)["endpoint"] == f"http://{HOST}"
     for kind, name in (
         (VIRTUAL_SERVICES, "r1"),
@@ -118,7 +117,7 @@ def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
     kube.apply(resource("r1", routing=HOSTS))
     eventually("a route again", lambda: said(kube).get("status") == "True")
     route_apis.remove(apis, ISTIO)
-    eventually("it is missed", lambda: said(kube)["reason"] == "ApiMissing", NOTICED)
+    eventually("it is missed", lambda: said(kube)["reason"] == "ApiMissing")
     assert kube.get("deployment", "r1")
     assert "Traceback" not in operator.log
 
@@ -129,7 +128,7 @@ def test_a_route_of_gateway_api_tells_what_controllers_say(
     route_apis.install(apis, GATEWAY_API, CERT_MANAGER)
     tls = {"issuer": {"name": "letsencrypt"}}
     kube.apply(resource("r1", routing={**HOSTS, "path": "/r1", "tls": tls}))
-    eventually("a route", lambda: kube.get(HTTP_ROUTES, "r1"), NOTICED)
+    eventually("a route", lambda: kube.get(HTTP_ROUTES, "r1"))
     eventually("a certificate", lambda: kube.get(CERTIFICATES, "r1"))
     eventually("it is waited for", lambda: said(kube)["reason"] == "CertificateNotReady")
     assert status(kube)["endpoint"] == f"https://{HOST}/r1"
@@ -160,7 +159,7 @@ def test_trust_needs_who_checks_it(kube: Kube, operator: OperatorProcess, apis: 
         lambda: said(kube, "Accepted").get("reason") == "ApiMissing",
     )
     route_apis.install(apis, ISTIO)
-    eventually("policies", lambda: kube.get(POLICIES, "r1"), NOTICED)
+    eventually("policies", lambda: kube.get(POLICIES, "r1"))
     assert kube.get(PEERS, "r1")
     assert kube.get(TOKENS, "r1")
     eventually("it is carried out", lambda: said(kube, "Accepted").get("status") == "True")

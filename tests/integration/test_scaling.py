@@ -70,7 +70,7 @@ def test_what_the_autoscaler_decides_stays(kube: Kube, operator: OperatorProcess
     eventually("an edit of the rest", arrived)
     assert replicas(kube) == 3
     kube.run("delete", "hpa", "r1")
-    eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"), 10)
+    eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"))
     assert replicas(kube) == 3
 
 
@@ -161,7 +161,7 @@ def test_keda_is_missed_in_words_and_used_once_it_is_there(
 
     SCALED_OBJECT.install(kube.target)
     try:
-        scaled = eventually("a ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1"), 60)
+        scaled = eventually("a ScaledObject", lambda: kube.get(SCALED_OBJECTS, "r1"))
         assert scaled["spec"]["scaleTargetRef"]["name"] == "r1"
         queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
         assert f'namespace="{kube.namespace}"' in queries[0]

@@ -78,6 +78,7 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
         )
 
 
+@pytest.mark.long
 def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
     with gang(2, 4, silenceSeconds=6) as pods:
         assert greedy(pods) == expected
@@ -89,6 +90,7 @@ def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
         assert pods.ended(1, SOON) == (5, f"{what} rank 2 ends too")
 
 
+@pytest.mark.long
 def test_followers_end_with_their_leader(gang, expected) -> None:
     with gang(4, 4) as pods:
         assert greedy(pods) == expected
@@ -125,6 +127,7 @@ def test_a_drain_is_the_leaders(gang) -> None:
         assert "ERROR" not in pods.logs
 
 
+@pytest.mark.long
 def test_a_pod_whose_rank_is_frozen_goes_when_its_leader_is_gone(gang) -> None:
     with gang(silenceSeconds=4) as pods:
         pods.wait_until_ready()
