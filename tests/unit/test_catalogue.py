@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from deepseek_operator.catalog.entries import built_in
 from deepseek_operator.catalog.models import FP4, FP8, PLAIN, Model, models
 from deepseek_operator.catalog.shape import ATTENTION
+from deepseek_server.models import skeleton
 from deepseek_server.models.footprint import Footprint, measure_cache
 from deepseek_server.models.known import ARCHITECTURES
 from deepseek_server.models.paged import heads_of
@@ -103,7 +104,9 @@ def measured_footprint(shape: Shape) -> Footprint:
     total = Footprint(0, 0)
     for kind, count in Counter(config.layer_types).items():
         layer = shape.config | narrow | {"num_hidden_layers": 1, "layer_types": [kind]}
-        footprint = measure_cache(model_of(layer, dtype="bfloat16").eval())
+        model = model_of(layer, dtype="bfloat16").eval()
+        skeleton._keep_in_float32(model, torch.bfloat16)  # as when it is loaded
+        footprint = measure_cache(model)
         total = Footprint(
             total.per_sequence + count * footprint.per_sequence,
             total.per_token + count * footprint.per_token,

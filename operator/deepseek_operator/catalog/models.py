@@ -19,6 +19,8 @@ DTYPES = ("bfloat16", "float16", "float32")
 FP8 = 1 + 4 / 128**2
 FP4 = 0.5 + 1 / 32
 PLAIN = 2.0
+# Of a number that no model computes in fewer.
+EXACT = 4
 # What names of DeepSeek's models differ in when people write them from memory.
 IDLE = re.compile(r"deepseek|[^a-z0-9]")
 
@@ -86,7 +88,7 @@ class Model:
             numbers = shape.numbers
             packed = {"bf16": PLAIN, "fp8": FP8, "fp4": FP8}[weights]
             expert = FP4 if weights == "fp4" else packed
-            plain = numbers.split_plain + numbers.whole_plain
+            plain = numbers.split_plain + numbers.whole_plain + numbers.whole_exact
             weight_bytes = round(
                 numbers.experts * expert + (numbers.split + numbers.whole) * packed + plain * PLAIN
             )

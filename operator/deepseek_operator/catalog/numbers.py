@@ -21,6 +21,7 @@ class Numbers:
         whole: Of matrices that each GPU has whole.
         split_plain: As `split`, of matrices that are never packed.
         whole_plain: As `whole`, of matrices, norms and biases that are never packed.
+        whole_exact: As `whole`, of what has four bytes whatever is computed in.
     """
 
     experts: int = 0
@@ -28,6 +29,7 @@ class Numbers:
     whole: int = 0
     split_plain: int = 0
     whole_plain: int = 0
+    whole_exact: int = 0
 
     def __add__(self, other: "Numbers") -> "Numbers":
         return Numbers(
@@ -36,6 +38,7 @@ class Numbers:
             self.whole + other.whole,
             self.split_plain + other.split_plain,
             self.whole_plain + other.whole_plain,
+            self.whole_exact + other.whole_exact,
         )
 
     def __mul__(self, times: int) -> "Numbers":
@@ -45,12 +48,14 @@ class Numbers:
             self.whole * times,
             self.split_plain * times,
             self.whole_plain * times,
+            self.whole_exact * times,
         )
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.experts + self.split + self.whole + self.split_plain + self.whole_plain
+        whole = self.whole + self.whole_plain + self.whole_exact
+        return self.experts + self.split + self.split_plain + whole
 
 
 def count(shape: "Shape") -> Numbers:
@@ -129,7 +134,8 @@ def _windowed(shape: "Shape") -> Numbers:
     streams = config["hc_mult"]
     common = Numbers(
         whole=hidden * (lora + head) + lora * query + output * (query + groups * hidden),
-        whole_plain=2 * streams * (streams + 2) * streams * hidden,
+        # What mixes the streams; sinks and norms beside it are too few to count.
+        whole_exact=2 * streams * (streams + 2) * streams * hidden,
     )
     heads, width = config["index_n_heads"], config["index_head_dim"]
     by_kind = {

@@ -259,11 +259,12 @@ class Shape:
         if self.model_type != "deepseek_v4":
             return 0
         window = (self.config["sliding_window"] - 1) * self.head
-        both = 2 * (self.head + self.config["index_head_dim"])
+        entry = self.head + self.config["index_head_dim"]
         few, many = self.rates[SPARSE], self.rates[HEAVY]
         waiting = {
             WINDOW: window,
-            SPARSE: (2 * (few - 1) + few) * both,
+            # The gates of those before have four bytes.
+            SPARSE: (4 * (few - 1) + 3 * few) * entry,
             HEAVY: 2 * (many - 1) * self.head,
         }
         return int(CACHED * sum(window + waiting[kind] for kind in self.kinds))

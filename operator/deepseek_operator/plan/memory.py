@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from deepseek_operator.catalog.accelerators import Profile
-from deepseek_operator.catalog.models import FP4, FP8, Model
+from deepseek_operator.catalog.models import EXACT, FP4, FP8, Model
 from deepseek_operator.catalog.shape import CACHED, Shape
 
 # What the driver, CUDA and the libraries keep of a GPU: 1.5 GB on an H100 with torch's attention
@@ -83,7 +83,7 @@ class Memory:
         split = (
             numbers.experts * expert + numbers.split * matrix + numbers.split_plain * plain
         ) / self.gpus
-        whole = numbers.whole * matrix + numbers.whole_plain * plain
+        whole = numbers.whole * matrix + numbers.whole_plain * plain + numbers.whole_exact * EXACT
         return round((split + whole) / self.stages)
 
     @cached_property
@@ -108,6 +108,12 @@ class Memory:
         widest = max(3 * shape.width / gpus, experts, 3 * shape.attended / gpus)
         return (5 if shape.experts else 4) * hidden + widest
 
+    @property
+    def steps(self) -> int:
+        """Bytes that steps take; recorded ones keep to themselves what the largest one takes."""
+        recorded = self.recorded and self.model.shape.attention != "whole"
+        return (2 if recorded else 1) * self.step
+
     @cached_property
     def step_per_token(self) -> float:
         """Bytes by which a step grows for each token before it."""
@@ -121,9 +127,7 @@ class Memory:
         tried = 0 if shape.attention == "whole" else STEP * self.per_token
         free = self.total - self.reserved - self.weights - tried
         fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
-        # Recorded steps keep to themselves what the largest one takes.
-        steps = 2 if self.recorded and shape.attention != "whole" else 1
-        return max(int(free * SHARE) - steps * self.step - fixed, 0)
+        return max(int(free * SHARE) - self.steps - fixed, 0)
 
     @cached_property
     def longest(self) -> int:

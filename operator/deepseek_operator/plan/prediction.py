@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from deepseek_operator.catalog.accelerators import accelerators
-from deepseek_operator.catalog.models import FP4, FP8, Model, models
+from deepseek_operator.catalog.models import EXACT, FP4, FP8, Model, models
 from deepseek_operator.catalog.performance import Load, Point, Ratio, performance
 from deepseek_operator.plan.fit import compute_type
 from deepseek_operator.plan.memory import BYTES, Memory
@@ -126,11 +126,12 @@ class Speed:
         split = (
             numbers.experts * used * expert + numbers.split * matrix + numbers.split_plain * plain
         )
-        return split / memory.gpus + numbers.whole * matrix + self._met * plain
+        whole = numbers.whole * matrix + self._met * plain + numbers.whole_exact * EXACT
+        return split / memory.gpus + whole
 
     @property
     def _met(self) -> int:
-        """Numbers that each GPU has whole and every token meets: of the embedding it reads a row."""
+        """Plain numbers that each GPU has whole and every token meets: of the embedding it reads a row."""
         shape = self.memory.model.shape
         embedding = shape.vocabulary * shape.hidden
         tied = bool(shape.config.get("tie_word_embeddings"))
@@ -142,7 +143,8 @@ class Speed:
         kind = "fp8" if memory.packed and "fp8" in memory.profile.tflops else memory.dtype
         peak = memory.profile.tflops[kind] * 1e12 * memory.gpus
         numbers = shape.numbers
-        dense = numbers.split + numbers.whole + numbers.split_plain + self._met
+        whole = numbers.whole + self._met + numbers.whole_exact
+        dense = numbers.split + numbers.split_plain + whole
         experts = numbers.experts * shape.chosen / shape.experts if shape.experts else 0
         share = rates.experts if shape.experts else rates.arithmetic
         attended = before * shape.layers * _attended(memory.model)
