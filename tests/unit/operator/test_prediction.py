@@ -45,14 +45,6 @@ def test_what_was_measured_is_what_the_documentation_says(point: Point) -> None:
     assert float(row[1].replace(",", "")) == point.per_second
 
 
-@pytest.mark.parametrize("at_once", [1, 32, 256])
-def test_v2_lite_between_what_was_measured(at_once: int) -> None:
-    """At 32 nobody measured: it lies where the neighbours say."""
-    rates = [speed("DeepSeek-V2-Lite", "nvidia-h200").rate(n, 512, 128) for n in (1, 32, 64, 256)]
-    assert rates == sorted(rates)
-    assert 229 * 8 < rates[1] < 4295
-
-
 @pytest.mark.parametrize("point", performance().estimated, ids=named)
 def test_it_is_in_sight_of_what_others_estimate(point: Point) -> None:
     assert predicted(point) == pytest.approx(point.per_second, rel=0.4)
