@@ -16,6 +16,8 @@ from typing import Self
 import httpx
 import psutil
 
+from tests.lifeline import end_with_parent
+
 LISTEN_SECONDS = 120.0
 READY_SECONDS = 360.0  # many processes that import torch, on a machine that is busy
 LOOK_SECONDS = 0.05
@@ -69,6 +71,7 @@ class ServerProcess:
                 # Tiny tensors gain nothing from more threads.
                 env={"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})},
                 cwd=Path(__file__).parents[1],  # where modules of tests are found
+                preexec_fn=end_with_parent,
             )
         self.url = address(log)
         self.client = httpx.Client(base_url=self.url, timeout=120)

@@ -1,8 +1,8 @@
 """Requests that come at a constant rate, whatever becomes of those before them, as clients' do.
 
-Short ones and streams, each on a connection of its own or one that is kept, as it happens. What came of
-each is counted: a stream is whole when it ends with `[DONE]`, has as many tokens as it was asked
-for, and no error in it.
+Short chats and streams of completions, each on a connection of its own or one that is kept, as it
+happens. What came of each is counted: a stream is whole when it ends with `[DONE]`, has as many
+tokens as it was asked for, and no error in it.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ class OpenLoop:
                 await asyncio.sleep(max(0.0, min(next_short, next_stream) - time.monotonic()))
 
     def _body(self, tokens: int, **fields: Any) -> dict[str, Any]:
-        body = {"model": self._model, "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
-        return body | fields
+        return {"model": self._model, "max_tokens": tokens, "ignore_eos": True, **fields}
 
     async def _short(self, client: httpx.AsyncClient) -> None:
         begun = time.monotonic()
         try:
-            answer = await client.post(f"{self._url}/v1/completions", json=self._body(SHORT_TOKENS))
+            chat = self._body(SHORT_TOKENS, messages=[{"role": "user", "content": "Hello"}])
+            answer = await client.post(f"{self._url}/v1/chat/completions", json=chat)
         except httpx.HTTPError as error:
             self.outcomes.short[repr(error)] += 1
             return
@@ -119,7 +119,11 @@ class OpenLoop:
 
     async def _stream(self, client: httpx.AsyncClient) -> None:
         body = self._body(
-            STREAM_TOKENS, stream=True, temperature=0, stream_options={"include_usage": True}
+            STREAM_TOKENS,
+            prompt="Hello",
+            stream=True,
+            temperature=0,
+            stream_options={"include_usage": True},
         )
         try:
             async with client.stream("POST", f"{self._url}/v1/completions", json=body) as answer:

@@ -16,6 +16,7 @@ from tests.cluster.components.kwok import fake_node
 from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
+from tests.e2e.engine import KILL, STOP, send
 from tests.e2e.product import Product
 from tests.e2e.traffic import asked_all_the_time
 from tests.kube import MODEST, Kube, eventually, resource
@@ -35,19 +36,6 @@ QUESTION = {
 ONE_THREAD = {
     "spec": {"containers": [{**MODEST, "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}]}
 }
-# Sends a signal to the process that computes, which is not the one that answers.
-SIGNAL = """
-import os, pathlib, sys
-ranks = [
-    int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")
-    if b"deepseek_server.worker" in (path / "cmdline").read_bytes()
-    and b"torch.distributed.run" not in (path / "cmdline").read_bytes()
-]
-for rank in ranks:
-    os.kill(rank, int(sys.argv[1]))
-print(len(ranks))
-"""
-STOP, KILL = 19, 9
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +100,6 @@ def pods_of(kube: Kube, name: str, group: int = 0) -> dict[str, str]:
     """uids of a replica's pods by their names."""
     chosen = f"deepseek-operator.io/name={name},leaderworkerset.sigs.k8s.io/group-index={group}"
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kube.all("pod", chosen)}
-
-
-def send(kube: Kube, pod: str, signal: int) -> None:
-    """Send a signal to the rank in a pod."""
-    ranks = kube.run("exec", pod, "--container=server", "--", "python", "-c", SIGNAL, str(signal))
-    assert ranks.strip() == "1"
 
 
 def process_of(kube: Kube, pod: str) -> Path:

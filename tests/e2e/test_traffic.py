@@ -14,10 +14,18 @@ import pytest
 
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
-from tests.e2e.gateway import NAME, address_of, gateway, istio_gateway, reaches
-from tests.e2e.open_loop import OpenLoop
+from tests.e2e.gateway import (
+    NAME,
+    address_of,
+    gateway,
+    istio_gateway,
+    reaches,
+    way_to_istiod,
+)
+from tests.e2e.open_loop import WHOLE, OpenLoop, Outcomes
 from tests.e2e.product import Product
 from tests.kube import Kube, eventually, namespace_name, resource
+from tests.models.tiny import make_tiny
 
 # Istio takes minutes to build, once.
 pytestmark = pytest.mark.long
@@ -26,6 +34,8 @@ READY = 300.0
 HOST = "tiny.example.com"
 # What comes before and after a change, so that the requests meet all of it; seconds.
 MARGIN = 5.0
+# Requests that one of two replicas may be answering when it is killed.
+IN_FLIGHT = 4
 ONE_THREAD = {"name": "OMP_NUM_THREADS", "value": "1"}
 # Two servers share two cores with whatever else runs here: what is clear is far worse than that.
 ANALYSIS = {"minRequests": 20, "warmUp": "5s", "maxTTFTRatio": 3, "maxITLRatio": 4}
@@ -42,7 +52,7 @@ def kube(mesh: Target, product: Product) -> Iterator[Kube]:
     name = namespace_name("traffic")
     kubectl(mesh, "create", "namespace", name)
     kube = Kube(mesh, name)
-    kube.apply(gateway(), istio_gateway())
+    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
     yield kube
     kubectl(mesh, "delete", "namespace", name, "--wait=false")
 
@@ -54,14 +64,20 @@ class Model:
         self._kube, self._directory = kube, directory
         self.note = 0
 
-    def apply(self, replicas: int = 1, rollout: dict[str, Any] | None = None, **spec: Any) -> str:
+    def apply(
+        self,
+        replicas: int = 1,
+        rollout: dict[str, Any] | None = None,
+        files: Path | None = None,
+        **spec: Any,
+    ) -> str:
         """Apply it, and return its note."""
         requests = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"}
         container = {"name": "server", "resources": {"requests": requests}, "env": [ONE_THREAD]}
         note = str(self.note)
         wish = resource(
             "tiny",
-            model={"id": "tiny", "source": {"hostPath": {"path": str(self._directory)}}},
+            model={"id": "tiny", "source": {"hostPath": {"path": str(files or self._directory)}}},
             podTemplate={
                 "metadata": {"annotations": {"note": note}},
                 "spec": {"containers": [container]},
@@ -81,6 +97,10 @@ class Model:
 
     def pods(self) -> list[dict[str, Any]]:
         return self._kube.all("pod", "deepseek-operator.io/name=tiny")
+
+    def notes(self) -> set[str]:
+        """Of the pods that are there."""
+        return {pod["metadata"]["annotations"]["note"] for pod in self.pods()}
 
     def settled(self, note: str, replicas: int = 1) -> None:
         """Wait until there are only pods with a note, and all of them serve."""
@@ -108,7 +128,8 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
     reaches(address, HOST)
     figures = {}
 
-    def during(what: str, change: Callable[[], None]) -> None:
+    def met_by(what: str, change: Callable[[], None]) -> Outcomes:
+        """What becomes of the requests that meet something."""
         with OpenLoop(f"http://{address}", "tiny", {"Host": HOST}) as clients:
             time.sleep(MARGIN)
             change()
@@ -116,22 +137,21 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
         figures[what] = str(clients.outcomes)
         with capsys.disabled():
             print(f"\n{what}: {clients.outcomes}")
-        assert clients.outcomes.failed == {}, what
         assert clients.outcomes.short
         assert clients.outcomes.streams
+        return clients.outcomes
 
-    def rolled_back() -> None:
+    def during(what: str, change: Callable[[], None]) -> None:
+        assert met_by(what, change).failed == {}, what
+
+    def rolled_back(**spec: Any) -> None:
+        """A worse version comes and goes."""
+        good, before = str(model.note), told(kube, "RolledBack")
         model.note += 1
-        model.apply(
-            rollout={**CANARY, "progressDeadline": "20s"}, engine={"args": ["--no-such-flag"]}
-        )
-        eventually("it is rolled back", lambda: "RolledBack" in reasons(kube), READY)
-        good = str(model.note - 1)
-        eventually(
-            "only the old one is there",
-            lambda: {pod["metadata"]["annotations"]["note"] for pod in model.pods()} == {good},
-            READY,
-        )
+        model.apply(**spec)
+        eventually("it is rolled back", lambda: told(kube, "RolledBack") > before, 2 * READY)
+        eventually("only the old one is there", lambda: model.notes() == {good}, READY)
+        model.note = int(good)
 
     def scaled(replicas: int) -> None:
         model.settled(model.apply(replicas), replicas)
@@ -149,21 +169,66 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
         eventually("it is gone", lambda: name not in names(model), READY)
         model.settled(str(model.note), 2)
 
+    def killed() -> None:
+        """As a node does it whose power is cut: no drain, no good-bye."""
+        name = model.pods()[0]["metadata"]["name"]
+        kube.run("delete", "pod", name, "--grace-period=0", "--force")
+        model.settled(str(model.note), 2)
+
+    never_starts = {
+        "rollout": {**CANARY, "progressDeadline": "20s"},
+        "engine": {"args": ["--no-such-flag"]},
+    }
     during("surge", model.changed)
     during("scale out", lambda: scaled(2))
     during("surge of two", lambda: model.changed(replicas=2))
+    during("in place, no GPU free", lambda: model.changed(replicas=2, **all_gpus(kube, 2)))
     during("pod evicted", evicted)
+    outcomes = met_by("pod killed", killed)
+    # Those whose answers it was giving; nobody else.
+    assert sum(outcomes.failed.values()) <= IN_FLIGHT, outcomes.failed
     during("scale in", lambda: scaled(1))
     during("istiod restarted", lambda: restart_istiod(kube.target))
     during("canary promoted", lambda: model.changed(rollout=CANARY))
-    during("canary that never starts", rolled_back)
+    during("canary that never starts", lambda: rolled_back(**never_starts))
+    during("canary that is slow", lambda: rolled_back(rollout=CANARY, files=slow(models)))
+    outcomes = met_by(
+        "canary that fails requests", lambda: rolled_back(rollout=CANARY, files=failing(models))
+    )
+    # Its own answers, and only to chats.
+    assert set(outcomes.failed) == {"500"}
+    assert outcomes.streams.keys() == {WHOLE}
+    during("after it", lambda: None)
     during("blue-green", lambda: model.changed(rollout=BLUE_GREEN))
     with capsys.disabled():
         print(json.dumps(figures, indent=1))
 
 
-def reasons(kube: Kube) -> list[str]:
-    return [event["reason"] for event in kube.events("tiny")]
+def all_gpus(kube: Kube, replicas: int) -> dict[str, Any]:
+    """So many GPUs for each that none is left; they are advertised only, so the CPU computes."""
+    node = kube.get("node", "node-1")
+    assert node is not None
+    each = int(node["status"]["allocatable"]["nvidia.com/gpu"]) // replicas
+    on_cpu = {"args": ["--device", "cpu", "--tensor-parallel", "1"]}
+    return {"accelerator": {"count": each}, "engine": on_cpu}
+
+
+def slow(models: dict[str, Path]) -> Path:
+    """Layers so wide that each token takes many times as long."""
+    directory = models["qwen2"].with_name("qwen2-slow")
+    return make_tiny("qwen2", directory, intermediate_size=300_000)
+
+
+def failing(models: dict[str, Path]) -> Path:
+    """A model whose chat template fails."""
+    directory = make_tiny("qwen2", models["qwen2"].with_name("qwen2-failing"))
+    (directory / "chat_template.jinja").write_text("{{ 1 // 0 }}")
+    return directory
+
+
+def told(kube: Kube, reason: str) -> int:
+    """How often an Event with this reason was told."""
+    return sum(item.get("count") or 1 for item in kube.events("tiny") if item["reason"] == reason)
 
 
 def names(model: Model) -> set[str]:

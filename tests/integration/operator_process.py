@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.kube import eventually
+from tests.lifeline import end_with_parent
 
 
 class OperatorProcess:
@@ -55,6 +56,7 @@ class OperatorProcess:
                 env={**self._environment, "DSO_HTTP_PORT": str(self._port)},
                 stdout=log,
                 stderr=log,
+                preexec_fn=end_with_parent,
             )
 
     def fetch(self, path: str) -> str:

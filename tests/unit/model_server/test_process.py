@@ -17,6 +17,7 @@ import pytest
 
 from deepseek_server import process
 from deepseek_server.config import Listen
+from tests.lifeline import end_with_parent
 from tests.server_process import address
 from tests.unit.model_server.conftest import directory_config
 
@@ -32,7 +33,11 @@ def log(tmp_path: Path) -> Path:
 def running(tiny, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "deepseek_server", "--model", str(tiny("llama"))]
     with log.open("wb") as stderr:
-        started = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", "0"], stderr=stderr)
+        started = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", "0"],
+            stderr=stderr,
+            preexec_fn=end_with_parent,
+        )
     yield started
     started.kill()
     started.wait()

@@ -9,6 +9,7 @@ import pytest
 
 from deepseek_server.config import Gang
 from deepseek_server.parallel.team import Team
+from tests.lifeline import end_with_parent
 
 
 def free_port() -> int:
@@ -42,6 +43,7 @@ def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
                 stderr=subprocess.PIPE,
                 text=True,
                 cwd=Path(__file__).parents[4],
+                preexec_fn=end_with_parent,
             )
             for rank in range(size)
         ]

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-const usage = `usage: probe serve          answer on :8080 with the host name
+const usage = `usage: probe serve          answer on :8080 with the host name; at /words?count=N&silence=S with
+                            N events, S seconds of silence before each
        probe lookup NAME    print the addresses of a name
        probe fetch URL      print what is there
        probe ask COUNT URL [HEADER: VALUE]...
@@ -54,8 +55,29 @@ func serve() error {
 	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(answer, name)
 	})
+	http.HandleFunc("/words", words)
 	fmt.Println("serving on :8080")
 	return http.ListenAndServe(":8080", nil)
+}
+
+// words is a stream on which nothing at all is sent for a while, as of a server without heartbeats.
+func words(answer http.ResponseWriter, request *http.Request) {
+	query := request.URL.Query()
+	count, err := strconv.Atoi(query.Get("count"))
+	silence, err2 := strconv.Atoi(query.Get("silence"))
+	if err != nil || err2 != nil {
+		http.Error(answer, "count and silence are numbers", http.StatusBadRequest)
+		return
+	}
+	answer.Header().Set("Content-Type", "text/event-stream")
+	control := http.NewResponseController(answer)
+	control.Flush()
+	for number := range count {
+		time.Sleep(time.Duration(silence) * time.Second)
+		fmt.Fprintf(answer, "data: %d\n\n", number)
+		control.Flush()
+	}
+	fmt.Fprint(answer, "data: [DONE]\n\n")
 }
 
 func fetch(url string) error {

@@ -1,0 +1,215 @@
+"""Long streams through gateway and sidecars: silence breaks none, and what breaks one is told at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+from tests.e2e.engine import CONTINUE, KILL, STOP, send
+from tests.e2e.gateway import (
+    NAME,
+    address_of,
+    asked,
+    gateway,
+    istio_gateway,
+    reaches,
+    way_to_istiod,
+)
+from tests.e2e.probe_image import push_probe
+from tests.e2e.probes import probe
+from tests.e2e.product import Product
+from tests.kube import Kube, eventually, modest, namespace_name, resource
+
+# Istio takes minutes to build, once.
+pytestmark = pytest.mark.long
+
+READY = 300.0
+HOST = "tiny.example.com"
+# As long as many proxies wait by default, and more.
+SILENCE, TIMES = 70, 5
+# From what breaks a stream until its client knows: far less than any timeout.
+AT_ONCE = 10.0
+
+
+@pytest.fixture(scope="module")
+def kube(mesh: Target, product: Product) -> Iterator[Kube]:
+    """A namespace with a gateway."""
+    name = namespace_name("streams")
+    kubectl(mesh, "create", "namespace", name)
+    kube = Kube(mesh, name)
+    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
+    yield kube
+    kubectl(mesh, "delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def address(kube: Kube, models: dict[str, Path]) -> str:
+    """The gateway's, with one replica of a tiny model behind it."""
+    apply(kube, models, 1)
+    eventually("ready", lambda: ready(kube), READY)
+    address = address_of(kube)
+    reaches(address, HOST)
+    return address
+
+
+def apply(kube: Kube, models: dict[str, Path], replicas: int, **config: Any) -> None:
+    kube.apply(
+        resource(
+            "tiny",
+            model={"id": "tiny", "source": {"hostPath": {"path": str(models["qwen2"])}}},
+            podTemplate=modest(),
+            routing={
+                "api": "istio",
+                "hosts": [HOST],
+                "gateway": {"name": NAME, "protocol": "http"},
+            },
+            security={"mtls": "STRICT"},
+            replicas=replicas,
+            **config,
+        )
+    )
+
+
+@dataclass
+class Heard:
+    """What a client heard of one stream, and when it ended (monotonic seconds)."""
+
+    events: list[str]
+    broken: str = ""
+    ended: float = 0.0
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error that the server told in the stream."""
+        for event in self.events:
+            if event.startswith("{") and "error" in json.loads(event):
+                return dict(json.loads(event)["error"])
+        return {}
+
+
+class Stream:
+    """One long answer of the model, heard in a thread."""
+
+    def __init__(self, address: str, tokens: int) -> None:
+        self.heard = Heard([])
+        self._address = address
+        body = {"model": "tiny", "prompt": "Hello", "max_tokens": tokens, "stream": True}
+        self._body = body | {"ignore_eos": True, "stream_options": {"include_usage": True}}
+        self._thread = threading.Thread(target=self._hear)
+        self._thread.start()
+        eventually("the answer has begun", lambda: len(self.heard.events) > 3)
+
+    def _hear(self) -> None:
+        url = f"http://{self._address}/v1/completions"
+        try:
+            with (
+                httpx.Client(trust_env=False, timeout=READY) as client,
+                client.stream("POST", url, json=self._body, headers={"Host": HOST}) as answer,
+            ):
+                answer.raise_for_status()
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        self.heard.events.append(line.removeprefix("data: "))
+        except httpx.HTTPError as error:
+            self.heard.broken = repr(error)
+        self.heard.ended = time.monotonic()
+
+    def end(self) -> Heard:
+        """Wait for its end."""
+        self._thread.join()
+        return self.heard
+
+
+def test_silence_on_the_wire_breaks_nothing(
+    kube: Kube, address: str, models: dict[str, Path]
+) -> None:
+    """Behind the route of a model that is stopped stands a server that sends no heartbeats."""
+    apply(kube, models, 0)
+    service = kube.get("service", "tiny")
+    assert service is not None
+    labels = {**service["spec"]["selector"], "sidecar.istio.io/inject": "true"}
+    pod = probe("silent", push_probe(kube.target), **labels)
+    kube.apply(*pod)
+    try:
+        kube.run("wait", "--for=condition=Ready", "pod/silent", "--timeout=120s")
+        path = "/words?count=1&silence=0"
+        eventually("it is reached", lambda: asked(address, HOST, path).status_code == 200)
+        url = f"http://{address}/words?count={TIMES}&silence={SILENCE}"
+        begun = time.monotonic()
+        with httpx.Client(trust_env=False, timeout=2 * SILENCE) as client:
+            lines = client.get(url, headers={"Host": HOST}).text.split()
+        assert lines == [word for n in range(TIMES) for word in ("data:", str(n))] + [
+            "data:",
+            "[DONE]",
+        ]
+        assert time.monotonic() - begun > SILENCE * TIMES
+    finally:
+        kube.run("delete", "pod", "silent")
+        apply(kube, models, 1)
+
+
+def test_an_engine_that_computes_for_long_breaks_nothing(kube: Kube, address: str) -> None:
+    stream = Stream(address, 400)
+    pod = serving(kube)
+    send(kube, pod, STOP)
+    heard = len(stream.heard.events)
+    time.sleep(SILENCE)
+    assert len(stream.heard.events) <= heard + 5, "what was on its way"
+    send(kube, pod, CONTINUE)
+    whole = stream.end()
+    assert not whole.broken
+    assert whole.events[-1] == "[DONE]"
+    assert json.loads(whole.events[-2])["usage"]["completion_tokens"] == 400
+
+
+def test_an_engine_that_dies_is_told_in_the_stream(kube: Kube, address: str) -> None:
+    stream = Stream(address, 4000)
+    send(kube, serving(kube), KILL)
+    killed = time.monotonic()
+    heard = stream.end()
+    assert heard.ended - killed < AT_ONCE
+    assert not heard.broken
+    assert heard.error["message"]
+    eventually("another container serves", lambda: restarts(kube) > 0 and ready(kube), READY)
+    reaches(address, HOST)
+
+
+def test_a_pod_that_is_gone_at_once_leaves_nobody_waiting(kube: Kube, address: str) -> None:
+    stream = Stream(address, 4000)
+    kube.run("delete", "pod", serving(kube), "--grace-period=0", "--force")
+    killed = time.monotonic()
+    heard = stream.end()
+    assert heard.ended - killed < AT_ONCE
+    assert heard.broken or heard.error
+    eventually("another pod serves", lambda: ready(kube), READY)
+    reaches(address, HOST)
+
+
+def ready(kube: Kube) -> bool:
+    return kube.condition("tiny").get("status") == "True"
+
+
+def pods(kube: Kube) -> list[dict[str, Any]]:
+    return kube.all("pod", "deepseek-operator.io/name=tiny")
+
+
+def serving(kube: Kube) -> str:
+    """The name of the one pod that serves."""
+    eventually("one pod", lambda: len(pods(kube)) == 1 and ready(kube), READY)
+    return str(pods(kube)[0]["metadata"]["name"])
+
+
+def restarts(kube: Kube) -> int:
+    """How often the server's container was started again."""
+    (pod,) = pods(kube)
+    return sum(item["restartCount"] for item in pod["status"].get("containerStatuses", []))
