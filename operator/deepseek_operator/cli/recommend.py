@@ -12,11 +12,13 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
 from deepseek_operator.cli import comparison, options
 from deepseek_operator.cli.errors import CommandError, RefusedError
-from deepseek_operator.cli.output import Format, as_json, as_yaml, write
+from deepseek_operator.cli.html.comparison import page as html_page
+from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
 from deepseek_operator.plan.carrying import Wish
 from deepseek_operator.plan.checks import model_is_published
 from deepseek_operator.plan.choice import Option, chosen, resource
 from deepseek_operator.plan.choice import options as ways
+from deepseek_operator.plan.curve import by_load
 from deepseek_operator.plan.load import Load
 
 NOTHING = "NothingSuits"
@@ -76,6 +78,7 @@ def recommend(
         Path | None,
         typer.Option("--write", help="Write the resource of the chosen way to this file."),
     ] = None,
+    html: options.Html = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="How it is written.")
     ] = Format.table,
@@ -105,6 +108,8 @@ def recommend(
     taken = _taken(found, choose)
     body = resource(taken, wish, _name(name)) if taken and taken.shape else None
     said = comparison.plain(wish, found, taken, body, known)
+    if html:
+        save(html, html_page(said, by_load(wish, known, today), today))
     if output is Format.table:
         comparison.page(said)
     else:
