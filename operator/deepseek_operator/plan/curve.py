@@ -15,8 +15,8 @@ from deepseek_operator.plan.choice import Option, chosen, options
 from deepseek_operator.plan.cost import GONE, Offer, as_service
 from deepseek_operator.plan.proposal import Proposal, offers
 
-# As many replicas as a picture is of at least.
-REPLICAS = 6
+# As many replicas as a picture is of, at least and at most.
+FEW, MANY = 6, 12
 # How far a comparison looks beside its load, and how many loads it looks at.
 FAR, LOADS = 30.0, 41
 
@@ -40,7 +40,7 @@ class Curve:
     each: float = 0.0
 
     def at(self, requests: float) -> float:
-        """Dollars of an hour under so many requests in a second, which are not more than were asked for."""
+        """Dollars of an hour under so many requests in a second, as far as there are replicas."""
         if not self.per_hour:
             return 3600 * requests * self.each
         return self.per_hour[max(ceil(requests / self.carries - 1e-9), 1) - 1]
@@ -71,7 +71,9 @@ def curves(
         Curve(way, _words(of[0]), best, tuple(offer.per_hour for offer in of))
         for way, of in by_way.items()
     ]
-    return sorted([*drawn, *_service(found, prices, today, best)], key=lambda each: each.at(best))
+    # A service alone has no replicas to add.
+    others = _service(found, prices, today, best) if drawn else []
+    return sorted([*drawn, *others], key=lambda each: each.at(best))
 
 
 def _service(found: Proposal, prices: Prices, today: date, best: float) -> list[Curve]:
@@ -94,7 +96,7 @@ def _words(offer: Offer) -> str:
 
 def replicas(found: Proposal) -> int:
     """How many replicas a picture is of."""
-    return max(REPLICAS, found.replicas[1])
+    return min(max(FEW, found.replicas[1]), MANY)
 
 
 @dataclass(frozen=True)

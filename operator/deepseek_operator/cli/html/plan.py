@@ -75,6 +75,9 @@ def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
         memory=memory(said["fit"]["bytesOfGpu"]),
         placement=placement(said["shape"], said["fit"]["accelerator"]),
         speed=speed(said["performance"]),
+        ways=Table(
+            ("way", "cheapest for one replica"), [(curve.way, curve.what) for curve in costs]
+        ),
         hourly=hourly(costs),
         tokens=of_tokens(costs, said["performance"]),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -192,6 +193,28 @@ def test_a_curve_costs_what_the_plan_says(tmp_path: Path) -> None:
     first = min(row["perHour"] for row in rows if row["terms"] == "on demand")
     assert f" {first:,.2f} " in page.words
     assert f" {2 * first:,.2f} " in page.words
+
+
+def test_a_service_beside_gpus_without_a_price_has_no_curve(tmp_path: Path) -> None:
+    own = tmp_path / "prices.yaml"
+    service = {"provider": "acme", "models": ["DeepSeek-R1-Distill-Qwen-7B"], "cached": 0}
+    service |= {"input": 0.2, "output": 0.2, "asOf": "2026-11-01", "source": "an offer"}
+    own.write_text(yaml.safe_dump({"hosted": [service]}))
+    for kind, shown in (("nvidia-h100", True), ("nvidia-h20", False)):
+        file = resource(tmp_path, model={"id": SEVEN}, accelerator={"profile": kind})
+        page = planned(tmp_path, file, "--prices", own)
+        alone(page)
+        assert ("Dollars of an hour" in page.words) == shown
+        assert ("acme" in page.words) == shown
+
+
+def test_a_thousand_replicas_are_not_drawn(tmp_path: Path) -> None:
+    scaling = {"minReplicas": 1, "maxReplicas": 1000}
+    accelerator = {"profile": "nvidia-l4"}
+    file = resource(tmp_path, model={"id": SEVEN}, accelerator=accelerator, scaling=scaling)
+    page = planned(tmp_path, file)
+    alone(page)
+    assert len([tag for tag, _ in page.tags if tag == "tr"]) < 80
 
 
 def test_a_curve_rises_where_a_replica_is_full() -> None:
