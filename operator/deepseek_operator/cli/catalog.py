@@ -17,12 +17,13 @@ from deepseek_operator.catalog.prices import (
     Prices,
     Running,
 )
+from deepseek_operator.catalog.tasks import tasks
 from deepseek_operator.cli import options
 from deepseek_operator.cli.installation import installation
 from deepseek_operator.cli.output import Format, listed
 
 catalog = typer.Typer(
-    help="Models, accelerators, prices: what is known, and as of when.", no_args_is_help=True
+    help="Models, accelerators, tasks, prices: what is known, and as of when.", no_args_is_help=True
 )
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="How it is written.")]
@@ -64,6 +65,26 @@ def list_accelerators(values: options.Values = None, output: Output = Format.tab
         for name, kind in accelerators().profiles.items()
     ]
     listed(rows, output, f"as of {built_in('accelerators')['as_of']}")
+
+
+@catalog.command("tasks")
+def list_tasks(output: Output = Format.table) -> None:
+    """List what models are asked to do, and how well each was published to do it."""
+    rows: list[dict[str, Any]] = [
+        {
+            "task": task.name,
+            "benchmark": task.benchmark,
+            "model": model,
+            "score": figure.score,
+            "asOf": figure.as_of.isoformat(),
+            "weak": figure.weak,
+            "source": figure.source,
+        }
+        for task in tasks().values()
+        for model, figure in task.figures.items()
+    ]
+    notes = "\n".join(f"{task.name}: {task.about}" for task in tasks().values())
+    listed(rows, output, notes)
 
 
 @catalog.command("prices")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepseek_operator.catalog.prices import Prices
+from deepseek_operator.catalog.tasks import Task
 from deepseek_operator.cli.output import as_yaml, new_table, show, write
 from deepseek_operator.plan.carrying import Wish, shapes
 from deepseek_operator.plan.choice import (
@@ -14,6 +15,7 @@ from deepseek_operator.plan.choice import (
     token_price,
 )
 from deepseek_operator.plan.load import Load
+from deepseek_operator.plan.task import Candidate
 
 
 def plain(
@@ -60,6 +62,30 @@ def plain(
     }
 
 
+def models(task: Task, found: Sequence[Candidate], least: float) -> dict[str, Any]:
+    """The models of a task as plain data."""
+    return {
+        "name": task.name,
+        "benchmark": task.benchmark,
+        "about": task.about,
+        "note": task.note,
+        "least": _short(least),
+        "models": [
+            {
+                "model": each.model_id,
+                "score": each.figure.score,
+                "way": each.way.way if each.way else None,
+                "perMonth": round(each.way.per_month) if each.way else None,
+                "against": each.against or None,
+                "source": each.figure.source,
+                "asOf": each.figure.as_of.isoformat(),
+                "weak": each.figure.weak,
+            }
+            for each in found
+        ],
+    }
+
+
 def _way(option: Option, load: Load) -> dict[str, Any]:
     shape = option.shape
     return {
@@ -81,6 +107,8 @@ def _short(value: float | None) -> float | None:
 def page(said: dict[str, Any]) -> None:
     """Write a comparison of `plain`."""
     load = said["load"]
+    if "task" in said:
+        _models(said["task"])
     write(
         f"{said['model']}: {load['requestsPerSecond']:g} requests/s, {load['peakRequestsPerSecond']:g} at "
         f"the peak, {load['requestsPerDay']:,} a day; {load['inputTokens']} tokens in, "
@@ -124,6 +152,24 @@ def page(said: dict[str, Any]) -> None:
         write(f"\n{as_yaml(said['resource'])}")
     elif said["chosen"]:
         write("\nA hosted API takes no resource; --choose another way to have one.\n")
+
+
+def _models(task: dict[str, Any]) -> None:
+    """Which models do a task, and why one of them."""
+    write(f"{task['name']}: {task['benchmark']} of {task['least']:g} or more ({task['about']})\n")
+    table = new_table("", "model", task["benchmark"], "way", "$/month", "but")
+    for row in task["models"]:
+        month = row["perMonth"]
+        table.add_row(
+            "" if row["against"] else "*",
+            row["model"],
+            f"{row['score']:g}{' (weak)' if row['weak'] else ''}",
+            row["way"] or "-",
+            "-" if month is None else f"{month:,}",
+            row["against"] or "",
+        )
+    show(table)
+    write(f"{task['note']}\n\n" if task["note"] else "\n")
 
 
 def _turns(even: dict[str, Any]) -> None:

@@ -63,6 +63,10 @@ PricesFile = Annotated[
     Path | None,
     typer.Option("--prices", help="Prices of your own, laid over those of the catalogue."),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(help="Write a page for browsers to this file too, in place of what it holds."),
+]
 AsOf = Annotated[
     str | None,
     typer.Option(

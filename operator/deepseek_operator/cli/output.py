@@ -2,12 +2,15 @@
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from deepseek_operator.cli.errors import CommandError
 
 # Columns of a table that nobody looks at in a terminal.
 WIDE = 200
@@ -57,6 +60,18 @@ def as_json(result: Any) -> str:
 def write(text: str) -> None:
     """Write to standard output as it is."""
     typer.echo(text, nl=False)
+
+
+def save(file: Path, text: str) -> None:
+    """Write a file, in place of what it holds.
+
+    Raises:
+        CommandError: It can't be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{file} can't be written: {error.strerror}.") from error
 
 
 def warn(text: str) -> None:

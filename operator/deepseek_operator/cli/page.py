@@ -5,7 +5,7 @@ from typing import Any
 from deepseek_operator.cli.output import new_table, show, write
 
 BAR = 40
-PARTS = ("reserved", "weights", "step", "cache", "rest")
+PARTS = ("reserved", "weights", "steps", "cache", "rest")
 # How many ways to pay are shown; all of them are in -o json.
 OFFERS = 10
 

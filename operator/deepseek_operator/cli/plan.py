@@ -8,11 +8,13 @@ import typer
 from deepseek_operator.cli import options, resource
 from deepseek_operator.cli.assumed import cluster
 from deepseek_operator.cli.errors import RefusedError
+from deepseek_operator.cli.html.plan import page as html_page
 from deepseek_operator.cli.installation import installation
-from deepseek_operator.cli.output import Format, as_json, as_yaml, write
+from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
 from deepseek_operator.cli.page import page
 from deepseek_operator.cli.said import plain
 from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.curve import curves
 from deepseek_operator.plan.fresh import fresh
 from deepseek_operator.plan.load import Load
 from deepseek_operator.plan.proposal import propose
@@ -35,6 +37,7 @@ def plan(
     prices: options.PricesFile = None,
     people: options.People = None,
     as_of: options.AsOf = None,
+    html: options.Html = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="How it is written.")
     ] = Format.table,
@@ -57,6 +60,8 @@ def plan(
     load = Load(requests, input_tokens, output_tokens, burst, hours)
     found = propose(sets.lead, observed, load, known, today, people)
     said = plain(found, manifests(sets, now), settings)
+    if html:
+        save(html, html_page(said, curves(found, known, today, people), today))
     if output is Format.table:
         page(said)
     else:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,14 +11,18 @@ import typer
 
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
+from deepseek_operator.catalog.tasks import Task, tasks
 from deepseek_operator.cli import comparison, options
 from deepseek_operator.cli.errors import CommandError, RefusedError
-from deepseek_operator.cli.output import Format, as_json, as_yaml, write
+from deepseek_operator.cli.html.comparison import page as html_page
+from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
 from deepseek_operator.plan.carrying import Wish
 from deepseek_operator.plan.checks import model_is_published
 from deepseek_operator.plan.choice import Option, chosen, resource
 from deepseek_operator.plan.choice import options as ways
+from deepseek_operator.plan.curve import by_load
 from deepseek_operator.plan.load import Load
+from deepseek_operator.plan.task import SHARE, Candidate, candidates, least_of
 
 NOTHING = "NothingSuits"
 # Names of resources have no more characters.
@@ -34,7 +39,24 @@ class Data(StrEnum):
 
 
 def recommend(
-    model: Annotated[str, typer.Argument(help="Repository of the model.", metavar="MODEL")],
+    model: Annotated[
+        str | None, typer.Argument(help="Repository of the model; or --task.", metavar="[MODEL]")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help=f"In place of MODEL what it is to do: {', '.join(tasks())}. The cheapest model is "
+            "taken of those that do it well enough."
+        ),
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help=f"Score that a model of --task has to reach. Default: {SHARE:.0%} of the best.",
+        ),
+    ] = None,
     requests: Annotated[
         float, typer.Option(min=0.000001, help="Requests in a second, on average.")
     ] = 1.0,
@@ -76,11 +98,14 @@ def recommend(
         Path | None,
         typer.Option("--write", help="Write the resource of the chosen way to this file."),
     ] = None,
+    html: options.Html = None,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="How it is written.")
     ] = Format.table,
 ) -> None:
     """Compare one machine, a cluster of your own, a cloud and a hosted API for MODEL under a load.
+
+    With --task the model is chosen too, by what its makers have published (deepseek catalog tasks).
 
     Replicas are for the peak, at four fifths of what they can do within the latency. Without --people
     a machine of your own is told without those who run it.
@@ -88,9 +113,9 @@ def recommend(
     Exit code 1: nothing suits. 2: an option can't be used.
     """
     known, today = options.known_prices(prices), options.day(as_of)
-    name = _published(model)
+    asked = _task(model, task, least)
     wish = Wish(
-        name,
+        "" if asked else _published(str(model)),
         Load(requests, input_tokens, output_tokens, burst, hours),
         ttft=ttft and ttft / 1000,
         itl=itl and itl / 1000,
@@ -101,18 +126,48 @@ def recommend(
         busy=busy,
         interruptible=interruptible,
     )
-    found = ways(wish, known, today)
+    those = candidates(asked, wish, known, today, least_of(asked, least)) if asked else []
+    if asked:
+        wish = replace(wish, model_id=those[0].model_id)
+    found = those[0].ways if asked else ways(wish, known, today)
     taken = _taken(found, choose)
-    body = resource(taken, wish, _name(name)) if taken and taken.shape else None
+    body = resource(taken, wish, _name(wish.model_id)) if taken and taken.shape else None
     said = comparison.plain(wish, found, taken, body, known)
+    if asked:
+        said["task"] = comparison.models(asked, those, least_of(asked, least))
+    if html:
+        save(html, html_page(said, by_load(wish, known, today), today))
     if output is Format.table:
         comparison.page(said)
     else:
         write(as_json(said) if output is Format.json else as_yaml(said))
     if taken is None:
-        raise RefusedError(NOTHING, _why_not(found))
+        raise RefusedError(NOTHING, _none(those) if asked else _why_not(found))
     if file:
         _write(file, body)
+
+
+def _task(model: str | None, task: str | None, least: float | None) -> Task | None:
+    """The task that is asked for; None: a model is.
+
+    Raises:
+        CommandError: Both are, or neither, or nobody knows the task.
+    """
+    if (model is None) == (task is None):
+        raise CommandError("Give either MODEL or --task, what a model is to do.")
+    if task is None:
+        if least is not None:
+            raise CommandError("--least is of a --task: MODEL is the one that is taken.")
+        return None
+    if task not in tasks():
+        raise CommandError(
+            f"--task {task}: there is no such task. There are: {', '.join(tasks())}."
+        )
+    return tasks()[task]
+
+
+def _none(found: Sequence[Candidate]) -> str:
+    return " ".join(f"{each.model_id}: {each.against}." for each in found)
 
 
 def _published(model: str) -> str:

@@ -92,8 +92,8 @@ def too_small(
         DOES_NOT_FIT,
         f"{spec.model.id} does not fit on {Gpus.of(name, profile, count)}. "
         f"Each GPU has {_gb(memory.total)}: the driver and the libraries keep "
-        f"{_gb(memory.reserved)}, the weights take {_gb(memory.weights)}{whole}, the largest step "
-        f"{_gb(memory.step)}; {left}. {_instead(list(_ways_out(spec, model, name, nodes)))}",
+        f"{_gb(memory.reserved)}, the weights take {_gb(memory.weights)}{whole}, steps "
+        f"{_gb(memory.steps)}; {left}. {_instead(list(_ways_out(spec, model, name, nodes)))}",
     )
 
 

@@ -79,7 +79,7 @@ def propose(
     scaling = target.scaling
     few, many = (scaling.min_replicas, scaling.max_replicas) if scaling else (target.replicas,) * 2
     best = max((item.requests(load.output) for item in predictions), default=None)
-    own = _offers(target, few, prices, today, people)
+    own = offers(target, few, prices, today, people)
     others = as_service(prices, target.model_id, load, today) if own and load.requests else []
     found = Proposal(
         target,
@@ -87,7 +87,7 @@ def propose(
         predictions,
         best * few if best is not None else None,
         tuple(sorted((*own, *others), key=lambda offer: offer.per_hour)),
-        _offers(target, many, prices, today, people) if many != few else (),
+        offers(target, many, prices, today, people) if many != few else (),
         (),
     )
     warnings = [*_of_cluster(target, observed), *_of_speed(found, best, many), *_of_cost(found)]
@@ -99,12 +99,12 @@ def arithmetic(target: Target) -> dict[str, Any]:
     memory = target.sizing.memory
     if memory is None:
         return {}
-    used = memory.reserved + memory.weights + memory.step + memory.cache
+    used = memory.reserved + memory.weights + memory.steps + memory.cache
     return {
         "total": memory.total,
         "reserved": memory.reserved,
         "weights": memory.weights,
-        "step": memory.step,
+        "steps": memory.steps,
         "cache": memory.cache,
         "rest": memory.total - used,
     }
@@ -123,15 +123,16 @@ def _predictions(target: Target, load: Load) -> tuple[Prediction, ...]:
     return tuple(speed.at(count, load.input, load.output) for count in counts)
 
 
-def _offers(
+def offers(
     target: Target, replicas: int, prices: Prices, today: date, people: float | None
 ) -> tuple[Offer, ...]:
+    """Ways to pay for so many replicas, cheapest first; none where no price is known."""
     gpus = target.gpus
     if gpus is None or gpus.profile is None or not replicas:
         return ()
     pods = Pods(gpus.profile, gpus.count, replicas * target.pods)
-    offers = [*rented(prices, pods, today), *owned(prices, pods, today, people)]
-    return tuple(sorted(offers, key=lambda offer: offer.per_hour))
+    found = [*rented(prices, pods, today), *owned(prices, pods, today, people)]
+    return tuple(sorted(found, key=lambda offer: offer.per_hour))
 
 
 def _of_cluster(target: Target, observed: Observed) -> list[str]:
@@ -173,10 +174,10 @@ def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
 
 
 def _of_cost(found: Proposal) -> list[str]:
-    target, offers = found.target, found.offers
+    target, ways = found.target, found.offers
     if not found.replicas[1]:
         return ["It asks for no replicas: nothing runs, and nothing is paid."]
-    if target.gpus and not offers:
+    if target.gpus and not ways:
         kind = target.gpus.profile or "GPUs of any kind"
         return [f"What it costs is not known: there is no price of {kind} in the catalogue."]
     words = {
@@ -184,5 +185,5 @@ def _of_cost(found: Proposal) -> list[str]:
         "weak": "of a weak source",
         "assumed": "assumed",
     }
-    doubts = [words[name] for name in words if any(name in offer.doubts for offer in offers)]
+    doubts = [words[name] for name in words if any(name in offer.doubts for offer in ways)]
     return [f"Some prices are {', '.join(doubts)}: --prices takes yours."] if doubts else []

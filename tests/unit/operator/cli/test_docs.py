@@ -23,7 +23,7 @@ SHOWN = [
 
 
 def test_there_are_some() -> None:
-    assert len(SHOWN) == 6
+    assert len(SHOWN) == 7
 
 
 @pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[command for command, _ in SHOWN])

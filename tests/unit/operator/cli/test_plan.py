@@ -1,8 +1,12 @@
 """What `deepseek plan` says."""
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
@@ -12,12 +16,19 @@ from hypothesis import strategies as st
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
+from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.plan.carrying import Wish
 from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.choice import chosen, options
+from deepseek_operator.plan.cost import Offer
 from deepseek_operator.plan.fit import compute_type, wanted
+from deepseek_operator.plan.load import Load
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.observed import Observed
 from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.proposal import propose
+from deepseek_operator.plan.target import Target
 from tests.unit.operator.cli.command import Result, deepseek
 from tests.unit.operator.cli.golden import DAY, EXAMPLES, files
 from tests.unit.operator.resources import SETTINGS
@@ -25,6 +36,8 @@ from tests.unit.operator.resources import SETTINGS
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = [name for name in models() if models().get(name) is not None]
 KINDS_OF_GPU = sorted(accelerators().profiles)
+KNOWN, TODAY = prices(), date.fromisoformat(DAY)
+EVERYTHING = Observed(served=frozenset(KINDS))
 SEVEN = {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"}
 
 
@@ -203,7 +216,7 @@ def test_it_refuses_what_the_operator_refuses_and_nothing_else(
     accelerator = {"profile": kind, **({"count": count} if count else {})}
     spec = {"model": model, "accelerator": accelerator, "engine": {"type": engine}}
     body = {"metadata": {"namespace": "default", "name": "r1", "uid": "u"}, "spec": spec}
-    decision = decide(body, SETTINGS, Observed(served=frozenset(KINDS)))
+    decision = decide(body, SETTINGS, EVERYTHING)
     result = run(tmp_path, **spec)
     if isinstance(decision, Refusal):
         assert result.code == 1
@@ -227,3 +240,75 @@ def test_more_memory_never_makes_what_fits_unfit(
     needed = wanted(Spec.model_validate({"model": {"id": name}}), model)
     assert after.context >= before.context
     assert after.requests(needed) >= before.requests(needed)
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.sampled_from(KINDS_OF_GPU),
+    st.none() | st.integers(1, 16),
+    st.none() | st.integers(16, 200_000),
+    st.integers(1, 10**6),
+)
+@settings(max_examples=100, deadline=None)
+def test_more_memory_never_refuses_a_plan_or_asks_for_more_gpus(
+    name: str, kind: str, count: int | None, context: int | None, more: int
+) -> None:
+    model = {"id": name, **({"maxContext": context} if context else {})}
+    accelerator = {"profile": kind, **({"count": count} if count else {})}
+    before = decided(model, accelerator)
+    profile = accelerators().profiles[kind]
+    larger = profile.model_copy(update={"memory_mib": profile.memory_mib + more})
+    with mock.patch.dict(accelerators().profiles, {kind: larger}):
+        after = decided(model, accelerator)
+    if isinstance(before, Refusal):
+        return
+    assert not isinstance(after, Refusal)
+    assert before.gpus is not None
+    assert after.gpus is not None
+    assert after.gpus.count <= before.gpus.count
+    if after.gpus.count == before.gpus.count:
+        assert (after.sizing.context or 0) >= (before.sizing.context or 0)
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.integers(0, len(KNOWN.machines) - 1),
+    st.floats(0.01, 1),
+    st.integers(1, 40),
+    st.floats(0.1, 500),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_cheaper_price_never_makes_a_plan_or_a_recommendation_dearer(
+    name: str, which: int, cut: float, replicas: int, requests: float
+) -> None:
+    machine = KNOWN.machines[which]
+    cheap = machine.model_copy(update={"per_hour": machine.per_hour * cut})
+    machines = (*KNOWN.machines[:which], cheap, *KNOWN.machines[which + 1 :])
+    known = (KNOWN, replace(KNOWN, machines=machines))
+    target = decided({"id": name}, {"profile": machine.profile}, replicas=replicas)
+    if not isinstance(target, Refusal):
+        before_by, after_by = (
+            cheapest(propose(target, EVERYTHING, Load(0, 512, 128), each, TODAY).offers)
+            for each in known
+        )
+        assert after_by.keys() == before_by.keys()
+        assert all(after_by[terms] <= price for terms, price in before_by.items())
+    wish = Wish(name, Load(requests, 512, 128))
+    first, second = (chosen(options(wish, each, TODAY)) for each in known)
+    if first:
+        assert second is not None
+        assert second.per_month <= first.per_month * (1 + 1e-9)
+
+
+def decided(model: dict[str, Any], accelerator: dict[str, Any], **spec: Any) -> Target | Refusal:
+    metadata = {"namespace": "default", "name": "r1", "uid": "u"}
+    spec |= {"model": model, "accelerator": accelerator}
+    return decide({"metadata": metadata, "spec": spec}, SETTINGS, EVERYTHING)
+
+
+def cheapest(offers: Iterable[Offer]) -> dict[str, float]:
+    """The least price of an hour by terms."""
+    found: dict[str, float] = {}
+    for offer in offers:
+        found[offer.terms] = min(offer.per_hour, found.get(offer.terms, offer.per_hour))
+    return found

@@ -1,4 +1,4 @@
-"""What `deepseek plan` says of ten examples: as data of all, as a page of two."""
+"""What `deepseek plan` says of examples: as data of all, as a page of two; and of what is refused."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ DATA = (
     "minimal",
     "scaling",
     "engines/vllm-v3-h100",
+    "routing/istio",
     "routing/zero-trust",
     "rollout/canary",
     "sizes/llm-67b",
@@ -16,7 +17,10 @@ DATA = (
     "sizes/r1-distill-qwen-1.5b",
     "sizes/r1-distill-qwen-7b",
     "sizes/v2-lite",
+    "sizes/v3-h100",
 )
+# Beside this file: what the operator would refuse.
+REFUSED = ("too-large", "uneven")
 PAGES = ("sizes/r1", "routing/zero-trust")
 # Prices are old or not by a day; nothing else depends on when it is.
 DAY = "2026-11-28"
@@ -29,12 +33,20 @@ def files() -> dict[Path, str]:
         texts[_file(name, "json")] = planned(name, "json")
     for name in PAGES:
         texts[_file(name, "txt")] = planned(name, "table")
+    for name in REFUSED:
+        texts[_file(name, "json")] = refused(name)
     return texts
 
 
 def planned(name: str, output: str) -> str:
     result = deepseek("plan", EXAMPLES / f"{name}.yaml", "-o", output, "--as-of", DAY)
     assert result.code == 0, result.err
+    return result.out
+
+
+def refused(name: str) -> str:
+    result = deepseek("plan", _file(name, "yaml"), "-o", "json", "--as-of", DAY)
+    assert result.code == 1, result.out
     return result.out
 
 
