@@ -10,7 +10,7 @@ from typing import Literal
 
 from deepseek_operator.api.security import ApiKeys, Security
 
-AUTHORIZATION_POLICY = "AuthorizationPolicy"
+AUTHORIZATION_POLICY, DESTINATION_RULE = "AuthorizationPolicy", "DestinationRule"
 
 # Where a sidecar says how it and the program beside it are; it takes no part in the mesh, so a
 # caller needs no certificate (https://istio.io/latest/docs/ops/deployment/application-requirements/).
@@ -57,6 +57,7 @@ class Trust:
     Attributes:
         mtls: How strict the pods are in the mesh; None: whether they are in one is not ours to say.
         enforced: Whether the cluster has the mesh's API, so that policies can be made.
+        steered: Whether it has that for how callers in the mesh use connections.
         callers: Who may send requests, the own namespace first.
         token: What each request must bring, checked by the mesh.
         keys: Secret with the keys of which a request must bring one, checked by the model server.
@@ -64,6 +65,7 @@ class Trust:
 
     mtls: Literal["STRICT", "PERMISSIVE"] | None = None
     enforced: bool = False
+    steered: bool = False
     callers: tuple[Caller, ...] = (Caller(None),)
     token: Token | None = None
     keys: ApiKeys | None = None
@@ -104,6 +106,7 @@ def trust(security: Security, gateway: Iterable[str], served: frozenset[str]) ->
     return Trust(
         mtls=security.mtls,
         enforced=AUTHORIZATION_POLICY in served,
+        steered=DESTINATION_RULE in served,
         callers=(Caller(None), *callers),
         token=_token(security),
         keys=security.api_keys,

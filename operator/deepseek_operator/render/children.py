@@ -101,8 +101,13 @@ def children(target: Target) -> list[Manifest]:
     manifests = [render(template, **values) for template in templates]
     # Before the pods as well.
     manifests[len(TEMPLATES) : len(TEMPLATES)] = trust.manifests(target.trust, values)
-    if target.ways and target.ways.route:
-        manifests += routes.manifests(target.ways.route, metadata)
+    route = target.ways.route if target.ways else None
+    if route:
+        manifests += routes.manifests(route, metadata)
+    if target.trust.meshed and target.trust.steered and not (route and route.api == "istio"):
+        # Callers in the mesh have no route of ours: by themselves their sidecars keep a connection for
+        # longer than servers do.
+        manifests.append(routes.sharing(metadata))
     for manifest in manifests:
         sign(manifest)
     return manifests

@@ -30,6 +30,16 @@ def manifests(route: Route, metadata: Manifest) -> list[Manifest]:
     return [*made, render("httproute.yaml.j2", **values, **route_values)]
 
 
+def sharing(metadata: Manifest, affinity: str | None = None) -> Manifest:
+    """How the pods behind a Service share its requests, and what callers in the mesh may do to them.
+
+    Args:
+        metadata: Of the Service's name.
+        affinity: Header by which a replica is chosen; None: the least busy one is.
+    """
+    return render("destinationrule.yaml.j2", metadata=metadata, affinity=affinity)
+
+
 def _istio(route: Route, values: dict[str, Any]) -> list[Manifest]:
     gateway, metadata = route.gateway, values["metadata"]
     name = metadata["name"]
@@ -37,11 +47,9 @@ def _istio(route: Route, values: dict[str, Any]) -> list[Manifest]:
     if gateway.is_made:
         selector = dict(gateway.selector)
         made.append(render("istiogateway.yaml.j2", **values, selector=selector))
-    for backend in route.backends:
-        named = {**metadata, "name": backend.service}
-        made.append(
-            render("destinationrule.yaml.j2", **{**values, "metadata": named}, backend=backend)
-        )
+    made += [
+        sharing({**metadata, "name": backend.service}, route.affinity) for backend in route.backends
+    ]
     outside = {
         "way": "outside",
         "metadata": metadata,

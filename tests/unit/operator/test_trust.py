@@ -14,7 +14,7 @@ from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import children
 from tests.unit.operator.resources import NOW, R1, SETTINGS, pod, resource
 
-MESH = frozenset({"AuthorizationPolicy"})
+MESH = frozenset({"AuthorizationPolicy", "DestinationRule"})
 OPERATOR = Settings("image", namespace="deepseek-system", monitoring_namespace="monitoring")
 JWT = {"issuer": "https://login.example.com", "audiences": ["models"]}
 
@@ -193,6 +193,25 @@ def test_of_several_pods_only_the_leader_is_in_the_mesh_with_its_api_alone() -> 
 def test_pods_are_not_replaced_when_the_mesh_comes_or_goes() -> None:
     security = {"mtls": "STRICT"}
     assert template(made(security=security)) == template(made(frozenset(), security=security))
+
+
+def test_callers_in_the_mesh_keep_no_connection_that_the_server_is_closing() -> None:
+    security = {"mtls": "STRICT"}
+    rule = made(security=security)["DestinationRule"]
+    assert rule["metadata"]["name"] == rule["spec"]["host"] == "r1"
+    assert rule["spec"]["trafficPolicy"]["connectionPool"]["http"] == {"idleTimeout": "4s"}
+    assert "DestinationRule" not in made(frozenset({"AuthorizationPolicy"}), security=security)
+    assert "DestinationRule" not in made(frozenset({"DestinationRule"}), security=security)
+    assert "DestinationRule" not in made()
+
+
+def test_a_route_of_istios_brings_that_rule_itself() -> None:
+    served = MESH | {"VirtualService", "HTTPRoute"}
+    for api in ("istio", "gatewayAPI"):
+        routing = {"api": api, "hosts": ["a.example.com"], "gateway": {"name": "shared"}}
+        body = decided(served, security={"mtls": "STRICT"}, routing=routing)
+        kinds = [manifest["kind"] for manifest in children(body)]
+        assert kinds.count("DestinationRule") == 1, api
 
 
 def test_without_a_mesh_the_model_serves_and_it_is_said_what_protects_it() -> None:
