@@ -11,15 +11,15 @@ from tests.kube import Kube, Object
 PORT = 8080
 
 
-def probe(name: str, image: str, **labels: str) -> tuple[Object, Object]:
+def probe(name: str, image: str, port: int = PORT, **labels: str) -> tuple[Object, Object]:
     """A pod that serves its name, and the account of the same name that it is."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     container = {
         "name": "probe",
         "image": image,
-        "args": ["serve"],
-        "ports": [{"containerPort": PORT, "name": "http"}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
+        "args": ["serve", str(port)],
+        "ports": [{"containerPort": port, "name": "http"}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": port}, "periodSeconds": 1},
     }
     pod = {
         "apiVersion": "v1",

@@ -51,7 +51,7 @@ def pod(cluster: Target, kube: Kube) -> dict[str, Any]:
     container = {
         "name": "probe",
         "image": image,
-        "args": ["serve"],
+        "args": ["serve", "8080"],
         "ports": [{"containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
         "resources": {"limits": limits},

@@ -18,6 +18,7 @@ from tests.cluster.reach import service_address
 from tests.cluster.target import Target
 from tests.e2e.engine import KILL, STOP, send
 from tests.e2e.product import Product
+from tests.e2e.test_canary import CANARY
 from tests.e2e.traffic import asked_all_the_time
 from tests.kube import MODEST, Kube, eventually, resource
 from tests.models.tiny import make_tiny
@@ -232,8 +233,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     replaced(kube, "gang", gang("gang", wide, note="new"))
     took["replaced in place"] = time.monotonic() - started
     answered(kube, "gang")
-    said = [event["reason"] for event in kube.events("gang")]
-    assert said.count("ReplicaFailed") >= 3
+    assert reasons(kube, "gang").count("ReplicaFailed") >= 3
     with capsys.disabled():
         print("\nseconds until a replica of two pods serves again:",
               json.dumps({what: round(seconds) for what, seconds in took.items()}))  # fmt: skip
@@ -271,6 +271,40 @@ def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_un
     with asked_all_the_time(kube, "gang") as outcomes:
         replaced(kube, "gang", gang("gang", wide, replicas=2, note="new"))
     assert set(outcomes) == {"200"}
+
+
+@pytest.mark.long
+def test_a_canary_of_several_pods_is_promoted_and_no_request_fails(
+    kube: Kube, product: Product, wide: Path
+) -> None:
+    kube.apply(gang("gang", wide, rollout=CANARY))
+    eventually("ready", lambda: ready(kube, "gang"), START)
+    with asked_all_the_time(kube, "gang") as outcomes:
+        kube.apply(gang("gang", wide, rollout=CANARY, note="new"))
+        eventually("it is compared", lambda: "Comparing" in reasons(kube, "gang"), START)
+        both = {
+            pod["metadata"]["name"] for pod in kube.all("pod", "deepseek-operator.io/name=gang")
+        }
+        assert both == {
+            f"gang-{place}{pod}" for place in ("gang", "green-gang") for pod in ("-0", "-0-1")
+        }
+        eventually(
+            "only the new one is there",
+            lambda: (
+                {
+                    pod["metadata"]["annotations"].get("note")
+                    for pod in kube.all("pod", "deepseek-operator.io/name=gang")
+                }
+                == {"new"}
+            ),
+            START,
+        )
+        eventually("ready", lambda: ready(kube, "gang"), START)
+    assert set(outcomes) == {"200"}
+
+
+def reasons(kube: Kube, name: str) -> list[str]:
+    return [event["reason"] for event in kube.events(name)]
 
 
 def requests(kube: Kube, group: int) -> float:

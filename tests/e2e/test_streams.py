@@ -62,22 +62,19 @@ def address(kube: Kube, models: dict[str, Path]) -> str:
     return address
 
 
-def apply(kube: Kube, models: dict[str, Path], replicas: int, **config: Any) -> None:
-    kube.apply(
-        resource(
-            "tiny",
-            model={"id": "tiny", "source": {"hostPath": {"path": str(models["qwen2"])}}},
-            podTemplate=modest(),
-            routing={
-                "api": "istio",
-                "hosts": [HOST],
-                "gateway": {"name": NAME, "protocol": "http"},
-            },
-            security={"mtls": "STRICT"},
-            replicas=replicas,
-            **config,
-        )
+def wish(models: dict[str, Path], name: str, replicas: int, **routing: Any) -> dict[str, Any]:
+    return resource(
+        name,
+        model={"id": name, "source": {"hostPath": {"path": str(models["qwen2"])}}},
+        podTemplate=modest(),
+        routing={"gateway": {"name": NAME, "protocol": "http"}, **routing},
+        security={"mtls": "STRICT"},
+        replicas=replicas,
     )
+
+
+def apply(kube: Kube, models: dict[str, Path], replicas: int) -> None:
+    kube.apply(wish(models, "tiny", replicas, api="istio", hosts=[HOST]))
 
 
 @dataclass
@@ -98,23 +95,26 @@ class Heard:
 
 
 class Stream:
-    """One long answer of the model, heard in a thread."""
+    """One long answer of a model, heard in a thread."""
 
-    def __init__(self, address: str, tokens: int) -> None:
+    def __init__(
+        self, address: str, tokens: int, model: str = "tiny", host: str = HOST, path: str = ""
+    ) -> None:
         self.heard = Heard([])
-        self._address = address
-        body = {"model": "tiny", "prompt": "Hello", "max_tokens": tokens, "stream": True}
+        self._url, self._host = f"http://{address}{path}/v1/completions", host
+        body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "stream": True}
         self._body = body | {"ignore_eos": True, "stream_options": {"include_usage": True}}
         self._thread = threading.Thread(target=self._hear)
         self._thread.start()
         eventually("the answer has begun", lambda: len(self.heard.events) > 3)
 
     def _hear(self) -> None:
-        url = f"http://{self._address}/v1/completions"
         try:
             with (
                 httpx.Client(trust_env=False, timeout=READY) as client,
-                client.stream("POST", url, json=self._body, headers={"Host": HOST}) as answer,
+                client.stream(
+                    "POST", self._url, json=self._body, headers={"Host": self._host}
+                ) as answer,
             ):
                 answer.raise_for_status()
                 for line in answer.iter_lines():
@@ -138,7 +138,7 @@ def test_silence_on_the_wire_breaks_nothing(
     service = kube.get("service", "tiny")
     assert service is not None
     labels = {**service["spec"]["selector"], "sidecar.istio.io/inject": "true"}
-    pod = probe("silent", push_probe(kube.target), **labels)
+    pod = probe("silent", push_probe(kube.target), port=8000, **labels)
     kube.apply(*pod)
     try:
         kube.run("wait", "--for=condition=Ready", "pod/silent", "--timeout=120s")
@@ -195,8 +195,27 @@ def test_a_pod_that_is_gone_at_once_leaves_nobody_waiting(kube: Kube, address: s
     reaches(address, HOST)
 
 
-def ready(kube: Kube) -> bool:
-    return kube.condition("tiny").get("status") == "True"
+def test_an_http_route_leads_below_a_path_and_breaks_no_stream(
+    kube: Kube, address: str, models: dict[str, Path]
+) -> None:
+    host, path = "all.example.com", "/models/other"
+    kube.apply(wish(models, "other", 1, api="gatewayAPI", hosts=[host], path=path))
+    try:
+        eventually("ready", lambda: ready(kube, "other"), READY)
+        eventually(
+            "the route works",
+            lambda: asked(address, host, f"{path}/v1/models").status_code == 200,
+        )
+        assert kube.condition("other", "RoutesReady")["status"] == "True"
+        assert asked(address, host, "/v1/models").status_code == 404
+        heard = Stream(address, 150, "other", host, path).end()
+        assert (heard.broken, heard.error, heard.events[-1]) == ("", {}, "[DONE]")
+    finally:
+        kube.run("delete", "dsd", "other")
+
+
+def ready(kube: Kube, name: str = "tiny") -> bool:
+    return kube.condition(name).get("status") == "True"
 
 
 def pods(kube: Kube) -> list[dict[str, Any]]:

@@ -193,10 +193,10 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
     during("canary that never starts", lambda: rolled_back(**never_starts))
     during("canary that is slow", lambda: rolled_back(rollout=CANARY, files=slow(models)))
     outcomes = met_by(
-        "canary that fails requests", lambda: rolled_back(rollout=CANARY, files=failing(models))
+        "canary that refuses", lambda: rolled_back(rollout=CANARY, files=refusing(models))
     )
     # Its own answers, and only to chats.
-    assert set(outcomes.failed) == {"500"}
+    assert set(outcomes.failed) == {"400"}
     assert outcomes.streams.keys() == {WHOLE}
     during("after it", lambda: None)
     during("blue-green", lambda: model.changed(rollout=BLUE_GREEN))
@@ -219,9 +219,9 @@ def slow(models: dict[str, Path]) -> Path:
     return make_tiny("qwen2", directory, intermediate_size=300_000)
 
 
-def failing(models: dict[str, Path]) -> Path:
-    """A model whose chat template fails."""
-    directory = make_tiny("qwen2", models["qwen2"].with_name("qwen2-failing"))
+def refusing(models: dict[str, Path]) -> Path:
+    """A model whose chat template takes nothing."""
+    directory = make_tiny("qwen2", models["qwen2"].with_name("qwen2-refusing"))
     (directory / "chat_template.jinja").write_text("{{ 1 // 0 }}")
     return directory
 

@@ -36,7 +36,8 @@ class Analysis(Section):
         le=1,
         description=(
             "Share of requests that may fail, 0.01 is one percent; more is no reason to roll back "
-            "where the stable set's requests fail as often."
+            "where the stable set's requests fail as often. So much more than by the stable set may "
+            "be refused, too (4xx, without 429)."
         ),
     )
     max_ttft_ratio: float = Field(

@@ -6,6 +6,8 @@ not be rolled back by the hundredth look.
 
 - errors: more than `maxErrorRate` allows (binomial test) and more than the stable set has (Fisher's
   exact test): what both do wrong is not the candidate's fault.
+- refusals: by the same test, more than the stable set has. What clients do wrong meets both sets alike, so
+  what is refused by one alone is what that one no longer understands.
 - the 95th percentiles of the time to the first token and of that between tokens: the candidate's is above
   the allowed multiple of the stable set's, and so is the lower confidence bound of a percentile of it
   above that of the upper bound of the same one of the stable set's. Bounds are by order statistics, which
@@ -57,12 +59,13 @@ def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
     number = int(candidate.requests)
     findings = [
         _errors(rules, stable, candidate),
+        _refusals(rules, stable, candidate),
         _slower("Time to first token", "maxTTFTRatio", rules.max_ttft_ratio,
                 stable.first_token, candidate.first_token, stable, candidate),
         _slower("Time between tokens", "maxITLRatio", rules.max_itl_ratio,
                 stable.between_tokens, candidate.between_tokens, stable, candidate),
     ]  # fmt: skip
-    if candidate.requests >= min(FEW, rules.min_requests):
+    if candidate.asked >= min(FEW, rules.min_requests):
         for outcome, words in findings:
             if outcome == "fail":
                 return Verdict("fail", words, number)
@@ -97,9 +100,24 @@ def _errors(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
         return "pass", words
     sure = (
         _at_least(candidate.errors, candidate.requests, rules.max_error_rate) < CHANCE
-        and _fisher(candidate, stable) < CHANCE
+        and _fisher(candidate.errors, candidate.requests, stable.errors, stable.requests) < CHANCE
     )
     return ("fail" if sure else "inconclusive"), words
+
+
+def _refusals(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
+    """Told only where there are more: that some clients err is nothing about a set."""
+    if not candidate.refused or not stable.asked:
+        return "pass", ""
+    rate, usual = candidate.refused / candidate.asked, stable.refused / stable.asked
+    if rate <= usual + rules.max_error_rate:
+        return "pass", ""
+    words = (
+        f"Refused requests (4xx): {rate:.1%} ({candidate.refused:.0f} of {candidate.asked:.0f}) "
+        f"against {usual:.1%} of the stable set's; maxErrorRate allows {rules.max_error_rate:.1%} more."
+    )
+    chance = _fisher(candidate.refused, candidate.asked, stable.refused, stable.asked)
+    return ("fail" if chance < CHANCE else "inconclusive"), words
 
 
 def _slower(
@@ -192,15 +210,15 @@ def _at_least(errors: float, number: float, rate: float) -> float:
     return _summed(terms)
 
 
-def _fisher(candidate: Sample, stable: Sample) -> float:
-    """How likely the candidate has at least so many of both sets' errors by chance."""
-    ours, theirs = math.floor(candidate.requests), math.floor(stable.requests)
-    errors = math.ceil(candidate.errors) + math.floor(stable.errors)
-    whole = _choose(ours + theirs, errors)
+def _fisher(bad: float, number: float, others_bad: float, others: float) -> float:
+    """How likely chance alone gives the first set at least so many of what both have of it."""
+    ours, theirs = math.floor(number), math.floor(others)
+    both = math.ceil(bad) + math.floor(others_bad)
+    whole = _choose(ours + theirs, both)
     terms = (
-        math.exp(_choose(ours, k) + _choose(theirs, errors - k) - whole)
-        for k in range(math.ceil(candidate.errors), min(ours, errors) + 1)
-        if errors - k <= theirs
+        math.exp(_choose(ours, k) + _choose(theirs, both - k) - whole)
+        for k in range(math.ceil(bad), min(ours, both) + 1)
+        if both - k <= theirs
     )
     return _summed(terms)
 

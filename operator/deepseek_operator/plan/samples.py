@@ -14,6 +14,7 @@ from deepseek_operator.catalog.engines import Metrics, engines
 # Routes that generate.
 PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
 ERROR = "error"
+BUSY = "429"
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,22 @@ class Sample:
     """What one server, or a set of them, has counted.
 
     Attributes:
-        requests: Answers to requests that generate; what clients did wrong (4xx) left out.
+        requests: Answers to requests that generate; what was refused (4xx) left out.
         errors: Those of them that failed, also in the middle of a stream.
+        refused: Requests that were refused, for what clients did wrong as the server sees it;
+            without those of a server that has too much to do (429).
     """
 
     requests: float = 0.0
     errors: float = 0.0
     first_token: Histogram = Histogram()
     between_tokens: Histogram = Histogram()
+    refused: float = 0.0
+
+    @property
+    def asked(self) -> float:
+        """All requests that have their answer."""
+        return self.requests + self.refused
 
     def __add__(self, other: "Sample") -> "Sample":
         return Sample(
@@ -72,17 +81,26 @@ class Sample:
             self.errors + other.errors,
             self.first_token + other.first_token,
             self.between_tokens + other.between_tokens,
+            self.refused + other.refused,
         )
 
     def since(self, mark: "Mark | None") -> "Sample":
         """What has come since a mark; all of it after a restart of the server."""
-        if mark is None or self.requests < mark.requests or self.errors < mark.errors:
+        if mark is None or any(
+            now < then
+            for now, then in (
+                (self.requests, mark.requests),
+                (self.errors, mark.errors),
+                (self.refused, mark.refused),
+            )
+        ):
             return self
         return Sample(
             self.requests - mark.requests,
             self.errors - mark.errors,
             self.first_token.since(mark.first_token, mark.first_token_seconds),
             self.between_tokens.since(mark.between_tokens, mark.between_tokens_seconds),
+            self.refused - mark.refused,
         )
 
     @property
@@ -95,6 +113,7 @@ class Sample:
             self.first_token.total,
             self.between_tokens.counts,
             self.between_tokens.total,
+            self.refused,
         )
 
 
@@ -108,13 +127,14 @@ class Mark:
     first_token_seconds: float
     between_tokens: tuple[float, ...]
     between_tokens_seconds: float
+    refused: float
 
     @property
     def plain(self) -> list[Any]:
         """It as JSON."""
         first, between = map(list, (self.first_token, self.between_tokens))
         parts = [self.requests, self.errors, first, self.first_token_seconds, between]
-        return [*parts, self.between_tokens_seconds]
+        return [*parts, self.between_tokens_seconds, self.refused]
 
     @classmethod
     def of(cls, plain: Any) -> "Mark":
@@ -123,7 +143,7 @@ class Mark:
         Raises:
             TypeError, ValueError: It was not.
         """
-        requests, errors, first, first_seconds, between, between_seconds = plain
+        requests, errors, first, first_seconds, between, between_seconds, refused = plain
         return cls(
             float(requests),
             float(errors),
@@ -131,6 +151,7 @@ class Mark:
             float(first_seconds),
             tuple(map(float, between)),
             float(between_seconds),
+            float(refused),
         )
 
 
@@ -153,7 +174,7 @@ def read(text: str, engine: EngineType) -> Sample | None:
     samples = [sample for family in found for sample in family.samples]
     if not any(sample.name.startswith(names.first_token) for sample in samples):
         return None
-    answered, failed = _answers(samples, names)
+    answered, failed, refused = _answers(samples, names)
     broken = sum(
         sample.value
         for sample in samples
@@ -167,22 +188,26 @@ def read(text: str, engine: EngineType) -> Sample | None:
         min(answered, max(failed, broken)),
         _histogram(samples, names.first_token),
         _histogram(samples, names.between_tokens),
+        refused,
     )
 
 
-def _answers(samples: Iterable[Any], names: Metrics) -> tuple[float, float]:
-    answered = failed = 0.0
+def _answers(samples: Iterable[Any], names: Metrics) -> tuple[float, float, float]:
+    answered = failed = refused = 0.0
     for sample in samples:
         if (
             sample.name != names.answers.sample
             or sample.labels.get(names.answers.path) not in PATHS
         ):
             continue
-        kind = str(sample.labels.get(names.answers.status, ""))[:1]
+        status = str(sample.labels.get(names.answers.status, ""))
+        kind = status[:1]
         if kind in ("2", "5"):
             answered += sample.value
             failed += sample.value if kind == "5" else 0.0
-    return answered, failed
+        elif kind == "4" and status != BUSY:
+            refused += sample.value
+    return answered, failed, refused
 
 
 def _histogram(samples: Iterable[Any], name: str) -> Histogram:

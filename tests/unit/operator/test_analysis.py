@@ -64,6 +64,33 @@ class Server:
         return Sample(number, failed, histogram(first, FIRST), histogram(between, BETWEEN))
 
 
+def refusing(server: Server, number: int, share: float) -> Sample:
+    """What a server has counted that refuses a share of its requests."""
+    refused = round(number * share)
+    return server.answer(number - refused) + Sample(refused=refused)
+
+
+def test_what_refuses_requests_that_the_other_takes_is_worse() -> None:
+    stable = refusing(Server(1), 400, 0.05)
+    verdict = judge(RULES, stable, refusing(Server(2), 60, 0.5))
+    assert verdict.outcome == "fail"
+    assert verdict.message == (
+        "Refused requests (4xx): 50.0% (30 of 60) against 5.0% of the stable set's; "
+        "maxErrorRate allows 1.0% more."
+    )
+    nothing_else = judge(RULES, stable, refusing(Server(2), 60, 1.0))
+    assert nothing_else.outcome == "fail", "though it has answered nobody"
+
+
+def test_clients_who_err_are_no_fault_of_a_set() -> None:
+    stable = refusing(Server(1), 1000, 0.3)
+    assert judge(RULES, stable, refusing(Server(2), 500, 0.3)).outcome == "pass"
+    assert judge(RULES, stable, refusing(Server(2), 500, 0.1)).outcome == "pass"
+    few = refusing(Server(2), 300, 0.33)
+    assert judge(RULES, stable, few).outcome == "inconclusive", "may be chance"
+    assert judge(RULES, Sample(), refusing(Server(2), 300, 0.5)).outcome == "inconclusive"
+
+
 def test_few_requests_pass_nothing() -> None:
     verdict = judge(RULES, Server(1).answer(1000), Server(2).answer(57))
     assert verdict.outcome == "inconclusive"

@@ -51,7 +51,7 @@ def test_the_bundled_server_is_understood() -> None:
     metrics.between_tokens.observe(0.02, 3)
     sample = read(generate_latest(metrics.registry).decode(), "transformers")
     assert sample is not None
-    assert (sample.requests, sample.errors) == (3, 1)
+    assert (sample.requests, sample.errors, sample.refused) == (3, 1, 1)
     assert (sample.first_token.count, sample.first_token.total) == (1, pytest.approx(0.2))
     assert sample.between_tokens.count == 3
     assert math.isinf(sample.first_token.edges[-1])

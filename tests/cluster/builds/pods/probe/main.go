@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-const usage = `usage: probe serve          answer on :8080 with the host name; at /words?count=N&silence=S with
-                            N events, S seconds of silence before each
+const usage = `usage: probe serve PORT     answer with the host name; at /words?count=N&silence=S with N events,
+                            S seconds of silence before each
        probe lookup NAME    print the addresses of a name
        probe fetch URL      print what is there
        probe ask COUNT URL [HEADER: VALUE]...
@@ -29,8 +29,8 @@ func main() {
 
 func run(arguments []string) error {
 	switch {
-	case len(arguments) == 1 && arguments[0] == "serve":
-		return serve()
+	case len(arguments) == 2 && arguments[0] == "serve":
+		return serve(":" + arguments[1])
 	case len(arguments) == 2 && arguments[0] == "lookup":
 		addresses, err := net.LookupHost(arguments[1])
 		fmt.Println(strings.Join(addresses, "\n"))
@@ -47,7 +47,7 @@ func run(arguments []string) error {
 	return fmt.Errorf("%s", usage)
 }
 
-func serve() error {
+func serve(address string) error {
 	name, err := os.Hostname()
 	if err != nil {
 		return err
@@ -56,8 +56,8 @@ func serve() error {
 		fmt.Fprintln(answer, name)
 	})
 	http.HandleFunc("/words", words)
-	fmt.Println("serving on :8080")
-	return http.ListenAndServe(":8080", nil)
+	fmt.Println("serving on", address)
+	return http.ListenAndServe(address, nil)
 }
 
 // words is a stream on which nothing at all is sent for a while, as of a server without heartbeats.
