@@ -126,8 +126,7 @@ def arrange(
         config: The model's config.json, where it was found.
         downloaded: Bytes of the model that are here already.
     """
-    refusal = _refused_anywhere(body, wish)
-    if refusal:
+    if refusal := _refused_anywhere(body, settings, wish):
         return refusal
     adapted = adapt(body, machine, wish)
     spec = Spec.model_validate(adapted.body["spec"])
@@ -153,12 +152,13 @@ def _or_on_cpu(refusal: Refusal) -> Refusal:
     return Refusal(refusal.reason, f"{refusal.message} Or compute on the CPU (--device cpu).")
 
 
-def _refused_anywhere(body: dict[str, Any], wish: Wish) -> Refusal | None:
+def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> Refusal | None:
     """What no cluster would take, and what only a cluster can do."""
     try:
         spec = Spec.model_validate(body["spec"])
     except ValueError:
-        return None  # `decide` says so
+        unreadable = decide(body, settings, Observed())
+        return unreadable if isinstance(unreadable, Refusal) else None
     if refusal := check(spec, EVERY_API) or possible(spec):
         return refusal
     if spec.engine.type != "transformers":

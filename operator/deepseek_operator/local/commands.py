@@ -52,11 +52,13 @@ class Files:
         config: Its config file.
         last_words: Where it says why it can't start.
         cache: Where downloads are kept.
+        user: The number of the user and of its group, whose files these are.
     """
 
     config: Path
     last_words: Path
     cache: Path
+    user: tuple[int, int]
 
 
 def mark(run: str, index: int) -> str:
@@ -113,8 +115,8 @@ def _container(
     shell: Mapping[str, str],
 ) -> tuple[str, ...]:
     env = {
-        **{name: shell[name] for name in HANDED_ON if name in shell},
         "HOME": "/tmp",  # noqa: S108 - the container's own
+        "USER": "model",  # torch asks for a name, which a number without an entry does not have
         "HF_HOME": CACHE_MOUNT,
         "TRITON_CACHE_DIR": f"{CACHE_MOUNT}/triton",
         **env,
@@ -139,11 +141,21 @@ def _container(
             for source, there, mode in mounts
             for part in ("--volume", f"{source}:{there}{mode}")
         ),
+        # By name alone: a token is nothing for the list of processes.
+        *(part for name in HANDED_ON if name in shell for part in ("--env", name)),
         *(part for item in env.items() for part in ("--env", "=".join(item))),
+        *_user(arrangement.engine, files.user),
         *_devices(arrangement.engine, replica),
         *(("--shm-size", str(arrangement.shm)) if arrangement.shm else ()),
         *(arrangement.image, "--config", CONFIG, *arrangement.args),
     )
+
+
+def _user(engine: str, user: tuple[int, int]) -> tuple[str, ...]:
+    """What has files be read and written as the user's own."""
+    if engine == "podman":
+        return ("--userns", "keep-id")
+    return ("--user", ":".join(map(str, user)))
 
 
 def _devices(engine: str, replica: Replica) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class Keeper:
         self._launch, self._tell, self._draw = launch, tell, draw
         self._server: Server | None = None
         self._leaving = asyncio.Event()
+        self._gone = False
 
     async def run(self) -> None:
         """Keep it running until somebody asks for its end, or until starting it again is no use."""
@@ -69,11 +70,11 @@ class Keeper:
             server = await self._launch()
         except OSError as error:
             return End(1, f"could not be started ({error})"), "", False
-        self._server = server
+        self._server, self._gone = server, False
         if self._leaving.is_set():  # somebody asked while it was started
             server.terminate()
         self._say(port=server.port, pid=server.pid)
-        ending = asyncio.create_task(server.ended())
+        ending = asyncio.create_task(self._end_of(server))
         try:
             why, steady = await self._look_after(server, ending)
             end = await ending
@@ -82,6 +83,12 @@ class Keeper:
             self._server = None
         self._say(port=None, pid=None, loaded_bytes=0, total_bytes=0, seconds_left=None)
         return end, why, steady
+
+    async def _end_of(self, server: Server) -> End:
+        await server.exited()
+        self._gone = True
+        self._say(phase="starting", detail="ending")  # no request goes there any more
+        return await server.ended()
 
     async def _look_after(self, server: Server, ending: "asyncio.Task[End]") -> tuple[str, bool]:
         """Follow it until it ends, and end it where only a restart can help."""
@@ -107,7 +114,7 @@ class Keeper:
         return "", _steady(served_since, time())
 
     def _heard(self, health: Health) -> None:
-        if health.status == DEAD:
+        if self._gone or health.status == DEAD:
             return
         phase = {"ready": "ready", "draining": "draining"}.get(health.status, "loading")
         self._say(

@@ -17,6 +17,7 @@ Kept = TypeVar("Kept", bound=BaseModel)
 
 # A log that is larger is cut: what it has becomes .1, and what was .1 goes.
 LOG_BYTES = 32 * 2**20
+ARRANGEMENT = "arrangement.json"
 
 
 def root() -> Path:
@@ -39,7 +40,8 @@ class Place:
     def every(cls) -> Iterator["Place"]:
         """Those of all resources that were ever up and have not been brought down since."""
         if root().is_dir():
-            yield from (cls(path) for path in sorted(root().iterdir()) if path.is_dir())
+            found = (cls(path) for path in sorted(root().iterdir()))
+            yield from (place for place in found if (place.directory / ARRANGEMENT).exists())
 
     @property
     def name(self) -> str:
@@ -68,22 +70,23 @@ class Place:
         """Where a server leaves why it can't start."""
         return self.directory / f"replica-{index}.last-words"
 
-    def make(self) -> None:
-        """Make the directory, for its owner alone."""
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-
     def lock(self) -> int | None:
         """Take the lock: an open file, with which it is given back; None where somebody has it.
 
         Whoever inherits the file has the lock, and the kernel takes it from those that end.
         """
-        opened = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(opened)
-            return None
-        return opened
+        path = self.directory / "lock"
+        while True:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and os.fstat(opened).st_ino == path.stat().st_ino:
+                    return opened
+            except OSError:
+                os.close(opened)
+                return None
+            os.close(opened)  # somebody removed it between both
 
     @property
     def locked(self) -> bool:
@@ -102,11 +105,11 @@ class Place:
 
     def write_arrangement(self, arrangement: Arrangement) -> None:
         """Keep what is to run, before any of it does."""
-        self.write("arrangement.json", arrangement.model_dump_json(indent=2))
+        self.write(ARRANGEMENT, arrangement.model_dump_json(indent=2))
 
     def arrangement(self) -> Arrangement | None:
         """What runs or ran; None where nothing did."""
-        return self._read("arrangement.json", Arrangement)
+        return self._read(ARRANGEMENT, Arrangement)
 
     def write_view(self, view: View) -> None:
         """Keep how far it is."""
@@ -137,7 +140,7 @@ class Place:
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Forget all of it."""
+        """Forget all of it; by who has the lock."""
         self.clear()
         (self.directory / "lock").unlink(missing_ok=True)
         self.directory.rmdir()

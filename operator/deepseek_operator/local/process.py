@@ -84,6 +84,9 @@ class Server(Protocol):
     def pid(self) -> int:
         """Of its first process."""
 
+    async def exited(self) -> None:
+        """Wait until it does not answer any more."""
+
     async def ended(self) -> End:
         """Wait for its end; nothing of it is left after that."""
 
@@ -122,6 +125,10 @@ class ServerProcess:
         self._arrangement, self._index, self._place = arrangement, replica.index, place
         self._session = session
         self._killed_before = oom_kills()
+
+    async def exited(self) -> None:
+        """See Server."""
+        await self._process.wait()
 
     async def ended(self) -> End:
         """See Server."""
@@ -169,7 +176,8 @@ async def start(
         OSError: Its files can't be written, or its program can't be started.
     """
     index, port = replica.index, free_port()
-    files = Files(place.config(index), place.last_words(index), hub_home())
+    user = (os.getuid(), os.getgid())
+    files = Files(place.config(index), place.last_words(index), hub_home(), user)
     place.write(files.config.name, config_text(arrangement, port))
     files.last_words.write_text("")
     files.cache.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """`deepseek local down`: end what serves a resource, and forget it."""
 
+import os
 import time
 from typing import Annotated
 
@@ -22,12 +23,22 @@ def down(
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Do not wait for requests that run.")] = False,
 ) -> None:
-    """End what serves a resource once running requests have ended, and remove its logs."""
+    """End what serves a resource once running requests have ended, and remove its logs.
+
+    Raises:
+        CommandError: It does not end.
+    """
     place = place_of(name)
     if place.locked:
         _end(place, now)
-    clean(place)
-    place.remove()
+    lock = place.lock()
+    if lock is None:
+        raise CommandError(f"{place.name} has been brought up again meanwhile.")
+    try:
+        clean(place)
+        place.remove()
+    finally:
+        os.close(lock)
     warn(f"{place.name} is down.")
 
 

@@ -43,7 +43,7 @@ def clean(place: Place) -> None:
     count = leftovers.end(before.run, None, before.engine)
     if count:
         what = "1 process" if count == 1 else f"{count} processes"
-        warn(f"What looked after {place.name} had been killed: {what} that it left were ended.")
+        warn(f"What looked after {place.name} had been killed. It had left {what}, now ended.")
 
 
 def look(place: Place) -> View | None:

@@ -87,6 +87,8 @@ def up(
     _same_keys(body, host, api_keys)
     engine = _engine(container)
     machine = _machine(memory)
+    if device == "cuda" and not machine.free:
+        raise CommandError("--device cuda: this machine has no GPU of NVIDIA that is free.")
     directory = _weights(body, weights)
     wish = Wish(device, replicas, weights, api_keys, engine, server_image or "")
     config = mapping(model_config) if model_config else None
@@ -96,8 +98,6 @@ def up(
     found = arrange(body, settings, machine, wish, config, downloaded)
     if isinstance(found, Refusal):
         raise RefusedError(found.reason, found.message)
-    if device == "cuda" and found.arrangement.runs_on == "CPU":
-        raise CommandError("--device cuda: this machine has no GPU of NVIDIA that is free.")
     _tell(found)
     _serve(found.arrangement, host, port, detach)
 
@@ -196,7 +196,6 @@ def _serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None
         FailedError: All replicas have failed.
     """
     place = Place.of(arrangement.name)
-    place.make()
     lock = place.lock()
     if lock is None:
         view = place.view()
@@ -206,7 +205,7 @@ def _serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None
             f"{arrangement.name}, or give the resource another name."
         )
     try:
-        listening = listen(host, port)
+        listening = _listen(place, host, port)
         clean(place)
         place.clear()
         arrangement = arrangement.model_copy(update={"run": secrets.token_hex(8)})
@@ -222,6 +221,20 @@ def _serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None
             _attached(arrangement, place, listening)
     finally:
         os.close(lock)
+
+
+def _listen(place: Place, host: str, port: int) -> socket.socket:
+    """Take a port; where that fails a name that was never up stays unknown.
+
+    Raises:
+        CommandError: Somebody has it.
+    """
+    try:
+        return listen(host, port)
+    except CommandError:
+        if place.arrangement() is None:
+            place.remove()
+        raise
 
 
 def _attached(arrangement: Arrangement, place: Place, listening: socket.socket) -> None:

@@ -51,7 +51,7 @@ class Watch:
         self.ready = False
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal:  # elsewhere even its end would be seen
             self._progress.start()
         return self
 
@@ -61,7 +61,7 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        self._stop()
 
     @property
     def settled(self) -> bool:
@@ -74,7 +74,7 @@ class Watch:
             self._show(replica, view.asked_to_end)
         if view.state == "Ready" and not self.ready:
             self.ready = True
-            self._progress.stop()
+            self._stop()
             count = len(view.replicas)
             what = f"{count} replicas, each on " if count > 1 else ""
             write(
@@ -85,7 +85,9 @@ class Watch:
         self._failed = view.state == "Failed"
         if view.asked_to_end and not self._ending:
             self._ending = True
-            running = f"{view.requests} requests run" if view.requests else "no request runs"
+            running = {0: "no request runs", 1: "1 request runs"}.get(
+                view.requests, f"{view.requests} requests run"
+            )
             self._say(f"Ending: {running}. Ctrl-C ends at once.")
 
     def _show(self, replica: ReplicaView, asked_to_end: bool) -> None:
@@ -109,6 +111,10 @@ class Watch:
             completed=replica.loaded_bytes,
             total=replica.total_bytes or None,
         )
+
+    def _stop(self) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def _say(self, text: str) -> None:
         if self._console.is_terminal:
