@@ -5,14 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from deepseek_operator.cli.output import warn, write
 from deepseek_operator.local.view import ReplicaView, View
@@ -39,12 +32,12 @@ class Watch:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[far]}", markup=False),
             console=self._console,
             transient=True,
         )
         self._bars: dict[int, TaskID] = {}
+        self._steps: dict[int, str] = {}
         self._said: dict[int, str] = {}
         self._ending = False
         self._failed = False
@@ -103,13 +96,19 @@ class Watch:
         self._said[replica.index] = key
 
     def _bar(self, replica: ReplicaView) -> None:
-        if replica.index not in self._bars:
-            self._bars[replica.index] = self._progress.add_task("", total=None)
+        step, _, far = replica.detail.partition(": ")
+        if step != self._steps.get(replica.index):  # a bar does not forget the size that it had
+            if replica.index in self._bars:
+                self._progress.remove_task(self._bars[replica.index])
+            self._steps[replica.index] = step
+            self._bars[replica.index] = self._progress.add_task(
+                f"replica {replica.index}: {step}", total=replica.total_bytes or None, far=far
+            )
         self._progress.update(
             self._bars[replica.index],
-            description=str(replica).partition(": ")[0] + ": " + _step(replica),
             completed=replica.loaded_bytes,
             total=replica.total_bytes or None,
+            far=far,
         )
 
     def _stop(self) -> None:
