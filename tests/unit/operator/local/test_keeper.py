@@ -4,52 +4,14 @@ import asyncio
 
 import pytest
 
+from deepseek_operator.local import keeper
 from deepseek_operator.local.keeper import OPEN_SECONDS, SILENT_SECONDS, Keeper
 from deepseek_operator.local.process import End, Health
 from deepseek_operator.local.restarts import BUDGET, STEADY_SECONDS
 from deepseek_operator.local.view import ReplicaView
+from tests.unit.operator.local.fake_server import KILLED, READY, FakeServer, now
 
 pytestmark = [pytest.mark.looptime]
-
-READY = Health("ready", "the model takes requests")
-KILLED = End(-9, "was ended by SIGKILL")
-
-
-class FakeServer:
-    """Answers what it is told to, and ends when it is told to."""
-
-    port, pid = 4242, 7
-
-    def __init__(self, health: Health | None = READY, *, drains: bool = True) -> None:
-        self.health = health
-        self.end: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-        self.asked_at: float | None = None
-        self._drains = drains
-
-    async def exited(self) -> None:
-        await asyncio.shield(self.end)
-
-    async def ended(self) -> End:
-        return await asyncio.shield(self.end)
-
-    async def ask(self) -> Health | None:
-        return self.health
-
-    def terminate(self) -> None:
-        self.asked_at = now()
-        if self._drains:
-            self.fail(End(0, "ended with exit code 0"))
-
-    def kill(self) -> None:
-        self.fail(KILLED)
-
-    def fail(self, end: End) -> None:
-        if not self.end.done():
-            self.end.set_result(end)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Story:
@@ -91,23 +53,27 @@ async def test_it_starts_again_after_pauses_that_grow_until_the_budget_is_used()
         await asyncio.sleep(0.3)
         assert len(story.servers) == before + 1
     await story.fail()
-    await story.running
+    await asyncio.wait_for(story.running, 60)
     assert story.last.phase == "stopped"
     assert "6 times in a row" in story.last.detail
     assert story.last.starts == BUDGET + 1
 
 
-async def test_long_service_is_a_new_beginning() -> None:
+async def test_long_service_is_a_new_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
     story = Story()
     for _ in range(2 * BUDGET):
-        await asyncio.sleep(STEADY_SECONDS + 5)
+        await asyncio.sleep(STEADY_SECONDS + 15)
         await story.fail()
         assert story.last.failures == 1
         await asyncio.sleep(2)
     await story.keeper.stop(1)
 
 
-async def test_a_load_that_fails_after_long_does_not_count_as_service() -> None:
+async def test_a_load_that_fails_after_long_does_not_count_as_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
     story = Story(Health("loading", "loading x"))
     for failure in (1, 2, 3):
         await asyncio.sleep(STEADY_SECONDS * 2)
@@ -120,7 +86,7 @@ async def test_a_load_that_fails_after_long_does_not_count_as_service() -> None:
 async def test_a_mistake_ends_it_with_the_servers_own_words() -> None:
     story = Story()
     await story.fail(End(3, "ended with exit code 3", "there is no config.json", ("a", "b")))
-    await story.running
+    await asyncio.wait_for(story.running, 60)
     assert len(story.servers) == 1
     assert str(story.last) == (
         "replica 0 ended with exit code 3 (there is no config.json). The same start would fail "
@@ -168,7 +134,7 @@ async def test_the_end_that_is_asked_for_is_a_drain() -> None:
     await asyncio.sleep(29)
     assert not story.running.done()
     story.servers[0].fail(End(0, "ended with exit code 0"))
-    await asyncio.gather(stopping, story.running)
+    await asyncio.wait_for(asyncio.gather(stopping, story.running), 60)
     assert (story.last.phase, story.last.detail) == ("stopped", "brought down")
     assert len(story.servers) == 1
 

@@ -1,10 +1,13 @@
 """What is kept on disk, who has it, and what is left of a run."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deepseek_operator.local import leftovers, place
@@ -40,15 +43,23 @@ def test_the_lock_goes_with_who_inherits_it(kept: Place) -> None:
         assert not kept.locked
 
 
-def test_a_lock_that_was_removed_is_nobodys(kept: Place) -> None:
-    first = kept.lock()
-    assert first is not None
-    kept.remove()
-    second = kept.lock()
-    assert second is not None
+def test_a_lock_that_is_removed_while_it_is_taken_is_nobodys(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, removed = fcntl.flock, []
+
+    def flock(opened: int, how: int) -> None:
+        if not removed:  # somebody brings it down between opening and locking
+            removed.append(opened)
+            kept.remove()
+        taken(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = kept.lock()
+    assert lock is not None
+    assert kept.locked
     assert kept.lock() is None
-    os.close(first)
-    os.close(second)
+    os.close(lock)
 
 
 def test_what_was_written_is_read(kept: Place) -> None:
@@ -107,24 +118,30 @@ def test_only_what_carries_the_mark_is_ended() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_the_leash(tmp_path: Path) -> None:
-    leash = "import os, subprocess, sys\n" + (
+def test_the_leash() -> None:
+    parent = (
+        "import os, subprocess, sys\n"
         "leash = [sys.executable, '-m', 'deepseek_operator.local.leash', str(os.getpid())]\n"
-        "child = subprocess.Popen([*leash, 'sleep', '60'], start_new_session=True)\n"
-        "while 'sleep' not in open(f'/proc/{child.pid}/cmdline').read(): pass\n"
+        "quiet = subprocess.DEVNULL\n"
+        "child = subprocess.Popen([*leash, 'sleep', '60'], stdout=quiet, start_new_session=True)\n"
+        "while 'sleep' not in open(f'/proc/{child.pid}/cmdline').read().split('\\0')[0]: pass\n"
         "print(child.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", leash], capture_output=True, text=True, check=False
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, check=False
     )
-    pid = int(result.stdout)
-    for _ in range(500):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        os.sched_yield()
-    raise AssertionError(f"process {pid} has outlived its parent")
+    assert result.returncode == -9
+    try:
+        child = psutil.Process(int(result.stdout))
+    except psutil.NoSuchProcess:
+        return
+    eventually_gone(child)
+
+
+def eventually_gone(process: psutil.Process) -> None:
+    """Ended; nobody may have asked for its exit code yet."""
+    deadline = time.monotonic() + 5
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {process.pid} has outlived its parent"
+        time.sleep(0.01)
