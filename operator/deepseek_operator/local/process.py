@@ -137,7 +137,7 @@ class ServerProcess:
         await asyncio.to_thread(
             leftovers.end, self._arrangement.run, self._index, self._arrangement.engine
         )
-        words = self._place.last_words(self._index).read_text(errors="replace").strip()
+        words = "\n".join(tail(self._place.last_words(self._index), LAST_LINES)).strip()
         log = tail(self._place.log(self._index), LAST_LINES)
         return End(code, in_words(code, oom_kills() > self._killed_before), words, tuple(log))
 

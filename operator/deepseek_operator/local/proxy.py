@@ -28,6 +28,8 @@ EVENTS = "text/event-stream"
 # A replica is on this machine: it takes a connection at once, or it is gone. Answers take their time.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 CLOSING_SECONDS = 2.0
+# Less than a server keeps a connection that nobody uses (5 s), so that no request meets one that closes.
+KEEP_SECONDS = 2.0
 
 
 class Proxy:
@@ -46,7 +48,7 @@ class Proxy:
     async def open(self, listening: socket.socket) -> None:
         """Answer on a socket from now on."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
             timeout=TIMEOUT,
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),

@@ -79,7 +79,7 @@ class Supervisor:
     async def run(self) -> int:
         """Run until the end; returns the exit code: 0 where it was asked for, else 3."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.ask_to_end)
         proxy = Proxy(self._pool, lambda: self.view)
         async with aiohttp.ClientSession() as session:
@@ -102,7 +102,7 @@ class Supervisor:
                 await asyncio.to_thread(leftovers.end, self._arrangement.run, None, engine)
         asked = self._end.is_set()
         self._update(over=True)
-        self._place.write_view(self.view)
+        self._keep_view()
         return 0 if asked else FAILED
 
     async def _keep(self, keepers: list[Keeper]) -> None:
@@ -140,7 +140,12 @@ class Supervisor:
     def _update(self, **changed: object) -> None:
         self.view = self.view.model_copy(update=changed)
         self._changed = True
-        self._shown(self.view)
+        with contextlib.suppress(OSError):  # a terminal that is gone must not end what serves
+            self._shown(self.view)
+
+    def _keep_view(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end what serves
+            self._place.write_view(self.view)
 
     async def _write(self) -> None:
         """Keep on disk what is going on, for `status`; and cut logs that have grown too long."""
@@ -151,8 +156,7 @@ class Supervisor:
                 self._update(requests=self._pool.requests)
             if self._changed:
                 self._changed = False
-                with contextlib.suppress(OSError):  # a full disk must not end what serves
-                    self._place.write_view(self.view)
+                self._keep_view()
             if loop.time() > cut_at:
                 cut_at = loop.time() + CUT_SECONDS
                 for log in self._place.logs().values():

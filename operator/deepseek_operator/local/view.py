@@ -109,6 +109,17 @@ class View(Told):
     killed: bool = False
     requests: int = 0
 
+    def of_the_dead(self) -> "View":
+        """The same once the process that looked after the servers, and with it they, were killed."""
+        gone = {
+            "phase": "stopped",
+            "detail": "ended with its supervisor",
+            "port": None,
+            "pid": None,
+        }
+        replicas = tuple(replica.model_copy(update=gone) for replica in self.replicas)
+        return self.model_copy(update={"killed": True, "requests": 0, "replicas": replicas})
+
     @property
     def ready(self) -> int:
         """How many take requests."""

@@ -59,7 +59,7 @@ def look(place: Place) -> View | None:
         if view.over:
             return view
         clean(place)
-        killed = view.model_copy(update={"killed": True})
+        killed = view.of_the_dead()
         place.write_view(killed)
         return killed
     finally:

@@ -125,8 +125,9 @@ def test_status_of_one_that_was_killed_and_one_that_has_failed() -> None:
     kept("b", stopped, over=True)
     said = deepseek("local", "status")
     rows = [line.split() for line in said.out.splitlines()[1:3]]
-    assert [row[:3] for row in rows] == [["a", "Killed", "1/1"], ["b", "Failed", "0/1"]]
+    assert [row[:3] for row in rows] == [["a", "Killed", "0/1"], ["b", "Failed", "0/1"]]
     assert "replica 0 ended with exit code 3 (there is no config.json). Mend it." in said.out
+    assert "replica 0: ended with its supervisor" in said.out
     both = deepseek("local", "down")
     assert both.err == "Error: There are several, name one: a, b.\n"
     assert deepseek("local", "down", "a").err == "a is down.\n"
