@@ -94,7 +94,7 @@ def up(
     config = mapping(model_config) if model_config else None
     if config is None and directory:
         config = probing.config_of(directory)
-    downloaded = probing.downloaded(body["spec"].get("model", {}).get("id", ""))
+    downloaded = probing.downloaded(str(_fields(body["spec"], "model").get("id")))
     found = arrange(body, settings, machine, wish, config, downloaded)
     if isinstance(found, Refusal):
         raise RefusedError(found.reason, found.message)
@@ -151,8 +151,7 @@ def _weights(body: dict[str, Any], weights: Path | None) -> Path | None:
     Raises:
         CommandError: There is no such directory.
     """
-    source = body["spec"].get("model", {}).get("source") or {}
-    path = (source.get("hostPath") or {}).get("path") if isinstance(source, dict) else None
+    path = _fields(body["spec"], "model", "source", "hostPath").get("path")
     directory = weights or (Path(path) if isinstance(path, str) else None)
     if directory is not None and not (directory / "config.json").exists():
         raise CommandError(
@@ -170,13 +169,19 @@ def _same_keys(body: dict[str, Any], host: str, keys: Path | None) -> None:
     """
     if keys is not None and not keys.is_file():
         raise CommandError(f"--api-keys {keys}: there is no such file.")
-    security = body["spec"].get("security")
-    asked = isinstance(security, dict) and {"apiKeys", "jwt"} & set(security)
+    asked = {"apiKeys", "jwt"} & set(_fields(body["spec"], "security"))
     if asked and keys is None and not is_loopback(host):
         raise CommandError(
             f"FILE lets in only who proves something, and --host {host} is open to the network: "
             "give --api-keys FILE, or leave --host out."
         )
+
+
+def _fields(part: Any, *names: str) -> dict[str, Any]:
+    """A section of a resource that nobody has checked yet; empty where it is none."""
+    for name in names:
+        part = part.get(name) if isinstance(part, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _tell(found: Proposal) -> None:

@@ -8,12 +8,17 @@ import pytest
 import yaml
 
 from deepseek_operator.cli.local.watch import Watch
+from deepseek_operator.cli.resource import read
 from deepseek_operator.local import place, probing
-from deepseek_operator.local.arrangement import Arrangement, Replica
-from deepseek_operator.local.machine import Machine
+from deepseek_operator.local.adapted import Wish
+from deepseek_operator.local.arrangement import Arrangement, Replica, arrange
+from deepseek_operator.local.machine import Gpu, Machine
 from deepseek_operator.local.place import Place
 from deepseek_operator.local.view import Ended, ReplicaView
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.settings import Settings
 from tests.unit.operator.cli.command import Result, deepseek
+from tests.unit.operator.cli.golden import EXAMPLES
 from tests.unit.operator.local.views import view
 
 SMALL = {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"}}
@@ -82,6 +87,38 @@ def test_refusals_have_the_exit_code_of_refusals(home: Path) -> None:
         "Error: DoesNotFit: deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B does not"
     )
     assert not (home / "local").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"model": "tiny"},
+        {"model": None},
+        {"model": {"id": 7}},
+        {"model": {"id": "x", "source": "y"}},
+        {"model": {"id": "x", "source": {"hostPath": "y"}}},
+        {**SMALL, "accelerator": 3},
+        {**SMALL, "security": [], "rollout": 7},
+    ],
+)
+def test_what_is_no_spec_is_told_in_words(home: Path, spec: dict[str, Any]) -> None:
+    said = up(home, **spec)
+    assert said.code == 1
+    assert "SpecUnreadable: spec." in said.err
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_every_example_is_served_or_refused_in_words(file: Path, gpus: int) -> None:
+    here = tuple(Gpu(f"GPU-{n}", "NVIDIA H200", 143_771, 0, "9.0") for n in range(gpus))
+    machine = Machine(memory=10**13, disk=10**13, gpus=here)
+    for body in read(file, None, None) if "DeepSeekDeployment" in file.read_text() else []:
+        found = arrange(body, Settings("server:1"), machine, Wish())
+        if isinstance(found, Refusal):
+            assert found.reason in ("NotLocal", "DoesNotFit", "NothingAsked")
+        else:
+            assert found.arrangement.replicas
+            assert ("nvidia-h200" in found.arrangement.runs_on) == bool(gpus)
 
 
 @pytest.mark.parametrize(
