@@ -41,10 +41,8 @@ def _always(_: Wish) -> bool:
 
 
 MESH = "there is no mesh here: whoever reaches the port is answered"
-# Fields without a meaning on one machine, and why. Parts of a section come before the section.
+# Fields without a meaning on one machine, and why.
 MEANINGLESS: tuple[tuple[str, str, Applies], ...] = (
-    ("accelerator.profile", "GPUs are those of this machine", _always),
-    ("accelerator.profiles", "GPUs are those of this machine", _always),
     ("engine.image", "the server runs without a container", lambda wish: not wish.engine),
     (
         "model.source.huggingFace.tokenSecret",
@@ -129,7 +127,7 @@ def _gpus(asked: Object | None, spec: Object, machine: Machine, notes: list[str]
         notes.append(f"The resource asks for {' or '.join(named)}; this machine has {kinds[0]}.")
     found: Object = {"profiles": here or kinds}
     count = asked.get("count")
-    if count and here:
+    if count and (here or not named):
         found["count"] = count
     elif count and not spec.get("parallelism"):
         notes.append(

@@ -87,7 +87,7 @@ class Keeper:
     async def _end_of(self, server: Server) -> End:
         await server.exited()
         self._gone = True
-        self._say(phase="starting", detail="ending")  # no request goes there any more
+        self._say(phase="starting", detail="has ended")  # no request goes there any more
         return await server.ended()
 
     async def _look_after(self, server: Server, ending: "asyncio.Task[End]") -> tuple[str, bool]:

@@ -47,7 +47,8 @@ def _gpus(target: Target, machine: Machine) -> Refusal | None:
         )
     return Refusal(
         DOES_NOT_FIT,
-        f"{_replicas(target.replicas)} of {each} x {kind} need {each * target.replicas} GPUs, and "
+        f"{_replicas(target.replicas)} of {each} x {kind} need{'s' * (target.replicas == 1)} "
+        f"{each * target.replicas} GPUs, and "
         f"this machine has {free} that are free. {_instead([*ways, 'the CPU (--device cpu)'])}",
     )
 

@@ -84,6 +84,14 @@ def test_other_gpus_than_those_asked_for() -> None:
     )
 
 
+def test_a_number_of_gpus_of_any_kind() -> None:
+    found = arranged(machine(*gpus(2)), model=SMALL, accelerator={"count": 2})
+    assert found.arrangement.runs_on == "2 x nvidia-l4"
+    assert (found.ignored, found.notes) == ({}, ())
+    few = refused(machine(*gpus(1)), model=SMALL, accelerator={"count": 2})
+    assert few.message.startswith("1 replica of 2 x nvidia-l4 needs 2 GPUs, and this machine has 1")
+
+
 def test_gpus_of_others_are_left_alone() -> None:
     found = arranged(machine(*gpus(1, used=20_000), *gpus(1, "NVIDIA L40S", 46_068)), model=SMALL)
     assert found.arrangement.runs_on == "1 x nvidia-l40s"
