@@ -93,6 +93,10 @@ cluster-build-aside: $(STAMP)
 demo: $(STAMP) ## From nothing to an answer of a model (MODEL=a hub repository, else a tiny one)
 	$(BIN)/python -m tests.cluster.demo --model "$(MODEL)"
 
+.PHONY: local
+local: $(STAMP) ## The same without a cluster: processes of this machine (MODEL=a hub repository)
+	$(BIN)/python -m tests.local_demo --model "$(MODEL)"
+
 .PHONY: images
 images: $(STAMP) ## Build what has changed of the two images, for the cluster in use
 	$(BIN)/python -m tests.cluster.images

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,26 +12,28 @@ from typing import Any
 
 import yaml
 
+from tests.cluster.asking import (
+    RANDOM,
+    REAL_TOKENS,
+    TINY_TOKENS,
+    ask,
+    example,
+    from_hub,
+    make_tiny,
+    show,
+)
 from tests.cluster.faults import ClusterError
 from tests.cluster.images.build import built_images
-from tests.cluster.images.logged import run_logged
 from tests.cluster.install import NAMESPACE as OPERATOR_NAMESPACE
 from tests.cluster.install import RELEASE, install
 from tests.cluster.kubectl import kubectl
-from tests.cluster.progress import console, say, step
+from tests.cluster.progress import say
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target, open_target
 from tests.cluster.waiting import wait_until_ready
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLES = REPOSITORY / "examples"
-MODELS = REPOSITORY / ".cluster/models"
 NAMESPACE = "default"
-FAMILY = "deepseek-v3"
-QUESTION = "What does a Kubernetes operator do? Answer in one sentence."
-# Random weights have nothing to say that would be worth waiting for.
-TINY_TOKENS, TINY_SECONDS = 24, 300
-REAL_TOKENS, REAL_SECONDS = 512, 3600
+TINY_SECONDS, REAL_SECONDS = 300, 3600
 
 
 def demo(model: str) -> None:
@@ -53,9 +54,9 @@ def demo(model: str) -> None:
         )
     target.up(("node", "registry"), egress=bool(model))
     install(target, built_images(target))
-    resource = _from_hub(model) if model else _tiny(target)
+    resource = from_hub(model) if model else _tiny(target)
     name = resource["metadata"]["name"]
-    _show("The resource:", yaml.safe_dump(resource, sort_keys=False))
+    show("The resource:", yaml.safe_dump(resource, sort_keys=False))
     kubectl(target, "apply", "--namespace", NAMESPACE, "--filename", "-", text=json.dumps(resource))
     try:
         ready = wait_until_ready(target, name, NAMESPACE, REAL_SECONDS if model else TINY_SECONDS)
@@ -64,39 +65,20 @@ def demo(model: str) -> None:
             "\nWithout a model hub: make demo, with no MODEL, makes a tiny model." if model else ""
         )
         raise ClusterError(f"{error}{hint}") from error
-    _show("kubectl get dsd", kubectl(target, "get", "dsd", name, "--namespace", NAMESPACE))
+    show("kubectl get dsd", kubectl(target, "get", "dsd", name, "--namespace", NAMESPACE))
     with service_address(target, name, NAMESPACE) as address:
         served = ready["status"]["resolved"]["servedName"]
-        _ask(address, served, REAL_TOKENS if model else TINY_TOKENS)
+        ask(address, served, REAL_TOKENS if model else TINY_TOKENS)
     if not model:
-        say("(The tiny model's weights are random: any text is a right answer.)")
+        say(RANDOM)
     _what_next(target, name)
 
 
-def _from_hub(model: str) -> dict[str, Any]:
-    resource = _example("minimal.yaml")
-    resource["spec"]["model"]["id"] = model
-    return resource
-
-
 def _tiny(target: Target) -> dict[str, Any]:
-    resource = _example("tiny.yaml")
+    resource = example("tiny.yaml")
     place = resource["spec"]["model"]["source"]["hostPath"]
-    place["path"] = _place(target, _make_tiny())
+    place["path"] = _place(target, make_tiny())
     return resource
-
-
-def _make_tiny() -> Path:
-    run_logged(
-        "making a DeepSeek-V3 of a few MB with random weights",
-        [sys.executable, "-m", "tests.models", "--out", str(MODELS), FAMILY],
-        MODELS / "log",
-    )
-    directory = MODELS / FAMILY
-    # The pod runs as another user than this machine's.
-    for path in (directory, *directory.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return directory
 
 
 def _place(target: Target, directory: Path) -> str:
@@ -114,35 +96,10 @@ def _place(target: Target, directory: Path) -> str:
     return path
 
 
-def _example(name: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((EXAMPLES / name).read_text()))
-
-
-def _ask(address: str, model: str, tokens: int) -> None:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": QUESTION}],
-        "max_tokens": tokens,
-    }
-    command = [
-        "curl", "--silent", "--show-error", "--max-time", "600",
-        f"http://{address}/v1/chat/completions",
-        "--header", "Content-Type: application/json", "--data", json.dumps(body),
-    ]  # fmt: skip
-    _show("The question:", shlex.join(command))
-    with step("waiting for the answer"):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    try:
-        answer = json.loads(result.stdout)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError) as error:
-        raise ClusterError(f"no answer: {result.stdout}{result.stderr}") from error
-    _show("The answer:", answer)
-
-
 def _what_next(target: Target, name: str) -> None:
     tool = Path(target.kubectl)
     kubeconfig = os.path.relpath(target.kubeconfig)
-    _show(
+    show(
         "What to try next:",
         f"export KUBECONFIG={kubeconfig} PATH={tool.parent}:$PATH\n"
         f"kubectl describe dsd {name}\n"
@@ -152,11 +109,6 @@ def _what_next(target: Target, name: str) -> None:
         "make demo MODEL=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B\n"
         "make cluster-down",
     )
-
-
-def _show(title: str, text: str) -> None:
-    console.print(f"\n[bold]{title}[/bold]")
-    console.print(text.rstrip(), markup=False)
 
 
 def main() -> int:

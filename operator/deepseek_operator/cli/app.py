@@ -7,13 +7,14 @@ import typer
 from deepseek_operator.catalog.entries import EntryError
 from deepseek_operator.cli.catalog import catalog
 from deepseek_operator.cli.errors import CommandError
+from deepseek_operator.cli.local.app import local
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.recommend import recommend
 from deepseek_operator.cli.render import render
 
 app = typer.Typer(
     name="deepseek",
-    help="DeepSeek models on Kubernetes: what a file comes to, before anything is created.",
+    help="DeepSeek models on Kubernetes: what a file comes to, or the same on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(plan)
 app.command()(recommend)
 app.command()(render)
+app.add_typer(local, name="local")
 app.add_typer(catalog, name="catalog")
 
 

@@ -58,11 +58,11 @@ def known_model(spec: Spec, observed: Observed) -> Model | Unknown:
 
 def _model(spec: Spec, observed: Observed) -> Model | Unknown:
     hub, name = hub_of(spec), spec.model.id
-    if hub is None:
+    if hub is None and observed.config is None:
         return Unknown("the operator does not read weights on a volume")
-    if models().knows(name):
+    if hub is not None and models().knows(name):
         return models().get(name) or Unknown(f"the bundled server does not serve {name}")
-    if hub.token_secret:
+    if hub is not None and hub.token_secret:
         return Unknown("the operator does not read Secrets, so it can't read a guarded config.json")
     if observed.config is None:
         return Unknown("the operator reads config.json from the hub of its installation alone")

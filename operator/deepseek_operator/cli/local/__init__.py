@@ -1,0 +1,1 @@
+"""`deepseek local`: a resource on this machine, without a cluster."""

@@ -1,0 +1,76 @@
+"""`deepseek local logs`: what servers say."""
+
+import time
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from deepseek_operator.cli.errors import CommandError
+from deepseek_operator.cli.local.known import place_of
+from deepseek_operator.cli.output import write
+from deepseek_operator.local.place import Place, tail
+
+LOOK_SECONDS = 0.2
+
+
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the resource. Default: the only one.")
+    ] = None,
+    replica: Annotated[int | None, typer.Option(min=0, help="Of this replica alone.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    lines: Annotated[int, typer.Option(min=0, help="So many of the last lines.")] = 100,
+) -> None:
+    """Write what the servers of a resource have said."""
+    place = place_of(name)
+    files = place.logs()
+    if replica is not None:
+        if replica not in files:
+            there = ", ".join(map(str, files)) or "none"
+            raise CommandError(f"{place.name} has no log of replica {replica}; there are: {there}.")
+        files = {replica: files[replica]}
+    ends = {index: file.stat().st_size for index, file in files.items()}
+    for index, file in files.items():
+        for line in tail(file, lines, most=ends[index]):
+            write(f"{_before(index, files)}{line}\n")
+    if follow:
+        _follow(place, files, ends)
+
+
+def _before(index: int, files: dict[int, Path]) -> str:
+    return f"[{index}] " if len(files) > 1 else ""
+
+
+def _follow(place: Place, files: dict[int, Path], ends: dict[int, int]) -> None:
+    """Write what is added until nobody looks after the resource any more."""
+    opened = {index: file.open("rb") for index, file in files.items()}
+    for index, file in opened.items():
+        file.seek(ends[index])
+    try:
+        going_on = True
+        while going_on:
+            going_on = place.locked  # before the last look
+            for index, file in opened.items():
+                for line in _added(file):
+                    write(f"{_before(index, files)}{line}")
+            time.sleep(LOOK_SECONDS if going_on else 0)
+    except KeyboardInterrupt:
+        return
+    finally:
+        for file in opened.values():
+            file.close()
+
+
+def _added(file: BinaryIO) -> list[str]:
+    """Whole lines that were added; the beginning of a file that was cut meanwhile comes next."""
+    at = file.tell()
+    if file.seek(0, 2) < at:
+        at = 0
+    file.seek(at)
+    found = []
+    while (line := file.readline()).endswith(b"\n"):
+        found.append(line.decode(errors="replace"))
+        at = file.tell()
+    file.seek(at)
+    return found

@@ -1,0 +1,192 @@
+"""Keeps one replica running: starts its server, looks after it, starts it again or says why not."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from deepseek_operator.local import restarts
+from deepseek_operator.local.process import End, Health, Server
+from deepseek_operator.local.view import Ended, ReplicaView
+
+LOOK_SECONDS = 0.5
+# A server opens its port at once, but a busy machine takes its time to start a program; one that has
+# answered and does not any more is stuck. The kubelet has as much patience with a pod.
+OPEN_SECONDS, SILENT_SECONDS = 180.0, 60.0
+# What a server may take beyond its drain, to end what computes.
+ENDING_SECONDS = 20.0
+DEAD = "dead"
+
+Launch = Callable[[], Awaitable[Server]]
+Tell = Callable[[ReplicaView], None]
+
+
+class Keeper:
+    """One replica.
+
+    Args:
+        view: How it is shown before anything has happened.
+        launch: Starts its server.
+        tell: Hears of everything that changes.
+        draw: A number from 0 to 1, for pauses.
+    """
+
+    def __init__(
+        self,
+        view: ReplicaView,
+        launch: Launch,
+        tell: Tell,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.view = view
+        self._launch, self._tell, self._draw = launch, tell, draw
+        self._server: Server | None = None
+        self._leaving = asyncio.Event()
+        self._gone = False
+
+    async def run(self) -> None:
+        """Keep it running until somebody asks for its end, or until starting it again is no use."""
+        while not self._leaving.is_set():
+            self._say(phase="starting", detail="starting", starts=self.view.starts + 1)
+            end, why, steady = await self._one_life()
+            if self._leaving.is_set():
+                break
+            failures = 1 if steady else self.view.failures + 1
+            decision = restarts.decide(end.code, end.last_words, failures, self._draw())
+            self._ended(end, why, failures)
+            if isinstance(decision, restarts.Stop):
+                self._say(phase="stopped", detail=decision.why)
+                return
+            self._say(
+                phase="pausing",
+                detail=f"It starts again in {decision.seconds:.1f} s ({failures} of {restarts.BUDGET}).",
+            )
+            await _first(self._leaving.wait(), decision.seconds)
+        self._say(phase="stopped", detail="brought down")
+
+    async def _one_life(self) -> tuple[End, str, bool]:
+        """From a start to its end: how it ended, why where it was ended by us, and whether it was steady."""
+        try:
+            server = await self._launch()
+        except OSError as error:
+            return End(1, f"could not be started ({error})"), "", False
+        self._server, self._gone = server, False
+        if self._leaving.is_set():  # somebody asked while it was started
+            server.terminate()
+        self._say(port=server.port, pid=server.pid)
+        ending = asyncio.create_task(self._end_of(server))
+        try:
+            why, steady = await self._look_after(server, ending)
+            end = await ending
+        finally:
+            ending.cancel()
+            self._server = None
+        self._say(port=None, pid=None, loaded_bytes=0, total_bytes=0, seconds_left=None)
+        return end, why, steady
+
+    async def _end_of(self, server: Server) -> End:
+        await server.exited()
+        self._gone = True
+        self._say(phase="starting", detail="has ended")  # no request goes there any more
+        return await server.ended()
+
+    async def _look_after(self, server: Server, ending: "asyncio.Task[End]") -> tuple[str, bool]:
+        """Follow it until it ends, and end it where only a restart can help."""
+        time = asyncio.get_running_loop().time
+        heard, patience = time(), OPEN_SECONDS
+        served_since: float | None = None
+        while not ending.done():
+            await asyncio.wait({ending}, timeout=LOOK_SECONDS)
+            if ending.done():
+                break
+            health = await server.ask()
+            if health is not None:
+                heard, patience = time(), SILENT_SECONDS
+                if health.status == "ready" and served_since is None:
+                    served_since = time()
+                self._heard(health)
+            why = _hopeless(health, time() - heard, patience)
+            if why and not self._leaving.is_set():
+                self._say(phase="starting", detail=why)
+                server.kill()
+                await asyncio.wait({ending})
+                return why, _steady(served_since, time())
+        return "", _steady(served_since, time())
+
+    def _heard(self, health: Health) -> None:
+        if self._gone or health.status == DEAD:
+            return
+        phase = {"ready": "ready", "draining": "draining"}.get(health.status, "loading")
+        self._say(
+            phase=phase,
+            detail=health.detail,
+            loaded_bytes=health.loaded_bytes,
+            total_bytes=health.total_bytes,
+            seconds_left=health.seconds_left,
+        )
+
+    def _ended(self, end: End, why: str, failures: int) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        words = "was ended" if why else end.words
+        causes = filter(None, (why, _cause(end)))
+        told = Ended(at=now, code=end.code, words=words, why=": ".join(causes), log=end.log)
+        self._say(ended=told, failures=failures)
+
+    def _say(self, **changed: object) -> None:
+        after = self.view.model_copy(update=changed)
+        if after != self.view:
+            self.view = after
+            self._tell(after)
+
+    async def stop(self, seconds: float) -> None:
+        """Let it drain and end; end it where that takes too long.
+
+        Args:
+            seconds: What its drain may take.
+        """
+        self._leaving.set()
+        if self._server is None:
+            return
+        server = self._server
+        server.terminate()
+        deadline = asyncio.get_running_loop().time() + seconds + ENDING_SECONDS
+        while self._server is server:
+            if asyncio.get_running_loop().time() >= deadline:
+                self.kill()
+                return
+            await asyncio.sleep(LOOK_SECONDS / 5)
+
+    def kill(self) -> None:
+        """End it now."""
+        self._leaving.set()
+        if self._server is not None:
+            self._server.kill()
+
+
+def _hopeless(health: Health | None, silent: float, patience: float) -> str:
+    """Why only a restart can help, as a sentence; empty where it would not."""
+    if health is not None and health.status == DEAD:
+        return health.detail
+    if silent > patience:
+        return f"it has not answered for {silent:.0f} s"
+    return ""
+
+
+def _steady(served_since: float | None, now: float) -> bool:
+    return served_since is not None and now - served_since >= restarts.STEADY_SECONDS
+
+
+def _cause(end: End) -> str:
+    """The server's own last words; else the last error of its log."""
+    if end.last_words:
+        return end.last_words
+    errors = [line for line in end.log if " ERROR " in line]
+    return errors[-1].partition(" ERROR ")[2].partition(": ")[2] if errors else ""
+
+
+async def _first(awaited: Awaitable[object], seconds: float) -> None:
+    """Wait for something, but no longer than that."""
+    try:
+        await asyncio.wait_for(awaited, seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,165 @@
+"""Looks after all servers of a resource, and the endpoint before them, until somebody asks for the end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import aiohttp
+import psutil
+
+from deepseek_operator.local import leftovers, place, process
+from deepseek_operator.local.arrangement import Arrangement
+from deepseek_operator.local.commands import LOOPBACK
+from deepseek_operator.local.keeper import Keeper
+from deepseek_operator.local.pool import Pool
+from deepseek_operator.local.proxy import Proxy
+from deepseek_operator.local.view import ReplicaView, View
+
+# Exit code where every replica has given up.
+FAILED = 3
+WRITE_SECONDS = 0.5
+CUT_SECONDS = 60.0
+
+Shown = Callable[[View], None]
+
+
+def endpoint(host: str, port: int) -> str:
+    """The base URL by which this machine reaches an address."""
+    here = LOOPBACK if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
+    named = f"[{here}]" if ":" in here and not here.startswith("[") else here
+    return f"http://{named}:{port}"
+
+
+class Supervisor:
+    """Everything that runs of a resource.
+
+    Args:
+        arrangement: What is to run.
+        kept: Where its files are.
+        listening: The endpoint's socket, on which nobody answers yet.
+        shown: Hears of every change.
+    """
+
+    def __init__(
+        self, arrangement: Arrangement, kept: place.Place, listening: socket.socket, shown: Shown
+    ) -> None:
+        self._arrangement, self._place, self._listening = arrangement, kept, listening
+        self._shown = shown
+        self._pool = Pool()
+        self._end, self._now = asyncio.Event(), asyncio.Event()
+        self._changed = True
+        host, port = listening.getsockname()[:2]
+        self.view = View(
+            name=arrangement.name,
+            run=arrangement.run,
+            pid=os.getpid(),
+            process_started=psutil.Process().create_time(),
+            since=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            endpoint=endpoint(host, port),
+            model=arrangement.model_id,
+            served_name=arrangement.served_name,
+            runs_on=arrangement.runs_on,
+            replicas=tuple(
+                ReplicaView(index=item.index, on=item.gpus) for item in arrangement.replicas
+            ),
+        )
+
+    def ask_to_end(self) -> None:
+        """The first time: a drain. The second time: at once."""
+        if self._end.is_set():
+            self._now.set()
+        self._end.set()
+
+    async def run(self) -> int:
+        """Run until the end; returns the exit code: 0 where it was asked for, else 3."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self.ask_to_end)
+        proxy = Proxy(self._pool, lambda: self.view)
+        async with aiohttp.ClientSession() as session:
+            keepers = [
+                Keeper(
+                    ReplicaView(index=item.index, on=item.gpus),
+                    partial(process.start, self._arrangement, item, self._place, session),
+                    self._tell,
+                )
+                for item in self._arrangement.replicas
+            ]
+            await proxy.open(self._listening)
+            writing = asyncio.create_task(self._write())
+            try:
+                await self._keep(keepers)
+            finally:
+                writing.cancel()
+                await proxy.close()
+                engine = self._arrangement.engine
+                await asyncio.to_thread(leftovers.end, self._arrangement.run, None, engine)
+        asked = self._end.is_set()
+        self._update(over=True)
+        self._keep_view()
+        return 0 if asked else FAILED
+
+    async def _keep(self, keepers: list[Keeper]) -> None:
+        """Until all keepers have ended: by themselves, or because somebody asked for it."""
+        running = [asyncio.create_task(keeper.run()) for keeper in keepers]
+        kept = asyncio.gather(*running)
+        asked = asyncio.create_task(self._end.wait())
+        either: set[asyncio.Future[Any]] = {kept, asked}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not kept.done():
+            self._update(asked_to_end=True)
+            seconds = self._arrangement.drain_seconds
+            stopping = [asyncio.create_task(keeper.stop(seconds)) for keeper in keepers]
+            hurry = asyncio.create_task(self._now.wait())
+            either = {kept, hurry}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if hurry.done():
+                for keeper in keepers:
+                    keeper.kill()
+            hurry.cancel()
+            await asyncio.gather(kept, *stopping)
+        asked.cancel()
+        await kept
+
+    def _tell(self, replica: ReplicaView) -> None:
+        if replica.phase == "ready" and replica.port:
+            self._pool.put(replica.index, f"http://{LOOPBACK}:{replica.port}")
+        else:
+            self._pool.drop(replica.index)
+        replicas = tuple(
+            replica if item.index == replica.index else item for item in self.view.replicas
+        )
+        self._update(replicas=replicas)
+
+    def _update(self, **changed: object) -> None:
+        self.view = self.view.model_copy(update=changed)
+        self._changed = True
+        with contextlib.suppress(OSError):  # a terminal that is gone must not end what serves
+            self._shown(self.view)
+
+    def _keep_view(self) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end what serves
+            self._place.write_view(self.view)
+
+    async def _write(self) -> None:
+        """Keep on disk what is going on, for `status`; and cut logs that have grown too long."""
+        loop = asyncio.get_running_loop()
+        cut_at = loop.time() + CUT_SECONDS
+        while True:
+            if self.view.requests != self._pool.requests:
+                self._update(requests=self._pool.requests)
+            if self._changed:
+                self._changed = False
+                self._keep_view()
+            if loop.time() > cut_at:
+                cut_at = loop.time() + CUT_SECONDS
+                for log in self._place.logs().values():
+                    with contextlib.suppress(OSError):
+                        await asyncio.to_thread(place.cut, log)
+            await asyncio.sleep(WRITE_SECONDS)

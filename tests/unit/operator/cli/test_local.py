@@ -1,0 +1,213 @@
+"""What the commands of `deepseek local` say, without a server."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepseek_operator.cli.local.watch import Watch
+from deepseek_operator.cli.resource import read
+from deepseek_operator.local import place, probing
+from deepseek_operator.local.adapted import Wish
+from deepseek_operator.local.arrangement import Arrangement, Replica, arrange
+from deepseek_operator.local.machine import Gpu, Machine
+from deepseek_operator.local.place import Place
+from deepseek_operator.local.view import Ended, ReplicaView
+from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.plan.settings import Settings
+from tests.unit.operator.cli.command import Result, deepseek
+from tests.unit.operator.cli.golden import EXAMPLES
+from tests.unit.operator.local.views import view
+
+SMALL = {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"}}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(place, "root", lambda: tmp_path / "local")
+    monkeypatch.setattr(probing, "look", lambda _: Machine(memory=4 * 10**9, disk=10**12))
+    return tmp_path
+
+
+def up(folder: Path, *options: object, **spec: Any) -> Result:
+    body = {
+        "apiVersion": "deepseek-operator.io/v1alpha1",
+        "kind": "DeepSeekDeployment",
+        "metadata": {"name": "r1"},
+        "spec": spec or SMALL,
+    }
+    file = folder / "r1.yaml"
+    file.write_text(yaml.safe_dump(body))
+    return deepseek("local", "up", file, *options)
+
+
+def kept(name: str, *replicas: ReplicaView, **fields: Any) -> Place:
+    """A resource that was up."""
+    found = Place.of(name)
+    lock = found.lock()
+    assert lock is not None
+    shown = view(*replicas, name=name, run=f"test-{os.getpid()}", **fields)
+    found.write_view(shown)
+    found.write_arrangement(
+        Arrangement(
+            name=name,
+            model_id="tiny",
+            served_name="tiny",
+            source="",
+            runs_on="CPU",
+            config={"drainSeconds": 1},
+            replicas=tuple(Replica(index=replica.index) for replica in replicas),
+            run=shown.run,
+        )
+    )
+    os.close(lock)
+    return found
+
+
+def test_what_is_not_installed_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "SERVER_NEEDS", ("no_such_package", "json"))
+    said = up(home)
+    assert said.code == 2
+    assert "no_such_package not installed. Run pip install '.[server]'" in said.err
+
+
+def test_no_container_engine_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "ENGINES", ("no-such-engine",))
+    said = up(home, "--container")
+    assert said.code == 2
+    assert "neither docker nor podman answers" in said.err
+
+
+def test_refusals_have_the_exit_code_of_refusals(home: Path) -> None:
+    said = up(home)
+    assert said.code == 1
+    assert said.err.startswith(
+        "Error: DoesNotFit: deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B does not"
+    )
+    assert not (home / "local").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"model": "tiny"},
+        {"model": None},
+        {"model": {"id": 7}},
+        {"model": {"id": "x", "source": "y"}},
+        {"model": {"id": "x", "source": {"hostPath": "y"}}},
+        {**SMALL, "accelerator": 3},
+        {**SMALL, "security": [], "rollout": 7},
+    ],
+)
+def test_what_is_no_spec_is_told_in_words(home: Path, spec: dict[str, Any]) -> None:
+    said = up(home, **spec)
+    assert said.code == 1
+    assert "SpecUnreadable: spec." in said.err
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_every_example_is_served_or_refused_in_words(file: Path, gpus: int) -> None:
+    here = tuple(Gpu(f"GPU-{n}", "NVIDIA H200", 143_771, 0, "9.0") for n in range(gpus))
+    machine = Machine(memory=10**13, disk=10**13, gpus=here)
+    for body in read(file, None, None) if "DeepSeekDeployment" in file.read_text() else []:
+        found = arrange(body, Settings("server:1"), machine, Wish())
+        if isinstance(found, Refusal):
+            assert found.reason in ("NotLocal", "DoesNotFit", "NothingAsked")
+        else:
+            assert found.arrangement.replicas
+            assert ("nvidia-h200" in found.arrangement.runs_on) == bool(gpus)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--memory", "much"), "--memory much is no amount of memory: write it as 16Gi."),
+        (("--weights", "/nowhere"), "/nowhere is no directory with a model"),
+        (("--api-keys", "/nowhere"), "--api-keys /nowhere: there is no such file."),
+        (("--device", "cuda"), "--device cuda: this machine has no GPU"),
+        (("--memory", "64Gi", "--host", "203.0.113.1"), "203.0.113.1 port 8000 can't be opened"),
+    ],
+)
+def test_options_that_cannot_be_used(home: Path, options: tuple[str, ...], said: str) -> None:
+    result = up(home, *options)
+    assert result.code == 2
+    assert said in result.err
+    assert not list((home / "local").glob("*"))
+
+
+@pytest.mark.parametrize("security", [{"apiKeys": {"secretName": "keys"}}])
+def test_what_asks_for_keys_is_not_opened_to_a_network(
+    home: Path, security: dict[str, Any]
+) -> None:
+    said = up(home, "--host", "0.0.0.0", **SMALL, security=security)
+    assert said.code == 2
+    assert "give --api-keys FILE, or leave --host out" in said.err
+
+
+def test_nothing_is_up() -> None:
+    assert deepseek("local", "status").out == "Nothing is up.\n"
+    assert deepseek("local", "status", "-o", "json").out == "[]\n"
+    for command in ("down", "logs"):
+        said = deepseek("local", command, "r1")
+        assert (said.code, said.err) == (2, "Error: Nothing called r1 was brought up here.\n")
+
+
+def test_status_of_one_that_was_killed_and_one_that_has_failed() -> None:
+    ended = Ended(at="", code=3, words="ended with exit code 3", why="there is no config.json")
+    stopped = ReplicaView(index=0, phase="stopped", detail="Mend it.", ended=ended)
+    kept("a", ReplicaView(index=0, phase="ready"))
+    kept("b", stopped, over=True)
+    said = deepseek("local", "status")
+    rows = [line.split() for line in said.out.splitlines()[1:3]]
+    assert [row[:3] for row in rows] == [["a", "Killed", "0/1"], ["b", "Failed", "0/1"]]
+    assert "replica 0 ended with exit code 3 (there is no config.json). Mend it." in said.out
+    assert "replica 0: ended with its supervisor" in said.out
+    both = deepseek("local", "down")
+    assert both.err == "Error: There are several, name one: a, b.\n"
+    assert deepseek("local", "down", "a").err == "a is down.\n"
+    assert deepseek("local", "down").err == "b is down.\n"
+
+
+def test_logs_of_all_and_of_one() -> None:
+    found = kept("r1", ReplicaView(index=0), ReplicaView(index=1), over=True)
+    found.log(0).write_text("a\nb\nc\n")
+    found.log(1).write_text("d\n")
+    assert deepseek("local", "logs", "--lines", "2").out == "[0] b\n[0] c\n[1] d\n"
+    assert deepseek("local", "logs", "--replica", "1", "--follow").out == "d\n"
+    said = deepseek("local", "logs", "--replica", "7")
+    assert said.err == "Error: r1 has no log of replica 7; there are: 0, 1.\n"
+
+
+def test_what_is_told_while_it_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    loading = ReplicaView(index=0, phase="loading", total_bytes=100)
+    ended = Ended(at="", code=-9, words="was ended by SIGKILL", log=("one", "two"))
+    with Watch("Ctrl-C ends it.") as watch:
+        for loaded in range(0, 101, 5):
+            detail = f"loading tiny: {loaded} % of 100 B"
+            watch(view(loading.model_copy(update={"loaded_bytes": loaded, "detail": detail})))
+        pausing = ReplicaView(
+            index=0, phase="pausing", detail="Again in 1 s.", ended=ended, starts=1
+        )
+        for _ in range(3):
+            watch(view(pausing))
+        assert not watch.settled
+        watch(view(ReplicaView(index=0, phase="ready", detail="the model takes requests")))
+        assert watch.ready
+        watch(view(ReplicaView(index=0, phase="draining"), asked_to_end=True, requests=2))
+    out, err = capsys.readouterr()
+    assert out == ("r1 answers at http://127.0.0.1:8000/v1 as tiny (CPU). Ctrl-C ends it.\n")
+    assert err.splitlines() == [
+        "replica 0: loading tiny: 0 % of 100 B",
+        "replica 0: loading tiny: 25 % of 100 B",
+        "replica 0: loading tiny: 50 % of 100 B",
+        "replica 0: loading tiny: 75 % of 100 B",
+        "replica 0: loading tiny: 100 % of 100 B",
+        "replica 0 was ended by SIGKILL. Again in 1 s.",
+        "  one",
+        "  two",
+        "replica 0: the model takes requests",
+        "Ending: 2 requests run. Ctrl-C ends at once.",
+    ]

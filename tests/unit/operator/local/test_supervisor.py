@@ -1,0 +1,113 @@
+"""All servers of a resource together, with servers that do what a test tells them."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from deepseek_operator.local import process
+from deepseek_operator.local.arrangement import Arrangement, Replica
+from deepseek_operator.local.place import Place
+from deepseek_operator.local.process import End
+from deepseek_operator.local.supervisor import FAILED, Supervisor, endpoint
+from deepseek_operator.local.view import View
+from tests.unit.operator.local.fake_server import FakeServer
+
+MISTAKE = End(3, "ended with exit code 3", "there is no config.json")
+
+
+class Run:
+    """A supervisor that runs, with all that it has shown."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, drains: bool) -> None:
+        self.servers: list[FakeServer] = []
+        self.shown: list[View] = []
+        self.place = Place(folder)
+
+        async def start(*_: object) -> FakeServer:
+            self.servers.append(FakeServer(drains=drains))
+            return self.servers[-1]
+
+        monkeypatch.setattr(process, "start", start)
+        arrangement = Arrangement(
+            name="r1",
+            model_id="tiny",
+            served_name="tiny",
+            source="",
+            runs_on="CPU",
+            config={"drainSeconds": 60},
+            replicas=(Replica(index=0), Replica(index=1)),
+            run=f"unit-{os.getpid()}",
+        )
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.supervisor = Supervisor(arrangement, self.place, listening, self.shown.append)
+        self.running = asyncio.create_task(self.supervisor.run())
+
+    async def until(self, state: str) -> None:
+        async with asyncio.timeout(10):
+            while self.supervisor.view.state != state:  # noqa: ASYNC110 - it tells nobody else
+                await asyncio.sleep(0.02)
+
+
+async def test_the_second_signal_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, monkeypatch, drains=False)
+    await run.until("Ready")
+    run.supervisor.ask_to_end()
+    await run.until("Draining")
+    await asyncio.wait({run.running}, timeout=0.3)
+    assert not run.running.done()
+    assert all(server.asked_at for server in run.servers)
+    run.supervisor.ask_to_end()
+    assert await asyncio.wait_for(run.running, 5) == 0
+    assert len(run.servers) == 2
+    kept = run.place.view()
+    assert kept is not None
+    assert kept.state == "Stopped"
+
+
+async def test_it_fails_where_all_have_given_up_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, monkeypatch, drains=True)
+    await run.until("Ready")
+    run.servers[0].fail(MISTAKE)
+    await run.until("Degraded")
+    run.servers[1].fail(MISTAKE)
+    assert await asyncio.wait_for(run.running, 5) == FAILED
+    kept = run.place.view()
+    assert kept is not None
+    assert kept.state == "Failed"
+    assert [replica.phase for replica in kept.replicas] == ["stopped", "stopped"]
+
+
+async def test_the_endpoint_is_there_from_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path, monkeypatch, drains=True)
+    await run.until("Ready")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{run.supervisor.view.endpoint}/health/ready") as answer,
+    ):
+        assert (answer.status, (await answer.json())["readyReplicas"]) == (200, 2)
+    run.supervisor.ask_to_end()
+    await asyncio.wait_for(run.running, 5)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("192.0.2.1", "http://192.0.2.1:80"),
+        ("::", "http://[::1]:80"),
+        ("2001:db8::1", "http://[2001:db8::1]:80"),
+    ],
+)
+def test_how_an_endpoint_is_written(host: str, url: str) -> None:
+    assert endpoint(host, 80) == url
