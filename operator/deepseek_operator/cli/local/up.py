@@ -217,8 +217,8 @@ def _serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None
         place.write_arrangement(arrangement)
         count = len(arrangement.replicas)
         warn(
-            f"Starting {count} replica{'s' * (count > 1)} of {arrangement.model_id} on "
-            f"{arrangement.runs_on}, from {arrangement.source}. {restarts.POLICY}"
+            f"Starting {count} replica{'s' * (count > 1)} of {arrangement.model_id}, "
+            f"{'each ' * (count > 1)}on {arrangement.runs_on}, from {arrangement.source}. {restarts.POLICY}"
         )
         if detach:
             _detached(place, lock, listening)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const usage = `usage: probe serve PORT     answer with the host name; at /words?count=N&silence=S with N events,
+const usage = `usage: probe serve PORT     answer with the host name; at /v1/words?count=N&silence=S with N events,
                             S seconds of silence before each
        probe lookup NAME    print the addresses of a name
        probe fetch URL      print what is there
@@ -55,7 +55,7 @@ func serve(address string) error {
 	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(answer, name)
 	})
-	http.HandleFunc("/words", words)
+	http.HandleFunc("/v1/words", words)
 	fmt.Println("serving on", address)
 	return http.ListenAndServe(address, nil)
 }
