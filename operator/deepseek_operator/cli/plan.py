@@ -41,8 +41,7 @@ def plan(
 ) -> None:
     """Say what FILE comes to: does it fit, how fast will it be, what does it cost, who can reach it.
 
-    Nothing is created and no cluster is asked. The rules that the CRD itself has are the API server's
-    to check: kubectl apply --dry-run=server.
+    Nothing is created and no cluster is asked.
 
     Exit code 1: the operator would refuse it, in the same words. 2: FILE or an option can't be used.
     """
