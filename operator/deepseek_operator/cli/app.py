@@ -6,6 +6,7 @@ import typer
 
 from deepseek_operator.catalog.entries import EntryError
 from deepseek_operator.cli.catalog import catalog
+from deepseek_operator.cli.doctor.command import doctor
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.recommend import recommend
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(doctor)
 app.command()(plan)
 app.command()(recommend)
 app.command()(render)

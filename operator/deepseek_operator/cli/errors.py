@@ -1,7 +1,7 @@
 """What ends a command with words and not with a traceback."""
 
 # Exit codes. Typer's own for a wrong option is 2 as well.
-REFUSED, UNUSABLE = 1, 2
+REFUSED, UNUSABLE, DIFFERENT, UNANSWERED = 1, 2, 3, 4
 
 
 class CommandError(Exception):
@@ -22,3 +22,9 @@ class RefusedError(CommandError):
     def __init__(self, reason: str, message: str):
         super().__init__(f"{reason}: {message}")
         self.reason = reason
+
+
+class UnansweredError(CommandError):
+    """The cluster does not answer, or not this person; the text says what is missing."""
+
+    code = UNANSWERED

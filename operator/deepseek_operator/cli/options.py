@@ -21,6 +21,10 @@ Namespace = Annotated[
         "--namespace", "-n", help="Where it would be. Default: what FILE says, or default."
     ),
 ]
+Context = Annotated[
+    str | None,
+    typer.Option(help="Cluster of this context of the kubeconfig; . is its current one."),
+]
 Served = Annotated[
     list[str] | None,
     typer.Option(

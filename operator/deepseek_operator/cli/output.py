@@ -54,6 +54,11 @@ def as_json(result: Any) -> str:
     return json.dumps(result, indent=2) + "\n"
 
 
+def written(result: Any, output: Format) -> str:
+    """A result as JSON or YAML."""
+    return as_json(result) if output is Format.json else as_yaml(result)
+
+
 def write(text: str) -> None:
     """Write to standard output as it is."""
     typer.echo(text, nl=False)

@@ -74,16 +74,22 @@ def _environment_proxy(url: str) -> str | None:
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[Connection]:
+async def connection(context: str | None = None) -> AsyncIterator[Connection]:
     """A connection with the pod's service account, or with the current kubeconfig outside a cluster.
 
+    Args:
+        context: Of the kubeconfig, whatever the pod; empty: its current one.
+
     Raises:
-        kubernetes.aio.config.ConfigException: There is neither.
+        kubernetes.aio.config.ConfigException: There is none of these.
     """
-    try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        await config.load_kube_config()
+    if context is not None:
+        await config.load_kube_config(context=context or None)
+    else:
+        try:
+            config.load_incluster_config()
+        except config.ConfigException:
+            await config.load_kube_config()
     # Only for the TLS context that it makes of a configuration.
     async with client.ApiClient() as api:
         connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, limit=0)
