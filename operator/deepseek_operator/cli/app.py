@@ -11,10 +11,11 @@ from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.recommend import recommend
 from deepseek_operator.cli.render import render
+from deepseek_operator.cli.status import status
 
 app = typer.Typer(
     name="deepseek",
-    help="DeepSeek models on Kubernetes: what a file comes to, before anything is created.",
+    help="DeepSeek models on Kubernetes: what a file comes to, what a cluster lacks, how it goes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -23,6 +24,7 @@ app.command()(doctor)
 app.command()(plan)
 app.command()(recommend)
 app.command()(render)
+app.command()(status)
 app.add_typer(catalog, name="catalog")
 
 

@@ -64,6 +64,11 @@ def write(text: str) -> None:
     typer.echo(text, nl=False)
 
 
+def clear() -> None:
+    """Clear the screen, where there is one."""
+    Console().clear()
+
+
 def warn(text: str) -> None:
     """Say something that is not the result."""
     typer.echo(text, err=True)
