@@ -15,13 +15,14 @@ class RefusedError(CommandError):
 
     Attributes:
         reason: The reason of the condition `Accepted`.
+        message: Its message.
     """
 
     code = REFUSED
 
     def __init__(self, reason: str, message: str):
         super().__init__(f"{reason}: {message}")
-        self.reason = reason
+        self.reason, self.message = reason, message
 
 
 class UnansweredError(CommandError):

@@ -1,12 +1,15 @@
 """The operator that a cluster has: its Deployment, and what that decides for all resources."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deepseek_operator.catalog import entries
 from deepseek_operator.cli.errors import CommandError, UnansweredError
+from deepseek_operator.cli.installation import installation
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import DEPLOYMENT, Kind
 from deepseek_operator.plan.settings import Settings, SettingsError
@@ -59,6 +62,30 @@ async def settings(client: Client, namespace: str | None) -> Settings:
         raise CommandError(f"The installed operator's Deployment: {error}") from error
     await _take_catalogue(client, deployment)
     return said
+
+
+@dataclass(frozen=True)
+class Installing:
+    """What was said of the operator's installation; nothing: the cluster is asked.
+
+    Attributes:
+        namespace: Of the operator.
+    """
+
+    values: Path | None
+    image: str | None
+    namespace: str | None
+
+    async def settings(self, client: Client) -> Settings:
+        """What it decides for all resources.
+
+        Raises:
+            CommandError: Nobody knows.
+            ApiError: The cluster can't be asked.
+        """
+        if self.values or self.image:
+            return installation(self.values, self.image, self.namespace)
+        return await settings(client, self.namespace)
 
 
 def environment(deployment: Object) -> dict[str, str]:

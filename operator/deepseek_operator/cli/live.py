@@ -62,7 +62,9 @@ def told(error: ApiError) -> CommandError:
             f"The API server does not know you ({error}): log in again, or name another --context."
         )
     if isinstance(error, ForbiddenError):
-        return UnansweredError(f"You may not: {error}. Ask for that right, or for --context.")
+        return UnansweredError(
+            f"You may not: {error}. Ask for that right, or name another --context."
+        )
     if isinstance(error, NotFoundError):
         return UnansweredError(f"{NO_CRD} ({error})")
     if isinstance(error, RejectedError):

@@ -49,7 +49,11 @@ Image = Annotated[
     typer.Option(help="Image of the model server, before what the values say."),
 ]
 OperatorNamespace = Annotated[
-    str, typer.Option(help="Where the operator runs; policies let it in. Empty: nowhere.")
+    str | None,
+    typer.Option(
+        help="Where the operator runs; policies let it in. Empty: nowhere. Default: "
+        "deepseek-system, with --context wherever it is."
+    ),
 ]
 Requests = Annotated[
     float,
