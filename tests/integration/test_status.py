@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.command import deepseek, somebody
 from tests.integration.operator_process import OperatorProcess
@@ -50,6 +51,18 @@ def test_nobody_has_looked_yet_and_nothing_is_there(kube: Kube) -> None:
     assert (missing.code, "There is no DeepSeekDeployment r1" in missing.err) == (2, True)
     kube.apply(resource("r1"))
     assert "nobody has looked" in deepseek(config, "status", "-n", kube.namespace).out
+
+
+def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
+    said = yaml.safe_load(kube.target.kubeconfig.read_text())
+    said["contexts"][0]["context"]["namespace"] = kube.namespace
+    config = tmp_path / "config"
+    config.write_text(yaml.safe_dump(said))
+    kube.apply(resource("r1"))
+    for options in ((), ("--context", "deepseek-operator")):
+        (found,) = deepseek(config, "status", "-o", "json", *options).said
+        assert found["namespace"] == kube.namespace
+    assert deepseek(config, "status", "--context", "nowhere").code == 2
 
 
 def test_who_may_not_read_is_told_so(kube: Kube, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import yaml
 from kubernetes.aio.config import ConfigException
 
 from deepseek_operator.cli.errors import CommandError, UnansweredError
+from deepseek_operator.cluster import connection
 from deepseek_operator.cluster.client import Client, connect
 from deepseek_operator.cluster.errors import (
     ApiError,
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 # What stands for the current context of the kubeconfig, which may have any name.
 CURRENT = "."
+# What reading a kubeconfig that is none, or half of one, raises.
+UNREADABLE = (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError)
 NO_CRD = (
     "The cluster does not know DeepSeekDeployment: kubectl apply -f crds/, or install the chart "
     "with crds.enabled=true."
@@ -41,11 +44,23 @@ def ask(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
     return asyncio.run(_asked(context, question))
 
 
+def namespace_of(context: str) -> str:
+    """The namespace that a context chooses, as for kubectl.
+
+    Raises:
+        CommandError: The kubeconfig is of no use.
+    """
+    try:
+        return connection.namespace_of("" if context == CURRENT else context)
+    except UNREADABLE as error:
+        raise CommandError(_unusable(context, error)) from error
+
+
 async def _asked(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
     connecting = connect("" if context == CURRENT else context)
     try:
         client = await connecting.__aenter__()
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         raise CommandError(_unusable(context, error)) from error
     try:
         return await question(client)

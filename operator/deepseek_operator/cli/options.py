@@ -21,6 +21,10 @@ Namespace = Annotated[
         "--namespace", "-n", help="Where it would be. Default: what FILE says, or default."
     ),
 ]
+HomeNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Where they are. Default: that of the context."),
+]
 Context = Annotated[
     str | None,
     typer.Option(help="Cluster of this context of the kubeconfig; . is its current one."),

@@ -8,7 +8,7 @@ import typer
 
 from deepseek_operator.cli import options, state_page
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.cli.live import CURRENT, ask
+from deepseek_operator.cli.live import CURRENT, ask, namespace_of
 from deepseek_operator.cli.output import Format, clear, write, written
 from deepseek_operator.cli.state import follow, read
 
@@ -20,9 +20,7 @@ def status(
         str | None, typer.Argument(help="Of one resource, said in full. Default: all.")
     ] = None,
     context: options.Context = None,
-    namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where they are.")
-    ] = "default",
+    namespace: options.HomeNamespace = None,
     everywhere: Annotated[
         bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")
     ] = False,
@@ -39,20 +37,21 @@ def status(
     """
     if name and everywhere:
         raise CommandError("A NAME is in one namespace: leave -A out, or NAME.")
-    where = "" if everywhere else namespace
+    context = context or CURRENT
+    where = "" if everywhere else namespace or namespace_of(context)
 
     def tell(found: list[Object]) -> None:
         _write(found, name, where, output)
 
     if watch:
         ask(
-            context or CURRENT,
+            context,
             lambda client: follow(
                 partial(read, client, where, name), partial(_again, tell, output)
             ),
         )
     else:
-        tell(ask(context or CURRENT, lambda client: read(client, where, name)))
+        tell(ask(context, lambda client: read(client, where, name)))
 
 
 def _again(tell: Any, output: Format, found: list[Object]) -> None:

@@ -73,6 +73,22 @@ def _environment_proxy(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
+def namespace_of(context: str) -> str:
+    """The namespace that a context of the kubeconfig chooses, `default` where it chooses none.
+
+    Args:
+        context: Its name; empty: the current one.
+
+    Raises:
+        kubernetes.aio.config.ConfigException: There is no such context, or no kubeconfig.
+    """
+    contexts, current = config.list_kube_config_contexts()
+    found = next((item for item in contexts if item["name"] == context), None)
+    if context and found is None:
+        raise config.ConfigException(f"there is no context {context}")
+    return str((found or current)["context"].get("namespace") or "default")
+
+
 @asynccontextmanager
 async def connection(context: str | None = None) -> AsyncIterator[Connection]:
     """A connection with the pod's service account, or with the current kubeconfig outside a cluster.

@@ -20,7 +20,7 @@ from deepseek_operator.cli.doctor.facts import Facts
 from deepseek_operator.cli.doctor.finding import Finding, failed, plain
 from deepseek_operator.cli.doctor.look import look
 from deepseek_operator.cli.errors import REFUSED, CommandError, UnansweredError
-from deepseek_operator.cli.live import CURRENT, ask
+from deepseek_operator.cli.live import CURRENT, ask, namespace_of
 from deepseek_operator.cli.output import Format, new_table, show, write, written
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
@@ -34,9 +34,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 
 def doctor(
     context: options.Context = None,
-    namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Where your resources are.")
-    ] = "default",
+    namespace: options.HomeNamespace = None,
     this_machine: Annotated[
         bool, typer.Option("--machine", help="Look at this machine, and ask no cluster.")
     ] = False,
@@ -56,7 +54,8 @@ def doctor(
         seen = machine_look.look()
         found = list(chain.from_iterable(check(seen) for check in machine.CHECKS))
     else:
-        found = _of_cluster(context or CURRENT, namespace)
+        context = context or CURRENT
+        found = _of_cluster(context, namespace or namespace_of(context))
     if output is Format.table:
         _page(found)
     else:

@@ -11,13 +11,13 @@ from deepseek_operator.cli.doctor.facts import Facts, Objects
 from deepseek_operator.cli.doctor.finding import Unseen
 from deepseek_operator.cli.doctor.gpus import devices
 from deepseek_operator.cli.installed import LEASES, deployments
+from deepseek_operator.cli.present import served_kinds
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError, ForbiddenError, NotFoundError
 from deepseek_operator.cluster.kinds import (
     API_SERVICE,
     LEASE,
     NODE,
-    OPTIONAL,
     RESOURCE,
     Kind,
 )
@@ -48,7 +48,7 @@ async def look(client: Client, namespace: str) -> Facts:
         def seen(fact: Coroutine[Any, Any, T], right: str) -> asyncio.Task[T | Unseen]:
             return tasks.create_task(_seen(fact, right))
 
-        served = seen(_served(client), "get the discovery API")
+        served = seen(served_kinds(client), "get the discovery API")
         crd = seen(client.get(CRD, "", NAME), f"get {CRD.plural}")
         ours = seen(client.serves(RESOURCE), "get the discovery API")
         operators = seen(deployments(client), "list deployments in all namespaces")
@@ -94,11 +94,6 @@ async def _seen(fact: Coroutine[Any, Any, T], right: str) -> T | Unseen:
 
 async def _all(client: Client, kind: Kind) -> Objects:
     return tuple((await client.list(kind))[0])
-
-
-async def _served(client: Client) -> frozenset[str]:
-    answers = await asyncio.gather(*(client.serves(kind) for kind in OPTIONAL))
-    return frozenset(kind.called for kind, there in zip(OPTIONAL, answers, strict=True) if there)
 
 
 async def _leases(client: Client) -> Objects:

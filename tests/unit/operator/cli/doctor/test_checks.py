@@ -259,6 +259,29 @@ def test_drift_names_the_outermost_field_alone() -> None:
     assert not drift(ours, copy.deepcopy(ours)).any
 
 
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("type", "string"),
+        ("minimum", 7),
+        ("default", 9),
+        ("x-kubernetes-validations", [{"rule": "self > 1", "message": "more"}]),
+    ],
+)
+def test_drift_of_whatever_holds_for_a_value(rule: str, value: Any) -> None:
+    ours = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    theirs = copy.deepcopy(ours)
+    theirs["properties"]["spec"]["properties"]["replicas"][rule] = value
+    assert drift(ours, theirs).other == ("spec.replicas",)
+
+
+def test_other_words_are_no_drift() -> None:
+    ours = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    theirs = copy.deepcopy(ours)
+    theirs["properties"]["spec"]["description"] = "In other words."
+    assert not drift(ours, theirs).any
+
+
 def test_every_module_of_checks_is_asked() -> None:
     for module in (control_plane, operators, gpus, apis, surroundings):
         assert set(module.CHECKS) <= set(CHECKS)
