@@ -25,7 +25,7 @@ class Planner:
     """The command with an installed operator's Deployment, of which nothing runs."""
 
     def __init__(self, kube: Kube, folder: Path):
-        self.kube, self._file = kube, folder / "file.yaml"
+        self.kube, self.file = kube, folder / "file.yaml"
         env = [{"name": name, "value": value} for name, value in VARIABLES.items()]
         container = {"name": "operator", "image": "operator:test", "env": env}
         labels = {"app.kubernetes.io/name": "deepseek-operator"}
@@ -40,10 +40,10 @@ class Planner:
         )
 
     def run(self, command: str, body: Any, *options: object, who: Path | None = None) -> Result:
-        self._file.write_text(yaml.safe_dump(body))
+        self.file.write_text(yaml.safe_dump(body))
         own = ("--namespace", self.kube.namespace, "--operator-namespace", self.kube.namespace)
         config = who or self.kube.target.kubeconfig
-        return deepseek(config, command, self._file, *own, *options)
+        return deepseek(config, command, self.file, *own, *options)
 
     def plan(self, body: Any, *options: object) -> Result:
         return self.run("plan", body, "--context", ".", "-o", "json", *options)
@@ -279,6 +279,16 @@ def test_what_cannot_be_used_together_or_is_not_there(kube: Kube, tmp_path: Path
     assert (alone.code, "No operator is installed" in alone.err) == (4, True)
     named = deepseek(config, "plan", file, "--context", ".", "--server-image", "server:test")
     assert named.code == 0, named.err
+
+
+def test_a_namespace_that_is_not_there(planner: Planner) -> None:
+    body = resource("r1")
+    body["metadata"]["namespace"] = "nowhere"
+    planner.run("plan", body)  # writes the file
+    file = planner.file
+    options = ("--diff", "--operator-namespace", planner.kube.namespace)
+    found = deepseek(planner.kube.target.kubeconfig, "plan", file, *options)
+    assert (found.code, "There is no such namespace" in found.err) == (2, True)
 
 
 def test_what_only_the_api_server_knows_of_a_value_is_told_by_trying(planner: Planner) -> None:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 CURRENT = "."
 # What reading a kubeconfig that is none, or half of one, raises.
 UNREADABLE = (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError)
+# How the client begins where no answer came.
+AWAY = "The API server can't be reached"
 NO_CRD = (
     "The cluster does not know DeepSeekDeployment: kubectl apply -f crds/, or install the chart "
     "with crds.enabled=true."
@@ -81,10 +83,14 @@ def told(error: ApiError) -> CommandError:
             f"You may not: {error}. Ask for that right, or name another --context."
         )
     if isinstance(error, NotFoundError):
+        if str(error).startswith("namespaces "):
+            return CommandError(f"There is no such namespace ({error}): kubectl create namespace.")
         return UnansweredError(f"{NO_CRD} ({error})")
     if isinstance(error, RejectedError):
         return CommandError(f"The API server refuses it: {error}")
-    return UnansweredError(f"{error}. kubectl cluster-info shows the address that was asked.")
+    hint = " kubectl cluster-info shows the address that was asked."
+    said = str(error).rstrip(".")
+    return UnansweredError(f"{said}.{hint if said.startswith(AWAY) else ''}")
 
 
 def _unusable(context: str, error: Exception) -> str:

@@ -168,8 +168,10 @@ def _unborne(facts: Facts, nodes: Objects) -> dict[tuple[str, str, str], list[Ob
     resources: Objects = () if isinstance(facts.resources, Unseen) else facts.resources
     tolerations: list[Object] = []
     for item in resources:
-        pod = (item["spec"].get("podTemplate") or {}).get("spec") or {}
-        tolerations += [each for each in pod.get("tolerations") or [] if isinstance(each, dict)]
+        pod = (item["spec"].get("podTemplate") or {}).get("spec")
+        said = pod.get("tolerations") if isinstance(pod, dict) else None
+        # The API server does not look into podTemplate.
+        tolerations += [each for each in said or [] if isinstance(each, dict)]
     found: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
     for node in nodes:
         for taint in NodeView.of(node).taints:
@@ -209,12 +211,8 @@ def driven(facts: Facts) -> Iterator[Finding]:
     if old:
         oldest = min(major for major, _ in known.values())
         message = f"{_names(old)}: the driver is {oldest}; images with CUDA 13 need {OLDEST_DRIVER} or newer."
-        yield Finding(
-            check,
-            "problem",
-            message,
-            "Upgrade the driver, or name an older image in spec.engine.image.",
-        )
+        fix = "Upgrade the driver, or name an older image in spec.engine.image."
+        yield Finding(check, "problem" if len(old) == len(known) else "warning", message, fix)
     else:
         yield Finding(
             check,

@@ -205,6 +205,21 @@ def test_half_an_api_is_a_warning() -> None:
     assert (found.state, "in part: PeerAuthentication" in found.message) == ("warning", True)
 
 
+def test_some_nodes_with_an_old_driver_are_a_warning() -> None:
+    old = {**H200, "nvidia.com/cuda.driver-version.major": "550"}
+    new = {**H200, "nvidia.com/cuda.driver-version.major": "580"}
+    (found,) = of(but(nodes=(node("a", labels=old), node("b", labels=new))), "GPU driver")
+    assert (found.state, found.message.startswith("a: the driver is 550")) == ("warning", True)
+
+
+@pytest.mark.parametrize("pod", ["none", {"tolerations": "none"}, {"tolerations": [1]}])
+def test_a_pod_template_that_is_none_tolerates_nothing(pod: Any) -> None:
+    facts = but(
+        nodes=(node(taints=[TAINT]),), resources=(resource("r1", podTemplate={"spec": pod}),)
+    )
+    assert bad(facts) == [("GPU nodes", "warning")]
+
+
 def test_free_gpus_are_counted_beside_those_that_are_held() -> None:
     (found,) = of(but(usage={"a": (holder(3), holder(1, "other"))}), "free GPUs")
     assert found.message == "4 of 8 are free; held by pod apps/train (3), pod apps/other (1)."
