@@ -4,7 +4,7 @@ The operator's own reconcile loop does it, with a client whose writes are dry ru
 is what would be done. It is one pass, as it would be made now; a rollout goes on in later ones.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,6 @@ from deepseek_operator.cluster.kept import key_of
 from deepseek_operator.cluster.kinds import CHILDREN, NODE, POD, RESOURCE, Kind
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
-from deepseek_operator.controller.trials import Trials
 from deepseek_operator.plan.labels import MANAGER, NAME
 from deepseek_operator.plan.observed import ConfigFile
 from deepseek_operator.plan.settings import Settings
@@ -116,16 +115,6 @@ class Rehearsal(Client):
             raise
 
 
-class Untried(Trials):
-    """Asks nobody."""
-
-    def result(
-        self, key: Key, revision: str, pods: Iterable[tuple[str, str]], model: str, number: int
-    ) -> tuple[bool | None, str]:
-        """Not known."""
-        return None, ""
-
-
 class Given(Hub):
     """Knows one file and no hub."""
 
@@ -158,8 +147,8 @@ async def rehearse(
     """
     rehearsal = Rehearsal(client)
     stored = await _stored(rehearsal, body)
-    cache = await _filled(client, stored, served)
-    loop = Reconciler(rehearsal, cache, settings, lambda _: None, hub, Untried(lambda _: None))
+    cache = await filled(client, stored, served)
+    loop = Reconciler(rehearsal, cache, settings, lambda _: None, hub)
     failure: RejectedError | None = None
     try:
         await loop.reconcile(key_of(stored))
@@ -189,7 +178,7 @@ async def _stored(rehearsal: Rehearsal, body: Object) -> Object:
     return {**stored, "metadata": metadata, "status": stored.get("status") or {}}
 
 
-async def _filled(client: Client, stored: Object, served: frozenset[str]) -> Cache:
+async def filled(client: Client, stored: Object, served: frozenset[str]) -> Cache:
     """What the operator would know: the resource, what belongs to it, and the nodes."""
     cache = Cache()
     cache.served = served
@@ -202,8 +191,14 @@ async def _filled(client: Client, stored: Object, served: frozenset[str]) -> Cac
             continue
         labels = ",".join(part for part in (kind.labels, f"{NAME}={key.name}") if part)
         for item in await client.select(kind, key.namespace, labels=labels):
-            cache.put(kind, item)
+            cache.put(kind, _unreachable(item) if kind is POD else item)
     return cache
+
+
+def _unreachable(pod: Object) -> Object:
+    """A pod that nobody can ask anything: what it would be asked is the operator's business."""
+    status = {name: part for name, part in pod.get("status", {}).items() if name != "podIP"}
+    return {**pod, "status": status}
 
 
 # What the API server writes itself, with every write.

@@ -64,7 +64,6 @@ class Reconciler:
         settings: Of the installation.
         again: Has a resource looked at once more.
         hub: Tells of models that the catalogue does not have.
-        trials: Asks new sets of pods; None: as an operator does.
     """
 
     def __init__(
@@ -74,7 +73,6 @@ class Reconciler:
         settings: Settings,
         again: Callable[[Key], None],
         hub: Hub,
-        trials: Trials | None = None,
     ):
         self._client = client
         self._cache = cache
@@ -83,7 +81,7 @@ class Reconciler:
         self._hub = hub
         self._renderer = Renderer()
         self._rollouts = Rollouts(NodeUsage(client))
-        evidence = Evidence(cache, self._rollouts, self._renderer, trials or Trials(again))
+        evidence = Evidence(cache, self._rollouts, self._renderer, Trials(again))
         self._changes = Changes(cache, settings, hub, evidence)
         # What was found in order, so that nothing is rendered where neither target nor children
         # have changed since.

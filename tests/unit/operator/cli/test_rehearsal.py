@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cli.difference import listed, unified
-from deepseek_operator.cli.rehearsal import Change, Given, Rehearsal, Untried, plain
+from deepseek_operator.cli.rehearsal import Change, Given, Rehearsal, filled, plain
 from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.errors import ForbiddenError
-from deepseek_operator.cluster.kept import Key
-from deepseek_operator.cluster.kinds import AUTOSCALER, DEPLOYMENT, RESOURCE, SERVICE
+from deepseek_operator.cluster.kept import key_of
+from deepseek_operator.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, RESOURCE, SERVICE, Kind
+from deepseek_operator.plan.labels import BLUE, labels
 from deepseek_operator.plan.observed import ConfigFile
+from tests.unit.operator.resources import NOW, pod, resource
 from tests.unit.operator.test_client import Response, client
 
 Object = dict[str, Any]
@@ -49,10 +51,30 @@ async def test_nobody_is_told_and_a_status_is_not_sent() -> None:
     said = {"phase": "Starting"}
     await rehearsal.apply(RESOURCE, {**live(RESOURCE.name), "status": said}, "status")
     assert (rehearsal.said, api.asked) == (said, [])
-    assert Untried(lambda _: None).result(Key("a", "b"), "r", [("p", "10.0.0.1")], "m", 1) == (
-        None,
-        "",
-    )
+
+
+class Pods:
+    """A cluster that has one pod, which serves."""
+
+    async def select(self, kind: Kind, *_: Any, **__: Any) -> list[Object]:
+        if kind is not POD:
+            return []
+        found = pod(ready=True, state={"running": {"startedAt": NOW}})
+        found["metadata"] |= {"uid": "u-2", "resourceVersion": "3", "labels": labels("r1")}
+        found["status"]["podIP"] = "10.0.0.1"
+        return [found]
+
+    async def list(self, _: Kind) -> tuple[tuple[()], int]:
+        return (), 1
+
+
+async def test_no_model_server_is_asked() -> None:
+    """Neither for what it has counted nor for an answer, as the operator does during a change."""
+    pods: Any = Pods()
+    cache = await filled(pods, resource(), frozenset())
+    key = key_of(resource())
+    assert [view.ready for view in cache.pods.staying(key)] == [True]
+    assert cache.pods.serving(key, BLUE) == []
 
 
 async def test_the_number_of_replicas_that_was_handed_over_is_not_given_up() -> None:
