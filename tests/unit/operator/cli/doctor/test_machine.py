@@ -65,9 +65,10 @@ def test_what_is_wrong_is_told_with_what_to_do(
 
 
 def test_the_drivers_table_is_read() -> None:
-    table = "NVIDIA H200, 143771, 4, 580.95.05\nNVIDIA H200, 143771, 0, 580.95.05\n"
+    # The second line is a reading of 2026-11-29.
+    table = "NVIDIA H200, 143771, 4, 580.159.04\nNVIDIA H200, 143771, 0, 580.159.04\n"
     gpus, driver = machine_look.parse(table)
-    assert (driver, gpus) == ("580.95.05", (replace(H200, used=4), replace(H200, used=0)))
+    assert (driver, gpus) == ("580.159.04", (replace(H200, used=4), replace(H200, used=0)))
     assert machine_look.parse("") == ((), "")
 
 
