@@ -124,7 +124,7 @@ def test_ctrl_c_lets_what_runs_end(machine: LocalMachine) -> None:
 def test_a_mistake_is_not_tried_again(machine: LocalMachine) -> None:
     (machine.model / "config.json").write_text('{"model_type": "gpt2"}')
     up = machine.run("up", machine.file("wrong"), "--port", 0)
-    assert up.returncode == 3
+    assert up.returncode == 5
     assert "gpt2" in up.stderr
     assert "mend what it says" in up.stderr
     assert machine.view("wrong")["replicas"][0]["starts"] == 1

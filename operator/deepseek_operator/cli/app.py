@@ -6,22 +6,26 @@ import typer
 
 from deepseek_operator.catalog.entries import EntryError
 from deepseek_operator.cli.catalog import catalog
+from deepseek_operator.cli.doctor.command import doctor
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.local.app import local
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.recommend import recommend
 from deepseek_operator.cli.render import render
+from deepseek_operator.cli.status import status
 
 app = typer.Typer(
     name="deepseek",
-    help="DeepSeek models on Kubernetes: what a file comes to, or the same on this machine.",
+    help="DeepSeek models on Kubernetes or this machine: what they come to, what is lacking, how it goes.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command()(doctor)
 app.command()(plan)
 app.command()(recommend)
 app.command()(render)
+app.command()(status)
 app.add_typer(local, name="local")
 app.add_typer(catalog, name="catalog")
 

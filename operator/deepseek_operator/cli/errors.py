@@ -1,7 +1,7 @@
 """What ends a command with words and not with a traceback."""
 
 # Exit codes. Typer's own for a wrong option is 2 as well.
-REFUSED, UNUSABLE, FAILED = 1, 2, 3
+REFUSED, UNUSABLE, DIFFERENT, UNANSWERED, FAILED = 1, 2, 3, 4, 5
 
 
 class CommandError(Exception):
@@ -15,13 +15,20 @@ class RefusedError(CommandError):
 
     Attributes:
         reason: The reason of the condition `Accepted`.
+        message: Its message.
     """
 
     code = REFUSED
 
     def __init__(self, reason: str, message: str):
         super().__init__(f"{reason}: {message}")
-        self.reason = reason
+        self.reason, self.message = reason, message
+
+
+class UnansweredError(CommandError):
+    """The cluster does not answer, or not this person; the text says what is missing."""
+
+    code = UNANSWERED
 
 
 class FailedError(CommandError):

@@ -11,17 +11,19 @@ from deepseek_operator.plan.settings import Settings
 # What stands for the image where nobody names one: none is published.
 IMAGE = "deepseek-server"
 TAG = "0.1.0"
+# Where the operator runs, where nobody says.
+NAMESPACE = "deepseek-system"
 # What the chart says where its values are not changed.
 MONITORING, ISTIO = "monitoring", "istio-system"
 
 
-def installation(values: Path | None, image: str | None, namespace: str) -> Settings:
+def installation(values: Path | None, image: str | None, namespace: str | None) -> Settings:
     """What an installation decides for all resources; entries of its catalogue are taken in.
 
     Args:
         values: Values of its chart; None: as the chart has them.
         image: Of the model server, before what the values say.
-        namespace: Of the operator.
+        namespace: Of the operator; None: `NAMESPACE`.
 
     Raises:
         CommandError: The values can't be used.
@@ -38,7 +40,7 @@ def installation(values: Path | None, image: str | None, namespace: str) -> Sett
         server_image=image or _image(server),
         server_pull_policy=server.get("pullPolicy") or "",
         hub_endpoint=hub.get("endpoint") or "",
-        namespace=namespace,
+        namespace=NAMESPACE if namespace is None else namespace,
         monitoring_namespace=monitoring.get("namespace", MONITORING) or "",
         istio_namespace=istio.get("namespace") or ISTIO,
         pod_monitor_labels=monitoring.get("podMonitorLabels") or {},

@@ -21,6 +21,14 @@ Namespace = Annotated[
         "--namespace", "-n", help="Where it would be. Default: what FILE says, or default."
     ),
 ]
+HomeNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Where they are. Default: that of the context."),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(help="Cluster of this context of the kubeconfig; . is its current one."),
+]
 Served = Annotated[
     list[str] | None,
     typer.Option(
@@ -45,7 +53,11 @@ Image = Annotated[
     typer.Option(help="Image of the model server, before what the values say."),
 ]
 OperatorNamespace = Annotated[
-    str, typer.Option(help="Where the operator runs; policies let it in. Empty: nowhere.")
+    str | None,
+    typer.Option(
+        help="Where the operator runs; policies let it in. Empty: nowhere. Default: "
+        "deepseek-system, with --context wherever it is."
+    ),
 ]
 Requests = Annotated[
     float,

@@ -57,6 +57,11 @@ def as_json(result: Any) -> str:
     return json.dumps(result, indent=2) + "\n"
 
 
+def written(result: Any, output: Format) -> str:
+    """A result as JSON or YAML."""
+    return as_json(result) if output is Format.json else as_yaml(result)
+
+
 def write(text: str) -> None:
     """Write to standard output as it is."""
     typer.echo(text, nl=False)
@@ -72,6 +77,11 @@ def save(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}.") from error
+
+
+def clear() -> None:
+    """Clear the screen, where there is one."""
+    Console().clear()
 
 
 def warn(text: str) -> None:

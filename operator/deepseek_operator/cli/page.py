@@ -8,6 +8,8 @@ BAR = 40
 PARTS = ("reserved", "weights", "steps", "cache", "rest")
 # How many ways to pay are shown; all of them are in -o json.
 OFFERS = 10
+# How many nodes and holders.
+NODES = 5
 
 
 def page(said: dict[str, Any]) -> None:
@@ -19,6 +21,8 @@ def page(said: dict[str, Any]) -> None:
     )
     _fit(said["fit"])
     _shape(shape)
+    if "room" in said:
+        _room(said["room"])
     _performance(said["performance"])
     _cost(said["cost"])
     _head("Children")
@@ -60,6 +64,26 @@ def _shape(shape: dict[str, Any]) -> None:
         f"{pod['shmBytes'] / 2**30:g} GiB /dev/shm, {pod['downloadBytes'] / 1e9:.0f} GB disk\n"
         f"  a start may take {shape['startSeconds']} s, a drain {shape['drainSeconds']} s\n"
     )
+
+
+def _room(room: dict[str, Any] | None) -> None:
+    _head("Room in the cluster now")
+    if room is None:
+        write(
+            "  not known: who holds what of the nodes may not be read (list pods in all namespaces)\n"
+        )
+        return
+    nodes = ", ".join(room["nodes"][:NODES]) + (" ..." if len(room["nodes"]) > NODES else "")
+    write(f"  {len(room['nodes'])} node(s) suit{f': {nodes}' if nodes else ''}\n")
+    if gpus := room["gpus"]:
+        held = ", ".join(f"{item['who']} ({item['number']})" for item in gpus["holders"][:NODES])
+        of = f"{gpus['free']} of {gpus['total']} x {gpus['resource']} are free"
+        write(f"  {of}{f'; held by {held}' if held else ''}\n")
+    fits, missing = room["replicasThatFit"], room["replicasMissing"]
+    said = "enough" if room["enough"] else "too few: some would wait"
+    write(f"  room for {fits} more replica(s), {missing} to come: {said}\n")
+    if room["rollout"]:
+        write(f"  a rollout: {room['rollout']['message']}\n")
 
 
 def _performance(performance: dict[str, Any] | None) -> None:

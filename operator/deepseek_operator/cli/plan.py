@@ -1,34 +1,70 @@
 """`deepseek plan`: what a resource comes to, before anything is created."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deepseek_operator.cli import options, resource
-from deepseek_operator.cli.assumed import cluster
-from deepseek_operator.cli.errors import RefusedError
+from deepseek_operator.cli import difference, options, resource
+from deepseek_operator.cli.assumed import OFFLINE, cluster
+from deepseek_operator.cli.documents import mapping
+from deepseek_operator.cli.errors import DIFFERENT, CommandError, RefusedError
 from deepseek_operator.cli.html.plan import page as html_page
 from deepseek_operator.cli.installation import installation
-from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
+from deepseek_operator.cli.installed import Installing
+from deepseek_operator.cli.live import CURRENT, ask
+from deepseek_operator.cli.output import Format, save, write, written
 from deepseek_operator.cli.page import page
-from deepseek_operator.cli.said import plain
+from deepseek_operator.cli.present import ASSUMED, Present, present, room_for, served_kinds
+from deepseek_operator.cli.rehearsal import Change, Given, rehearse
+from deepseek_operator.cli.said import plain, room_said
+from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.curve import curves
 from deepseek_operator.plan.fresh import fresh
 from deepseek_operator.plan.load import Load
 from deepseek_operator.plan.proposal import propose
+from deepseek_operator.plan.room import Room
+from deepseek_operator.plan.sets import Sets
 from deepseek_operator.render.fresh import manifests
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What was decided for a resource.
+
+    Attributes:
+        room: For its replicas, None where nobody has looked, or may.
+        asked: Whether a cluster was asked.
+    """
+
+    there: Present
+    sets: Sets | Refusal
+    room: Room | None = None
+    asked: bool = False
 
 
 def plan(
     file: options.File,
     namespace: options.Namespace = None,
+    context: options.Context = None,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="Show what the operator would write into the cluster, which keeps nothing of it.",
+        ),
+    ] = False,
     served: options.Served = None,
     nodes: options.Nodes = None,
     model_config: options.ModelConfig = None,
     values: options.Values = None,
-    operator_namespace: options.OperatorNamespace = "deepseek-system",
+    server_image: options.Image = None,
+    operator_namespace: options.OperatorNamespace = None,
     requests: options.Requests = 0.0,
     input_tokens: options.Input = 512,
     output_tokens: options.Output = 128,
@@ -44,37 +80,93 @@ def plan(
 ) -> None:
     """Say what FILE comes to: does it fit, how fast will it be, what does it cost, who can reach it.
 
-    Nothing is created and no cluster is asked. The rules that the CRD itself has are the API server's
-    to check: kubectl apply --dry-run=server.
+    Nothing is created. With --context or --diff a cluster is asked what it has, without them nobody.
 
     Exit code 1: the operator would refuse it, in the same words. 2: FILE or an option can't be used.
+    3: --diff has found differences. 4: the cluster does not answer, or not you.
     """
-    settings = installation(values, None, operator_namespace)
     known, today = options.known_prices(prices), options.day(as_of)
     body = resource.one(file, namespace)
-    observed = cluster(body, settings, served, nodes, model_config)
     now = datetime.now(UTC)
-    sets = fresh(body, settings, observed, now)
-    if isinstance(sets, Refusal):
-        _refused(sets, output)
+    installing = Installing(values, server_image, operator_namespace)
+    if (context or diff) and (served or nodes):
+        raise CommandError(ASSUMED)
+    config = mapping(model_config) if model_config else None
+    if diff:
+        _show(_different(context or CURRENT, body, installing, config, output), output)
+        return
+    if context:
+        decided = ask(context, lambda client: _asked(client, body, installing, config, now))
+    else:
+        settings = installation(values, server_image, operator_namespace)
+        observed = cluster(body, settings, served, nodes, model_config)
+        there = Present(body, settings, observed)
+        decided = Decided(there, fresh(body, settings, observed, now))
+    if isinstance(decided.sets, Refusal):
+        _refused(decided.sets.reason, decided.sets.message, output)
     load = Load(requests, input_tokens, output_tokens, burst, hours)
-    found = propose(sets.lead, observed, load, known, today, people)
-    said = plain(found, manifests(sets, now), settings)
+    there = decided.there
+    found = propose(decided.sets.lead, there.observed, load, known, today, people)
+    said = plain(found, manifests(decided.sets, now), there.settings)
+    if decided.asked:
+        said["room"] = room_said(decided.room)
     if html:
         save(html, html_page(said, curves(found, known, today, people), today))
     if output is Format.table:
         page(said)
     else:
-        write(as_json(said) if output is Format.json else as_yaml(said))
+        write(written(said, output))
 
 
-def _refused(refusal: Refusal, output: Format) -> NoReturn:
+async def _asked(
+    client: Client,
+    body: Object,
+    installing: Installing,
+    config: Mapping[str, Any] | None,
+    now: datetime,
+) -> Decided:
+    """What was decided for a resource in its cluster."""
+    there = await present(client, body, await installing.settings(client), config)
+    sets = fresh(there.body, there.settings, there.observed, now)
+    room = None
+    if not isinstance(sets, Refusal):
+        room = await room_for(client, sets.lead, manifests(sets, now), there.observed, now)
+    return Decided(there, sets, room, asked=True)
+
+
+def _different(
+    context: str,
+    body: Object,
+    installing: Installing,
+    config: Mapping[str, Any] | None,
+    output: Format,
+) -> list[Change]:
+    async def tried(client: Client) -> list[Change]:
+        settings, served = await installing.settings(client), await served_kinds(client)
+        return await rehearse(client, body, settings, served, Given(config, OFFLINE))
+
+    try:
+        return ask(context, tried)
+    except RefusedError as error:
+        _refused(error.reason, error.message, output)
+
+
+def _show(changes: list[Change], output: Format) -> None:
+    if output is Format.table:
+        write("".join(difference.unified(change) for change in changes))
+    else:
+        write(written(difference.listed(changes), output))
+    if changes:
+        raise typer.Exit(DIFFERENT)
+
+
+def _refused(reason: str, message: str, output: Format) -> NoReturn:
     """Say why in the operator's words, to programs too.
 
     Raises:
         RefusedError: Always.
     """
-    said: dict[str, Any] = {"accepted": False, "reason": refusal.reason, "message": refusal.message}
+    said: Object = {"accepted": False, "reason": reason, "message": message}
     if output is not Format.table:
-        write(as_json(said) if output is Format.json else as_yaml(said))
-    raise RefusedError(refusal.reason, refusal.message)
+        write(written(said, output))
+    raise RefusedError(reason, message)

@@ -1,15 +1,21 @@
 """`deepseek render`: the children of a resource, as the operator would apply them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from deepseek_operator.cli import options, resource
 from deepseek_operator.cli.assumed import cluster
-from deepseek_operator.cli.errors import RefusedError
+from deepseek_operator.cli.documents import mapping
+from deepseek_operator.cli.errors import CommandError, RefusedError
 from deepseek_operator.cli.installation import IMAGE, TAG, installation
+from deepseek_operator.cli.installed import Installing
+from deepseek_operator.cli.live import ask
 from deepseek_operator.cli.output import Manifests, as_json, as_yaml, warn, write
+from deepseek_operator.cli.present import ASSUMED, Present, present
+from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.fresh import fresh
 from deepseek_operator.render.fresh import manifests, unowned
@@ -18,12 +24,13 @@ from deepseek_operator.render.fresh import manifests, unowned
 def render(
     file: options.File,
     namespace: options.Namespace = None,
+    context: options.Context = None,
     served: options.Served = None,
     nodes: options.Nodes = None,
     model_config: options.ModelConfig = None,
     values: options.Values = None,
     server_image: options.Image = None,
-    operator_namespace: options.OperatorNamespace = "deepseek-system",
+    operator_namespace: options.OperatorNamespace = None,
     uid: Annotated[
         str | None,
         typer.Option(
@@ -35,26 +42,49 @@ def render(
         Manifests, typer.Option("--output", "-o", help="How they are written.")
     ] = Manifests.yaml,
 ) -> None:
-    """Write what the operator would make of FILE, without a cluster.
+    """Write what the operator would make of FILE, without a cluster, or for that of --context.
 
     With --uid and --values of the installation every byte is what the operator would apply first.
     For manifests that live in a repository leave --uid out.
 
-    Exit code 1: the operator would refuse it. 2: FILE or an option can't be used.
+    Exit code 1: the operator would refuse it. 2: FILE or an option can't be used. 4: the cluster
+    does not answer, or not you.
     """
-    settings = installation(values, server_image, operator_namespace)
     now = datetime.now(UTC)
+    bodies = resource.read(file, namespace, uid)
+    if context:
+        if served or nodes:
+            raise CommandError(ASSUMED)
+        config = mapping(model_config) if model_config else None
+        installing = Installing(values, server_image, operator_namespace)
+        situations = ask(context, lambda client: _present(client, bodies, installing, config))
+    else:
+        settings = installation(values, server_image, operator_namespace)
+        situations = [
+            Present(body, settings, cluster(body, settings, served, nodes, model_config))
+            for body in bodies
+        ]
     found = []
-    for body in resource.read(file, namespace, uid):
-        observed = cluster(body, settings, served, nodes, model_config)
-        sets = fresh(body, settings, observed, now)
+    for there in situations:
+        sets = fresh(there.body, there.settings, there.observed, now)
         if isinstance(sets, Refusal):
             raise RefusedError(sets.reason, sets.message)
         if sets.lead.image == f"{IMAGE}:{TAG}":
             warn(f"No image is published: the pods say {IMAGE}:{TAG}; see --server-image.")
         children = manifests(sets, now)
-        found += children if uid else [unowned(child) for child in children]
+        owned = there.body["metadata"]["uid"] != resource.NOWHERE
+        found += children if owned else [unowned(child) for child in children]
     if output is Manifests.yaml:
         write(as_yaml(*found))
     else:
         write(as_json({"apiVersion": "v1", "kind": "List", "items": found}))
+
+
+async def _present(
+    client: Client,
+    bodies: list[dict[str, Any]],
+    installing: Installing,
+    config: Mapping[str, Any] | None,
+) -> list[Present]:
+    settings = await installing.settings(client)
+    return [await present(client, body, settings, config) for body in bodies]

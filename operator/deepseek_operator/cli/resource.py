@@ -1,20 +1,18 @@
 """Resources in files, as the API server would take them in."""
 
-import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deepseek_operator.api.crd import NAME_RULE, definition
+from deepseek_operator.api.crd import definition
 from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.cli import rules
 from deepseek_operator.cli.documents import documents
 from deepseek_operator.cli.errors import CommandError
 
 Object = dict[str, Any]
 
-# The pattern of the rule that the CRD has for names.
-NAME = re.compile(str(NAME_RULE["rule"]).split("'")[1])
 # What stands for the uid of a resource that is nowhere.
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
@@ -62,12 +60,14 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
     metadata, spec = item.get("metadata"), item.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise CommandError(f"{path}: metadata.name is missing.")
-    if not NAME.match(metadata["name"]):
-        raise CommandError(f"{path}: {NAME_RULE['message']}.")
     if not isinstance(spec, dict):
         raise CommandError(f"{path}: spec is missing. The least is spec.model.id.")
-    if unknown := next(_unknown(spec, _schema(), "spec"), None):
+    schema = _schema()
+    if unknown := next(_unknown(spec, schema["properties"]["spec"], "spec"), None):
         raise CommandError(f"{path}: {unknown}")
+    whole = rules.with_defaults({"metadata": {"name": metadata["name"]}, "spec": spec}, schema)
+    if said := next(rules.broken(whole, schema), None):
+        raise CommandError(f"{path}: {said}.")
     created = {
         "name": metadata["name"],
         "namespace": namespace or metadata.get("namespace") or "default",
@@ -79,9 +79,8 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
 
 @cache
 def _schema() -> Object:
-    """The schema of `spec`."""
-    schema = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    found: Object = schema["properties"]["spec"]
+    """The schema of a resource."""
+    found: Object = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return found
 
 

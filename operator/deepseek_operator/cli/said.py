@@ -3,8 +3,10 @@
 from typing import Any
 
 from deepseek_operator.plan.cost import Offer
+from deepseek_operator.plan.progress import REASONS
 from deepseek_operator.plan.proposal import Proposal, arithmetic
 from deepseek_operator.plan.reach import ANYTHING, Reach, incoming, outgoing
+from deepseek_operator.plan.room import Room
 from deepseek_operator.plan.settings import Settings
 from deepseek_operator.plan.sizing import resolved
 from deepseek_operator.render.children import Manifest
@@ -31,6 +33,31 @@ def plain(found: Proposal, children: list[Manifest], settings: Settings) -> dict
             "outgoing": [_reach(row) for row in outgoing(target)],
         },
         "warnings": list(found.warnings),
+    }
+
+
+def room_said(found: Room | None) -> dict[str, Any] | None:
+    """Room in a cluster as plain data, None where it may not be seen."""
+    if found is None:
+        return None
+    crowd, step = found.crowd, found.step
+    reason, message = REASONS[step.why] if step else (None, None)
+    return {
+        "nodes": list(found.nodes),
+        "replicasThatFit": found.places,
+        "replicasMissing": found.missing,
+        "enough": found.enough,
+        "gpus": {
+            "resource": crowd.devices,
+            "total": crowd.total,
+            "free": crowd.free,
+            "holders": [{"who": who, "number": number} for who, number in crowd.holders],
+        }
+        if crowd
+        else None,
+        "rollout": {"surge": bool(step.surge), "reason": reason, "message": message}
+        if step
+        else None,
     }
 
 

@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from deepseek_operator.cli.app import main as run
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich", "platformdirs", "psutil"):
+        if error.name not in ("typer", "rich", "celpy", "platformdirs", "psutil"):
             raise
         sys.exit(
             f"Error: {error.name} is missing. Install it with the command: pip install '.[cli]'"

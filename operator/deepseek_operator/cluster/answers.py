@@ -8,10 +8,12 @@ import aiohttp
 from deepseek_operator.cluster.errors import (
     ApiError,
     ConflictError,
+    ForbiddenError,
     GoneError,
     NamespaceEndingError,
     NotFoundError,
     RejectedError,
+    UnauthorizedError,
     UnreachableError,
 )
 
@@ -61,5 +63,7 @@ def told(status: Object, retry_after: float | None = None) -> ApiError:
         return UnreachableError(message, retry_after)
     if code == 401:
         # A token that has just been replaced; the next request reads the new one.
-        return UnreachableError(message)
+        return UnauthorizedError(message)
+    if code == 403:
+        return ForbiddenError(message)
     return RejectedError(message)

@@ -132,19 +132,23 @@ class Client:
                     yield event["type"], event["object"]
 
     async def select(
-        self, kind: Kind, namespace: str = "", labels: str = "", name: str = ""
+        self, kind: Kind, namespace: str = "", labels: str = "", name: str = "", fields: str = ""
     ) -> Sequence[Object]:
-        """The objects of a namespace, or of a cluster, that labels or a name choose.
+        """The objects of a namespace, or of a cluster, that labels, a name or other fields choose.
 
         As the API server has them in memory: cheap, and perhaps a moment old.
         """
-        fields = f"metadata.name={name}" if name else ""
+        fields = f"metadata.name={name}" if name else fields
         return await self._at_hand(kind.path(namespace), labels, fields)
 
     async def pods_on(self, node: str) -> Sequence[Object]:
         """Everybody's pods on a node that have not ended, as the API server has them at hand."""
         fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
         return await self._at_hand(POD.path(), fields=fields)
+
+    async def answer(self, path: str) -> Object | None:
+        """What is at a path of the API server that is no object: its version, what it serves."""
+        return await self._found(path, {})
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster has a kind, in the version that we speak."""
@@ -264,11 +268,14 @@ def _translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connect() -> AsyncIterator[Client]:
+async def connect(context: str | None = None) -> AsyncIterator[Client]:
     """A client with the pod's service account, or with the current kubeconfig outside a cluster.
 
+    Args:
+        context: Of the kubeconfig, whatever the pod; empty: its current one.
+
     Raises:
-        kubernetes.aio.config.ConfigException: There is neither.
+        kubernetes.aio.config.ConfigException: There is none of these.
     """
-    async with connection() as api:
+    async with connection(context) as api:
         yield Client(api)

@@ -73,17 +73,39 @@ def _environment_proxy(url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-@asynccontextmanager
-async def connection() -> AsyncIterator[Connection]:
-    """A connection with the pod's service account, or with the current kubeconfig outside a cluster.
+def namespace_of(context: str) -> str:
+    """The namespace that a context of the kubeconfig chooses, `default` where it chooses none.
+
+    Args:
+        context: Its name; empty: the current one.
 
     Raises:
-        kubernetes.aio.config.ConfigException: There is neither.
+        kubernetes.aio.config.ConfigException: There is no such context, or no kubeconfig.
     """
-    try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        await config.load_kube_config()
+    contexts, current = config.list_kube_config_contexts()
+    found = next((item for item in contexts if item["name"] == context), None)
+    if context and found is None:
+        raise config.ConfigException(f"there is no context {context}")
+    return str((found or current)["context"].get("namespace") or "default")
+
+
+@asynccontextmanager
+async def connection(context: str | None = None) -> AsyncIterator[Connection]:
+    """A connection with the pod's service account, or with the current kubeconfig outside a cluster.
+
+    Args:
+        context: Of the kubeconfig, whatever the pod; empty: its current one.
+
+    Raises:
+        kubernetes.aio.config.ConfigException: There is none of these.
+    """
+    if context is not None:
+        await config.load_kube_config(context=context or None)
+    else:
+        try:
+            config.load_incluster_config()
+        except config.ConfigException:
+            await config.load_kube_config()
     # Only for the TLS context that it makes of a configuration.
     async with client.ApiClient() as api:
         connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, limit=0)

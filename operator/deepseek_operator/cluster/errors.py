@@ -21,12 +21,20 @@ class UnreachableError(ApiError):
         self.retry_after = retry_after
 
 
+class ForbiddenError(RejectedError):
+    """Who asks may not: a right is missing, or a quota or policy stands against it."""
+
+
 class NotFoundError(RejectedError):
     """There is no such object, or no such kind."""
 
 
 class NamespaceEndingError(RejectedError):
     """The namespace is being deleted: nothing new is taken there, and nobody is to be told."""
+
+
+class UnauthorizedError(UnreachableError):
+    """The API server does not know who asks: a token has been replaced, or has ended."""
 
 
 class ConflictError(UnreachableError):

@@ -25,7 +25,7 @@ from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.custom_metrics.server import Server
 from deepseek_operator.custom_metrics.serving import Place
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +63,11 @@ class Options:
         Raises:
             StartError: One is missing or no number.
         """
-        image = os.environ.get("DSO_SERVER_IMAGE", "")
-        if not image:
-            raise StartError("DSO_SERVER_IMAGE is not set: it names the image of the model server.")
-        namespace = os.environ.get("DSO_NAMESPACE", "")
-        settings = Settings(
-            server_image=image,
-            server_pull_policy=os.environ.get("DSO_SERVER_PULL_POLICY", ""),
-            hub_endpoint=os.environ.get("DSO_HUB_ENDPOINT", ""),
-            namespace=namespace,
-            monitoring_namespace=os.environ.get("DSO_MONITORING_NAMESPACE", ""),
-            istio_namespace=os.environ.get("DSO_ISTIO_NAMESPACE") or "istio-system",
-            pod_monitor_labels=_labels(os.environ.get("DSO_POD_MONITOR_LABELS", "")),
-        )
+        try:
+            settings = Settings.of(os.environ)
+        except SettingsError as error:
+            raise StartError(str(error)) from error
+        namespace = settings.namespace
         own = os.environ.get("DSO_CATALOG", "")
         return cls(
             settings=settings,
@@ -116,14 +108,6 @@ def _custom_metrics(namespace: str) -> Place | None:
         return None
     port = _port("DSO_CUSTOM_METRICS_PORT", "8443")
     return Place(namespace, service, port, os.environ.get("DSO_CLUSTER_ROLE", ""))
-
-
-def _labels(text: str) -> dict[str, str]:
-    """Labels written as `name=value,name=value`."""
-    pairs = [item.partition("=") for item in text.split(",") if item]
-    if not all(name and sign for name, sign, _ in pairs):
-        raise StartError(f"DSO_POD_MONITOR_LABELS must be name=value,name=value, not {text!r}.")
-    return {name: value for name, _, value in pairs}
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:

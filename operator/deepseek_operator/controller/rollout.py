@@ -11,9 +11,9 @@ from deepseek_operator.cluster.usage import NodeUsage
 from deepseek_operator.plan.capacity import Demand, Holder, crowd, places, suits
 from deepseek_operator.plan.labels import TEMPLATE_HASH
 from deepseek_operator.plan.observed import DeploymentView, Observed
-from deepseek_operator.plan.rollout import ALONE, Situation, Step, look_again, needs_look, next_step
+from deepseek_operator.plan.rollout import Situation, Step, look_again, needs_look, next_step
 from deepseek_operator.plan.target import Target
-from deepseek_operator.render.workload import GROUPS, pod_spec, rolled, template_hash
+from deepseek_operator.render.workload import GROUPS, pod_spec, possible, rolled, template_hash
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class Rollouts:
         demand = _demand(manifest)
         if needs_look(situation, before, bool(demand.devices)):
             situation = await self._looked(situation, demand, observed, target.pods)
-        step = next_step(situation, before)
-        if manifest["kind"] == GROUPS and situation.wanted == 1 and step.surge:
-            step = ALONE
+        step = possible(manifest, situation.wanted, next_step(situation, before))
         again = look_again(situation, step)
         if demand.devices and any(pod.unscheduled is not None for pod in observed.pods):
             again = min(again or CROWD_SECONDS, CROWD_SECONDS)

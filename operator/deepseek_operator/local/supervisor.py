@@ -22,7 +22,7 @@ from deepseek_operator.local.proxy import Proxy
 from deepseek_operator.local.view import ReplicaView, View
 
 # Exit code where every replica has given up.
-FAILED = 3
+FAILED = 5
 WRITE_SECONDS = 0.5
 CUT_SECONDS = 60.0
 

@@ -124,7 +124,7 @@ def suits(node: NodeView, demand: Demand) -> bool:
         node.schedulable
         and all(node.labels.get(key) == value for key, value in demand.selector.items())
         and (not demand.terms or any(_meets(node, term) for term in demand.terms))
-        and all(_tolerated(taint, demand.tolerations) for taint in node.taints)
+        and all(tolerated(taint, demand.tolerations) for taint in node.taints)
         and places_on(node, demand, ()) > 0
     )
 
@@ -167,7 +167,8 @@ def _holds(requirement: Object, values: Mapping[str, str]) -> bool:
     return number > limit if operator == "Gt" else number < limit
 
 
-def _tolerated(taint: Object, tolerations: Iterable[Object]) -> bool:
+def tolerated(taint: Object, tolerations: Iterable[Object]) -> bool:
+    """Whether a pod with these tolerations may be put on a node with this taint."""
     if taint["effect"] == "PreferNoSchedule":
         return True
     return any(_tolerates(item, taint) for item in tolerations)

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+class SettingsError(Exception):
+    """What an installation says can't be used; the text says why and what to do."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Defaults that come from the installation of the operator.
@@ -25,3 +29,33 @@ class Settings:
     monitoring_namespace: str = ""
     istio_namespace: str = "istio-system"
     pod_monitor_labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> "Settings":
+        """What the variables of the operator's process say, which the chart sets.
+
+        Raises:
+            SettingsError: One is missing or can't be read.
+        """
+        image = variables.get("DSO_SERVER_IMAGE", "")
+        if not image:
+            raise SettingsError(
+                "DSO_SERVER_IMAGE is not set: it names the image of the model server."
+            )
+        return cls(
+            server_image=image,
+            server_pull_policy=variables.get("DSO_SERVER_PULL_POLICY", ""),
+            hub_endpoint=variables.get("DSO_HUB_ENDPOINT", ""),
+            namespace=variables.get("DSO_NAMESPACE", ""),
+            monitoring_namespace=variables.get("DSO_MONITORING_NAMESPACE", ""),
+            istio_namespace=variables.get("DSO_ISTIO_NAMESPACE") or "istio-system",
+            pod_monitor_labels=_labels(variables.get("DSO_POD_MONITOR_LABELS", "")),
+        )
+
+
+def _labels(text: str) -> dict[str, str]:
+    """Labels written as `name=value,name=value`."""
+    pairs = [item.partition("=") for item in text.split(",") if item]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise SettingsError(f"DSO_POD_MONITOR_LABELS must be name=value,name=value, not {text!r}.")
+    return {name: value for name, _, value in pairs}

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.plan.observed import DeploymentView
-from deepseek_operator.plan.rollout import ALONE, Situation, next_step
+from deepseek_operator.plan.rollout import Situation, next_step
 from deepseek_operator.plan.sets import Sets
 from deepseek_operator.plan.target import Target
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.sets import children as children_of_sets
 from deepseek_operator.render.signature import sign
-from deepseek_operator.render.workload import GROUPS, is_workload, rolled
+from deepseek_operator.render.workload import is_workload, possible, rolled
 
 
 def manifests(sets: Sets, now: datetime) -> list[Manifest]:
@@ -39,7 +39,4 @@ def _rolled(manifest: Manifest, target: Target, now: datetime) -> Manifest:
     """What runs the pods, with the step of a rollout that has nothing to replace."""
     wanted = manifest["spec"].get("replicas", 0)
     situation = Situation(target.rollout, wanted, True, DeploymentView(), (), (), None, now)
-    step = next_step(situation, None)
-    if manifest["kind"] == GROUPS and wanted == 1 and step.surge:
-        step = ALONE
-    return rolled(manifest, step)
+    return rolled(manifest, possible(manifest, wanted, next_step(situation, None)))

@@ -6,7 +6,7 @@ Both take a step of a rollout as how many replicas more and fewer there may be.
 from typing import Any
 
 from deepseek_operator.plan.labels import ROLLOUT_STEP, TEMPLATE_HASH
-from deepseek_operator.plan.rollout import Step
+from deepseek_operator.plan.rollout import ALONE, Step
 from deepseek_operator.render.signature import digest, sign
 
 Manifest = dict[str, Any]
@@ -40,6 +40,11 @@ def template_hash(manifest: Manifest) -> str:
     if len(templates) == 1:
         return digest(templates[0])
     return digest([*templates, manifest["spec"]["leaderWorkerTemplate"]["size"]])
+
+
+def possible(manifest: Manifest, wanted: int, step: Step) -> Step:
+    """A step as what runs so many replicas can take it."""
+    return ALONE if manifest["kind"] == GROUPS and wanted == 1 and step.surge else step
 
 
 def rolled(manifest: Manifest, step: Step) -> Manifest:

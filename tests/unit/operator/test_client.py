@@ -10,10 +10,12 @@ import pytest
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import (
     ConflictError,
+    ForbiddenError,
     GoneError,
     NamespaceEndingError,
     NotFoundError,
     RejectedError,
+    UnauthorizedError,
     UnreachableError,
 )
 from deepseek_operator.cluster.kinds import POD, RESOURCE, SERVICE
@@ -74,8 +76,8 @@ async def test_an_empty_list_of_metadata_comes_as_null() -> None:
         (409, "changed", ConflictError),
         (410, "expired", GoneError),
         (422, "invalid", RejectedError),
-        (403, "forbidden", RejectedError),
-        (401, "unauthorized", UnreachableError),
+        (403, "forbidden", ForbiddenError),
+        (401, "unauthorized", UnauthorizedError),
         (429, "too many", UnreachableError),
         (500, "etcd", UnreachableError),
         (500, "failed to create typed patch object: x", RejectedError),

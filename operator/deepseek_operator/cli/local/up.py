@@ -80,7 +80,7 @@ def up(
     """Serve FILE on this machine until Ctrl-C, which lets running requests end; again ends them.
 
     Exit code 1: it is refused, in the operator's words where those fit. 2: FILE, an option or this
-    machine can't be used. 3: all replicas have failed.
+    machine can't be used. 5: all replicas have failed.
     """
     body = resource.one(file, None)
     settings = installation(values, server_image, "")

@@ -1,0 +1,90 @@
+"""`deepseek doctor`: what keeps models from being served, and what to do."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Annotated
+
+import typer
+
+from deepseek_operator.cli import options
+from deepseek_operator.cli.doctor import (
+    apis,
+    control_plane,
+    gpus,
+    machine,
+    machine_look,
+    operators,
+    surroundings,
+)
+from deepseek_operator.cli.doctor.facts import Facts
+from deepseek_operator.cli.doctor.finding import Finding, failed, plain
+from deepseek_operator.cli.doctor.look import look
+from deepseek_operator.cli.errors import REFUSED, CommandError, UnansweredError
+from deepseek_operator.cli.live import CURRENT, ask, namespace_of
+from deepseek_operator.cli.output import Format, new_table, show, write, written
+
+CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    *control_plane.CHECKS,
+    *operators.CHECKS,
+    *gpus.CHECKS,
+    *apis.CHECKS,
+    *surroundings.CHECKS,
+)
+
+
+def doctor(
+    context: options.Context = None,
+    namespace: options.HomeNamespace = None,
+    this_machine: Annotated[
+        bool, typer.Option("--machine", help="Look at this machine, and ask no cluster.")
+    ] = False,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="How it is written.")
+    ] = Format.table,
+) -> None:
+    """Check a cluster, or this machine, and say what to mend.
+
+    Nothing is changed. What you may not look at is unknown, with the right to ask for.
+
+    Exit code 0: no problem, 1: there is one, 2: the kubeconfig or an option can't be used.
+    """
+    if this_machine:
+        if context:
+            raise CommandError("--machine looks at this machine: leave --context out.")
+        seen = machine_look.look()
+        found = list(chain.from_iterable(check(seen) for check in machine.CHECKS))
+    else:
+        context = context or CURRENT
+        found = _of_cluster(context, namespace or namespace_of(context))
+    if output is Format.table:
+        _page(found)
+    else:
+        write(written(plain(found), output))
+    if failed(found):
+        raise typer.Exit(REFUSED)
+
+
+def _of_cluster(context: str, namespace: str) -> list[Finding]:
+    try:
+        facts = ask(context, lambda client: look(client, namespace))
+    except UnansweredError as error:
+        fix = "Mend the way there first; nothing else could be looked at."
+        return [Finding("API server", "problem", str(error), fix)]
+    return list(chain.from_iterable(check(facts) for check in CHECKS))
+
+
+def _page(found: list[Finding]) -> None:
+    table = new_table("check", "state", "what was found", "what to do")
+    for row in found:
+        table.add_row(row.check, row.state, row.message, row.fix)
+    show(table)
+    count = {
+        state: sum(row.state == state for row in found)
+        for state in ("problem", "warning", "unknown")
+    }
+    said = ", ".join(
+        f"{number} {state}{'s' * (number > 1 and state != 'unknown')}"
+        for state, number in count.items()
+        if number
+    )
+    write(f"\n{said or 'all is well'}\n")

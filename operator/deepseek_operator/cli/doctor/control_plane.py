@@ -1,0 +1,91 @@
+"""Checks of the API server and of what it knows of our kind."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from deepseek_operator.api.crd import definition
+from deepseek_operator.api.section import VERSION
+from deepseek_operator.cli.doctor.drift import drift
+from deepseek_operator.cli.doctor.facts import Facts, Object
+from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
+
+# As Chart.yaml and docs/install.md say.
+OLDEST = (1, 29)
+SHOWN = 5
+
+
+def supported(facts: Facts) -> Iterator[Finding]:
+    """The API server is of a version that the operator works with."""
+    check = "Kubernetes"
+    if isinstance(facts.version, Unseen):
+        yield unseen(check, facts.version)
+        return
+    found = re.match(r"v?(\d+)\.(\d+)", facts.version)
+    if not found:
+        yield Finding(
+            check, "unknown", f"The API server does not tell its version ({facts.version!r})."
+        )
+        return
+    oldest = ".".join(map(str, OLDEST))
+    if (int(found[1]), int(found[2])) < OLDEST:
+        fix = f"Upgrade the cluster to {oldest} or newer."
+        yield Finding(check, "problem", f"It is {facts.version}; the operator needs {oldest}.", fix)
+        return
+    yield Finding(check, "ok", f"{facts.version} answers.")
+
+
+def knows_our_kind(facts: Facts) -> Iterator[Finding]:
+    """The CRD is there, and is that of this release."""
+    check = "CRD"
+    if facts.serves_ours is False:
+        fix = "kubectl apply --server-side -f crds/, or install the chart with crds.enabled=true."
+        yield Finding(check, "problem", "The cluster does not know DeepSeekDeployment.", fix)
+        return
+    if isinstance(facts.serves_ours, Unseen):
+        yield unseen(check, facts.serves_ours)
+        return
+    if isinstance(facts.crd, Unseen):
+        found = unseen(check, facts.crd)
+        message = (
+            f"DeepSeekDeployment is served; of which release it is can't be seen: {found.message}"
+        )
+        yield Finding(check, "unknown", message, found.fix)
+        return
+    yield _of_this_release(check, _schema(facts.crd or {}))
+
+
+def _schema(crd: Object) -> Any:
+    versions = crd.get("spec", {}).get("versions", [])
+    chosen: Object = next((item for item in versions if item["name"] == VERSION), {})
+    return chosen.get("schema", {}).get("openAPIV3Schema", {})
+
+
+def _of_this_release(check: str, theirs: Any) -> Finding:
+    found = drift(_schema(definition()), theirs)
+    if not found.any:
+        return Finding(
+            check, "ok", f"DeepSeekDeployment {VERSION} is the one that this command knows."
+        )
+    said = [
+        f"{words} {_some(fields)}"
+        for words, fields in (
+            ("it lacks", found.lacking),
+            ("this command does not know", found.unknown),
+            ("other rules hold for", found.other),
+        )
+        if fields
+    ]
+    fix = (
+        "Install operator, CRD and this command of one release: helm does not upgrade a CRD that it has not "
+        "made; kubectl apply --server-side -f crds/ does."
+    )
+    return Finding(check, "warning", f"The CRD is of another release: {'; '.join(said)}.", fix)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+CHECKS = (supported, knows_our_kind)

@@ -1,0 +1,244 @@
+"""Checks of the nodes and their GPUs."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from deepseek_operator.catalog.accelerators import accelerators
+from deepseek_operator.cli.doctor.facts import Facts, Object, Objects
+from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
+from deepseek_operator.plan.capacity import quantity, tolerated
+from deepseek_operator.plan.observed import NodeView
+
+# On nodes that have GPUs, whatever they offer: by node-feature-discovery, NVIDIA's GPU operator, GKE.
+HARDWARE = (
+    "feature.node.kubernetes.io/pci-10de.present",
+    "feature.node.kubernetes.io/pci-0302_10de.present",
+    "feature.node.kubernetes.io/pci-0300_10de.present",
+    "nvidia.com/gpu.present",
+    "cloud.google.com/gke-accelerator",
+)
+PRODUCT = "nvidia.com/gpu.product"
+# Newer and older name of the same.
+DRIVER = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
+# Of CUDA 13, with which the images are built; https://docs.nvidia.com/deploy/cuda-compatibility/
+OLDEST_DRIVER = 580
+GPU_OPERATOR = (
+    "NVIDIA's GPU operator (https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/), which brings "
+    "driver, device plug-in and labels."
+)
+SHOWN = 4
+
+
+def devices(node: Object) -> dict[str, int]:
+    """How many GPUs a node offers, by resource."""
+    offered = node.get("status", {}).get("allocatable") or {}
+    found = {name: int(quantity(offered.get(name, 0))) for name in accelerators().resources}
+    return {name: number for name, number in found.items() if number}
+
+
+def offered(facts: Facts) -> Iterator[Finding]:
+    """Nodes offer GPUs, and those that have some offer them."""
+    check = "GPUs"
+    if isinstance(facts.nodes, Unseen):
+        yield unseen(check, facts.nodes)
+        return
+    silent = [node for node in facts.nodes if not devices(node) and _has_hardware(node)]
+    if silent:
+        message = (
+            f"{_names(silent)} have GPUs and offer none: no device plug-in runs there, or it fails."
+        )
+        fix = f"kubectl get pods -A -o wide | grep -i device-plugin. {GPU_OPERATOR}"
+        yield Finding(check, "problem", message, fix)
+    with_gpus = [node for node in facts.nodes if devices(node)]
+    if not with_gpus and not silent:
+        message = f"None of {len(facts.nodes)} nodes offers GPUs: models run on CPUs, slowly."
+        yield Finding(check, "warning", message, GPU_OPERATOR)
+    if with_gpus:
+        total: dict[str, int] = defaultdict(int)
+        for node in with_gpus:
+            for name, number in devices(node).items():
+                total[name] += number
+        said = ", ".join(f"{number} x {name}" for name, number in sorted(total.items()))
+        yield Finding(check, "ok", f"{len(with_gpus)} of {len(facts.nodes)} nodes offer {said}.")
+
+
+def _has_hardware(node: Object) -> bool:
+    labels = _labels(node)
+    return any(labels.get(name, "false") != "false" for name in HARDWARE)
+
+
+def labelled(facts: Facts) -> Iterator[Finding]:
+    """Nodes tell by labels which kind of GPU they have."""
+    check = "GPU labels"
+    nodes = _with_gpus(facts)
+    if not nodes:
+        return
+    kinds: dict[str, int] = defaultdict(int)
+    strange: dict[str, list[Object]] = defaultdict(list)
+    for node in nodes:
+        kind = next(
+            (k for r in devices(node) if (k := accelerators().of_node(_labels(node), r))), None
+        )
+        if kind:
+            kinds[kind] += 1
+        else:
+            strange[_labels(node).get(PRODUCT, "")].append(node)
+    for product, found in sorted(strange.items()):
+        yield _unlabelled(check, product, found)
+    if kinds:
+        said = ", ".join(f"{name} on {number}" for name, number in sorted(kinds.items()))
+        yield Finding(check, "ok", f"Nodes tell their kind of GPU: {said}.")
+
+
+def _unlabelled(check: str, product: str, nodes: list[Object]) -> Finding:
+    if product:
+        message = f"{_names(nodes)}: {PRODUCT} is {product}, which the catalogue does not have."
+        fix = "Add the kind with the chart's value catalog.accelerators (docs/sizing.md)."
+    else:
+        message = (
+            f"{_names(nodes)} do not tell their kind of GPU: no accelerator.profile finds them."
+        )
+        fix = (
+            "Run GPU feature discovery (part of NVIDIA's GPU operator), or name accelerator.count alone and "
+            "choose nodes with podTemplate.spec.nodeSelector."
+        )
+    return Finding(check, "warning", message, fix)
+
+
+def free(facts: Facts) -> Iterator[Finding]:
+    """Some GPUs are free."""
+    check = "free GPUs"
+    nodes = _with_gpus(facts)
+    if not nodes:
+        return
+    if isinstance(facts.usage, Unseen):
+        yield unseen(check, facts.usage)
+        return
+    total = left = 0
+    held: dict[str, int] = defaultdict(int)
+    for node in nodes:
+        for name, number in devices(node).items():
+            total += number
+            left += number
+            for holder in facts.usage.get(node["metadata"]["name"], ()):
+                if taken := int(holder.amounts.get(name, 0)):
+                    left -= taken
+                    held[str(holder)] += taken
+    ranked = sorted(held.items(), key=lambda item: (-item[1], item[0]))
+    who = ", ".join(f"{name} ({number})" for name, number in ranked[:SHOWN])
+    if len(ranked) > SHOWN:
+        who += f" and {len(ranked) - SHOWN} more"
+    if left <= 0:
+        fix = "Wait, end one of them, or add a node; a resource that is created waits and says for whom."
+        yield Finding(check, "warning", f"None of {total} is free. They are held by {who}.", fix)
+    else:
+        yield Finding(
+            check, "ok", f"{left} of {total} are free{f'; held by {who}' if who else ''}."
+        )
+
+
+def reachable(facts: Facts) -> Iterator[Finding]:
+    """Nodes with GPUs take pods: ready, not cordoned, and without taints that nobody bears."""
+    check = "GPU nodes"
+    nodes = _with_gpus(facts)
+    if not nodes:
+        return
+    sound = True
+    for words, fix, found in (
+        ("are not ready", "kubectl describe node", [n for n in nodes if not _is_ready(n)]),
+        (
+            "are cordoned",
+            "kubectl uncordon",
+            [n for n in nodes if n.get("spec", {}).get("unschedulable")],
+        ),
+    ):
+        if found:
+            sound = False
+            names = " ".join(n["metadata"]["name"] for n in found[:SHOWN])
+            yield Finding(check, "warning", f"{_names(found)} {words}.", f"{fix} {names}")
+    for (key, value, effect), found in _unborne(facts, nodes).items():
+        sound = False
+        yield _taint(check, key, value, effect, found)
+    if sound:
+        yield Finding(check, "ok", f"{len(nodes)} are ready and take pods.")
+
+
+def _unborne(facts: Facts, nodes: Objects) -> dict[tuple[str, str, str], list[Object]]:
+    """Taints that no resource of the namespace tolerates, by key, value and effect."""
+    resources: Objects = () if isinstance(facts.resources, Unseen) else facts.resources
+    tolerations: list[Object] = []
+    for item in resources:
+        pod = (item["spec"].get("podTemplate") or {}).get("spec")
+        said = pod.get("tolerations") if isinstance(pod, dict) else None
+        # The API server does not look into podTemplate.
+        tolerations += [each for each in said or [] if isinstance(each, dict)]
+    found: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
+    for node in nodes:
+        for taint in NodeView.of(node).taints:
+            # The node controller's own say what conditions say.
+            if not taint["key"].startswith("node.kubernetes.io/") and not tolerated(
+                taint, tolerations
+            ):
+                found[taint["key"], taint.get("value", ""), taint["effect"]].append(node)
+    return found
+
+
+def _taint(check: str, key: str, value: str, effect: str, nodes: list[Object]) -> Finding:
+    written = f"{key}={value}:{effect}" if value else f"{key}:{effect}"
+    message = (
+        f"{_names(nodes)}: no DeepSeekDeployment of the namespace tolerates the taint {written}."
+    )
+    operator = f"operator: Equal, value: {value}" if value else "operator: Exists"
+    fix = f"spec.podTemplate.spec.tolerations: [{{key: {key}, {operator}, effect: {effect}}}]"
+    if key in accelerators().resources:
+        fix += (
+            "; unneeded where the API server has the admission plug-in ExtendedResourceToleration"
+        )
+    return Finding(check, "warning", message, f"{fix}.")
+
+
+def driven(facts: Facts) -> Iterator[Finding]:
+    """Drivers are new enough for the images."""
+    check = "GPU driver"
+    known = {}
+    for node in _with_gpus(facts):
+        said = next((_labels(node)[name] for name in DRIVER if name in _labels(node)), "")
+        if said.isdigit():
+            known[node["metadata"]["name"]] = (int(said), node)
+    if not known:
+        return
+    old = [node for major, node in known.values() if major < OLDEST_DRIVER]
+    if old:
+        oldest = min(major for major, _ in known.values())
+        message = f"{_names(old)}: the driver is {oldest}; images with CUDA 13 need {OLDEST_DRIVER} or newer."
+        fix = "Upgrade the driver, or name an older image in spec.engine.image."
+        yield Finding(check, "problem" if len(old) == len(known) else "warning", message, fix)
+    else:
+        yield Finding(
+            check,
+            "ok",
+            f"{min(major for major, _ in known.values())} or newer on {len(known)} node(s).",
+        )
+
+
+def _with_gpus(facts: Facts) -> Objects:
+    nodes: Objects = () if isinstance(facts.nodes, Unseen) else facts.nodes
+    return tuple(node for node in nodes if devices(node))
+
+
+def _labels(node: Object) -> dict[str, str]:
+    return dict(node["metadata"].get("labels") or {})
+
+
+def _is_ready(node: Object) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def _names(nodes: list[Object]) -> str:
+    names = sorted(node["metadata"]["name"] for node in nodes)
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+CHECKS = (offered, labelled, free, reachable, driven)

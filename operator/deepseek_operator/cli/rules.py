@@ -1,0 +1,87 @@
+"""The CRD's own rules (CEL) where no API server is asked.
+
+The rules are read from the generated CRD, so there is one truth; `cel-python` evaluates them.
+Kubernetes' `split` is no part of CEL itself and is given to it. A rule about how a value may change
+(`oldSelf`) says nothing about a new resource.
+
+Source: https://kubernetes.io/docs/reference/using-api/cel/
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import celpy
+from celpy.celtypes import ListType, StringType
+
+Object = Mapping[str, Any]
+Rule = Mapping[str, str]
+
+RULES = "x-kubernetes-validations"
+TYPES: Mapping[str, type] = {"object": dict, "array": list, "string": str, "boolean": bool}
+
+
+def broken(value: Any, schema: Object, where: str = "") -> Iterator[str]:
+    """What the API server would say of rules that do not hold, each with the field that it is about.
+
+    Args:
+        value: An object, or a part of one, with the schema's defaults (`with_defaults`).
+        schema: Of that part, as the CRD has it.
+        where: Name of the part, empty for a whole object.
+    """
+    if not isinstance(value, TYPES.get(schema.get("type", ""), object)):
+        return  # of a wrong type, which is told elsewhere
+    for rule in schema.get(RULES, []):
+        if said := _refusal(value, rule):
+            yield f"{where}: {said}" if where else said
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        for name, part in value.items():
+            inner = f"{where}.{name}" if where else name
+            yield from broken(part, properties.get(name, {}), inner)
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from broken(item, schema.get("items", {}), f"{where}[{place}]")
+
+
+def with_defaults(value: Any, schema: Object) -> Any:
+    """A value as the API server stores it: what is not said has the schema's default."""
+    if isinstance(value, list):
+        return [with_defaults(item, schema.get("items", {})) for item in value]
+    properties = schema.get("properties")
+    if not isinstance(value, Mapping) or properties is None:
+        return value
+    defaults = {name: part["default"] for name, part in properties.items() if "default" in part}
+    return {
+        name: with_defaults(part, properties.get(name, {}))
+        for name, part in {**defaults, **value}.items()
+    }
+
+
+def _refusal(value: Any, rule: Rule) -> str:
+    """The message of a rule that does not hold, empty where it holds or can't be asked."""
+    if "oldSelf" in rule["rule"]:
+        return ""
+    try:
+        if _evaluated(rule["rule"], value):
+            return ""
+    except celpy.CELEvalError:
+        return ""  # something in it is of a wrong type
+    try:
+        return str(_evaluated(rule.get("messageExpression", ""), value) or rule["message"])
+    except celpy.CELEvalError:
+        return rule["message"]
+
+
+def _evaluated(expression: str, value: Any) -> Any:
+    return _program(expression).evaluate({"self": celpy.json_to_cel(value)}) if expression else None
+
+
+@cache
+def _program(expression: str) -> celpy.Runner:
+    environment = celpy.Environment()
+    return environment.program(environment.compile(expression), functions={"split": _split})
+
+
+def _split(text: StringType, separator: StringType) -> ListType:
+    return ListType(StringType(part) for part in text.split(separator))

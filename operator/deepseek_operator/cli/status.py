@@ -1,0 +1,76 @@
+"""`deepseek status`: what the operator says of resources in a cluster."""
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from deepseek_operator.cli import options, state_page
+from deepseek_operator.cli.errors import CommandError
+from deepseek_operator.cli.live import CURRENT, ask, namespace_of
+from deepseek_operator.cli.output import Format, clear, write, written
+from deepseek_operator.cli.state import follow, read
+
+Object = dict[str, Any]
+
+
+def status(
+    name: Annotated[
+        str | None, typer.Argument(help="Of one resource, said in full. Default: all.")
+    ] = None,
+    context: options.Context = None,
+    namespace: options.HomeNamespace = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Say it again whenever it changes, until Ctrl-C.")
+    ] = False,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="How it is written.")
+    ] = Format.table,
+) -> None:
+    """Say what goes on with the resources of a cluster, in the operator's words.
+
+    Exit code 2: there is no resource of that name. 4: the cluster does not answer, or not you.
+    """
+    if name and everywhere:
+        raise CommandError("A NAME is in one namespace: leave -A out, or NAME.")
+    context = context or CURRENT
+    where = "" if everywhere else namespace or namespace_of(context)
+
+    def tell(found: list[Object]) -> None:
+        _write(found, name, where, output)
+
+    if watch:
+        ask(
+            context,
+            lambda client: follow(
+                partial(read, client, where, name), partial(_again, tell, output)
+            ),
+        )
+    else:
+        tell(ask(context, lambda client: read(client, where, name)))
+
+
+def _again(tell: Any, output: Format, found: list[Object]) -> None:
+    if output is Format.table:
+        clear()
+        write(f"{datetime.now(UTC):%H:%M:%S}Z\n")
+    if output is Format.yaml:
+        write("---\n")
+    tell(found)
+
+
+def _write(found: list[Object], name: str | None, namespace: str, output: Format) -> None:
+    if name and not found:
+        raise CommandError(f"There is no DeepSeekDeployment {name} in {namespace}.")
+    if output is not Format.table:
+        write(written(found[0] if name else found, output))
+    elif name:
+        state_page.page(found[0], datetime.now(UTC))
+    elif found:
+        state_page.overview(found)
+    else:
+        write(f"There are no DeepSeekDeployments in {namespace or 'any namespace'}.\n")

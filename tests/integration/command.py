@@ -1,0 +1,53 @@
+"""The command `deepseek` as a process of its own, for somebody of a kubeconfig."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> Any:
+        """What it has written as JSON."""
+        assert self.out, self.err
+        return json.loads(self.out)
+
+
+def deepseek(kubeconfig: Path, *arguments: object) -> Result:
+    """Run it to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deepseek_operator.cli", *map(str, arguments)],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def somebody(admin: Path, path: Path, token: str, server: str = "") -> Path:
+    """A kubeconfig like the administrator's, for who has a token, perhaps for another server."""
+    said: Object = copy.deepcopy(yaml.safe_load(admin.read_text()))
+    said["users"][0]["user"] = {"token": token}
+    if server:
+        said["clusters"][0]["cluster"]["server"] = server
+    path.write_text(yaml.safe_dump(said))
+    return path

@@ -1,0 +1,220 @@
+"""`deepseek doctor` against a real API server: with and without optional kinds, rights and a way there."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
+from tests.integration.command import Result, deepseek, somebody
+from tests.integration.foreign_kind import ForeignKind
+from tests.integration.operator_process import OperatorProcess
+from tests.kube import Kube, resource
+
+MONITOR = ForeignKind("PodMonitor", "monitoring.coreos.com", "v1")
+CRD = "deepseekdeployments.deepseek-operator.io"
+
+
+def rows(result: Result) -> dict[str, dict[str, Any]]:
+    return {row["check"]: row for row in result.said["checks"]}
+
+
+def doctor(kube: Kube, *options: object) -> dict[str, dict[str, Any]]:
+    found = deepseek(kube.target.kubeconfig, "doctor", "-n", kube.namespace, "-o", "json", *options)
+    assert found.code in (0, 1), found.err
+    return rows(found)
+
+
+@pytest.fixture
+def monitors(api_server: Target) -> Iterator[None]:
+    MONITOR.install(api_server)
+    yield
+    MONITOR.remove(api_server)
+
+
+@pytest.fixture
+def stranger(kube: Kube, tmp_path: Path) -> Path:
+    """Somebody who may do nothing."""
+    kube.run("create", "serviceaccount", "stranger")
+    token = kube.run("create", "token", "stranger").strip()
+    return somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
+
+
+@pytest.fixture
+def bare(kube: Kube) -> Kube:
+    """A cluster in which no operator runs; one of another test may have died a moment ago."""
+    kubectl(kube.target, "delete", "lease", "--all", "--namespace", "default")
+    return kube
+
+
+def test_a_bare_cluster(bare: Kube) -> None:
+    found = doctor(bare)
+    assert found["Kubernetes"]["state"] == "ok"
+    assert found["CRD"]["state"] == "ok", found["CRD"]
+    assert found["operator"]["state"] == "problem"
+    assert "helm install" in found["operator"]["do"]
+    assert found["NetworkPolicy"]["state"] == "unknown"
+    assert "not there" in found["Prometheus operator"]["message"]
+    assert found["your rights"]["state"] == "ok"
+
+
+def test_a_table_for_people(bare: Kube) -> None:
+    found = deepseek(bare.target.kubeconfig, "doctor", "-n", bare.namespace)
+    assert found.code == 1
+    assert "It is not installed." in found.out
+    assert "1 problem" in found.out
+
+
+def test_an_operator_that_runs_outside_and_kinds_that_are_there(
+    kube: Kube, operator: OperatorProcess, monitors: None
+) -> None:
+    found = doctor(kube)
+    assert "outside the cluster" in found["operator"]["message"]
+    assert "operator-0 leads" in found["leader"]["message"]
+    assert "It is there" in found["Prometheus operator"]["message"]
+
+
+def test_what_a_resource_asks_for_and_the_cluster_lacks(kube: Kube) -> None:
+    kube.apply(resource("r1", observability={"podMonitor": True}))
+    found = doctor(kube)["Prometheus operator"]
+    assert (found["state"], "r1 (observability.podMonitor)" in found["message"]) == (
+        "problem",
+        True,
+    )
+
+
+def test_gpus_that_are_held_and_a_taint(kube: Kube) -> None:
+    name = f"node-{kube.namespace}"
+    taint = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/cuda.driver.major": "550"}
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"taints": [taint]},
+        },
+    )
+    status = {"allocatable": {"nvidia.com/gpu": "8"}, "capacity": {"nvidia.com/gpu": "8"}}
+    patch = json.dumps({"status": status})
+    try:
+        kube.run("patch", "node", name, "--subresource=status", "--type=merge", "--patch", patch)
+        container = {
+            "name": "c",
+            "image": "i",
+            "resources": {"limits": {"nvidia.com/gpu": "8"}},
+        }
+        kube.run("create", "serviceaccount", "default")
+        kube.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "train"},
+                "spec": {
+                    "nodeName": name,
+                    "containers": [container],
+                    "tolerations": [{"operator": "Exists"}],
+                },
+            }
+        )
+        found = deepseek(kube.target.kubeconfig, "doctor", "-n", kube.namespace, "-o", "json").said[
+            "checks"
+        ]
+        said = [(row["check"], row["state"], row["message"]) for row in found]
+        assert ("GPUs", "ok", "1 of 1 nodes offer 8 x nvidia.com/gpu.") in said
+        held = f"None of 8 is free. They are held by pod {kube.namespace}/train (8)."
+        assert ("free GPUs", "warning", held) in said
+        assert any(check == "GPU driver" and state == "problem" for check, state, _ in said)
+        assert any("tolerates the taint nvidia.com/gpu:NoSchedule" in words for *_, words in said)
+        assert any("are not ready" in words for *_, words in said)
+    finally:
+        kube.run("delete", "pod", "train", "--ignore-not-found", "--force", "--grace-period=0")
+        kube.run("delete", "node", name)
+
+
+def test_a_crd_of_another_release(kube: Kube) -> None:
+    live = json.loads(kubectl(kube.target, "get", "crd", CRD, "--output=json"))
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/rollout"
+    schema = live["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    before = schema["properties"]["spec"]["properties"]["rollout"]
+    kubectl(kube.target, "patch", "crd", CRD, "--type=json", "--patch",
+            json.dumps([{"op": "remove", "path": path}]))  # fmt: skip
+    try:
+        found = doctor(kube)["CRD"]
+        assert found["state"] == "warning"
+        assert "it lacks spec.rollout." in found["message"]
+    finally:
+        kubectl(kube.target, "patch", "crd", CRD, "--type=json", "--patch",
+                json.dumps([{"op": "add", "path": path, "value": before}]))  # fmt: skip
+    assert doctor(kube)["CRD"]["state"] == "ok"
+
+
+def test_who_may_do_nothing_is_told_what_to_ask_for(kube: Kube, stranger: Path) -> None:
+    found = deepseek(stranger, "doctor", "-n", kube.namespace, "-o", "json")
+    assert found.code == 0, "not to know is no problem"
+    said = rows(found)
+    for check, right in (
+        ("CRD", "get customresourcedefinitions"),
+        ("operator", "list deployments in all namespaces"),
+        ("leader", "list leases in all namespaces"),
+        ("GPUs", "list nodes"),
+        ("storage", "list storageclasses"),
+        ("custom metrics", "list apiservices"),
+        ("namespace", "get namespaces"),
+    ):
+        assert said[check]["state"] == "unknown", said[check]
+        assert f"Ask for the right to {right}." == said[check]["do"]
+    assert said["Kubernetes"]["state"] == "ok"
+    assert said["your rights"]["state"] == "warning"
+    assert "create, update, patch, delete" in said["your rights"]["do"]
+
+
+def test_a_token_that_nobody_knows(kube: Kube, tmp_path: Path) -> None:
+    wrong = somebody(kube.target.kubeconfig, tmp_path / "wrong", "expired")
+    found = deepseek(wrong, "doctor", "-o", "json")
+    assert found.code == 1
+    (row,) = found.said["checks"]
+    assert (row["check"], row["state"]) == ("API server", "problem")
+    assert "log in again" in row["message"]
+
+
+def test_a_server_that_does_not_answer(kube: Kube, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{probe.getsockname()[1]}"
+    gone = somebody(kube.target.kubeconfig, tmp_path / "gone", "any", url)
+    found = deepseek(gone, "doctor")
+    assert found.code == 1
+    assert "can't be reached" in found.out
+
+
+def test_a_context_and_a_kubeconfig_that_are_not_there(kube: Kube, tmp_path: Path) -> None:
+    found = deepseek(kube.target.kubeconfig, "doctor", "--context", "nowhere")
+    assert (found.code, found.out) == (2, "")
+    assert "context nowhere" in found.err
+    assert "kubectl config get-contexts" in found.err
+    assert deepseek(tmp_path / "none", "doctor").code == 2
+    broken = tmp_path / "broken"
+    broken.write_text("a: [")
+    assert deepseek(broken, "doctor").code == 2
+
+
+def test_a_context_by_its_name(kube: Kube) -> None:
+    assert doctor(kube, "--context", "deepseek-operator")["Kubernetes"]["state"] == "ok"
+
+
+def test_a_namespace_that_is_not_there_and_one_that_is_strict(kube: Kube) -> None:
+    level = "pod-security.kubernetes.io/enforce=restricted"
+    kube.run("label", "namespace", kube.namespace, level)
+    assert "enforces restricted" in doctor(kube)["namespace"]["message"]
+    missing = doctor(kube, "-n", "nowhere")["namespace"]
+    assert (missing["state"], missing["do"].split(",")[0]) == (
+        "problem",
+        "kubectl create namespace nowhere",
+    )

@@ -1,0 +1,130 @@
+"""What a rehearsal sends: no write without its being a dry run."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.cli.difference import listed, unified
+from deepseek_operator.cli.rehearsal import Change, Given, Rehearsal, filled, plain
+from deepseek_operator.cluster import handover
+from deepseek_operator.cluster.errors import ForbiddenError
+from deepseek_operator.cluster.kept import key_of
+from deepseek_operator.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, RESOURCE, SERVICE, Kind
+from deepseek_operator.plan.labels import BLUE, labels
+from deepseek_operator.plan.observed import ConfigFile
+from tests.unit.operator.resources import NOW, pod, resource
+from tests.unit.operator.test_client import Response, client
+
+Object = dict[str, Any]
+
+
+def live(kind: str = "Service", **spec: Any) -> Object:
+    metadata = {"name": "r1", "namespace": "apps", "uid": "u", "resourceVersion": "5"}
+    return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def is_dry(request: Object) -> bool:
+    if request["method"] == "DELETE":  # the query does not count beside a body
+        return bool(request["body"].get("dryRun") == ["All"])
+    return bool((request["query"] or {}).get("dryRun") == "All")
+
+
+async def test_every_write_is_a_dry_run() -> None:
+    api, asking = client(
+        *(Response(live()) for _ in range(7)),
+    )
+    rehearsal = Rehearsal(asking)
+    await rehearsal.apply(SERVICE, live())
+    await rehearsal.create(SERVICE, live())
+    await rehearsal.replace(SERVICE, live())
+    await rehearsal.delete(SERVICE, live())
+    assert rehearsal.fenced(lambda: 1.0) is rehearsal
+    writes = [request for request in api.asked if request["method"] != "GET"]
+    assert [request["method"] for request in writes] == ["PATCH", "POST", "PUT", "DELETE"]
+    assert all(is_dry(request) for request in writes)
+
+
+async def test_nobody_is_told_and_a_status_is_not_sent() -> None:
+    api, asking = client()
+    rehearsal = Rehearsal(asking)
+    await rehearsal.post_event({})
+    said = {"phase": "Starting"}
+    await rehearsal.apply(RESOURCE, {**live(RESOURCE.name), "status": said}, "status")
+    assert (rehearsal.said, api.asked) == (said, [])
+
+
+class Pods:
+    """A cluster that has one pod, which serves."""
+
+    async def select(self, kind: Kind, *_: Any, **__: Any) -> list[Object]:
+        if kind is not POD:
+            return []
+        found = pod(ready=True, state={"running": {"startedAt": NOW}})
+        found["metadata"] |= {"uid": "u-2", "resourceVersion": "3", "labels": labels("r1")}
+        found["status"]["podIP"] = "10.0.0.1"
+        return [found]
+
+    async def list(self, _: Kind) -> tuple[tuple[()], int]:
+        return (), 1
+
+
+async def test_no_model_server_is_asked() -> None:
+    """Neither for what it has counted nor for an answer, as the operator does during a change."""
+    pods: Any = Pods()
+    cache = await filled(pods, resource(), frozenset())
+    key = key_of(resource())
+    assert [view.ready for view in cache.pods.staying(key)] == [True]
+    assert cache.pods.serving(key, BLUE) == []
+
+
+async def test_the_number_of_replicas_that_was_handed_over_is_not_given_up() -> None:
+    _, asking = client(
+        Response(live(replicas=3)),
+        Response(live(replicas=3)),
+        Response(live(replicas=3)),
+        Response(live(replicas=1)),
+    )
+    rehearsal = Rehearsal(asking)
+    await rehearsal.apply(DEPLOYMENT, live(replicas=3), manager=handover.MANAGER)
+    await rehearsal.apply(DEPLOYMENT, live())
+    (change,) = rehearsal.changes
+    assert change.after is not None
+    assert change.after["spec"]["replicas"] == 3
+
+
+async def test_a_write_that_may_not_be_tried_is_remembered() -> None:
+    refused = {"message": "you may not", "code": 403}
+    _, asking = client(Response(live()), Response(refused, 403))
+    rehearsal = Rehearsal(asking)
+    with pytest.raises(ForbiddenError):
+        await rehearsal.apply(SERVICE, live())
+    assert rehearsal.forbidden is not None
+
+
+@pytest.mark.parametrize("content", [None, {"model_type": "qwen2"}])
+async def test_no_hub_is_asked(content: Object | None) -> None:
+    found = await Given(content, "nobody asks").read(ConfigFile("", "a/b", "main"))
+    assert (found.content, found.problem) == (content, "" if content else "nobody asks")
+
+
+def test_what_every_write_changes_is_no_difference() -> None:
+    later = live(a=1)
+    later["metadata"] |= {"resourceVersion": "6", "managedFields": [], "generation": 2}
+    later["status"] = {"b": 1}
+    assert plain(later) == plain(live(a=1))
+    assert plain(live(a=2)) != plain(live(a=1))
+
+
+def test_differences_as_text_and_as_data() -> None:
+    change = Change("Service", "r1", live(a=1), live(a=2))
+    text = unified(change)
+    assert text.startswith("--- live/Service/r1\n+++ planned/Service/r1\n")
+    assert "-  a: 1\n+  a: 2\n" in text
+    gone, made = (
+        Change(AUTOSCALER.name, "r1", live(), None),
+        Change("Service", "r1", None, live()),
+    )
+    assert unified(gone).startswith("--- live/HorizontalPodAutoscaler/r1\n+++ /dev/null\n")
+    rows = listed([change, gone, made])["changes"]
+    assert [row["change"] for row in rows] == ["update", "delete", "create"]
+    assert listed([]) == {"different": False, "changes": []}

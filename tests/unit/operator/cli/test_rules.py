@@ -1,0 +1,73 @@
+"""The CRD's rules without an API server; tests/integration/test_crd_rules.py asks a real one the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepseek_operator.api.crd import definition
+from deepseek_operator.cli.rules import broken, with_defaults
+from tests.crd_rules import RULES
+from tests.kube import resource
+from tests.unit.operator.cli.command import deepseek
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+def said(manifest: dict[str, Any]) -> list[str]:
+    return list(broken(with_defaults(manifest, SCHEMA), SCHEMA))
+
+
+def made(name: str = "rule", **spec: Any) -> dict[str, Any]:
+    return resource(name, **spec)
+
+
+@pytest.mark.parametrize("message", RULES)
+def test_a_broken_rule_is_refused_and_a_kept_one_is_not(message: str) -> None:
+    wrong, kept = RULES[message]
+    assert any(message in found for found in said(made(**wrong)))
+    assert said(made(**kept)) == []
+
+
+@pytest.mark.parametrize("command", ["plan", "render"])
+def test_commands_say_the_field_and_the_rules_own_words(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(yaml.safe_dump(made(scaling={"minReplicas": 3, "maxReplicas": 2})))
+    result = deepseek(command, file)
+    assert (result.code, result.out) == (2, "")
+    assert "spec.scaling: scaling.minReplicas must not be greater" in result.err
+
+
+def test_the_message_is_made_of_the_value_where_the_rule_makes_one() -> None:
+    (found,) = said(made(model={"id": "DeepSeek-R1"}))
+    assert found.startswith(
+        "spec.model: model.id must be a hub repository such as deepseek-ai/DeepSeek-R1;"
+    )
+
+
+def test_defaults_count_as_said() -> None:
+    """scaling without minReplicas has 1, and replicas beside it is the default."""
+    assert said(made(scaling={"maxReplicas": 1})) == []
+
+
+def test_a_value_of_a_wrong_type_is_no_broken_rule() -> None:
+    assert said(made(scaling={"minReplicas": "many", "maxReplicas": 1})) == []
+    assert said(made(accelerator=3)) == []
+
+
+def test_rules_about_changes_say_nothing_of_what_is_new() -> None:
+    schema = {"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "stays"}]}
+    assert list(broken(1, schema)) == []
+
+
+def test_every_example_keeps_them() -> None:
+    found = [
+        item
+        for path in EXAMPLES.rglob("*.yaml")
+        for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        if item and item.get("kind") == "DeepSeekDeployment"
+    ]
+    assert found
+    assert [said(item) for item in found] == [[] for _ in found]

@@ -1,0 +1,156 @@
+"""What `deepseek status` says of a resource and its Events."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from deepseek_operator.cli import state_page
+from deepseek_operator.cli.state import follow, said
+from deepseek_operator.cluster.errors import UnreachableError
+from tests.unit.operator.resources import NOW, resource
+
+Object = dict[str, Any]
+CLOCK = datetime(2026, 1, 1, 0, 2, 3, tzinfo=UTC)
+CONDITION = {
+    "type": "Ready",
+    "status": "False",
+    "reason": "WaitingForGPU",
+    "message": "Node a has 8, all are held.",
+    "observedGeneration": 1,
+    "lastTransitionTime": NOW,
+}
+STATUS = {
+    "observedGeneration": 1,
+    "phase": "Waiting for 8 x nvidia-h200",
+    "endpoint": "http://r1.apps.svc",
+    "desiredReplicas": 2,
+    "readyReplicas": 1,
+    "conditions": [CONDITION],
+}
+
+
+def event(reason: str, when: str, uid: str = "u-1") -> Object:
+    return {
+        "involvedObject": {"uid": uid},
+        "type": "Normal",
+        "reason": reason,
+        "message": f"about {reason}",
+        "lastTimestamp": when,
+    }
+
+
+def shown(capsys: pytest.CaptureFixture[str], item: Object) -> str:
+    state_page.page(item, CLOCK)
+    return capsys.readouterr().out
+
+
+def test_the_status_is_the_resources_own() -> None:
+    found = said(resource(STATUS), [])
+    assert found["status"] == STATUS
+    assert found["current"]
+
+
+def test_events_of_others_of_its_name_are_not_its_own_and_the_last_comes_last() -> None:
+    events = [event("B", "2026-01-01T00:01:00Z"), event("A", NOW), event("Old", NOW, "u-0")]
+    found = said(resource(STATUS), events)["events"]
+    assert [item["reason"] for item in found] == ["A", "B"]
+
+
+def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, said(resource(STATUS), [event("Scaled", "2026-01-01T00:01:00Z")]))
+    for words in (
+        "apps/r1: deepseek-ai/DeepSeek-R1",
+        "phase     Waiting for 8 x nvidia-h200",
+        "replicas  1/2 ready",
+        "endpoint  http://r1.apps.svc",
+        "2m3s",
+        "Node a has 8, all are held.",
+        "1m3s",
+        "about Scaled",
+    ):
+        assert words in text
+
+
+def test_a_rollout_and_failed_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    cause = {"time": NOW, "pod": "r1-0-1", "exitCode": 1, "message": "Xid 79"}
+    group = {"index": 0, "restarts": 3, "cause": cause, "heldUntil": "2026-01-01T00:10:00Z"}
+    rollout = {
+        "strategy": "canary",
+        "step": 1,
+        "steps": 2,
+        "weight": 25,
+        "updatedReplicas": 1,
+        "message": "It is compared.",
+        "analysis": {"verdict": "pass", "message": "no worse", "requests": 9},
+    }
+    text = shown(capsys, said(resource({**STATUS, "rollout": rollout, "groups": [group]}), []))
+    assert (
+        "canary, step 1 of 2, 25 % of the requests, 1 new: It is compared. pass: no worse" in text
+    )
+    assert "pauses until 2026-01-01T00:10:00Z" in text
+    assert "r1-0-1, exit code 1: Xid 79" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "generation", "words"),
+    [
+        ({"observedGeneration": -1}, 1, "nobody has looked at it yet"),
+        (STATUS, 2, "about an older spec; Waiting for 8 x nvidia-h200"),
+    ],
+)
+def test_what_is_not_about_the_newest_spec_says_so(
+    status: Object, generation: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in shown(capsys, said(resource(status, generation), []))
+
+
+def test_events_that_may_not_be_read_are_not_none(capsys: pytest.CaptureFixture[str]) -> None:
+    item = said(resource(STATUS), None)
+    assert item["events"] is None
+    assert "the right to list events" in shown(capsys, item)
+
+
+def test_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    state_page.overview([said(resource(STATUS), []), said(resource({}), [])])
+    assert "1/2" in (text := capsys.readouterr().out)
+    assert "0/?" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (3723, "1h2m"), (90_000, "1d1h"), (86_401, "1d"), (-5, "0s")],
+)  # fmt: skip
+def test_ages(seconds: int, words: str) -> None:
+    assert state_page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.looptime
+async def test_what_changes_is_told_once_and_a_server_that_is_away_is_waited_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers: list[Any] = [[{"a": 1}], [{"a": 1}], UnreachableError("away"), [{"a": 1}], [{"a": 2}]]
+    told: list[list[Object]] = []
+
+    async def look() -> list[Object]:
+        if not answers:
+            raise asyncio.CancelledError
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        found: list[Object] = answer
+        return found
+
+    with pytest.raises(asyncio.CancelledError):
+        await follow(look, told.append)
+    assert told == [[{"a": 1}], [{"a": 2}]]
+    assert capsys.readouterr().err == "away; trying again\n"
+
+
+async def test_a_server_that_never_answered_ends_it() -> None:
+    async def look() -> list[Object]:
+        raise UnreachableError("away")
+
+    with pytest.raises(UnreachableError):
+        await follow(look, lambda _: None)
