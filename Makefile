@@ -143,7 +143,7 @@ bench-route: $(STAMP) ## What gateway, sidecar and policies add to a request and
 test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
 	@# Side by side: some compute on one core, others wait for most of their time, and what the
 	@# end-to-end tests need is built with what is left.
-	$(MAKE) --jobs=3 --output-sync=target test-unit test-integration cluster-build-aside
+	$(MAKE) --jobs=4 --output-sync=target test-unit test-integration test-faults cluster-build-aside
 	$(MAKE) test-e2e
 
 .PHONY: lint
@@ -164,12 +164,15 @@ soak: $(STAMP) ## The model server under everything that clients do, for SECONDS
 	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 .PHONY: test-integration
-test-integration: $(STAMP) ## Against a real API server, the quick ones of the faults too
-	$(BIN)/pytest tests/integration
+test-integration: $(STAMP) ## Against a real API server, and the server on this machine
+	$(BIN)/pytest tests/integration --durations=15
+
+.PHONY: test-faults
+test-faults: $(STAMP) ## The quick ones of the faults that must lose nothing
 	$(BIN)/pytest tests/chaos -m "not long"
 
 .PHONY: test-chaos
-test-chaos: $(STAMP) ## All faults that must lose nothing (killed, cut off, flooded, frozen, ...)
+test-chaos: $(STAMP) ## All of them (killed, cut off, flooded, frozen, ...)
 	$(BIN)/pytest tests/chaos
 
 .PHONY: test-e2e
