@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -22,6 +21,7 @@ from tests.cluster.asking import (
     ask,
     from_hub,
     make_tiny,
+    run,
     show,
 )
 from tests.cluster.faults import ClusterError
@@ -89,17 +89,5 @@ def _output(*arguments: str) -> str:
     return subprocess.run(_command(arguments), check=True, capture_output=True, text=True).stdout
 
 
-def main() -> int:
-    """Run the demo; a failure is told in words."""
-    parser = argparse.ArgumentParser(prog="python -m tests.local_demo", description=__doc__)
-    parser.add_argument("--model", default="", help="repository of the model hub; default: tiny")
-    try:
-        demo(parser.parse_args().model)
-    except ClusterError as error:
-        say(f"\n{error}")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("tests.local_demo", __doc__ or "", demo))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import yaml
 
 from tests.cluster.faults import ClusterError
 from tests.cluster.images.logged import run_logged
-from tests.cluster.progress import console, step
+from tests.cluster.progress import console, say, step
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
@@ -81,3 +83,15 @@ def show(title: str, text: str) -> None:
     """Show something below a title."""
     console.print(f"\n[bold]{title}[/bold]")
     console.print(text.rstrip(), markup=False)
+
+
+def run(program: str, description: str, demo: Callable[[str], None]) -> int:
+    """Run a demo with the model of the command line; a failure is told in words."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("--model", default="", help="repository of the model hub; default: tiny")
+    try:
+        demo(parser.parse_args().model)
+    except ClusterError as error:
+        say(f"\n{error}")
+        return 2
+    return 0

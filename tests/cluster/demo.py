@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from tests.cluster.asking import (
     example,
     from_hub,
     make_tiny,
+    run,
     show,
 )
 from tests.cluster.faults import ClusterError
@@ -111,17 +111,5 @@ def _what_next(target: Target, name: str) -> None:
     )
 
 
-def main() -> int:
-    """Run the demo; a failure is told in words."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster.demo", description=__doc__)
-    parser.add_argument("--model", default="", help="repository of the model hub; default: tiny")
-    try:
-        demo(parser.parse_args().model)
-    except ClusterError as error:
-        say(f"\n{error}")
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("tests.cluster.demo", __doc__ or "", demo))

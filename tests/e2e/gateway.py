@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from tests.cluster.kubectl import kubectl
+from tests.cluster.target import Target
 from tests.e2e.probes import policy
-from tests.kube import Kube, Object, eventually
+from tests.kube import Kube, Object, eventually, namespace_name
 
 NAME = "public"
 # Istio's label of the pods that it makes for a Gateway of Gateway API.
@@ -53,6 +56,16 @@ def way_to_istiod(kube: Kube) -> Object:
     address = slices["items"][0]["endpoints"][0]["addresses"][0]
     egress = [{"to": [{"ipBlock": {"cidr": f"{address}/32"}}]}]
     return policy("istiod", {}, policyTypes=["Egress"], egress=egress)
+
+
+@contextmanager
+def namespace_with_gateway(mesh: Target, word: str) -> Iterator[Kube]:
+    """A namespace with a gateway, from which pods reach istiod."""
+    kube = Kube(mesh, namespace_name(word))
+    kubectl(mesh, "create", "namespace", kube.namespace)
+    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
+    yield kube
+    kubectl(mesh, "delete", "namespace", kube.namespace, "--wait=false")
 
 
 def address_of(kube: Kube) -> str:

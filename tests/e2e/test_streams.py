@@ -13,22 +13,19 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.e2e.engine import CONTINUE, KILL, STOP, send
 from tests.e2e.gateway import (
     NAME,
     address_of,
     asked,
-    gateway,
-    istio_gateway,
+    namespace_with_gateway,
     reaches,
-    way_to_istiod,
 )
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import probe
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, namespace_name, resource
+from tests.kube import Kube, eventually, modest, resource
 
 # Istio takes minutes to build, once.
 pytestmark = pytest.mark.long
@@ -44,12 +41,8 @@ AT_ONCE = 10.0
 @pytest.fixture(scope="module")
 def kube(mesh: Target, product: Product) -> Iterator[Kube]:
     """A namespace with a gateway."""
-    name = namespace_name("streams")
-    kubectl(mesh, "create", "namespace", name)
-    kube = Kube(mesh, name)
-    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
-    yield kube
-    kubectl(mesh, "delete", "namespace", name, "--wait=false")
+    with namespace_with_gateway(mesh, "streams") as kube:
+        yield kube
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,12 @@ from tests.cluster.target import Target
 from tests.e2e.gateway import (
     NAME,
     address_of,
-    gateway,
-    istio_gateway,
+    namespace_with_gateway,
     reaches,
-    way_to_istiod,
 )
 from tests.e2e.open_loop import WHOLE, OpenLoop, Outcomes
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, namespace_name, resource
+from tests.kube import Kube, eventually, resource
 from tests.models.tiny import make_tiny
 
 # Istio takes minutes to build, once.
@@ -49,12 +47,8 @@ BLUE_GREEN = {"strategy": "blueGreen", "blueGreen": {"keepOld": "10s"}}
 @pytest.fixture(scope="module")
 def kube(mesh: Target, product: Product) -> Iterator[Kube]:
     """A namespace with a gateway."""
-    name = namespace_name("traffic")
-    kubectl(mesh, "create", "namespace", name)
-    kube = Kube(mesh, name)
-    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
-    yield kube
-    kubectl(mesh, "delete", "namespace", name, "--wait=false")
+    with namespace_with_gateway(mesh, "traffic") as kube:
+        yield kube
 
 
 class Model:

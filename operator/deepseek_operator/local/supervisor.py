@@ -77,7 +77,7 @@ class Supervisor:
         self._end.set()
 
     async def run(self) -> int:
-        """Run until the end; returns the exit code: 0 where it was asked for, else 3."""
+        """Run until the end; returns the exit code: 0 where it was asked for, else `FAILED`."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.ask_to_end)
