@@ -6,6 +6,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ HOST = "tiny.example.com"
 MARGIN = 5.0
 # Requests that one of two replicas may be answering when it is killed.
 IN_FLIGHT = 4
+SELECTOR = "deepseek-operator.io/name=tiny"
 ONE_THREAD = {"name": "OMP_NUM_THREADS", "value": "1"}
 # Two servers share two cores with whatever else runs here: what is clear is far worse than that.
 ANALYSIS = {"minRequests": 20, "warmUp": "5s", "maxTTFTRatio": 3, "maxITLRatio": 4}
@@ -90,7 +92,7 @@ class Model:
         return note
 
     def pods(self) -> list[dict[str, Any]]:
-        return self._kube.all("pod", "deepseek-operator.io/name=tiny")
+        return self._kube.all("pod", SELECTOR)
 
     def notes(self) -> set[str]:
         """Of the pods that are there."""
@@ -150,18 +152,22 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
     def scaled(replicas: int) -> None:
         model.settled(model.apply(replicas), replicas)
 
-    def evicted() -> None:
-        """As a drain of its node does it; the budget lets one of two go."""
-        name = model.pods()[0]["metadata"]["name"]
-        eviction = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": name, "namespace": kube.namespace},
-        }
-        path = f"/api/v1/namespaces/{kube.namespace}/pods/{name}/eviction"
-        kubectl(kube.target, "create", "--raw", path, "-f", "-", text=json.dumps(eviction))
-        eventually("it is gone", lambda: name not in names(model), READY)
+    def drained() -> None:
+        """kubectl drain of the node on which both replicas are; one joins as soon as a pod needs it.
+
+        It is the same node, since there is one only: drain does not care once it has begun.
+        """
+        before = names(model)
+        command = ("drain", "node-1", f"--pod-selector={SELECTOR}", "--delete-emptydir-data")
+        with ThreadPoolExecutor() as pool:
+            drain = pool.submit(kubectl, kube.target, *command, f"--timeout={READY:.0f}s")
+            try:
+                eventually("a pod has no node", lambda: any(map(unscheduled, model.pods())))
+            finally:
+                kubectl(kube.target, "uncordon", "node-1")
+            assert "node/node-1 drained" in drain.result()
         model.settled(str(model.note), 2)
+        assert not before & names(model)
 
     def killed() -> None:
         """As a node does it whose power is cut: no drain, no good-bye."""
@@ -177,7 +183,7 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
     during("scale out", lambda: scaled(2))
     during("surge of two", lambda: model.changed(replicas=2))
     during("in place, no GPU free", lambda: model.changed(replicas=2, **all_gpus(kube, 2)))
-    during("pod evicted", evicted)
+    during("node drained", drained)
     outcomes = met_by("pod killed", killed)
     # Those whose answers it was giving; nobody else.
     assert sum(outcomes.failed.values()) <= IN_FLIGHT, outcomes.failed
@@ -223,6 +229,12 @@ def refusing(models: dict[str, Path]) -> Path:
 def told(kube: Kube, reason: str) -> int:
     """How often an Event with this reason was told."""
     return sum(item.get("count") or 1 for item in kube.events("tiny") if item["reason"] == reason)
+
+
+def unscheduled(pod: dict[str, Any]) -> bool:
+    """Whether no node takes a pod."""
+    conditions = pod["status"].get("conditions", [])
+    return any(item.get("reason") == "Unschedulable" for item in conditions)
 
 
 def names(model: Model) -> set[str]:

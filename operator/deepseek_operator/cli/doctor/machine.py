@@ -152,7 +152,7 @@ def container_engine(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             check,
             "warning",
-            f"None answers: {said}.",
+            f"None answers ({said}).",
             "Start it, or run the server without containers.",
         )
     else:
