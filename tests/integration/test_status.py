@@ -98,7 +98,7 @@ def test_it_follows(kube: Kube, output: str, tmp_path: Path) -> None:
         kube.run("patch", "dsd", "r1", "--subresource=status", "--type=merge", "--patch", status)
         eventually("the second", lambda: "Quite something" in log.read_text())
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=120)
         assert "Traceback" not in log.read_text()
     finally:
         process.kill()
