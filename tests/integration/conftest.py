@@ -44,12 +44,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.fixture(scope="session")
+def started() -> list[OperatorProcess]:
+    """The operator that tests share, once one of them has asked for it."""
+    return []
+
+
+@pytest.fixture(scope="session")
 def shared_operator(
-    api_server: Target, tmp_path_factory: pytest.TempPathFactory
+    api_server: Target, started: list[OperatorProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
     """The operator of all tests that need no other: a start costs more than most of them."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     process = OperatorProcess(api_server.kubeconfig, log)
+    started.append(process)
     yield process
     process.kill()
 
@@ -64,10 +71,12 @@ def operator(shared_operator: OperatorProcess) -> Iterator[OperatorProcess]:
     assert shared_operator.exit_code is None, "the operator has ended by itself"
 
 
-@pytest.fixture
-def no_operator(shared_operator: OperatorProcess) -> None:
-    """Nobody else at work: the test starts an operator of its own, under the same name."""
-    shared_operator.kill()
+@pytest.fixture(autouse=True)
+def nobody_else(started: list[OperatorProcess], request: pytest.FixtureRequest) -> None:
+    """No operator is at work where a test has not asked for it."""
+    if "operator" not in request.fixturenames:
+        for process in started:
+            process.kill()
 
 
 @pytest.fixture

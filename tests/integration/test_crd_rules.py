@@ -174,9 +174,7 @@ def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:
     assert stored["spec"]["podTemplate"] == over
 
 
-def test_until_it_was_looked_at_a_resource_looks_unfinished_to_tools(
-    kube: Kube, no_operator: None
-) -> None:
+def test_until_it_was_looked_at_a_resource_looks_unfinished_to_tools(kube: Kube) -> None:
     kube.apply(resource("new"))
     found = kube.get("dsd", "new")
     assert found is not None

@@ -123,7 +123,7 @@ class Serving:
 
 
 @pytest.fixture
-def serving(api_server: Target, no_operator: None, kube: Kube, tmp_path: Path) -> Iterator[Serving]:
+def serving(api_server: Target, kube: Kube, tmp_path: Path) -> Iterator[Serving]:
     if not isinstance(api_server, EmbeddedCluster):
         pytest.skip(f"the API server of a {api_server.kind} cluster does not reach this machine")
     with socket.socket() as probe:

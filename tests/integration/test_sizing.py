@@ -47,7 +47,7 @@ def gpus(kube: Kube, name: str) -> int | None:
 
 
 def test_a_model_on_the_hub_is_sized_by_its_own_config_json(
-    kube: Kube, api_server: Target, no_operator: None, hub: str, tmp_path: Path
+    kube: Kube, api_server: Target, hub: str, tmp_path: Path
 ) -> None:
     operator = OperatorProcess(
         api_server.kubeconfig, tmp_path / "operator.log", DSO_HUB_ENDPOINT=hub
