@@ -37,12 +37,15 @@ class Store:
 
     def __init__(self) -> None:
         self.applied: list[Object] = []
+        self.said: Object = {}
 
     async def glance(self, *_: Any) -> None:
         return None
 
     async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
-        if not subresource:
+        if subresource:
+            self.said = manifest["status"]
+        else:
             self.applied.append(manifest)
         metadata = {**manifest["metadata"], "resourceVersion": "2", "managedFields": []}
         metadata |= {"uid": metadata.get("uid", "u"), "generation": 1}
@@ -52,8 +55,10 @@ class Store:
         pass
 
 
-async def applied(body: Object, served: list[str], nodes: list[Object]) -> list[Object]:
-    cache, store = Cache(), Store()
+async def applied(
+    body: Object, served: list[str], nodes: list[Object], store: Store | None = None
+) -> list[Object]:
+    cache, store = Cache(), store or Store()
     client: Any = store
     cache.served = frozenset(served)
     for kind in nodes:
