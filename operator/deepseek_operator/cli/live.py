@@ -1,6 +1,7 @@
 """Questions to a cluster, as the person of the kubeconfig."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -59,6 +60,8 @@ def namespace_of(context: str) -> str:
 
 
 async def _asked(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
+    # What it would warn of is told as an error, with what to do.
+    logging.getLogger("kubernetes").setLevel(logging.ERROR)
     connecting = connect("" if context == CURRENT else context)
     try:
         client = await connecting.__aenter__()
