@@ -21,6 +21,9 @@ from deepseek_operator.cluster.errors import (
 
 T = TypeVar("T")
 
+# What the client's library would warn of is told as an error here, with what to do.
+logging.getLogger("kubernetes").setLevel(logging.ERROR)
+
 # What stands for the current context of the kubeconfig, which may have any name.
 CURRENT = "."
 # What reading a kubeconfig that is none, or half of one, raises.
@@ -60,8 +63,6 @@ def namespace_of(context: str) -> str:
 
 
 async def _asked(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
-    # What it would warn of is told as an error, with what to do.
-    logging.getLogger("kubernetes").setLevel(logging.ERROR)
     connecting = connect("" if context == CURRENT else context)
     try:
         client = await connecting.__aenter__()
