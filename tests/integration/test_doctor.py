@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_operator.cli.installed import LEASES
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.integration.command import Result, deepseek, somebody
@@ -48,8 +49,9 @@ def stranger(kube: Kube, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare(kube: Kube) -> Kube:
-    """A cluster in which no operator runs; one of another test may have died a moment ago."""
-    kubectl(kube.target, "delete", "lease", "--all", "--namespace", "default")
+    """A cluster in which no operator runs; those of other tests may have died a moment ago."""
+    ours = f"--field-selector=metadata.name={LEASES}"
+    kubectl(kube.target, "delete", "lease", "--all-namespaces", ours)
     return kube
 
 

@@ -160,8 +160,8 @@ def test_trust_needs_who_checks_it(kube: Kube, operator: OperatorProcess, apis: 
     )
     route_apis.install(apis, ISTIO)
     eventually("policies", lambda: kube.get(POLICIES, "r1"))
-    assert kube.get(PEERS, "r1")
-    assert kube.get(TOKENS, "r1")
+    eventually("who has to have a certificate", lambda: kube.get(PEERS, "r1"))
+    eventually("tokens", lambda: kube.get(TOKENS, "r1"))
     eventually("it is carried out", lambda: said(kube, "Accepted").get("status") == "True")
     assert (kube.get("deployment", "r1") or {})["spec"]["template"] == before, "no model reloads"
     kube.apply(resource("r1", security={"mtls": "PERMISSIVE"}))

@@ -80,6 +80,11 @@ def test_who_may_not_read_is_told_so(kube: Kube, tmp_path: Path) -> None:
     assert (found.code, "the right to list events" in found.out) == (0, True)
 
 
+def hear_ctrl_c() -> None:
+    """Where the tests run in the background of a shell, children would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_it_follows(kube: Kube, output: str, tmp_path: Path) -> None:
     kube.apply(resource("r1"))
@@ -91,6 +96,7 @@ def test_it_follows(kube: Kube, output: str, tmp_path: Path) -> None:
             env={**os.environ, "KUBECONFIG": str(kube.target.kubeconfig), "PYTHONUNBUFFERED": "1"},
             stdout=out,
             stderr=out,
+            preexec_fn=hear_ctrl_c,
         )
     try:
         eventually("the first look", lambda: "DeepSeek-R1" in log.read_text())
