@@ -139,11 +139,12 @@ class OpenLoop:
 
 def _judged(lines: list[str]) -> str:
     """Whether a stream is whole, or what is wrong with it."""
-    if not lines or lines[-1] != "data: [DONE]":
-        return "stream that ends in the middle"
-    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    told = [line for line in lines if line != "data: [DONE]"]
+    events = [json.loads(line.removeprefix("data: ")) for line in told]
     if errors := [event["error"] for event in events if "error" in event]:
         return f"stream with an error: {errors[0].get('message')}"
+    if told == lines:
+        return "stream that ends in the middle"
     tokens = next(
         (event["usage"]["completion_tokens"] for event in events if event.get("usage")), 0
     )

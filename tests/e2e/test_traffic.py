@@ -33,6 +33,8 @@ READY = 300.0
 HOST = "tiny.example.com"
 # What comes before and after a change, so that the requests meet all of it; seconds.
 MARGIN = 5.0
+# As long as the streams of a slow version may take; seconds.
+DRAIN = 300
 # Requests that one of two replicas may be answering when it is killed.
 IN_FLIGHT = 4
 SELECTOR = "deepseek-operator.io/name=tiny"
@@ -85,7 +87,7 @@ class Model:
             },
             security={"mtls": "STRICT"},
             replicas=replicas,
-            rollout=rollout or {},
+            rollout={"drainSeconds": DRAIN, **(rollout or {})},
             **spec,
         )
         self._kube.apply(wish)
