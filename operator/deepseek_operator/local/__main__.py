@@ -8,25 +8,23 @@ import socket
 import sys
 from pathlib import Path
 
+from deepseek_operator.local.arrangement import Arrangement
 from deepseek_operator.local.place import Place
 from deepseek_operator.local.supervisor import Supervisor
 from deepseek_operator.local.view import View
 
 
 def main() -> int:
-    """Run what the directory says."""
+    """Run what the directory says; 1 where it has ended and nobody asked for that."""
     kept = Place(Path(sys.argv[1]))
     arrangement = kept.arrangement()
     if arrangement is None:
-        print(f"{kept.directory} says nothing of what is to run", file=sys.stderr)  # noqa: T201
-        return 2
+        sys.exit(f"{kept.directory} says nothing of what is to run")
     listening = socket.socket(fileno=int(sys.argv[3]))
-    return asyncio.run(_run(kept, listening))
+    return 0 if asyncio.run(_run(arrangement, kept, listening)) else 1
 
 
-async def _run(kept: Place, listening: socket.socket) -> int:
-    arrangement = kept.arrangement()
-    assert arrangement is not None  # noqa: S101 - it was read a moment ago
+async def _run(arrangement: Arrangement, kept: Place, listening: socket.socket) -> bool:
     return await Supervisor(arrangement, kept, listening, _nobody_looks).run()
 
 

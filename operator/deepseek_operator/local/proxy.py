@@ -1,7 +1,8 @@
 """One endpoint before the replicas: passes requests on as they come and answers as they grow."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import aiohttp
 from aiohttp import web
@@ -32,47 +33,62 @@ CLOSING_SECONDS = 2.0
 KEEP_SECONDS = 2.0
 
 
-class Proxy:
-    """The endpoint.
+@asynccontextmanager
+async def answering(
+    listening: socket.socket, pool: Pool, view: Callable[[], View]
+) -> AsyncIterator[None]:
+    """Answer on a socket until the block is left.
 
     Args:
+        listening: The endpoint's.
+        pool: Who takes requests.
+        view: What is going on, for those who can't be answered.
+    """
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
+        timeout=TIMEOUT,
+        auto_decompress=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    ) as session:
+        # A client that leaves ends what computes for it.
+        runner = web.AppRunner(
+            Proxy(session, pool, view).app(),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=CLOSING_SECONDS,
+        )
+        await runner.setup()
+        try:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await web.SockSite(runner, listening).start()
+            yield
+        finally:
+            await runner.cleanup()
+
+
+class Proxy:
+    """What the endpoint answers.
+
+    Args:
+        session: Asks replicas.
         pool: Who takes requests.
         view: What is going on, for those who can't be answered.
     """
 
-    def __init__(self, pool: Pool, view: Callable[[], View]) -> None:
-        self._pool, self._view = pool, view
-        self._runner: web.AppRunner | None = None
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(
+        self, session: aiohttp.ClientSession, pool: Pool, view: Callable[[], View]
+    ) -> None:
+        self._session, self._pool, self._view = session, pool, view
 
-    async def open(self, listening: socket.socket) -> None:
-        """Answer on a socket from now on."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
-            timeout=TIMEOUT,
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+    def app(self) -> web.Application:
+        """Its routes."""
         app = web.Application()
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
-        # A client that leaves ends what computes for it.
-        self._runner = web.AppRunner(
-            app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSING_SECONDS
-        )
-        await self._runner.setup()
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await web.SockSite(self._runner, listening).start()
-
-    async def close(self) -> None:
-        """Answer no more."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
+        return app
 
     async def _live(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "live"})
@@ -107,7 +123,6 @@ class Proxy:
         return _error(503, refusal.message, refusal.code, refusal.retry_after)
 
     async def _ask(self, request: web.Request, index: int, url: str) -> web.StreamResponse:
-        assert self._session is not None  # noqa: S101 - requests come after `open`
         try:
             asked = await self._session.request(
                 request.method,

@@ -18,11 +18,9 @@ from deepseek_operator.local.arrangement import Arrangement
 from deepseek_operator.local.commands import LOOPBACK
 from deepseek_operator.local.keeper import Keeper
 from deepseek_operator.local.pool import Pool
-from deepseek_operator.local.proxy import Proxy
+from deepseek_operator.local.proxy import answering
 from deepseek_operator.local.view import ReplicaView, View
 
-# Exit code where every replica has given up.
-FAILED = 5
 WRITE_SECONDS = 0.5
 CUT_SECONDS = 60.0
 
@@ -76,13 +74,15 @@ class Supervisor:
             self._now.set()
         self._end.set()
 
-    async def run(self) -> int:
-        """Run until the end; returns the exit code: 0 where it was asked for, else `FAILED`."""
+    async def run(self) -> bool:
+        """Run until the end; whether somebody asked for it, else every replica has given up."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.ask_to_end)
-        proxy = Proxy(self._pool, lambda: self.view)
-        async with aiohttp.ClientSession() as session:
+        async with (
+            aiohttp.ClientSession() as session,
+            answering(self._listening, self._pool, lambda: self.view),
+        ):
             keepers = [
                 Keeper(
                     ReplicaView(index=item.index, on=item.gpus),
@@ -91,19 +91,17 @@ class Supervisor:
                 )
                 for item in self._arrangement.replicas
             ]
-            await proxy.open(self._listening)
             writing = asyncio.create_task(self._write())
             try:
                 await self._keep(keepers)
             finally:
                 writing.cancel()
-                await proxy.close()
                 engine = self._arrangement.engine
                 await asyncio.to_thread(leftovers.end, self._arrangement.run, None, engine)
         asked = self._end.is_set()
         self._update(over=True)
         self._keep_view()
-        return 0 if asked else FAILED
+        return asked
 
     async def _keep(self, keepers: list[Keeper]) -> None:
         """Until all keepers have ended: by themselves, or because somebody asked for it."""

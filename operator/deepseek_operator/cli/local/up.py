@@ -1,12 +1,5 @@
 """`deepseek local up`: serve a resource on this machine."""
 
-import asyncio
-import os
-import secrets
-import socket
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,22 +10,18 @@ from deepseek_operator.catalog import entries
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cli import options, resource
 from deepseek_operator.cli.documents import mapping
-from deepseek_operator.cli.errors import CommandError, FailedError, RefusedError
+from deepseek_operator.cli.errors import CommandError, RefusedError
 from deepseek_operator.cli.installation import installation
-from deepseek_operator.cli.local.known import ask_to_end, clean
-from deepseek_operator.cli.local.listening import is_loopback, listen
-from deepseek_operator.cli.local.watch import Watch
+from deepseek_operator.cli.local.listening import is_loopback
+from deepseek_operator.cli.local.serving import serve
 from deepseek_operator.cli.output import warn
-from deepseek_operator.local import probing, restarts
+from deepseek_operator.local import probing
 from deepseek_operator.local.adapted import Wish
-from deepseek_operator.local.arrangement import Arrangement, Proposal, arrange
+from deepseek_operator.local.arrangement import Proposal, arrange
 from deepseek_operator.local.machine import Machine, unlisted
-from deepseek_operator.local.place import Place, tail
-from deepseek_operator.local.supervisor import Supervisor
 from deepseek_operator.plan.capacity import quantity
 from deepseek_operator.plan.checks import Refusal
 
-LOOK_SECONDS = 0.3
 PORT = 8000
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Of the endpoint; 0 takes a free one.")]
@@ -99,7 +88,7 @@ def up(
     if isinstance(found, Refusal):
         raise RefusedError(found.reason, found.message)
     _tell(found)
-    _serve(found.arrangement, host, port, detach)
+    serve(found.arrangement, host, port, detach)
 
 
 def _engine(container: bool) -> str:
@@ -191,104 +180,3 @@ def _tell(found: Proposal) -> None:
             warn(f"  spec.{path}: {why}")
     for note in found.notes:
         warn(note)
-
-
-def _serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
-    """Start it where nobody else has its name or its port.
-
-    Raises:
-        CommandError: Somebody has.
-        FailedError: All replicas have failed.
-    """
-    place = Place.of(arrangement.name)
-    lock = place.lock()
-    if lock is None:
-        view = place.view()
-        where = f" at {view.endpoint}/v1" if view else ""
-        raise CommandError(
-            f"{arrangement.name} is up already{where}: bring it down with deepseek local down "
-            f"{arrangement.name}, or give the resource another name."
-        )
-    try:
-        listening = _listen(place, host, port)
-        clean(place)
-        place.clear()
-        arrangement = arrangement.model_copy(update={"run": secrets.token_hex(8)})
-        place.write_arrangement(arrangement)
-        count = len(arrangement.replicas)
-        warn(
-            f"Starting {count} replica{'s' * (count > 1)} of {arrangement.model_id}, "
-            f"{'each ' * (count > 1)}on {arrangement.runs_on}, from {arrangement.source}. {restarts.POLICY}"
-        )
-        if detach:
-            _detached(place, lock, listening)
-        else:
-            _attached(arrangement, place, listening)
-    finally:
-        os.close(lock)
-
-
-def _listen(place: Place, host: str, port: int) -> socket.socket:
-    """Take a port; where that fails a name that was never up stays unknown.
-
-    Raises:
-        CommandError: Somebody has it.
-    """
-    try:
-        return listen(host, port)
-    except CommandError:
-        if place.arrangement() is None:
-            place.remove()
-        raise
-
-
-def _attached(arrangement: Arrangement, place: Place, listening: socket.socket) -> None:
-    with Watch(hint="Ctrl-C ends it.") as watch:
-        code = asyncio.run(_run(arrangement, place, listening, watch))
-    if code:
-        raise FailedError(_failed(arrangement.name))
-    warn("Ended.")
-
-
-async def _run(
-    arrangement: Arrangement, place: Place, listening: socket.socket, watch: Watch
-) -> int:
-    return await Supervisor(arrangement, place, listening, watch).run()
-
-
-def _detached(place: Place, lock: int, listening: socket.socket) -> None:
-    """Hand it to a process of its own, and wait until it is ready."""
-    module = [sys.executable, "-m", "deepseek_operator.local", str(place.directory)]
-    with place.supervisor_log.open("ab") as log:
-        process = subprocess.Popen(
-            [*module, str(lock), str(listening.fileno())],
-            pass_fds=(lock, listening.fileno()),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    listening.close()
-    hint = f"deepseek local down {place.name} ends it."
-    try:
-        with Watch(hint=hint) as watch:
-            while not watch.settled and process.poll() is None:
-                time.sleep(LOOK_SECONDS)
-                if view := place.view():
-                    watch(view)
-    except KeyboardInterrupt:
-        warn(f"Bringing {place.name} down.")
-        ask_to_end(place)
-        process.wait()
-        raise
-    if not watch.ready:
-        process.wait()
-        said = "".join(f"\n  {line}" for line in tail(place.supervisor_log, 5))
-        raise FailedError(f"{_failed(place.name)}{said}")
-
-
-def _failed(name: str) -> str:
-    return (
-        f"No replica of {name} runs any more; what was wrong is said above. "
-        f"deepseek local logs {name} has all of it."
-    )

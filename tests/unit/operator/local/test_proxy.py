@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from deepseek_operator.local.pool import Pool
-from deepseek_operator.local.proxy import Proxy
+from deepseek_operator.local.proxy import answering
 from deepseek_operator.local.view import ReplicaView, View
 from tests.unit.operator.local.views import view
 
@@ -37,10 +37,8 @@ async def site() -> AsyncIterator[Site]:
     async with aiohttp.ClientSession() as session:
         listening = socket.create_server(("127.0.0.1", 0))
         found = Site(f"http://127.0.0.1:{listening.getsockname()[1]}", pool, session)
-        proxy = Proxy(pool, lambda: found.view)
-        await proxy.open(listening)
-        yield found
-        await proxy.close()
+        async with answering(listening, pool, lambda: found.view):
+            yield found
 
 
 @asynccontextmanager
@@ -120,17 +118,24 @@ async def test_a_stream_passes_unbuffered_and_its_client_may_leave(site: Site) -
             await asyncio.sleep(0.01)
 
 
-async def test_a_stream_whose_replica_dies_ends_with_an_error_event(site: Site) -> None:
+def dying(said: bytes, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A replica that dies when it has said so much."""
+
     async def handler(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        answer = web.StreamResponse(headers={n.replace("_", "-"): v for n, v in headers.items()})
         await answer.prepare(request)
-        await answer.write(b'data: {"a": 1}\n\ndata: {"b"')
+        await answer.write(said)
         assert request.transport is not None
         await asyncio.sleep(0.05)
         request.transport.abort()
         return answer
 
-    async with replica(handler) as url:
+    return handler
+
+
+async def test_a_stream_whose_replica_dies_ends_with_an_error_event(site: Site) -> None:
+    stream = b'data: {"a": 1}\n\ndata: {"b"'
+    async with replica(dying(stream, Content_Type="text/event-stream; charset=utf-8")) as url:
         site.pool.put(0, url)
         async with site.session.get(site.url) as answer:
             events = (await answer.read()).decode().split("\n\n")
@@ -148,16 +153,7 @@ async def test_a_stream_whose_replica_dies_ends_with_an_error_event(site: Site) 
 
 
 async def test_an_answer_whose_replica_dies_is_not_taken_for_whole(site: Site) -> None:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"Content-Length": "100"})
-        await answer.prepare(request)
-        await answer.write(b"half")
-        assert request.transport is not None
-        await asyncio.sleep(0.05)
-        request.transport.abort()
-        return answer
-
-    async with replica(handler) as url:
+    async with replica(dying(b"half", Content_Length="100")) as url:
         site.pool.put(0, url)
         with pytest.raises(aiohttp.ClientPayloadError):
             await site.ask()
