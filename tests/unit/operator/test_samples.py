@@ -97,6 +97,13 @@ def test_a_server_that_was_started_anew_counts_from_nothing() -> None:
     assert after.since(before.mark) == after
 
 
+def test_what_was_refused_before_the_mark_does_not_count() -> None:
+    before, after = Sample(10, refused=7), Sample(12, refused=9)
+    assert after.since(before.mark) == Sample(2, refused=2)
+    anew = Sample(12, refused=1)
+    assert anew.since(before.mark) == anew
+
+
 def test_only_servers_with_a_mark_count() -> None:
     one, other = Sample(10, 1), Sample(90, 80)
     assert together({"a": one, "b": other}, {"a": Sample(4).mark}) == Sample(6, 1)

@@ -36,8 +36,21 @@ MODELS = st.fixed_dictionaries(
         "source": st.just({"hostPath": {"path": "/models/mine"}}),
     },
 )
+H100 = {"profile": "nvidia-h100"}
+# What needs an API that not every cluster has, and is carried out where it has it.
+NEEDY: list[Object] = [
+    {"observability": {"podMonitor": True}},
+    {"scaling": {"maxReplicas": 2, "metrics": "keda", "prometheusAddress": "http://p:9090"}},
+    {"scheduling": {"queue": "team-a"}},
+    {"security": {"mtls": "STRICT", "jwt": {"issuer": "https://login.example.com"}}},
+    {
+        "model": {"id": "deepseek-ai/DeepSeek-V3"},
+        "accelerator": H100,
+        "parallelism": {"tensor": 16},
+    },
+]
 PEERS = [{"namespace": "chat", "serviceAccounts": ["web"]}, {"namespace": "jobs"}]
-SPECS = st.fixed_dictionaries(
+ANY = st.fixed_dictionaries(
     {"model": MODELS},
     optional={
         "accelerator": st.one_of(
@@ -65,7 +78,11 @@ SPECS = st.fixed_dictionaries(
         ),
     },
 )
-SERVED = st.sampled_from([KINDS, [], ["LeaderWorkerSet"], ["AuthorizationPolicy", "PodMonitor"]])
+PLAIN = st.fixed_dictionaries({"model": MODELS})
+SPECS = ANY | st.builds(lambda plain, needy: {**plain, **needy}, PLAIN, st.sampled_from(NEEDY))
+SERVED = st.sampled_from(
+    [KINDS, [], ["LeaderWorkerSet", "PodMonitor"], ["AuthorizationPolicy", "LocalQueue"]]
+)
 
 
 def verdict(body: Object, served: list[str]) -> Object:
