@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.cli.installed import LEASES
+from deepseek_operator.cli.live.installed import LEASES
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.integration.command import Result, deepseek, somebody

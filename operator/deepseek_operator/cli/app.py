@@ -12,7 +12,7 @@ from deepseek_operator.cli.local.app import local
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.recommend import recommend
 from deepseek_operator.cli.render import render
-from deepseek_operator.cli.status import status
+from deepseek_operator.cli.status.command import status
 
 app = typer.Typer(
     name="deepseek",

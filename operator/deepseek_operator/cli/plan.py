@@ -7,18 +7,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from deepseek_operator.cli import difference, options, resource
+from deepseek_operator.cli import options, resource
 from deepseek_operator.cli.assumed import OFFLINE, cluster
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import DIFFERENT, CommandError, RefusedError
 from deepseek_operator.cli.html.plan import page as html_page
 from deepseek_operator.cli.installation import installation
-from deepseek_operator.cli.installed import Installing
-from deepseek_operator.cli.live import CURRENT, ask
+from deepseek_operator.cli.live import difference
+from deepseek_operator.cli.live.ask import CURRENT, ask
+from deepseek_operator.cli.live.installed import Installing
+from deepseek_operator.cli.live.present import ASSUMED, Present, present, room_for, served_kinds
+from deepseek_operator.cli.live.rehearsal import Change, Given, rehearse
 from deepseek_operator.cli.output import Format, save, write, written
 from deepseek_operator.cli.page import page
-from deepseek_operator.cli.present import ASSUMED, Present, present, room_for, served_kinds
-from deepseek_operator.cli.rehearsal import Change, Given, rehearse
 from deepseek_operator.cli.said import plain, room_said
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.checks import Refusal

@@ -11,10 +11,10 @@ from deepseek_operator.cli.assumed import cluster
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import CommandError, RefusedError
 from deepseek_operator.cli.installation import IMAGE, TAG, installation
-from deepseek_operator.cli.installed import Installing
-from deepseek_operator.cli.live import ask
+from deepseek_operator.cli.live.ask import ask
+from deepseek_operator.cli.live.installed import Installing
+from deepseek_operator.cli.live.present import ASSUMED, Present, present
 from deepseek_operator.cli.output import Manifests, as_json, as_yaml, warn, write
-from deepseek_operator.cli.present import ASSUMED, Present, present
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.checks import Refusal
 from deepseek_operator.plan.fresh import fresh

@@ -20,7 +20,7 @@ from deepseek_operator.cli.doctor.facts import Facts
 from deepseek_operator.cli.doctor.finding import Finding, failed, plain
 from deepseek_operator.cli.doctor.look import look
 from deepseek_operator.cli.errors import REFUSED, CommandError, UnansweredError
-from deepseek_operator.cli.live import CURRENT, ask, namespace_of
+from deepseek_operator.cli.live.ask import CURRENT, ask, namespace_of
 from deepseek_operator.cli.output import Format, new_table, show, write, written
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (

@@ -10,8 +10,8 @@ from deepseek_operator.api.crd import NAME
 from deepseek_operator.cli.doctor.facts import Facts, Objects
 from deepseek_operator.cli.doctor.finding import Unseen
 from deepseek_operator.cli.doctor.gpus import devices
-from deepseek_operator.cli.installed import LEASES, deployments
-from deepseek_operator.cli.present import served_kinds
+from deepseek_operator.cli.live.installed import LEASES, deployments
+from deepseek_operator.cli.live.present import served_kinds
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError, ForbiddenError, NotFoundError
 from deepseek_operator.cluster.kinds import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepseek_operator.cli.errors import UNANSWERED, UNUSABLE
-from deepseek_operator.cli.live import told
+from deepseek_operator.cli.live.ask import told
 from deepseek_operator.cluster.errors import (
     ApiError,
     ForbiddenError,

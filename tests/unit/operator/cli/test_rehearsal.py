@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.cli.difference import listed, unified
-from deepseek_operator.cli.rehearsal import Change, Given, Rehearsal, filled, plain
+from deepseek_operator.cli.live.difference import listed, unified
+from deepseek_operator.cli.live.rehearsal import Change, Given, Rehearsal, filled, plain
 from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.errors import ForbiddenError
 from deepseek_operator.cluster.kept import key_of

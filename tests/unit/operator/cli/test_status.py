@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.cli import state_page
-from deepseek_operator.cli.state import follow, said
+from deepseek_operator.cli.status import page
+from deepseek_operator.cli.status.state import follow, said
 from deepseek_operator.cluster.errors import UnreachableError
 from tests.unit.operator.resources import NOW, resource
 
@@ -42,7 +42,7 @@ def event(reason: str, when: str, uid: str = "u-1") -> Object:
 
 
 def shown(capsys: pytest.CaptureFixture[str], item: Object) -> str:
-    state_page.page(item, CLOCK)
+    page.page(item, CLOCK)
     return capsys.readouterr().out
 
 
@@ -113,7 +113,7 @@ def test_events_that_may_not_be_read_are_not_none(capsys: pytest.CaptureFixture[
 
 
 def test_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
-    state_page.overview([said(resource(STATUS), []), said(resource({}), [])])
+    page.overview([said(resource(STATUS), []), said(resource({}), [])])
     assert "1/2" in (text := capsys.readouterr().out)
     assert "0/?" in text
 
@@ -123,7 +123,7 @@ def test_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
     [(0, "0s"), (59, "59s"), (60, "1m"), (3723, "1h2m"), (90_000, "1d1h"), (86_401, "1d"), (-5, "0s")],
 )  # fmt: skip
 def test_ages(seconds: int, words: str) -> None:
-    assert state_page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == words
+    assert page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == words
 
 
 @pytest.mark.looptime

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from deepseek_operator.cli import options, state_page
+from deepseek_operator.cli import options
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.cli.live import CURRENT, ask, namespace_of
+from deepseek_operator.cli.live.ask import CURRENT, ask, namespace_of
 from deepseek_operator.cli.output import Format, clear, write, written
-from deepseek_operator.cli.state import follow, read
+from deepseek_operator.cli.status import page
+from deepseek_operator.cli.status.state import follow, read
 
 Object = dict[str, Any]
 
@@ -69,8 +70,8 @@ def _write(found: list[Object], name: str | None, namespace: str, output: Format
     if output is not Format.table:
         write(written(found[0] if name else found, output))
     elif name:
-        state_page.page(found[0], datetime.now(UTC))
+        page.page(found[0], datetime.now(UTC))
     elif found:
-        state_page.overview(found)
+        page.overview(found)
     else:
         write(f"There are no DeepSeekDeployments in {namespace or 'any namespace'}.\n")

@@ -3,8 +3,8 @@
 import difflib
 from typing import Any
 
+from deepseek_operator.cli.live.rehearsal import Change, plain
 from deepseek_operator.cli.output import as_yaml
-from deepseek_operator.cli.rehearsal import Change, plain
 
 Object = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Questions to a cluster: what it has, and what the operator would write there."""
