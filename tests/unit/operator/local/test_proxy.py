@@ -156,7 +156,8 @@ async def test_an_answer_whose_replica_dies_is_not_taken_for_whole(site: Site) -
     async with replica(dying(b"half", Content_Length="100")) as url:
         site.pool.put(0, url)
         with pytest.raises(aiohttp.ClientPayloadError):
-            await site.ask()
+            async with asyncio.timeout(10):
+                await site.ask()
 
 
 async def test_a_replica_that_dies_before_it_answers(site: Site) -> None:
