@@ -16,6 +16,7 @@ from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.html import comparison as comparison_page
 from deepseek_operator.cli.html import plan as plan_page
 from deepseek_operator.cli.html.axes import Axis, around
+from deepseek_operator.cli.html.placement import Gpu, placement
 from deepseek_operator.plan.carrying import Wish
 from deepseek_operator.plan.curve import Curve, by_load, turns
 from deepseek_operator.plan.load import Load
@@ -225,12 +226,12 @@ def test_a_curve_rises_where_a_replica_is_full() -> None:
 
 def test_a_replica_of_several_nodes_and_groups() -> None:
     shape = {"podsOfReplica": 4, "tensor": 8, "pipeline": 4, "data": 1, "gpus": {"ofReplica": 32}}
-    place = plan_page.placement(shape, "4 pods of 8 x nvidia-a100-80gb")
+    place = placement(shape, "4 pods of 8 x nvidia-a100-80gb")
     assert place is not None
     assert [row[3] for row in place.table.rows] == ["1", "2", "3", "4"]
     assert {len(pod) for pod in place.pods} == {8}
-    assert place.pods[3][7] == plan_page.Gpu(rank=31, shard=8, group=4)
-    across = plan_page.placement({**shape, "tensor": 32, "pipeline": 1}, "")
+    assert place.pods[3][7] == Gpu(rank=31, shard=8, group=4)
+    across = placement({**shape, "tensor": 32, "pipeline": 1}, "")
     assert across is not None
     assert [row[2] for row in across.table.rows] == ["1 to 8", "9 to 16", "17 to 24", "25 to 32"]
 
