@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Tiny tensors gain nothing from threads, which on a busy machine wait for each other.
@@ -10,3 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A busy machine makes an example slow, not wrong.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that shows whether tests depend on each other."""
+    parser.addoption(
+        "--reversed", action="store_true", help="run the tests from the last to the first"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Turn the order round, before fixtures that several tests share bring some together."""
+    if config.getoption("--reversed"):
+        items.reverse()

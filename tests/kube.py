@@ -7,7 +7,8 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -110,6 +111,30 @@ class Kube:
     def events(self, name: str) -> list[Object]:
         """The Events about a resource."""
         return [item for item in self.all("events") if item["involvedObject"]["name"] == name]
+
+
+@contextmanager
+def new_namespace(
+    target: Target, word: str, labels: Mapping[str, str] | None = None
+) -> Iterator[Kube]:
+    """A namespace that is used once; what its pods hold is free again afterwards.
+
+    Args:
+        target: The cluster.
+        word: What its name begins with.
+        labels: Its labels.
+    """
+    kube = Kube(target, namespace_name(word))
+    kubectl(target, "create", "namespace", kube.namespace)
+    if labels:
+        pairs = [f"{name}={value}" for name, value in labels.items()]
+        kubectl(target, "label", "namespace", kube.namespace, *pairs)
+    try:
+        yield kube
+    finally:
+        kubectl(target, "delete", "namespace", kube.namespace, "--wait=false")
+        # A pod that drains for minutes would hold the GPUs that the next test asks for.
+        kube.run("delete", "pods", "--all", "--grace-period=1", "--timeout=120s")
 
 
 def eventually(what: str, check: Callable[[], T], timeout: float = PATIENCE) -> T:

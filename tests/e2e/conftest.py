@@ -1,63 +1,91 @@
 """The cluster that end-to-end tests run on."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.components.kwok import fake_node
 from tests.cluster.embedded import REPOSITORY as REPOSITORY_ROOT
 from tests.cluster.embedded import EmbeddedCluster
 from tests.cluster.faults import ClusterError
 from tests.cluster.images.build import built_images
 from tests.cluster.install import install, uninstall
 from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target, open_target
+from tests.cluster.target import Target
+from tests.e2e import clusters
+from tests.e2e.evidence import evidence
 from tests.e2e.product import REPOSITORY, Product
-from tests.kube import Kube, namespace_name
+from tests.kube import Kube, new_namespace
 from tests.models.families import PAGED
 from tests.models.hub import Repository, serving
 from tests.models.tiny import make_tiny
 
+FAKE_NODES = 20
+
+
+# The cluster that is up, for the evidence beside a failing test.
+_open: list[Target] = []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that asks for a cluster the one that its mark names."""
+    if "cluster" in metafunc.fixturenames:
+        name = clusters.name_of(metafunc.definition)
+        metafunc.parametrize("cluster", [name], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of one cluster together, the clusters in the order of their first tests."""
+    wanted = {item: clusters.name_of(item) for item in items if "cluster" in _fixtures(item)}
+    order = {name: number for number, name in enumerate(dict.fromkeys(wanted.values()))}
+    items.sort(key=lambda item: order[wanted[item]] if item in wanted else -1)
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Print the logs of operator, gateways and controllers beside a failing test."""
+    report = yield
+    if report.failed and _open and "cluster" in _fixtures(item):
+        report.sections.extend(evidence(_open[-1]))
+    return report
+
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Target]:
-    """A cluster with a node and a registry: the one that is up, or one that ends with this run."""
+def cluster(request: pytest.FixtureRequest) -> Iterator[Target]:
+    """A cluster with the parts that the test's mark names; it ends with its last test."""
     try:
-        target = open_target()
-        started = target.up(["node", "registry"], lifeline=True)
+        target, started = clusters.start(request.param)
     except ClusterError as error:
         pytest.exit(f"no cluster for the end-to-end tests: {error}", returncode=2)
+    if request.param != clusters.PLAIN and target.kind != "embedded":
+        pytest.skip(f"a {target.kind} cluster may lack the parts of {request.param}")
+    _open.append(target)
     yield target
+    _open.remove(target)
     if started:
         target.down()
 
 
-# Parts that only some tests need; whoever asks for one of these fixtures comes after all others.
-ADDED = ("mesh", "enforced")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests without Istio and without a firewall run first: a part that is up stays up."""
-    items.sort(key=lambda item: any(name in getattr(item, "fixturenames", ()) for name in ADDED))
-
-
-@pytest.fixture(scope="session")
-def mesh(cluster: Target) -> Target:
-    """The cluster with Istio."""
-    return _with_part(cluster, "istio")
-
-
-@pytest.fixture(scope="session")
-def enforced(cluster: Target) -> Target:
-    """The cluster with network policies that are enforced."""
-    return _with_part(cluster, "netpol")
-
-
-def _with_part(cluster: Target, part: str) -> Target:
+@pytest.fixture
+def fake_nodes(cluster: Target) -> Iterator[None]:
+    """Twenty nodes with eight GPUs each that only claim to run pods; ask for them before `kube`."""
     if cluster.kind != "embedded":
-        pytest.skip(f"a {cluster.kind} cluster may lack the part {part}; install it to try by hand")
-    cluster.up(["node", "registry", part])
-    return cluster
+        pytest.skip(f"a {cluster.kind} cluster has no fake nodes")
+    nodes = [fake_node(number) for number in range(FAKE_NODES)]
+    names = [f"node/{node['metadata']['name']}" for node in nodes]
+    text = "\n---\n".join(map(json.dumps, nodes))
+    kubectl(cluster, "apply", "--server-side", "--filename", "-", text=text)
+    kubectl(cluster, "wait", "--for=condition=Ready", *names, "--timeout=60s")
+    yield
+    kubectl(cluster, "delete", *names, "--ignore-not-found")
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +120,5 @@ def product(cluster: Target, hub: str) -> Iterator[Product]:
 @pytest.fixture
 def kube(cluster: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
     """A namespace of its own for every test."""
-    name = namespace_name(request.node.name)
-    kubectl(cluster, "create", "namespace", name)
-    yield Kube(cluster, name)
-    kubectl(cluster, "delete", "namespace", name, "--wait=false")
+    with new_namespace(cluster, request.node.originalname) as kube:
+        yield kube

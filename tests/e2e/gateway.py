@@ -12,11 +12,15 @@ import httpx
 from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.e2e.probes import policy
-from tests.kube import Kube, Object, eventually, namespace_name
+from tests.kube import API_VERSION, Kube, Object, eventually, new_namespace
 
 NAME = "public"
 # Istio's label of the pods that it makes for a Gateway of Gateway API.
 SELECTOR = {"gateway.networking.k8s.io/gateway-name": NAME}
+# The operator's label of the pods of a model.
+MODEL_LABEL = f"{API_VERSION.partition('/')[0]}/name"
+# Pods of a namespace with this label get sidecars.
+INJECTED = {"istio-injection": "enabled"}
 # From an object in the API until every gateway and sidecar has heard of it, on a busy machine.
 PATIENCE = 60.0
 
@@ -49,29 +53,39 @@ def istio_gateway() -> Object:
 
 
 def way_to_istiod(kube: Kube) -> Object:
-    """Lets pods at istiod, which is no pod here: elsewhere the model's own policy does it."""
+    """A policy that lets models reach istiod, which is no pod here.
+
+    Elsewhere the model's own policy allows it. Pods without any egress policy, such as a gateway,
+    must stay without one: they would reach nothing but istiod.
+    """
     slices = json.loads(
         kubectl(kube.target, "--namespace", "istio-system", "get", "endpointslices", "-o", "json")
     )
     address = slices["items"][0]["endpoints"][0]["addresses"][0]
     egress = [{"to": [{"ipBlock": {"cidr": f"{address}/32"}}]}]
-    return policy("istiod", {}, policyTypes=["Egress"], egress=egress)
+    models = {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]}
+    return policy("istiod", {}, podSelector=models, policyTypes=["Egress"], egress=egress)
 
 
 @contextmanager
 def namespace_with_gateway(mesh: Target, word: str) -> Iterator[Kube]:
     """A namespace with a gateway, from which pods reach istiod."""
-    kube = Kube(mesh, namespace_name(word))
-    kubectl(mesh, "create", "namespace", kube.namespace)
-    kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
-    yield kube
-    kubectl(mesh, "delete", "namespace", kube.namespace, "--wait=false")
+    with new_namespace(mesh, word) as kube:
+        kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
+        yield kube
 
 
 def address_of(kube: Kube) -> str:
     """Where the gateway of a namespace answers, once it does."""
-    kube.run("rollout", "status", f"deployment/{NAME}-istio", "--timeout=120s")
-    found = kube.get("service", f"{NAME}-istio")
+    return made_by_istio(kube, NAME)
+
+
+def made_by_istio(kube: Kube, name: str) -> str:
+    """The address of the pods that Istio makes for a Gateway of Gateway API, once they are ready."""
+    # `rollout status` fails at once where Istio has not made the Deployment yet.
+    eventually(f"a Deployment of Gateway {name}", lambda: kube.get("deployment", f"{name}-istio"))
+    kube.run("rollout", "status", f"deployment/{name}-istio", "--timeout=120s")
+    found = kube.get("service", f"{name}-istio")
     assert found is not None
     return str(found["spec"]["clusterIP"])
 

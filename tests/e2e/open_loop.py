@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -67,10 +68,11 @@ class OpenLoop:
         self.outcomes = Outcomes()
         self._url, self._model, self._headers = url, model, headers or {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
+        self._pool = ThreadPoolExecutor(1)
+        self._asking: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._asking = self._pool.submit(lambda: asyncio.run(self._ask()))
         return self
 
     def __exit__(
@@ -80,7 +82,9 @@ class OpenLoop:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._pool.shutdown()
+        if self._asking is not None:
+            self._asking.result()
 
     async def _ask(self) -> None:
         limits = httpx.Limits(max_connections=None)

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.components.kwok import fake_node
 from tests.cluster.embedded import REPOSITORY
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
@@ -48,10 +47,9 @@ def wide() -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def groups(cluster: Target) -> None:
-    """The LeaderWorkerSet API beside the cluster of the other tests."""
+    """The LeaderWorkerSet API."""
     if cluster.kind != "embedded":
         pytest.skip(f"a {cluster.kind} cluster may lack LeaderWorkerSet; install it to try by hand")
-    cluster.up(["node", "registry", "lws", "kwok"], kwok_nodes=20)
 
 
 def gang(name: str, wide: Path, pods: int = 2, **spec: Any) -> dict[str, Any]:
@@ -320,7 +318,7 @@ def requests(kube: Kube, group: int) -> float:
 
 
 def test_more_replicas_than_fit_are_told_that_they_block_each_other(
-    kube: Kube, product: Product
+    fake_nodes: None, kube: Kube, product: Product
 ) -> None:
     """Fifty replicas of four pods, on five nodes with room for 32 pods each, which is forty."""
     kube.apply(
@@ -343,7 +341,7 @@ def test_more_replicas_than_fit_are_told_that_they_block_each_other(
 
 @pytest.mark.long
 def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
-    kube: Kube, product: Product, request: pytest.FixtureRequest
+    fake_nodes: None, kube: Kube, product: Product
 ) -> None:
     """On nodes that only claim to run pods: whose pods are gone, and which ones come in their place."""
     kube.apply(resource("two", parallelism={"tensor": 2}, replicas=2, podTemplate=on_fake("100")))
@@ -354,8 +352,6 @@ def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
         for pod in kube.all("pod")
         if pod["metadata"]["name"] == "two-gang-0-1"
     }
-    number = int(lost.rpartition("-")[2])
-    request.addfinalizer(lambda: kube.apply(fake_node(number)))
     others = {
         group
         for group in (0, 1)

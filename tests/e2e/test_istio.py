@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.cluster.toolchain import build
+from tests.e2e.gateway import INJECTED, made_by_istio
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, probe, service, wait_ready
-from tests.kube import Kube, Object, eventually, namespace_name
+from tests.kube import Kube, Object, eventually, new_namespace
 
 # Istio takes minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 FRIEND, OTHER, OUTSIDER = "friend", "other", "outsider"
 OLD, NEW = "old", "new"
@@ -34,22 +34,18 @@ SECURITY = "security.istio.io/v1"
 
 
 @pytest.fixture(scope="module")
-def kube(mesh: Target) -> Iterator[Kube]:
+def kube(cluster: Target) -> Iterator[Kube]:
     """Two servers behind one Service, two clients in the mesh and one outside it."""
-    name = namespace_name("istio")
-    kubectl(mesh, "create", "namespace", name)
-    kubectl(mesh, "label", "namespace", name, "istio-injection=enabled")
-    kube = Kube(mesh, name)
-    image = push_probe(mesh)
-    for server in (OLD, NEW):
-        kube.apply(*probe(server, image, app="shop"), service(server, probe=server))
-    for client in (FRIEND, OTHER):
-        kube.apply(*probe(client, image))
-    kube.apply(*probe(OUTSIDER, image, **{"sidecar.istio.io/inject": "false"}))
-    kube.apply(service("shop", app="shop"))
-    wait_ready(kube, OLD, NEW, FRIEND, OTHER, OUTSIDER)
-    yield kube
-    kubectl(mesh, "delete", "namespace", name, "--wait=false")
+    with new_namespace(cluster, "istio", INJECTED) as kube:
+        image = push_probe(cluster)
+        for server in (OLD, NEW):
+            kube.apply(*probe(server, image, app="shop"), service(server, probe=server))
+        for client in (FRIEND, OTHER):
+            kube.apply(*probe(client, image))
+        kube.apply(*probe(OUTSIDER, image, **{"sidecar.istio.io/inject": "false"}))
+        kube.apply(service("shop", app="shop"))
+        wait_ready(kube, OLD, NEW, FRIEND, OTHER, OUTSIDER)
+        yield kube
 
 
 @pytest.fixture(autouse=True)
@@ -159,10 +155,7 @@ def gateway(kube: Kube) -> str:
         "wait", "--for=condition=Programmed", "gateways.gateway.networking.k8s.io/gw",
         "--timeout=60s",
     )  # fmt: skip
-    kube.run("rollout", "status", "deployment/gw-istio", "--timeout=120s")
-    found = kube.get("service", "gw-istio")
-    assert found is not None
-    return str(found["spec"]["clusterIP"])
+    return made_by_istio(kube, "gw")
 
 
 def through(address: str, host: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.cluster.components.kueue import LABEL
-from tests.cluster.target import Target
 from tests.e2e.product import Product
 from tests.kube import Kube, eventually, resource
 
@@ -28,15 +27,12 @@ ON_FAKE_NODES = {
 
 
 # Kueue takes five minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("queue")]
 
 
-@pytest.fixture(autouse=True)
-def queue(cluster: Target, kube: Kube) -> Iterator[str]:
+@pytest.fixture
+def queue(fake_nodes: None, kube: Kube) -> Iterator[str]:
     """The name of a queue of this namespace."""
-    if cluster.kind != "embedded":
-        pytest.skip(f"a {cluster.kind} cluster may lack Kueue; install it to try by hand")
-    cluster.up(["node", "registry", "lws", "kwok", "kueue"], kwok_nodes=20)
     kube.run("label", "namespace", kube.namespace, f"{LABEL}=")
     name = kube.namespace
     unlimited = ("memory", "ephemeral-storage", "nvidia.com/gpu")
@@ -71,7 +67,7 @@ def placed(kube: Kube, name: str) -> Counter[str]:
 
 
 def test_whole_replicas_are_admitted_and_the_others_hold_nothing(
-    kube: Kube, product: Product, queue: str
+    queue: str, kube: Kube, product: Product
 ) -> None:
     """Fifty replicas of four pods in a queue with room for forty."""
     waits = {"scheduling": {"queue": queue}, "podTemplate": ON_FAKE_NODES}

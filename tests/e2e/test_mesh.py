@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.e2e.gateway import (
+    INJECTED,
     NAME,
     address_of,
     asked,
@@ -22,10 +22,10 @@ from tests.e2e.gateway import (
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, probe, wait_ready
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, namespace_name, resource
+from tests.kube import Kube, eventually, modest, new_namespace, resource
 
 # Istio takes minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 START = 300.0
 PATIENCE = 60.0
@@ -35,9 +35,11 @@ NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 
 
 @pytest.fixture(scope="module")
-def gateways(mesh: Target, enforced: Target, product: Product) -> Iterator[Kube]:
+def gateways(cluster: Target, product: Product) -> Iterator[Kube]:
     """The namespace of a gateway that exists, of both APIs."""
-    yield from namespace(mesh, "gateways", gateway(), istio_gateway())
+    with new_namespace(cluster, "gateways", INJECTED) as kube:
+        kube.apply(gateway(), istio_gateway())
+        yield kube
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +48,15 @@ def address(gateways: Kube) -> str:
 
 
 @pytest.fixture(scope="module")
-def friends(mesh: Target, enforced: Target) -> Iterator[Kube]:
+def friends(cluster: Target) -> Iterator[Kube]:
     """A namespace with two accounts in the mesh, and a pod outside it."""
-    yield from callers(mesh, "friends")
+    yield from callers(cluster, "friends")
 
 
 @pytest.fixture(scope="module")
-def strangers(mesh: Target, enforced: Target) -> Iterator[Kube]:
+def strangers(cluster: Target) -> Iterator[Kube]:
     """The same in a namespace that no model names."""
-    yield from callers(mesh, "strangers")
-
-
-def namespace(target: Target, name: str, *objects: dict[str, Any]) -> Iterator[Kube]:
-    kube = Kube(target, namespace_name(name))
-    kubectl(target, "create", "namespace", kube.namespace)
-    kubectl(target, "label", "namespace", kube.namespace, "istio-injection=enabled")
-    kube.apply(*objects)
-    yield kube
-    kubectl(target, "delete", "namespace", kube.namespace, "--wait=false")
+    yield from callers(cluster, "strangers")
 
 
 def callers(target: Target, name: str) -> Iterator[Kube]:
@@ -73,7 +66,8 @@ def callers(target: Target, name: str) -> Iterator[Kube]:
         *probe(BATCH, image),
         *probe(OUTSIDER, image, **NO_SIDECAR),
     )
-    for kube in namespace(target, name, *pods):
+    with new_namespace(target, name, INJECTED) as kube:
+        kube.apply(*pods)
         wait_ready(kube, WEB, BATCH, OUTSIDER)
         yield kube
 

@@ -9,15 +9,14 @@ import pytest
 
 from tests.cluster.embedded import EmbeddedCluster
 from tests.cluster.faults import ClusterError
-from tests.cluster.kubectl import kubectl
 from tests.cluster.reach import service_address
 from tests.cluster.target import Target
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import ask, policy, probe, service, wait_ready
-from tests.kube import Kube, eventually, namespace_name
+from tests.kube import Kube, eventually, new_namespace
 
 # The firewall takes minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 SERVER, FRIEND, STRANGER = "server", "friend", "stranger"
 # From a policy in the API until it is enforced, on a busy machine.
@@ -25,17 +24,14 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def kube(enforced: Target) -> Iterator[Kube]:
-    name = namespace_name("network-policy")
-    kubectl(enforced, "create", "namespace", name)
-    kube = Kube(enforced, name)
-    image = push_probe(enforced)
-    for pod in (SERVER, FRIEND, STRANGER):
-        kube.apply(*probe(pod, image))
-    kube.apply(service(SERVER, probe=SERVER))
-    wait_ready(kube, SERVER, FRIEND, STRANGER)
-    yield kube
-    kubectl(enforced, "delete", "namespace", name, "--wait=false")
+def kube(cluster: Target) -> Iterator[Kube]:
+    with new_namespace(cluster, "network-policy") as kube:
+        image = push_probe(cluster)
+        for pod in (SERVER, FRIEND, STRANGER):
+            kube.apply(*probe(pod, image))
+        kube.apply(service(SERVER, probe=SERVER))
+        wait_ready(kube, SERVER, FRIEND, STRANGER)
+        yield kube
 
 
 @pytest.fixture(autouse=True)

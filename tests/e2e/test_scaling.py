@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,15 +51,14 @@ class Load:
 
     @contextmanager
     def running(self) -> Iterator[Load]:
-        threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(self.clients)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
+        with ThreadPoolExecutor(self.clients) as pool:
+            clients = [pool.submit(self._ask, number) for number in range(self.clients)]
+            try:
+                yield self
+            finally:
+                self._stop.set()
+                for client in clients:
+                    client.result()
 
     def _ask(self, number: int) -> None:
         body = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from tests.e2e.product import Product
 from tests.kube import Kube, eventually, modest, resource
 
 # Istio takes minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 READY = 300.0
 HOST = "tiny.example.com"
@@ -39,9 +39,9 @@ AT_ONCE = 10.0
 
 
 @pytest.fixture(scope="module")
-def kube(mesh: Target, product: Product) -> Iterator[Kube]:
+def kube(cluster: Target, product: Product) -> Iterator[Kube]:
     """A namespace with a gateway."""
-    with namespace_with_gateway(mesh, "streams") as kube:
+    with namespace_with_gateway(cluster, "streams") as kube:
         yield kube
 
 
@@ -97,9 +97,14 @@ class Stream:
         self._url, self._host = f"http://{address}{path}/v1/completions", host
         body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "stream": True}
         self._body = body | {"ignore_eos": True, "stream_options": {"include_usage": True}}
-        self._thread = threading.Thread(target=self._hear)
-        self._thread.start()
-        eventually("the answer has begun", lambda: len(self.heard.events) > 3)
+        self._pool = ThreadPoolExecutor(1)
+        self._hearing = self._pool.submit(self._hear)
+        eventually("the answer has begun", self._has_begun)
+
+    def _has_begun(self) -> bool:
+        if self._hearing.done():
+            self._hearing.result()  # raises what ended it
+        return len(self.heard.events) > 3
 
     def _hear(self) -> None:
         try:
@@ -119,7 +124,8 @@ class Stream:
 
     def end(self) -> Heard:
         """Wait for its end."""
-        self._thread.join()
+        self._hearing.result()
+        self._pool.shutdown()
         return self.heard
 
 

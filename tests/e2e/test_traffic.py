@@ -27,7 +27,7 @@ from tests.kube import Kube, eventually, resource
 from tests.models.tiny import make_tiny
 
 # Istio takes minutes to build, once.
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 READY = 300.0
 HOST = "tiny.example.com"
@@ -49,9 +49,9 @@ BLUE_GREEN = {"strategy": "blueGreen", "blueGreen": {"keepOld": "10s"}}
 
 
 @pytest.fixture(scope="module")
-def kube(mesh: Target, product: Product) -> Iterator[Kube]:
+def kube(cluster: Target, product: Product) -> Iterator[Kube]:
     """A namespace with a gateway."""
-    with namespace_with_gateway(mesh, "traffic") as kube:
+    with namespace_with_gateway(cluster, "traffic") as kube:
         yield kube
 
 

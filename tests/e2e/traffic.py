@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -30,17 +31,18 @@ def asked_all_the_time(kube: Kube, name: str) -> Iterator[Counter[str]]:
             except httpx.HTTPError as error:
                 outcomes[repr(error)] += 1
 
-    with service_address(kube.target, name, kube.namespace) as address:
+    with (
+        service_address(kube.target, name, kube.namespace) as address,
+        ThreadPoolExecutor() as pool,
+    ):
         eventually("an answer", lambda: answers(address))
-        clients = [threading.Thread(target=ask, args=(address,)) for _ in range(CLIENTS)]
-        for client in clients:
-            client.start()
+        clients = [pool.submit(ask, address) for _ in range(CLIENTS)]
         try:
             yield outcomes
         finally:
             stop.set()
             for client in clients:
-                client.join()
+                client.result()
 
 
 def answers(address: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -268,14 +269,17 @@ def _translated() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connect(context: str | None = None) -> AsyncIterator[Client]:
+async def connect(
+    context: str | None = None, kubeconfig: Path | None = None
+) -> AsyncIterator[Client]:
     """A client with the pod's service account, or with the current kubeconfig outside a cluster.
 
     Args:
         context: Of the kubeconfig, whatever the pod; empty: its current one.
+        kubeconfig: The file; None: as `kubectl` finds it.
 
     Raises:
         kubernetes.aio.config.ConfigException: There is none of these.
     """
-    async with connection(context) as api:
+    async with connection(context, kubeconfig) as api:
         yield Client(api)

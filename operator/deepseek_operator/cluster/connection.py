@@ -7,6 +7,7 @@ aiohttp, because what the package does around each of them costs more than the r
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -90,17 +91,21 @@ def namespace_of(context: str) -> str:
 
 
 @asynccontextmanager
-async def connection(context: str | None = None) -> AsyncIterator[Connection]:
+async def connection(
+    context: str | None = None, kubeconfig: Path | None = None
+) -> AsyncIterator[Connection]:
     """A connection with the pod's service account, or with the current kubeconfig outside a cluster.
 
     Args:
         context: Of the kubeconfig, whatever the pod; empty: its current one.
+        kubeconfig: The file; None: as `kubectl` finds it.
 
     Raises:
         kubernetes.aio.config.ConfigException: There is none of these.
     """
-    if context is not None:
-        await config.load_kube_config(context=context or None)
+    if context is not None or kubeconfig is not None:
+        file = str(kubeconfig) if kubeconfig else None
+        await config.load_kube_config(config_file=file, context=context or None)
     else:
         try:
             config.load_incluster_config()
