@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.kubectl import kubectl
 from tests.cluster.target import Target
 from tests.e2e.gateway import (
     INJECTED,
@@ -81,6 +83,47 @@ def model(name: str, models: dict[str, Path], **spec: Any) -> dict[str, Any]:
 def told(kube: Kube, name: str, kind: str) -> str:
     """The reason of a condition."""
     return str(kube.condition(name, kind).get("reason", ""))
+
+
+@pytest.fixture
+def other_versions(cluster: Target) -> Iterator[None]:
+    """Nodes with an old kubelet and without any version, as mixed clusters have them."""
+    versions = {"old": {"kubeletVersion": "v1.29.9"}, "silent": {}}
+    nodes = [
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": f"other-{name}"},
+            "spec": {"unschedulable": True},
+            "status": {"nodeInfo": info},
+        }
+        for name, info in versions.items()
+    ]
+    names = [f"node/{node['metadata']['name']}" for node in nodes]
+    text = "\n---\n".join(map(json.dumps, nodes))
+    kubectl(cluster, "apply", "--server-side", "--filename", "-", text=text)
+    yield
+    kubectl(cluster, "delete", *names)
+
+
+def test_a_model_has_a_native_sidecar_beside_nodes_of_any_version(
+    other_versions: None, kube: Kube, product: Product, models: dict[str, Path]
+) -> None:
+    """Istio itself would take the old kind for all pods of such a cluster."""
+    kube.apply(way_to_istiod(kube))
+    plain = probe(WEB, push_probe(kube.target), **{"sidecar.istio.io/inject": "true"})
+    kube.apply(*plain, model("v3", models, security={"mtls": "STRICT"}))
+    eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
+    eventually("in the mesh", lambda: told(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    (pod,) = kube.all("pod", "deepseek-operator.io/name=v3")
+    assert "istio-proxy" in names(pod, "initContainers")
+    other = kube.get("pod", WEB)
+    assert other is not None
+    assert "istio-proxy" in names(other, "containers")
+
+
+def names(pod: dict[str, Any], kind: str) -> list[str]:
+    return [container["name"] for container in pod["spec"][kind]]
 
 
 def test_only_who_is_named_reaches_a_model_and_only_what_it_may(

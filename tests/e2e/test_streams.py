@@ -25,7 +25,7 @@ from tests.e2e.gateway import (
 from tests.e2e.probe_image import push_probe
 from tests.e2e.probes import probe
 from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, resource
+from tests.kube import Kube, Object, eventually, modest, resource
 
 # Istio takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
@@ -36,6 +36,9 @@ HOST = "tiny.example.com"
 SILENCE, TIMES = 70, 5
 # From what breaks a stream until its client knows: far less than any timeout.
 AT_ONCE = 10.0
+STREAM_TOKENS = 4000
+# Seconds; after its SIGTERM a sidecar of the old kind waits for five by default.
+LONGER_THAN_A_SIDECAR = 12
 
 
 @pytest.fixture(scope="module")
@@ -55,19 +58,19 @@ def address(kube: Kube, models: dict[str, Path]) -> str:
     return address
 
 
-def wish(models: dict[str, Path], name: str, replicas: int, **routing: Any) -> dict[str, Any]:
+def model(models: dict[str, Path], name: str, routing: dict[str, Any], **spec: Any) -> Object:
     return resource(
         name,
         model={"id": name, "source": {"hostPath": {"path": str(models["qwen2"])}}},
-        podTemplate=modest(),
         routing={"gateway": {"name": NAME, "protocol": "http"}, **routing},
         security={"mtls": "STRICT"},
-        replicas=replicas,
+        **{"podTemplate": modest(), **spec},
     )
 
 
-def apply(kube: Kube, models: dict[str, Path], replicas: int) -> None:
-    kube.apply(wish(models, "tiny", replicas, api="istio", hosts=[HOST]))
+def apply(kube: Kube, models: dict[str, Path], replicas: int, **spec: Any) -> None:
+    routing = {"api": "istio", "hosts": [HOST]}
+    kube.apply(model(models, "tiny", routing, replicas=replicas, **spec))
 
 
 @dataclass
@@ -159,7 +162,7 @@ def test_silence_on_the_wire_breaks_nothing(
 
 def test_an_engine_that_computes_for_long_breaks_nothing(kube: Kube, address: str) -> None:
     pod = serving(kube, address)
-    stream = Stream(address, 4000)
+    stream = Stream(address, STREAM_TOKENS)
     send(kube, pod, STOP)
     heard = len(stream.heard.events)
     time.sleep(SILENCE)
@@ -168,12 +171,12 @@ def test_an_engine_that_computes_for_long_breaks_nothing(kube: Kube, address: st
     whole = stream.end()
     assert not whole.broken
     assert whole.events[-1] == "[DONE]"
-    assert json.loads(whole.events[-2])["usage"]["completion_tokens"] == 4000
+    assert json.loads(whole.events[-2])["usage"]["completion_tokens"] == STREAM_TOKENS
 
 
 def test_an_engine_that_dies_is_told_in_the_stream(kube: Kube, address: str) -> None:
     pod = serving(kube, address)
-    stream = Stream(address, 4000)
+    stream = Stream(address, STREAM_TOKENS)
     send(kube, pod, KILL)
     killed = time.monotonic()
     heard = stream.end()
@@ -185,7 +188,7 @@ def test_an_engine_that_dies_is_told_in_the_stream(kube: Kube, address: str) -> 
 
 def test_a_pod_that_is_gone_at_once_leaves_nobody_waiting(kube: Kube, address: str) -> None:
     pod = serving(kube, address)
-    stream = Stream(address, 4000)
+    stream = Stream(address, STREAM_TOKENS)
     kube.run("delete", "pod", pod, "--grace-period=0", "--force")
     killed = time.monotonic()
     heard = stream.end()
@@ -194,11 +197,40 @@ def test_a_pod_that_is_gone_at_once_leaves_nobody_waiting(kube: Kube, address: s
     assert serving(kube, address) != pod
 
 
+@pytest.mark.parametrize("native", ["true", "false"])
+def test_a_pod_that_is_replaced_ends_its_streams_whole_whatever_its_sidecar(
+    kube: Kube, address: str, models: dict[str, Path], native: str
+) -> None:
+    """A sidecar that is no native one gets SIGTERM together with the server."""
+    chosen = {"sidecar.istio.io/nativeSidecar": native}
+    template = {**modest(), "metadata": {"annotations": chosen}}
+    apply(kube, models, 1, podTemplate=template)
+    eventually("one such pod", lambda: [native] == sidecars(kube) and ready(kube), READY)
+    reaches(address, HOST)
+    pod = serving(kube, address)
+    stream = Stream(address, STREAM_TOKENS)
+    send(kube, pod, STOP)
+    kube.run("delete", "pod", pod, "--wait=false")
+    time.sleep(LONGER_THAN_A_SIDECAR)
+    send(kube, pod, CONTINUE)
+    whole = stream.end()
+    assert (whole.broken, whole.error, whole.events[-1]) == ("", {}, "[DONE]")
+
+
+def sidecars(kube: Kube) -> list[str]:
+    """For each pod, whether its sidecar is a native one, in the words of the annotation."""
+    found = []
+    for pod in pods(kube):
+        names = [container["name"] for container in pod["spec"]["initContainers"]]
+        found.append("true" if "istio-proxy" in names else "false")
+    return found
+
+
 def test_an_http_route_leads_below_a_path_and_breaks_no_stream(
     kube: Kube, address: str, models: dict[str, Path]
 ) -> None:
     host, path = "all.example.com", "/models/other"
-    kube.apply(wish(models, "other", 1, api="gatewayAPI", hosts=[host], path=path))
+    kube.apply(model(models, "other", {"api": "gatewayAPI", "hosts": [host], "path": path}))
     try:
         eventually("ready", lambda: ready(kube, "other"), READY)
         eventually(

@@ -1,5 +1,6 @@
 """The children of a resource, as manifests ready for server-side apply."""
 
+import json
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
@@ -45,6 +46,17 @@ TEMPLATES = (
 # after it, asks it the kubelet's questions, and tells its metrics, since nobody outside the mesh can.
 MESH = {
     "sidecar.istio.io/nativeSidecar": "true",
+    # For meshes that know of no native sidecars, or are made to use none: the sidecar gets SIGTERM
+    # together with the server, and by default ends after five seconds whatever the server still answers.
+    "proxy.istio.io/config": json.dumps(
+        {
+            "holdApplicationUntilProxyStarts": True,
+            "proxyMetadata": {
+                "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+                "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
+            },
+        }
+    ),
     "sidecar.istio.io/rewriteAppHTTPProbers": "true",
     "prometheus.istio.io/merge-metrics": "true",
     "prometheus.io/scrape": "true",

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.cluster.component import Component, Site, answers
 from tests.cluster.components.node import NODES
+from tests.cluster.toolchain import groups
 
 LABEL = {"type": "kwok"}
 
@@ -36,6 +37,11 @@ def kwok(site: Site) -> list[Component]:
     return components
 
 
+def kubelet_version() -> str:
+    """What the real node's kubelet says of itself."""
+    return groups()["kubernetes"].stamp["k8s.io/component-base/version.gitVersion"]
+
+
 def fake_node(number: int) -> dict[str, Any]:
     """The manifest of one of kwok's nodes, numbered from 0."""
     shape = NODES["fake"][number % len(NODES["fake"])]
@@ -57,5 +63,10 @@ def fake_node(number: int) -> dict[str, Any]:
             "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "spec": {"taints": [taint]},
-        "status": {"capacity": shape["capacity"], "allocatable": shape["capacity"]},
+        "status": {
+            "capacity": shape["capacity"],
+            "allocatable": shape["capacity"],
+            # Controllers decide by it what a cluster can do; kwok would put its own version there.
+            "nodeInfo": {"kubeletVersion": kubelet_version()},
+        },
     }

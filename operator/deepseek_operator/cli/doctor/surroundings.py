@@ -1,6 +1,7 @@
 """Checks of a namespace and of what its pods get from the cluster."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from deepseek_operator.api.section import PLURAL
 from deepseek_operator.cli.doctor.facts import Facts, Object
@@ -23,6 +24,9 @@ SHARED = (
     "weka",
     "beegfs",
 )
+# The first minor version of Kubernetes 1 whose kubelets start native sidecars without a feature gate
+# (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/).
+NATIVE_SIDECARS = 29
 INJECTION, REVISION, AMBIENT = "istio-injection", "istio.io/rev", "istio.io/dataplane-mode"
 
 
@@ -83,6 +87,15 @@ def mesh(facts: Facts) -> Iterator[Finding]:
         return
     if facts.space is None or isinstance(facts.space, Unseen):
         return  # told by the check of the namespace
+    if not isinstance(facts.nodes, Unseen) and (old := _too_old(facts.nodes)):
+        yield Finding(
+            check,
+            "warning",
+            f"The kubelets of {', '.join(old)} are older than 1.{NATIVE_SIDECARS}: a model with "
+            "security.mtls never starts there, because its sidecar is a native one.",
+            'Upgrade these nodes, or set the annotation sidecar.istio.io/nativeSidecar: "false" in '
+            "podTemplate.metadata.annotations.",
+        )
     labels = _labels(facts.space)
     if labels.get(AMBIENT) == "ambient":
         message = f"{facts.namespace} is in ambient mode, which has not been tried."
@@ -101,6 +114,17 @@ def mesh(facts: Facts) -> Iterator[Finding]:
         )
         fix = f"If you want a mesh: kubectl label namespace {facts.namespace} {INJECTION}=enabled"
         yield Finding(check, "ok", message, fix)
+
+
+def _too_old(nodes: Iterable[Object]) -> list[str]:
+    """Return names and kubelet versions of the nodes that start no native sidecars."""
+    found = []
+    for node in nodes:
+        version = str(node.get("status", {}).get("nodeInfo", {}).get("kubeletVersion", ""))
+        known = re.match(r"v1\.(\d{1,3})\b", version)
+        if known and int(known[1]) < NATIVE_SIDECARS:
+            found.append(f"{node['metadata']['name']} ({version})")
+    return found
 
 
 def policies(facts: Facts) -> Iterator[Finding]:

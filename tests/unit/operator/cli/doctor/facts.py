@@ -14,13 +14,20 @@ NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 H200 = {"nvidia.com/gpu.product": "NVIDIA-H200"}
 
 
-def node(name: str = "a", gpus: int = 8, labels: Object | None = None, **spec: Any) -> Object:
+def node(
+    name: str = "a",
+    gpus: int = 8,
+    labels: Object | None = None,
+    kubelet: str = "v1.34.4",
+    **spec: Any,
+) -> Object:
     return {
         "metadata": {"name": name, "labels": H200 if labels is None else labels},
         "spec": spec,
         "status": {
             "allocatable": {"cpu": "64", **({"nvidia.com/gpu": str(gpus)} if gpus else {})},
             "conditions": [{"type": "Ready", "status": "True"}],
+            "nodeInfo": {"kubeletVersion": kubelet},
         },
     }
 

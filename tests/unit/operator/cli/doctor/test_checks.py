@@ -157,6 +157,12 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
             "warning",
             "ambient mode",
         ),
+        (
+            {"nodes": (node(), node("b", kubelet="v1.28.15-eks-1"))},
+            "mesh",
+            "warning",
+            "The kubelets of b (v1.28.15-eks-1) are older than 1.29",
+        ),
         ({"storage": ()}, "storage", "warning", "no StorageClass"),
         ({"storage": (storage("a"),)}, "storage", "warning", "is the default"),
         ({"storage": (storage("a", True), storage("b", True))}, "storage", "warning", "a, b"),
@@ -176,6 +182,11 @@ def test_nothing_else_is_said_of_one_fault() -> None:
     assert bad(but(storage=())) == [("storage", "warning")]
     assert bad(but(usage={"a": (holder(8),)})) == [("free GPUs", "warning")]
     assert bad(but(nodes=(node(taints=[TAINT]),))) == [("GPU nodes", "warning")]
+
+
+@pytest.mark.parametrize("kubelet", ["", "unknown", "v1.29.0", "v2.1.0", "v1.999999999999.0"])
+def test_a_kubelet_of_no_known_old_version_is_fine(kubelet: str) -> None:
+    assert bad(but(nodes=(node(kubelet=kubelet),))) == []
 
 
 def test_a_taint_that_a_resource_tolerates_is_fine() -> None:
