@@ -42,12 +42,20 @@ TEMPLATES = (
     # Before the pods: there is no moment in which everybody may reach them.
     "networkpolicy.yaml.j2",
 )
-# What a sidecar is told, whatever the mesh is set to: it starts before the model server and ends
-# after it, asks it the kubelet's questions, and tells its metrics, since nobody outside the mesh can.
+# Annotations of pods with a sidecar, whatever the mesh is set to: it asks the server the kubelet's
+# questions and adds the server's metrics to its own, since no program outside the mesh can ask.
 MESH = {
+    "sidecar.istio.io/rewriteAppHTTPProbers": "true",
+    "prometheus.istio.io/merge-metrics": "true",
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": str(PORT),
+    "prometheus.io/path": "/metrics",
+}
+# The same, unless podTemplate says otherwise: the sidecar starts before the server and ends after it.
+MESH_DEFAULTS = {
     "sidecar.istio.io/nativeSidecar": "true",
-    # For meshes that know of no native sidecars, or are made to use none: the sidecar gets SIGTERM
-    # together with the server, and by default ends after five seconds whatever the server still answers.
+    # For meshes without native sidecars: such a sidecar gets SIGTERM together with the server, and by
+    # default ends after five seconds whatever the server still answers.
     "proxy.istio.io/config": json.dumps(
         {
             "holdApplicationUntilProxyStarts": True,
@@ -57,11 +65,6 @@ MESH = {
             },
         }
     ),
-    "sidecar.istio.io/rewriteAppHTTPProbers": "true",
-    "prometheus.istio.io/merge-metrics": "true",
-    "prometheus.io/scrape": "true",
-    "prometheus.io/port": str(PORT),
-    "prometheus.io/path": "/metrics",
 }
 DEPLOYMENT, GROUPS = "deployment.yaml.j2", "leaderworkerset.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
@@ -160,14 +163,15 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
         runs = target.programs.worker or runs
+    over = target.pod_template
     mesh = {}
     if target.trust.in_mesh and role != WORKER:
         own["sidecar.istio.io/inject"] = "true"
-        mesh = MESH
+        mesh = MESH_DEFAULTS | over.metadata.annotations | MESH
+        mesh = {name: mesh[name] for name in (*MESH_DEFAULTS, *MESH)}
     pod = render(
         "pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own, mesh=mesh
     )
-    over = target.pod_template
     added = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
     metadata = {field: names for field, names in added.items() if names}
     return {
