@@ -13,6 +13,9 @@ starts it as the server does, with nothing but defaults, and checks that
 Each part runs in a process of its own, so that all of a GPU's memory is free for it. Prints JSON.
 Ends with 1 if a check fails. Without a GPU, `--device cpu` checks a small variant of each family:
 `--profile v3-tiny`, `v2-tiny`, `llama-tiny`.
+
+`--tensor-parallel-of 8 --rank 0` does all that with what one of eight GPUs would hold, without the
+other seven; the logits are no model's then, so they are compared with nothing.
 """
 
 import argparse
@@ -24,6 +27,8 @@ from typing import Any
 import torch
 
 from deepseek_server.bench import profiles
+from deepseek_server.bench.commands.flags import add_one_rank, one_rank
+from deepseek_server.bench.failures import BenchError
 from tests.gpu import memory
 from tests.gpu.slices import parts
 
@@ -34,13 +39,16 @@ Result = dict[str, Any]
 
 def check(flags: argparse.Namespace) -> dict[str, Result]:
     """Run all parts."""
+    group = one_rank(flags)
     directory = memory.directory(flags.profile, flags.directory, flags.layers)
     vocabulary = profiles.configuration(flags.profile)["vocab_size"]
     context = flags.context or CONTEXT[flags.device]
     found: dict[str, Result] = {}
     ours = None
     if "engine" in flags.parts:
-        part = parts.run(flags.device, parts.engine, directory, flags.device, context, vocabulary)
+        part = parts.run(
+            flags.device, parts.engine, directory, flags.device, context, vocabulary, group
+        )
         results, ours = part if isinstance(part, tuple) else ({"engine": part}, None)
         found |= results
     if "reference" in flags.parts and ours is not None:
@@ -49,7 +57,7 @@ def check(flags: argparse.Namespace) -> dict[str, Result]:
         )
     if "memory" in flags.parts:
         found["memory"] = parts.run(
-            flags.device, parts.planned, directory, flags.device, flags.accelerator
+            flags.device, parts.planned, directory, flags.device, flags.accelerator, group
         )
     return found
 
@@ -62,13 +70,17 @@ def main(arguments: list[str] | None = None) -> None:
         flags.profile = profiles.named(flags.profile)
     except ValueError as error:
         sys.exit(str(error))
-    found = check(flags)
+    try:
+        found = check(flags)
+    except BenchError as error:
+        sys.exit(str(error))
     failed = [name for name, result in found.items() if not result.get("passed", True)]
     skipped = [name for name, result in found.items() if "skipped" in result]
     layers = flags.layers or profiles.configuration(flags.profile)["num_hidden_layers"]
     summary = {
         "profile": flags.profile,
         "layers": layers,
+        "ranks": flags.tensor_parallel_of,
         "device": torch.cuda.get_device_name() if flags.device == "cuda" else "cpu",
         "torch": torch.__version__,
         "checks": found,
@@ -93,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--directory", type=Path, help="where the model is, or is to be written")
     parser.add_argument("--accelerator", help="the catalogue's name of the GPU, if not found")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    add_one_rank(parser)
     return parser
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from deepseek_server.models.checkpoint import inspect
+from deepseek_server.parallel.groups import Group
 from tests.gpu import memory
 from tests.gpu.slices import answers, checks, logits, reference
 from tests.gpu.slices.start import Device, Started, start, taken
@@ -21,12 +22,12 @@ Result = dict[str, Any]
 
 
 def engine(
-    directory: Path, device: Device, context: int, vocabulary: int
+    directory: Path, device: Device, context: int, vocabulary: int, group: Group
 ) -> tuple[dict[str, Result], Any]:
     """Start the engine and check it; also returns what the reference is compared with."""
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(message)s")
     found: dict[str, Result] = {}
-    started = checked(found, "start", lambda: start(directory, device))
+    started = checked(found, "start", lambda: start(directory, device, group))
     if started is None:
         return found, None
     found["start"] = started.result
@@ -35,6 +36,8 @@ def engine(
     )
     for name, check in checks.CHECKS.items():
         checked(found, name, lambda check=check: check(model))
+    if group.size > 1:  # the logits are no model's
+        return found, None
     rows = logits.rows(vocabulary)
     ours = checked(found, "logits", lambda: logits.of_runner(started.runner, rows))
     if ours is None:
@@ -56,9 +59,9 @@ def compared(directory: Path, device: Device, vocabulary: int, ours: Any) -> Res
     return reference.compare(directory, device, logits.rows(vocabulary), tensors, packed)
 
 
-def planned(directory: Path, device: Device, accelerator: str | None) -> Result:
+def planned(directory: Path, device: Device, accelerator: str | None, group: Group) -> Result:
     """Compare planned memory with memory that is taken."""
-    found = memory.compare(inspect(directory), device, "auto", accelerator)
+    found = memory.compare(inspect(directory), device, "auto", accelerator, group)
     return found | {"passed": not found["off"]}
 
 
