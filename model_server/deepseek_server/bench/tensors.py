@@ -14,6 +14,7 @@ from deepseek_server.models.stored import ELEMENT_BYTES
 
 Config = Mapping[str, Any]
 
+FACTORS = "_scale_inv"  # what the name of a matrix's factors ends in
 BLOCK = 128  # rows and columns that share a factor where weights have eight bits
 # The matrices that DeepSeek ships in eight bits (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).
 _PACKED = re.compile(
@@ -91,7 +92,7 @@ def _packed(tensor: Tensor, *, powers: bool) -> Iterator[Tensor]:
     factors = Values(FACTOR_SPREAD * mean, mean, "F32", powers)
     blocks = tuple(-(-length // BLOCK) for length in tensor.shape)
     yield Tensor(tensor.name, tensor.shape, PACKED)
-    yield Tensor(f"{tensor.name}_scale_inv", blocks, factors)
+    yield Tensor(f"{tensor.name}{FACTORS}", blocks, factors)
 
 
 def _plain(config: Config) -> Iterator[Tensor]:
