@@ -41,6 +41,7 @@ from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.loading import load
 from deepseek_server.models.paged import PagedRunner
+from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.worker import RUNNING, STEP_TOKENS
 
 ALLOWED = 0.05
@@ -78,7 +79,9 @@ class Measured:
         self.seconds[part] = round(time.monotonic() - began, 1)
 
 
-def measure(checkpoint: Checkpoint, device: str, attention: str, total: int) -> Measured:
+def measure(
+    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = ALONE
+) -> Measured:
     """Load a model, make room for requests, compute the largest steps.
 
     Args:
@@ -86,6 +89,7 @@ def measure(checkpoint: Checkpoint, device: str, attention: str, total: int) -> 
         device: `cpu` or `cuda`.
         attention: What computes it, or `auto`.
         total: Bytes of the GPU, by which what is not torch's is told.
+        group: The processes that share the model.
     """
     found = Measured()
     config = ModelConfig.model_validate(
@@ -93,7 +97,7 @@ def measure(checkpoint: Checkpoint, device: str, attention: str, total: int) -> 
     )
     with found.timed("loading"):
         before = _allocated(device)
-        loaded = load(checkpoint, config, device, Progress())
+        loaded = load(checkpoint, config, device, Progress(), group)
         found.of["weights"] = _allocated(device) - before or skeleton.size(loaded.model)
 
     def noted(*arguments: Any) -> tuple[int, int]:
@@ -109,6 +113,7 @@ def measure(checkpoint: Checkpoint, device: str, attention: str, total: int) -> 
             step_tokens=step_tokens,
             sequences=RUNNING,
             attention=attention,
+            group=group,
         )
     cache = runner._attention._cache._layers
     found.of["kv_per_token"] = cache.nbytes / (runner.num_blocks + 1) / runner.block_size
@@ -141,10 +146,10 @@ def _run(runner: PagedRunner, tokens: int) -> None:
 
 
 def planned(
-    checkpoint: Checkpoint, profile: Profile, recorded: bool
+    checkpoint: Checkpoint, profile: Profile, recorded: bool, gpus: int = 1
 ) -> tuple[dict[str, float], int]:
     """Bytes that the planner says, by what for, and tokens of the cache."""
-    memory = Memory(Model.of_file(checkpoint.config), profile, 1, DTYPE, recorded)
+    memory = Memory(Model.of_file(checkpoint.config), profile, gpus, DTYPE, recorded)
     bytes_of = {
         "weights": memory.weights,
         "kv_per_token": memory.per_token,
@@ -196,14 +201,14 @@ def shown(notes: list[str], profile: Profile) -> int:
 
 
 def compare(
-    checkpoint: Checkpoint, device: str, attention: str, name: str | None
+    checkpoint: Checkpoint, device: str, attention: str, name: str | None, group: Group = ALONE
 ) -> dict[str, Any]:
     """Everything that is printed."""
     notes: list[str] = []
     called, profile = kind(name, notes)
     total = shown(notes, profile) if device == "cuda" else 0
-    found = measure(checkpoint, device, attention, total)
-    bytes_of, tokens = planned(checkpoint, profile, found.recorded)
+    found = measure(checkpoint, device, attention, total, group)
+    bytes_of, tokens = planned(checkpoint, profile, found.recorded, group.size)
     if device == "cpu":
         found.of = {part: found.of[part] for part in JUDGED if part in found.of}
         notes.append("on a CPU only weights and a token of the cache can be compared")

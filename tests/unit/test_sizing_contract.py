@@ -14,6 +14,7 @@ from deepseek_operator.catalog.shape import Shape
 from deepseek_operator.plan import memory
 from deepseek_operator.plan.memory import Memory
 from deepseek_server import worker
+from deepseek_server.bench.steps.one_rank import OneRankAlone
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import capacity, fp8_modules, skeleton, whole
@@ -22,7 +23,7 @@ from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.footprint import measure_cache
 from deepseek_server.models.loading import LoadedModel, load
 from deepseek_server.parallel import sharding
-from deepseek_server.parallel.groups import ALONE, Alone
+from deepseek_server.parallel.groups import ALONE
 from tests.gpu import memory as gpu_memory
 from tests.models.families import FAMILIES, PAGED
 from tests.models.tiny import make_tiny
@@ -30,13 +31,6 @@ from tests.unit.model_server.conftest import directory_config
 
 # A kind that keeps no eight bits, as the CPU does not.
 PLAIN: Profile = accelerators().profiles["nvidia-a100-80gb"]
-
-
-class First(Alone):
-    """The first of several processes, of which the others are not there."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def loaded(directory: Path, gpus: int = 1) -> tuple[LoadedModel, Checkpoint]:
     checkpoint = inspect(directory)
     config = directory_config(directory, dtype="bfloat16").model
-    group = First(gpus) if gpus > 1 else ALONE
+    group = OneRankAlone(0, gpus) if gpus > 1 else ALONE
     return load(checkpoint, config, "cpu", Progress(), group), checkpoint
 
 

@@ -19,12 +19,18 @@ class Accelerator:
         flops: operations per second of a bfloat16 matrix product, an addition and a
             multiplication counted as two.
         source: where the numbers are from.
+        flops_fp8: the same of a product in eight bits; that of bfloat16 where it has none.
     """
 
     name: str
     bytes_per_second: float
     flops: float
     source: str
+    flops_fp8: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.flops_fp8:
+            object.__setattr__(self, "flops_fp8", self.flops)
 
 
 # Dense rates: the data sheets' headlines count zeros that sparse matrices leave out, twice these.
@@ -33,21 +39,40 @@ KNOWN = {
         "A100 SXM 80 GB", 2.039e12, 312e12, "NVIDIA A100 data sheet: 2,039 GB/s, 312 TFLOP/s"
     ),
     "h100": Accelerator(
-        "H100 SXM", 3.35e12, 989e12, "NVIDIA H100 data sheet: 3.35 TB/s, 1,979 TFLOP/s sparse"
+        "H100 SXM",
+        3.35e12,
+        989e12,
+        "NVIDIA H100 data sheet: 3.35 TB/s, 1,979 TFLOP/s sparse, 3,958 of FP8",
+        1979e12,
     ),
     "h200": Accelerator(
-        "H200 SXM", 4.8e12, 989e12, "NVIDIA H200 data sheet: 4.8 TB/s, 1,979 TFLOP/s sparse"
+        "H200 SXM",
+        4.8e12,
+        989e12,
+        "NVIDIA H200 data sheet: 4.8 TB/s, 1,979 TFLOP/s sparse, 3,958 of FP8",
+        1979e12,
     ),
     "h200-measured": Accelerator(
         "H200 SXM, measured",
         4.3e12,
         790e12,
         "a copy of 8.6 GB, read and written bytes counted, and 8192-square products of random "
-        "numbers, with PyTorch 2.11",
+        "numbers, with PyTorch 2.11; FP8 taken to be twice that",
+        2 * 790e12,
     ),
-    "l4": Accelerator("L4", 300e9, 121e12, "NVIDIA L4 data sheet: 300 GB/s, 242 TFLOP/s sparse"),
+    "l4": Accelerator(
+        "L4",
+        300e9,
+        121e12,
+        "NVIDIA L4 data sheet: 300 GB/s, 242 TFLOP/s sparse, 485 of FP8",
+        242.5e12,
+    ),
     "l40s": Accelerator(
-        "L40S", 864e9, 362e12, "NVIDIA L40S data sheet: 864 GB/s, 733 TFLOP/s sparse"
+        "L40S",
+        864e9,
+        362e12,
+        "NVIDIA L40S data sheet: 864 GB/s, 733 TFLOP/s sparse, 1,466 of FP8",
+        733e12,
     ),
 }
 
@@ -84,11 +109,15 @@ def measure() -> Accelerator:
         raise BenchError(
             "no GPU is visible here, so none can be measured: name one with --accelerator"
         )
+    flops = 2 * SIDE**3 / _product_seconds()
+    eight_bits = torch.cuda.get_device_capability() >= (8, 9)
     return Accelerator(
         torch.cuda.get_device_name(),
         2 * COPY_BYTES / _copy_seconds(),
-        2 * SIDE**3 / _product_seconds(),
-        "measured here: a copy, and a matrix product of random numbers",
+        flops,
+        "measured here: a copy, and a matrix product of random numbers"
+        + ("; FP8 taken to be twice that" if eight_bits else ""),
+        2 * flops if eight_bits else 0.0,
     )
 
 

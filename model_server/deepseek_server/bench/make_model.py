@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepseek_server.bench.shards import BYTES, write_shards
+from deepseek_server.bench.shards import write_shards
 from deepseek_server.bench.tensors import tensors
 from deepseek_server.bench.tokenizer import BEGIN, END, write_tokenizer
 
 
 def weight_bytes(config: Mapping[str, Any]) -> int:
     """Bytes of a configuration's weights."""
-    return BYTES * sum(tensor.elements for tensor in tensors(config))
+    return sum(tensor.bytes for tensor in tensors(config))
 
 
 def write_model(

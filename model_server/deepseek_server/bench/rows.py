@@ -65,12 +65,16 @@ _ANY = {
     "start": Goal("to_reading", 3, 1.5, "lower"),
 }
 BASELINE_GOAL = Goal("ratio", 5, 8)
+# Of what a device's memory and arithmetic allow: a decoding step, and the closed rows of a slice.
+LIMIT_GOAL = Goal("share_of_limit", 1 / 2.5, 1 / 1.5)
 
 
 def goal(profile: str, row: str) -> Goal | None:
     """What is wanted of a row on one H200-class GPU; None: nothing is."""
     if row in _ANY:
         return _ANY[row]
+    if profile.endswith("-slice") and at_once(row):
+        return LIMIT_GOAL
     rates = _RATES.get((profile, row))
     return Goal(RATE, *rates) if rates else None
 

@@ -1,8 +1,9 @@
 """Random weights as safetensors files, written about as fast as a disk takes them.
 
-Drawing billions of random numbers takes minutes. So a block is drawn once, for each scale that
-occurs, and a tensor is that block, begun somewhere and repeated. The block's length is a prime, so
-no two rows of a tensor are alike, and no two logits tie.
+Drawing billions of random numbers takes minutes. So a block is drawn once, for each way that
+numbers are drawn, and a tensor is that block, begun somewhere and repeated. The block's length is a
+prime, so no two rows of a tensor are alike, and no two logits tie. However large the model is, only
+those blocks are in memory, and no GPU is needed.
 
 The format: https://huggingface.co/docs/safetensors (a length, a JSON header, the bytes).
 """
@@ -18,12 +19,11 @@ from typing import IO
 
 import torch
 
-from deepseek_server.bench.tensors import Tensor
+from deepseek_server.bench.tensors import Tensor, Values
+from deepseek_server.models.weights import DTYPES
 
 SHARD_BYTES = 4 * 10**9
 BLOCK = 4_194_301  # a prime
-BYTES = 2  # of a bfloat16
-ONE = b"\x80\x3f"  # as a bfloat16
 SEED = 0
 
 
@@ -42,7 +42,7 @@ def write_shards(
         shard_bytes: what a file holds at most, unless a single tensor is larger.
     """
     shards = _split(tensors, shard_bytes)
-    blocks = _blocks({tensor.scale for shard in shards for tensor in shard})
+    blocks = _blocks({tensor.values for shard in shards for tensor in shard})
     files = [directory / _name(number, len(shards)) for number in range(1, len(shards) + 1)]
     with ThreadPoolExecutor(min(len(shards), os.cpu_count() or 1)) as pool:
         list(pool.map(lambda file, of_file: _write(file, of_file, blocks, written), files, shards))
@@ -54,11 +54,11 @@ def _split(tensors: Iterable[Tensor], shard_bytes: int) -> list[list[Tensor]]:
     shards: list[list[Tensor]] = [[]]
     size = 0
     for tensor in tensors:
-        if shards[-1] and size + tensor.elements * BYTES > shard_bytes:
+        if shards[-1] and size + tensor.bytes > shard_bytes:
             shards.append([])
             size = 0
         shards[-1].append(tensor)
-        size += tensor.elements * BYTES
+        size += tensor.bytes
     return shards
 
 
@@ -66,39 +66,44 @@ def _name(number: int, count: int) -> str:
     return "model.safetensors" if count == 1 else f"model-{number:05}-of-{count:05}.safetensors"
 
 
-def _blocks(scales: set[float | None]) -> dict[float | None, memoryview]:
-    """For each scale the bytes of one block of random numbers; None: of ones."""
-    noise = torch.randn(BLOCK, generator=torch.Generator().manual_seed(SEED))
-    blocks: dict[float | None, memoryview] = {}
-    for scale in scales:
-        content = bytearray(ONE * BLOCK)
-        if scale is not None:
-            torch.frombuffer(content, dtype=torch.bfloat16).copy_(noise * scale)
-        blocks[scale] = memoryview(content)
-    return blocks
+def _blocks(kinds: set[Values]) -> dict[Values, memoryview]:
+    """The bytes of one block of random numbers for each way to draw them."""
+    noise = torch.randn(BLOCK, generator=torch.Generator().manual_seed(SEED)).clamp(-4, 4)
+    return {kind: _drawn(noise, kind) for kind in kinds}
+
+
+def _drawn(noise: torch.Tensor, kind: Values) -> memoryview:
+    numbers = kind.mean + kind.scale * noise
+    if kind.powers:
+        numbers = torch.exp2(torch.log2(numbers).round())
+    dtype = DTYPES[kind.dtype]
+    if dtype.itemsize == 1:  # which has no infinity to overflow to
+        numbers = numbers.clamp(torch.finfo(dtype).min, torch.finfo(dtype).max)
+    return memoryview(numbers.to(dtype).view(torch.uint8).numpy())
 
 
 def _write(
     file: Path,
     tensors: Sequence[Tensor],
-    blocks: dict[float | None, memoryview],
+    blocks: dict[Values, memoryview],
     written: Callable[[int], object],
 ) -> None:
     with file.open("wb", buffering=0) as stream:
         stream.write(_header(tensors))
         for tensor in tensors:
+            block = blocks[tensor.values]
             start = zlib.crc32(tensor.name.encode()) % BLOCK
-            _repeat(stream, blocks[tensor.scale], start * BYTES, tensor.elements * BYTES)
-            written(tensor.elements * BYTES)
+            _repeat(stream, block, start * (len(block) // BLOCK), tensor.bytes)
+            written(tensor.bytes)
 
 
 def _header(tensors: Sequence[Tensor]) -> bytes:
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
-        start, end = end, end + tensor.elements * BYTES
+        start, end = end, end + tensor.bytes
         entries[tensor.name] = {
-            "dtype": "BF16",
+            "dtype": tensor.values.dtype,
             "shape": tensor.shape,
             "data_offsets": [start, end],
         }
@@ -119,7 +124,7 @@ def _write_index(
     directory: Path, files: Sequence[Path], shards: Sequence[Sequence[Tensor]]
 ) -> None:
     index = {
-        "metadata": {"total_size": sum(t.elements * BYTES for shard in shards for t in shard)},
+        "metadata": {"total_size": sum(t.bytes for shard in shards for t in shard)},
         "weight_map": {
             tensor.name: file.name
             for file, shard in zip(files, shards, strict=True)

@@ -1,13 +1,54 @@
-"""Which tensors a checkpoint of a configuration holds, by the names that they have on the hub."""
+"""Which tensors a checkpoint of a configuration holds, by the names that they have on the hub.
+
+Random values keep activations near 1 in every layer. No two blocks have the same factors and no
+two channels of a norm the same weight, so that one that is read from the wrong place is noticed.
+"""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deepseek_server.models.stored import ELEMENT_BYTES
+
 Config = Mapping[str, Any]
 
-BIAS_SCALE = 0.1
+FACTORS = "_scale_inv"  # what the name of a matrix's factors ends in
+BLOCK = 128  # rows and columns that share a factor where weights have eight bits
+# The matrices that DeepSeek ships in eight bits (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).
+_PACKED = re.compile(
+    r".*\.((q|q_a|q_b|kv_b|o|gate|up|down)_proj|kv_a_proj_with_mqa|indexer\.w(q_b|k))\.weight"
+)
+
+
+@dataclass(frozen=True)
+class Values:
+    """How the numbers of a tensor are drawn: around a mean, normally distributed.
+
+    Attributes:
+        scale: the standard deviation.
+        mean: the mean.
+        dtype: the type, as safetensors names it.
+        powers: whether they are rounded to powers of two.
+    """
+
+    scale: float
+    mean: float = 0.0
+    dtype: str = "BF16"
+    powers: bool = False
+
+
+NORM = Values(0.1, mean=1.0)
+BIAS = Values(0.1)
+# A router's scores lie between 0 and 1: large enough to change choices, too small to make them.
+CHOICE_BIAS = Values(0.05, dtype="F32")
+# Of the 448 that the format has, the largest of a block's numbers takes nearly all.
+PACKED = Values(96.0, dtype="F8_E4M3")
+FACTOR_SPREAD = 0.2  # of its mean
+# A router with random weights is never sure, so rounding often makes it take another expert. With
+# less in each expert that changes a token by some percent instead of by a fifth.
+EXPERT_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -17,24 +58,47 @@ class Tensor:
     Attributes:
         name: as in the checkpoint.
         shape: as in the checkpoint.
-        scale: the standard deviation of random values that keep activations near 1 in every
-            layer; None: all ones.
+        values: how its numbers are drawn.
     """
 
     name: str
     shape: tuple[int, ...]
-    scale: float | None
+    values: Values
 
     @property
     def elements(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes they take."""
+        return self.elements * ELEMENT_BYTES[self.values.dtype]
+
 
 def tensors(config: Config) -> Iterator[Tensor]:
     """All tensors, in the order of the layers; those of tied embeddings once."""
+    packing = config.get("quantization_config")
+    for tensor in _plain(config):
+        if packing and _PACKED.fullmatch(tensor.name):
+            yield from _packed(tensor, powers=packing.get("scale_fmt") == "ue8m0")
+        else:
+            yield tensor
+
+
+def _packed(tensor: Tensor, *, powers: bool) -> Iterator[Tensor]:
+    """A matrix in eight bits and the factors of its blocks, together of the scale of the plain one."""
+    mean = tensor.values.scale / PACKED.scale
+    factors = Values(FACTOR_SPREAD * mean, mean, "F32", powers)
+    blocks = tuple(-(-length // BLOCK) for length in tensor.shape)
+    yield Tensor(tensor.name, tensor.shape, PACKED)
+    yield Tensor(f"{tensor.name}{FACTORS}", blocks, factors)
+
+
+def _plain(config: Config) -> Iterator[Tensor]:
+    """All tensors, before any is brought into eight bits."""
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
-    yield Tensor("model.embed_tokens.weight", (vocabulary, hidden), 1.0)
+    yield Tensor("model.embed_tokens.weight", (vocabulary, hidden), Values(1.0))
     for number in range(config["num_hidden_layers"]):
         layer = f"model.layers.{number}"
         yield _norm(f"{layer}.input_layernorm", hidden)
@@ -59,13 +123,13 @@ def head_dim(config: Config) -> int:
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
-def _linear(name: str, rows: int, columns: int) -> Tensor:
+def _linear(name: str, rows: int, columns: int, share: float = 1.0) -> Tensor:
     # Outputs of a variance like the inputs'.
-    return Tensor(f"{name}.weight", (rows, columns), columns**-0.5)
+    return Tensor(f"{name}.weight", (rows, columns), Values(share * columns**-0.5))
 
 
 def _norm(name: str, size: int) -> Tensor:
-    return Tensor(f"{name}.weight", (size,), None)
+    return Tensor(f"{name}.weight", (size,), NORM)
 
 
 def _attention(name: str, config: Config) -> Iterator[Tensor]:
@@ -78,7 +142,7 @@ def _attention(name: str, config: Config) -> Iterator[Tensor]:
     for part, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
         yield _linear(f"{name}.{part}_proj", rows * size, hidden)
         if biased:
-            yield Tensor(f"{name}.{part}_proj.bias", (rows * size,), BIAS_SCALE)
+            yield Tensor(f"{name}.{part}_proj.bias", (rows * size,), BIAS)
     yield _linear(f"{name}.o_proj", hidden, heads * size)
 
 
@@ -108,13 +172,16 @@ def _latent_attention(name: str, config: Config) -> Iterator[Tensor]:
 def _experts(name: str, config: Config) -> Iterator[Tensor]:
     hidden, size = config["hidden_size"], config["moe_intermediate_size"]
     yield _linear(f"{name}.gate", config["n_routed_experts"], hidden)
+    if config.get("topk_method") == "noaux_tc":
+        shape = (config["n_routed_experts"],)
+        yield Tensor(f"{name}.gate.e_score_correction_bias", shape, CHOICE_BIAS)
     for number in range(config["n_routed_experts"]):
-        yield from _feed_forward(f"{name}.experts.{number}", hidden, size)
+        yield from _feed_forward(f"{name}.experts.{number}", hidden, size, EXPERT_SHARE)
     if shared := config.get("n_shared_experts"):
         yield from _feed_forward(f"{name}.shared_experts", hidden, size * shared)
 
 
-def _feed_forward(name: str, hidden: int, size: int) -> Iterator[Tensor]:
+def _feed_forward(name: str, hidden: int, size: int, share: float = 1.0) -> Iterator[Tensor]:
     yield _linear(f"{name}.gate_proj", size, hidden)
     yield _linear(f"{name}.up_proj", size, hidden)
-    yield _linear(f"{name}.down_proj", hidden, size)
+    yield _linear(f"{name}.down_proj", hidden, size, share)

@@ -3,10 +3,14 @@
 import argparse
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepseek_server.bench import profiles
+from deepseek_server.bench.failures import BenchError
 from deepseek_server.bench.prompts import Length
+
+if TYPE_CHECKING:
+    from deepseek_server.parallel.groups import Group  # takes seconds
 
 
 def positive(text: str) -> int:
@@ -54,6 +58,35 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=JSON",
         help="put this into each request, for instance temperature=0",
     )
+
+
+def add_one_rank(parser: argparse.ArgumentParser) -> None:
+    """One rank of several, without the others."""
+    parser.add_argument(
+        "--tensor-parallel-of",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="compute what one of N GPUs computes that share the model, without the others",
+    )
+    parser.add_argument("--rank", type=int, default=0, metavar="R", help="which of them; from 0")
+
+
+def one_rank(flags: argparse.Namespace) -> "Group":
+    """Return the group that the flags of `add_one_rank` ask for.
+
+    Raises:
+        BenchError: there is no such rank.
+    """
+    # Imported here because they start torch.
+    from deepseek_server.bench.steps.one_rank import OneRankAlone
+    from deepseek_server.parallel.groups import ALONE
+
+    try:
+        asked = OneRankAlone(flags.rank, flags.tensor_parallel_of)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+    return asked if asked.size > 1 else ALONE
 
 
 def _field(text: str) -> tuple[str, Any]:

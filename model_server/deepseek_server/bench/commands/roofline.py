@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from deepseek_server.bench.accelerators import KNOWN, find
 from deepseek_server.bench.commands.flags import positive, write
 from deepseek_server.bench.failures import BenchError
 from deepseek_server.bench.roofline import closed_limit
+from deepseek_server.bench.rows import LIMIT_GOAL
 
 
 def add(subparsers: Any) -> None:
@@ -26,22 +28,38 @@ def add(subparsers: Any) -> None:
     parser.add_argument("-n", "--at-once", type=positive, nargs="+", default=[1, 32, 64, 256])
     parser.add_argument("--input", type=positive, default=512, help="tokens of a prompt")
     parser.add_argument("--output", type=positive, default=128, help="tokens of an answer")
+    parser.add_argument("--layers", type=positive, metavar="N", help="other than it has")
+    parser.add_argument(
+        "--tensor-parallel-of",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="devices that share the model",
+    )
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Print the limits for each number of requests at once."""
+    """Print the limits for each number of requests at once, and what is wanted of a step."""
     config, device = _config(flags.model), find(flags.accelerator)
-    limits = {
-        f"n{number}": closed_limit(config, device, number, flags.input, flags.output)
-        for number in flags.at_once
-    }
+    if flags.layers:
+        config["num_hidden_layers"] = flags.layers
+    limits = {}
+    for number in flags.at_once:
+        limit = closed_limit(
+            config, device, number, flags.input, flags.output, flags.tensor_parallel_of
+        )
+        step = limit["decode_step_ms"]
+        wanted = {"floor": step / LIMIT_GOAL.floor, "aim": step / LIMIT_GOAL.aim}
+        limits[f"n{number}"] = limit | {
+            f"decode_step_ms_{name}": round(value, 4) for name, value in wanted.items()
+        }
     write({"accelerator": vars(device), "limits": limits})
 
 
 def _config(model: str) -> dict[str, Any]:
-    if model in profiles.NAMES:
-        return profiles.configuration(model)
+    with suppress(ValueError):
+        return profiles.configuration(profiles.named(model))
     path = Path(model) / "config.json"
     try:
         config: dict[str, Any] = json.loads(path.read_bytes())

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deepseek_server.bench import profiles, words
 from deepseek_server.bench.make_model import weight_bytes, write_model
 from deepseek_server.bench.shards import write_shards
-from deepseek_server.bench.tensors import Tensor, tensors
+from deepseek_server.bench.tensors import Tensor, Values, tensors
 from deepseek_server.bench.tokenizer import BYTES
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.codec import TokenizerCodec
@@ -73,14 +73,55 @@ def test_transformers_finds_every_tensor_and_activations_stay_near_one(
 
 
 @pytest.mark.parametrize(
-    ("profile", "billions"),
-    # What the tensors of these repositories add up to on the hub.
-    [("qwen-1.5b", 1.777), ("qwen-7b", 7.616), ("llama-8b", 8.030), ("v2-lite", 15.706)],
+    ("profile", "more", "billions"),
+    # What the tensors of these repositories add up to on the hub; of V3 without the layer that
+    # predicts further tokens (its README_WEIGHTS.md).
+    [
+        ("qwen-1.5b", {}, 1.777),
+        ("qwen-7b", {}, 7.616),
+        ("llama-8b", {}, 8.030),
+        ("v2-lite", {}, 15.706),
+        ("distill-70b-slice", {"num_hidden_layers": 80}, 70.554),
+        ("v2-slice", {"num_hidden_layers": 60}, 235.741),
+        ("v3-slice", {"num_hidden_layers": 61, "first_k_dense_replace": 3}, 671.026),
+    ],
 )
 def test_a_profile_has_as_many_parameters_as_the_published_model(
-    profile: str, billions: float
+    profile: str, more: dict[str, int], billions: float
 ) -> None:
-    assert weight_bytes(profiles.configuration(profile)) / 2e9 == pytest.approx(billions, abs=6e-4)
+    every = tensors(profiles.configuration(profile) | more)
+    count = sum(one.elements for one in every if not one.name.endswith("_scale_inv"))
+    assert count / 1e9 == pytest.approx(billions, abs=6e-4)
+
+
+def test_weights_in_eight_bits_have_factors_for_their_blocks() -> None:
+    config = profiles.configuration("v3-slice")
+    by_name = {tensor.name: tensor for tensor in tensors(config)}
+    name = "model.layers.1.self_attn.kv_a_proj_with_mqa.weight"
+    assert (by_name[name].values.dtype, by_name[name].shape) == ("F8_E4M3", (576, 7168))
+    factors = by_name[f"{name}_scale_inv"]
+    assert (factors.values.dtype, factors.shape) == ("F32", (5, 56))
+    kept = {
+        one.name.rpartition(".layers.")[2] for one in by_name.values() if one.values.dtype == "BF16"
+    }
+    assert {name.partition(".")[2] for name in kept if name.startswith("1.")} == {
+        "input_layernorm.weight",
+        "post_attention_layernorm.weight",
+        "self_attn.q_a_layernorm.weight",
+        "self_attn.kv_a_layernorm.weight",
+        "mlp.gate.weight",
+    }
+
+
+def test_the_whole_v3_has_the_published_bytes() -> None:
+    config = profiles.configuration("v3-slice") | {"first_k_dense_replace": 3}
+    hidden, vocabulary = config["hidden_size"], config["vocab_size"]
+    # The layer that predicts further tokens is one more, with embeddings and a head of its own, a
+    # projection of two hidden states to one, and three norms (README_WEIGHTS.md of the repository).
+    further = 2 * (2 * vocabulary * hidden + 2 * hidden * hidden + 3 * hidden)
+    total = weight_bytes(config | {"num_hidden_layers": 62}) + further
+    # The weights of deepseek-ai/DeepSeek-V3 on the hub, headers among them.
+    assert total == pytest.approx(688_586_727_753, rel=1e-4)
 
 
 def test_fewer_layers() -> None:
@@ -91,7 +132,7 @@ def test_fewer_layers() -> None:
 
 
 def test_several_files_hold_the_same_as_one(tmp_path: Path) -> None:
-    parts = [Tensor(f"t{number}", (50, 40), 1.0) for number in range(5)]
+    parts = [Tensor(f"t{number}", (50, 40), Values(1.0)) for number in range(5)]
     one, many = tmp_path / "one", tmp_path / "many"
     one.mkdir()
     many.mkdir()

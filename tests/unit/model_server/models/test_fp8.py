@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, DeepseekV3Config, PreTrainedModel
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts
 
+from deepseek_server.bench.steps.one_rank import OneRankAlone
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import fp8, fp8_modules, loading, weights
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.fp8_modules import Fp8Experts, Fp8Linear
-from deepseek_server.parallel.groups import ALONE, Alone, Group
+from deepseek_server.parallel.groups import ALONE, Group
 from tests.models.families import configuration
 from tests.models.packing import pack
 from tests.models.tiny import fill, make_tokenizer
@@ -149,19 +150,10 @@ def test_it_runs_on_the_paged_cache(wide, monkeypatch: pytest.MonkeyPatch) -> No
     assert sequence.answer == expected
 
 
-class OneOfTwo(Alone):
-    """A rank whose other one is not there; it can load, but not run."""
-
-    size = 2
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-
-
 def test_two_processes_keep_whole_blocks(wide, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fp8_modules, "native", lambda device: True)
     whole = loaded(wide[0]).state_dict()
-    first, second = (loaded(wide[0], OneOfTwo(rank)).state_dict() for rank in (0, 1))
+    first, second = (loaded(wide[0], OneRankAlone(rank, 2)).state_dict() for rank in (0, 1))
     for name, axis in {
         "model.layers.1.self_attn.o_proj.weight": 1,
         "model.layers.1.self_attn.o_proj.weight_scale_inv": 1,

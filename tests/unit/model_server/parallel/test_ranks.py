@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepseek_server.bench.steps.one_rank import OneRankAlone
+from deepseek_server.lifecycle import Progress
 from deepseek_server.models.checkpoint import inspect
+from deepseek_server.models.loading import load as load_as_served
 from tests.models.families import PAGED
+from tests.unit.model_server.conftest import directory_config
 from tests.unit.model_server.models.stepping import generated, load
 from tests.unit.model_server.parallel.greedy import ANSWER, LENGTHS, prompt
 
@@ -44,6 +48,18 @@ def test_each_keeps_and_reads_little_more_than_half(
     for rank in two_ranks:
         assert rank[family]["weights"] < 0.66 * whole  # embeddings and routers are kept by both
         assert rank[family]["bytes"] < 0.8 * files  # and of columns all rows are read
+
+
+@pytest.mark.parametrize("family", PAGED)
+def test_one_rank_alone_keeps_what_it_keeps_among_the_others(
+    family: str, tiny, two_ranks: list[dict]
+) -> None:
+    config = directory_config(tiny(family), dtype="float32").model
+    for number, rank in enumerate(two_ranks):
+        group, progress = OneRankAlone(number, 2), Progress()
+        model = load_as_served(inspect(tiny(family)), config, "cpu", progress, group).model
+        kept = sum(parameter.nbytes for parameter in model.parameters())
+        assert (kept, progress.bytes[1]) == (rank[family]["weights"], rank[family]["bytes"])
 
 
 def test_commands_of_any_length_reach_everybody(two_ranks: list[dict]) -> None:

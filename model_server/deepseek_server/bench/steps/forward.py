@@ -17,6 +17,7 @@ from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.loading import load
 from deepseek_server.models.paged import PagedRunner
+from deepseek_server.parallel.groups import ALONE, Group
 
 TOKEN = 300  # which one does not matter
 WARM_STEPS = 5
@@ -37,7 +38,9 @@ class Step:
     cpu: float
 
 
-def decode_step(directory: Path, device: str, at_once: int, context: int) -> Step:
+def decode_step(
+    directory: Path, device: str, at_once: int, context: int, group: Group = ALONE
+) -> Step:
     """The median cost of a step that computes one token for each of so many sequences.
 
     Args:
@@ -45,14 +48,19 @@ def decode_step(directory: Path, device: str, at_once: int, context: int) -> Ste
         device: where it is computed.
         at_once: sequences.
         context: tokens of each.
+        group: the processes that compute the model together.
 
     Raises:
         PermanentError: the model cannot be loaded here.
     """
     config = parse(("--model", str(directory.absolute()), "--device", device))
-    loaded = load(inspect(directory), config.model, config.device, Progress())
+    loaded = load(inspect(directory), config.model, config.device, Progress(), group)
     runner = paged_runner(
-        loaded.model, context=context, step_tokens=max(context, at_once), sequences=at_once
+        loaded.model,
+        context=context,
+        step_tokens=max(context, at_once),
+        sequences=at_once,
+        group=group,
     )
     blocks = [_blocks(runner, number, context) for number in range(at_once)]
     for number, own in enumerate(blocks):

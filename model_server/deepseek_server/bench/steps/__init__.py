@@ -1,0 +1,1 @@
+"""Steps of the bare model, without engine, texts and HTTP."""
