@@ -51,21 +51,6 @@ MESH = {
     "prometheus.io/port": str(PORT),
     "prometheus.io/path": "/metrics",
 }
-# The same, unless podTemplate says otherwise: the sidecar starts before the server and ends after it.
-MESH_DEFAULTS = {
-    "sidecar.istio.io/nativeSidecar": "true",
-    # For meshes without native sidecars: such a sidecar gets SIGTERM together with the server, and by
-    # default ends after five seconds whatever the server still answers.
-    "proxy.istio.io/config": json.dumps(
-        {
-            "holdApplicationUntilProxyStarts": True,
-            "proxyMetadata": {
-                "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
-                "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
-            },
-        }
-    ),
-}
 DEPLOYMENT, GROUPS = "deployment.yaml.j2", "leaderworkerset.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
@@ -144,6 +129,32 @@ def serving(target: Target, slot: Slot | None = None) -> dict[str, str]:
     return selector(target.resource.name, slot) | role
 
 
+def mesh_defaults(drain_seconds: int) -> dict[str, str]:
+    """Return annotations of pods with a sidecar that podTemplate may replace.
+
+    Args:
+        drain_seconds: Time for running requests when a replica is stopped.
+    """
+    # A change of the Service, as when a rollout switches, gives the sidecar another listener, and
+    # connections through the old one are cut after this time (45 s by default).
+    lasting = f"{drain_seconds + LEAVE_SECONDS}s"
+    # A sidecar that is no native one gets SIGTERM together with the server, and by default ends after
+    # five seconds whatever the server still answers.
+    until_idle = {
+        "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+        "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
+    }
+    config = {
+        "drainDuration": lasting,
+        "holdApplicationUntilProxyStarts": True,
+        "proxyMetadata": until_idle,
+    }
+    return {
+        "sidecar.istio.io/nativeSidecar": "true",
+        "proxy.istio.io/config": json.dumps(config),
+    }
+
+
 def owner(target: Target) -> Manifest:
     """The reference by which Kubernetes deletes a child with its resource."""
     return {
@@ -167,8 +178,9 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     mesh = {}
     if target.trust.in_mesh and role != WORKER:
         own["sidecar.istio.io/inject"] = "true"
-        mesh = MESH_DEFAULTS | over.metadata.annotations | MESH
-        mesh = {name: mesh[name] for name in (*MESH_DEFAULTS, *MESH)}
+        defaults = mesh_defaults(target.config["drainSeconds"])
+        chosen = {name: over.metadata.annotations.get(name, defaults[name]) for name in defaults}
+        mesh = chosen | MESH
     pod = render(
         "pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own, mesh=mesh
     )

@@ -158,6 +158,12 @@ def test_which_kind_of_sidecar_is_for_the_user_to_say_and_what_the_operator_asks
     assert json.loads(usual[config])["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] == "true"
 
 
+def test_a_sidecar_keeps_connections_as_long_as_the_server_drains() -> None:
+    spec = {"security": {"mtls": "STRICT"}, "rollout": {"drainSeconds": 900}}
+    annotations = template(made(MESH, **spec))["metadata"]["annotations"]
+    assert json.loads(annotations["proxy.istio.io/config"])["drainDuration"] == "905s"
+
+
 def test_probes_and_metrics_are_asked_of_the_sidecar_and_nothing_is_opened_for_them() -> None:
     manifests = made(MESH | {"PodMonitor"}, OPERATOR, security={"mtls": "STRICT"})
     annotations = template(manifests)["metadata"]["annotations"]
