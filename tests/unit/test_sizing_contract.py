@@ -14,6 +14,8 @@ from deepseek_operator.catalog.shape import Shape
 from deepseek_operator.plan import memory
 from deepseek_operator.plan.memory import Memory
 from deepseek_server import worker
+from deepseek_server.attention.sparse import attention as sparse_attention
+from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import capacity, fp8_modules, skeleton, whole
@@ -46,7 +48,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def directory(family: str) -> Path:
         if family not in made:
             # Experts of a width that two can share in 16 bits.
-            wide = {"moe_intermediate_size": 64} if family in ("deepseek-v2", "deepseek-v3") else {}
+            split = family in PAGED and family.startswith("deepseek")
+            wide = {"moe_intermediate_size": 64} if split else {}
             directory = tmp_path_factory.mktemp("tiny") / family
             made[family] = make_tiny(family, directory, **wide)
         return made[family]
@@ -86,9 +89,11 @@ def test_a_token_takes_in_the_paged_cache_what_was_computed(
 ) -> None:
     real, checkpoint = loaded(tiny(family), gpus)
     runner = paged_runner(real.model, context=real.context, step_tokens=64, sequences=4)
-    cache = runner._attention._cache._layers  # type: ignore[attr-defined]
+    attention: Any = runner._attention
+    sparse = isinstance(attention, SparseAttention)
+    cached = attention.cached_bytes if sparse else attention.cache.nbytes
     tokens = (runner.num_blocks + 1) * runner.block_size
-    assert cache.nbytes == tokens * computed(checkpoint, gpus).per_token
+    assert cached == tokens * computed(checkpoint, gpus).per_token
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PAGED])
@@ -144,6 +149,7 @@ def test_the_servers_own_numbers() -> None:
     assert worker.RUNNING == memory.REQUESTS
     assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
     assert whole.SEQUENCES == memory.WHOLE_REQUESTS
+    assert sparse_attention.TILE_BYTES["cuda"] == memory.TILE
     assert capacity.GPU_SHARE == memory.SHARE
     assert sharding._MOST == shape.MOST
     assert capacity.gpu_cache_bytes(10_000, 1000) == 10_000 * memory.SHARE - 1000

@@ -59,6 +59,26 @@ class LatentHeads:
         return self.rank + self.rope
 
 
+@dataclass(frozen=True)
+class SparseHeads(LatentHeads):
+    """Latent attention over the tokens that an indexer chooses.
+
+    Attributes:
+        index_heads: Heads of the indexer's queries; its key is one for all of them.
+        index_dim: Values of an indexer's head.
+        topk: Tokens that are chosen; all where there are no more.
+    """
+
+    index_heads: int
+    index_dim: int
+    topk: int
+
+    @property
+    def cached_values(self) -> int:
+        """Numbers that one layer keeps for a token: the latent, and the indexer's key."""
+        return self.rank + self.rope + self.index_dim
+
+
 Heads = GroupedHeads | LatentHeads
 
 

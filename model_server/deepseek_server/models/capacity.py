@@ -10,7 +10,7 @@ import logging
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.choice import AttentionName, choose
+from deepseek_server.attention.choice import AttentionName, choose, made_of
 from deepseek_server.attention.interface import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk
@@ -63,7 +63,7 @@ def paged_runner(
 
     def runner(blocks: int) -> PagedRunner:
         size = CacheSize(layers, blocks, block_size)
-        attention = backend(heads, size, model.dtype, device)
+        attention = made_of(backend, heads, size, model.dtype, device)
         return PagedRunner(model, attention, sequences, fused=fused)
 
     if device.type == "cuda":

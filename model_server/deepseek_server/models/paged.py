@@ -16,29 +16,30 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Row
 from deepseek_server.engine.step import Chunk
-from deepseek_server.models import fused
+from deepseek_server.models import fused, mla, sparse
 from deepseek_server.models.graphs import Graphs
 from deepseek_server.models.inputs import StepInputs, step_inputs
-from deepseek_server.models.mla import absorb, latent_heads
 
 if TYPE_CHECKING:
     from deepseek_server.models.pieces import Pieces
 
 NAME = "paged_cache"
-MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "llama", "qwen2", "qwen3"})
+MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
+# What attention of a layer can be like. Indexed is V3.2's, of all its layers.
+_LAYER_TYPES = ({"full_attention"}, {"indexed_attention"})
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Whether a model can run on the paged cache: its attention is known and sees everything."""
+    """Whether a model can run on the paged cache: its attention is known and keeps every token."""
     config = model.config
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return config.model_type in MODEL_TYPES and layer_types == {"full_attention"}
+    return config.model_type in MODEL_TYPES and layer_types in _LAYER_TYPES
 
 
 def heads_of(model: PreTrainedModel) -> Heads:
     """The heads of a model that fits, or of this process's part; all its layers have the same."""
     attention = model.model.layers[0].self_attn
-    return latent_heads(attention) or GroupedHeads(
+    return mla.latent_heads(attention) or GroupedHeads(
         heads=attention.q_proj.out_features // attention.head_dim,
         kv_heads=attention.k_proj.out_features // attention.head_dim,
         dim=attention.head_dim,
@@ -69,7 +70,8 @@ class PagedRunner:
         self._fused = fused
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
-        absorb(model)
+        mla.absorb(model)
+        sparse.absorb(model)
         self._model, self._attention, self._sequences = model, attention, sequences
         self._device: torch.device = model.device
         # The token that follows in each slot, where a step has chosen it. One slot is nobody's.

@@ -1,9 +1,9 @@
 """What a model's config.json says about its size: numbers in its weights, bytes in its cache.
 
 Everything here follows from the layers that transformers builds for a `model_type`; the names of
-fields are those of config.json. Attention is one of three kinds: grouped heads (Llama, Qwen), a
-latent that all heads share (V2, V3), or latents and windows that the server keeps sequence by
-sequence (V3.2, V4).
+fields are those of config.json. Attention is one of four kinds: grouped heads (Llama, Qwen), a
+latent that all heads share (V2, V3), the same over tokens that an indexer chooses by keys of its own
+(V3.2), or windows and entries that the server keeps sequence by sequence (V4).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from deepseek_operator.catalog.numbers import count
 
-Attention = Literal["grouped", "latent", "whole"]
+Attention = Literal["grouped", "latent", "sparse", "whole"]
 
 # model_type: how the bundled server attends.
 ATTENTION: dict[str, Attention] = {
@@ -21,7 +21,7 @@ ATTENTION: dict[str, Attention] = {
     "qwen3": "grouped",
     "deepseek_v2": "latent",
     "deepseek_v3": "latent",
-    "deepseek_v32": "whole",
+    "deepseek_v32": "sparse",
     "deepseek_v4": "whole",
 }
 # The kinds of V4's layers, by the names of transformers; in its config.json they are numbers.
@@ -175,7 +175,7 @@ class Shape:
     @cached_property
     def attended(self) -> int:
         """Numbers by which a token asks for others in a layer, in the space of what is cached."""
-        if self.attention == "latent":
+        if self.attention in ("latent", "sparse"):
             return self.heads * int(self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"])
         return 0
 

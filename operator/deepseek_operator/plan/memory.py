@@ -22,6 +22,8 @@ SHARE = 0.9
 STEP, WHOLE_STEP = 8192, 2048
 # Requests that run at once at most, likewise.
 REQUESTS, WHOLE_REQUESTS = 256, 16
+# Bytes in which sparse attention scores tokens, and gathers those that it attends to.
+TILE = 2**29
 # Bytes that plain attention takes for a pair of tokens and a head: scores, in two types, and a mask.
 PAIR = 8
 
@@ -97,7 +99,8 @@ class Memory:
         """Bytes of the largest step, as long as no token has others before it."""
         shape = self.model.shape
         tokens = WHOLE_STEP if shape.attention == "whole" else STEP
-        return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape))
+        tile = TILE if shape.attention == "sparse" else 0
+        return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape)) + tile
 
     def _numbers_of_token(self, shape: Shape) -> float:
         """What a layer holds of a token at once: the residual stream and the widest of its parts."""
@@ -111,7 +114,7 @@ class Memory:
     @property
     def steps(self) -> int:
         """Bytes that steps take; recorded ones keep to themselves what the largest one takes."""
-        recorded = self.recorded and self.model.shape.attention != "whole"
+        recorded = self.recorded and self.model.shape.attention in ("grouped", "latent")
         return (2 if recorded else 1) * self.step
 
     @cached_property

@@ -9,7 +9,7 @@ import torch
 import transformers
 import yaml
 
-from deepseek_server.attention.interface import GroupedHeads, LatentHeads
+from deepseek_server.attention.interface import GroupedHeads, LatentHeads, SparseHeads
 from deepseek_server.models.known import ARCHITECTURES
 from deepseek_server.models.paged import MODEL_TYPES, heads_of
 from tests.models.families import FAMILIES, configuration
@@ -19,8 +19,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CATALOGUE = yaml.safe_load(
     (ROOT / "operator/deepseek_operator/catalog/models.yaml").read_text(encoding="utf-8")
 )
-WORDS = {"latent": "paged, latent", "grouped": "paged, grouped", "whole": "whole (slower)"}
-HEADS = {"latent": LatentHeads, "grouped": GroupedHeads}
+WORDS = {
+    "latent": "paged, latent",
+    "sparse": "paged, sparse",
+    "grouped": "paged, grouped",
+    "whole": "whole (slower)",
+}
+HEADS = {"latent": LatentHeads, "sparse": SparseHeads, "grouped": GroupedHeads}
 
 
 def section(title: str) -> str:
@@ -49,7 +54,7 @@ def test_the_path_is_that_of_the_attention(family: str) -> None:
         return
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    assert isinstance(heads_of(model), HEADS[path])
+    assert type(heads_of(model)) is HEADS[path]
 
 
 def test_a_tiny_model_of_every_architecture() -> None:
