@@ -14,14 +14,14 @@ from deepseek_operator.catalog.shape import Shape
 from deepseek_operator.plan import memory
 from deepseek_operator.plan.memory import Memory
 from deepseek_server import worker
-from deepseek_server.attention.sparse import attention as sparse_attention
+from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import capacity, fp8_modules, skeleton, whole
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
-from deepseek_server.models.footprint import measure_cache
+from deepseek_server.models.compressed_runner import compressed_runner, footprint
 from deepseek_server.models.loading import LoadedModel, load
 from deepseek_server.parallel import sharding
 from deepseek_server.parallel.groups import ALONE, Alone
@@ -97,15 +97,21 @@ def test_a_token_takes_in_the_paged_cache_what_was_computed(
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PAGED])
-def test_a_request_takes_in_a_cache_of_its_own_what_was_computed(
+def test_a_request_takes_in_rings_and_entries_what_was_computed(
     tiny: Callable[[str], Path], family: str
 ) -> None:
-    """Within 2 %: of short windows the few numbers beside them are a part that can be seen."""
+    """Entries within 2 %: those of many tokens take less than a byte for each."""
     real, checkpoint = loaded(tiny(family))
-    footprint = measure_cache(real.model)
+    runner = compressed_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    attention: Any = runner._attention
+    kept = footprint(real.model)
+    tokens = (runner.num_blocks + 1) * runner.block_size
+    assert attention.cached_bytes == pytest.approx(
+        kept.of(tokens) + 3 * kept.per_sequence, rel=0.02
+    )
     known = computed(checkpoint).model.shape
-    assert known.cache_per_token == pytest.approx(footprint.per_token, rel=0.02)
-    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.02)
+    assert known.cache_per_token == pytest.approx(kept.per_token, rel=0.02)
+    assert known.cache_per_sequence == pytest.approx(kept.per_sequence)
 
 
 def test_the_comparison_on_a_gpu_can_be_tried_without_one(
@@ -149,7 +155,7 @@ def test_the_servers_own_numbers() -> None:
     assert worker.RUNNING == memory.REQUESTS
     assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
     assert whole.SEQUENCES == memory.WHOLE_REQUESTS
-    assert sparse_attention.TILE_BYTES["cuda"] == memory.TILE
+    assert selection.TILE_BYTES["cuda"] == memory.TILE
     assert capacity.GPU_SHARE == memory.SHARE
     assert sharding._MOST == shape.MOST
     assert capacity.gpu_cache_bytes(10_000, 1000) == 10_000 * memory.SHARE - 1000

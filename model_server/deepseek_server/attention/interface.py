@@ -115,8 +115,8 @@ class Row:
     recorded: int = 0
 
 
-class Attention(Protocol):
-    """Attention over a cache that it owns."""
+class Planned(Protocol):
+    """A cache, and what attends over it in a way that the model knows."""
 
     @property
     def size(self) -> CacheSize:
@@ -128,6 +128,10 @@ class Attention(Protocol):
 
     def plan(self, row: Row) -> None:
         """Prepare for a step; the calls until the next plan are about this row."""
+
+
+class Attention(Planned, Protocol):
+    """Attention over a cache of what a model keeps of every token."""
 
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor

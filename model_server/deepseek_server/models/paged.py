@@ -7,14 +7,14 @@ models hand through to it.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Row
+from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Planned, Row
 from deepseek_server.engine.step import Chunk
 from deepseek_server.models import fused, mla, sparse
 from deepseek_server.models.graphs import Graphs
@@ -52,7 +52,8 @@ class PagedRunner:
 
     Args:
         model: a model that fits; it can run in no other way from here on.
-        attention: the cache, of the model's heads and layers, and what attends over it.
+        attention: the cache, of the model's heads and layers, and what attends over it; Attention
+            where the model is fused, or steps can be recorded.
         sequences: sequences that run at once at most: the number of slots.
         fused: whether the model is (models.fused).
     """
@@ -62,7 +63,7 @@ class PagedRunner:
     def __init__(
         self,
         model: PreTrainedModel,
-        attention: Attention,
+        attention: Planned,
         sequences: int,
         *,
         fused: bool = False,
@@ -109,11 +110,10 @@ class PagedRunner:
         if self.can_be_recorded:
             from deepseek_server.models.pieces import Pieces
 
-            self._graphs = Graphs(
-                self._forward, self._attention, self._sequences, device=self._device
-            )
+            attention = cast("Attention", self._attention)
+            self._graphs = Graphs(self._forward, attention, self._sequences, device=self._device)
             self._pieces = Pieces(
-                self._model, heads_of(self._model), self._attention, self._embed, step_tokens
+                self._model, heads_of(self._model), attention, self._embed, step_tokens
             )
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
@@ -166,7 +166,8 @@ class PagedRunner:
             Logits: [n, vocabulary].
         """
         if self._fused:
-            hidden = fused.run(self._model, self._embed(tokens, slots), self._attention, positions)
+            attention = cast("Attention", self._attention)
+            hidden = fused.run(self._model, self._embed(tokens, slots), attention, positions)
             wanted = hidden if isinstance(sampled, int) else hidden[sampled]
             after: torch.Tensor = self._model.lm_head(wanted)
             return after

@@ -1,7 +1,7 @@
 """What so many GPUs of a kind hold of a model: the memory that the bundled server takes, in bytes.
 
-The terms are those of the server (models/capacity.py and models/whole.py there), computed before
-there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
+The terms are those of the server (models/capacity.py, compressed_runner.py and whole.py there),
+computed before there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SHARE = 0.9
 STEP, WHOLE_STEP = 8192, 2048
 # Requests that run at once at most, likewise.
 REQUESTS, WHOLE_REQUESTS = 256, 16
-# Bytes in which sparse attention scores tokens, and gathers those that it attends to.
+# Bytes in which sparse and compressed attention score, and gather what they attend to.
 TILE = 2**29
 # Bytes that plain attention takes for a pair of tokens and a head: scores, in two types, and a mask.
 PAIR = 8
@@ -99,7 +99,7 @@ class Memory:
         """Bytes of the largest step, as long as no token has others before it."""
         shape = self.model.shape
         tokens = WHOLE_STEP if shape.attention == "whole" else STEP
-        tile = TILE if shape.attention == "sparse" else 0
+        tile = TILE if shape.attention in ("sparse", "compressed") else 0
         return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape)) + tile
 
     def _numbers_of_token(self, shape: Shape) -> float:
@@ -109,7 +109,7 @@ class Memory:
         forms = 3 if self.packed else 1
         experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
         widest = max(3 * shape.width / gpus, experts, 3 * shape.attended / gpus)
-        return (5 if shape.experts else 4) * hidden + widest
+        return (5 if shape.experts else 4) * hidden * shape.streams + widest
 
     @property
     def steps(self) -> int:
@@ -129,7 +129,7 @@ class Memory:
         # The server tries its largest step on a small cache, which is counted as taken.
         tried = 0 if shape.attention == "whole" else STEP * self.per_token
         free = self.total - self.reserved - self.weights - tried
-        fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
+        fixed = REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
         return max(int(free * SHARE) - self.steps - fixed, 0)
 
     @cached_property

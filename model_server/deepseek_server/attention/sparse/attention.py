@@ -11,10 +11,8 @@ contexts of a step are short enough for everything to be chosen, nothing is scor
 backend attends.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -26,12 +24,7 @@ from deepseek_server.attention.interface import (
     Row,
     SparseHeads,
 )
-from deepseek_server.attention.sparse.scores import best
-from deepseek_server.attention.sparse.tiles import Budget, tiles
-
-# Bytes for the scores, or the gathered latents, of a tile.
-TILE_BYTES = {"cpu": 2**26, "cuda": 2**29}
-_FLOAT32 = 4
+from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Indexer, Selection
 
 
 class Dense(Attention, Protocol):
@@ -40,15 +33,6 @@ class Dense(Attention, Protocol):
     @property
     def cache(self) -> PagedCache:
         """The latents of all layers."""
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """A tile on the device: see tiles.Tile."""
-
-    rows: torch.Tensor
-    positions: torch.Tensor
-    blocks: torch.Tensor
 
 
 class SparseAttention:
@@ -64,21 +48,21 @@ class SparseAttention:
     def __init__(
         self, heads: SparseHeads, dense: Dense, dtype: torch.dtype, device: torch.device
     ) -> None:
-        self._heads, self._dense, self._device = heads, dense, device
+        self._heads, self._dense = heads, dense
         # A key is one vector for all heads, as a latent is.
         self._keys = PagedCache(
             LatentHeads(heads=1, rank=heads.index_dim, rope=0, scale=1.0), dense.size, dtype, device
         )
-        self._tile_bytes = TILE_BYTES[device.type]
-        self._budget = Budget(
-            self._tile_bytes,
-            # As they are cached, and in float32.
-            key=heads.index_dim * (dtype.itemsize + _FLOAT32),
-            # Of each head, and summed, masked and sorted.
-            score=_FLOAT32 * (heads.index_heads + 4),
+        self._selection = Selection(
+            Indexer(heads.index_heads, heads.index_dim, heads.topk),
+            dense.size.block_size,
+            dense.cache.spare,
+            dtype,
+            device,
         )
+        self._tile_bytes = TILE_BYTES[device.type]
         self._places = torch.empty(0, dtype=torch.int64, device=device)
-        self._tiles: list[_Tile] = []
+        self._sparse = False
         self._chosen = torch.empty(0, heads.topk, dtype=torch.int32, device=device)
 
     @property
@@ -99,14 +83,11 @@ class SparseAttention:
     def plan(self, row: Row) -> None:
         """See Attention."""
         self._places = row.places
-        if max(chunk.end for chunk in row.chunks) <= self._heads.topk:
-            self._tiles = []
+        self._sparse = self._selection.is_needed(row.chunks)
+        if self._sparse:
+            self._selection.plan(row.chunks)
+        else:
             self._dense.plan(row)
-            return
-        self._tiles = self._on_device(row)
-        self._chosen = torch.full(
-            (len(row.places), self._heads.topk), -1, dtype=torch.int32, device=self._device
-        )
 
     def choose(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, weights: torch.Tensor
@@ -120,20 +101,12 @@ class SparseAttention:
             weights: Weights of the heads, float32: [tokens, index_heads].
         """
         self._keys.write(layer, self._places, key.unsqueeze(1))
-        keys, block_size = self._keys.keys(layer), self.size.block_size
-        for tile in self._tiles:
-            # [pieces, blocks, block_size, 1, dim]
-            kept = keys[tile.blocks].flatten(1, 3)
-            count = min(self._heads.topk, kept.shape[1])
-            found = best(query[tile.rows], weights[tile.rows], kept, tile.positions, count)
-            known = found.clamp(min=0).flatten(1)
-            places = tile.blocks.gather(1, known // block_size) * block_size + known % block_size
-            places = places.view_as(found).masked_fill_(found < 0, -1)
-            self._chosen[tile.rows.flatten(), :count] = places.flatten(0, 1).int()
+        if self._sparse:
+            self._chosen = self._selection.choose(query, weights, self._keys.keys(layer).squeeze(2))
 
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """See Attention; attends to what was chosen for the layer."""
-        if not self._tiles:
+        if not self._sparse:
             return self._dense.latent(layer, query, latent)
         cache = self._dense.cache
         cache.write(layer, self._places, latent.unsqueeze(1))
@@ -177,19 +150,5 @@ class SparseAttention:
     def _together(self, latents: torch.Tensor) -> int:
         """Return how many tokens attend at once: gathered latents, scores and their softmax."""
         gathered = 2 * latents.shape[1] * latents.itemsize
-        token = self._heads.topk * (gathered + 3 * self._heads.heads * _FLOAT32)
+        token = self._heads.topk * (gathered + 3 * self._heads.heads * FLOAT32)
         return max(1, int(self._tile_bytes // token))
-
-    def _on_device(self, row: Row) -> list[_Tile]:
-        """Return the tiles of a step, brought to the device by one copy."""
-        planned = tiles(row.chunks, self.size.block_size, self._budget, self._dense.cache.spare)
-        arrays = [part for tile in planned for part in (tile.rows, tile.positions, tile.blocks)]
-        packed = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
-        if self._device.type == "cuda":
-            packed = packed.pin_memory()
-        moved = packed.to(self._device, non_blocking=True).split([array.size for array in arrays])
-        parts = iter(flat.view(array.shape) for flat, array in zip(moved, arrays, strict=True))
-        return [
-            _Tile(rows, positions, blocks)
-            for rows, positions, blocks in zip(*3 * [parts], strict=True)
-        ]

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from deepseek_server.attention.interface import CacheSize, Row, SparseHeads
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.attention.sparse import attention as sparse_attention
+from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.engine.step import Chunk
 from deepseek_server.models import mla
@@ -17,6 +17,7 @@ from deepseek_server.models.paged import heads_of
 from deepseek_server.models.sparse import index_inputs
 from tests.models.families import configuration
 from tests.models.tiny import fill
+from tests.unit.model_server.attention.largest import Largest
 
 CONTEXT, BLOCK_SIZE, BLOCKS = 90, 8, 40
 
@@ -40,7 +41,7 @@ def attention_of(model: PreTrainedModel) -> SparseAttention:
 def test_it_chooses_what_the_indexer_of_transformers_does(
     dtype: torch.dtype, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sparse_attention.TILE_BYTES, "cpu", tile_bytes)
+    monkeypatch.setitem(selection.TILE_BYTES, "cpu", tile_bytes)
     model = tiny(dtype)
     module = model.model.layers[0].self_attn
     topk = module.indexer.index_topk
@@ -90,7 +91,7 @@ def test_memory_stays_within_the_budget_whatever_the_context(
 ) -> None:
     """The largest tensor of a step, as torch's operators make them."""
     budget = 2**19
-    monkeypatch.setitem(sparse_attention.TILE_BYTES, "cpu", budget)
+    monkeypatch.setitem(selection.TILE_BYTES, "cpu", budget)
     model = tiny(torch.float32)
     paged, tokens = attention_of(model), 256
     chunk = Chunk((0,) * tokens, 0, tuple(range(tokens // BLOCK_SIZE)), sample=True)
@@ -104,24 +105,9 @@ def test_memory_stays_within_the_budget_whatever_the_context(
     )
     width = heads.rank + heads.rope
     query, latent = torch.randn(tokens, heads.heads, width), torch.randn(tokens, width)
-    with _Largest() as largest:
+    with Largest() as largest:
         paged.choose(0, *index)
         paged.latent(0, query, latent)
     returned = tokens * heads.heads * width * 4
     assert returned < budget < tokens * tokens * heads.index_heads * 4
     assert budget // 8 < largest.bytes <= budget
-
-
-class _Largest(torch.utils._python_dispatch.TorchDispatchMode):
-    """Remembers the bytes of the largest tensor that an operator gives."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(tensor, torch.Tensor) and not tensor._is_view():
-                self.bytes = max(self.bytes, tensor.nbytes)
-        return result

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.sparse import attention as sparse_attention
+from deepseek_server.attention.sparse import selection
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.interface import Request, Sampling
 from deepseek_server.engine.messages import Token
@@ -68,7 +68,7 @@ def test_in_small_tiles(
     answers: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sparse_attention.TILE_BYTES, "cpu", tile_bytes)
+    monkeypatch.setitem(selection.TILE_BYTES, "cpu", tile_bytes)
     assert together(runner_of(model), (100, 7)) == answers
 
 
