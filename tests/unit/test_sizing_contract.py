@@ -21,8 +21,8 @@ from deepseek_server.lifecycle import Progress
 from deepseek_server.models import capacity, fp8_modules, skeleton, whole
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
-from deepseek_server.models.compressed_runner import compressed_runner, footprint
 from deepseek_server.models.loading import LoadedModel, load
+from deepseek_server.models.runners.compressed import compressed_runner, footprint
 from deepseek_server.parallel import sharding
 from deepseek_server.parallel.groups import ALONE, Alone
 from tests.gpu import memory as gpu_memory

@@ -12,11 +12,11 @@ from deepseek_server.engine.step import Runner
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint
-from deepseek_server.models.compressed import fits as fits_rings
-from deepseek_server.models.compressed_runner import compressed_runner
 from deepseek_server.models.defaults import eos_token_ids
+from deepseek_server.models.layers.compressed import fits as fits_rings
 from deepseek_server.models.loading import load
 from deepseek_server.models.paged import fits
+from deepseek_server.models.runners.compressed import compressed_runner
 from deepseek_server.models.whole import SEQUENCES, STEP_TOKENS, whole_runner
 from deepseek_server.parallel.groups import ALONE, Group
 

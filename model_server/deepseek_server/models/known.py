@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # latent: on the paged cache, MLA absorbed over its latents (models.mla)
-# sparse: the same over the tokens that an indexer chooses (models.sparse)
+# sparse: the same over the tokens that an indexer chooses (models.layers.sparse)
 # grouped: on the paged cache, grouped-query attention
-# compressed: entries on the paged cache, and rings of last tokens (models.compressed)
+# compressed: entries on the paged cache, and rings of last tokens (models.layers.compressed)
 # whole: for windows in other architectures, a cache per sequence, one sequence after the other (models.whole)
 Path = Literal["latent", "sparse", "grouped", "compressed", "whole"]
 

@@ -49,7 +49,7 @@ def latent_heads(module: nn.Module) -> LatentHeads | None:
 def absorb(model: PreTrainedModel) -> None:
     """Let a model's latent attention run on the paged cache that its forward is given.
 
-    Sparse attention has a forward of its own (models.sparse).
+    Sparse attention has a forward of its own (models.layers.sparse).
     """
     for module in model.modules():
         heads = latent_heads(module)

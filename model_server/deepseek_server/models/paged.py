@@ -16,9 +16,10 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Planned, Row
 from deepseek_server.engine.step import Chunk
-from deepseek_server.models import fused, mla, sparse
+from deepseek_server.models import fused, mla
 from deepseek_server.models.graphs import Graphs
 from deepseek_server.models.inputs import StepInputs, step_inputs
+from deepseek_server.models.layers import sparse
 
 if TYPE_CHECKING:
     from deepseek_server.models.pieces import Pieces

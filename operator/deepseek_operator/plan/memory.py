@@ -1,6 +1,6 @@
 """What so many GPUs of a kind hold of a model: the memory that the bundled server takes, in bytes.
 
-The terms are those of the server (models/capacity.py, compressed_runner.py and whole.py there),
+The terms are those of the server (models/capacity.py, runners/compressed.py and whole.py there),
 computed before there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
 """
 

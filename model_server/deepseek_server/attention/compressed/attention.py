@@ -6,7 +6,7 @@ blocks. A ring is overwritten as its sequence goes on, so a block alone can not 
 sequence.
 
 A layer completes entries, chooses among them where it has an indexer, and attends (see
-models.compressed).
+models.layers.compressed).
 """
 
 from dataclasses import dataclass

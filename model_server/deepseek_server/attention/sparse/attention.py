@@ -5,7 +5,7 @@ memory stays within a budget whatever the context. Beside the latents, which bel
 backend, the indexer's keys lie in a paged cache of the same blocks. So a block can be shared and
 recomputed as any other.
 
-A layer first chooses, then attends (see models.sparse). What is chosen is a list of cache slots
+A layer first chooses, then attends (see models.layers.sparse). What is chosen is a list of cache slots
 for each token, -1 where it sees fewer, which is the form that sparse MLA kernels take. Where all
 contexts of a step are short enough for everything to be chosen, nothing is scored, and the dense
 backend attends.

@@ -7,8 +7,8 @@ from deepseek_server.attention.compressed.attention import CompressedAttention
 from deepseek_server.attention.interface import CacheSize, Row
 from deepseek_server.attention.sparse import selection
 from deepseek_server.engine.step import Chunk
-from deepseek_server.models.compressed import shape_of
 from deepseek_server.models.inputs import step_inputs
+from deepseek_server.models.layers.compressed import shape_of
 from tests.models.families import configuration
 from tests.unit.model_server.attention.largest import Largest
 

@@ -13,8 +13,8 @@ from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.engine.step import Chunk
 from deepseek_server.models import mla
 from deepseek_server.models.inputs import step_inputs
+from deepseek_server.models.layers.sparse import index_inputs
 from deepseek_server.models.paged import heads_of
-from deepseek_server.models.sparse import index_inputs
 from tests.models.families import configuration
 from tests.models.tiny import fill
 from tests.unit.model_server.attention.largest import Largest

@@ -15,8 +15,9 @@ from deepseek_server.engine.messages import Token
 from deepseek_server.engine.scheduler import StepSize
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
-from deepseek_server.models import compressed, compressed_runner
-from deepseek_server.models.compressed_runner import CompressedRunner, footprint
+from deepseek_server.models.layers import compressed
+from deepseek_server.models.runners import compressed as compressed_runner
+from deepseek_server.models.runners.compressed import CompressedRunner, footprint
 from tests.models.families import VOCABULARY, configuration
 from tests.unit.model_server.models.stepping import generated, load, prompt, scattered, step
 

@@ -10,8 +10,8 @@ import transformers
 import yaml
 
 from deepseek_server.attention.interface import GroupedHeads, LatentHeads, SparseHeads
-from deepseek_server.models import compressed
 from deepseek_server.models.known import ARCHITECTURES
+from deepseek_server.models.layers import compressed
 from deepseek_server.models.paged import MODEL_TYPES, fits, heads_of
 from tests.models.families import FAMILIES, configuration
 

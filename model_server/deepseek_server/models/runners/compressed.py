@@ -10,9 +10,9 @@ from deepseek_server.attention.interface import CacheSize
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
-from deepseek_server.models import compressed
 from deepseek_server.models.capacity import BLOCK_SIZE, cpu_cache_bytes, gpu_cache_bytes
 from deepseek_server.models.footprint import Footprint, peak
+from deepseek_server.models.layers import compressed
 from deepseek_server.models.paged import PagedRunner
 from deepseek_server.resources import memory_available
 
@@ -32,7 +32,7 @@ def compressed_runner(
     """Put a model onto rings and blocks, as many as this machine allows.
 
     Args:
-        model: A model that fits (models.compressed.fits), on its device.
+        model: A model that fits (models.layers.compressed.fits), on its device.
         context: Tokens of the longest sequence.
         step_tokens: Tokens of the largest step.
         sequences: Sequences that run at once at most.
