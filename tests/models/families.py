@@ -156,4 +156,4 @@ FAMILIES = {
 }
 
 # Those that run on the paged cache, and can be split over several devices.
-PAGED = tuple(family for family in FAMILIES if family not in ("deepseek-v32", "deepseek-v4"))
+PAGED = tuple(family for family in FAMILIES if family != "deepseek-v4")

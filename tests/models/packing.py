@@ -1,7 +1,8 @@
 """Turns a model's files into the fp8 layout that DeepSeek ships.
 
-Every matrix of a layer but the router becomes float8_e4m3, with a float32 factor for each block of
-128 x 128 in a tensor beside it whose name ends in `weight_scale_inv`; config.json says so.
+Every matrix of a layer but the router and the indexer's weights of heads becomes float8_e4m3, with a
+float32 factor for each block of 128 x 128 in a tensor beside it whose name ends in
+`weight_scale_inv`; config.json says so.
 """
 
 import json
@@ -13,7 +14,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import pad
 
 BLOCK, LARGEST = 128, 448.0
-_PACKED = re.compile(r"model\.layers\.\d+\.(self_attn|mlp)\..*_proj(_with_mqa)?\.weight")
+_PACKED = re.compile(
+    r"model\.layers\.\d+\.(mlp\..*_proj|self_attn\.\w+_proj(_with_mqa)?|self_attn\.indexer\.(wq_b|wk))"
+    r"\.weight"
+)
 
 
 def pack(directory: Path, *, powers: bool = False) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 Every published shape is built, without memory for its weights, and its parameters are counted.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from deepseek_operator.catalog.entries import built_in
 from deepseek_operator.catalog.models import FP4, FP8, PLAIN, Model, models
 from deepseek_operator.catalog.shape import ATTENTION
-from deepseek_server.models import skeleton
-from deepseek_server.models.footprint import Footprint, measure_cache
+from deepseek_server.models.footprint import Footprint
 from deepseek_server.models.known import ARCHITECTURES
+from deepseek_server.models.layers import compressed
 from deepseek_server.models.paged import heads_of
 
 CATALOGUE = built_in("models")
@@ -26,24 +25,6 @@ SHAPES = {
     for family in CATALOGUE["families"]
     for size in family["sizes"]
     if "config" in size
-}
-# What a cache does not depend on, made so small that the model runs.
-NARROW = {
-    "vocab_size": 64,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "moe_intermediate_size": 16,
-    "num_attention_heads": 2,
-    "q_lora_rank": 16,
-    "o_groups": 2,
-    "o_lora_rank": 16,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "n_group": 1,
-    "topk_group": 1,
-    "index_n_heads": 2,
-    "hc_mult": 2,
-    "hc_sinkhorn_iters": 1,
 }
 
 
@@ -83,35 +64,20 @@ def test_weights(shape: Shape) -> None:
 
 
 def test_cache(shape: Shape) -> None:
-    if ARCHITECTURES[shape.config["model_type"]].path == "whole":
-        footprint = measured_footprint(shape)
+    if compressed.fits(shape.model):
+        kept = compressed.shape_of(shape.model.config)
+        per_token = -(-kept.of_tokens(kept.stretch) * 2 // kept.stretch)
+        footprint = Footprint(kept.of_sequence * 2, per_token)
     else:
         values = heads_of(shape.model).cached_values
         footprint = Footprint(0, shape.model.config.num_hidden_layers * values * 2)
     known = shape.known.shape
     assert known.cache_per_token == footprint.per_token
-    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.005)
+    assert known.cache_per_sequence == footprint.per_sequence
 
 
 def test_attention_is_what_the_server_computes() -> None:
     assert {name: known.path for name, known in ARCHITECTURES.items()} == ATTENTION
-
-
-def measured_footprint(shape: Shape) -> Footprint:
-    """The sum over the layers, of which one of each kind is run, narrow where it does not matter."""
-    config = shape.model.config
-    narrow = {key: NARROW[key] for key in NARROW if hasattr(config, key)}
-    total = Footprint(0, 0)
-    for kind, count in Counter(config.layer_types).items():
-        layer = shape.config | narrow | {"num_hidden_layers": 1, "layer_types": [kind]}
-        model = model_of(layer, dtype="bfloat16").eval()
-        skeleton._keep_in_float32(model, torch.bfloat16)  # as when it is loaded
-        footprint = measure_cache(model)
-        total = Footprint(
-            total.per_sequence + count * footprint.per_sequence,
-            total.per_token + count * footprint.per_token,
-        )
-    return total
 
 
 def test_models_without_a_shape_are_those_that_are_not_served() -> None:

@@ -14,14 +14,16 @@ from deepseek_operator.catalog.shape import Shape
 from deepseek_operator.plan import memory
 from deepseek_operator.plan.memory import Memory
 from deepseek_server import worker
+from deepseek_server.attention.sparse import selection
+from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.bench.steps.one_rank import OneRankAlone
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
 from deepseek_server.models import fp8_modules, memory_budget, pieces, skeleton, whole
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
-from deepseek_server.models.footprint import measure_cache
 from deepseek_server.models.loading import LoadedModel, load
+from deepseek_server.models.runners.compressed import compressed_runner, footprint
 from deepseek_server.parallel import sharding
 from deepseek_server.parallel.groups import ALONE
 from tests.gpu import memory as gpu_memory
@@ -40,7 +42,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def directory(family: str) -> Path:
         if family not in made:
             # Experts of a width that two can share in 16 bits.
-            wide = {"moe_intermediate_size": 64} if family in ("deepseek-v2", "deepseek-v3") else {}
+            split = family in PAGED and family.startswith("deepseek")
+            wide = {"moe_intermediate_size": 64} if split else {}
             directory = tmp_path_factory.mktemp("tiny") / family
             made[family] = make_tiny(family, directory, **wide)
         return made[family]
@@ -80,21 +83,29 @@ def test_a_token_takes_in_the_paged_cache_what_was_computed(
 ) -> None:
     real, checkpoint = loaded(tiny(family), gpus)
     runner = paged_runner(real.model, context=real.context, step_tokens=64, sequences=4)
-    cache = runner._attention._cache._layers  # type: ignore[attr-defined]
+    attention: Any = runner._attention
+    sparse = isinstance(attention, SparseAttention)
+    cached = attention.cached_bytes if sparse else attention.cache.nbytes
     tokens = (runner.num_blocks + 1) * runner.block_size
-    assert cache.nbytes == tokens * computed(checkpoint, gpus).per_token
+    assert cached == tokens * computed(checkpoint, gpus).per_token
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PAGED])
-def test_a_request_takes_in_a_cache_of_its_own_what_was_computed(
+def test_a_request_takes_in_rings_and_entries_what_was_computed(
     tiny: Callable[[str], Path], family: str
 ) -> None:
-    """Within 2 %: of short windows the few numbers beside them are a part that can be seen."""
+    """Entries within 2 %: those of many tokens take less than a byte for each."""
     real, checkpoint = loaded(tiny(family))
-    footprint = measure_cache(real.model)
+    runner = compressed_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    attention: Any = runner._attention
+    kept = footprint(real.model)
+    tokens = (runner.num_blocks + 1) * runner.block_size
+    assert attention.cached_bytes == pytest.approx(
+        kept.of(tokens) + 3 * kept.per_sequence, rel=0.02
+    )
     known = computed(checkpoint).model.shape
-    assert known.cache_per_token == pytest.approx(footprint.per_token, rel=0.02)
-    assert known.cache_per_sequence == pytest.approx(footprint.per_sequence, rel=0.02)
+    assert known.cache_per_token == pytest.approx(kept.per_token, rel=0.02)
+    assert known.cache_per_sequence == pytest.approx(kept.per_sequence)
 
 
 def test_the_comparison_on_a_gpu_can_be_tried_without_one(
@@ -141,6 +152,7 @@ def test_the_servers_own_numbers() -> None:
     assert (memory_budget.LATER, memory_budget.FRAGMENTS) == (memory.LATER, memory.FRAGMENTS)
     assert memory_budget.GRAPHS_SHARE == memory.GRAPHS_SHARE
     assert pieces.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
+    assert selection.TILE_BYTES["cuda"] == memory.TILE
     assert sharding._MOST == shape.MOST
 
 

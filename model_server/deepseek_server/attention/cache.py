@@ -35,6 +35,11 @@ class PagedCache:
         )
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return int(self._layers.nbytes)
+
+    @property
     def spare(self) -> int:
         """The block that belongs to no sequence."""
         return self.size.blocks

@@ -49,6 +49,11 @@ class FlashInferAttention:
         return self._cache.size
 
     @property
+    def cache(self) -> PagedCache:
+        """The cache that it attends over."""
+        return self._cache
+
+    @property
     def can_be_recorded(self) -> bool:
         """See Attention."""
         return True

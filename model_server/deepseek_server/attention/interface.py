@@ -59,6 +59,26 @@ class LatentHeads:
         return self.rank + self.rope
 
 
+@dataclass(frozen=True)
+class SparseHeads(LatentHeads):
+    """Latent attention over the tokens that an indexer chooses.
+
+    Attributes:
+        index_heads: Heads of the indexer's queries; its key is one for all of them.
+        index_dim: Values of an indexer's head.
+        topk: Tokens that are chosen; all where there are no more.
+    """
+
+    index_heads: int
+    index_dim: int
+    topk: int
+
+    @property
+    def cached_values(self) -> int:
+        """Numbers that one layer keeps for a token: the latent, and the indexer's key."""
+        return self.rank + self.rope + self.index_dim
+
+
 Heads = GroupedHeads | LatentHeads
 
 
@@ -104,8 +124,8 @@ class Row:
     recorded: int = 0
 
 
-class Attention(Protocol):
-    """Attention over a cache that it owns."""
+class Planned(Protocol):
+    """A cache, and what attends over it in a way that the model knows."""
 
     @property
     def size(self) -> CacheSize:
@@ -117,6 +137,10 @@ class Attention(Protocol):
 
     def plan(self, row: Row) -> None:
         """Prepare for a step; the calls until the next plan are about this row."""
+
+
+class Attention(Planned, Protocol):
+    """Attention over a cache of what a model keeps of every token."""
 
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor

@@ -79,6 +79,11 @@ class SdpaAttention:
         return self._cache.size
 
     @property
+    def cache(self) -> PagedCache:
+        """The cache that it attends over."""
+        return self._cache
+
+    @property
     def can_be_recorded(self) -> bool:
         """See Attention. Its batches have another shape in every step."""
         return False

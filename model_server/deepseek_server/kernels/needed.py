@@ -58,6 +58,7 @@ Shape = Grouped | Latent
 FAMILIES: dict[str, tuple[Shape, ...]] = {
     "deepseek_v2": (Latent(512, 64),),
     "deepseek_v3": (Latent(512, 64),),
+    "deepseek_v32": (Latent(512, 64),),
     "llama": (Grouped(128, 1), Grouped(128, 4), Grouped(128, 7), Grouped(128, 8)),
     "qwen2": (Grouped(128, 5), Grouped(128, 6), Grouped(128, 7)),
     "qwen3": (Grouped(128, 4),),

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.choice import AttentionName, choose
-from deepseek_server.attention.interface import Attention, CacheSize
+from deepseek_server.attention.choice import AttentionName, choose, made_of
+from deepseek_server.attention.interface import CacheSize, Planned
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
@@ -44,15 +44,17 @@ class _Cache:
         block_size: Tokens of a block.
         per_token: Bytes of a token in all layers.
         context: Tokens of the longest sequence.
+        copies: What attention copies of the cache in a step, as a share of the cache.
     """
 
-    make: Callable[[CacheSize], Attention]
+    make: Callable[[CacheSize], Planned]
     layers: int
     block_size: int
     per_token: int
     context: int
+    copies: float
 
-    def attention(self, blocks: int) -> Attention:
+    def attention(self, blocks: int) -> Planned:
         """Return attention over a cache of so many blocks."""
         return self.make(CacheSize(self.layers, blocks, self.block_size, self.context))
 
@@ -103,11 +105,13 @@ def paged_runner(
         fuse(model, context)
     layers = model.config.num_hidden_layers
     cache = _Cache(
-        make=lambda size: backend(heads, size, model.dtype, device),
+        make=lambda size: made_of(backend, heads, size, model.dtype, device),
         layers=layers,
         block_size=BLOCK_SIZE[device.type],
         per_token=layers * heads.cached_values * model.dtype.itemsize,
         context=context,
+        # torch's attention gathers the keys and values of a layer, padded.
+        copies=4 / layers if backend is SdpaAttention else 0.0,
     )
 
     def runner(blocks: int) -> PagedRunner:
@@ -153,9 +157,7 @@ def _on_gpu(
             runner.capture_pieces(counts)
         captured = step_probe.decode_graph_bytes(runner)
     runner.use(cache.attention(1))  # gives the small cache back
-    # Attention that is no kernel over the cache copies the keys and values of a layer, padded.
-    copies = 0.0 if runner.can_be_recorded else 4 / cache.layers
-    beside = Beside(step_probe.free_bytes(), step, captured, copies)
+    beside = Beside(step_probe.free_bytes(), step, captured, cache.copies)
     blocks = cache.blocks(group.smallest(beside.cache))
     longest = min(cache.context, blocks * cache.block_size)
     largest = step_probe.largest_step(cache.block_size, runner.sequences, step_tokens, longest)

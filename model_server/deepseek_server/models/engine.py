@@ -13,8 +13,10 @@ from deepseek_server.lifecycle import Progress
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint
 from deepseek_server.models.defaults import eos_token_ids
+from deepseek_server.models.layers.compressed import fits as fits_rings
 from deepseek_server.models.loading import load
 from deepseek_server.models.paged import fits
+from deepseek_server.models.runners.compressed import compressed_runner
 from deepseek_server.models.whole import SEQUENCES, STEP_TOKENS, whole_runner
 from deepseek_server.parallel.groups import ALONE, Group
 
@@ -51,8 +53,8 @@ def load_engine(
     grammars = _Grammars(checkpoint)
     loaded = load(checkpoint, config.model, config.device, progress, group)
     progress.begin("making room for running requests")
-    paged = fits(loaded.model)
-    if not paged:
+    paged, compressed = fits(loaded.model), fits_rings(loaded.model)
+    if not paged and not compressed:
         log.warning(
             "%s does not fit the paged cache: its requests are computed one after the other",
             config.model.id,
@@ -70,7 +72,8 @@ def load_engine(
             group=group,
         )
     else:
-        runner = whole_runner(
+        other = compressed_runner if compressed else whole_runner
+        runner = other(
             loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
         )
     size = StepSize(step_tokens, prompt_share, sequences)

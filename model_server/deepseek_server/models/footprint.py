@@ -6,6 +6,7 @@ being compressed) and a share for every token.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +55,7 @@ def measure_step(model: PreTrainedModel, tokens: int, context: int) -> int:
     """
     SequenceCache(model).extend(_zeros(model, tokens))  # libraries load their kernels
     cache = SequenceCache(model)
-    first, second = _peak(cache, _zeros(model, tokens)), _peak(cache, _zeros(model, tokens))
+    first, second = (peak(lambda: cache.extend(_zeros(model, tokens))) for _ in range(2))
     return math.ceil(first + max(second - first, 0) * max(context / tokens - 1, 0))
 
 
@@ -77,11 +78,12 @@ def _bytes_after(model: PreTrainedModel, length: int) -> int:
     return cache.nbytes
 
 
-def _peak(cache: SequenceCache, tokens: torch.Tensor) -> int:
+def peak(step: Callable[[], object]) -> int:
+    """Return the bytes of GPU memory that a step takes beside what is allocated already."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    cache.extend(tokens)
+    step()
     torch.cuda.synchronize()
     return int(torch.cuda.max_memory_allocated() - before)
 

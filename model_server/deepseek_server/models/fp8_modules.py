@@ -17,8 +17,9 @@ from deepseek_server.models.stored import Stored
 from deepseek_server.parallel.sharding import Part, part
 
 _STORED = "F8_E4M3"
-# Absorbed latent attention does not multiply with this one: it takes it apart.
-_TAKEN_APART = ("kv_b_proj",)
+# Absorbed latent attention does not multiply with the first one: it takes it apart. DeepSeek ships
+# the other one in 16 bits, and a few weights of heads are no place to save.
+_CAST = ("kv_b_proj", "indexer.weights_proj")
 # Values of a row of eight bits come in multiples of this in cuBLAS.
 _ALIGNED_ROWS = 16
 
@@ -177,7 +178,7 @@ def _linear_fits(
     path: str, module: nn.Linear, stored: Mapping[str, Stored], rank: int, size: int
 ) -> bool:
     name = f"{path}.weight"
-    if name not in stored or stored[name].dtype != _STORED or path.endswith(_TAKEN_APART):
+    if name not in stored or stored[name].dtype != _STORED or path.endswith(_CAST):
         return False
     kept = part(name, tuple(module.weight.shape), rank, size)
     return module.bias is None and _whole_blocks(kept, tuple(module.weight.shape))

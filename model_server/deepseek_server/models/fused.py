@@ -7,6 +7,7 @@ and projections of one input become one product. On a CPU it is operators that a
 keep their classes and weights, only their forwards change.
 """
 
+from copy import copy
 from types import MethodType
 from typing import Any
 
@@ -55,6 +56,8 @@ def fuse(model: PreTrainedModel, context: int) -> None:
             attention.qkv_sizes = [projection.out_features for projection in projections]
             attention.qkv = _stacked(*projections)
             attention.forward = MethodType(_attention, attention)
+        if hasattr(attention, "indexer"):
+            attention.indexer.rotation = rotation.of_halves()
     model.model.norm.forward = MethodType(_last_norm, model.model.norm)
 
 
@@ -117,9 +120,15 @@ class Rotation:
         else:
             width = angles[0].shape[-1] // 2
             cos, sin = (part[..., :width] for part in angles)
-            interleaved = bool(getattr(config, "rope_interleave", False))
+            interleaved = mla.rotates_neighbours(config)
         self._halves = not interleaved
         self._table = torch.cat((cos, sin), dim=-1)[0].float().contiguous()
+
+    def of_halves(self) -> "Rotation":
+        """Return the same rotation for values whose halves are rotated against each other."""
+        other = copy(self)
+        other._halves = True
+        return other
 
     def __call__(self, positions: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> None:
         """Rotate in place.

@@ -15,30 +15,55 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.deepseek_v2 import modeling_deepseek_v2 as v2
 from transformers.models.deepseek_v3 import modeling_deepseek_v3 as v3
+from transformers.models.deepseek_v32 import modeling_deepseek_v32 as v32
 
-from deepseek_server.attention.interface import Attention, LatentHeads
+from deepseek_server.attention.interface import Attention, LatentHeads, SparseHeads
 
 
 def latent_heads(module: nn.Module) -> LatentHeads | None:
     """The heads of a latent attention module, None for any other module."""
-    if not isinstance(module, v2.DeepseekV2Attention | v3.DeepseekV3Attention):
+    if not isinstance(
+        module, v2.DeepseekV2Attention | v3.DeepseekV3Attention | v32.DeepseekV32Attention
+    ):
         return None
-    return LatentHeads(
-        heads=module.num_heads,
-        rank=module.kv_lora_rank,
-        rope=module.qk_rope_head_dim,
-        scale=module.scaling,
-    )
+    common = {
+        "heads": module.num_heads,
+        "rank": module.kv_lora_rank,
+        "rope": module.qk_rope_head_dim,
+        "scale": module.scaling,
+    }
+    if isinstance(module, v32.DeepseekV32Attention):
+        indexer = module.indexer
+        return SparseHeads(
+            **common,
+            index_heads=indexer.n_heads,
+            index_dim=indexer.head_dim,
+            topk=indexer.index_topk,
+        )
+    return LatentHeads(**common)
 
 
 def absorb(model: PreTrainedModel) -> None:
-    """Let a model's latent attention run on the paged cache that its forward is given."""
+    """Let a model's latent attention run on the paged cache that its forward is given.
+
+    Sparse attention has a forward of its own (models.layers.sparse).
+    """
     for module in model.modules():
-        if latent_heads(module) is not None:
+        heads = latent_heads(module)
+        if heads is not None and not isinstance(heads, SparseHeads):
             module.forward = MethodType(_forward, module)
+
+
+def rotates_neighbours(config: PreTrainedConfig) -> bool:
+    """Return whether latent attention rotates neighbouring values, of V3 and what came after it.
+
+    It rotates halves against each other otherwise.
+    """
+    # V3.2 leaves no choice, nor has a field for it.
+    return config.model_type == "deepseek_v32" or bool(getattr(config, "rope_interleave", False))
 
 
 def _forward(
@@ -61,6 +86,7 @@ def inputs(
     positions: torch.Tensor,
     position_embeddings: Any = None,
     out: Sequence[torch.Tensor | None] = (None, None),
+    low_rank_query: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What latent attention works on.
 
@@ -70,12 +96,17 @@ def inputs(
         positions: for a module that has kernels for them (see models.fused): [tokens].
         position_embeddings: for any other one, as transformers computes them.
         out: where the results are to be, if that matters.
+        low_rank_query: what `low_rank` gives, where it is known already.
 
     Returns:
         Queries in the space of the latents, [tokens, heads, rank + rope], and latents,
         [tokens, rank + rope].
     """
-    query = _query(module, hidden).view(hidden.shape[0], module.num_heads, module.qk_head_dim)
+    if low_rank_query is None:
+        low_rank_query = low_rank(module, hidden)
+    query = _query(module, low_rank_query).view(
+        hidden.shape[0], module.num_heads, module.qk_head_dim
+    )
     latent, key_rope = module.kv_a_proj_with_mqa(hidden).split(
         [module.kv_lora_rank, module.qk_rope_head_dim], dim=-1
     )
@@ -119,10 +150,18 @@ def _up(module: Any) -> torch.Tensor:
     return weight.view(module.num_heads, -1, module.kv_lora_rank)
 
 
-def _query(self: Any, hidden: torch.Tensor) -> torch.Tensor:
-    if self.q_lora_rank is None:  # the Lite models
-        return self.q_proj(hidden)
-    return self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden)))
+def low_rank(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Return what queries are made of: [tokens, q_lora_rank], or `hidden` itself without one."""
+    if module.q_lora_rank is None:  # the Lite models
+        return hidden
+    normalised: torch.Tensor = module.q_a_layernorm(module.q_a_proj(hidden))
+    return normalised
+
+
+def _query(self: Any, low_rank_query: torch.Tensor) -> torch.Tensor:
+    if self.q_lora_rank is None:
+        return self.q_proj(low_rank_query)
+    return self.q_b_proj(low_rank_query)
 
 
 def _rotate(
@@ -133,7 +172,7 @@ def _rotate(
     query, key = query.transpose(0, 1)[None], key.transpose(0, 1)[None]
     if isinstance(self, v2.DeepseekV2Attention):
         query, key = v2.apply_rotary_emb(query, key, position_embeddings)
-    elif self.config.rope_interleave:
+    elif rotates_neighbours(self.config):
         query, key = v3.apply_rotary_pos_emb_interleave(query, key, *position_embeddings)
     else:
         query, key = v3.apply_rotary_pos_emb(query, key, *position_embeddings)

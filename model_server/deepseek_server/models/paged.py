@@ -7,38 +7,40 @@ models hand through to it.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Row
+from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, Planned, Row
 from deepseek_server.engine.step import Chunk
-from deepseek_server.models import fused
+from deepseek_server.models import fused, mla
 from deepseek_server.models.graphs import Graphs
 from deepseek_server.models.inputs import StepInputs, step_inputs
-from deepseek_server.models.mla import absorb, latent_heads
+from deepseek_server.models.layers import sparse
 
 if TYPE_CHECKING:
     from deepseek_server.models.pieces import Pieces
 
 NAME = "paged_cache"
-MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "llama", "qwen2", "qwen3"})
+MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
+# What attention of a layer can be like. Indexed is V3.2's, of all its layers.
+_LAYER_TYPES = ({"full_attention"}, {"indexed_attention"})
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Whether a model can run on the paged cache: its attention is known and sees everything."""
+    """Whether a model can run on the paged cache: its attention is known and keeps every token."""
     config = model.config
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return config.model_type in MODEL_TYPES and layer_types == {"full_attention"}
+    return config.model_type in MODEL_TYPES and layer_types in _LAYER_TYPES
 
 
 def heads_of(model: PreTrainedModel) -> Heads:
     """The heads of a model that fits, or of this process's part; all its layers have the same."""
     attention = model.model.layers[0].self_attn
-    return latent_heads(attention) or GroupedHeads(
+    return mla.latent_heads(attention) or GroupedHeads(
         heads=attention.q_proj.out_features // attention.head_dim,
         kv_heads=attention.k_proj.out_features // attention.head_dim,
         dim=attention.head_dim,
@@ -51,7 +53,8 @@ class PagedRunner:
 
     Args:
         model: a model that fits; it can run in no other way from here on.
-        attention: the cache, of the model's heads and layers, and what attends over it.
+        attention: the cache, of the model's heads and layers, and what attends over it; Attention
+            where the model is fused, or steps can be recorded.
         sequences: sequences that run at once at most: the number of slots.
         fused: whether the model is (models.fused).
     """
@@ -61,7 +64,7 @@ class PagedRunner:
     def __init__(
         self,
         model: PreTrainedModel,
-        attention: Attention,
+        attention: Planned,
         sequences: int,
         *,
         fused: bool = False,
@@ -69,7 +72,8 @@ class PagedRunner:
         self._fused = fused
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
-        absorb(model)
+        mla.absorb(model)
+        sparse.absorb(model)
         self._model, self._attention = model, attention
         self._device: torch.device = model.device
         # The token that follows in each slot, where a step has chosen it. One slot is nobody's.
@@ -99,11 +103,11 @@ class PagedRunner:
         """Whether `record` does something."""
         return self._attention.can_be_recorded
 
-    def use(self, attention: Attention) -> None:
+    def use(self, attention: Planned) -> None:
         """Go on with another cache; graphs of decode steps belong to the old one and are dropped."""
         self._attention, self._graphs = attention, None
         if self._pieces is not None:
-            self._pieces.attention = attention
+            self._pieces.attention = cast("Attention", attention)
 
     def capture_pieces(self, counts: Sequence[int]) -> None:
         """Capture steps with prompts, but for their attention.
@@ -113,9 +117,8 @@ class PagedRunner:
         """
         from deepseek_server.models.pieces import Pieces
 
-        self._pieces = Pieces(
-            self._model, heads_of(self._model), self._attention, self._embed, counts
-        )
+        attention = cast("Attention", self._attention)
+        self._pieces = Pieces(self._model, heads_of(self._model), attention, self._embed, counts)
 
     def capture_decode(self, counts: Sequence[int]) -> Graphs:
         """Capture decode steps with the cache in use; see `run_with`.
@@ -123,7 +126,8 @@ class PagedRunner:
         Args:
             counts: numbers of sequences.
         """
-        graphs = Graphs(self._forward, self._attention, self.sequences, device=self._device)
+        attention = cast("Attention", self._attention)
+        graphs = Graphs(self._forward, attention, self.sequences, device=self._device)
         graphs.capture(counts)
         return graphs
 
@@ -182,7 +186,8 @@ class PagedRunner:
             Logits: [n, vocabulary].
         """
         if self._fused:
-            hidden = fused.run(self._model, self._embed(tokens, slots), self._attention, positions)
+            attention = cast("Attention", self._attention)
+            hidden = fused.run(self._model, self._embed(tokens, slots), attention, positions)
             wanted = hidden if isinstance(sampled, int) else hidden[sampled]
             after: torch.Tensor = self._model.lm_head(wanted)
             return after

@@ -1,10 +1,9 @@
 """Runs the models whose attention does not fit the paged cache, sequence by sequence.
 
-DeepSeek-V3.2 chooses the tokens that it attends to by keys of their own, V4 keeps a window and
-compressed entries, and how many of those there are depends on where a sequence stands.
-transformers has a cache for each of them. So every sequence gets such a cache, and the chunks of a
-step go through the model one after the other: slower than one row for all, but with the same
-scheduler, sampler and API.
+Llama or Qwen with sliding windows are such models; others can have layers of any kind that
+transformers has a cache for. So every sequence gets such a cache, and the chunks of a step go
+through the model one after the other: slower than one row for all, but with the same scheduler,
+sampler and API.
 
 The blocks that the scheduler gives out hold nothing here; they measure. A sequence's cache may be
 as large as its blocks stand for, and it is dropped when its slot or one of its blocks is given to

@@ -5,8 +5,9 @@ computes some heads and some of the inner values for all tokens. What it finds i
 one sum over all processes after attention and one after the feed-forward network make it whole
 (Shoeybi et al., "Megatron-LM", arXiv:1909.08053, section 3). Experts are all split alike, whichever
 tokens they get, so all processes have the same work. Routers, norms and the small projections into
-latents are kept whole by each, and so are the embeddings: looking a token up costs nothing. Each
-computes the logits of a part of the vocabulary.
+latents are kept whole by each, and so are the embeddings: looking a token up costs nothing. An
+indexer is kept whole too, so that all processes attend to the same tokens. Each computes the logits
+of a part of the vocabulary.
 
 Nothing here has tensors: it is about names, shapes and numbers.
 """
@@ -22,7 +23,7 @@ Shape = tuple[int, ...]
 
 # Families that can be split, and whether their heads of keys and values are fewer than the queries'.
 GROUPED = frozenset({"llama", "qwen2", "qwen3"})
-LATENT = frozenset({"deepseek_v2", "deepseek_v3"})
+LATENT = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32"})
 
 # The matrices whose rows are heads or inner values, and those whose columns are.
 _ROWS = re.compile(

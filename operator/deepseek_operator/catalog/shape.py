@@ -1,9 +1,10 @@
 """What a model's config.json says about its size: numbers in its weights, bytes in its cache.
 
 Everything here follows from the layers that transformers builds for a `model_type`; the names of
-fields are those of config.json. Attention is one of three kinds: grouped heads (Llama, Qwen), a
-latent that all heads share (V2, V3), or latents and windows that the server keeps sequence by
-sequence (V3.2, V4).
+fields are those of config.json. Attention is one of five kinds: grouped heads (Llama, Qwen), a
+latent that all heads share (V2, V3), the same over tokens that an indexer chooses by keys of its own
+(V3.2), or a window and entries that many tokens became (V4). Sliding windows of other models the
+server keeps sequence by sequence.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from deepseek_operator.catalog.numbers import count
 
-Attention = Literal["grouped", "latent", "whole"]
+Attention = Literal["grouped", "latent", "sparse", "compressed", "whole"]
 
 # model_type: how the bundled server attends.
 ATTENTION: dict[str, Attention] = {
@@ -21,8 +22,8 @@ ATTENTION: dict[str, Attention] = {
     "qwen3": "grouped",
     "deepseek_v2": "latent",
     "deepseek_v3": "latent",
-    "deepseek_v32": "whole",
-    "deepseek_v4": "whole",
+    "deepseek_v32": "sparse",
+    "deepseek_v4": "compressed",
 }
 # The kinds of V4's layers, by the names of transformers; in its config.json they are numbers.
 WINDOW, SPARSE, HEAVY = (
@@ -175,23 +176,24 @@ class Shape:
     @cached_property
     def attended(self) -> int:
         """Numbers by which a token asks for others in a layer, in the space of what is cached."""
-        if self.attention == "latent":
+        if self.attention in ("latent", "sparse"):
             return self.heads * int(self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"])
-        return 0
+        return self.heads * self.head if self.attention == "compressed" else 0
 
     @cached_property
-    def compared(self) -> float:
+    def compared(self) -> int:
         """Products for each token before one, in a layer that has no kernel of its own for them."""
-        if self.attention != "whole":
-            return 0
-        index = self.get("index_n_heads", 0)
-        # V4 compares with entries, one for four tokens.
-        return (self.heads + index) / (4 if self.model_type == "deepseek_v4" else 1)
+        return self.heads if self.attention == "whole" else 0
+
+    @cached_property
+    def streams(self) -> int:
+        """Residual streams of a token."""
+        return self.get("hc_mult", 1) if self.attention == "compressed" else 1
 
     @cached_property
     def uneven(self) -> str:
         """Why it can't be split over several GPUs whatever their number, empty where it can."""
-        if self.attention == "whole":
+        if self.attention in ("compressed", "whole"):
             return f"the bundled server does not split {self.model_type} models over several GPUs"
         biases = [name for name in ("attention_bias", "mlp_bias") if self.config.get(name)]
         return f"the bundled server does not split a model with {biases[0]}" if biases else ""
@@ -253,8 +255,8 @@ class Shape:
     def _cache_per_sequence(self) -> int:
         """V4's window in each layer, and the tokens that wait for being compressed, with their gates.
 
-        A layer without compression keeps keys and values apart, which others know to be one. An entry
-        of few tokens is made of as many before it too, which are kept as well.
+        An entry of few tokens is made of as many before it too, for which each has a second value
+        and gate.
         """
         if self.model_type != "deepseek_v4":
             return 0
@@ -262,9 +264,8 @@ class Shape:
         entry = self.head + self.config["index_head_dim"]
         few, many = self.rates[SPARSE], self.rates[HEAVY]
         waiting = {
-            WINDOW: window,
-            # The gates of those before have four bytes.
-            SPARSE: (4 * (few - 1) + 3 * few) * entry,
+            WINDOW: 0,
+            SPARSE: 4 * (2 * few - 1) * entry,
             HEAVY: 2 * (many - 1) * self.head,
         }
         return int(CACHED * sum(window + waiting[kind] for kind in self.kinds))

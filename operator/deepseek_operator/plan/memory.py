@@ -1,7 +1,7 @@
 """What so many GPUs of a kind hold of a model: the memory that the bundled server takes, in bytes.
 
-The terms are those of the server (models/capacity.py and models/whole.py there), computed before
-there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
+The terms are those of the server (models/capacity.py, runners/compressed.py and whole.py there),
+computed before there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ PROMPT_GRAPHS, GRAPHS_SHARE = 4096, 0.1
 STEP, WHOLE_STEP = 8192, 2048
 # Requests that run at once at most, likewise.
 REQUESTS, WHOLE_REQUESTS = 256, 16
+# Bytes in which sparse and compressed attention score, and gather what they attend to.
+TILE = 2**29
 # Bytes that plain attention takes for a pair of tokens and a head: scores, in two types, and a mask.
 PAIR = 8
 
@@ -103,7 +105,8 @@ class Memory:
         """Bytes of the largest step, as long as no token has others before it."""
         shape = self.model.shape
         tokens = WHOLE_STEP if shape.attention == "whole" else STEP
-        return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape))
+        tile = TILE if shape.attention in ("sparse", "compressed") else 0
+        return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape)) + tile
 
     def _numbers_of_token(self, shape: Shape) -> float:
         """What a layer holds of a token at once: the residual stream and the widest of its parts."""
@@ -112,12 +115,12 @@ class Memory:
         forms = 2 if self.packed else 1
         experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
         widest = max(3 * shape.width / gpus, experts, 2 * shape.attended / gpus)
-        return (5 if shape.experts else 4) * hidden + widest
+        return (5 if shape.experts else 4) * hidden * shape.streams + widest
 
     @property
     def graphs(self) -> int:
         """Bytes that graphs keep: of decode steps, and of steps with prompts."""
-        if not self.recorded or self.model.shape.attention == "whole":
+        if not self.recorded or self.model.shape.attention not in ("grouped", "latent"):
             return 0
         free = self.total - self.reserved - self.weights
         prompts = 2 * self.step * PROMPT_GRAPHS / STEP
@@ -148,7 +151,7 @@ class Memory:
         """Bytes for the caches of all requests, before a step grows with what is before it."""
         shape = self.model.shape
         free = self.total - self.reserved - self.weights
-        fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
+        fixed = REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
         return max(int(free - self.steps - self.kept_free - fixed), 0)
 
     @cached_property

@@ -60,10 +60,10 @@ class Speed:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known of it: of plain attention, and of several nodes, nothing is."""
+        """Whether anything is known: of plain and sparse attention, and of several nodes, nothing is."""
         memory = self.memory
         return (
-            memory.model.shape.attention != "whole"
+            memory.model.shape.attention in ("grouped", "latent")
             and memory.stages == 1
             and memory.profile.bandwidth > 0
             and memory.profile.tflops.get(memory.dtype, 0) > 0

@@ -26,10 +26,10 @@ def names(archs: str) -> list[str]:
 
 
 def test_every_family_on_the_paged_cache_has_its_heads_listed():
-    paged = {name for name, known in ARCHITECTURES.items() if known.path != "whole"}
+    paged = {name for name, known in ARCHITECTURES.items() if known.path != "compressed"}
     assert set(FAMILIES) == paged
     for name, shapes in FAMILIES.items():
-        assert all(isinstance(s, Latent) == (ARCHITECTURES[name].path == "latent") for s in shapes)
+        assert all(isinstance(s, Latent) == (ARCHITECTURES[name].path != "grouped") for s in shapes)
 
 
 def test_flashinfer_can_compute_every_family():

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
+from deepseek_server.attention.choice import made_of
 from deepseek_server.attention.interface import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.step import Chunk, Runner
@@ -67,7 +68,8 @@ def load(directory: str) -> PreTrainedModel:
 
 def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
     size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
-    return PagedRunner(model, SdpaAttention(heads_of(model), size, model.dtype, model.device), 8)
+    attention = made_of(SdpaAttention, heads_of(model), size, model.dtype, model.device)
+    return PagedRunner(model, attention, 8)
 
 
 def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list[int]:

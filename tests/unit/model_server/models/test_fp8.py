@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, DeepseekV3Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts
 
 from deepseek_server.bench.steps.one_rank import OneRankAlone
@@ -48,8 +48,13 @@ def packed(tiny, tmp_path: Path) -> Callable[..., tuple[Path, PreTrainedModel]]:
 @pytest.fixture
 def wide(tmp_path: Path) -> tuple[Path, PreTrainedModel]:
     """As `packed`, with matrices that are made of whole blocks, and some that are not."""
-    config = DeepseekV3Config.from_dict(
-        configuration("deepseek-v3").to_dict()
+    return _wide(tmp_path, "deepseek-v3")
+
+
+def _wide(tmp_path: Path, family: str, **fields: object) -> tuple[Path, PreTrainedModel]:
+    tiny = configuration(family)
+    config = type(tiny).from_dict(
+        tiny.to_dict()
         | {
             "hidden_size": 256,
             "moe_intermediate_size": 256,
@@ -62,6 +67,7 @@ def wide(tmp_path: Path) -> tuple[Path, PreTrainedModel]:
             "n_group": 2,
             "topk_group": 1,
         }
+        | fields
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     fill(model, "wide")
@@ -101,8 +107,9 @@ def test_on_a_cpu_the_model_is_what_its_files_stand_for(
     assert "the fp8 weights of packed become float32: this device does not" in caplog.text
 
 
-def test_every_family_can_be_packed(packed) -> None:
-    directory, expected = packed("qwen3")
+@pytest.mark.parametrize("family", ["qwen3", "deepseek-v32"])
+def test_every_family_can_be_packed(family: str, packed) -> None:
+    directory, expected = packed(family)
     assert torch.equal(logits(loaded(directory)), logits(expected))
 
 
@@ -138,9 +145,24 @@ def test_a_model_that_keeps_them_answers_alike(
     )
 
 
-def test_it_runs_on_the_paged_cache(wide, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("deepseek-v3", {}),
+        # The lists of layers are those of fewer layers.
+        ("deepseek-v32", {"index_head_dim": 32, "mlp_layer_types": None, "layer_types": None}),
+    ],
+)
+def test_it_runs_on_the_paged_cache(
+    family: str, fields: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fp8_modules, "native", lambda device: True)
-    model = loaded(wide[0])
+    model = loaded(_wide(tmp_path, family, **fields)[0])
+    if family == "deepseek-v32":
+        indexer = model.model.layers[1].self_attn.indexer
+        assert isinstance(indexer.wq_b, Fp8Linear)
+        assert isinstance(indexer.wk, Fp8Linear)
+        assert isinstance(indexer.weights_proj, torch.nn.Linear)
     prompt = list(range(10, 40))
     expected = generated(model, prompt, 8)
     runner = runner_of(model)

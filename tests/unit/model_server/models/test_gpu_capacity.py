@@ -86,7 +86,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(step_probe, "decode_graph_bytes", lambda runner: 19 * runner.graph)
         monkeypatch.setattr(step_probe, "free_bytes", lambda: gpu.left)
         monkeypatch.setattr(step_probe, "run", run)
-        cache = capacity._Cache(attention, 3, 64, per_token, 163_840)  # type: ignore[arg-type]
+        cache = capacity._Cache(attention, 3, 64, per_token, 163_840, 0.0)  # type: ignore[arg-type]
         runner: Any = capacity._on_gpu(
             lambda blocks: Runner(gpu, cache.attention(blocks), graph),  # type: ignore[arg-type, return-value]
             cache,

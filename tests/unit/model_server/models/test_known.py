@@ -9,9 +9,10 @@ import torch
 import transformers
 import yaml
 
-from deepseek_server.attention.interface import GroupedHeads, LatentHeads
+from deepseek_server.attention.interface import GroupedHeads, LatentHeads, SparseHeads
 from deepseek_server.models.known import ARCHITECTURES
-from deepseek_server.models.paged import MODEL_TYPES, heads_of
+from deepseek_server.models.layers import compressed
+from deepseek_server.models.paged import MODEL_TYPES, fits, heads_of
 from tests.models.families import FAMILIES, configuration
 
 ROOT = Path(__file__).parents[4]
@@ -19,8 +20,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CATALOGUE = yaml.safe_load(
     (ROOT / "operator/deepseek_operator/catalog/models.yaml").read_text(encoding="utf-8")
 )
-WORDS = {"latent": "paged, latent", "grouped": "paged, grouped", "whole": "whole (slower)"}
-HEADS = {"latent": LatentHeads, "grouped": GroupedHeads}
+WORDS = {
+    "latent": "paged, latent",
+    "sparse": "paged, sparse",
+    "grouped": "paged, grouped",
+    "compressed": "paged, compressed",
+}
+HEADS = {"latent": LatentHeads, "sparse": SparseHeads, "grouped": GroupedHeads}
 
 
 def section(title: str) -> str:
@@ -37,19 +43,21 @@ def test_the_table_of_the_readme_is_what_the_server_knows() -> None:
 
 
 def test_the_paged_cache_takes_those_with_a_paged_path() -> None:
-    assert {n for n, known in ARCHITECTURES.items() if known.path != "whole"} == MODEL_TYPES
+    paged = {name for name, known in ARCHITECTURES.items() if known.path != "compressed"}
+    assert paged == MODEL_TYPES
+    assert set(ARCHITECTURES) - paged == {compressed.MODEL_TYPE}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_path_is_that_of_the_attention(family: str) -> None:
     config = configuration(family)
     path = ARCHITECTURES[config.model_type].path
-    if path == "whole":
-        assert set(config.layer_types) != {"full_attention"}
-        return
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
-    assert isinstance(heads_of(model), HEADS[path])
+    assert (path == "compressed") == compressed.fits(model) != fits(model)
+    if path == "compressed":
+        return
+    assert type(heads_of(model)) is HEADS[path]
 
 
 def test_a_tiny_model_of_every_architecture() -> None:

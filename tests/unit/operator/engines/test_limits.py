@@ -71,8 +71,18 @@ def test_v32_is_spread_over_gpus_and_of_v4_the_fit_is_not_known(engine: EngineTy
 
     assert on("DeepSeek-V3.2").sizing.memory is not None
     assert f"how {engines()[engine].title} keeps" in on("DeepSeek-V4-Pro").sizing.note
-    bundled = decided(model={"id": "deepseek-ai/DeepSeek-V3.2"}, accelerator=H200)
+    bundled = decided(model={"id": "deepseek-ai/DeepSeek-V4-Pro"}, accelerator=H200)
     assert isinstance(bundled, Refusal)
+
+
+def test_the_bundled_server_spreads_v32_over_as_many_gpus_as_v3() -> None:
+    def count(model: str) -> int:
+        decision = decided(model={"id": f"deepseek-ai/{model}"}, accelerator=H200)
+        assert isinstance(decision, Target)
+        assert decision.gpus is not None
+        return decision.gpus.count
+
+    assert count("DeepSeek-V3.2") == count("DeepSeek-V3.1") == 8
 
 
 def test_fp8_stays_packed_where_the_engine_can() -> None:

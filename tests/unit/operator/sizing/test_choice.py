@@ -83,7 +83,7 @@ def test_a_context_longer_than_the_model_is_refused_on_a_cpu_too() -> None:
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "accelerator.count 1, or accelerator.count 2, or"),
         ("deepseek-coder-5.7bmqa-base", 2, "its 1 key-value heads"),
         ("DeepSeek-V3", 128, "shares a model among 64 at most"),
-        ("DeepSeek-V3.2", 8, "does not split deepseek_v32 models over several GPUs"),
+        ("DeepSeek-V4-Flash", 8, "does not split deepseek_v4 models over several GPUs"),
     ],
 )
 @pytest.mark.parametrize("kind", [{}, {"profile": "nvidia-h200"}])

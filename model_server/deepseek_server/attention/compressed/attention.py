@@ -1,0 +1,276 @@
+"""DeepSeek-V4's attention for all sequences of a step at once, in torch.
+
+Of a sequence's last tokens a layer keeps the keys of a window, and what waits for becoming an
+entry, in rings that belong to the sequence's slot. Entries lie in a paged cache of the scheduler's
+blocks. A ring is overwritten as its sequence goes on, so a block alone can not serve another
+sequence.
+
+A layer completes entries, chooses among them where it has an indexer, and attends (see
+models.layers.compressed).
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from deepseek_server.attention.compressed.shape import HEAVY, SPARSE, WINDOW, CompressedShape
+from deepseek_server.attention.compressed.step import Origin, Step
+from deepseek_server.attention.interface import CacheSize, Row
+from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Selection, to_device
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What entries are made of.
+
+    Attributes:
+        tokens: Values and gates of each entry's tokens: [entries, tokens, numbers].
+        exist: Which of those tokens there are; none are before a sequence: [entries, tokens].
+        positions: Position of the first token that is the entry's own: [entries].
+    """
+
+    tokens: torch.Tensor
+    exist: torch.Tensor
+    positions: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Gather:
+    """Tokens that are read from a row of a step with a ring behind it.
+
+    Attributes:
+        places: [n, tokens].
+        exist: Which of them there are: [n, tokens].
+        written: Rows that the ring keeps afterwards: [m].
+        ring: Their places in the ring: [m].
+    """
+
+    places: torch.Tensor
+    exist: torch.Tensor
+    written: torch.Tensor
+    ring: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Completed:
+    """Entries of one kind of layer that a step completes.
+
+    Attributes:
+        gather: Their tokens.
+        positions: [entries].
+        places: Their places in the cache: [entries].
+    """
+
+    gather: _Gather
+    positions: torch.Tensor
+    places: torch.Tensor
+
+
+class CompressedAttention:
+    """See the module.
+
+    Args:
+        shape: The model's attention.
+        size: Extent of the cache of entries; blocks have a multiple of `shape.stretch` tokens.
+        slots: Sequences that run at once at most.
+        dtype: Type of what is kept.
+        device: Where the model is.
+    """
+
+    can_be_recorded = False
+
+    def __init__(
+        self,
+        shape: CompressedShape,
+        size: CacheSize,
+        slots: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.size, self._shape, self._device = size, shape, device
+
+        def zeros(*extents: int) -> torch.Tensor:
+            return torch.zeros(extents, dtype=dtype, device=device)
+
+        self._windows = [zeros(slots * (shape.window - 1), shape.dim) for _ in shape.kinds]
+        self._waiting = [
+            zeros(slots * shape.waiting(kind), shape.source(kind)) for kind in shape.kinds
+        ]
+        per_block = {kind: size.block_size // rate for kind, rate in shape.rates.items()}
+        blocks = size.blocks + 1
+        self._entries = [zeros(blocks, per_block.get(k, 0), shape.dim) for k in shape.kinds]
+        self._keys = [
+            zeros(blocks, per_block[kind] if kind == SPARSE else 0, shape.indexer.dim)
+            for kind in shape.kinds
+        ]
+        self._selection = Selection(
+            shape.indexer, size.block_size, size.blocks, dtype, device, shape.rates[SPARSE]
+        )
+        self._sparse = False
+        self._chosen = torch.empty(0, shape.indexer.topk, dtype=torch.int32, device=device)
+        self._completed: dict[str, _Completed] = {}
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of rings and entries."""
+        kept = (*self._windows, *self._waiting, *self._entries, *self._keys)
+        return sum(tensor.nbytes for tensor in kept)
+
+    def plan(self, row: Row) -> None:
+        """Prepare for a step; the calls until the next plan are about this row."""
+        step = Step(row.chunks)
+        self._sparse = self._selection.is_needed(row.chunks)
+        if self._sparse:
+            self._selection.plan(row.chunks)
+        self._chunk, self._positions, self._table = to_device(
+            [step.chunk, step.positions, step.table(self.size.blocks)], self._device
+        )
+        self._most = {kind: step.longest // rate for kind, rate in self._shape.rates.items()}
+        window = self._shape.window
+        self._window = self._gather(step, self._positions, step.origin, 1 - window, 1, window - 1)
+        self._completed = {
+            kind: self._completed_by(step, kind)
+            for kind in sorted(set(self._shape.kinds) - {WINDOW})
+        }
+
+    def sources(self, layer: int, tokens: torch.Tensor) -> Sources:
+        """Return what the entries that the step completes are made of.
+
+        Args:
+            layer: Index of the layer, which has entries.
+            tokens: Values and gates of the step's tokens: [tokens, numbers].
+        """
+        completed = self._completed[self._shape.kinds[layer]]
+        gathered = _read(completed.gather, tokens, self._waiting[layer])
+        return Sources(gathered, completed.gather.exist, completed.positions)
+
+    def keep(self, layer: int, entries: torch.Tensor, keys: torch.Tensor | None = None) -> None:
+        """Keep the entries that the step completes.
+
+        Args:
+            layer: Index of the layer.
+            entries: [entries, dim].
+            keys: The indexer's, where the layer has one: [entries, index_dim].
+        """
+        places = self._completed[self._shape.kinds[layer]].places
+        self._entries[layer].flatten(0, 1).index_copy_(0, places, entries)
+        if keys is not None:
+            self._keys[layer].flatten(0, 1).index_copy_(0, places, keys)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a sequence of the step has more entries than an indexer chooses."""
+        return self._sparse
+
+    def choose(self, layer: int, query: torch.Tensor, weights: torch.Tensor) -> None:
+        """Choose the entries that the layer's attention sees, in a step that `chooses`.
+
+        Args:
+            layer: Index of the layer.
+            query: [tokens, index_heads, index_dim].
+            weights: Weights of the heads, float32: [tokens, index_heads].
+        """
+        self._chosen = self._selection.choose(query, weights, self._keys[layer])
+
+    def attend(
+        self, layer: int, query: torch.Tensor, keys: torch.Tensor, sinks: torch.Tensor
+    ) -> torch.Tensor:
+        """Keep the keys of the step's tokens in the window, and attend.
+
+        Args:
+            layer: Index of the layer.
+            query: [tokens, heads, dim].
+            keys: Keys, which are the values too: [tokens, dim].
+            sinks: For each head, what takes part in the softmax without a value: [heads].
+
+        Returns:
+            [tokens, heads, dim].
+        """
+        ring, kind = self._windows[layer], self._shape.kinds[layer]
+        known = torch.cat((keys, ring))
+        together = self._together(kind, keys)
+        parts = []
+        for begin in range(0, len(query), together):
+            tile = slice(begin, begin + together)
+            kept, seen = known[self._window.places[tile]], self._window.exist[tile]
+            if kind != WINDOW:
+                places = self._visible(kind, tile)
+                entries = self._entries[layer].flatten(0, 1)[places.clamp(min=0)]
+                kept, seen = torch.cat((kept, entries), 1), torch.cat((seen, places >= 0), 1)
+            parts.append(_softmax_with_sinks(query[tile], kept, seen, sinks, self._shape.scale))
+        ring.index_copy_(0, self._window.ring, keys[self._window.written])
+        return torch.cat(parts)
+
+    def _visible(self, kind: str, tile: slice) -> torch.Tensor:
+        """Return the places of the entries that tokens see, -1 for none: [tokens, entries]."""
+        if kind == SPARSE and self._sparse:
+            return self._chosen[tile]
+        rate = self._shape.rates[kind]
+        per_block = self.size.block_size // rate
+        entries = torch.arange(self._most[kind], device=self._device)
+        places = self._table[:, entries // per_block] * per_block + entries % per_block
+        unseen = entries >= (self._positions[tile, None] + 1) // rate
+        return places[self._chunk[tile]].masked_fill(unseen, -1)
+
+    def _together(self, kind: str, keys: torch.Tensor) -> int:
+        """Return how many tokens attend at once: what is gathered, scores and their softmax."""
+        seen = self._shape.window
+        if kind == HEAVY or (kind == SPARSE and not self._sparse):
+            seen += self._most[kind]
+        elif kind == SPARSE:
+            seen += self._shape.indexer.topk
+        token = seen * (2 * keys.shape[1] * keys.itemsize + 4 * self._shape.heads * FLOAT32)
+        return max(1, int(TILE_BYTES[self._device.type] // token))
+
+    def _completed_by(self, step: Step, kind: str) -> _Completed:
+        rate = self._shape.rates[kind]
+        positions, places, origin = step.completed(rate, self.size.block_size)
+        at, where = to_device([positions, places], self._device)
+        before = rate if kind == SPARSE else 0
+        gather = self._gather(step, at, origin, -before, rate, self._shape.waiting(kind))
+        return _Completed(gather, at, where)
+
+    def _gather(
+        self, step: Step, at: torch.Tensor, origin: Origin, first: int, end: int, size: int
+    ) -> _Gather:
+        """Return where to read the tokens from `first` to before `end`, relative to positions.
+
+        Args:
+            step: The step.
+            at: The positions: [n].
+            origin: The chunks that they belong to.
+            first: Negative, of tokens before.
+            end: Positive.
+            size: Tokens of the ring of one slot.
+        """
+        begin, start, slot, written, ring = to_device(
+            [origin.begin, origin.start, origin.slot, *step.ring(size)], self._device
+        )
+        wanted = at[:, None] + torch.arange(first, end, device=self._device)
+        from_row = (begin - start)[:, None] + wanted
+        from_ring = len(step.rows) + slot[:, None] * size + wanted % size
+        places = torch.where(wanted >= start[:, None], from_row, from_ring)
+        exist = wanted >= 0
+        return _Gather(places.masked_fill_(~exist, 0), exist, written, ring)
+
+
+def _read(gather: _Gather, tokens: torch.Tensor, ring: torch.Tensor) -> torch.Tensor:
+    """Read tokens of a step and of before it, then let the ring have the last ones."""
+    gathered = torch.cat((tokens, ring))[gather.places]
+    ring.index_copy_(0, gather.ring, tokens[gather.written])
+    return gathered
+
+
+def _softmax_with_sinks(
+    query: torch.Tensor,
+    kept: torch.Tensor,
+    seen: torch.Tensor,
+    sinks: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """Attend: [n, heads, dim] over [n, k, dim], where seen, [n, k]; a sink for each head."""
+    scores = torch.bmm(query, kept.transpose(1, 2)) * scale
+    scores = scores.masked_fill_(~seen[:, None], float("-inf"))
+    sink = sinks.view(1, -1, 1).expand(len(query), -1, 1)
+    shares = torch.cat((scores, sink), dim=-1).softmax(dim=-1)[..., :-1]
+    return torch.bmm(shares.to(kept.dtype), kept)

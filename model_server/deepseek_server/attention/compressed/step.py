@@ -1,0 +1,105 @@
+"""Where the tokens of a step are, and which entries they complete. Computed on the CPU.
+
+What a layer keeps of a sequence's last tokens lies in a ring: a token at the place that its
+position gives, modulo the size of the ring. A layer reads the tokens before a chunk from the ring
+first, then those of the chunk take their places.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+
+from deepseek_server.engine.step import Chunk
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which chunk tokens belong to, whether tokens of the step or of entries.
+
+    Attributes:
+        begin: Row in the step of the chunk's first token: [n].
+        start: Position of that token in its sequence: [n].
+        slot: Slot of the sequence: [n].
+    """
+
+    begin: Int64
+    start: Int64
+    slot: Int64
+
+
+class Step:
+    """The chunks of a step as arrays.
+
+    Args:
+        chunks: In the order of their rows.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self._chunks = chunks
+        lengths = [len(chunk) for chunk in chunks]
+        self._lengths = np.array(lengths, np.int64)
+        self._begin = np.array([0, *accumulate(lengths)][:-1], np.int64)
+        self._start = np.array([chunk.start for chunk in chunks], np.int64)
+        self._slot = np.array([chunk.slot for chunk in chunks], np.int64)
+        # Number of its chunk, and position in its sequence, of each token.
+        self.chunk = np.repeat(np.arange(len(chunks)), self._lengths)
+        self.rows = np.arange(len(self.chunk))
+        self.positions = self.rows + np.repeat(self._start - self._begin, self._lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(chunk.end for chunk in self._chunks)
+
+    @property
+    def origin(self) -> Origin:
+        """Of each token."""
+        return self._origin(self.chunk)
+
+    def ring(self, size: int) -> tuple[Int64, Int64]:
+        """Return the rows of the tokens that a ring keeps after the step, and their places in it.
+
+        Args:
+            size: Tokens of the ring of one slot.
+        """
+        end = np.repeat(self._start + self._lengths, self._lengths)
+        rows = self.rows[self.positions >= end - size]
+        places = self._slot[self.chunk[rows]] * size + self.positions[rows] % size
+        return rows, places
+
+    def completed(self, rate: int, block_size: int) -> tuple[Int64, Int64, Origin]:
+        """Return the entries whose last token is in the step.
+
+        Args:
+            rate: Tokens that become an entry.
+            block_size: Tokens of a block, a multiple of `rate`.
+
+        Returns:
+            Position of each entry's first token; its place in the cache, counted in entries; and
+            the chunk that completes it.
+        """
+        first = self._start // rate
+        counts = (self._start + self._lengths) // rate - first
+        chunk = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(chunk)) - np.repeat(np.cumsum(counts) - counts, counts)
+        entries = first[chunk] + within
+        per_block = block_size // rate
+        table = self.table(0)
+        places = table[chunk, entries // per_block] * per_block + entries % per_block
+        return entries * rate, places, self._origin(chunk)
+
+    def table(self, spare: int) -> Int64:
+        """Return the blocks of each chunk's sequence, padded with a spare one: [chunks, blocks]."""
+        most = max(len(chunk.blocks) for chunk in self._chunks)
+        table = np.full((len(self._chunks), most), spare, np.int64)
+        for line, chunk in zip(table, self._chunks, strict=True):
+            line[: len(chunk.blocks)] = chunk.blocks
+        return table
+
+    def _origin(self, chunk: Int64) -> Origin:
+        return Origin(self._begin[chunk], self._start[chunk], self._slot[chunk])

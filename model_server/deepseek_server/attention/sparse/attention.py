@@ -1,0 +1,154 @@
+"""Absorbed latent attention over the cached tokens that an indexer chooses, in torch.
+
+The reference, and batched: nothing here loops over sequences, nothing waits for the device, and
+memory stays within a budget whatever the context. Beside the latents, which belong to a dense
+backend, the indexer's keys lie in a paged cache of the same blocks. So a block can be shared and
+recomputed as any other.
+
+A layer first chooses, then attends (see models.layers.sparse). What is chosen is a list of cache slots
+for each token, -1 where it sees fewer, which is the form that sparse MLA kernels take. Where all
+contexts of a step are short enough for everything to be chosen, nothing is scored, and the dense
+backend attends.
+"""
+
+from typing import Protocol
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from deepseek_server.attention.cache import PagedCache
+from deepseek_server.attention.interface import (
+    Attention,
+    CacheSize,
+    LatentHeads,
+    Row,
+    SparseHeads,
+)
+from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Indexer, Selection
+
+
+class Dense(Attention, Protocol):
+    """A backend of latent attention whose cache others may read and write."""
+
+    @property
+    def cache(self) -> PagedCache:
+        """The latents of all layers."""
+
+
+class SparseAttention:
+    """Sparse attention: see the module, and Attention.
+
+    Args:
+        heads: The model's heads, the same in all layers.
+        dense: What attends where everything is attended to; has the latents.
+        dtype: Type of latents and keys.
+        device: Where the model is.
+    """
+
+    def __init__(
+        self, heads: SparseHeads, dense: Dense, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._heads, self._dense = heads, dense
+        # A key is one vector for all heads, as a latent is.
+        self._keys = PagedCache(
+            LatentHeads(heads=1, rank=heads.index_dim, rope=0, scale=1.0), dense.size, dtype, device
+        )
+        self._selection = Selection(
+            Indexer(heads.index_heads, heads.index_dim, heads.topk),
+            dense.size.block_size,
+            dense.cache.spare,
+            dtype,
+            device,
+        )
+        self._tile_bytes = TILE_BYTES[device.type]
+        self._places = torch.empty(0, dtype=torch.int64, device=device)
+        self._sparse = False
+        self._chosen = torch.empty(0, heads.topk, dtype=torch.int32, device=device)
+
+    @property
+    def size(self) -> CacheSize:
+        """See Attention."""
+        return self._dense.size
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """See Attention. The number and shapes of tiles differ from step to step."""
+        return False
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of all caches."""
+        return self._dense.cache.nbytes + self._keys.nbytes
+
+    def plan(self, row: Row) -> None:
+        """See Attention."""
+        self._places = row.places
+        self._sparse = self._selection.is_needed(row.chunks)
+        if self._sparse:
+            self._selection.plan(row.chunks)
+        else:
+            self._dense.plan(row)
+
+    def choose(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, weights: torch.Tensor
+    ) -> None:
+        """Cache the indexer's keys of a layer, and choose what its attention sees.
+
+        Args:
+            layer: Index of the layer.
+            query: [tokens, index_heads, index_dim].
+            key: [tokens, index_dim].
+            weights: Weights of the heads, float32: [tokens, index_heads].
+        """
+        self._keys.write(layer, self._places, key.unsqueeze(1))
+        if self._sparse:
+            self._chosen = self._selection.choose(query, weights, self._keys.keys(layer).squeeze(2))
+
+    def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
+        """See Attention; attends to what was chosen for the layer."""
+        if not self._sparse:
+            return self._dense.latent(layer, query, latent)
+        cache = self._dense.cache
+        cache.write(layer, self._places, latent.unsqueeze(1))
+        latents = cache.keys(layer).flatten(0, 2)
+        together = self._together(latents)
+        parts = [
+            self._attend(part, chosen, latents)
+            for part, chosen in zip(
+                query.split(together), self._chosen.split(together), strict=True
+            )
+        ]
+        return torch.cat(parts)
+
+    def grouped(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """See Attention: the dense backend's."""
+        return self._dense.grouped(layer, query, key, value)
+
+    def _attend(
+        self, query: torch.Tensor, chosen: torch.Tensor, latents: torch.Tensor
+    ) -> torch.Tensor:
+        """Return weighted sums of latents: [n, heads, rank].
+
+        Args:
+            query: [n, heads, rank + rope].
+            chosen: [n, topk].
+            latents: [places, rank + rope].
+        """
+        kept = latents[chosen.clamp(min=0)].unsqueeze(1)
+        # The value is taken as wide as the key, which lets one tensor be both.
+        mixed = scaled_dot_product_attention(
+            query.unsqueeze(1),
+            kept,
+            kept,
+            attn_mask=(chosen >= 0)[:, None, None],
+            scale=self._heads.scale,
+        )
+        return mixed[:, 0, :, : self._heads.rank]
+
+    def _together(self, latents: torch.Tensor) -> int:
+        """Return how many tokens attend at once: gathered latents, scores and their softmax."""
+        gathered = 2 * latents.shape[1] * latents.itemsize
+        token = self._heads.topk * (gathered + 3 * self._heads.heads * FLOAT32)
+        return max(1, int(self._tile_bytes // token))

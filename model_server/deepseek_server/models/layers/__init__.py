@@ -1,0 +1,1 @@
+"""What takes the place of forwards of transformers' attention modules."""

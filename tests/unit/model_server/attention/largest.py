@@ -1,0 +1,19 @@
+"""The largest tensor that a computation makes."""
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the bytes of the largest tensor that an operator gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor) and not tensor._is_view():
+                self.bytes = max(self.bytes, tensor.nbytes)
+        return result
