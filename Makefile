@@ -179,6 +179,8 @@ test-chaos: $(STAMP) ## All of them (killed, cut off, flooded, frozen, ...)
 test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart
 	$(BIN)/pytest tests/e2e -m "not long" --durations=15
 
+# reversed: from the last test to the first, which shows whether one depends on another.
+ORDER ?=
 .PHONY: test-long
-test-long: $(STAMP) ## What `make test` leaves out: faults, traffic and parts of the cluster that take long
-	$(BIN)/pytest tests/unit tests/chaos tests/e2e -m long --durations=30
+test-long: $(STAMP) ## What `make test` leaves out: faults, traffic, parts that take long (ORDER=reversed)
+	$(BIN)/pytest tests/unit tests/chaos tests/e2e -m long --durations=30 $(if $(ORDER),--$(ORDER))

@@ -13,6 +13,7 @@ GOALS: tuple[tuple[str, str, str, float, float], ...] = (
     ("resources at once: time, bare client = 1", "burst", "ratio", 2.0, 1.3),
     ("steady state: writes", "steady", "writes", 0, 0),
     ("steady state: CPU (% of a core)", "steady", "cpu percent of a core", 5, 1),
+    ("pods of others change: CPU (% of a core)", "foreign pods", "cpu percent of a core", 5, 1),
     ("memory (MiB)", "memory", "mib", 200, 120),
     ("a child deleted: restored, p99 (ms)", "restored", "p99 ms", 1000, 300),
     (

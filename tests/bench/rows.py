@@ -15,17 +15,25 @@ import aiohttp
 
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.connection import Connection, connection
-from deepseek_operator.cluster.kinds import DEPLOYMENT, RESOURCE, SERVICE, Kind
+from deepseek_operator.cluster.kinds import (
+    DEPLOYMENT,
+    RESOURCE,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Kind,
+)
 from deepseek_operator.plan.labels import MANAGER
 from tests.bench.arrivals import Arrivals, arrivals
 from tests.bench.bare import MADE, Bare, at_once, custom_resource, names
 from tests.bench.site import Site
+from tests.foreign_pods import A_LOT, ForeignPods
 from tests.kube import WRITES
 
 Row = dict[str, Any]
 
 PATIENCE = 1800.0
 MS = 1000.0
+FOREIGN_SECONDS = 60.0
 
 
 def say(text: str) -> None:
@@ -37,7 +45,7 @@ async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
     found = Rows()
     async with connection() as api:
         client = Client(api)
-        await _namespaces(client, "latency", "burst", "bare", "many")
+        await _namespaces(client, "latency", "burst", "bare", "many", "foreign")
         site.start()
         try:
             async with arrivals(client) as seen:
@@ -46,6 +54,7 @@ async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
                 found.add("memory", {"resources": plan.resources, "mib": site.memory()})
                 found.add("restored", await restored(api, seen, plan.samples))
             found.add("steady", await steady(site, plan.seconds, plan.resources))
+            found.add("foreign pods", await foreign_pods(site, client, FOREIGN_SECONDS))
             if plan.many:
                 site.operator.kill()
                 await grow(client, plan.many - plan.resources)
@@ -147,6 +156,26 @@ async def steady(site: Site, seconds: float, count: int) -> Row:
         "lease renewals": writes.count("leases"),
         "cpu percent of a core": round(100 * spent.operator / spent.seconds, 2),
         "mib": site.memory(),
+    }
+
+
+async def foreign_pods(site: Site, client: Client, seconds: float) -> Row:
+    """Pods of others change as in a large cluster: what looking at them costs the operator."""
+    say(f"pods of others change for {seconds:.0f} s")
+    pods = ForeignPods("foreign")
+    # There may be no controller that makes one, and no pod is let in without.
+    metadata = {"name": "default", "namespace": "foreign"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    await client.apply(SERVICE_ACCOUNT, account)
+    costs = site.watch_costs()
+    end = time.monotonic() + seconds
+    await pods.change(client, A_LOT, lambda: time.monotonic() < end)
+    spent = costs.so_far()
+    return {
+        "changes": pods.written,
+        "changes per second": round(pods.written / spent.seconds, 1),
+        "cpu percent of a core": round(100 * spent.operator / spent.seconds, 2),
+        "cpu ms per change": round(MS * spent.operator / pods.written, 3),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import threading
 import time
@@ -17,10 +16,10 @@ import pytest
 import yaml
 
 from deepseek_operator.cluster.client import connect
-from deepseek_operator.cluster.kinds import POD
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.world import World, by_operator
 from tests.cluster.kubectl import kubectl
+from tests.foreign_pods import A_LOT, ForeignPods
 from tests.kube import eventually, resource
 
 CRD = Path(__file__).parents[2] / "crds/deepseekdeployments.deepseek-operator.io.yaml"
@@ -145,7 +144,7 @@ def test_ten_thousand_events_a_minute_of_foreign_pods(
 ) -> None:
     world.apply("r1")
     world.converges("r1")
-    with foreign_pods(world, rate=10_000 / 60) as written:
+    with foreign_pods(world) as written:
         eventually("they are written", lambda: written())
         audit = world.from_now_on()
         time.sleep(seconds)
@@ -159,62 +158,28 @@ def test_ten_thousand_events_a_minute_of_foreign_pods(
 
 
 @contextmanager
-def foreign_pods(world: World, rate: float) -> Iterator[Callable[[], int]]:
-    """Change twenty pods of others all the time.
-
-    Args:
-        world: Where.
-        rate: Changes per second, at most.
+def foreign_pods(world: World) -> Iterator[Callable[[], int]]:
+    """Change pods of others all the time.
 
     Yields:
         What tells how often they were changed; it raises what has ended the changes, if anything has.
     """
-    written, stop = [0], threading.Event()
+    pods, stop = ForeignPods(world.kube.namespace), threading.Event()
 
-    async def write() -> None:
-        limits = asyncio.Semaphore(16)
-        async with (
-            connect(kubeconfig=world.kube.target.kubeconfig) as client,
-            asyncio.TaskGroup() as tasks,
-        ):
-
-            async def patch(number: int) -> None:
-                try:
-                    await client.apply(POD, foreign_pod(world.kube.namespace, number))
-                finally:
-                    limits.release()
-                written[0] += 1
-
-            for number in itertools.count():
-                await limits.acquire()
-                if stop.is_set():
-                    break
-                tasks.create_task(patch(number))
-                await asyncio.sleep(1 / rate)
+    async def change() -> None:
+        async with connect(kubeconfig=world.kube.target.kubeconfig) as client:
+            await pods.change(client, A_LOT, lambda: not stop.is_set())
 
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(lambda: asyncio.run(write()))
+        changing = pool.submit(lambda: asyncio.run(change()))
 
         def so_far() -> int:
-            if writing.done():
-                writing.result()
-            return written[0]
+            if changing.done():
+                changing.result()
+            return pods.written
 
         try:
             yield so_far
         finally:
             stop.set()
-            writing.result()
-
-
-def foreign_pod(namespace: str, number: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"foreign-{number % 20}",
-            "namespace": namespace,
-            "annotations": {"turn": str(number)},
-        },
-        "spec": {"containers": [{"name": "a", "image": "a"}]},
-    }
+            changing.result()

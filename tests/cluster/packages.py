@@ -82,7 +82,8 @@ def _no_services() -> Iterator[None]:
 
 def _apt(*arguments: str) -> None:
     result = subprocess.run(
-        ["apt-get", "--quiet", *arguments],
+        # Another installation may be under way, an image's or the machine's own.
+        ["apt-get", "--quiet", "--option", "DPkg::Lock::Timeout=600", *arguments],
         env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -217,6 +217,42 @@ def test_a_pod_that_is_replaced_ends_its_streams_whole_whatever_its_sidecar(
     assert (whole.broken, whole.error, whole.events[-1]) == ("", {}, "[DONE]")
 
 
+def test_a_stream_outlives_the_switch_to_another_set(
+    kube: Kube, address: str, models: dict[str, Path]
+) -> None:
+    """The old set's sidecars get another listener when the Service leaves them."""
+    rollout = {"strategy": "blueGreen", "blueGreen": {"keepOld": "10s"}, "drainSeconds": 300}
+    apply(kube, models, 1, rollout=rollout)
+    eventually("the old set serves", lambda: serving(kube, address), READY)
+    (old,) = pods(kube)
+    note = {**modest(), "metadata": {"annotations": {"note": "new"}}}
+    apply(kube, models, 1, rollout=rollout, podTemplate=note)
+    eventually("the new set is being made", lambda: len(pods(kube)) == 2, READY)
+    stream = Stream(address, STREAM_TOKENS)
+    send(kube, old["metadata"]["name"], STOP)
+    eventually(
+        "the Service has left the old set",
+        lambda: selected(kube) != {old["metadata"]["name"]},
+        READY,
+    )
+    time.sleep(SILENCE)
+    send(kube, old["metadata"]["name"], CONTINUE)
+    whole = stream.end()
+    assert (whole.broken, whole.error, whole.events[-1]) == ("", {}, "[DONE]")
+    eventually("only the new set is there", lambda: len(pods(kube)) == 1, READY)
+
+
+def selected(kube: Kube) -> set[str]:
+    """The pods that the Service leads to."""
+    slices = kube.all("endpointslices", "kubernetes.io/service-name=tiny")
+    return {
+        endpoint["targetRef"]["name"]
+        for item in slices
+        for endpoint in item["endpoints"] or []
+        if endpoint["conditions"]["ready"]
+    }
+
+
 def sidecars(kube: Kube) -> list[str]:
     """For each pod, whether its sidecar is a native one, in the words of the annotation."""
     found = []

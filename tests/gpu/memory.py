@@ -37,7 +37,7 @@ from deepseek_server.config import ModelConfig
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import StartError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models import capacity, skeleton
+from deepseek_server.models import capacity, memory_budget, skeleton
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.footprint import measure_cache
@@ -110,13 +110,8 @@ def measure(
             found.of["kv_per_sequence"] = cache.per_sequence
         return found
 
-    def noted(*arguments: Any) -> tuple[int, int]:
-        free, found.of["step"] = original(*arguments)
-        return free, int(found.of["step"])
-
-    original = capacity._measure
     step_tokens = min(STEP_TOKENS[device], loaded.context)
-    with found.timed("making the cache"), patch.object(capacity, "_measure", noted):
+    with found.timed("making the cache"), _noting(found):
         runner = paged_runner(
             loaded.model,
             context=loaded.context,
@@ -136,8 +131,23 @@ def measure(
     if device == "cuda":
         of, kept, free = found.of, torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0]
         of["steps"] = kept - of["weights"] - of["kv_cache"]
+        of["graphs"] = of["steps"] - of["step"]
         of["reserved"], of["total"] = total - free - kept, total - free
     return found
+
+
+@contextmanager
+def _noting(found: Measured) -> Iterator[None]:
+    """Note what the server measures before it makes its cache."""
+    budget = memory_budget.Beside
+
+    def noted(free: int, step: int, graphs: int = 0, copies: float = 0.0) -> memory_budget.Beside:
+        found.of["step"] = step
+        found.of["kept_free"] = budget(free, step, graphs, copies).kept_free
+        return budget(free, step, graphs, copies)
+
+    with patch.object(capacity, "Beside", noted):
+        yield
 
 
 def _allocated(device: str) -> int:
@@ -167,6 +177,8 @@ def planned(
         "kv_cache": memory.cache,
         "step": memory.step,
         "steps": memory.steps,
+        "graphs": memory.graphs,
+        "kept_free": memory.kept_free,
         "reserved": memory.reserved,
         "total": memory.reserved + memory.weights + memory.steps + memory.cache,
     }

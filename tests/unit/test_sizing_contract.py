@@ -17,7 +17,7 @@ from deepseek_server import worker
 from deepseek_server.bench.steps.one_rank import OneRankAlone
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import Progress
-from deepseek_server.models import capacity, fp8_modules, skeleton, whole
+from deepseek_server.models import fp8_modules, memory_budget, pieces, skeleton, whole
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.footprint import measure_cache
@@ -138,9 +138,10 @@ def test_the_servers_own_numbers() -> None:
     assert worker.RUNNING == memory.REQUESTS
     assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
     assert whole.SEQUENCES == memory.WHOLE_REQUESTS
-    assert capacity.GPU_SHARE == memory.SHARE
+    assert (memory_budget.LATER, memory_budget.FRAGMENTS) == (memory.LATER, memory.FRAGMENTS)
+    assert memory_budget.GRAPHS_SHARE == memory.GRAPHS_SHARE
+    assert pieces.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
     assert sharding._MOST == shape.MOST
-    assert capacity.gpu_cache_bytes(10_000, 1000) == 10_000 * memory.SHARE - 1000
 
 
 def test_fp8_stays_packed_where_the_server_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,13 +96,14 @@ class _Tables:
         Steps follow each other, so all graphs can read their blocks from the same place: the
         first graph, which must be the largest one, makes it.
         """
+        each = max(self._size.blocks_of_sequence, 1)
         if not len(self._blocks):
-            # Every sequence may have all blocks: they can be shared.
-            self._blocks = self._zeros(rows * (self._size.blocks + 1))
+            # Several sequences may have the same blocks, so there may be more than the cache has.
+            self._blocks = self._zeros(rows * each)
         return {
             "queries": torch.arange(rows + 1, dtype=torch.int32, device=self._device),
             "starts": self._zeros(rows + 1),
-            "blocks": self._blocks[: rows * (self._size.blocks + 1)],
+            "blocks": self._blocks[: rows * each],
             "last": self._zeros(rows),
             "lengths": self._zeros(rows),
         }

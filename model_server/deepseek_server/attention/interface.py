@@ -70,11 +70,20 @@ class CacheSize:
         layers: Layers of the model.
         blocks: Blocks that sequences may use.
         block_size: Tokens of a block.
+        longest: Tokens of the longest sequence; None: as many as all blocks hold.
     """
 
     layers: int
     blocks: int
     block_size: int
+    longest: int | None = None
+
+    @property
+    def blocks_of_sequence(self) -> int:
+        """Blocks of a sequence at most."""
+        if self.longest is None:
+            return self.blocks
+        return min(self.blocks, -(-self.longest // self.block_size))
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 """How many tokens the cache holds: as many as the memory lets it.
 
-On a GPU everything that weights and one step leave free becomes cache. What a step takes is
-measured: the largest one is run on a small cache, and the allocator's peak is read. On a CPU the
-memory is shared with others, so the cache stays small unless the model's context asks for more.
+On a GPU the cache is made last, of what everything else leaves: weights, workspaces, what libraries
+keep, graphs, and the largest step after the longest context, all of which are measured on a small
+cache first. On a CPU the memory is shared with others, so the cache stays small unless the model's
+context asks for more.
 """
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.choice import AttentionName, choose
-from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.interface import Attention, CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
 from deepseek_server.models.fused import fuse
+from deepseek_server.models.memory_budget import Beside, affordable
 from deepseek_server.models.paged import PagedRunner, heads_of
 from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.resources import memory_available
@@ -27,7 +30,47 @@ log = logging.getLogger(__name__)
 BLOCK_SIZE = {"cpu": 16, "cuda": 64}
 CPU_CACHE_BYTES = 2**30
 CPU_SHARE = 0.5  # of the memory available; the rest is for prompts, texts and the step itself
-GPU_SHARE = 0.9  # of the memory free; the rest is for fragments and what libraries load later
+# A cache that turns out to be too large is made smaller by so much, so often.
+SMALLER, ATTEMPTS = 0.9, 5
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """What a cache of this model is made of.
+
+    Attributes:
+        make: Makes attention over a cache of an extent.
+        layers: Layers of the model.
+        block_size: Tokens of a block.
+        per_token: Bytes of a token in all layers.
+        context: Tokens of the longest sequence.
+    """
+
+    make: Callable[[CacheSize], Attention]
+    layers: int
+    block_size: int
+    per_token: int
+    context: int
+
+    def attention(self, blocks: int) -> Attention:
+        """Return attention over a cache of so many blocks."""
+        return self.make(CacheSize(self.layers, blocks, self.block_size, self.context))
+
+    def blocks(self, memory: int) -> int:
+        """Return how many blocks so many bytes hold.
+
+        Raises:
+            PermanentError: None.
+        """
+        block = self.per_token * self.block_size
+        blocks = memory // block - 1  # one is kept as a spare
+        if blocks < 1:
+            raise PermanentError(
+                f"no memory is left for the cache of running requests ({readable_bytes(memory)}, "
+                f"and {self.block_size} tokens take {readable_bytes(block)}): give the pod more "
+                "memory or a larger GPU, or choose a smaller model"
+            )
+        return blocks
 
 
 def paged_runner(
@@ -58,43 +101,85 @@ def paged_runner(
     fused = device.type == "cpu" or backend is not SdpaAttention
     if fused:
         fuse(model, context)
-    block_size, layers = BLOCK_SIZE[device.type], model.config.num_hidden_layers
-    per_token = layers * heads.cached_values * model.dtype.itemsize
+    layers = model.config.num_hidden_layers
+    cache = _Cache(
+        make=lambda size: backend(heads, size, model.dtype, device),
+        layers=layers,
+        block_size=BLOCK_SIZE[device.type],
+        per_token=layers * heads.cached_values * model.dtype.itemsize,
+        context=context,
+    )
 
     def runner(blocks: int) -> PagedRunner:
-        size = CacheSize(layers, blocks, block_size)
-        attention = backend(heads, size, model.dtype, device)
-        return PagedRunner(model, attention, sequences, fused=fused)
+        return PagedRunner(model, cache.attention(blocks), sequences, fused=fused)
 
     if device.type == "cuda":
-        probe = -(-step_tokens // block_size)
-        small = runner(probe)
-        free, step = _measure(small, step_tokens)
-        memory = gpu_cache_bytes(free, step, recorded=small.can_be_recorded)
-        del small
+        try:
+            made = _on_gpu(runner, cache, step_tokens, group)
+        except torch.cuda.OutOfMemoryError as error:
+            raise PermanentError(
+                f"the GPU has no memory for a step of {step_tokens} tokens beside the weights: take "
+                "a larger GPU or more of them (accelerator.count), or choose a smaller model"
+            ) from error
     else:
-        memory = cpu_cache_bytes(memory_available(), per_token * context)
-    memory = group.smallest(memory)
-    blocks = memory // (per_token * block_size) - 1  # one is kept as a spare
-    tokens = blocks * block_size
-    if blocks < 1:
-        raise PermanentError(
-            f"no memory is left for the cache of running requests ({readable_bytes(memory)}, and "
-            f"{block_size} tokens take {readable_bytes(per_token * block_size)}): give the pod "
-            "more memory or a larger GPU, or choose a smaller model"
-        )
+        memory = cpu_cache_bytes(memory_available(), cache.per_token * context)
+        made = runner(cache.blocks(group.smallest(memory)))
+    tokens = made.num_blocks * made.block_size
     log.info(
         "the cache holds %d tokens in blocks of %d, %s (%d bytes for a token)",
         tokens,
-        block_size,
-        readable_bytes(blocks * block_size * per_token),
-        per_token,
+        made.block_size,
+        readable_bytes(tokens * cache.per_token),
+        cache.per_token,
     )
     if tokens < context:
         log.warning("requests are limited to %d tokens, not %d, by the cache", tokens, context)
-    full = runner(blocks)
-    full.record(step_tokens)
-    return full
+    return made
+
+
+def _on_gpu(
+    make: Callable[[int], PagedRunner], cache: _Cache, step_tokens: int, group: Group
+) -> PagedRunner:
+    """Return a runner with graphs, and with all the cache that is possible beside them."""
+    from deepseek_server.models import graphs, pieces, step_probe
+
+    runner = make(step_probe.blocks_needed(step_tokens, cache.block_size))
+    step = step_probe.step_bytes(runner, step_tokens, cache.context)
+    captured = 0
+    if runner.can_be_recorded:
+        free = step_probe.free_bytes()
+        counts = affordable(pieces.sizes(step_tokens), step, step_tokens, free)
+        if counts:
+            runner.capture_pieces(counts)
+        captured = step_probe.decode_graph_bytes(runner)
+    runner.use(cache.attention(1))  # gives the small cache back
+    # Attention that is no kernel over the cache copies the keys and values of a layer, padded.
+    copies = 0.0 if runner.can_be_recorded else 4 / cache.layers
+    beside = Beside(step_probe.free_bytes(), step, captured, copies)
+    blocks = cache.blocks(group.smallest(beside.cache))
+    longest = min(cache.context, blocks * cache.block_size)
+    largest = step_probe.largest_step(cache.block_size, runner.sequences, step_tokens, longest)
+    for attempt in range(ATTEMPTS):
+        try:
+            runner.use(cache.attention(blocks))
+            if runner.can_be_recorded:
+                runner.run_with(runner.capture_decode(graphs.sizes(runner.sequences)))
+            step_probe.run(runner, largest)
+            break
+        except torch.cuda.OutOfMemoryError:
+            # Of several processes each would have to know; what one lacks ends all of them.
+            if group.size > 1 or attempt == ATTEMPTS - 1:
+                raise
+        runner.use(cache.attention(1))
+        step_probe.free_bytes()
+        blocks = max(int(blocks * SMALLER), 1)
+        log.warning("the largest step does not fit beside the cache: it gets %d blocks", blocks)
+    log.info(
+        "beside weights and cache: %s for the largest step, %s for graphs of decode steps, and %s "
+        "stay free",
+        *map(readable_bytes, (step, captured, beside.kept_free)),
+    )
+    return runner
 
 
 def cpu_cache_bytes(available: int, longest: int) -> int:
@@ -105,29 +190,3 @@ def cpu_cache_bytes(available: int, longest: int) -> int:
         longest: Bytes of the longest sequence.
     """
     return min(int(available * CPU_SHARE), max(CPU_CACHE_BYTES, longest))
-
-
-def gpu_cache_bytes(free: int, step: int, *, recorded: bool = False) -> int:
-    """Bytes for the cache in a GPU's memory.
-
-    Args:
-        free: Bytes that are free between steps.
-        step: Bytes that a step takes beside the cache.
-        recorded: Whether steps are recorded, which keep to themselves what the largest one takes.
-    """
-    return max(int(free * GPU_SHARE) - (2 if recorded else 1) * step, 0)
-
-
-def _measure(runner: PagedRunner, step_tokens: int) -> tuple[int, int]:
-    """Bytes that are free without the runner's own cache, and bytes that the largest step takes."""
-    blocks = tuple(range(runner.num_blocks))
-    chunk = Chunk((0,) * step_tokens, start=0, blocks=blocks, sample=True)
-    runner.run([chunk])  # libraries load their kernels
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    runner.run([chunk])
-    torch.cuda.synchronize()
-    step = torch.cuda.max_memory_allocated() - before
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info()[0], step

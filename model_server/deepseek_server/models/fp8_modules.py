@@ -95,8 +95,9 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         Returns:
             [tokens, hidden size].
         """
-        compute = self._on_gpu if hidden.device.type == "cuda" else self._one_by_one
-        spread = compute(hidden, chosen).view(*chosen.shape, -1)
+        if hidden.device.type == "cuda":
+            return self._on_gpu(hidden, chosen, weights)
+        spread = self._one_by_one(hidden, chosen).view(*chosen.shape, -1)
         return (spread * weights.unsqueeze(-1)).sum(1).to(hidden.dtype)
 
     def warm(self, dtype: torch.dtype) -> None:
@@ -109,7 +110,9 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
 
         warm(self.gate_up_proj, self.gate_up_proj_scale_inv, dtype, self._powers)
 
-    def _on_gpu(self, hidden: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    def _on_gpu(
+        self, hidden: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
         from deepseek_server.kernels.own.fp8 import multiply_experts  # needs a GPU's libraries
         from deepseek_server.kernels.own.rows import rows
 
@@ -117,7 +120,9 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         gate_up, down = self.gate_up_proj, self.down_proj
         scales = self.gate_up_proj_scale_inv, self.down_proj_scale_inv
         inner = multiply_experts(hidden, listed, k, gate_up, scales[0], self._powers)
-        return multiply_experts(self._gate(inner), listed, 1, down, scales[1], self._powers)
+        gated = self._apply_gate(inner)
+        spread = multiply_experts(gated, listed, 1, down, scales[1], self._powers, weights)
+        return spread.view(*chosen.shape, -1).sum(1)
 
     def _one_by_one(self, hidden: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         pairs = hidden.new_empty(chosen.numel(), hidden.shape[1], dtype=torch.float32)
@@ -125,14 +130,15 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         for expert in chosen.unique().tolist():
             mine = (chosen.flatten() == expert).nonzero()[:, 0]
             inner = self._multiply(tokens[mine], "gate_up_proj", expert).to(hidden.dtype)
-            pairs[mine] = self._multiply(self._gate(inner), "down_proj", expert)
+            pairs[mine] = self._multiply(self._apply_gate(inner), "down_proj", expert)
         return pairs
 
     def _multiply(self, inputs: torch.Tensor, name: str, expert: int) -> torch.Tensor:
         weight, scale = getattr(self, name)[expert], getattr(self, f"{name}_scale_inv")[expert]
         return fp8.multiply(*fp8.quantise(inputs, self._powers), weight, scale)
 
-    def _gate(self, inner: torch.Tensor) -> torch.Tensor:
+    def _apply_gate(self, inner: torch.Tensor) -> torch.Tensor:
+        """Apply the gate; models.fused replaces this by one kernel, as in transformers' experts."""
         gate, up = inner.chunk(2, dim=-1)
         gated: torch.Tensor = self.act_fn(gate) * up
         return gated

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention
-from deepseek_server.models import mla
+from deepseek_server.models import mla, router
 from deepseek_server.models.fp8_modules import Fp8Experts
 from deepseek_server.models.ops import Ops, ops_for
 
@@ -34,6 +34,8 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     rotation = Rotation(model, context, ops)
     if model.device.type == "cuda":
         _fuse_experts(model)
+        for module in model.modules():
+            router.fuse(module)
     for module in list(model.modules()):
         if _is_norm(module):
             module.ops = ops

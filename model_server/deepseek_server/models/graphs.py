@@ -8,8 +8,10 @@ to a slot and a block that are nobody's.
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -29,14 +31,38 @@ def sizes(most: int) -> list[int]:
     return [*(size for size in steps if size < most), most]
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    graph: torch.cuda.CUDAGraph
-    logits: torch.Tensor
+@cache
+def capture_stream() -> torch.cuda.Stream:
+    """Return the stream on which everything is captured.
+
+    One for all: libraries keep a workspace for each stream, and what a stream has given back to the
+    pool of graphs, no other stream can take.
+    """
+    return torch.cuda.Stream()
+
+
+@contextmanager
+def unless_out_of_memory(what: str) -> Iterator[None]:
+    """Go on without what the block makes where there is no memory for it, and say so in the log.
+
+    Args:
+        what: Is made.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # A capture that is cut short raises an error of its own, caused by the lack of memory.
+        causes = (error, error.__context__, error.__cause__)
+        if not any(isinstance(cause, torch.cuda.OutOfMemoryError) for cause in causes):
+            raise
+        log.warning("no memory for %s: such steps run without one", what)
+    else:
+        return
+    torch.cuda.empty_cache()
 
 
 class Graphs:
-    """Recorded steps.
+    """Recorded steps; none until `capture`.
 
     Args:
         forward: the model over a row of tokens: token ids, slots, positions, and 0 for the logits
@@ -49,29 +75,44 @@ class Graphs:
     def __init__(
         self, forward: Forward, attention: Attention, most: int, device: torch.device
     ) -> None:
-        self._attention = attention
-        self._sizes = sizes(most)
-        self._size_for = np.searchsorted(self._sizes, np.arange(most + 1))
+        self._forward, self._attention = forward, attention
+        self._sizes: list[int] = []
         # Tokens, slots, positions and places of the step, where recorded kernels read them.
         self._inputs = torch.zeros((4, most), dtype=torch.int64, device=device)
         self._idle = np.array(
             [[0], [most], [0], [attention.size.blocks * attention.size.block_size]]
         )
         self._device = device
-        self._recorded: dict[int, _Recorded] = {}
+        self._recorded: dict[int, torch.cuda.CUDAGraph] = {}
+        self._pool: tuple[int, int] | None = None
+        # What the graphs compute, in the same place for all: steps follow each other.
+        self._logits = torch.empty(0, device=device)
+
+    def capture(self, counts: Sequence[int]) -> None:
+        """Capture graphs, but for those that the memory does not allow.
+
+        Args:
+            counts: numbers of tokens.
+        """
         started = time.monotonic()
-        pool = None
         # The largest one first: the smaller ones then find room in its memory.
-        for size in reversed(self._sizes):
-            recorded = self._record(forward, size, pool)
-            pool = pool or recorded.graph.pool()
-            self._recorded[size] = recorded
-        log.info(
-            "recorded %d graphs for up to %d tokens in %.1f s",
-            len(self._sizes),
-            most,
-            time.monotonic() - started,
-        )
+        for size in sorted(counts, reverse=True):
+            with unless_out_of_memory(f"a graph of {size} tokens"):
+                graph = self._record(size)
+                self._pool = self._pool or graph.pool()
+                self._recorded[size] = graph
+        self._sizes = sorted(self._recorded)
+        if self._sizes:
+            log.info(
+                "captured %d graphs of up to %d tokens in %.1f s",
+                len(self._sizes),
+                self._sizes[-1],
+                time.monotonic() - started,
+            )
+
+    def can_run(self, tokens: int) -> bool:
+        """Whether a step of so many single tokens can be run by a graph."""
+        return bool(self._sizes) and tokens <= self._sizes[-1]
 
     def run(self, inputs: StepInputs) -> tuple[torch.Tensor, torch.Tensor]:
         """Run a step of single tokens.
@@ -81,7 +122,7 @@ class Graphs:
             sequences that they are of: [n].
         """
         count = len(inputs.tokens)
-        size = self._sizes[self._size_for[count]]
+        size = self._sizes[bisect_left(self._sizes, count)]
         padded = np.repeat(self._idle, size, axis=1)
         for row, array in zip(padded, inputs.arrays, strict=False):
             row[:count] = array
@@ -90,13 +131,12 @@ class Graphs:
         rows, sampled, slots = moved.split([4 * size, len(inputs.sampled), len(inputs.sampled)])
         self._inputs[:, :size].copy_(rows.view(4, size))
         self._attention.plan(Row(inputs.chunks, inputs.singles, self._inputs[3, :size], size))
-        recorded = self._recorded[size]
-        recorded.graph.replay()
+        self._recorded[size].replay()
         if len(inputs.sampled) == count and (inputs.sampled[1:] > inputs.sampled[:-1]).all():
-            return recorded.logits[:count], slots
-        return recorded.logits[sampled], slots
+            return self._logits[:count], slots
+        return self._logits[sampled], slots
 
-    def _record(self, forward: Forward, size: int, pool: tuple[int, int] | None) -> _Recorded:
+    def _record(self, size: int) -> torch.cuda.CUDAGraph:
         tokens, slots, positions, places = self._inputs[:, :size]
         slots.fill_(int(self._idle[1, 0]))
         places.fill_(int(self._idle[3, 0]))
@@ -105,15 +145,19 @@ class Graphs:
         self._attention.plan(Row(row.chunks, row.singles, places, size))
 
         def run() -> torch.Tensor:
-            return forward(tokens, slots, positions, 0)
+            return self._forward(tokens, slots, positions, 0)
 
-        side = torch.cuda.Stream()
+        side = capture_stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode():
             with torch.cuda.stream(side):
-                run()  # libraries set themselves up on a first call, which cannot be recorded
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
+                # Libraries set themselves up on a first call, which cannot be recorded.
                 logits = run()
-        return _Recorded(graph, logits)
+            torch.cuda.current_stream().wait_stream(side)
+            if size > len(self._logits):
+                self._logits = torch.empty_like(logits)
+            del logits
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=side):
+                self._logits[:size].copy_(run())
+        return graph

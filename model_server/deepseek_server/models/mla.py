@@ -86,9 +86,15 @@ def inputs(
     else:
         query_rope, key_rope = _rotate(module, query_rope, key_rope, position_embeddings)
     up_key = _up(module)[:, : module.qk_nope_head_dim]
-    query = torch.bmm(query.transpose(0, 1), up_key).transpose(0, 1)
+    rank = module.kv_lora_rank
+    moved = out[0]
+    if moved is None:
+        moved = query.new_empty(*query.shape[:2], rank + module.qk_rope_head_dim)
+    # The product is written where it has to be: at 128 heads a copy takes as long as the product.
+    torch.bmm(query.transpose(0, 1), up_key, out=moved[..., :rank].transpose(0, 1))
+    moved[..., rank:].copy_(query_rope)
     return (
-        torch.cat((query, query_rope), dim=-1, out=out[0]),
+        moved,
         torch.cat((module.kv_a_layernorm(latent), key_rope[:, 0]), dim=-1, out=out[1]),
     )
 
@@ -101,7 +107,8 @@ def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
         mixed: weighted sums of latents, [tokens, heads, rank].
     """
     up_value = _up(module)[:, module.qk_nope_head_dim :]
-    value = torch.bmm(mixed.transpose(0, 1), up_value.transpose(1, 2)).transpose(0, 1)
+    value = mixed.new_empty(len(mixed), module.num_heads, up_value.shape[1])
+    torch.bmm(mixed.transpose(0, 1), up_value.transpose(1, 2), out=value.transpose(0, 1))
     added: torch.Tensor = module.o_proj(value.flatten(1))
     return added
 

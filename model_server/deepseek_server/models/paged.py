@@ -70,11 +70,12 @@ class PagedRunner:
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(NAME)
         absorb(model)
-        self._model, self._attention, self._sequences = model, attention, sequences
+        self._model, self._attention = model, attention
         self._device: torch.device = model.device
         # The token that follows in each slot, where a step has chosen it. One slot is nobody's.
         self._following = torch.zeros(sequences + 1, dtype=torch.int64, device=self._device)
         self._sampled_slots = torch.empty(0, dtype=torch.int64, device=self._device)
+        self.sequences = sequences
         self._graphs: Graphs | None = None
         self._pieces: Pieces | None = None
 
@@ -98,28 +99,45 @@ class PagedRunner:
         """Whether `record` does something."""
         return self._attention.can_be_recorded
 
-    def record(self, step_tokens: int) -> None:
-        """Record what can be recorded of steps, where attention can be, on a fused model.
+    def use(self, attention: Attention) -> None:
+        """Go on with another cache; graphs of decode steps belong to the old one and are dropped."""
+        self._attention, self._graphs = attention, None
+        if self._pieces is not None:
+            self._pieces.attention = attention
+
+    def capture_pieces(self, counts: Sequence[int]) -> None:
+        """Capture steps with prompts, but for their attention.
 
         Args:
-            step_tokens: tokens of a step at most.
+            counts: numbers of tokens, ascending.
         """
-        if self.can_be_recorded:
-            from deepseek_server.models.pieces import Pieces
+        from deepseek_server.models.pieces import Pieces
 
-            self._graphs = Graphs(
-                self._forward, self._attention, self._sequences, device=self._device
-            )
-            self._pieces = Pieces(
-                self._model, heads_of(self._model), self._attention, self._embed, step_tokens
-            )
+        self._pieces = Pieces(
+            self._model, heads_of(self._model), self._attention, self._embed, counts
+        )
+
+    def capture_decode(self, counts: Sequence[int]) -> Graphs:
+        """Capture decode steps with the cache in use; see `run_with`.
+
+        Args:
+            counts: numbers of sequences.
+        """
+        graphs = Graphs(self._forward, self._attention, self.sequences, device=self._device)
+        graphs.capture(counts)
+        return graphs
+
+    def run_with(self, graphs: Graphs) -> None:
+        """Run decode steps by these graphs from here on."""
+        self._graphs = graphs
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute a step; see Runner.run."""
         inputs = step_inputs(chunks, self.block_size)
         with torch.inference_mode():
-            if self._graphs is not None and inputs.singles == len(chunks):
-                logits, self._sampled_slots = self._graphs.run(inputs)
+            count, graphs = len(chunks), self._graphs
+            if graphs is not None and inputs.singles == count and graphs.can_run(count):
+                logits, self._sampled_slots = graphs.run(inputs)
                 return logits
             return self._run_as_it_is(inputs)
 

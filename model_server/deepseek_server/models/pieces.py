@@ -12,13 +12,14 @@ run one after the other. Larger steps run as they are.
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import PreTrainedModel
 
 from deepseek_server.attention.interface import Attention, GroupedHeads, Heads, LatentHeads
 from deepseek_server.models import fused, mla
+from deepseek_server.models.graphs import capture_stream, unless_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +46,28 @@ class Pieces:
         heads: of its attention.
         attention: what attends; called between the pieces.
         embed: from token ids and slots to embeddings: [tokens], [tokens] to [tokens, hidden].
-        most: tokens of a step at most.
+        counts: numbers of tokens to capture, ascending.
+
+    Attributes:
+        attention: may be replaced by one with another cache.
     """
 
     def __init__(
-        self, model: PreTrainedModel, heads: Heads, attention: Attention, embed: Embed, most: int
+        self,
+        model: PreTrainedModel,
+        heads: Heads,
+        attention: Attention,
+        embed: Embed,
+        counts: Sequence[int],
     ) -> None:
         self._layers = list(model.model.layers)
         self._norm = model.model.norm
-        self._heads, self._attention, self._embed = heads, attention, embed
-        self._sizes = sizes(most)
+        self.attention = attention
+        self._heads, self._embed = heads, embed
         self._recorded: dict[int, list[torch.cuda.CUDAGraph]] = {}
         self._pool: tuple[int, int] | None = None
-        largest, device, dtype = self._sizes[-1], model.device, model.dtype
+        self._stream = capture_stream()
+        largest, device, dtype = counts[-1], model.device, model.dtype
         self._integers = torch.zeros((3, largest), dtype=torch.int64, device=device)
 
         def zeros(*shape: int) -> torch.Tensor:
@@ -78,18 +88,20 @@ class Pieces:
         started = time.monotonic()
         with torch.inference_mode():
             # The largest ones first: the smaller ones then find room in their memory.
-            for size in reversed(self._sizes):
-                self._recorded[size] = self._record(size)
+            for size in reversed(counts):
+                with unless_out_of_memory(f"graphs of steps of {size} tokens with prompts"):
+                    self._recorded[size] = self._record(size)
+        self._sizes = sorted(self._recorded)
         torch.cuda.empty_cache()  # what the first calls on the other stream took
         log.info(
-            "recorded pieces for %d numbers of tokens in %.1f s",
+            "captured pieces for %d numbers of tokens in %.1f s",
             len(self._sizes),
             time.monotonic() - started,
         )
 
     def can_run(self, tokens: int) -> bool:
         """Whether a step of so many tokens is recorded."""
-        return tokens <= self._sizes[-1]
+        return bool(self._sizes) and tokens <= self._sizes[-1]
 
     def run(
         self, tokens: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor
@@ -124,24 +136,25 @@ class Pieces:
             widths = [heads.heads * heads.dim, *2 * [heads.kv_heads * heads.dim]]
             parts = self._inputs[0][:count].split(widths, dim=1)
             query, key, value = (part.unflatten(1, (-1, heads.dim)) for part in parts)
-            return self._attention.grouped(layer, query, key, value)
+            return self.attention.grouped(layer, query, key, value)
         query, latent = (part[:count] for part in self._inputs)
-        return self._attention.latent(layer, query, latent)
+        return self.attention.latent(layer, query, latent)
 
     def _record(self, size: int) -> list[torch.cuda.CUDAGraph]:
         graphs = []
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             for number in range(len(self._layers) + 1):
                 self._piece(number, size)  # libraries set themselves up, which can't be recorded
                 graph = torch.cuda.CUDAGraph()
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-                self._piece(number, size)
-                graph.capture_end()
+                try:
+                    self._piece(number, size)
+                finally:
+                    graph.capture_end()
                 self._pool = self._pool or graph.pool()
                 graphs.append(graph)
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._stream)
         return graphs
 
     def _piece(self, number: int, size: int) -> None:

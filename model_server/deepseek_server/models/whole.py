@@ -22,8 +22,9 @@ from transformers import PreTrainedModel
 from deepseek_server.engine.step import Chunk
 from deepseek_server.failures import PermanentError
 from deepseek_server.lifecycle import readable_bytes
-from deepseek_server.models.capacity import cpu_cache_bytes, gpu_cache_bytes
+from deepseek_server.models.capacity import cpu_cache_bytes
 from deepseek_server.models.footprint import Footprint, measure_cache, measure_step
+from deepseek_server.models.memory_budget import Beside
 from deepseek_server.models.sequence_cache import SequenceCache
 from deepseek_server.resources import memory_available
 
@@ -138,7 +139,7 @@ def whole_runner(
     if device == "cuda":
         step = measure_step(model, step_tokens, context)
         torch.cuda.empty_cache()
-        memory = gpu_cache_bytes(torch.cuda.mem_get_info()[0], step)
+        memory = Beside(torch.cuda.mem_get_info()[0], step).cache
     else:
         longest = footprint.of(context) + sequences * footprint.per_sequence
         memory = cpu_cache_bytes(memory_available(), longest)

@@ -78,29 +78,39 @@ def shapes(wish: Wish) -> Iterator[Shape]:
 
 
 def _shape(wish: Wish, model: Model, name: str, dtype: str) -> Shape | None:
-    """The fewest GPUs of a kind that hold it and are quick enough."""
-    load, context = wish.load, context_of(wish.load, model)
+    """Return the replica of a kind that holds the model, is quick enough and needs the fewest GPUs.
+
+    A replica that barely holds the model has little room for requests, so more GPUs for each replica
+    may be fewer in all.
+    """
+    context = context_of(wish.load, model)
     if context is None:
         return None
-    for gpus in GPUS:
-        if gpus > accelerators().profiles[name].together:
-            return None
-        memory = smallest(model, name, dtype, context, gpus)
-        if memory is None or not Speed(memory, name).known:
-            continue
-        most = memory.requests(load.input + load.output)
-        best = None
-        for count in sorted({min(number, most) for number in AT_ONCE} - {0}):
-            at = Speed(memory, name).at(count, load.input, load.output)
-            slow = wish.itl is not None and at.itl > wish.itl
-            late = wish.ttft is not None and at.ttft > wish.ttft
-            if not slow and not late:
-                best = at
-        if best:
-            each = best.requests(load.output) * FULL
-            mean, peak = (max(1, ceil(rate / each - 1e-9)) for rate in (load.requests, load.peak))
-            return Shape(name, gpus, best, mean, peak)
-    return None
+    together = accelerators().profiles[name].together
+    tried = (_of(wish, model, name, dtype, context, gpus) for gpus in GPUS if gpus <= together)
+    found = [shape for shape in tried if shape is not None]
+    return min(found, key=lambda s: (s.gpus * s.peak, s.gpus * s.mean, s.gpus), default=None)
+
+
+def _of(wish: Wish, model: Model, name: str, dtype: str, context: int, gpus: int) -> Shape | None:
+    """Return the replica of so many GPUs, if it holds the model and is quick enough."""
+    load = wish.load
+    memory = smallest(model, name, dtype, context, gpus)
+    if memory is None or not Speed(memory, name).known:
+        return None
+    most = memory.requests(load.input + load.output)
+    best = None
+    for count in sorted({min(number, most) for number in AT_ONCE} - {0}):
+        at = Speed(memory, name).at(count, load.input, load.output)
+        slow = wish.itl is not None and at.itl > wish.itl
+        late = wish.ttft is not None and at.ttft > wish.ttft
+        if not slow and not late:
+            best = at
+    if best is None:
+        return None
+    each = best.requests(load.output) * FULL
+    mean, peak = (max(1, ceil(rate / each - 1e-9)) for rate in (load.requests, load.peak))
+    return Shape(name, gpus, best, mean, peak)
 
 
 def context_of(load: Load, model: Model) -> int | None:

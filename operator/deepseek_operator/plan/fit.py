@@ -7,6 +7,9 @@ from deepseek_operator.plan.memory import Memory
 
 # Tokens that a request can have at least where nobody says how many: a question and a long answer.
 LEAST_CONTEXT = 8192
+# Requests of that many tokens that must have room at once where the number of GPUs is chosen here: a
+# server with room for one answers the others late.
+AT_ONCE = 2
 # What a context that was cut to fit is a multiple of, so that it does not change with every detail.
 ROUND = 1024
 
@@ -14,7 +17,7 @@ ROUND = 1024
 def smallest(
     model: Model, name: str, dtype: str, context: int, count: int | None = None, stages: int = 1
 ) -> Memory | None:
-    """The fewest GPUs of a kind on which a model and a request of so many tokens fit.
+    """Return how a model lies on the fewest GPUs of a kind that hold it and its requests.
 
     Without a number to try these are GPUs of one node; several nodes are for a person to ask for.
 
@@ -29,7 +32,10 @@ def smallest(
     profile = accelerators().profiles[name]
     for gpus in [count] if count else range(1, profile.together + 1):
         memory = Memory(model, profile, gpus, dtype, stages=stages)
-        if model.shape.splits(gpus) and memory.context >= context:
+        enough = memory.context >= context
+        if count is None:
+            enough = enough and memory.requests(min(context, LEAST_CONTEXT)) >= AT_ONCE
+        if model.shape.splits(gpus) and enough:
             return memory
     return None
 

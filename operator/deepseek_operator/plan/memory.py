@@ -16,8 +16,14 @@ from deepseek_operator.catalog.shape import CACHED, Shape
 RESERVED = 2 * 2**30
 # What NCCL keeps beside that (https://github.com/ai-dynamo/aiconfigurator, systems/*.yaml).
 NCCL = 392 * 2**20
-# The server's share of what is free for the cache; the rest is for fragments.
-SHARE = 0.9
+# What the server keeps free: bytes for kernels that are loaded late, and fragments, a part of a step.
+LATER, FRAGMENTS = 512 * 2**20, 0.25
+# What the allocator takes for the tensors of a step, in terms of these (an H200, 2026-11-30).
+SEGMENTS = 1.15
+# Graphs: of decode steps; and of steps with prompts up to so many tokens, as a share of what weights
+# leave free at most.
+DECODE_GRAPHS = 512 * 2**20
+PROMPT_GRAPHS, GRAPHS_SHARE = 4096, 0.1
 # Tokens of the server's largest step, on the paged cache and where each request has its own.
 STEP, WHOLE_STEP = 8192, 2048
 # Requests that run at once at most, likewise.
@@ -102,17 +108,35 @@ class Memory:
     def _numbers_of_token(self, shape: Shape) -> float:
         """What a layer holds of a token at once: the residual stream and the widest of its parts."""
         gpus, hidden = self.gpus, shape.hidden
-        # In eight bits the inputs and the outputs of experts are kept in several forms.
-        forms = 3 if self.packed else 1
+        # In eight bits the inputs of experts are kept in two forms.
+        forms = 2 if self.packed else 1
         experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
-        widest = max(3 * shape.width / gpus, experts, 3 * shape.attended / gpus)
+        widest = max(3 * shape.width / gpus, experts, 2 * shape.attended / gpus)
         return (5 if shape.experts else 4) * hidden + widest
 
     @property
+    def graphs(self) -> int:
+        """Bytes that graphs keep: of decode steps, and of steps with prompts."""
+        if not self.recorded or self.model.shape.attention == "whole":
+            return 0
+        free = self.total - self.reserved - self.weights
+        prompts = 2 * self.step * PROMPT_GRAPHS / STEP
+        return DECODE_GRAPHS + round(max(min(prompts, GRAPHS_SHARE * free), 0))
+
+    @property
     def steps(self) -> int:
-        """Bytes that steps take; recorded ones keep to themselves what the largest one takes."""
-        recorded = self.recorded and self.model.shape.attention != "whole"
-        return (2 if recorded else 1) * self.step
+        """Bytes that the largest step takes, and that graphs keep."""
+        return self._segments + self.graphs
+
+    @property
+    def _segments(self) -> int:
+        """Bytes that the allocator takes for the largest step."""
+        return round(self.step * (1 if self.model.shape.attention == "whole" else SEGMENTS))
+
+    @property
+    def kept_free(self) -> int:
+        """Bytes that the server leaves free."""
+        return LATER + round(FRAGMENTS * self._segments)
 
     @cached_property
     def step_per_token(self) -> float:
@@ -123,11 +147,9 @@ class Memory:
     def cache(self) -> int:
         """Bytes for the caches of all requests, before a step grows with what is before it."""
         shape = self.model.shape
-        # The server tries its largest step on a small cache, which is counted as taken.
-        tried = 0 if shape.attention == "whole" else STEP * self.per_token
-        free = self.total - self.reserved - self.weights - tried
+        free = self.total - self.reserved - self.weights
         fixed = WHOLE_REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
-        return max(int(free * SHARE) - self.steps - fixed, 0)
+        return max(int(free - self.steps - self.kept_free - fixed), 0)
 
     @cached_property
     def longest(self) -> int:

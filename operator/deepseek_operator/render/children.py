@@ -42,21 +42,9 @@ TEMPLATES = (
     # Before the pods: there is no moment in which everybody may reach them.
     "networkpolicy.yaml.j2",
 )
-# What a sidecar is told, whatever the mesh is set to: it starts before the model server and ends
-# after it, asks it the kubelet's questions, and tells its metrics, since nobody outside the mesh can.
+# Annotations of pods with a sidecar, whatever the mesh is set to: it asks the server the kubelet's
+# questions and adds the server's metrics to its own, since no program outside the mesh can ask.
 MESH = {
-    "sidecar.istio.io/nativeSidecar": "true",
-    # For meshes that know of no native sidecars, or are made to use none: the sidecar gets SIGTERM
-    # together with the server, and by default ends after five seconds whatever the server still answers.
-    "proxy.istio.io/config": json.dumps(
-        {
-            "holdApplicationUntilProxyStarts": True,
-            "proxyMetadata": {
-                "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
-                "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
-            },
-        }
-    ),
     "sidecar.istio.io/rewriteAppHTTPProbers": "true",
     "prometheus.istio.io/merge-metrics": "true",
     "prometheus.io/scrape": "true",
@@ -141,6 +129,32 @@ def serving(target: Target, slot: Slot | None = None) -> dict[str, str]:
     return selector(target.resource.name, slot) | role
 
 
+def mesh_defaults(drain_seconds: int) -> dict[str, str]:
+    """Return annotations of pods with a sidecar that podTemplate may replace.
+
+    Args:
+        drain_seconds: Time for running requests when a replica is stopped.
+    """
+    # A change of the Service, as when a rollout switches, gives the sidecar another listener, and
+    # connections through the old one are cut after this time (45 s by default).
+    lasting = f"{drain_seconds + LEAVE_SECONDS}s"
+    # A sidecar that is no native one gets SIGTERM together with the server, and by default ends after
+    # five seconds whatever the server still answers.
+    until_idle = {
+        "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
+        "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
+    }
+    config = {
+        "drainDuration": lasting,
+        "holdApplicationUntilProxyStarts": True,
+        "proxyMetadata": until_idle,
+    }
+    return {
+        "sidecar.istio.io/nativeSidecar": "true",
+        "proxy.istio.io/config": json.dumps(config),
+    }
+
+
 def owner(target: Target) -> Manifest:
     """The reference by which Kubernetes deletes a child with its resource."""
     return {
@@ -160,14 +174,16 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
         runs = target.programs.worker or runs
+    over = target.pod_template
     mesh = {}
     if target.trust.in_mesh and role != WORKER:
         own["sidecar.istio.io/inject"] = "true"
-        mesh = MESH
+        defaults = mesh_defaults(target.config["drainSeconds"])
+        chosen = {name: over.metadata.annotations.get(name, defaults[name]) for name in defaults}
+        mesh = chosen | MESH
     pod = render(
         "pod.yaml.j2", **values, **program.values(runs), role=role, pod_labels=own, mesh=mesh
     )
-    over = target.pod_template
     added = {"labels": over.metadata.labels, "annotations": over.metadata.annotations}
     metadata = {field: names for field, names in added.items() if names}
     return {

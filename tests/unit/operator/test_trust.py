@@ -1,5 +1,6 @@
 """What callers have to prove, as policies; and how the operator is let in where nobody else is."""
 
+import json
 from typing import Any
 
 import pytest
@@ -138,6 +139,29 @@ def test_a_gateway_may_be_let_in_by_its_account_alone() -> None:
         {"namespaces": ["apps"]},
         {"principals": ["*/ns/istio-system/sa/ingress"]},
     ]
+
+
+def test_which_kind_of_sidecar_is_for_the_user_to_say_and_what_the_operator_asks_it_is_not() -> (
+    None
+):
+    kind, config = "sidecar.istio.io/nativeSidecar", "proxy.istio.io/config"
+    said = {kind: "false", "prometheus.istio.io/merge-metrics": "false", "team": "search"}
+    template_of = {"metadata": {"annotations": said}}
+    usual, changed = (
+        template(made(MESH, security={"mtls": "STRICT"}, **spec))["metadata"]["annotations"]
+        for spec in ({}, {"podTemplate": template_of})
+    )
+    assert (usual[kind], changed[kind]) == ("true", "false")
+    assert changed["team"] == "search"
+    assert changed["prometheus.istio.io/merge-metrics"] == "true"
+    assert changed[config] == usual[config]
+    assert json.loads(usual[config])["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] == "true"
+
+
+def test_a_sidecar_keeps_connections_as_long_as_the_server_drains() -> None:
+    spec = {"security": {"mtls": "STRICT"}, "rollout": {"drainSeconds": 900}}
+    annotations = template(made(MESH, **spec))["metadata"]["annotations"]
+    assert json.loads(annotations["proxy.istio.io/config"])["drainDuration"] == "905s"
 
 
 def test_probes_and_metrics_are_asked_of_the_sidecar_and_nothing_is_opened_for_them() -> None:

@@ -117,6 +117,7 @@ def multiply_experts(
     weight: torch.Tensor,
     scale: torch.Tensor,
     powers: bool,
+    shares: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Multiply each row with the matrix of its expert.
 
@@ -127,6 +128,7 @@ def multiply_experts(
         weight: [experts, outputs, columns].
         scale: [experts, blocks of outputs, columns / 128].
         powers: Whether the values' factors are rounded up to powers of two.
+        shares: What each row is multiplied with at the end: as many numbers as rows.
 
     Returns:
         [rows, outputs], of the type of the values.
@@ -136,9 +138,11 @@ def multiply_experts(
     out = values.new_empty(listed.number, outputs)
     if listed.number:
         _multiply[(listed.tiles * triton.cdiv(outputs, BLOCK),)](
-            numbers, factors, weight, scale, out, listed.order, listed.counts,
+            numbers, factors, weight, scale, out, factors if shares is None else shares.reshape(-1),
+            listed.order, listed.counts,
             listed.number, k, len(values), outputs, columns, experts,
             EXPERTS=listed.padded, ROWS=listed.block, BLOCK=BLOCK, GROUP=GROUP,
+            SHARED=shares is not None,
             num_warps=8 if listed.block >= 128 else 4, num_stages=3,
         )  # fmt: skip
     return out
@@ -157,7 +161,9 @@ def warm(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype, powers: 
     for average in AVERAGES:
         chosen = torch.arange(average * experts, device=weight.device).remainder(experts)[:, None]
         values = torch.zeros(len(chosen), columns, dtype=dtype, device=weight.device)
-        multiply_experts(values, rows(chosen, experts), 1, weight, scale, powers)
+        listed = rows(chosen, experts)
+        for shares in (None, chosen.float()):
+            multiply_experts(values, listed, 1, weight, scale, powers, shares)
 
 
 @triton.jit(do_not_specialize=["rows", "k", "tokens", "count"])
@@ -167,6 +173,7 @@ def _multiply(
     weight,
     scale,
     out,
+    shares,
     order,
     counts,
     rows,
@@ -179,6 +186,7 @@ def _multiply(
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     GROUP: tl.constexpr,
+    SHARED: tl.constexpr,
 ):
     """One block of rows times 128 rows of their expert's matrix."""
     blocks = tl.cdiv(outputs, BLOCK)
@@ -201,5 +209,7 @@ def _multiply(
         b = tl.load(right + group * BLOCK, mask=within[None, :], other=0.0)
         factor = tl.load(factors + token + group * tokens, mask=there, other=0.0)
         total += tl.dot(a, b) * (factor * tl.load(scales + group))[:, None]
+    if SHARED:
+        total *= tl.load(shares + row, mask=there, other=0.0)[:, None]
     places = out + row.to(tl.int64)[:, None] * outputs + output[None, :]
     tl.store(places, total.to(out.dtype.element_ty), mask=there[:, None] & within[None, :])

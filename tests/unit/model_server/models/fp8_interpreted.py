@@ -45,7 +45,10 @@ def experts() -> None:
     for tokens in (1, 3, 40):
         values = torch.randn(tokens, columns)
         chosen = torch.rand(tokens, count).argsort(1)[:, :2]
-        out = kernels.multiply_experts(values, rows(chosen, count), 2, weight, scale, False)
+        listed, shares = rows(chosen, count), torch.rand(tokens, 2)
+        out = kernels.multiply_experts(values, listed, 2, weight, scale, False)
+        shared = kernels.multiply_experts(values, listed, 2, weight, scale, False, shares)
+        torch.testing.assert_close(shared, out * shares.view(-1, 1))
         for row, expert in enumerate(chosen.flatten()):
             numbers, factors = fp8.quantise(values[row // 2][None])
             expected = fp8.multiply(numbers, factors, weight[expert], scale[expert])[0]

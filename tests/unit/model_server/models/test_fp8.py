@@ -265,10 +265,17 @@ def test_experts_are_gated_matrices_that_are_weighted() -> None:
         torch.testing.assert_close(found, expected, atol=0.05, rtol=0.02)
 
 
-def test_the_kernels_compute_the_same() -> None:
+@pytest.mark.parametrize(
+    ("program", "checked"),
+    [
+        ("fp8_interpreted", ["quantise", "experts"]),
+        ("router_interpreted", ["v3", "one group", "all groups"]),
+    ],
+)
+def test_the_kernels_compute_the_same(program: str, checked: list[str]) -> None:
     """Interpreted by Triton on the CPU, one at a time; cuBLAS is for tests/gpu/fp8.py."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.model_server.models.fp8_interpreted"],
+        [sys.executable, "-m", f"tests.unit.model_server.models.{program}"],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
@@ -276,4 +283,4 @@ def test_the_kernels_compute_the_same() -> None:
         cwd=Path(__file__).parents[4],
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["quantise", "experts"]
+    assert json.loads(done.stdout) == checked

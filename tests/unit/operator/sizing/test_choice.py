@@ -54,7 +54,7 @@ def test_what_a_person_reads_of_a_model_that_is_too_large() -> None:
     said = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
     assert said.message == (
         f"{QWEN_32B} does not fit on 2 x nvidia-l4. Each GPU has 24.2 GB: the driver and the "
-        "libraries keep 2.6 GB, the weights take 33.5 GB, steps 2.0 GB; that leaves "
+        "libraries keep 2.6 GB, the weights take 33.5 GB, steps 1.7 GB; that leaves "
         "nothing for the cache of requests. What would fit: accelerator.count 4, or "
         "1 x nvidia-h200, or 1 x nvidia-h100, or 1 x nvidia-a100-80gb."
     )

@@ -1,0 +1,136 @@
+"""Measures on a GPU what steps and graphs take beside the cache, by running the largest ones.
+
+The runner has a small cache meanwhile. All sequences of such a step use the same blocks: what they
+compute is wrong and nobody reads it, and takes as much memory as if it were right.
+"""
+
+import gc
+import math
+
+import torch
+
+from deepseek_server.engine.interface import Sampling
+from deepseek_server.engine.sampler import Draw, Sampler
+from deepseek_server.engine.step import Chunk
+from deepseek_server.models.graphs import sizes
+from deepseek_server.models.memory_budget import graphs_bytes
+from deepseek_server.models.paged import PagedRunner
+
+# Everything that a request can ask of the sampler at once.
+_DEMANDING = Sampling(
+    max_tokens=1,
+    top_p=0.9,
+    top_k=50,
+    min_p=0.01,
+    presence_penalty=0.1,
+    logit_bias=((0, 1.0),),
+    logprobs=20,
+)
+
+
+def free_bytes() -> int:
+    """Return the free bytes of this process's GPU, with what torch holds and does not use."""
+    torch.cuda.synchronize()
+    gc.collect()
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info()[0])
+
+
+def blocks_needed(step_tokens: int, block_size: int) -> int:
+    """Return the blocks of the small cache that `step_bytes` needs."""
+    return 2 * -(-step_tokens // block_size)
+
+
+def largest_step(
+    block_size: int, sequences: int, step_tokens: int, context: int, start: int = 0
+) -> list[Chunk]:
+    """Return the step that takes the most memory: a token of most sequences, and prompts.
+
+    Args:
+        block_size: Tokens of a block.
+        sequences: Sequences that run at once at most.
+        step_tokens: Tokens of the step.
+        context: Tokens of the longest sequence.
+        start: Tokens of each prompt that were computed before.
+    """
+    longest = context - start
+    prompts = max(-(-step_tokens // longest), 1)
+    singles = max(min(sequences - prompts, step_tokens - 2 * prompts), 0)
+    chunks = [Chunk((0,), start=0, blocks=(0,), sample=True, slot=slot) for slot in range(singles)]
+    left = step_tokens - singles
+    while left > 0 and len(chunks) < sequences:
+        length = min(left, longest)
+        blocks = tuple(range(-(-(start + length) // block_size)))
+        chunks.append(Chunk((0,) * length, start, blocks, sample=True, slot=len(chunks)))
+        left -= length
+    return chunks
+
+
+def run(runner: PagedRunner, chunks: list[Chunk]) -> None:
+    """Compute a step and choose its tokens in the most demanding way; wait for the device."""
+    draws = [Draw(_DEMANDING, seed=0, index=0, tokens=[0], prompt=1) for _ in chunks]
+    tokens = Sampler(frozenset()).sample(runner.run(chunks), draws).tokens
+    runner.follow(tokens)
+    torch.cuda.synchronize()
+
+
+def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
+    """Return the bytes that the largest step takes beside the cache, after the longest context.
+
+    What attention takes grows with the tokens before a step, at most in proportion. So two steps
+    are measured, one behind the other, and the rest of the line is drawn from them.
+
+    Args:
+        runner: The runner, with a cache of `blocks_needed`, without graphs.
+        step_tokens: Tokens of the largest step.
+        context: Tokens of the longest sequence.
+    """
+    starts = (0, min(step_tokens, context // 2))
+    first, second = (
+        largest_step(runner.block_size, runner.sequences, step_tokens, context, start)
+        for start in starts
+    )
+    run(runner, first)  # libraries load their kernels
+    tensors, taken = _peaks(runner, first)
+    more_tensors, _ = _peaks(runner, second)
+    longest = at_context(context, (first[-1].end, tensors), (second[-1].end, more_tensors))
+    return taken + longest - tensors
+
+
+def at_context(context: int, first: tuple[int, int], second: tuple[int, int]) -> int:
+    """Return where the line through two measurements stands at the longest context.
+
+    Args:
+        context: Tokens of the longest sequence.
+        first: Tokens, and the bytes that were measured there.
+        second: The same, of more tokens.
+    """
+    (tokens, measured), (more_tokens, more) = first, second
+    growth = max(more - measured, 0) / max(more_tokens - tokens, 1)
+    return math.ceil(measured + growth * max(context - tokens, 0))
+
+
+def decode_graph_bytes(runner: PagedRunner) -> int:
+    """Return the bytes that all graphs of decode steps will keep, measured on two of them."""
+    counts = sizes(runner.sequences)
+    before = free_bytes()
+    graphs = runner.capture_decode(counts[-1:])
+    with_largest = free_bytes()
+    graphs.capture(counts[:1])
+    with_both = free_bytes()
+    return graphs_bytes(before - with_largest, with_largest - with_both, len(counts))
+
+
+def _peaks(runner: PagedRunner, chunks: list[Chunk]) -> tuple[int, int]:
+    """Return the bytes of a step's tensors, and what the allocator takes of the GPU for them.
+
+    The latter is more: it takes whole segments, and tensors do not fill them.
+    """
+    free_bytes()
+    torch.cuda.reset_peak_memory_stats()
+    allocated, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    run(runner, chunks)
+    return (
+        int(torch.cuda.max_memory_allocated() - allocated),
+        int(torch.cuda.max_memory_reserved() - reserved),
+    )

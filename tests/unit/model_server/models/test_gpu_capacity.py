@@ -1,0 +1,133 @@
+"""How a cache is made on a GPU, on one that only counts bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+
+from deepseek_server.attention.interface import CacheSize
+from deepseek_server.models import capacity, step_probe
+from deepseek_server.parallel.groups import ALONE
+
+GIB = 2**30
+
+
+@dataclass
+class Gpu:
+    """Bytes that are taken, by what; what does not fit raises what torch raises.
+
+    Attributes:
+        free: Bytes beside the weights.
+        step: What a step really takes.
+        measured: What measuring it finds.
+    """
+
+    free: int
+    step: int
+    measured: int
+    taken: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        return self.free - sum(self.taken.values())
+
+    def take(self, what: str, size: int) -> None:
+        self.taken[what] = 0
+        if size > self.left:
+            raise torch.cuda.OutOfMemoryError(f"{what}: {size} of {self.left}")
+        self.taken[what] = size
+
+
+class Runner:
+    """What `capacity` asks of a PagedRunner."""
+
+    can_be_recorded, sequences, block_size = True, 256, 64
+
+    def __init__(self, gpu: Gpu, blocks: int, graph: int) -> None:
+        self.gpu, self.num_blocks, self.graph = gpu, blocks, graph
+        self.pieces: list[int] = []
+        self.graphs = 0
+
+    def use(self, attention: int) -> None:
+        self.num_blocks, self.graphs = attention, 0
+        self.gpu.taken["graphs"] = 0
+
+    def capture_pieces(self, counts: Sequence[int]) -> None:
+        self.pieces = list(counts)
+        self.gpu.take("pieces", self.gpu.step * counts[-1] // 8192)
+
+    def capture_decode(self, counts: Sequence[int]) -> int:
+        self.gpu.take("graphs", self.graph * len(counts))
+        return len(counts)
+
+    def run_with(self, graphs: int) -> None:
+        self.graphs = graphs
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a cache on a GPU: the runner, in which all is that a server has."""
+
+    def make(gpu: Gpu, per_token: int, graph: int = 16 * 2**20) -> Runner:
+        def attention(size: CacheSize) -> int:
+            gpu.take("cache", 0)
+            gpu.take("cache", (size.blocks + 1) * size.block_size * per_token)
+            return size.blocks
+
+        def run(runner: Runner, chunks: Sequence[Any]) -> None:
+            gpu.take("step", gpu.step)
+            gpu.take("step", 0)
+
+        monkeypatch.setattr(step_probe, "step_bytes", lambda *_: gpu.measured)
+        monkeypatch.setattr(step_probe, "decode_graph_bytes", lambda runner: 19 * runner.graph)
+        monkeypatch.setattr(step_probe, "free_bytes", lambda: gpu.left)
+        monkeypatch.setattr(step_probe, "run", run)
+        cache = capacity._Cache(attention, 3, 64, per_token, 163_840)  # type: ignore[arg-type]
+        runner: Any = capacity._on_gpu(
+            lambda blocks: Runner(gpu, cache.attention(blocks), graph),  # type: ignore[arg-type, return-value]
+            cache,
+            8192,
+            ALONE,
+        )
+        return runner
+
+    return make
+
+
+def test_three_layers_of_v3_start_on_an_h200(made: Any) -> None:
+    """With nine tenths of what was free as cache there was no room for graphs: the start failed."""
+    gpu = Gpu(free=113 * GIB, step=int(3.2 * GIB), measured=int(3.2 * GIB))
+    runner = made(gpu, per_token=3456)
+    assert runner.graphs == 19
+    assert runner.pieces[-1] == 4096
+    assert gpu.taken["cache"] > 100 * GIB
+    assert gpu.left >= gpu.step, "the largest step fits at any time"
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4])
+def test_a_step_that_takes_more_than_was_measured_makes_the_cache_smaller(
+    made: Any, step: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu = Gpu(free=20 * GIB, step=step * GIB, measured=GIB)
+    runner = made(gpu, per_token=57_344)
+    assert runner.graphs == 19
+    assert gpu.left >= gpu.step
+    told = [record.message for record in caplog.records if "does not fit" in record.message]
+    assert bool(told) == (step > 1)
+
+
+def test_where_memory_is_short_graphs_of_large_steps_are_left_out(made: Any) -> None:
+    gpu = Gpu(free=8 * GIB, step=2 * GIB, measured=2 * GIB)
+    runner = made(gpu, per_token=57_344)
+    assert 0 < runner.pieces[-1] < 4096
+    assert gpu.taken["cache"] > GIB
+    assert gpu.left >= gpu.step
+
+
+def test_what_never_fits_ends_the_start(made: Any) -> None:
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        made(Gpu(free=20 * GIB, step=19 * GIB, measured=GIB), per_token=57_344)

@@ -1,0 +1,54 @@
+"""What of a GPU's memory becomes cache, and what graphs may take of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_server.models.memory_budget import (
+    GRAPHS_SHARE,
+    Beside,
+    affordable,
+    graphs_bytes,
+)
+
+GIB = 2**30
+BYTES = st.integers(0, 200 * GIB)
+
+
+@given(free=BYTES, step=BYTES, graphs=BYTES, copies=st.floats(0, 4))
+def test_cache_step_graphs_and_the_rest_are_no_more_than_there_is(
+    free: int, step: int, graphs: int, copies: float
+) -> None:
+    beside = Beside(free, step, graphs, copies)
+    assert beside.cache >= 0
+    if beside.cache:
+        taken = beside.cache * (1 + copies) + step + graphs + beside.kept_free
+        assert taken <= free + 1
+
+
+def test_all_that_is_left_becomes_cache() -> None:
+    beside = Beside(free=100 * GIB, step=4 * GIB, graphs=GIB)
+    assert beside.cache == 100 * GIB - 4 * GIB - GIB - beside.kept_free
+    assert beside.kept_free < 2 * GIB
+
+
+def test_where_there_is_too_little_there_is_no_cache() -> None:
+    assert Beside(free=3 * GIB, step=3 * GIB).cache == 0
+
+
+SIZES = [32, 64, 512, 2048, 4096]
+
+
+@given(step=st.integers(1, 100 * GIB), free=BYTES)
+def test_graphs_take_their_share_at_most(step: int, free: int) -> None:
+    chosen = affordable(SIZES, step, 8192, free)
+    assert chosen == SIZES[: len(chosen)]
+    if chosen:
+        assert 2 * step * chosen[-1] / 8192 <= GRAPHS_SHARE * free
+    if len(chosen) < len(SIZES):
+        assert 2 * step * SIZES[len(chosen)] / 8192 > GRAPHS_SHARE * free
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 300), (2, 340), (19, 1020)])
+def test_each_further_graph_takes_as_much_as_the_second(count: int, expected: int) -> None:
+    assert graphs_bytes(first=300, another=40, count=count) == expected

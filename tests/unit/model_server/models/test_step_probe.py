@@ -1,0 +1,35 @@
+"""The steps by which memory is measured."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_server.models.step_probe import at_context, blocks_needed, largest_step
+
+
+@given(
+    block_size=st.sampled_from([16, 64]),
+    sequences=st.integers(1, 300),
+    step_tokens=st.integers(2, 9000),
+    context=st.integers(2, 200_000),
+    part=st.floats(0, 1),
+)
+def test_the_largest_step_is_one_that_a_scheduler_could_give(
+    block_size: int, sequences: int, step_tokens: int, context: int, part: float
+) -> None:
+    start = int(min(step_tokens, context // 2) * part)
+    chunks = largest_step(block_size, sequences, step_tokens, context, start)
+    lengths = [len(chunk) for chunk in chunks]
+    assert sum(lengths) <= step_tokens
+    assert sum(lengths) == step_tokens or len(chunks) == sequences
+    assert max(chunk.end for chunk in chunks) <= context
+    assert [chunk.slot for chunk in chunks] == list(range(len(chunks)))
+    assert len(chunks) <= sequences
+    blocks = {block for chunk in chunks for block in chunk.blocks}
+    assert max(blocks) < blocks_needed(step_tokens, block_size)
+    assert all(len(chunk.blocks) * block_size >= chunk.end for chunk in chunks)
+
+
+def test_what_grows_with_the_context_is_drawn_on() -> None:
+    assert at_context(10_000, (1000, 50), (2000, 60)) == 50 + 90
+    assert at_context(10_000, (1000, 50), (2000, 40)) == 50
+    assert at_context(1000, (1000, 50), (1000, 50)) == 50
