@@ -28,7 +28,8 @@ import torch
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model
-from deepseek_operator.plan.memory import Memory
+from deepseek_operator.catalog.shape import CACHED
+from deepseek_operator.plan.memory import BYTES, Memory
 from deepseek_server.bench import profiles
 from deepseek_server.bench.commands.make_model import existing
 from deepseek_server.bench.make_model import weight_bytes
@@ -39,13 +40,14 @@ from deepseek_server.lifecycle import Progress
 from deepseek_server.models import capacity, memory_budget, skeleton
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
+from deepseek_server.models.footprint import measure_cache
 from deepseek_server.models.loading import load
-from deepseek_server.models.paged import PagedRunner
+from deepseek_server.models.paged import PagedRunner, fits
 from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.worker import RUNNING, STEP_TOKENS
 
 ALLOWED = 0.05
-JUDGED = ("weights", "kv_per_token", "total")
+JUDGED = ("weights", "kv_per_token", "kv_per_sequence", "total")
 # As `nvidia.com/gpu.product` on nodes has it.
 PRODUCT = "nvidia.com/gpu.product"
 OTHERS = 2**30  # bytes that somebody else may hold of the GPU without a word
@@ -57,7 +59,8 @@ class Measured:
     """Bytes that the server took, by what for; what this device does not tell is not there.
 
     Attributes:
-        of: weights, kv_per_token, kv_cache, step, steps, reserved, total.
+        of: weights, kv_per_token, kv_cache, step, steps, reserved, total; of models whose
+            requests have caches of their own weights, kv_per_token and kv_per_sequence alone.
         tokens: That the cache holds.
         attention: What computes it.
         recorded: Whether steps are recorded as graphs.
@@ -99,6 +102,13 @@ def measure(
         before = _allocated(device)
         loaded = load(checkpoint, config, device, Progress(), group)
         found.of["weights"] = _allocated(device) - before or skeleton.size(loaded.model)
+
+    if not fits(loaded.model):
+        cache = measure_cache(loaded.model)
+        found.of["kv_per_token"] = cache.per_token
+        if cache.per_sequence:
+            found.of["kv_per_sequence"] = cache.per_sequence
+        return found
 
     step_tokens = min(STEP_TOKENS[device], loaded.context)
     with found.timed("making the cache"), _noting(found):
@@ -163,6 +173,7 @@ def planned(
     bytes_of = {
         "weights": memory.weights,
         "kv_per_token": memory.per_token,
+        "kv_per_sequence": memory.model.shape.cache_per_sequence * BYTES[DTYPE] / CACHED,
         "kv_cache": memory.cache,
         "step": memory.step,
         "steps": memory.steps,
@@ -232,7 +243,7 @@ def compare(
         "attention": found.attention,
         "graphs": found.recorded,
         "bytes": compared,
-        "tokens": _row(tokens, found.tokens) if device == "cuda" else None,
+        "tokens": _row(tokens, found.tokens) if found.tokens and device == "cuda" else None,
         "off": [part for part in JUDGED if part in compared and _off(compared[part])],
         "seconds": found.seconds,
         "notes": notes,

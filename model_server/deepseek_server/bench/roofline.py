@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deepseek_server.bench.accelerators import Accelerator
+from deepseek_server.bench.failures import BenchError
+from deepseek_server.bench.families.tensor import Tensor
 from deepseek_server.bench.summary import RATE
-from deepseek_server.bench.tensors import FACTORS, Tensor, head_dim, is_routed, tensors
+from deepseek_server.bench.tensors import FACTORS, head_dim, is_routed, tensors
 from deepseek_server.parallel.sharding import part
 
 BYTES = 2  # of a bfloat16, which the cache holds
@@ -132,7 +134,15 @@ def shape(config: Mapping[str, Any], ranks: int = 1) -> Shape:
     Args:
         config: of the model.
         ranks: devices that it is split over; the shape is that of what one of them has.
+
+    Raises:
+        BenchError: its attention is of a kind whose cost is not known here.
     """
+    if "compress_ratios" in config:
+        raise BenchError(
+            f"what attention of a {config['model_type']} model must read is not known here: take "
+            "another model"
+        )
     layers = config["num_hidden_layers"]
     routed, met = Weights(), Weights()
     for tensor in tensors(config):

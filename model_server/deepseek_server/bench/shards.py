@@ -19,11 +19,12 @@ from typing import IO
 
 import torch
 
-from deepseek_server.bench.tensors import Tensor, Values
+from deepseek_server.bench.families.tensor import Tensor, Values
 from deepseek_server.models.weights import DTYPES
 
 SHARD_BYTES = 4 * 10**9
 BLOCK = 4_194_301  # a prime
+STEP = 37  # between whole numbers in a row; a prime, too
 SEED = 0
 
 
@@ -73,12 +74,18 @@ def _blocks(kinds: set[Values]) -> dict[Values, memoryview]:
 
 
 def _drawn(noise: torch.Tensor, kind: Values) -> memoryview:
+    dtype = DTYPES[kind.dtype]
+    if kind.below:
+        return _as_bytes(STEP * torch.arange(BLOCK) % kind.below, dtype)
     numbers = kind.mean + kind.scale * noise
     if kind.powers:
         numbers = torch.exp2(torch.log2(numbers).round())
-    dtype = DTYPES[kind.dtype]
     if dtype.itemsize == 1:  # which has no infinity to overflow to
         numbers = numbers.clamp(torch.finfo(dtype).min, torch.finfo(dtype).max)
+    return _as_bytes(numbers, dtype)
+
+
+def _as_bytes(numbers: torch.Tensor, dtype: torch.dtype) -> memoryview:
     return memoryview(numbers.to(dtype).view(torch.uint8).numpy())
 
 

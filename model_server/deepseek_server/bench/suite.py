@@ -118,7 +118,11 @@ class Suite:
         if self.accelerator is None or number is None or "error" in figures:
             return figures
         lengths = (rows.LENGTHS.input.mean, rows.LENGTHS.output.mean)
-        limit = closed_limit(self._config(), self.accelerator, number, *lengths)
+        try:
+            limit = closed_limit(self._config(), self.accelerator, number, *lengths)
+        except BenchError as error:
+            say(str(error))
+            return figures
         share = round(figures[RATE] / limit[RATE], 4)
         return {**figures, "limit": limit, "share_of_limit": share}
 

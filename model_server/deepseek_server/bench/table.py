@@ -18,6 +18,8 @@ def lines(results: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for row, figures in results["rows"].items():
         goal = rows.goal(results["profile"], row)
+        if goal is rows.LIMIT_GOAL and goal.figure not in figures:
+            goal = None  # no accelerator was named, or nothing is known of its limits
         name = goal.figure if goal else RATE
         line = _line(row, name, figures.get(name), goal)
         found.append(line | {"share_of_limit": figures.get("share_of_limit")})

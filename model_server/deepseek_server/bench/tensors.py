@@ -1,79 +1,32 @@
-"""Which tensors a checkpoint of a configuration holds, by the names that they have on the hub.
+"""Which tensors a checkpoint of a configuration holds, by the names that they have on the hub."""
 
-Random values keep activations near 1 in every layer. No two blocks have the same factors and no
-two channels of a norm the same weight, so that one that is read from the wrong place is noticed.
-"""
-
-import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from deepseek_server.models.stored import ELEMENT_BYTES
+from deepseek_server.bench.families import deepseek_v4
+from deepseek_server.bench.families.tensor import (
+    BIAS,
+    CHOICE_BIAS,
+    EXPERT_SHARE,
+    Tensor,
+    Values,
+    linear,
+    norm,
+)
 
 Config = Mapping[str, Any]
 
 FACTORS = "_scale_inv"  # what the name of a matrix's factors ends in
 BLOCK = 128  # rows and columns that share a factor where weights have eight bits
-# The matrices that DeepSeek ships in eight bits (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).
+# The matrices that DeepSeek ships in eight bits (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md, and
+# deepseek-ai/DeepSeek-V3.2-Exp, model.safetensors.index.json).
 _PACKED = re.compile(
     r".*\.((q|q_a|q_b|kv_b|o|gate|up|down)_proj|kv_a_proj_with_mqa|indexer\.w(q_b|k))\.weight"
 )
-
-
-@dataclass(frozen=True)
-class Values:
-    """How the numbers of a tensor are drawn: around a mean, normally distributed.
-
-    Attributes:
-        scale: the standard deviation.
-        mean: the mean.
-        dtype: the type, as safetensors names it.
-        powers: whether they are rounded to powers of two.
-    """
-
-    scale: float
-    mean: float = 0.0
-    dtype: str = "BF16"
-    powers: bool = False
-
-
-NORM = Values(0.1, mean=1.0)
-BIAS = Values(0.1)
-# A router's scores lie between 0 and 1: large enough to change choices, too small to make them.
-CHOICE_BIAS = Values(0.05, dtype="F32")
 # Of the 448 that the format has, the largest of a block's numbers takes nearly all.
 PACKED = Values(96.0, dtype="F8_E4M3")
 FACTOR_SPREAD = 0.2  # of its mean
-# A router with random weights is never sure, so rounding often makes it take another expert. With
-# less in each expert that changes a token by some percent instead of by a fifth.
-EXPERT_SHARE = 0.35
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of a checkpoint.
-
-    Attributes:
-        name: as in the checkpoint.
-        shape: as in the checkpoint.
-        values: how its numbers are drawn.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    values: Values
-
-    @property
-    def elements(self) -> int:
-        """How many numbers it holds."""
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        """How many bytes they take."""
-        return self.elements * ELEMENT_BYTES[self.values.dtype]
 
 
 def tensors(config: Config) -> Iterator[Tensor]:
@@ -97,20 +50,23 @@ def _packed(tensor: Tensor, *, powers: bool) -> Iterator[Tensor]:
 
 def _plain(config: Config) -> Iterator[Tensor]:
     """All tensors, before any is brought into eight bits."""
+    if config["model_type"] == "deepseek_v4":
+        yield from deepseek_v4.tensors(config)
+        return
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
     yield Tensor("model.embed_tokens.weight", (vocabulary, hidden), Values(1.0))
     for number in range(config["num_hidden_layers"]):
         layer = f"model.layers.{number}"
-        yield _norm(f"{layer}.input_layernorm", hidden)
+        yield norm(f"{layer}.input_layernorm", hidden)
         yield from _attention(f"{layer}.self_attn", config)
-        yield _norm(f"{layer}.post_attention_layernorm", hidden)
+        yield norm(f"{layer}.post_attention_layernorm", hidden)
         if is_routed(config, number):
             yield from _experts(f"{layer}.mlp", config)
         else:
             yield from _feed_forward(f"{layer}.mlp", hidden, config["intermediate_size"])
-    yield _norm("model.norm", hidden)
+    yield norm("model.norm", hidden)
     if not config.get("tie_word_embeddings"):
-        yield _linear("lm_head", vocabulary, hidden)
+        yield linear("lm_head", vocabulary, hidden)
 
 
 def is_routed(config: Config, layer: int) -> bool:
@@ -123,15 +79,6 @@ def head_dim(config: Config) -> int:
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
-def _linear(name: str, rows: int, columns: int, share: float = 1.0) -> Tensor:
-    # Outputs of a variance like the inputs'.
-    return Tensor(f"{name}.weight", (rows, columns), Values(share * columns**-0.5))
-
-
-def _norm(name: str, size: int) -> Tensor:
-    return Tensor(f"{name}.weight", (size,), NORM)
-
-
 def _attention(name: str, config: Config) -> Iterator[Tensor]:
     if "kv_lora_rank" in config:
         yield from _latent_attention(name, config)
@@ -140,10 +87,10 @@ def _attention(name: str, config: Config) -> Iterator[Tensor]:
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     biased = config["model_type"] == "qwen2"
     for part, rows in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
-        yield _linear(f"{name}.{part}_proj", rows * size, hidden)
+        yield linear(f"{name}.{part}_proj", rows * size, hidden)
         if biased:
             yield Tensor(f"{name}.{part}_proj.bias", (rows * size,), BIAS)
-    yield _linear(f"{name}.o_proj", hidden, heads * size)
+    yield linear(f"{name}.o_proj", hidden, heads * size)
 
 
 def _latent_attention(name: str, config: Config) -> Iterator[Tensor]:
@@ -158,20 +105,31 @@ def _latent_attention(name: str, config: Config) -> Iterator[Tensor]:
         config["v_head_dim"],
     )
     if query_rank := config.get("q_lora_rank"):
-        yield _linear(f"{name}.q_a_proj", query_rank, hidden)
-        yield _norm(f"{name}.q_a_layernorm", query_rank)
-        yield _linear(f"{name}.q_b_proj", heads * (nope + rope), query_rank)
+        yield linear(f"{name}.q_a_proj", query_rank, hidden)
+        yield norm(f"{name}.q_a_layernorm", query_rank)
+        yield linear(f"{name}.q_b_proj", heads * (nope + rope), query_rank)
     else:
-        yield _linear(f"{name}.q_proj", heads * (nope + rope), hidden)
-    yield _linear(f"{name}.kv_a_proj_with_mqa", rank + rope, hidden)
-    yield _norm(f"{name}.kv_a_layernorm", rank)
-    yield _linear(f"{name}.kv_b_proj", heads * (nope + value), rank)
-    yield _linear(f"{name}.o_proj", hidden, heads * value)
+        yield linear(f"{name}.q_proj", heads * (nope + rope), hidden)
+    yield linear(f"{name}.kv_a_proj_with_mqa", rank + rope, hidden)
+    yield norm(f"{name}.kv_a_layernorm", rank)
+    yield linear(f"{name}.kv_b_proj", heads * (nope + value), rank)
+    yield linear(f"{name}.o_proj", hidden, heads * value)
+    if "index_topk" in config:
+        yield from _indexer(f"{name}.indexer", config)
+
+
+def _indexer(name: str, config: Config) -> Iterator[Tensor]:
+    hidden, heads, size = config["hidden_size"], config["index_n_heads"], config["index_head_dim"]
+    yield linear(f"{name}.wq_b", heads * size, config["q_lora_rank"])
+    yield linear(f"{name}.wk", size, hidden)
+    yield norm(f"{name}.k_norm", size)
+    yield Tensor(f"{name}.k_norm.bias", (size,), BIAS)
+    yield linear(f"{name}.weights_proj", heads, hidden)
 
 
 def _experts(name: str, config: Config) -> Iterator[Tensor]:
     hidden, size = config["hidden_size"], config["moe_intermediate_size"]
-    yield _linear(f"{name}.gate", config["n_routed_experts"], hidden)
+    yield linear(f"{name}.gate", config["n_routed_experts"], hidden)
     if config.get("topk_method") == "noaux_tc":
         shape = (config["n_routed_experts"],)
         yield Tensor(f"{name}.gate.e_score_correction_bias", shape, CHOICE_BIAS)
@@ -182,6 +140,6 @@ def _experts(name: str, config: Config) -> Iterator[Tensor]:
 
 
 def _feed_forward(name: str, hidden: int, size: int, share: float = 1.0) -> Iterator[Tensor]:
-    yield _linear(f"{name}.gate_proj", size, hidden)
-    yield _linear(f"{name}.up_proj", size, hidden)
-    yield _linear(f"{name}.down_proj", hidden, size, share)
+    yield linear(f"{name}.gate_proj", size, hidden)
+    yield linear(f"{name}.up_proj", size, hidden)
+    yield linear(f"{name}.down_proj", hidden, size, share)

@@ -12,7 +12,7 @@ starts it as the server does, with nothing but defaults, and checks that
 
 Each part runs in a process of its own, so that all of a GPU's memory is free for it. Prints JSON.
 Ends with 1 if a check fails. Without a GPU, `--device cpu` checks a small variant of each family:
-`--profile v3-tiny`, `v2-tiny`, `llama-tiny`.
+`--profile v3-tiny`, `v2-tiny`, `llama-tiny`, `v3.2-tiny`, `v4-tiny`.
 
 `--tensor-parallel-of 8 --rank 0` does all that with what one of eight GPUs would hold, without the
 other seven; the logits are no model's then, so they are compared with nothing.

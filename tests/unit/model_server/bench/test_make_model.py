@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepseek_server.bench import profiles, words
+from deepseek_server.bench.families.tensor import Tensor, Values
 from deepseek_server.bench.make_model import weight_bytes, write_model
 from deepseek_server.bench.shards import write_shards
-from deepseek_server.bench.tensors import Tensor, Values, tensors
+from deepseek_server.bench.tensors import tensors
 from deepseek_server.bench.tokenizer import BYTES
 from deepseek_server.models.checkpoint import inspect
 from deepseek_server.models.codec import TokenizerCodec
@@ -111,6 +112,41 @@ def test_weights_in_eight_bits_have_factors_for_their_blocks() -> None:
         "self_attn.kv_a_layernorm.weight",
         "mlp.gate.weight",
     }
+
+
+def test_the_whole_v4_flash_has_284_billion_parameters() -> None:
+    """As its model card has it (deepseek-ai/DeepSeek-V4-Flash)."""
+    layers = {"num_hidden_layers": 43, "num_hash_layers": 3}
+    ratios = [0, 0, *[4, 128] * 20, 4]
+    config = profiles.configuration("v4-slice") | layers | {"compress_ratios": ratios}
+    assert sum(one.elements for one in tensors(config)) / 1e9 == pytest.approx(284, abs=0.5)
+
+
+def test_an_indexer_is_packed_but_for_its_weights_of_heads() -> None:
+    every = {one.name: one for one in tensors(profiles.configuration("v3.2-slice"))}
+    indexer = "model.layers.2.self_attn.indexer"
+    packed = {"wq_b.weight", "wk.weight"}
+    kept = {"weights_proj.weight", "k_norm.weight", "k_norm.bias"}
+    factors = {f"{name}_scale_inv" for name in packed}
+    names = {name.removeprefix(f"{indexer}.") for name in every if name.startswith(indexer)}
+    assert names == packed | kept | factors
+    assert every[f"{indexer}.wq_b.weight"].shape == (64 * 128, 1536)
+    assert every[f"{indexer}.wk.weight"].shape == (128, 7168)
+    assert every[f"{indexer}.wk.weight_scale_inv"].values.powers  # as V3.1 and V3.2 have them
+
+
+def test_factors_can_be_powers_of_two_and_experts_differ(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    powers = Values(0.2, mean=1.0, dtype="F32", powers=True)
+    experts = Values(dtype="I64", below=16)
+    write_shards([Tensor("f", (90, 70), powers), Tensor("e", (500, 4), experts)], tmp_path)
+    found = load_file(tmp_path / "model.safetensors")
+    exponents = found["f"].log2()
+    assert torch.equal(exponents, exponents.round())
+    assert {0.5, 1.0} < set(found["f"].unique().tolist())
+    assert all(len(row.unique()) == 4 for row in found["e"])
+    assert set(found["e"].unique().tolist()) == set(range(16))
 
 
 def test_the_whole_v3_has_the_published_bytes() -> None:

@@ -119,6 +119,28 @@ def test_a_baseline_that_does_not_start_leaves_the_rest(model: Path, tmp_path: P
     assert results["table"][-1]["reached"] == "failed"
 
 
+def test_a_slice_is_judged_by_its_share_of_the_limit_where_that_is_known() -> None:
+    rates: dict[str, Any] = {"n1": {rows.RATE: 9, "share_of_limit": 0.5}, "n32": {rows.RATE: 99}}
+    results = {"profile": "v3-slice", "rows": rates, "baseline": {}}
+    first, second = table.lines(results)
+    assert (first["figure"], first["value"], first["reached"]) == ("share_of_limit", 0.5, "floor")
+    assert (second["figure"], second["value"]) == (rows.RATE, 99)
+    assert "reached" not in second
+
+
+def test_a_model_whose_limits_are_not_known_is_measured_all_the_same(
+    model: Path, tmp_path: Path
+) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"compress_ratios": [0]}))
+    suite = Suite(
+        "v4-slice", tmp_path, ["n1"], Command(FAKE), accelerator=KNOWN["h200"], logs=tmp_path
+    )
+    (line,) = suite.run()["table"]
+    assert line["value"] > 0
+    assert line["share_of_limit"] is None
+
+
 def test_the_table() -> None:
     results: dict[str, Any] = {
         "profile": "v2-lite",
