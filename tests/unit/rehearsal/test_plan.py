@@ -1,6 +1,7 @@
 """What each of 8 and of 16 ranks will read of DeepSeek-V3, planned from the files' headers."""
 
 import gc
+import pickle
 import sys
 import tracemalloc
 from collections import Counter
@@ -192,3 +193,7 @@ def test_planning_takes_little_memory(checkpoint: Checkpoint) -> None:
         tracemalloc.stop()
     assert len(pieces) >= len(reads)
     assert peak < 1500 * len(kept.tensors)
+
+
+def test_what_each_rank_is_sent_of_the_checkpoint_is_small(checkpoint: Checkpoint) -> None:
+    assert len(pickle.dumps(checkpoint, pickle.HIGHEST_PROTOCOL)) < 110 * len(checkpoint.tensors)
