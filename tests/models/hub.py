@@ -3,7 +3,8 @@
 It serves directories as repositories over the few endpoints that `huggingface_hub` asks when it
 takes a snapshot: what a revision points to, the tree of a commit, and each file (whole or a
 range). Unknown repositories, revisions and files, and gated repositories without a token, are
-answered with the hub's own status codes and `X-Error-Code` headers.
+answered with the hub's own status codes and `X-Error-Code` headers. Holes of sparse files are not
+read, so a repository of any size can be served.
 
 From the command line: `python -m tests.models.hub --port N --repo OWNER/NAME=DIR`.
 """
@@ -19,7 +20,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-CHUNK_BYTES = 1 << 20
+from tests.models.holes import CHUNK_BYTES, chunks
+
+ZEROS = bytes(CHUNK_BYTES)
 
 
 class HubError(Exception):
@@ -50,10 +53,12 @@ class Repository:
         ).hexdigest()
 
     def digest(self, name: str) -> str:
-        """The sha256 of a file, computed once."""
+        """A sha256 of a file, computed once: of its bytes, and of the lengths of its holes."""
         if name not in self._digests:
-            with self.files[name].open("rb") as file:
-                self._digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            for chunk in chunks(self.files[name]):
+                digest.update(chunk if isinstance(chunk, bytes) else str(chunk).encode())
+            self._digests[name] = digest.hexdigest()
         return self._digests[name]
 
     def check_revision(self, revision: str) -> None:
@@ -88,7 +93,16 @@ class Hub:
             "private": False,
             "gated": "auto" if repository.token else False,
             "siblings": [
-                {"rfilename": name, "size": file.stat().st_size}
+                {
+                    "rfilename": name,
+                    "size": file.stat().st_size,
+                    "blobId": repository.digest(name)[:40],
+                    "lfs": {
+                        "sha256": repository.digest(name),
+                        "size": file.stat().st_size,
+                        "pointerSize": 135,
+                    },
+                }
                 for name, file in repository.files.items()
             ],
         }
@@ -189,10 +203,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(size - first))
         self.end_headers()
         if body:
-            with file.open("rb") as stream:
-                stream.seek(first)
-                while chunk := stream.read(CHUNK_BYTES):
-                    self.wfile.write(chunk)
+            for chunk in chunks(file, first):
+                self._write(chunk)
+
+    def _write(self, chunk: bytes | int) -> None:
+        """Send bytes, or so many zeros."""
+        if isinstance(chunk, bytes):
+            self.wfile.write(chunk)
+            return
+        for start in range(0, chunk, CHUNK_BYTES):
+            self.wfile.write(ZEROS[: chunk - start])
 
 
 def _first_byte(header: str) -> int:

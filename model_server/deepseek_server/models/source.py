@@ -5,11 +5,12 @@ Only what the server reads is downloaded: weights in safetensors, configuration 
 
 import fnmatch
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -18,11 +19,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoSibling
 from tqdm.auto import tqdm  # type: ignore[import-untyped]  # ships no types
 
 from deepseek_server.config import ModelConfig
 from deepseek_server.failures import PermanentError, StartError, TransientError
-from deepseek_server.lifecycle import Progress
+from deepseek_server.lifecycle import Progress, readable_bytes
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
 INFO_TIMEOUT_SECONDS = 10.0
@@ -61,7 +64,9 @@ def _mounted(path: Path) -> Path:
 
 
 def _download(model: ModelConfig, endpoint: str, progress: Progress) -> Path:
-    progress.begin(f"downloading {model.id}", _bytes_to_download(model, endpoint))
+    missing = _missing_bytes(model, endpoint)
+    _check_space(model, missing)
+    progress.begin(f"downloading {model.id}", missing)
     try:
         directory = snapshot_download(
             model.id,
@@ -118,8 +123,11 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
             )
 
 
-def _bytes_to_download(model: ModelConfig, endpoint: str) -> int:
-    """The size of all files that will be here in the end; 0 if the hub does not say."""
+def _missing_bytes(model: ModelConfig, endpoint: str) -> int:
+    """The size of the files that are not in the cache yet; 0 if the hub does not give it.
+
+    The hub's client reports the bytes of these alone, so files of an earlier start do not count.
+    """
     try:
         info = HfApi(endpoint=endpoint or None, token=_token()).model_info(
             model.id, revision=model.revision, files_metadata=True, timeout=INFO_TIMEOUT_SECONDS
@@ -130,7 +138,30 @@ def _bytes_to_download(model: ModelConfig, endpoint: str) -> int:
         file.size or 0
         for file in info.siblings or ()
         if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in FILES)
+        and not _is_cached(model, info.sha, file)
     )
+
+
+def _is_cached(model: ModelConfig, commit: str | None, file: RepoSibling) -> bool:
+    """Whether a file need not be downloaded: it is there, maybe as part of an earlier commit."""
+    if isinstance(try_to_load_from_cache(model.id, file.rfilename, revision=commit), str):
+        return True
+    content = file.lfs.sha256 if file.lfs else file.blob_id
+    folder = repo_folder_name(repo_id=model.id, repo_type="model")
+    return bool(content) and Path(constants.HF_HUB_CACHE, folder, "blobs", str(content)).is_file()
+
+
+def _check_space(model: ModelConfig, missing: int) -> None:
+    """Refuse a download that the disk has no room for; without this it ends hours later."""
+    place = Path(constants.HF_HUB_CACHE)
+    existing = next(path for path in (place, *place.absolute().parents) if path.exists())
+    disk = shutil.disk_usage(existing)
+    if missing > disk.free and disk.total:  # some network file systems report nothing
+        raise PermanentError(
+            f"the files of {model.id} that are still to be downloaded take "
+            f"{readable_bytes(missing)}, and {place} has {readable_bytes(disk.free)} free: give "
+            "the cache (HF_HOME) a larger volume"
+        )
 
 
 def _token() -> str | None:

@@ -94,8 +94,12 @@ def receive(wire: socket.socket) -> Any:
     return pickle.loads(_receive(wire, length))  # noqa: S301 - rank 0 runs this very program
 
 
-def _receive(wire: socket.socket, count: int) -> bytes:
-    content = wire.recv(count, socket.MSG_WAITALL)
-    if len(content) < count:
-        raise ConnectionResetError("the connection was closed at its other end")
+def _receive(wire: socket.socket, count: int) -> bytearray:
+    content = bytearray(count)
+    rest = memoryview(content)
+    while rest:  # a signal ends a call early: what a checkpoint consists of takes many packets
+        received = wire.recv_into(rest, len(rest), socket.MSG_WAITALL)
+        if not received:
+            raise ConnectionResetError("the connection was closed at its other end")
+        rest = rest[received:]
     return content

@@ -45,6 +45,11 @@ class Profile(Entry):
         """Bytes of its memory."""
         return self.memory_mib * 2**20
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The compute capability as numbers, (0,) where there is none."""
+        return tuple(map(int, (self.capability or "0").split(".")))
+
     def marks(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with these labels has this kind."""
         return any(labels.get(label) in values for label, values in self.labels.items())

@@ -77,6 +77,7 @@ class EngineEntry(Entry):
     serves: tuple[str, ...]
     sixteen_bit: tuple[str, ...] = ()
     fp8_from: tuple[int, int] | None = None
+    serves_from: dict[str, tuple[int, int]] = Field(default={})
     parallelism: tuple[Parallel, ...]
     metrics: Metrics
     parsers: tuple[Parsers, ...] = ()

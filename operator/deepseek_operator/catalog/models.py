@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from deepseek_operator.catalog.entries import Entry, built_in, entries, own
+from deepseek_operator.catalog.numbers import count_predictors
 from deepseek_operator.catalog.shape import Shape, ShapeError
 
 Weights = Literal["bf16", "fp8", "fp4"]
@@ -85,13 +86,12 @@ class Model:
         """
         shape = Shape(config)
         if weight_bytes is None:
-            numbers = shape.numbers
+            numbers = shape.numbers + count_predictors(shape)
             packed = {"bf16": PLAIN, "fp8": FP8, "fp4": FP8}[weights]
             expert = FP4 if weights == "fp4" else packed
             plain = numbers.split_plain + numbers.whole_plain + numbers.whole_exact
-            weight_bytes = round(
-                numbers.experts * expert + (numbers.split + numbers.whole) * packed + plain * PLAIN
-            )
+            matrices = numbers.heads + numbers.split + numbers.whole
+            weight_bytes = round(numbers.experts * expert + matrices * packed + plain * PLAIN)
         dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
         return cls(shape, weights, weight_bytes, dtype if dtype in DTYPES else "bfloat16")
 

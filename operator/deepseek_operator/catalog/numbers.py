@@ -17,6 +17,7 @@ class Numbers:
 
     Attributes:
         experts: Of routed experts, a part on each GPU.
+        heads: Of matrices whose rows or columns are heads of latent attention, a part on each GPU.
         split: Of other matrices of which each GPU has a part.
         whole: Of matrices that each GPU has whole.
         split_plain: As `split`, of matrices that are never packed.
@@ -25,6 +26,7 @@ class Numbers:
     """
 
     experts: int = 0
+    heads: int = 0
     split: int = 0
     whole: int = 0
     split_plain: int = 0
@@ -34,6 +36,7 @@ class Numbers:
     def __add__(self, other: "Numbers") -> "Numbers":
         return Numbers(
             self.experts + other.experts,
+            self.heads + other.heads,
             self.split + other.split,
             self.whole + other.whole,
             self.split_plain + other.split_plain,
@@ -44,6 +47,7 @@ class Numbers:
     def __mul__(self, times: int) -> "Numbers":
         return Numbers(
             self.experts * times,
+            self.heads * times,
             self.split * times,
             self.whole * times,
             self.split_plain * times,
@@ -55,7 +59,7 @@ class Numbers:
     def total(self) -> int:
         """All of them."""
         whole = self.whole + self.whole_plain + self.whole_exact
-        return self.experts + self.split + self.split_plain + whole
+        return self.experts + self.heads + self.split + self.split_plain + whole
 
 
 def count(shape: "Shape") -> Numbers:
@@ -72,6 +76,20 @@ def count(shape: "Shape") -> Numbers:
         + _mixture(shape) * (shape.layers - dense)
         + Numbers(whole_plain=2 * hidden * shape.layers)
     )
+
+
+def count_predictors(shape: "Shape") -> Numbers:
+    """The numbers in the layers of V3's checkpoints that predict further tokens: not served.
+
+    Each joins two hidden states by a matrix and has its own copies of the embedding and the head
+    (https://github.com/deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).
+    """
+    layers = shape.get("num_nextn_predict_layers", 0)
+    if shape.model_type not in ("deepseek_v3", "deepseek_v32"):
+        return Numbers()
+    hidden = shape.hidden
+    beside = 5 * hidden + 2 * hidden**2 + 2 * shape.vocabulary * hidden
+    return (_latent(shape) + _mixture(shape) + Numbers(whole_plain=beside)) * layers
 
 
 def _dense_layers(shape: "Shape") -> int:
@@ -113,7 +131,7 @@ def _latent(shape: "Shape") -> Numbers:
     keys, values = config["qk_nope_head_dim"], config["v_head_dim"]
     query, lora = shape.heads * (keys + rope), config.get("q_lora_rank")
     numbers = Numbers(
-        split=shape.heads * values * hidden + (lora or hidden) * query,
+        heads=shape.heads * values * hidden + (lora or hidden) * query,
         whole=hidden * (rank + rope) + hidden * (lora or 0),
         # Absorbed attention takes this one apart, so it is not packed.
         split_plain=rank * shape.heads * (keys + values),

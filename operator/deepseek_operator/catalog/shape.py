@@ -47,6 +47,7 @@ NUMBERS = (
     "n_shared_experts",
     "num_experts_per_tok",
     "first_k_dense_replace",
+    "num_nextn_predict_layers",
     "q_lora_rank",
     "kv_lora_rank",
     "qk_nope_head_dim",
@@ -219,6 +220,13 @@ class Shape:
         """Whether the parts of matrices begin and end with blocks of 128, so that they stay fp8."""
         widths = (self.width, self.expert_width, self.hidden)
         return not any(width % (128 * gpus) for width in widths[:2]) and not self.hidden % 128
+
+    def packs_heads(self, gpus: int) -> bool:
+        """The same of latent attention alone, whose matrices have heads for rows or columns."""
+        config = self.config
+        query = int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
+        sizes = (self.heads * query, self.heads * int(config["v_head_dim"]))
+        return not any(size % (128 * gpus) for size in sizes)
 
     def cache_of_gpu(self, gpus: int) -> int:
         """Bytes of the cache of each of so many GPUs for a token.

@@ -6,6 +6,7 @@ computed before there is a GPU to ask. docs/sizing.md has the formulas and what 
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from deepseek_operator.catalog.accelerators import Profile
 from deepseek_operator.catalog.models import EXACT, FP4, FP8, Model
@@ -39,6 +40,16 @@ BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 FP8_CAPABILITY, FP8_OF_TRANSFORMERS = "9.0", (8, 9)
 
 
+class Widths(NamedTuple):
+    """Bytes of a number in memory, by the kinds of catalog/numbers.py."""
+
+    expert: float
+    heads: float
+    split: float
+    whole: float
+    plain: float
+
+
 @dataclass(frozen=True)
 class Memory:
     """How a model lies in the memory of each of so many GPUs.
@@ -70,29 +81,46 @@ class Memory:
         return RESERVED + (NCCL if self.gpus * self.stages > 1 else 0)
 
     @cached_property
-    def packed(self) -> bool:
-        """Whether the weights stay packed in memory."""
-        shape, capability = self.model.shape, self.profile.capability
-        if self.model.weights == "bf16" or not capability:
+    def packs(self) -> bool:
+        """Whether matrices stay packed in memory where each GPU's part is of whole blocks."""
+        if self.model.weights == "bf16" or not self.profile.capability:
             return False
         if self.model.packed_from:
-            # Each GPU's part has to begin and end with a block, else the engine does not start.
-            return _version(capability) >= self.model.packed_from and shape.packs(self.gpus)
-        if shape.model_type == "deepseek_v4":
-            return _version(capability) >= FP8_OF_TRANSFORMERS
-        return capability == FP8_CAPABILITY and shape.packs(self.gpus)
+            # Parts that are not of whole blocks end the start of the engine.
+            whole = self.model.shape.packs(self.gpus)
+            return whole and self.profile.version >= self.model.packed_from
+        if self.model.shape.model_type == "deepseek_v4":
+            return self.profile.version >= FP8_OF_TRANSFORMERS
+        return self.profile.capability == FP8_CAPABILITY
+
+    @cached_property
+    def packed(self) -> bool:
+        """Whether experts and the matrices beside them do, which are nearly all of the model."""
+        shape = self.model.shape
+        return self.packs and (shape.model_type == "deepseek_v4" or shape.packs(self.gpus))
+
+    @cached_property
+    def widths(self) -> Widths:
+        """Bytes of a number, by where it is."""
+        shape, plain = self.model.shape, BYTES[self.dtype]
+        matrix: float = FP8 if self.packed else plain
+        expert: float = FP4 if self.packed and self.model.weights == "fp4" else matrix
+        heads = self.packs and shape.numbers.heads and shape.packs_heads(self.gpus)
+        whole = FP8 if self.packs else plain
+        return Widths(expert, FP8 if heads else plain, matrix, whole, plain)
 
     @cached_property
     def weights(self) -> int:
         """Bytes of the weights."""
-        numbers, plain = self.model.shape.numbers, BYTES[self.dtype]
-        matrix: float = FP8 if self.packed else plain
-        expert: float = FP4 if self.packed and self.model.weights == "fp4" else matrix
+        numbers, widths = self.model.shape.numbers, self.widths
         split = (
-            numbers.experts * expert + numbers.split * matrix + numbers.split_plain * plain
+            numbers.experts * widths.expert
+            + numbers.heads * widths.heads
+            + numbers.split * widths.split
+            + numbers.split_plain * widths.plain
         ) / self.gpus
-        whole = numbers.whole * matrix + numbers.whole_plain * plain + numbers.whole_exact * EXACT
-        return round((split + whole) / self.stages)
+        plain = numbers.whole_plain * widths.plain + numbers.whole_exact * EXACT
+        return round((split + numbers.whole * widths.whole + plain) / self.stages)
 
     @cached_property
     def per_token(self) -> float:
@@ -169,7 +197,3 @@ class Memory:
         tokens = (self.cache - context * self.step_per_token) / self.per_token
         most = WHOLE_REQUESTS if self.model.shape.attention == "whole" else REQUESTS
         return max(min(int(tokens // context), most), 0)
-
-
-def _version(capability: str) -> tuple[int, ...]:
-    return tuple(map(int, capability.split(".")))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from deepseek_operator.catalog.accelerators import accelerators
-from deepseek_operator.catalog.models import EXACT, FP4, FP8, Model, models
+from deepseek_operator.catalog.models import EXACT, Model, models
 from deepseek_operator.catalog.performance import Load, Point, Ratio, performance
 from deepseek_operator.plan.fit import compute_type
 from deepseek_operator.plan.memory import BYTES, Memory
@@ -118,15 +118,17 @@ class Speed:
     def _read(self, tokens: int) -> float:
         """Bytes of the weights that a step of so many tokens reads in each GPU."""
         memory, shape = self.memory, self.memory.model.shape
-        numbers, plain = shape.numbers, BYTES[memory.dtype]
-        matrix: float = FP8 if memory.packed else plain
-        expert: float = FP4 if memory.packed and memory.model.weights == "fp4" else matrix
+        numbers, widths = shape.numbers, memory.widths
         # Each token chooses experts as if at random.
         used = 1 - (1 - shape.chosen / shape.experts) ** tokens if shape.experts else 0.0
         split = (
-            numbers.experts * used * expert + numbers.split * matrix + numbers.split_plain * plain
+            numbers.experts * used * widths.expert
+            + numbers.heads * widths.heads
+            + numbers.split * widths.split
+            + numbers.split_plain * widths.plain
         )
-        whole = numbers.whole * matrix + self._met * plain + numbers.whole_exact * EXACT
+        whole = numbers.whole * widths.whole + self._met * widths.plain
+        whole += numbers.whole_exact * EXACT
         return split / memory.gpus + whole
 
     @property
@@ -144,7 +146,7 @@ class Speed:
         peak = memory.profile.tflops[kind] * 1e12 * memory.gpus
         numbers = shape.numbers
         whole = numbers.whole + self._met + numbers.whole_exact
-        dense = numbers.split + numbers.split_plain + whole
+        dense = numbers.heads + numbers.split + numbers.split_plain + whole
         experts = numbers.experts * shape.chosen / shape.experts if shape.experts else 0
         share = rates.experts if shape.experts else rates.arithmetic
         attended = before * shape.layers * _attended(memory.model)

@@ -1,5 +1,7 @@
 """Downloads through the hub's own client, from a stand-in for the hub."""
 
+import shutil
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.models.hub import HubServer, Repository, serving
 
 REPO = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 TOKEN = "hf_test"
+Disk = namedtuple("Disk", "total used free")
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,31 @@ def test_a_cache_that_cannot_be_written(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(blocked / "cache"))
     with pytest.raises(PermanentError, match=r"cannot be stored .*HF_HOME"):
         locate(REPO, hub.endpoint)
+
+
+def test_files_that_are_there_already_are_not_counted_again(tiny, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(tiny("qwen2"), repository)
+    with serving({REPO: Repository(repository)}) as hub:
+        locate(REPO, hub.endpoint)
+    # Another commit, of which all but one file is known.
+    (repository / "generation_config.json").write_text("{}")
+    progress = Progress()
+    with serving({REPO: Repository(repository)}) as hub:
+        directory = locate(REPO, hub.endpoint, progress)
+    assert (directory / "config.json").is_file()
+    assert progress.bytes == (2, 2)
+
+
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+def test_a_disk_without_room_is_found_out_before_the_download(
+    hub: HubServer, tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(file.stat().st_size for file in tiny("qwen2").iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10 * size, 9 * size, size - 1))
+    with pytest.raises(PermanentError, match=r"take .* MiB, and .* has .* MiB free: give the cach"):
+        locate(REPO, hub.endpoint)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    # A file system that reports nothing may have room.
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(0, 0, 0))
+    assert (locate(REPO, hub.endpoint) / "config.json").is_file()

@@ -50,6 +50,15 @@ def test_it_is_in_sight_of_what_others_estimate(point: Point) -> None:
     assert predicted(point) == pytest.approx(point.per_second, rel=0.4)
 
 
+@pytest.mark.parametrize("gpus", [8, 32])
+@pytest.mark.parametrize("name", ["DeepSeek-V2-Lite", "DeepSeek-V3", "DeepSeek-R1-Distill-Qwen-7B"])
+def test_a_step_of_many_tokens_reads_all_weights_but_the_embedding(name: str, gpus: int) -> None:
+    all_of = speed(name, "nvidia-h200", gpus)
+    shape = all_of.memory.model.shape
+    embedding = shape.vocabulary * shape.hidden * all_of.memory.widths.plain
+    assert all_of._read(1_000_000) == pytest.approx(all_of.memory.weights - embedding, abs=1)
+
+
 def test_several_gpus() -> None:
     assert max(map(deviation_of_ratio, performance().split)) < 0.2
 

@@ -36,6 +36,11 @@ def unsupported(spec: Spec) -> str | None:
             f"{engine.title} {engine.release} does not serve {spec.model.id} (model_type {kind}). "
             "Leave engine.type out, or choose another model."
         )
+    if older := _too_old(spec, engine.serves_from.get(kind)):
+        return (
+            f"{engine.title} {engine.release} has no kernels for {spec.model.id} on {older}: choose "
+            "a newer kind of GPU, or set engine.image to one that has them."
+        )
     if spec.model.dtype == "float32" and kind in engine.sixteen_bit:
         return (
             f"{engine.title} {engine.release} computes {spec.model.id} in 16 bits only: set "
@@ -49,6 +54,16 @@ def _other_vendor(spec: Spec) -> str | None:
     kinds = spec.accelerator.kinds if spec.accelerator and not spec.engine.image else []
     profiles = accelerators().profiles
     return next((name for name in kinds if not profiles[name].resource.startswith("nvidia.")), None)
+
+
+def _too_old(spec: Spec, capability: tuple[int, int] | None) -> str | None:
+    """An accelerator of less than a compute capability that the engine's own image wants."""
+    kinds = spec.accelerator.kinds if spec.accelerator and not spec.engine.image else []
+    profiles = accelerators().profiles
+    return next(
+        (name for name in kinds if capability and (0, 0) < profiles[name].version < capability),
+        None,
+    )
 
 
 def reserved(spec: Spec) -> str | None:

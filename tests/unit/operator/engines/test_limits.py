@@ -51,6 +51,17 @@ def test_a_type_that_the_engine_does_not_compute_in() -> None:
     assert "set model.dtype to bfloat16 or float16" in said.message
 
 
+def test_a_model_whose_kernels_want_a_newer_gpu() -> None:
+    model, a100 = {"id": "deepseek-ai/DeepSeek-V3.2"}, {"profile": "nvidia-a100-80gb"}
+    parallelism = {"tensor": 16}
+    said = refused(model=model, engine={"type": "vllm"}, accelerator=a100, parallelism=parallelism)
+    assert said.reason == checks.ENGINE_UNSUPPORTED
+    assert "no kernels for deepseek-ai/DeepSeek-V3.2 on nvidia-a100-80gb" in said.message
+    own = {"type": "vllm", "image": "own/vllm:1"}
+    decision = decided(model=model, engine=own, accelerator=a100, parallelism=parallelism)
+    assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
+
+
 @pytest.mark.parametrize("engine", TYPES)
 def test_models_that_one_knows_the_size_of_are_served(engine: EngineType) -> None:
     assert set(engines()[engine].serves) >= set(ATTENTION)

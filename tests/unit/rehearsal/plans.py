@@ -1,0 +1,45 @@
+"""What the server plans before it reads DeepSeek-V3, and what of that is known beforehand."""
+
+import re
+from collections.abc import Iterator
+
+import torch
+from transformers import PreTrainedModel
+
+from deepseek_server.models import fp8_modules, layout, loading, skeleton
+from deepseek_server.models.checkpoint import Checkpoint
+from deepseek_server.models.layout import Parameter, Read
+from tests.models.published.configs import CONFIGS
+from tests.models.published.tensors import Tensor, tensors
+from tests.unit.rehearsal.ranks import Rank
+
+LAST_LAYER = "model.layers.61."
+# Matrices of which each rank needs some rows. Of those of which it needs some columns it reads all
+# rows: a part of a row is shorter than a page of memory, so no disk could leave out the others.
+ROWS = re.compile(r".*\.((q_b|kv_b|gate|up)_proj\.weight(_scale_inv)?)|lm_head\.weight")
+# Factors that are multiplied into the numbers while these are read, beside what is counted.
+MULTIPLIED_IN = re.compile(r".*\.kv_b_proj\.weight_scale_inv")
+# Bytes that a rank of so many reads, and that its part of the model takes, with weights in fp8.
+READ = {8: 284_893_756_768, 16: 257_161_142_112}
+KEPT = {8: 86_889_714_208, 16: 44_940_852_928}
+
+
+def needed() -> Iterator[Tensor]:
+    """The tensors that are needed to answer: all but those of the layer that predicts a further token."""
+    every = tensors(CONFIGS["DeepSeek-V3"])
+    return (tensor for tensor in every if not tensor.name.startswith(LAST_LAYER))
+
+
+def parameters_of(
+    checkpoint: Checkpoint, rank: int = 0, size: int = 8
+) -> tuple[list[Parameter], PreTrainedModel]:
+    """What a rank's part of the model consists of on an H100 or H200, and the model without memory."""
+    model = skeleton.build(checkpoint, torch.bfloat16)
+    fp8_modules.keep(model, checkpoint.tensors, False, rank, size)
+    return loading._parameters(model, Rank(rank, size)), model
+
+
+def plan_of(checkpoint: Checkpoint, rank: int, size: int) -> tuple[list[Read], PreTrainedModel]:
+    """What a rank reads."""
+    parameters, model = parameters_of(checkpoint, rank, size)
+    return layout.reads(parameters, checkpoint.tensors, checkpoint.config), model
