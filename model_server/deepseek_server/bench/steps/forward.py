@@ -3,6 +3,7 @@
 What a server takes beyond this is its own.
 """
 
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from deepseek_server.models.loading import load
 from deepseek_server.models.paged import PagedRunner
 from deepseek_server.parallel.groups import ALONE, Group
 
-TOKEN = 300  # which one does not matter
 WARM_STEPS = 5
 GROUPS = 20
 STEPS_OF_GROUP = 5
@@ -62,16 +62,29 @@ def decode_step(
         sequences=at_once,
         group=group,
     )
-    blocks = [_blocks(runner, number, context) for number in range(at_once)]
-    for number, own in enumerate(blocks):
-        runner.run([Chunk((TOKEN,) * context, 0, own, sample=True, slot=number)])
-    step = [
-        Chunk((TOKEN,), context - 1, own, sample=True, slot=number)
-        for number, own in enumerate(blocks)
-    ]
+    step = []
+    for number in range(at_once):
+        own = _blocks(runner, number, context)
+        text = tokens(number, context, loaded.model.config.vocab_size)
+        runner.run([Chunk(text, 0, own, sample=True, slot=number)])
+        step.append(Chunk(text[-1:], context - 1, own, sample=True, slot=number))
     _costs(runner, step, WARM_STEPS)
     costs = [_costs(runner, step, STEPS_OF_GROUP) for _ in range(GROUPS)]
     return Step(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
+
+
+def tokens(number: int, count: int, vocabulary: int) -> tuple[int, ...]:
+    """Return random tokens, the same for the same sequence.
+
+    Sequences must differ: alike tokens choose the same experts, and a step then reads the weights of a
+    few of them only.
+
+    Args:
+        number: Of the sequence.
+        count: Of tokens.
+        vocabulary: The tokens that there are.
+    """
+    return tuple(random.Random(number).choices(range(vocabulary), k=count))
 
 
 def _blocks(runner: PagedRunner, number: int, context: int) -> tuple[int, ...]:
