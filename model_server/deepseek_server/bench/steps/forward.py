@@ -3,12 +3,12 @@
 What a server takes beyond this is its own.
 """
 
-import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
 from deepseek_server.command_line import parse
@@ -84,7 +84,7 @@ def tokens(number: int, count: int, vocabulary: int) -> tuple[int, ...]:
         count: Of tokens.
         vocabulary: The tokens that there are.
     """
-    return tuple(random.Random(number).choices(range(vocabulary), k=count))
+    return tuple(np.random.default_rng(number).integers(vocabulary, size=count).tolist())
 
 
 def _blocks(runner: PagedRunner, number: int, context: int) -> tuple[int, ...]:
