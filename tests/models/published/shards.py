@@ -53,12 +53,12 @@ def make_published(name: str, directory: Path) -> Path:
 
 
 def split(config: Config) -> list[list[Tensor]]:
-    """The tensors of each file."""
+    """Return the tensors of each file."""
     return [shard for group in range(len(GROUPS)) for shard in _group(config, group)]
 
 
 def _group(config: Config, group: int) -> list[list[Tensor]]:
-    """The files of some layers; the last one takes what is left."""
+    """Return the files of a group of layers; the last one takes what is left."""
     shards: list[list[Tensor]] = [[]]
     numbers = 0
     for tensor in _of_group(config, group):
@@ -90,7 +90,7 @@ def write_sparse(file: Path, tensors: Iterable[Tensor]) -> None:
 
 
 def header(tensors: Sequence[Tensor]) -> bytes:
-    """What a safetensors file of these tensors begins with."""
+    """Return the beginning of a safetensors file: length and header."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:
