@@ -15,9 +15,9 @@ from tests.models.published.tensors import Config, Tensor, embedding, head, laye
 from tests.models.tiny import make_tokenizer
 
 INDEX = "model.safetensors.index.json"
-# R1's 163 files, by their sizes: a listing of its repository as of 2026-03 (the recipes for inference in
-# https://github.com/NVIDIA/dgxc-benchmarking) shows files of 4.3 billion numbers, and a smaller one at
-# the end of each group of layers. The groups follow from where those are.
+# R1's 163 files, by their sizes: a listing of its repository (`ls -lh`, in a public recipe of NVIDIA's
+# LLMB for inference with R1 in fp8) shows files of 4.3 billion numbers, and a smaller one at the end of
+# each group of layers. The groups follow from where those are.
 SHARD_NUMBERS = 2**32
 FIRSTS = (0, 7, 15, 23, 31, 39, 47, 54, 61, 62)
 GROUPS = [range(first, last) for first, last in pairwise(FIRSTS)]

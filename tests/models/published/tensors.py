@@ -14,8 +14,8 @@ from typing import Any
 Config = Mapping[str, Any]
 Shape = tuple[int, ...]
 
-# What the repositories of V3, R1 and V3.1 hold: bytes of their safetensors files, and tensors in them
-# (https://huggingface.co/deepseek-ai/DeepSeek-R1/tree/main).
+# What the repositories of V3, R1 and V3.1 hold: bytes of their safetensors files, and tensors in them.
+# Read in public lists of the files (https://huggingface.co/deepseek-ai/DeepSeek-R1/tree/main), not there.
 PUBLISHED_BYTES, PUBLISHED_TENSORS = 688_586_727_753, 91_991
 # What these tensors sum up to: all but the headers of the files.
 TENSOR_BYTES = 688_574_839_360
