@@ -9,7 +9,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def chunks(file: Path, first: int = 0) -> Iterator[bytes | int]:
-    """A file from a byte on: what it has, in pieces, and the lengths of its holes as numbers."""
+    """Yield a file from a byte on: its data in pieces, and the lengths of its holes as numbers."""
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         while first < size:

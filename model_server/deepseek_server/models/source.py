@@ -124,7 +124,7 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
 
 
 def _missing_bytes(model: ModelConfig, endpoint: str) -> int:
-    """The size of the files that are not in the cache yet; 0 if the hub does not give it.
+    """Return the size of the files that are not in the cache yet; 0 if the hub does not give it.
 
     The hub's client reports the bytes of these alone, so files of an earlier start do not count.
     """
@@ -143,7 +143,7 @@ def _missing_bytes(model: ModelConfig, endpoint: str) -> int:
 
 
 def _is_cached(model: ModelConfig, commit: str | None, file: RepoSibling) -> bool:
-    """Whether a file need not be downloaded: it is there, maybe as part of an earlier commit."""
+    """Return whether a file is in the cache, maybe as part of an earlier commit."""
     if isinstance(try_to_load_from_cache(model.id, file.rfilename, revision=commit), str):
         return True
     content = file.lfs.sha256 if file.lfs else file.blob_id

@@ -47,7 +47,7 @@ class Profile(Entry):
 
     @property
     def version(self) -> tuple[int, ...]:
-        """The compute capability as numbers, (0,) where there is none."""
+        """Return the compute capability as numbers, (0,) where there is none."""
         return tuple(map(int, (self.capability or "0").split(".")))
 
     def marks(self, labels: Mapping[str, str]) -> bool:

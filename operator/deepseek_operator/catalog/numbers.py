@@ -79,7 +79,7 @@ def count(shape: "Shape") -> Numbers:
 
 
 def count_predictors(shape: "Shape") -> Numbers:
-    """The numbers in the layers of V3's checkpoints that predict further tokens: not served.
+    """Count the numbers in the layers of V3's checkpoints that predict further tokens: not served.
 
     Each joins two hidden states by a matrix and has its own copies of the embedding and the head
     (https://github.com/deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).

@@ -222,7 +222,7 @@ class Shape:
         return not any(width % (128 * gpus) for width in widths[:2]) and not self.hidden % 128
 
     def packs_heads(self, gpus: int) -> bool:
-        """The same of latent attention alone, whose matrices have heads for rows or columns."""
+        """Return the same for latent attention alone, whose matrices have heads for rows or columns."""
         config = self.config
         query = int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
         sizes = (self.heads * query, self.heads * int(config["v_head_dim"]))

@@ -82,7 +82,7 @@ class Memory:
 
     @cached_property
     def packs(self) -> bool:
-        """Whether matrices stay packed in memory where each GPU's part is of whole blocks."""
+        """Return whether matrices stay packed in memory where each GPU's part is of whole blocks."""
         if self.model.weights == "bf16" or not self.profile.capability:
             return False
         if self.model.packed_from:
@@ -95,13 +95,13 @@ class Memory:
 
     @cached_property
     def packed(self) -> bool:
-        """Whether experts and the matrices beside them do, which are nearly all of the model."""
+        """Return whether experts and other feed-forward matrices do, nearly all of the model."""
         shape = self.model.shape
         return self.packs and (shape.model_type == "deepseek_v4" or shape.packs(self.gpus))
 
     @cached_property
     def widths(self) -> Widths:
-        """Bytes of a number, by where it is."""
+        """Return the bytes of a number in each kind of matrix."""
         shape, plain = self.model.shape, BYTES[self.dtype]
         matrix: float = FP8 if self.packed else plain
         expert: float = FP4 if self.packed and self.model.weights == "fp4" else matrix

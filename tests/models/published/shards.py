@@ -15,9 +15,9 @@ from tests.models.published.tensors import Config, Tensor, embedding, head, laye
 from tests.models.tiny import make_tokenizer
 
 INDEX = "model.safetensors.index.json"
-# R1's 163 files, by their sizes: a listing of its repository as of 2026-03 (the recipes for inference in
-# https://github.com/NVIDIA/dgxc-benchmarking) shows files of 4.3 billion numbers, and a smaller one at
-# the end of each group of layers. The groups follow from where those are.
+# R1's 163 files, by their sizes: a listing of its repository (`ls -lh`, in a public recipe of NVIDIA's
+# LLMB for inference with R1 in fp8) shows files of 4.3 billion numbers, and a smaller one at the end of
+# each group of layers. The groups follow from where those are.
 SHARD_NUMBERS = 2**32
 FIRSTS = (0, 7, 15, 23, 31, 39, 47, 54, 61, 62)
 GROUPS = [range(first, last) for first, last in pairwise(FIRSTS)]
@@ -53,12 +53,12 @@ def make_published(name: str, directory: Path) -> Path:
 
 
 def split(config: Config) -> list[list[Tensor]]:
-    """The tensors of each file."""
+    """Return the tensors of each file."""
     return [shard for group in range(len(GROUPS)) for shard in _group(config, group)]
 
 
 def _group(config: Config, group: int) -> list[list[Tensor]]:
-    """The files of some layers; the last one takes what is left."""
+    """Return the files of a group of layers; the last one takes what is left."""
     shards: list[list[Tensor]] = [[]]
     numbers = 0
     for tensor in _of_group(config, group):
@@ -90,7 +90,7 @@ def write_sparse(file: Path, tensors: Iterable[Tensor]) -> None:
 
 
 def header(tensors: Sequence[Tensor]) -> bytes:
-    """What a safetensors file of these tensors begins with."""
+    """Return the beginning of a safetensors file: length and header."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in tensors:

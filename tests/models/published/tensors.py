@@ -14,8 +14,8 @@ from typing import Any
 Config = Mapping[str, Any]
 Shape = tuple[int, ...]
 
-# What the repositories of V3, R1 and V3.1 hold: bytes of their safetensors files, and tensors in them
-# (https://huggingface.co/deepseek-ai/DeepSeek-R1/tree/main).
+# What the repositories of V3, R1 and V3.1 hold: bytes of their safetensors files, and tensors in them.
+# Read in public lists of the files (https://huggingface.co/deepseek-ai/DeepSeek-R1/tree/main), not there.
 PUBLISHED_BYTES, PUBLISHED_TENSORS = 688_586_727_753, 91_991
 # What these tensors sum up to: all but the headers of the files.
 TENSOR_BYTES = 688_574_839_360
@@ -41,28 +41,28 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it has."""
+        """Return its number of elements."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """How many bytes it has."""
+        """Return its size in bytes."""
         return self.elements * BYTES[self.dtype]
 
 
 def embedding(config: Config) -> Iterator[Tensor]:
-    """What comes before the first layer."""
+    """Yield the tensors before the first layer."""
     yield Tensor("model.embed_tokens.weight", BF16, (config["vocab_size"], config["hidden_size"]))
 
 
 def head(config: Config) -> Iterator[Tensor]:
-    """What comes after the last layer."""
+    """Yield the tensors after the last layer."""
     yield _norm("model.norm", config["hidden_size"])
     yield Tensor("lm_head.weight", BF16, (config["vocab_size"], config["hidden_size"]))
 
 
 def layer(config: Config, number: int) -> Iterator[Tensor]:
-    """A layer; those after `num_hidden_layers` predict further tokens."""
+    """Yield the tensors of a layer; those after `num_hidden_layers` predict further tokens."""
     name, hidden = f"model.layers.{number}", config["hidden_size"]
     yield _norm(f"{name}.input_layernorm", hidden)
     yield from _attention(f"{name}.self_attn", config)
@@ -76,7 +76,7 @@ def layer(config: Config, number: int) -> Iterator[Tensor]:
 
 
 def tensors(config: Config) -> Iterator[Tensor]:
-    """All of them."""
+    """Yield all tensors."""
     yield from embedding(config)
     for number in range(layers(config)):
         yield from layer(config, number)
@@ -84,7 +84,7 @@ def tensors(config: Config) -> Iterator[Tensor]:
 
 
 def layers(config: Config) -> int:
-    """How many layers the files have."""
+    """Return the number of layers in the files."""
     return int(config["num_hidden_layers"] + config["num_nextn_predict_layers"])
 
 
@@ -140,7 +140,7 @@ def _feed_forward(name: str, hidden: int, width: int) -> Iterator[Tensor]:
 
 
 def _packed(name: str, rows: int, columns: int) -> Iterator[Tensor]:
-    """A matrix in eight bits and the factors of its blocks."""
+    """Yield a matrix in eight bits and the factors of its blocks."""
     yield Tensor(f"{name}.weight", FP8, (rows, columns))
     yield Tensor(f"{name}.weight_scale_inv", F32, (-(-rows // BLOCK), -(-columns // BLOCK)))
 

@@ -1,4 +1,4 @@
-"""What the server plans before it reads DeepSeek-V3, and what of that is known beforehand."""
+"""Load plans for DeepSeek-V3, and the figures that are known beforehand."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ KEPT = {8: 86_889_714_208, 16: 44_940_852_928}
 
 
 def needed() -> Iterator[Tensor]:
-    """The tensors that are needed to answer: all but those of the layer that predicts a further token."""
+    """Yield the tensors that are served: all but those of the layer that predicts a further token."""
     every = tensors(CONFIGS["DeepSeek-V3"])
     return (tensor for tensor in every if not tensor.name.startswith(LAST_LAYER))
 
@@ -33,13 +33,13 @@ def needed() -> Iterator[Tensor]:
 def parameters_of(
     checkpoint: Checkpoint, rank: int = 0, size: int = 8
 ) -> tuple[list[Parameter], PreTrainedModel]:
-    """What a rank's part of the model consists of on an H100 or H200, and the model without memory."""
+    """Return the parameters of a rank's part on an H100 or H200, and the model without memory."""
     model = skeleton.build(checkpoint, torch.bfloat16)
     fp8_modules.keep(model, checkpoint.tensors, False, rank, size)
     return loading._parameters(model, Rank(rank, size)), model
 
 
 def plan_of(checkpoint: Checkpoint, rank: int, size: int) -> tuple[list[Read], PreTrainedModel]:
-    """What a rank reads."""
+    """Return the reads of a rank, and its model without memory."""
     parameters, model = parameters_of(checkpoint, rank, size)
     return layout.reads(parameters, checkpoint.tensors, checkpoint.config), model

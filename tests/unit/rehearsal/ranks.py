@@ -29,7 +29,7 @@ class Rank(Alone):
 
 
 class CountedFiles:
-    """What is asked of files, whose bytes stay where they are.
+    """Requests to files, whose bytes stay where they are.
 
     Attributes:
         asked: File, offset and length of each request, in the order in which they came.
@@ -60,7 +60,7 @@ class CountedFiles:
 
 @contextmanager
 def gpu(kind: str) -> Iterator[CountedFiles]:
-    """For as long as the block runs this process has a GPU of a kind, as far as loading can see."""
+    """Give this process a GPU of a kind, as far as loading can see, while the block runs."""
     profile, files, allocate = accelerators().profiles[kind], CountedFiles(), skeleton.allocate
     free = profile.memory - memory.RESERVED - memory.NCCL
     with ExitStack() as stack:
@@ -77,6 +77,6 @@ def gpu(kind: str) -> Iterator[CountedFiles]:
 
 
 def capability(profile: Profile) -> tuple[int, int]:
-    """NVIDIA's compute capability of a kind."""
+    """Return NVIDIA's compute capability of a kind."""
     major, _, minor = profile.capability.partition(".")
     return int(major), int(minor)

@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the hub was asked for what."""
+    """Count the requests to the hub by method."""
     counted: Counter[str] = Counter()
     for method in ("do_GET", "do_HEAD"):
         real = getattr(Handler, method)

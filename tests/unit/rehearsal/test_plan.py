@@ -1,4 +1,4 @@
-"""What each of 8 and of 16 ranks will read of DeepSeek-V3, planned from the files' headers."""
+"""The load plans of 8 and of 16 ranks for DeepSeek-V3, made from the files' headers."""
 
 import gc
 import pickle
@@ -29,7 +29,7 @@ from tests.unit.rehearsal.plans import (
 
 @dataclass
 class Plan:
-    """What is planned for all ranks, in their order.
+    """The plans of all ranks, in their order.
 
     Attributes:
         read: Bytes that each rank reads.
@@ -68,7 +68,7 @@ def plan(checkpoint: Checkpoint, size: int) -> Plan:
 
 @contextmanager
 def collected_afterwards() -> Iterator[None]:
-    """Let nobody look for garbage among so many objects again and again: half the time."""
+    """Disable the garbage collector, which takes half of the time among so many objects."""
     gc.collect()
     gc.disable()
     try:
@@ -78,7 +78,7 @@ def collected_afterwards() -> Iterator[None]:
 
 
 def assert_complete(reads: Sequence[Read], model: skeleton.PreTrainedModel) -> None:
-    """Every number of the model is read once."""
+    """Check that every number of the model is read once."""
     filled: Counter[str] = Counter()
     for read in reads:
         filled[read.parameter] += len(read.rows) * len(read.columns)
@@ -140,7 +140,7 @@ def test_no_rank_reads_a_file_in_more_pieces_than_it_has_tensors(
 
 
 def calls(action: Callable[[], object]) -> int:
-    """How many functions of Python an action calls, which does not depend on the machine."""
+    """Count the Python functions that an action calls, which do not depend on the machine."""
     count = 0
 
     def counted(_frame: object, event: str, _argument: object) -> None:

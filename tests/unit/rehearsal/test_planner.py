@@ -27,12 +27,12 @@ TAKEN_APART = "kv_b_proj"
 
 
 def served(name: str) -> Iterator[Tensor]:
-    """The tensors of a checkpoint that answer: without the layer that predicts further tokens."""
+    """Yield the served tensors: without the layer that predicts a further token."""
     return (t for t in tensors(CONFIGS[name]) if not t.name.startswith("model.layers.61."))
 
 
 def bytes_of_rank(name: str, rank: int, size: int, *, packed: bool) -> int:
-    """What a rank keeps of the tensors of a checkpoint, by the rules of parallel/sharding.py."""
+    """Return the bytes that a rank keeps of a checkpoint, by the rules of parallel/sharding.py."""
     return sum(_kept(tensor, rank, size, packed) for tensor in served(name))
 
 
@@ -63,7 +63,7 @@ def _shape_of_part(tensor: Tensor, rank: int, size: int) -> tuple[int, int]:
 
 
 def of_server(name: str, rank: int, size: int, *, packed: bool) -> int:
-    """Bytes of the model that the server builds, before it has memory."""
+    """Return the bytes of the model that the server builds, before it has memory."""
     stored = {
         tensor.name: Stored(Path("published"), tensor.dtype, tensor.shape, 0)
         for tensor in tensors(CONFIGS[name])

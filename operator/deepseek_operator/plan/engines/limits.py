@@ -57,7 +57,7 @@ def _other_vendor(spec: Spec) -> str | None:
 
 
 def _too_old(spec: Spec, capability: tuple[int, int] | None) -> str | None:
-    """An accelerator of less than a compute capability that the engine's own image wants."""
+    """Return an accelerator below the compute capability that the engine's own image needs."""
     kinds = spec.accelerator.kinds if spec.accelerator and not spec.engine.image else []
     profiles = accelerators().profiles
     return next(

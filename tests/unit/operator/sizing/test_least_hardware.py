@@ -51,7 +51,7 @@ def rows() -> list[Row]:
 
 
 def planned(row: Row) -> tuple[str, ...]:
-    """GPUs, nodes, tokens and weights, as the table has them."""
+    """Return GPUs, nodes, tokens and weights, as the table has them."""
     least = next(filter(None, (on_nodes(row, nodes) for nodes in NODES)), None)
     if least is None or least.sizing.memory is None:
         return ("refused", "", "", "")
@@ -61,7 +61,7 @@ def planned(row: Row) -> tuple[str, ...]:
 
 
 def on_nodes(row: Row, nodes: int) -> Target | None:
-    """What is planned on so many whole nodes, on one node as few GPUs as it takes."""
+    """Plan for so many whole nodes, on one node for as few GPUs as it takes."""
     body = resource(
         model={"id": f"deepseek-ai/DeepSeek-{row.model}"},
         accelerator={"profile": row.kind},
