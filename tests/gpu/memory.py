@@ -30,6 +30,7 @@ from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model
 from deepseek_operator.catalog.shape import CACHED
 from deepseek_operator.plan.memory import BYTES, Memory
+from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.bench import profiles
 from deepseek_server.bench.commands.make_model import existing
 from deepseek_server.bench.make_model import weight_bytes
@@ -41,8 +42,10 @@ from deepseek_server.models import capacity, memory_budget, skeleton
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.checkpoint import Checkpoint, inspect
 from deepseek_server.models.footprint import measure_cache
+from deepseek_server.models.layers import compressed
 from deepseek_server.models.loading import load
 from deepseek_server.models.paged import PagedRunner, fits
+from deepseek_server.models.runners.compressed import footprint
 from deepseek_server.parallel.groups import ALONE, Group
 from deepseek_server.worker import RUNNING, STEP_TOKENS
 
@@ -104,7 +107,8 @@ def measure(
         found.of["weights"] = _allocated(device) - before or skeleton.size(loaded.model)
 
     if not fits(loaded.model):
-        cache = measure_cache(loaded.model)
+        rings = compressed.fits(loaded.model)
+        cache = footprint(loaded.model) if rings else measure_cache(loaded.model)
         found.of["kv_per_token"] = cache.per_token
         if cache.per_sequence:
             found.of["kv_per_sequence"] = cache.per_sequence
@@ -120,9 +124,9 @@ def measure(
             attention=attention,
             group=group,
         )
-    cache = runner._attention._cache._layers
-    found.of["kv_per_token"] = cache.nbytes / (runner.num_blocks + 1) / runner.block_size
-    found.of["kv_cache"] = cache.nbytes
+    cached = _cached_bytes(runner._attention)
+    found.of["kv_per_token"] = cached / (runner.num_blocks + 1) / runner.block_size
+    found.of["kv_cache"] = cached
     found.tokens = runner.num_blocks * runner.block_size
     found.attention = type(runner._attention).__name__
     found.recorded = runner.can_be_recorded
@@ -148,6 +152,13 @@ def _noting(found: Measured) -> Iterator[None]:
 
     with patch.object(capacity, "Beside", noted):
         yield
+
+
+def _cached_bytes(attention: Any) -> int:
+    """Bytes of all caches of an attention, of which a sparse one has two."""
+    if isinstance(attention, SparseAttention):
+        return attention.cached_bytes
+    return int(attention.cache.nbytes)
 
 
 def _allocated(device: str) -> int:

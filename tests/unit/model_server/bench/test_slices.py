@@ -25,7 +25,12 @@ from tests.gpu.slices.checks import CHECKS, Slice
 from tests.gpu.slices.start import Started, start
 from tests.models import packing
 
-FAMILIES = ("v3-tiny", "v2-tiny", "llama-tiny", "v3.2-tiny", "v4-tiny")
+FAMILIES = (
+    "v3-tiny",
+    "v3.2-tiny",
+    # Half a minute each, and alike.
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("v2-tiny", "llama-tiny", "v4-tiny")),
+)
 ROWS = logits.rows(2048, (1, 65, 200))
 
 
