@@ -1,7 +1,7 @@
 """Measures on a GPU what steps and graphs take beside the cache, by running the largest ones.
 
 The runner has a small cache meanwhile. All sequences of such a step use the same blocks: what they
-compute is wrong and nobody reads it, and takes as much memory as if it were right.
+compute is wrong and read by no caller, and takes as much memory as if it were right.
 """
 
 import gc

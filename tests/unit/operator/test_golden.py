@@ -26,6 +26,7 @@ EXPECTED = {
     "v2-lite": ("nvidia.com/gpu", 1),
     "v2.5": ("nvidia.com/gpu", 8),
     "v3-h100": ("nvidia.com/gpu", 8),
+    "v3": ("nvidia.com/gpu", 8),
     "v3.1": ("nvidia.com/gpu", 8),
     "vllm-r1-distill-llama-70b": ("nvidia.com/gpu", 4),
     "vllm-v3-h100": ("nvidia.com/gpu", 8),

@@ -116,8 +116,8 @@ def test_a_step_that_takes_more_than_was_measured_makes_the_cache_smaller(
     runner = made(gpu, per_token=57_344)
     assert runner.graphs == 19
     assert gpu.left >= gpu.step
-    told = [record.message for record in caplog.records if "does not fit" in record.message]
-    assert bool(told) == (step > 1)
+    warned = [record.message for record in caplog.records if "does not fit" in record.message]
+    assert bool(warned) == (step > 1)
 
 
 def test_where_memory_is_short_graphs_of_large_steps_are_left_out(made: Any) -> None:
