@@ -54,7 +54,9 @@ async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
                 found.add("memory", {"resources": plan.resources, "mib": site.memory()})
                 found.add("restored", await restored(api, seen, plan.samples))
             found.add("steady", await steady(site, plan.seconds, plan.resources))
-            found.add("foreign pods", await foreign_pods(site, client, FOREIGN_SECONDS))
+            found.add(
+                "foreign pods", await foreign_pods(site, client, min(FOREIGN_SECONDS, plan.seconds))
+            )
             if plan.many:
                 site.operator.kill()
                 await grow(client, plan.many - plan.resources)

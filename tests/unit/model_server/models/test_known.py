@@ -35,7 +35,9 @@ def section(title: str) -> str:
 
 def test_the_table_of_the_readme_is_what_the_server_knows() -> None:
     rows = re.findall(
-        r"^\| (.+?) \| `(.+?)` \| (.+?) \|$", section("Which models it serves"), re.MULTILINE
+        r"^\| (.+?) \| `(.+?)` \| (.+?) \| .+? \|$",
+        section("Which models it serves"),
+        re.MULTILINE,
     )[1:]
     told = {model_type: (models, how) for models, model_type, how in rows}
     known = {name: (known.models, WORDS[known.path]) for name, known in ARCHITECTURES.items()}
