@@ -44,7 +44,7 @@ class Plan:
     files: list[Counter[Path]] = field(default_factory=list)
 
 
-@pytest.fixture(scope="module", params=[8, 16])
+@pytest.fixture(scope="module", params=[8, pytest.param(16, marks=pytest.mark.long)])
 def size(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -180,6 +180,7 @@ def test_each_header_is_read_once(checkpoint: Checkpoint, monkeypatch: pytest.Mo
     assert set(read.values()) == {1}
 
 
+@pytest.mark.long
 def test_planning_takes_little_memory(checkpoint: Checkpoint) -> None:
     """Some hundred bytes for each tensor, in each of the processes of a pod."""
     parameters = parameters_of(checkpoint)[0]
