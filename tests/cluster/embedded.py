@@ -329,7 +329,9 @@ def _merge(
     """What to ask for: what there is, and what is wanted in addition."""
     wanted = parts.expand([*names, *(before.parts if before else ())])
     if kwok_nodes is None:
-        kwok_nodes = DEFAULT_KWOK_NODES if "kwok" in wanted else 0
+        # A cluster that has the part already keeps the nodes that it has, or none.
+        new = "kwok" in wanted and (before is None or "kwok" not in before.parts)
+        kwok_nodes = DEFAULT_KWOK_NODES if new else 0
     artefacts = {name: str(path) for name, path in build(parts.groups_of(wanted)).items()}
     merged = Request(
         serial=before.serial if before else time.time_ns(),
