@@ -80,7 +80,7 @@ def model(name: str, models: dict[str, Path], **spec: Any) -> dict[str, Any]:
     return resource(name, model=served, podTemplate=modest(), **spec)
 
 
-def told(kube: Kube, name: str, kind: str) -> str:
+def reason(kube: Kube, name: str, kind: str) -> str:
     """The reason of a condition."""
     return str(kube.condition(name, kind).get("reason", ""))
 
@@ -114,7 +114,7 @@ def test_a_model_has_a_native_sidecar_beside_nodes_of_any_version(
     plain = probe(WEB, push_probe(kube.target), **{"sidecar.istio.io/inject": "true"})
     kube.apply(*plain, model("v3", models, security={"mtls": "STRICT"}))
     eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
-    eventually("in the mesh", lambda: told(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    eventually("in the mesh", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
     (pod,) = kube.all("pod", "deepseek-operator.io/name=v3")
     assert "istio-proxy" in names(pod, "initContainers")
     other = kube.get("pod", WEB)
@@ -149,8 +149,8 @@ def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
         )
     )
     eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
-    eventually("in the mesh", lambda: told(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
-    assert told(kube, "v3", "RoutesReady") == "Routed"
+    eventually("in the mesh", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    assert reason(kube, "v3", "RoutesReady") == "Routed"
     assert kube.get("dsd", "v3")["status"]["endpoint"] == "http://v3.example.com"  # type: ignore[index]
 
     # From outside: the API, and nothing else.

@@ -19,7 +19,14 @@ from deepseek_server.models.layers import compressed
 from deepseek_server.models.runners import compressed as compressed_runner
 from deepseek_server.models.runners.compressed import CompressedRunner, footprint
 from tests.models.families import VOCABULARY, configuration
-from tests.unit.model_server.models.stepping import generated, load, prompt, scattered, step
+from tests.unit.model_server.models.stepping import (
+    decoded_on_device,
+    generated,
+    load,
+    prompt,
+    scattered,
+    step,
+)
 
 ANSWER = 20
 # Below and above the window of 20 tokens, the first entries of 4 and of 14, and the 24 tokens of
@@ -155,16 +162,7 @@ def test_a_token_that_only_the_device_knows(
     """Its experts are chosen by it, too."""
     runner = runner_of(model)
     sequences = scattered(runner, [prompt(length) for length in LENGTHS[-2:]], ANSWER)
-    logits = runner.run([sequence.chunk(1000) for sequence in sequences])
-    found = [[token] for token in logits.argmax(-1).tolist()]
-    for number in range(ANSWER - 1):
-        runner.follow(logits.argmax(-1))
-        logits = runner.run(
-            [Chunk(None, s.prompt + number, s.blocks, sample=True, slot=s.slot) for s in sequences]
-        )
-        for answer, token in zip(found, logits.argmax(-1).tolist(), strict=True):
-            answer.append(token)
-    assert found == answers[-2:]
+    assert decoded_on_device(runner, sequences, ANSWER) == answers[-2:]
 
 
 def test_a_step_without_samples_has_no_logits(model: PreTrainedModel) -> None:

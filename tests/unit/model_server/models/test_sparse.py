@@ -18,6 +18,7 @@ from deepseek_server.engine.step import Chunk
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.paged import PagedRunner
 from tests.unit.model_server.models.stepping import (
+    decoded_on_device,
     generated,
     load,
     prompt,
@@ -118,16 +119,7 @@ def test_a_token_that_only_the_device_knows(
 ) -> None:
     runner = runner_of(model)
     sequences = scattered(runner, [prompt(length) for length in LENGTHS[-2:]], ANSWER)
-    logits = runner.run([sequence.chunk(1000) for sequence in sequences])
-    found = [[token] for token in logits.argmax(-1).tolist()]
-    for number in range(ANSWER - 1):
-        runner.follow(logits.argmax(-1))
-        logits = runner.run(
-            [Chunk(None, s.prompt + number, s.blocks, sample=True, slot=s.slot) for s in sequences]
-        )
-        for answer, token in zip(found, logits.argmax(-1).tolist(), strict=True):
-            answer.append(token)
-    assert found == answers[-2:]
+    assert decoded_on_device(runner, sequences, ANSWER) == answers[-2:]
 
 
 def test_in_half_precision_it_is_as_near_as_transformers_itself(tiny, model) -> None:
