@@ -179,6 +179,10 @@ test-chaos: $(STAMP) ## All of them (killed, cut off, flooded, frozen, ...)
 test-e2e: $(STAMP) ## Real pods on the embedded cluster, from the images and the chart
 	$(BIN)/pytest tests/e2e -m "not long" --durations=15
 
+.PHONY: test-random
+test-random: $(STAMP) ## Property tests with new examples at each run
+	HYPOTHESIS_PROFILE=random $(BIN)/pytest tests/unit tests/integration -m hypothesis
+
 # reversed: from the last test to the first, which shows whether one depends on another.
 ORDER ?=
 .PHONY: test-long

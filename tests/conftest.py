@@ -8,9 +8,11 @@ from hypothesis import settings
 # Tiny tensors gain nothing from threads, which on a busy machine wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine makes an example slow, not wrong.
-settings.register_profile("project", deadline=None)
-settings.load_profile("project")
+# A busy machine makes an example slow, not wrong. The same code gets the same examples, so that a
+# failure is the work of the change in which it shows; `make test-random` looks for new ones.
+settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "project"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

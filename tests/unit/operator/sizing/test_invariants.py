@@ -10,7 +10,7 @@ from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.plan import misfit
 from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.fit import compute_type, computes, smallest
+from deepseek_operator.plan.fit import AT_ONCE, LEAST_CONTEXT, compute_type, computes, smallest
 from deepseek_operator.plan.memory import Memory
 from deepseek_operator.plan.target import Target
 from tests.unit.operator.sizing.deciding import (
@@ -100,10 +100,14 @@ def test_more_memory_never_takes_more_gpus_nor_holds_less(
     if not computes(model, small, dtype):
         return
 
+    def holds(memory: Memory) -> bool:
+        at_once = memory.requests(min(context, LEAST_CONTEXT))
+        return memory.context >= context and at_once >= AT_ONCE
+
     def fewest(profile: Profile) -> Memory | None:
         counts = range(1, profile.together + 1)
         options = (Memory(model, profile, n, dtype) for n in counts if model.shape.splits(n))
-        return next((memory for memory in options if memory.context >= context), None)
+        return next(filter(holds, options), None)
 
     with_less, with_more = fewest(small), fewest(large)
     assert with_less == smallest(model, kind, dtype, context)
