@@ -19,7 +19,7 @@ export CUDA_ARCHS
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TESTBED := $(BIN)/python -m tests.cluster
+TESTBED := $(BIN)/python -m hack.cluster
 
 .DEFAULT_GOAL := help
 
@@ -86,28 +86,28 @@ cluster-build: $(STAMP) ## Build its programs only (once, about 12 minutes on tw
 .PHONY: cluster-build-aside
 cluster-build-aside: $(STAMP)
 	@nice -n 19 $(TESTBED) build --parts controllers,node,registry,kwok,lws
-	@nice -n 19 $(BIN)/python -m tests.cluster.images --ahead
+	@nice -n 19 $(BIN)/python -m hack.cluster.images --ahead
 
 ##@ Product
 .PHONY: demo
 demo: $(STAMP) ## From nothing to an answer of a model (MODEL=a hub repository, else a tiny one)
-	$(BIN)/python -m tests.cluster.demo --model "$(MODEL)"
+	$(BIN)/python -m hack.cluster.demo --model "$(MODEL)"
 
 .PHONY: local
 local: $(STAMP) ## The same without a cluster: processes of this machine (MODEL=a hub repository)
-	$(BIN)/python -m tests.local_demo --model "$(MODEL)"
+	$(BIN)/python -m hack.local_demo --model "$(MODEL)"
 
 .PHONY: images
 images: $(STAMP) ## Build what has changed of the two images, for the cluster in use
-	$(BIN)/python -m tests.cluster.images
+	$(BIN)/python -m hack.cluster.images
 
 .PHONY: install
 install: $(STAMP) ## Install the chart with these images into the cluster in use
-	$(BIN)/python -m tests.cluster.install install
+	$(BIN)/python -m hack.cluster.install install
 
 .PHONY: uninstall
 uninstall: $(STAMP) ## Remove the operator; CRD and resources stay
-	$(BIN)/python -m tests.cluster.install uninstall
+	$(BIN)/python -m hack.cluster.install uninstall
 
 ##@ Performance
 # A published shape to measure on this machine's GPU (7b, v2-lite, ...); empty: a tiny model on its CPU.
@@ -115,7 +115,7 @@ PROFILE ?=
 # Rows of docs/performance.md, and the accelerator whose limits are told beside them.
 ROWS ?= start,n1,n32,n256,mixed,prefix
 ACCELERATOR ?= here
-BENCH := $(BIN)/python -m deepseek_server.bench
+BENCH := $(BIN)/python -m benchmarks.server
 
 .PHONY: bench-server
 bench-server: $(STAMP) ## Measure the model server (PROFILE=7b on a GPU: the tables of docs/performance.md)
@@ -132,11 +132,11 @@ MANY ?= 10000
 
 .PHONY: bench-operator
 bench-operator: $(STAMP) ## Measure the operator against a real API server (SECONDS=600 of quiet, MANY=10000)
-	$(BIN)/python -m tests.bench --seconds $(SECONDS) --many $(MANY)
+	$(BIN)/python -m benchmarks.operator --seconds $(SECONDS) --many $(MANY)
 
 .PHONY: bench-route
 bench-route: $(STAMP) ## What gateway, sidecar and policies add to a request and to a token of a stream
-	$(BIN)/python -m tests.bench.route
+	$(BIN)/python -m benchmarks.operator.route
 
 ##@ Tests
 .PHONY: test
@@ -161,7 +161,7 @@ test-unit: $(STAMP) ## Pure code and the model server in process
 
 .PHONY: soak
 soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
-	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+	$(BIN)/python -m hack.soak --seconds $(SECONDS)
 
 .PHONY: test-integration
 test-integration: $(STAMP) ## Against a real API server, and the server on this machine

@@ -13,8 +13,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from deepseek_server import logs
     from deepseek_server.command_line import parse
-    from deepseek_server.failures import StartError, report
-    from deepseek_server.process import serve
+    from deepseek_server.errors import StartError, report
+    from deepseek_server.server.main import serve
 
     try:
         logs.set_up()

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 
 VERSION = 1
 # Ranks of pods that have met need no longer to meet, on a slow machine.

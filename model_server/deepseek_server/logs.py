@@ -13,8 +13,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deepseek_server.failures import PermanentError
-from deepseek_server.record import Record
+from deepseek_server.errors import PermanentError
+from deepseek_server.server.request_record import Record
 
 TEXT, JSON = "text", "json"
 

@@ -20,10 +20,10 @@ from prometheus_client.core import (
     Metric,
 )
 
-from deepseek_server import record
 from deepseek_server.engine.histogram import SIZES, Distribution, Histogram
-from deepseek_server.engine.interface import Engine, Load, Output, OutputStream, Request, Totals
-from deepseek_server.pace import Pace
+from deepseek_server.engine.types import Engine, Load, Output, OutputStream, Request, Totals
+from deepseek_server.server import request_record as record
+from deepseek_server.server.retry_after import Pace
 
 PREFIX = "deepseek_server"
 FIRST_TOKEN_BUCKETS = (

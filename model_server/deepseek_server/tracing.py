@@ -10,8 +10,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deepseek_server.failures import PermanentError
-from deepseek_server.record import Record
+from deepseek_server.errors import PermanentError
+from deepseek_server.server.request_record import Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor

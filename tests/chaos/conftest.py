@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from hack.cluster.embedded import DEFAULT_STATE
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target, open_target
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import World
-from tests.cluster.embedded import DEFAULT_STATE
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target, open_target
-from tests.control_plane import running
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, namespace_name
+from tests.support.control_plane import running
+from tests.support.kube import Kube, namespace_name
+from tests.support.operator_process import OperatorProcess
 
 STATE = DEFAULT_STATE / "chaos"
 

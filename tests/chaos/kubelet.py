@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.integration.operator_process import OperatorProcess
+from tests.support.operator_process import OperatorProcess
 
 LOOK_EVERY = 0.1  # seconds
 

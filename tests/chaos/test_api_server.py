@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from hack.cluster.faults import ClusterError
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.proxy import Proxy
 from tests.chaos.world import World
-from tests.cluster.faults import ClusterError
-from tests.kube import eventually
+from tests.support.kube import eventually
 
 # Time that the lease may take to run out, and a start after that.
 RECOVERY = 120.0

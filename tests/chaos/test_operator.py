@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.world import World
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import eventually
+from tests.support.kube import eventually
+from tests.support.operator_process import OperatorProcess
 
 # The longest that a standby may take: the lease time and the time between two looks.
 TAKE_OVER = 17.0

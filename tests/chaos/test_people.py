@@ -9,20 +9,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from deepseek_operator.cluster.client import connect
+from hack.cluster.kubectl import kubectl
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.world import World, by_operator
-from tests.cluster.kubectl import kubectl
-from tests.foreign_pods import A_LOT, ForeignPods
-from tests.kube import eventually, resource
+from tests.support.foreign_pods import A_LOT, ForeignPods
+from tests.support.kube import eventually, resource
+from tests.support.repository import ROOT
 
-CRD = Path(__file__).parents[2] / "crds/deepseekdeployments.deepseek-operator.io.yaml"
+CRD = ROOT / "crds/deepseekdeployments.deepseek-operator.io.yaml"
 
 
 def test_a_resource_that_is_edited_twenty_times_in_a_second(

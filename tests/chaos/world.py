@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.processes import pid_of
-from tests.kube import CHILDREN, PATIENCE, Audit, Kube, eventually, resource
+from hack.cluster.machine.processes import pid_of
+from tests.support.kube import CHILDREN, PATIENCE, Audit, Kube, eventually, resource
 
 NAME = "deepseek-operator.io/name"
 QUIET = 3.0  # seconds in which nothing may be written

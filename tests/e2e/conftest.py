@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.components.kwok import fake_node
-from tests.cluster.embedded import REPOSITORY as REPOSITORY_ROOT
-from tests.cluster.embedded import EmbeddedCluster
-from tests.cluster.faults import ClusterError
-from tests.cluster.images.build import built_images
-from tests.cluster.install import install, uninstall
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.e2e import clusters
-from tests.e2e.evidence import evidence
-from tests.e2e.product import REPOSITORY, Product
-from tests.kube import Kube, new_namespace
-from tests.models.families import PAGED
-from tests.models.hub import Repository, serving
-from tests.models.tiny import make_tiny
+from hack.cluster.components.kwok import fake_node
+from hack.cluster.embedded import REPOSITORY as REPOSITORY_ROOT
+from hack.cluster.embedded import EmbeddedCluster
+from hack.cluster.faults import ClusterError
+from hack.cluster.images.build import built_images
+from hack.cluster.install import install, uninstall
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from hack.models.families import PAGED
+from hack.models.hub import Repository, serving
+from hack.models.tiny import make_tiny
+from tests.support.e2e import clusters
+from tests.support.e2e.evidence import evidence
+from tests.support.e2e.product import REPOSITORY, Product
+from tests.support.kube import Kube, new_namespace
 
 FAKE_NODES = 20
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, resource
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, eventually, modest, resource
 
 
 def said(kube: Kube, name: str, reason: str, timeout: float = 60.0) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.product import Product
+from hack.models.tiny import make_tiny
 from tests.e2e.test_rollout import ready, reasons
-from tests.e2e.traffic import asked_all_the_time
-from tests.kube import Kube, eventually, resource
-from tests.models.tiny import make_tiny
+from tests.support.e2e.product import Product
+from tests.support.e2e.traffic import asked_all_the_time
+from tests.support.kube import Kube, eventually, resource
 
 READY = 300.0
 # The tensors are tiny: on more threads the servers would only keep each other from answering.

@@ -18,15 +18,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.embedded import REPOSITORY, EmbeddedCluster, holders
-from tests.cluster.faults import ClusterError
-from tests.cluster.isolation import CGROUPS, cgroup_name
-from tests.cluster.kubectl import kubectl
-from tests.cluster.network import Addresses
-from tests.cluster.store import store_path
-from tests.cluster.target import Target
-from tests.e2e.probe_image import push_probe
-from tests.kube import Kube, eventually
+from hack.cluster.embedded import REPOSITORY, EmbeddedCluster, holders
+from hack.cluster.faults import ClusterError
+from hack.cluster.kubectl import kubectl
+from hack.cluster.machine.isolation import CGROUPS, cgroup_name
+from hack.cluster.machine.network import Addresses
+from hack.cluster.machine.store import store_path
+from hack.cluster.target import Target
+from tests.support.e2e.probe_image import push_probe
+from tests.support.kube import Kube, eventually
 
 OWN = REPOSITORY / ".cluster" / "own"
 STORE = "test"
@@ -196,7 +196,7 @@ def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) 
     program = f"""
         import time
         from pathlib import Path
-        from tests.cluster.embedded import EmbeddedCluster
+        from hack.cluster.embedded import EmbeddedCluster
         EmbeddedCluster(Path({str(OWN)!r}), {STORE!r}).up(["api"], egress=True, lifeline=True)
         print("up", flush=True)
         time.sleep(600)

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from tests.cluster.reach import service_address
-from tests.e2e.product import Product
-from tests.kube import CHILDREN, Kube, eventually, resource
+from hack.cluster.reach import service_address
+from tests.support.e2e.product import Product
+from tests.support.kube import CHILDREN, Kube, eventually, resource
 
 
 def tiny(models: dict[str, Path], **model: Any) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from tests.cluster.reach import service_address
-from tests.e2e.product import REPOSITORY, Product
-from tests.kube import Kube, eventually, modest, resource
-from tests.models.families import PAGED
+from hack.cluster.reach import service_address
+from hack.models.families import PAGED
+from tests.support.e2e.product import REPOSITORY, Product
+from tests.support.kube import Kube, eventually, modest, resource
 
 MESSAGES = [{"role": "user", "content": "What does an operator do?"}]
 READY = 240.0

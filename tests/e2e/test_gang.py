@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.embedded import REPOSITORY
-from tests.cluster.reach import service_address
-from tests.cluster.target import Target
-from tests.e2e.engine import KILL, STOP, send
-from tests.e2e.product import Product
+from hack.cluster.embedded import REPOSITORY
+from hack.cluster.reach import service_address
+from hack.cluster.target import Target
+from hack.models.tiny import make_tiny
 from tests.e2e.test_canary import CANARY
-from tests.e2e.traffic import asked_all_the_time
-from tests.kube import MODEST, Kube, eventually, resource
-from tests.models.tiny import make_tiny
+from tests.support.e2e.engine import KILL, STOP, send
+from tests.support.e2e.product import Product
+from tests.support.e2e.traffic import asked_all_the_time
+from tests.support.kube import MODEST, Kube, eventually, resource
 
 # A start of four pods, each of which imports torch, on a machine of two busy cores; seconds.
 START = 400.0

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.target import Target
-from tests.cluster.toolchain import build
-from tests.e2e.gateway import INJECTED, made_by_istio
-from tests.e2e.probe_image import push_probe
-from tests.e2e.probes import ask, probe, service, wait_ready
-from tests.kube import Kube, Object, eventually, new_namespace
+from hack.cluster.target import Target
+from hack.cluster.toolchain import build
+from tests.support.e2e.gateway import INJECTED, made_by_istio
+from tests.support.e2e.probe_image import push_probe
+from tests.support.e2e.probes import ask, probe, service, wait_ready
+from tests.support.kube import Kube, Object, eventually, new_namespace
 
 # Istio takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]

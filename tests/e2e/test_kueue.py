@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.components.kueue import LABEL
-from tests.e2e.product import Product
-from tests.kube import Kube, eventually, resource
+from hack.cluster.components.kueue import LABEL
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, eventually, resource
 
 REPLICAS, PODS = 50, 4
 # The queue has as much as this many replicas ask for.

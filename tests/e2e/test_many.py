@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.target import Target
-from tests.e2e.product import Product
-from tests.kube import CHILDREN, Audit, Kube, eventually, modest, resource
+from hack.cluster.target import Target
+from tests.support.e2e.product import Product
+from tests.support.kube import CHILDREN, Audit, Kube, eventually, modest, resource
 
 # Of the resource itself: made, scheduled, running, ready; some are seen together.
 MOST_STATUSES, MOST_EVENTS = 5, 4

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.e2e.gateway import (
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from tests.support.e2e.gateway import (
     INJECTED,
     NAME,
     address_of,
@@ -21,10 +21,10 @@ from tests.e2e.gateway import (
     reaches,
     way_to_istiod,
 )
-from tests.e2e.probe_image import push_probe
-from tests.e2e.probes import ask, probe, wait_ready
-from tests.e2e.product import Product
-from tests.kube import Kube, eventually, modest, new_namespace, resource
+from tests.support.e2e.probe_image import push_probe
+from tests.support.e2e.probes import ask, probe, wait_ready
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, eventually, modest, new_namespace, resource
 
 # Istio takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]

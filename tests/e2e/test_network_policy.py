@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.cluster.embedded import EmbeddedCluster
-from tests.cluster.faults import ClusterError
-from tests.cluster.reach import service_address
-from tests.cluster.target import Target
-from tests.e2e.probe_image import push_probe
-from tests.e2e.probes import ask, policy, probe, service, wait_ready
-from tests.kube import Kube, eventually, new_namespace
+from hack.cluster.embedded import EmbeddedCluster
+from hack.cluster.faults import ClusterError
+from hack.cluster.reach import service_address
+from hack.cluster.target import Target
+from tests.support.e2e.probe_image import push_probe
+from tests.support.e2e.probes import ask, policy, probe, service, wait_ready
+from tests.support.kube import Kube, eventually, new_namespace
 
 # The firewall takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.product import Product
-from tests.e2e.traffic import asked_all_the_time
-from tests.kube import Kube, eventually, modest, resource
+from tests.support.e2e.product import Product
+from tests.support.e2e.traffic import asked_all_the_time
+from tests.support.kube import Kube, eventually, modest, resource
 
 GPU = "nvidia.com/gpu"
 PAUSE = "registry.deepseek.local/pause:1"

@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.install import NAMESPACE, RELEASE
-from tests.cluster.kubectl import kubectl
-from tests.cluster.reach import service_address
-from tests.cluster.target import Target
-from tests.e2e.product import Product
-from tests.kube import Kube, eventually, resource
+from hack.cluster.install import NAMESPACE, RELEASE
+from hack.cluster.kubectl import kubectl
+from hack.cluster.reach import service_address
+from hack.cluster.target import Target
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, eventually, resource
 
 API = "custom.metrics.k8s.io/v1beta2"
 SERVICE = f"{RELEASE}-load"

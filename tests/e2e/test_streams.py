@@ -13,19 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.target import Target
-from tests.e2e.engine import CONTINUE, KILL, STOP, send
-from tests.e2e.gateway import (
-    NAME,
-    address_of,
-    asked,
-    namespace_with_gateway,
-    reaches,
-)
-from tests.e2e.probe_image import push_probe
-from tests.e2e.probes import probe
-from tests.e2e.product import Product
-from tests.kube import Kube, Object, eventually, modest, resource
+from hack.cluster.target import Target
+from tests.support.e2e.engine import CONTINUE, KILL, STOP, send
+from tests.support.e2e.gateway import NAME, address_of, asked, namespace_with_gateway, reaches
+from tests.support.e2e.probe_image import push_probe
+from tests.support.e2e.probes import probe
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, Object, eventually, modest, resource
 
 # Istio takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]

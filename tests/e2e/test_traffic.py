@@ -13,18 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.e2e.gateway import (
-    NAME,
-    address_of,
-    namespace_with_gateway,
-    reaches,
-)
-from tests.e2e.open_loop import WHOLE, OpenLoop, Outcomes
-from tests.e2e.product import Product
-from tests.kube import Kube, eventually, resource
-from tests.models.tiny import make_tiny
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from hack.models.tiny import make_tiny
+from tests.support.e2e.gateway import NAME, address_of, namespace_with_gateway, reaches
+from tests.support.e2e.open_loop import WHOLE, OpenLoop, Outcomes
+from tests.support.e2e.product import Product
+from tests.support.kube import Kube, eventually, resource
 
 # Istio takes minutes to build, once.
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.embedded import DEFAULT_STATE
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target, open_target
-from tests.control_plane import running
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, namespace_name
+from hack.cluster.embedded import DEFAULT_STATE
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target, open_target
+from tests.support.control_plane import running
+from tests.support.kube import Kube, namespace_name
+from tests.support.operator_process import OperatorProcess
 
 
 @pytest.fixture(scope="session")

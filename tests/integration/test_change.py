@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.labels import labels
-from tests.integration.operator_process import OperatorProcess
-from tests.integration.servers import ModelServer
+from deepseek_operator.plan.state.labels import labels
 from tests.integration.test_operator import by_operator
-from tests.kube import Audit, Kube, eventually, resource
+from tests.support.kube import Audit, Kube, eventually, resource
+from tests.support.model_servers import ModelServer
+from tests.support.operator_process import OperatorProcess
 
 ANALYSIS = {"minRequests": 50, "warmUp": "30s"}
 CANARY = {

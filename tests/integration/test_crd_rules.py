@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deepseek_operator.api.crd import definition
-from tests.cluster.faults import ClusterError
-from tests.crd_rules import HOSTS, ID, RULES, rules
-from tests.kube import Kube, resource
+from hack.cluster.faults import ClusterError
+from tests.support.crd_rules import HOSTS, ID, RULES, rules
+from tests.support.kube import Kube, resource
 
 # field: (a value that the schema refuses, words of the refusal)
 SCHEMA: list[tuple[dict[str, Any], str]] = [

@@ -19,12 +19,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.embedded import EmbeddedCluster
-from tests.cluster.faults import ClusterError
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, eventually, resource
+from hack.cluster.embedded import EmbeddedCluster
+from hack.cluster.faults import ClusterError
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from tests.support.kube import Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 ROOT = "/apis/custom.metrics.k8s.io/v1beta2"
 NAME = "v1beta2.custom.metrics.k8s.io"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cli.live.installed import LEASES
-from tests.cluster.kubectl import kubectl
-from tests.cluster.target import Target
-from tests.integration.command import Result, deepseek, somebody
-from tests.integration.foreign_kind import ForeignKind
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, resource
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from tests.support.command import Result, deepseek, somebody
+from tests.support.foreign_kind import ForeignKind
+from tests.support.kube import Kube, resource
+from tests.support.operator_process import OperatorProcess
 
 MONITOR = ForeignKind("PodMonitor", "monitoring.coreos.com", "v1")
 CRD = "deepseekdeployments.deepseek-operator.io"

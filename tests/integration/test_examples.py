@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster.target import Target
-from tests.integration import route_apis
-from tests.integration.foreign_kind import ForeignKind
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, eventually
+from hack.cluster.target import Target
+from tests.support import route_apis
+from tests.support.foreign_kind import ForeignKind
+from tests.support.kube import Kube, eventually
+from tests.support.operator_process import OperatorProcess
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 # Beside them are values for charts of others.
 EXAMPLES = sorted(
     path

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.target import Target
-from tests.integration.foreign_kind import ForeignKind
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, eventually, resource
+from hack.cluster.target import Target
+from tests.support.foreign_kind import ForeignKind
+from tests.support.kube import Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 # A look every ten seconds, and time on a busy machine.
 GROUPS = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from deepseek_operator.local import leftovers
+from deepseek_operator.local import orphans as leftovers
 from deepseek_operator.local.commands import MARK
-from tests.integration.local_machine import LocalMachine, Stream, eventually
-from tests.models.tiny import make_tiny
+from hack.models.tiny import make_tiny
+from tests.support.local_machine import LocalMachine, Stream, eventually
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import CHILDREN, Audit, Kube, eventually, resource
+from tests.support.kube import CHILDREN, Audit, Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 
 def have_children(kube: Kube, *names: str) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.command import Result, deepseek, somebody
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import CHILDREN, Kube, eventually, resource
+from tests.support.command import Result, deepseek, somebody
+from tests.support.kube import CHILDREN, Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 KINDS = ",".join((*CHILDREN, "hpa", "controllerrevision", "dsd", "events"))
 SEVEN = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.render.children import children
-from tests.kube import Kube, resource
+from tests.support.kube import Kube, resource
 
 CLAIM = {"id": "tiny", "source": {"pvc": {"claimName": "models"}}}
 HOST_PATH = {"id": "tiny", "source": {"hostPath": {"path": "/models"}}}

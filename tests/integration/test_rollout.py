@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.operator_process import OperatorProcess
 from tests.integration.test_operator import by_operator
-from tests.kube import Audit, Kube, eventually, resource
+from tests.support.kube import Audit, Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 GPU = "nvidia.com/gpu"
 OURS = {"app.kubernetes.io/managed-by": "deepseek-operator", "deepseek-operator.io/name": "r1"}

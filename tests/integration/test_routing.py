@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cluster.kinds import OPTIONAL, kind_of
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.desired.desired_state import Target as Decision
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target as Decision
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.render.children import children
-from tests.cluster.target import Target
-from tests.integration import route_apis
-from tests.integration.operator_process import OperatorProcess
-from tests.integration.route_apis import CERT_MANAGER, GATEWAY_API, ISTIO
-from tests.kube import Audit, Kube, eventually, resource
+from hack.cluster.target import Target
+from tests.support import route_apis
+from tests.support.kube import Audit, Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
+from tests.support.route_apis import CERT_MANAGER, GATEWAY_API, ISTIO
 
 # A look every ten seconds, and time on a busy machine.
 HOST = "r1.example.com"

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.integration.foreign_kind import ForeignKind
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Audit, Kube, eventually, resource
+from tests.support.foreign_kind import ForeignKind
+from tests.support.kube import Audit, Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 SCALING = {"minReplicas": 1, "maxReplicas": 8, "scaleIn": {"stabilizationSeconds": 30}}
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.target import Target
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, eventually, resource
-from tests.unit.operator.resources import TUNED
+from hack.cluster.target import Target
+from tests.support.kube import Kube, eventually, resource
+from tests.support.operator.resources import TUNED
+from tests.support.operator_process import OperatorProcess
 
 
 class Handler(BaseHTTPRequestHandler):

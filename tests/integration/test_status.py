@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.command import deepseek, somebody
-from tests.integration.operator_process import OperatorProcess
-from tests.kube import Kube, eventually, resource
+from tests.support.command import deepseek, somebody
+from tests.support.kube import Kube, eventually, resource
+from tests.support.operator_process import OperatorProcess
 
 
 def test_it_says_what_the_resource_says(kube: Kube, operator: OperatorProcess) -> None:

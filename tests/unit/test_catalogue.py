@@ -14,9 +14,9 @@ from deepseek_operator.catalog.entries import built_in
 from deepseek_operator.catalog.models import FP4, FP8, PLAIN, Model, models
 from deepseek_operator.catalog.shape import ATTENTION
 from deepseek_server.models.footprint import Footprint
-from deepseek_server.models.known import ARCHITECTURES
 from deepseek_server.models.layers import compressed
-from deepseek_server.models.paged import heads_of
+from deepseek_server.models.registry import ARCHITECTURES
+from deepseek_server.models.runners.paged import heads_of
 
 CATALOGUE = built_in("models")
 # The first repository of each shape.

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan import gangs
-from deepseek_operator.plan.observed import Observed, PodView
-from deepseek_operator.plan.parallelism import GROUPS
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.rolling import group_failures as gangs
+from deepseek_operator.plan.sizing.parallelism import GROUPS
+from deepseek_operator.plan.state.observed import Observed, PodView
 from deepseek_operator.render.children import children
 from deepseek_server.config import validate
-from deepseek_server.holds import held
-from tests.unit.operator.resources import R1, SETTINGS, resource
+from deepseek_server.distributed.start_holds import held
+from tests.support.operator.resources import R1, SETTINGS, resource
 
 MODELS: list[dict[str, Any]] = [
     {"id": R1},

@@ -7,28 +7,32 @@ from typing import Any
 
 import pytest
 
+from benchmarks.server.steps.one_rank import OneRankAlone
 from deepseek_operator.catalog import shape
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import Model, models
 from deepseek_operator.catalog.shape import Shape
-from deepseek_operator.plan import memory
-from deepseek_operator.plan.memory import Memory
-from deepseek_server import worker
+from deepseek_operator.plan.sizing import memory
+from deepseek_operator.plan.sizing.memory import Memory
 from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
-from deepseek_server.bench.steps.one_rank import OneRankAlone
-from deepseek_server.failures import PermanentError
-from deepseek_server.lifecycle import Progress
-from deepseek_server.models import fp8_modules, memory_budget, pieces, skeleton, whole
+from deepseek_server.distributed import sharding
+from deepseek_server.distributed.process_group import ALONE
+from deepseek_server.errors import PermanentError
+from deepseek_server.models import memory_budget
 from deepseek_server.models.capacity import paged_runner
-from deepseek_server.models.checkpoint import Checkpoint, inspect
-from deepseek_server.models.loading import LoadedModel, load
+from deepseek_server.models.layers import fp8_modules
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
+from deepseek_server.models.loading.loading import LoadedModel, load
+from deepseek_server.models.runners import piecewise_graphs as pieces
+from deepseek_server.models.runners import sequential as whole
 from deepseek_server.models.runners.compressed import compressed_runner, footprint
-from deepseek_server.parallel import sharding
-from deepseek_server.parallel.groups import ALONE
-from tests.gpu import memory as gpu_memory
-from tests.models.families import FAMILIES, PAGED
-from tests.models.tiny import make_tiny
+from deepseek_server.server.lifecycle import Progress
+from deepseek_server.worker import main as worker
+from hack.gpu import memory as gpu_memory
+from hack.models.families import FAMILIES, PAGED
+from hack.models.tiny import make_tiny
 from tests.unit.model_server.conftest import directory_config
 
 # A kind that keeps no eight bits, as the CPU does not.

@@ -5,8 +5,8 @@ import math
 from starlette.datastructures import Headers
 
 from deepseek_server.api.errors import APIError
-from deepseek_server.keys import Keyring
-from deepseek_server.limits import Account, Refusal
+from deepseek_server.server.api_keys import Keyring
+from deepseek_server.server.rate_limits import Account, Refusal
 
 SCHEME = "bearer"
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from deepseek_server.api.errors import APIError, invalid, response
 from deepseek_server.api.reply import Reply
-from deepseek_server.record import Record
+from deepseek_server.server.request_record import Record
 
 HEADER = "X-Request-Timeout"
 

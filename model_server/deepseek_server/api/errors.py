@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from deepseek_server import record
+from deepseek_server.server import request_record as record
 
 
 class APIError(HTTPException):

@@ -10,7 +10,7 @@ from fastapi import Request as HTTPRequest
 from deepseek_server.api.errors import APIError
 from deepseek_server.api.sampling import nth_seed
 from deepseek_server.api.usage import Usage
-from deepseek_server.engine.interface import (
+from deepseek_server.engine.types import (
     EngineClosedError,
     EngineError,
     EngineGoneError,
@@ -19,9 +19,9 @@ from deepseek_server.engine.interface import (
     Request,
     Sampling,
 )
-from deepseek_server.lifecycle import Lifecycle
 from deepseek_server.metrics import MeasuredStream, Metrics
-from deepseek_server.serving import ServedModel
+from deepseek_server.server.lifecycle import Lifecycle
+from deepseek_server.server.served_model import ServedModel
 
 RETRY_AFTER_LOADING_SECONDS = 5
 

@@ -3,8 +3,8 @@
 import codecs
 from typing import Any
 
-from deepseek_server.engine.interface import Output
-from deepseek_server.serving import Codec
+from deepseek_server.engine.types import Output
+from deepseek_server.server.served_model import Codec
 
 # JSON has no infinity; OpenAI's API uses this for tokens that are next to impossible.
 LEAST = -9999.0

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepseek_server import logs, record
+from deepseek_server import logs
 from deepseek_server.api import access, errors
 from deepseek_server.api.deadline import seconds_for, within_deadline
 from deepseek_server.api.errors import APIError
 from deepseek_server.api.reply import Reply
-from deepseek_server.keys import Keyring
-from deepseek_server.lifecycle import Lifecycle, Phase
 from deepseek_server.metrics import Metrics
-from deepseek_server.record import Record
+from deepseek_server.server import request_record as record
+from deepseek_server.server.api_keys import Keyring
+from deepseek_server.server.lifecycle import Lifecycle, Phase
+from deepseek_server.server.request_record import Record
 from deepseek_server.tracing import Tracer
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from deepseek_server.api.markup import Parser, Reading, Source, Text, Thought
-from deepseek_server.serving import ServedModel
+from deepseek_server.server.served_model import ServedModel
 
 BEGIN, END = "<think>", "</think>"
 # What templates call the variable that switches reasoning on or off.

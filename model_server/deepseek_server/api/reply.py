@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import Message, Send
 
-from deepseek_server.record import Record
+from deepseek_server.server.request_record import Record
 
 
 class Reply:

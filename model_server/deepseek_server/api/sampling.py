@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from deepseek_server.api.errors import invalid
 from deepseek_server.api.schemas import SEED_MIN, GenerationRequest
-from deepseek_server.engine.interface import Sampling
-from deepseek_server.serving import ServedModel
+from deepseek_server.engine.types import Sampling
+from deepseek_server.server.served_model import ServedModel
 
 
 def sampling(

@@ -18,9 +18,9 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from deepseek_server import record
 from deepseek_server.api import deadline, errors
-from deepseek_server.engine.interface import EngineClosedError, EngineError
+from deepseek_server.engine.types import EngineClosedError, EngineError
+from deepseek_server.server import request_record as record
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepseek_server.engine.interface import Output
+from deepseek_server.engine.types import Output
 
 
 @dataclass

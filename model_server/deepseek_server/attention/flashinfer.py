@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from deepseek_server.attention.cache import PagedCache
-from deepseek_server.attention.interface import CacheSize, GroupedHeads, Heads, LatentHeads, Row
-from deepseek_server.attention.suitable import grouped_shape
-from deepseek_server.attention.table import BlockTable, block_table
-from deepseek_server.kernels.needed import Backend, backend_of
+from deepseek_server.attention.base import CacheSize, GroupedHeads, Heads, LatentHeads, Row
+from deepseek_server.attention.block_table import BlockTable, block_table
+from deepseek_server.attention.kv_cache import PagedCache
+from deepseek_server.attention.requirements import grouped_shape
+from deepseek_server.kernels.required import Backend, backend_of
 
 # Scratch memory of the kernels, as FlashInfer's documentation recommends.
 WORKSPACE_BYTES = 128 * 2**20

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from deepseek_server.attention.cache import PagedCache
-from deepseek_server.attention.interface import CacheSize, Heads, LatentHeads, Row
-from deepseek_server.engine.step import Chunk
+from deepseek_server.attention.base import CacheSize, Heads, LatentHeads, Row
+from deepseek_server.attention.kv_cache import PagedCache
+from deepseek_server.engine.runner import Chunk
 
 
 @dataclass(frozen=True)

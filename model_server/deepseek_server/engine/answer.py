@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from deepseek_server.engine.interface import FinishReason, Sampling
-from deepseek_server.engine.text import AnswerText
+from deepseek_server.engine.detokenizer import AnswerText
+from deepseek_server.engine.types import FinishReason, Sampling
 
 
 class Answer:

@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from deepseek_server.engine.answer import Answer
-from deepseek_server.engine.interface import (
+from deepseek_server.engine.ipc import Cancel, Close, Command, Failure, Lost, Report, Token
+from deepseek_server.engine.types import (
     EngineClosedError,
     EngineError,
     EngineGoneError,
@@ -30,7 +31,6 @@ from deepseek_server.engine.interface import (
     Request,
     Totals,
 )
-from deepseek_server.engine.messages import Cancel, Close, Command, Failure, Lost, Report, Token
 from deepseek_server.engine.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

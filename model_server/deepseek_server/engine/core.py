@@ -19,22 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from deepseek_server.engine.arrival import Arrival
-from deepseek_server.engine.blocks import BlockManager
+from deepseek_server.engine.block_manager import BlockManager
 from deepseek_server.engine.histogram import Steps
-from deepseek_server.engine.interface import (
-    EngineError,
-    FinishReason,
-    Load,
-    Logprobs,
-    Request,
-    Totals,
-)
-from deepseek_server.engine.messages import Failure, Result, Token
-from deepseek_server.engine.parameters import Parameters
-from deepseek_server.engine.sampler import Chosen, Draw, Sampler
+from deepseek_server.engine.ipc import Failure, Result, Token
+from deepseek_server.engine.runner import Chunk, Runner
+from deepseek_server.engine.sampling.parameters import Parameters
+from deepseek_server.engine.sampling.sampler import Chosen, Draw, Sampler
 from deepseek_server.engine.scheduler import Scheduler, StepSize
 from deepseek_server.engine.sequence import Sequence
-from deepseek_server.engine.step import Chunk, Runner
+from deepseek_server.engine.types import EngineError, FinishReason, Load, Logprobs, Request, Totals
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from llguidance.hf import from_tokenizer
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from deepseek_server.engine.bitmask import words_for
-from deepseek_server.engine.interface import EngineError
+from deepseek_server.engine.sampling.bitmask import words_for
+from deepseek_server.engine.types import EngineError
 
 _SPACE = r"[ \n\r\t]{0,40}"  # a line break and ten levels of indentation
 _COMPILED = 64  # grammars that are kept, for the next request with the same one

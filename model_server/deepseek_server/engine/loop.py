@@ -13,16 +13,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from deepseek_server.engine.core import Core, DeviceLostError
-from deepseek_server.engine.interface import EngineError, Request, Totals
-from deepseek_server.engine.messages import (
-    Cancel,
-    Close,
-    Command,
-    Failure,
-    Lost,
-    Report,
-    Result,
-)
+from deepseek_server.engine.ipc import Cancel, Close, Command, Failure, Lost, Report, Result
+from deepseek_server.engine.types import EngineError, Request, Totals
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from deepseek_server.engine.blocks import BlockManager
+from deepseek_server.engine.block_manager import BlockManager
+from deepseek_server.engine.runner import Chunk
 from deepseek_server.engine.sequence import Sequence
-from deepseek_server.engine.step import Chunk
 
 S = TypeVar("S", bound=Sequence)
 

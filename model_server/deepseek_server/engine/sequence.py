@@ -6,9 +6,9 @@ steps are launched before the ones before have come back, the last tokens are no
 are ahead, and count as pending or computed all the same.
 """
 
-from deepseek_server.engine.blocks import block_key
-from deepseek_server.engine.interface import Request
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.block_manager import block_key
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.engine.types import Request
 
 
 class Sequence:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 from deepseek_server.kernels.archs import parse_archs
 from deepseek_server.kernels.build import build
 from deepseek_server.kernels.check import check

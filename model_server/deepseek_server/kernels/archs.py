@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 
 Capability = tuple[int, int]
 

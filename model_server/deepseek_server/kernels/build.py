@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 from deepseek_server.kernels import toolkit
-from deepseek_server.kernels.ahead import compile_ahead
+from deepseek_server.kernels.aot import compile_ahead
 from deepseek_server.kernels.archs import Arch
 from deepseek_server.kernels.launcher import compile_launcher
-from deepseek_server.kernels.needed import Dtype, Kernel, all_kernels
+from deepseek_server.kernels.required import Dtype, Kernel, all_kernels
 from deepseek_server.kernels.specs import Compiled, installed, spec_of, write_record
 from deepseek_server.resources import cpus, memory_available
 

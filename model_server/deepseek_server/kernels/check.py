@@ -3,9 +3,10 @@
 import logging
 import os
 
-from deepseek_server.failures import PermanentError
-from deepseek_server.kernels import ahead, launcher
-from deepseek_server.kernels.needed import all_kernels
+from deepseek_server.errors import PermanentError
+from deepseek_server.kernels import aot as ahead
+from deepseek_server.kernels import launcher
+from deepseek_server.kernels.required import all_kernels
 from deepseek_server.kernels.specs import installed, read_record, spec_of
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import shutil
 import sysconfig
 from pathlib import Path
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 from deepseek_server.kernels.specs import installed
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def provide() -> bool:
     """
     from triton import knobs
 
-    from deepseek_server.kernels import ahead
+    from deepseek_server.kernels import aot as ahead
 
     try:
         folder = installed()

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 
 # Where FlashInfer's C++ sources are: hundreds of megabytes.
 _DATA = "flashinfer/data"

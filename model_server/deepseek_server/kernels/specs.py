@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from deepseek_server.kernels.archs import Arch, parse_archs
-from deepseek_server.kernels.needed import Dtype, Kernel
+from deepseek_server.kernels.required import Dtype, Kernel
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # Positions, window and cap of logits: DeepSeek's models rotate before attention and have no others.

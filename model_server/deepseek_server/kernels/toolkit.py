@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 
 _FOLDERS = ("bin", "include", "nvvm")
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.choice import AttentionName, choose, made_of
-from deepseek_server.attention.interface import CacheSize, Planned
+from deepseek_server.attention.backend import AttentionName, choose, made_of
+from deepseek_server.attention.base import CacheSize, Planned
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.failures import PermanentError
-from deepseek_server.lifecycle import readable_bytes
-from deepseek_server.models.fused import fuse
+from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.errors import PermanentError
+from deepseek_server.models.layers.fused import fuse
 from deepseek_server.models.memory_budget import Beside, affordable
-from deepseek_server.models.paged import PagedRunner, heads_of
-from deepseek_server.parallel.groups import ALONE, Group
+from deepseek_server.models.runners.paged import PagedRunner, heads_of
 from deepseek_server.resources import memory_available
+from deepseek_server.server.lifecycle import readable_bytes
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,9 @@ def _on_gpu(
     make: Callable[[int], PagedRunner], cache: _Cache, step_tokens: int, group: Group
 ) -> PagedRunner:
     """Return a runner with graphs, and with all the cache that is possible beside them."""
-    from deepseek_server.models import graphs, pieces, step_probe
+    from deepseek_server.models import step_probe
+    from deepseek_server.models.runners import cuda_graphs as graphs
+    from deepseek_server.models.runners import piecewise_graphs as pieces
 
     runner = make(step_probe.blocks_needed(step_tokens, cache.block_size))
     step = step_probe.step_bytes(runner, step_tokens, cache.context)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepseek_server.serving import SamplingDefaults
+from deepseek_server.server.served_model import SamplingDefaults
 
 
 def sampling_defaults(directory: Path) -> SamplingDefaults:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from deepseek_server.models.sequence_cache import SequenceCache
+from deepseek_server.models.runners.sequence_cache import SequenceCache
 
 SHORTEST = 64  # tokens, of a prompt that says something about longer ones
 

@@ -9,12 +9,12 @@ import math
 
 import torch
 
-from deepseek_server.engine.interface import Sampling
-from deepseek_server.engine.sampler import Draw, Sampler
-from deepseek_server.engine.step import Chunk
-from deepseek_server.models.graphs import sizes
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.engine.sampling.sampler import Draw, Sampler
+from deepseek_server.engine.types import Sampling
 from deepseek_server.models.memory_budget import graphs_bytes
-from deepseek_server.models.paged import PagedRunner
+from deepseek_server.models.runners.cuda_graphs import sizes
+from deepseek_server.models.runners.paged import PagedRunner
 
 # Everything that a request can ask of the sampler at once.
 _DEMANDING = Sampling(

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deepseek_operator.catalog.prices import Prices
-from deepseek_operator.catalog.tasks import Task
-from deepseek_operator.cli.output import as_yaml, new_table, show, write
-from deepseek_operator.plan.carrying import Wish, shapes
-from deepseek_operator.plan.choice import (
+from deepseek_operator.advisor.model_choice import Candidate
+from deepseek_operator.advisor.options import (
     HOURS,
     Option,
     break_even,
     hours_of_break_even,
     token_price,
 )
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.task import Candidate
+from deepseek_operator.advisor.provisioning import Wish, shapes
+from deepseek_operator.advisor.workload import Load
+from deepseek_operator.catalog.prices import Prices
+from deepseek_operator.catalog.tasks import Task
+from deepseek_operator.cli.output import as_yaml, new_table, show, write
 
 
 def plain(

@@ -6,7 +6,7 @@ from typing import Any
 from deepseek_operator.catalog import entries
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.state.settings import Settings
 
 # What stands for the image where nobody names one: none is published.
 IMAGE = "deepseek-server"

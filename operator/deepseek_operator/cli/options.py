@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deepseek_operator.catalog.prices import Prices, prices
-from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.cli.assumptions import KINDS
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import CommandError
 

@@ -7,8 +7,11 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from deepseek_operator.advisor.cost_curves import curves
+from deepseek_operator.advisor.proposal import propose
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.cli import options, resource
-from deepseek_operator.cli.assumed import OFFLINE, cluster
+from deepseek_operator.cli.assumptions import OFFLINE, cluster
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import DIFFERENT, CommandError, RefusedError
 from deepseek_operator.cli.html.plan import page as html_page
@@ -20,15 +23,12 @@ from deepseek_operator.cli.live.present import ASSUMED, Present, present, room_f
 from deepseek_operator.cli.live.rehearsal import Change, Given, rehearse
 from deepseek_operator.cli.output import Format, save, write, written
 from deepseek_operator.cli.page import page
-from deepseek_operator.cli.said import plain, room_said
+from deepseek_operator.cli.plan_data import plain, room_said
 from deepseek_operator.cluster.client import Client
-from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.curve import curves
-from deepseek_operator.plan.fresh import fresh
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.proposal import propose
-from deepseek_operator.plan.room import Room
-from deepseek_operator.plan.sets import Sets
+from deepseek_operator.plan.initial import fresh
+from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.rolling.headroom import Room
+from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.render.fresh import manifests
 
 Object = dict[str, Any]

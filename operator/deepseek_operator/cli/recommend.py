@@ -9,6 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from deepseek_operator.advisor.cost_curves import by_load
+from deepseek_operator.advisor.model_choice import SHARE, Candidate, candidates, least_of
+from deepseek_operator.advisor.options import Option, chosen, resource
+from deepseek_operator.advisor.options import options as ways
+from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.tasks import Task, tasks
@@ -16,13 +22,7 @@ from deepseek_operator.cli import comparison, options
 from deepseek_operator.cli.errors import CommandError, RefusedError
 from deepseek_operator.cli.html.comparison import page as html_page
 from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
-from deepseek_operator.plan.carrying import Wish
-from deepseek_operator.plan.checks import model_is_published
-from deepseek_operator.plan.choice import Option, chosen, resource
-from deepseek_operator.plan.choice import options as ways
-from deepseek_operator.plan.curve import by_load
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.task import SHARE, Candidate, candidates, least_of
+from deepseek_operator.plan.desired.validation import model_is_published
 
 NOTHING = "NothingSuits"
 # Names of resources have no more characters.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deepseek_operator.cli import options, resource
-from deepseek_operator.cli.assumed import cluster
+from deepseek_operator.cli.assumptions import cluster
 from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import CommandError, RefusedError
 from deepseek_operator.cli.installation import IMAGE, TAG, installation
@@ -16,8 +16,8 @@ from deepseek_operator.cli.live.installed import Installing
 from deepseek_operator.cli.live.present import ASSUMED, Present, present
 from deepseek_operator.cli.output import Manifests, as_json, as_yaml, warn, write
 from deepseek_operator.cluster.client import Client
-from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.fresh import fresh
+from deepseek_operator.plan.initial import fresh
+from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.render.fresh import manifests, unowned
 
 

@@ -4,8 +4,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from deepseek_operator.cluster.cached_object import Kept, Key, Mark, key_of, version_of
 from deepseek_operator.cluster.drift import controller_uid
-from deepseek_operator.cluster.kept import Kept, Key, Mark, key_of, version_of
 from deepseek_operator.cluster.kinds import (
     ANSWERED,
     AUTOSCALERS,
@@ -23,16 +23,11 @@ from deepseek_operator.cluster.kinds import (
 )
 from deepseek_operator.cluster.nodes import Nodes
 from deepseek_operator.cluster.pods import Pods
-from deepseek_operator.plan.labels import BLUE, RECORD, Slot, gang_name, set_name
-from deepseek_operator.plan.observed import (
-    AutoscalerView,
-    DeploymentView,
-    Observed,
-    PodView,
-)
-from deepseek_operator.plan.record import Record
-from deepseek_operator.plan.revision import Revision
-from deepseek_operator.plan.status import ACCEPTED, condition
+from deepseek_operator.plan.progressive.revision import Revision
+from deepseek_operator.plan.progressive.rollout_state import Record
+from deepseek_operator.plan.state.labels import BLUE, RECORD, Slot, gang_name, set_name
+from deepseek_operator.plan.state.observed import AutoscalerView, DeploymentView, Observed, PodView
+from deepseek_operator.plan.status.conditions import ACCEPTED, condition
 
 __all__ = ["Cache", "Key", "key_of"]
 

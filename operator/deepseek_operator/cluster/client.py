@@ -13,7 +13,7 @@ from deepseek_operator.cluster.answers import failure, told
 from deepseek_operator.cluster.connection import Connection, connection
 from deepseek_operator.cluster.errors import NotFoundError, UnreachableError
 from deepseek_operator.cluster.kinds import EVENT, POD, Kind
-from deepseek_operator.plan.labels import MANAGER
+from deepseek_operator.plan.state.labels import MANAGER
 
 Object = dict[str, Any]
 

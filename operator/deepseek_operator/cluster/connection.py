@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from kubernetes.aio import client, config
 
-from deepseek_operator.plan.labels import MANAGER
+from deepseek_operator.plan.state.labels import MANAGER
 
 # A line of a watch stream is a whole object; etcd takes none above 1.5 MiB.
 LINE_LIMIT = 2**22

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from deepseek_operator.plan.labels import MANAGER, MANIFEST_HASH
+from deepseek_operator.plan.state.labels import MANAGER, MANIFEST_HASH
 
 Object = Mapping[str, Any]
 

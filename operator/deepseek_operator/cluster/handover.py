@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepseek_operator.cluster.drift import owned_fields
-from deepseek_operator.plan import labels
+from deepseek_operator.plan.state import labels
 
 MANAGER = f"{labels.MANAGER}-replicas"
 

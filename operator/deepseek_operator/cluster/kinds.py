@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_operator.api.section import GROUP, KIND, PLURAL, VERSION
-from deepseek_operator.plan.labels import REVISION, SELECTOR, gang_name
+from deepseek_operator.plan.state.labels import REVISION, SELECTOR, gang_name
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from deepseek_operator.cluster.kept import Key, version_of
-from deepseek_operator.plan.observed import NodeView
+from deepseek_operator.cluster.cached_object import Key, version_of
+from deepseek_operator.plan.state.observed import NodeView
 
 Object = dict[str, Any]
 

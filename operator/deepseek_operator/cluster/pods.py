@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.cluster.kept import Key, owner_of, version_of
-from deepseek_operator.plan.asking import Desk, desk
-from deepseek_operator.plan.labels import BLUE, Slot
-from deepseek_operator.plan.loading import Loading
-from deepseek_operator.plan.observed import PodView
+from deepseek_operator.cluster.cached_object import Key, owner_of, version_of
+from deepseek_operator.plan.state.labels import BLUE, Slot
+from deepseek_operator.plan.state.loading import Loading
+from deepseek_operator.plan.state.observed import PodView
+from deepseek_operator.plan.traffic.pod_endpoints import Desk, desk
 
 Object = dict[str, Any]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from deepseek_operator.cluster.client import Client
-from deepseek_operator.plan.capacity import Holder, Usage
+from deepseek_operator.plan.rolling.capacity import Holder, Usage
 
 # Nodes asked about at once.
 BATCH = 16

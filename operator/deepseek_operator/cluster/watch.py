@@ -11,9 +11,9 @@ import random
 from collections.abc import Callable, Iterable
 
 from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.cached_object import Key, key_of
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError, GoneError
-from deepseek_operator.cluster.kept import Key, key_of
 from deepseek_operator.cluster.kinds import Kind
 
 logger = logging.getLogger(__name__)

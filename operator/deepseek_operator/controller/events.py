@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import MANAGER
-from deepseek_operator.plan.news import News
+from deepseek_operator.plan.state.labels import MANAGER
+from deepseek_operator.plan.status.events import News
 
 MESSAGE_LIMIT = 1024
 

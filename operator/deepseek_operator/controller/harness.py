@@ -11,10 +11,10 @@ from typing import Any
 import kopf
 
 from deepseek_operator.cluster.cache import Cache
-from deepseek_operator.cluster.kept import Key
+from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.cluster.kinds import RESOURCE
 from deepseek_operator.controller.queue import WorkQueue
-from deepseek_operator.plan.labels import MANAGER
+from deepseek_operator.plan.state.labels import MANAGER
 
 
 class NoDiffBase(kopf.DiffBaseStorage):

@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from deepseek_operator.cluster.cache import Cache
-from deepseek_operator.cluster.kept import Key
+from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller import metrics
 from deepseek_operator.controller.lost_events import LostEvents

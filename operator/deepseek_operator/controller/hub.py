@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from deepseek_operator.plan.observed import ConfigFile
+from deepseek_operator.plan.state.observed import ConfigFile
 
 PUBLIC = "https://huggingface.co"
 # Seconds for one file, and bytes of it: those of published models have a few thousand.

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 
 from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import UnreachableError
-from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.kinds import RESOURCE, WATCHED, Kind
 from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller import harness, health, loading, metrics, workers
@@ -21,7 +21,7 @@ from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.controller.reconciler import Reconciler
 from deepseek_operator.custom_metrics.registration import Registration
 from deepseek_operator.custom_metrics.server import Server
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.state.settings import Settings
 
 logger = logging.getLogger(__name__)
 

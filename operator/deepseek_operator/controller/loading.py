@@ -9,7 +9,7 @@ import aiohttp
 
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.controller.queue import WorkQueue
-from deepseek_operator.plan.loading import Loading
+from deepseek_operator.plan.state.loading import Loading
 
 INTERVAL = 3.0
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=1.0, sock_read=2.0)

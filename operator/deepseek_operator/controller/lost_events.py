@@ -7,9 +7,9 @@ import asyncio
 import logging
 
 from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.cached_object import Key, key_of, version_of
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ApiError
-from deepseek_operator.cluster.kept import Key, key_of, version_of
 from deepseek_operator.cluster.kinds import RESOURCE
 from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller.metrics import WATCH_RESTARTS

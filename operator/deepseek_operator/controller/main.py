@@ -25,7 +25,7 @@ from deepseek_operator.controller.logs import set_up
 from deepseek_operator.controller.queue import WorkQueue
 from deepseek_operator.custom_metrics.server import Server
 from deepseek_operator.custom_metrics.serving import Place
-from deepseek_operator.plan.settings import Settings, SettingsError
+from deepseek_operator.plan.state.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key, key_of
+from deepseek_operator.cluster.cached_object import Mark
 from deepseek_operator.cluster.client import Client, Object
 from deepseek_operator.cluster.drift import in_sync
 from deepseek_operator.cluster.errors import (
@@ -19,23 +20,22 @@ from deepseek_operator.cluster.errors import (
     RejectedError,
     UnreachableError,
 )
-from deepseek_operator.cluster.kept import Mark
 from deepseek_operator.cluster.kinds import RESOURCE, Kind, kind_of
 from deepseek_operator.cluster.usage import NodeUsage
-from deepseek_operator.controller.changes import Changes, Decided
 from deepseek_operator.controller.events import event
-from deepseek_operator.controller.evidence import Evidence
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.metrics import WRITES
-from deepseek_operator.controller.rollout import Applied, Rollouts
-from deepseek_operator.controller.trials import Trials
-from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.news import News
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.controller.rollouts.changes import Changes, Decided
+from deepseek_operator.controller.rollouts.evidence import Evidence
+from deepseek_operator.controller.rollouts.room import Applied, Rollouts
+from deepseek_operator.controller.rollouts.trials import Trials
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import report
-from deepseek_operator.plan.sets import Sets
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from deepseek_operator.plan.state.settings import Settings
+from deepseek_operator.plan.status.events import News
 from deepseek_operator.render.reuse import Renderer
 from deepseek_operator.render.sets import children
 from deepseek_operator.render.workload import is_workload

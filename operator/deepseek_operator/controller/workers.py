@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from deepseek_operator.cluster.cache import Cache
+from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.cluster.client import IN_FLIGHT
 from deepseek_operator.cluster.errors import ApiError, RejectedError, UnreachableError
-from deepseek_operator.cluster.kept import Key
 from deepseek_operator.cluster.watch import Watch
 from deepseek_operator.controller import metrics
 from deepseek_operator.controller.queue import ClosedError, WorkQueue

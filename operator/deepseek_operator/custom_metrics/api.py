@@ -10,7 +10,7 @@ from deepseek_operator.cluster.errors import ApiError, RejectedError
 from deepseek_operator.custom_metrics.access import Access, Question
 from deepseek_operator.custom_metrics.front_proxy import FrontProxy, StrangerError
 from deepseek_operator.custom_metrics.load import Load, UnreadableError, Value
-from deepseek_operator.plan.scaling import METRICS
+from deepseek_operator.plan.desired.scaling import METRICS
 
 GROUP = "custom.metrics.k8s.io"
 # Where others serve the group too, theirs is v1beta1: prometheus-adapter's chart installs that one,

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import POD
 from deepseek_operator.custom_metrics.shared import Shared
-from deepseek_operator.plan.asking import Desk, desk
-from deepseek_operator.plan.labels import SELECTOR
-from deepseek_operator.plan.scaling import METRICS, Metric
+from deepseek_operator.plan.desired.scaling import METRICS, Metric
+from deepseek_operator.plan.state.labels import SELECTOR
+from deepseek_operator.plan.traffic.pod_endpoints import Desk, desk
 
 # An autoscaler asks for each of its metrics in turn: both come from one reading.
 FRESH = 2.0  # seconds

@@ -19,7 +19,7 @@ from deepseek_operator.custom_metrics import front_proxy, serving
 from deepseek_operator.custom_metrics.api import GROUP, VERSION
 from deepseek_operator.custom_metrics.certificate import Certificate
 from deepseek_operator.custom_metrics.serving import Place
-from deepseek_operator.plan.labels import MANAGED_BY, MANAGER
+from deepseek_operator.plan.state.labels import MANAGED_BY, MANAGER
 
 logger = logging.getLogger(__name__)
 

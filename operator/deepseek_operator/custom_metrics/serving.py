@@ -11,7 +11,7 @@ from deepseek_operator.cluster.errors import ConflictError
 from deepseek_operator.cluster.kinds import SECRET
 from deepseek_operator.custom_metrics import certificate
 from deepseek_operator.custom_metrics.certificate import Certificate
-from deepseek_operator.plan.labels import MANAGED_BY, MANAGER
+from deepseek_operator.plan.state.labels import MANAGED_BY, MANAGER
 
 AUTHORITIES, CHAIN, KEY = "ca.crt", "tls.crt", "tls.key"
 

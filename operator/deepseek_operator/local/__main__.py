@@ -8,8 +8,8 @@ import socket
 import sys
 from pathlib import Path
 
-from deepseek_operator.local.arrangement import Arrangement
-from deepseek_operator.local.place import Place
+from deepseek_operator.local.launch_plan import Arrangement
+from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.supervisor import Supervisor
 from deepseek_operator.local.view import View
 

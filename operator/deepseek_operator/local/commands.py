@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepseek_operator.local.arrangement import KEYS_MOUNT, Arrangement, Replica
+from deepseek_operator.local.launch_plan import KEYS_MOUNT, Arrangement, Replica
+from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, PORT
 from deepseek_operator.plan.engines.program import CACHE_MOUNT
 from deepseek_operator.plan.engines.transformers import CONFIG
-from deepseek_operator.plan.target import MODEL_MOUNT, PORT
 
 LOOPBACK = "127.0.0.1"
 # Carried by all processes of a server, so that none is taken for another's: RUN/INDEX.

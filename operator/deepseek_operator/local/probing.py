@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from deepseek_operator.local.machine import Gpu, Machine
+from deepseek_operator.local.host import Gpu, Machine
 
 ASK_SECONDS = 20.0
 GPU_QUERY = "uuid,name,memory.total,memory.used,compute_cap"

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from deepseek_operator.local import leftovers
-from deepseek_operator.local.arrangement import Arrangement, Replica
+from deepseek_operator.local import orphans as leftovers
 from deepseek_operator.local.commands import LOOPBACK, Files, command, config_text
-from deepseek_operator.local.place import Place, tail
+from deepseek_operator.local.launch_plan import Arrangement, Replica
 from deepseek_operator.local.probing import hub_home, oom_kills
 from deepseek_operator.local.restarts import in_words
+from deepseek_operator.local.state_dir import Place, tail
 
 ANSWER_BYTES = 65536
 ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
@@ -182,7 +182,12 @@ async def start(
     files.last_words.write_text("")
     files.cache.mkdir(parents=True, exist_ok=True)
     what = command(arrangement, replica, files, port, os.environ)
-    leash = (sys.executable, "-m", "deepseek_operator.local.leash", str(os.getpid()))
+    leash = (
+        sys.executable,
+        "-m",
+        "deepseek_operator.local.exec_with_parent_death",
+        str(os.getpid()),
+    )
     with place.log(index).open("ab") as log:
         started = await asyncio.create_subprocess_exec(
             *leash,

@@ -3,7 +3,7 @@
 import signal
 from dataclasses import dataclass
 
-# Exit codes of the model server (model_server/deepseek_server/failures.py), and of a wrong command line.
+# Exit codes of the model server (model_server/deepseek_server/errors.py), and of a wrong command line.
 DONE, USAGE, PERMANENT, TRANSIENT = 0, 2, 3, 4
 # Starts after a failure, until it has served for so long that the next failure is another story.
 BUDGET, STEADY_SECONDS = 5, 600.0

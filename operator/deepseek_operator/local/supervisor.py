@@ -13,12 +13,14 @@ from typing import Any
 import aiohttp
 import psutil
 
-from deepseek_operator.local import leftovers, place, process
-from deepseek_operator.local.arrangement import Arrangement
+from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local import process
+from deepseek_operator.local import state_dir as place
 from deepseek_operator.local.commands import LOOPBACK
-from deepseek_operator.local.keeper import Keeper
+from deepseek_operator.local.launch_plan import Arrangement
 from deepseek_operator.local.pool import Pool
 from deepseek_operator.local.proxy import answering
+from deepseek_operator.local.replica_supervisor import Keeper
 from deepseek_operator.local.view import ReplicaView, View
 
 WRITE_SECONDS = 0.5

@@ -6,16 +6,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from deepseek_operator.api.spec import Spec
-from deepseek_operator.plan import status
-from deepseek_operator.plan.checks import Refusal, check
-from deepseek_operator.plan.gangs import holds
-from deepseek_operator.plan.known import unread
-from deepseek_operator.plan.news import News, news
-from deepseek_operator.plan.observed import ConfigFile, Object, Observed
-from deepseek_operator.plan.parallelism import groups_are_there, possible
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.sizing import size
-from deepseek_operator.plan.target import Resource, Target, target
+from deepseek_operator.plan.desired.desired_state import Resource, Target, target
+from deepseek_operator.plan.desired.validation import check
+from deepseek_operator.plan.rolling.group_failures import holds
+from deepseek_operator.plan.sizing.model_lookup import unread
+from deepseek_operator.plan.sizing.parallelism import groups_are_there, possible
+from deepseek_operator.plan.sizing.sizing import size
+from deepseek_operator.plan.state.observed import ConfigFile, Object, Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from deepseek_operator.plan.state.settings import Settings
+from deepseek_operator.plan.status import conditions as status
+from deepseek_operator.plan.status.events import News, news
 
 SPEC_UNREADABLE = "SpecUnreadable"
 

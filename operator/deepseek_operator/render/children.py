@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.labels import (
+from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, PORT, Target
+from deepseek_operator.plan.desired.pod_template import KEYS_VOLUME, limits
+from deepseek_operator.plan.state.labels import (
     BLUE,
     LEADER,
     QUEUE,
@@ -16,9 +18,7 @@ from deepseek_operator.plan.labels import (
     selector,
     set_name,
 )
-from deepseek_operator.plan.pod_template import KEYS_VOLUME, limits
-from deepseek_operator.plan.target import MODEL_MOUNT, PORT, Target
-from deepseek_operator.plan.trust import KEYS_MOUNT, METRICS_PATH, STATUS_PORT
+from deepseek_operator.plan.traffic.authorization import KEYS_MOUNT, METRICS_PATH, STATUS_PORT
 from deepseek_operator.render import program, routes, scaling, trust
 from deepseek_operator.render.merge import merge
 from deepseek_operator.render.signature import sign

@@ -4,10 +4,10 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.plan.observed import DeploymentView
-from deepseek_operator.plan.rollout import Situation, next_step
-from deepseek_operator.plan.sets import Sets
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.rolling.rolling_update import Situation, next_step
+from deepseek_operator.plan.state.observed import DeploymentView
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.sets import children as children_of_sets
 from deepseek_operator.render.signature import sign

@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import replace
 
-from deepseek_operator.plan.target import Resource, Target
+from deepseek_operator.plan.desired.desired_state import Resource, Target
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.signature import sign
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepseek_operator.plan.routing import Route
+from deepseek_operator.plan.traffic.routing import Route
 from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]

@@ -3,9 +3,9 @@
 from typing import Any
 
 from deepseek_operator.api.scaling import Scaling
-from deepseek_operator.plan.labels import gang_name, set_name
-from deepseek_operator.plan.scaling import goals, promql
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.scaling import goals, promql
+from deepseek_operator.plan.state.labels import gang_name, set_name
 
 TEMPLATES = {
     "operator": "horizontalpodautoscaler.yaml.j2",

@@ -3,10 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from deepseek_operator.plan.labels import BLUE, GREEN, RECORD, REVISION, Slot, labels, service_name
-from deepseek_operator.plan.revision import Revision
-from deepseek_operator.plan.sets import Sets
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.progressive.revision import Revision
+from deepseek_operator.plan.state.labels import (
+    BLUE,
+    GREEN,
+    RECORD,
+    REVISION,
+    Slot,
+    labels,
+    service_name,
+)
 from deepseek_operator.render.children import Manifest, common, serving
 from deepseek_operator.render.signature import sign
 from deepseek_operator.render.template import render

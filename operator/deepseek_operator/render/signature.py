@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any
 
-from deepseek_operator.plan.labels import MANIFEST_HASH
+from deepseek_operator.plan.state.labels import MANIFEST_HASH
 
 
 def sign(manifest: dict[str, Any]) -> None:

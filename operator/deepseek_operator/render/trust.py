@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepseek_operator.plan.trust import API_PATHS, Caller, Token, Trust
+from deepseek_operator.plan.traffic.authorization import API_PATHS, Caller, Token, Trust
 from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]

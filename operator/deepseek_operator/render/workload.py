@@ -5,8 +5,8 @@ Both take a step of a rollout as how many replicas more and fewer there may be.
 
 from typing import Any
 
-from deepseek_operator.plan.labels import ROLLOUT_STEP, TEMPLATE_HASH
-from deepseek_operator.plan.rollout import ALONE, Step
+from deepseek_operator.plan.rolling.rolling_update import ALONE, Step
+from deepseek_operator.plan.state.labels import ROLLOUT_STEP, TEMPLATE_HASH
 from deepseek_operator.render.signature import digest, sign
 
 Manifest = dict[str, Any]

@@ -2,15 +2,15 @@
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster.target import open_target
+from hack.cluster.target import open_target
+from tests.support.repository import ROOT
 
-CHART = Path(__file__).resolve().parents[3] / "charts/deepseek-operator"
+CHART = ROOT / "charts/deepseek-operator"
 IMAGES = {
     "image.repository": "registry.test/deepseek-operator",
     "modelServer.image.repository": "registry.test/deepseek-server",

@@ -1,11 +1,11 @@
 """Defaults, and every value reaching its place."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-CRD = Path(__file__).resolve().parents[3] / "crds/deepseekdeployments.deepseek-operator.io.yaml"
+from tests.support.repository import ROOT
+
+CRD = ROOT / "crds/deepseekdeployments.deepseek-operator.io.yaml"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.images import buildah, docker
-from tests.cluster.images.sources import MODEL_SERVER
+from hack.cluster.images import buildah, docker
+from hack.cluster.images.sources import MODEL_SERVER
 
 LOG = Path("log")
 PLAIN = replace(MODEL_SERVER, cuda_archs="")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.images import sources
-from tests.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource, content_key
+from hack.cluster.images import sources
+from hack.cluster.images.sources import MODEL_SERVER, OPERATOR, ImageSource, content_key
 
 DOCKERFILE = (
     "FROM base AS dependencies\nRUN install\n\nFROM python AS app\nCOPY a b\n\n"

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.cluster.faults import ClusterError
-from tests.cluster.images.registry import has_image
+from hack.cluster.faults import ClusterError
+from hack.cluster.images.registry import has_image
 
 
 class Registry(BaseHTTPRequestHandler):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.components import istio
-from tests.cluster.images import istio_proxy
+from hack.cluster.components import istio
+from hack.cluster.images import istio_proxy
 
 RENDERED = """\
 ---

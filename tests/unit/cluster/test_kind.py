@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.faults import ClusterError
-from tests.cluster.kind import KindCluster
+from hack.cluster.faults import ClusterError
+from hack.cluster.kind import KindCluster
 
 Calls = Callable[[], list[str]]
 

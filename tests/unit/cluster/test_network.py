@@ -5,7 +5,14 @@ from itertools import combinations
 
 import pytest
 
-from tests.cluster.network import SLOTS, Addresses, egress_rule, egress_rules, free, parse_routes
+from hack.cluster.machine.network import (
+    SLOTS,
+    Addresses,
+    egress_rule,
+    egress_rules,
+    free,
+    parse_routes,
+)
 
 
 def test_clusters_share_no_address() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import packages
-from tests.cluster.faults import ClusterError
-from tests.cluster.parts import PARTS
+from hack.cluster.faults import ClusterError
+from hack.cluster.machine import packages
+from hack.cluster.parts import PARTS
 
 TABLE = {
     "present": {"provides": ["sh"], "parts": ["node"]},

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.cluster.faults import ClusterError
-from tests.cluster.parts import expand, groups_of
+from hack.cluster.faults import ClusterError
+from hack.cluster.parts import expand, groups_of
 
 
 def test_a_part_brings_what_it_needs_first() -> None:

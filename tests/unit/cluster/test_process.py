@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import process
-from tests.cluster.component import Component
-from tests.cluster.process import Process
+from hack.cluster.component import Component
+from hack.cluster.machine import process
+from hack.cluster.machine.process import Process
 
 
 class Clock:

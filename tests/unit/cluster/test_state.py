@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.embedded import EmbeddedCluster, holders
-from tests.cluster.faults import ClusterError
-from tests.cluster.state import Progress, Request, State, Status
-from tests.cluster.store import claim
+from hack.cluster.embedded import EmbeddedCluster, holders
+from hack.cluster.faults import ClusterError
+from hack.cluster.machine.state import Progress, Request, State, Status
+from hack.cluster.machine.store import claim
 
 
 def test_a_request_and_a_status_survive_writing(tmp_path: Path) -> None:

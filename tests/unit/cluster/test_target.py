@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.current import CurrentCluster
-from tests.cluster.embedded import check_machine
-from tests.cluster.faults import ClusterError
-from tests.cluster.kind import KindCluster
-from tests.cluster.target import choose
+from hack.cluster.current import CurrentCluster
+from hack.cluster.embedded import check_machine
+from hack.cluster.faults import ClusterError
+from hack.cluster.kind import KindCluster
+from hack.cluster.target import choose
 
 
 def test_without_a_wish_kind_is_used_only_with_docker_and_kind() -> None:

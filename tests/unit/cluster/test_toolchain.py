@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import toolchain
-from tests.cluster.faults import ClusterError
-from tests.cluster.parts import PARTS
-from tests.cluster.toolchain import Group
+from hack.cluster import toolchain
+from hack.cluster.faults import ClusterError
+from hack.cluster.parts import PARTS
+from hack.cluster.toolchain import Group
 
 GO = "go1.26.8 linux/amd64"
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.cluster import waiting
-from tests.cluster.faults import ClusterError
+from hack.cluster import waiting
+from hack.cluster.faults import ClusterError
 
 
 def resource(status, reason, generation=1, phase="Doing"):

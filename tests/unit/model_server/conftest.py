@@ -12,15 +12,15 @@ import httpx
 import pytest
 import uvicorn
 
-from deepseek_server.app import create_app
 from deepseek_server.config import Config, validate
-from deepseek_server.failures import PermanentError, StartError
-from deepseek_server.lifecycle import Lifecycle, Progress
+from deepseek_server.errors import PermanentError, StartError
 from deepseek_server.metrics import Metrics
-from deepseek_server.serving import ServedModel
-from deepseek_server.startup import start
-from deepseek_server.worker import work
-from tests.models.tiny import make_tiny
+from deepseek_server.server.app import create_app
+from deepseek_server.server.lifecycle import Lifecycle, Progress
+from deepseek_server.server.served_model import ServedModel
+from deepseek_server.server.startup import start
+from deepseek_server.worker.main import work
+from hack.models.tiny import make_tiny
 
 
 @dataclass

@@ -5,7 +5,7 @@ import pytest
 
 from deepseek_server.command_line import parse
 from deepseek_server.config import validate
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 
 FILE = {
     "version": 1,

@@ -12,10 +12,10 @@ import pytest
 import uvicorn
 
 from deepseek_server import logs
-from deepseek_server.engine.interface import EngineError, Output
-from deepseek_server.failures import PermanentError
-from tests.unit.model_server.scripted import Service
-from tests.unit.model_server.test_keys import entry, write
+from deepseek_server.engine.types import EngineError, Output
+from deepseek_server.errors import PermanentError
+from tests.support.model_server.scripted import Service
+from tests.unit.model_server.server.test_api_keys import entry, write
 
 Set = Callable[..., io.StringIO]
 

@@ -5,8 +5,8 @@ import time
 from prometheus_client.parser import text_string_to_metric_families
 
 from deepseek_server.engine.histogram import Steps
-from deepseek_server.engine.interface import EngineError, Output, Totals
-from tests.unit.model_server.scripted import Service
+from deepseek_server.engine.types import EngineError, Output, Totals
+from tests.support.model_server.scripted import Service
 
 
 def values(server) -> dict[str, float]:

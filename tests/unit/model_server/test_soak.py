@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.soak.run import Plan, soak
-from tests.soak.scenarios import SCENARIOS
+from hack.soak.run import Plan, soak
+from hack.soak.scenarios import SCENARIOS
 
 
 def test_fifteen_seconds_of_everything(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from deepseek_server.api.middleware import Rules
-from deepseek_server.engine.interface import EngineError
-from deepseek_server.failures import PermanentError
-from deepseek_server.keys import Keyring
-from deepseek_server.record import Record
+from deepseek_server.engine.types import EngineError
+from deepseek_server.errors import PermanentError
+from deepseek_server.server.api_keys import Keyring
+from deepseek_server.server.request_record import Record
 from deepseek_server.tracing import Spans, tracer
-from tests.unit.model_server.scripted import HELLO, Script, Service
-from tests.unit.model_server.test_keys import entry, write
+from tests.support.model_server.scripted import HELLO, Script, Service
+from tests.unit.model_server.server.test_api_keys import entry, write
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

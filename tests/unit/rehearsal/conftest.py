@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_server.models.checkpoint import Checkpoint, inspect
-from tests.models.published.shards import make_published
+from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
+from hack.models.published.shards import make_published
 
 
 @pytest.fixture(scope="session")

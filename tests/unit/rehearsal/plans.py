@@ -6,11 +6,14 @@ from collections.abc import Iterator
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.models import fp8_modules, layout, loading, skeleton
-from deepseek_server.models.checkpoint import Checkpoint
-from deepseek_server.models.layout import Parameter, Read
-from tests.models.published.configs import CONFIGS
-from tests.models.published.tensors import Tensor, tensors
+from deepseek_server.models.layers import fp8_modules
+from deepseek_server.models.loading import loading
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading import weight_plan as layout
+from deepseek_server.models.loading.checkpoint import Checkpoint
+from deepseek_server.models.loading.weight_plan import Parameter, Read
+from hack.models.published.configs import CONFIGS
+from hack.models.published.tensors import Tensor, tensors
 from tests.unit.rehearsal.ranks import Rank
 
 LAST_LAYER = "model.layers.61."

@@ -15,10 +15,10 @@ from unittest.mock import patch
 import torch
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
-from deepseek_operator.plan import memory
+from deepseek_operator.plan.sizing import memory
+from deepseek_server.distributed.process_group import Alone
 from deepseek_server.kernels import launcher
-from deepseek_server.models import skeleton
-from deepseek_server.parallel.groups import Alone
+from deepseek_server.models.loading import meta_model as skeleton
 
 
 class Rank(Alone):

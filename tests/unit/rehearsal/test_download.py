@@ -9,16 +9,16 @@ import httpx
 import pytest
 
 from deepseek_operator.catalog.models import Model, models
-from deepseek_operator.plan import startup
-from deepseek_operator.plan.startup import start_seconds
+from deepseek_operator.plan.sizing import start_deadline as startup
+from deepseek_operator.plan.sizing.start_deadline import start_seconds
 from deepseek_server.config import ModelConfig
-from deepseek_server.failures import PermanentError
-from deepseek_server.lifecycle import Progress
-from deepseek_server.models import source
-from deepseek_server.models.checkpoint import inspect
-from tests.models.hub import Handler, Repository, serving
-from tests.models.published.configs import CONFIGS
-from tests.models.published.tensors import PUBLISHED_BYTES, PUBLISHED_TENSORS, tensors
+from deepseek_server.errors import PermanentError
+from deepseek_server.models.loading import source
+from deepseek_server.models.loading.checkpoint import inspect
+from deepseek_server.server.lifecycle import Progress
+from hack.models.hub import Handler, Repository, serving
+from hack.models.published.configs import CONFIGS
+from hack.models.published.tensors import PUBLISHED_BYTES, PUBLISHED_TENSORS, tensors
 
 REPO = "deepseek-ai/DeepSeek-V3"
 Disk = namedtuple("Disk", "total used free")

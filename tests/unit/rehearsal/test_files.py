@@ -7,15 +7,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from deepseek_server.models.checkpoint import INDEX, Checkpoint
-from tests.models.published.configs import CONFIGS
-from tests.models.published.shards import SHARDS, header, split
-from tests.models.published.tensors import (
-    PUBLISHED_BYTES,
-    PUBLISHED_TENSORS,
-    TENSOR_BYTES,
-    tensors,
-)
+from deepseek_server.models.loading.checkpoint import INDEX, Checkpoint
+from hack.models.published.configs import CONFIGS
+from hack.models.published.shards import SHARDS, header, split
+from hack.models.published.tensors import PUBLISHED_BYTES, PUBLISHED_TENSORS, TENSOR_BYTES, tensors
 
 # Sizes as `ls -lh` shows them; all other files of the first eight groups have 4.1G.
 LISTED = {1: 4.9, 12: 1.3, 34: 1.7, 56: 1.7, 78: 1.7, 100: 1.7, 122: 1.7, 141: 3.0}

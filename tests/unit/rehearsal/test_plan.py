@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_server.models import checkpoint as checkpoints
-from deepseek_server.models import layout, skeleton, weights
-from deepseek_server.models.checkpoint import Checkpoint, inspect
-from deepseek_server.models.layout import Read
+from deepseek_server.models.loading import checkpoint as checkpoints
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading import weight_plan as layout
+from deepseek_server.models.loading import weights
+from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
+from deepseek_server.models.loading.weight_plan import Read
 from tests.unit.rehearsal.plans import (
     KEPT,
     MULTIPLIED_IN,

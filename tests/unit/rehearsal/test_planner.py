@@ -10,14 +10,15 @@ import torch
 
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
-from deepseek_operator.plan.memory import Memory
-from deepseek_server.models import fp8_modules, skeleton
-from deepseek_server.models.checkpoint import Checkpoint
-from deepseek_server.models.stored import Stored
-from deepseek_server.parallel.modules import split
-from deepseek_server.parallel.sharding import part
-from tests.models.published.configs import CONFIGS
-from tests.models.published.tensors import BF16, BLOCK, F32, FP8, Tensor, tensors
+from deepseek_operator.plan.sizing.memory import Memory
+from deepseek_server.distributed.sharding import part
+from deepseek_server.distributed.tensor_parallel import split
+from deepseek_server.models.layers import fp8_modules
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading.checkpoint import Checkpoint
+from deepseek_server.models.loading.stored import Stored
+from hack.models.published.configs import CONFIGS
+from hack.models.published.tensors import BF16, BLOCK, F32, FP8, Tensor, tensors
 from tests.unit.rehearsal.ranks import Rank, capability
 
 NAMES = ["DeepSeek-V3", "DeepSeek-R1", "DeepSeek-V3.1"]
@@ -32,7 +33,7 @@ def served(name: str) -> Iterator[Tensor]:
 
 
 def bytes_of_rank(name: str, rank: int, size: int, *, packed: bool) -> int:
-    """Return the bytes that a rank keeps of a checkpoint, by the rules of parallel/sharding.py."""
+    """Return the bytes that a rank keeps of a checkpoint, by the rules of distributed/sharding.py."""
     return sum(_kept(tensor, rank, size, packed) for tensor in served(name))
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepseek_server.failures import PermanentError
-from deepseek_server.lifecycle import Progress
-from deepseek_server.models import skeleton, weights
-from deepseek_server.models.checkpoint import Checkpoint
-from deepseek_server.models.loading import LoadedModel, load
+from deepseek_server.errors import PermanentError
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading import weights
+from deepseek_server.models.loading.checkpoint import Checkpoint
+from deepseek_server.models.loading.loading import LoadedModel, load
+from deepseek_server.server.lifecycle import Progress
 from tests.unit.model_server.conftest import directory_config
 from tests.unit.rehearsal.plans import KEPT, MULTIPLIED_IN, READ, needed, plan_of
 from tests.unit.rehearsal.ranks import CountedFiles, Rank, gpu

@@ -2,7 +2,7 @@
 
 from deepseek_server.api.tools import deepseek, deepseek_v3, deepseek_v31, deepseek_v32, hermes
 from deepseek_server.api.tools.format import Format
-from deepseek_server.serving import ServedModel
+from deepseek_server.server.served_model import ServedModel
 
 FORMATS = {
     "deepseek-v3": deepseek_v3.FORMAT,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
+from deepseek_server.attention.base import CacheSize, Row
 from deepseek_server.attention.compressed.shape import HEAVY, SPARSE, WINDOW, CompressedShape
 from deepseek_server.attention.compressed.step import Origin, Step
-from deepseek_server.attention.interface import CacheSize, Row
 from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Selection, to_device
 
 

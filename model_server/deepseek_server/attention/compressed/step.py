@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.runner import Chunk
 
 Int64 = npt.NDArray[np.int64]
 

@@ -16,14 +16,8 @@ from typing import Protocol
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from deepseek_server.attention.cache import PagedCache
-from deepseek_server.attention.interface import (
-    Attention,
-    CacheSize,
-    LatentHeads,
-    Row,
-    SparseHeads,
-)
+from deepseek_server.attention.base import Attention, CacheSize, LatentHeads, Row, SparseHeads
+from deepseek_server.attention.kv_cache import PagedCache
 from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Indexer, Selection
 
 

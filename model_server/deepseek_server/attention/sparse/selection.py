@@ -13,7 +13,7 @@ import torch
 
 from deepseek_server.attention.sparse.scores import best
 from deepseek_server.attention.sparse.tiles import Budget, tiles
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.runner import Chunk
 
 # Bytes for the scores, or for what is gathered, of a tile.
 TILE_BYTES = {"cpu": 2**26, "cuda": 2**29}

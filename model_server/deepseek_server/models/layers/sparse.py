@@ -12,9 +12,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers.models.deepseek_v32.modeling_deepseek_v32 import apply_rotary_pos_emb
 
-from deepseek_server.attention.interface import SparseHeads
+from deepseek_server.attention.base import SparseHeads
 from deepseek_server.attention.sparse.attention import SparseAttention
-from deepseek_server.models import mla
+from deepseek_server.models.layers import mla
 
 
 def absorb(model: PreTrainedModel) -> None:

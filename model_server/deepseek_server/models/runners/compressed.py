@@ -4,16 +4,16 @@ import logging
 
 from transformers import PreTrainedModel
 
+from deepseek_server.attention.base import CacheSize
 from deepseek_server.attention.compressed.attention import CompressedAttention
-from deepseek_server.attention.interface import CacheSize
-from deepseek_server.failures import PermanentError
-from deepseek_server.lifecycle import readable_bytes
+from deepseek_server.errors import PermanentError
 from deepseek_server.models.capacity import BLOCK_SIZE, cpu_cache_bytes
 from deepseek_server.models.footprint import Footprint
 from deepseek_server.models.layers import compressed
 from deepseek_server.models.memory_budget import Beside
-from deepseek_server.models.paged import PagedRunner
+from deepseek_server.models.runners.paged import PagedRunner
 from deepseek_server.resources import memory_available
+from deepseek_server.server.lifecycle import readable_bytes
 
 log = logging.getLogger(__name__)
 

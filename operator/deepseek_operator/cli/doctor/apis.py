@@ -6,7 +6,7 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.cli.doctor.facts import Facts, Object, Objects
 from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
-from deepseek_operator.plan.checks import NEEDED_APIS
+from deepseek_operator.plan.desired.validation import NEEDED_APIS
 
 # What each is for: the kinds that belong together, and what in a resource needs them.
 OPTIONAL = (

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.cli.doctor.finding import Unseen
-from deepseek_operator.plan.capacity import Usage
+from deepseek_operator.plan.rolling.capacity import Usage
 
 Object = Mapping[str, Any]
 Objects = tuple[Object, ...]

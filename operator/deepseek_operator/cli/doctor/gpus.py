@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.cli.doctor.facts import Facts, Object, Objects
 from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
-from deepseek_operator.plan.capacity import quantity, tolerated
-from deepseek_operator.plan.observed import NodeView
+from deepseek_operator.plan.rolling.capacity import quantity, tolerated
+from deepseek_operator.plan.state.observed import NodeView
 
 # On nodes that have GPUs, whatever they offer: by node-feature-discovery, NVIDIA's GPU operator, GKE.
 HARDWARE = (

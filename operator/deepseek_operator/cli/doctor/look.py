@@ -22,7 +22,7 @@ from deepseek_operator.cluster.kinds import (
     Kind,
 )
 from deepseek_operator.cluster.usage import NodeUsage
-from deepseek_operator.plan.capacity import Usage
+from deepseek_operator.plan.rolling.capacity import Usage
 
 T = TypeVar("T")
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from deepseek_operator.advisor.cost_curves import Compared, Turn, turns
 from deepseek_operator.cli.html.charts import Lines, Series, Table, Words, lines
 from deepseek_operator.cli.html.template import render
 from deepseek_operator.cli.output import as_yaml
-from deepseek_operator.plan.curve import Compared, Turn, turns
 
 # As many loads as the table of the picture has at most.
 ROWS = 9

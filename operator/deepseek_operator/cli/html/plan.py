@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from deepseek_operator.advisor.cost import GONE
+from deepseek_operator.advisor.cost_curves import Curve
 from deepseek_operator.cli.html.axes import short
 from deepseek_operator.cli.html.charts import Lines, Part, Series, Table, Words, lines, parts
 from deepseek_operator.cli.html.placement import placement
 from deepseek_operator.cli.html.template import render
-from deepseek_operator.plan.cost import GONE
-from deepseek_operator.plan.curve import Curve
 
 # The parts of a GPU's memory, in the words of the page.
 MEMORY = (

@@ -12,7 +12,7 @@ from deepseek_operator.cli.errors import CommandError, UnansweredError
 from deepseek_operator.cli.installation import installation
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import DEPLOYMENT, Kind
-from deepseek_operator.plan.settings import Settings, SettingsError
+from deepseek_operator.plan.state.settings import Settings, SettingsError
 
 Object = Mapping[str, Any]
 

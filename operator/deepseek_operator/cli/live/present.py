@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.cli.assumed import OFFLINE
+from deepseek_operator.cli.assumptions import OFFLINE
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ForbiddenError, NotFoundError
 from deepseek_operator.cluster.kinds import NODE, OPTIONAL, POD, RESOURCE
 from deepseek_operator.cluster.usage import NodeUsage
-from deepseek_operator.plan.capacity import Demand, Holder, suits
-from deepseek_operator.plan.labels import NAME, SELECTOR
-from deepseek_operator.plan.observed import NodeView, Observed, PodView
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import unread_file
-from deepseek_operator.plan.room import Room, room
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.rolling.capacity import Demand, Holder, suits
+from deepseek_operator.plan.rolling.headroom import Room, room
+from deepseek_operator.plan.state.labels import NAME, SELECTOR
+from deepseek_operator.plan.state.observed import NodeView, Observed, PodView
+from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.render.workload import is_workload, pod_spec, possible
 
 Object = dict[str, Any]

@@ -12,16 +12,16 @@ from deepseek_operator.api.section import API_VERSION
 from deepseek_operator.cli.errors import RefusedError
 from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cache import Cache, Key
+from deepseek_operator.cluster.cached_object import key_of
 from deepseek_operator.cluster.client import JSON, Client
 from deepseek_operator.cluster.errors import ForbiddenError, RejectedError
-from deepseek_operator.cluster.kept import key_of
 from deepseek_operator.cluster.kinds import CHILDREN, NODE, POD, RESOURCE, Kind
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
-from deepseek_operator.plan.labels import MANAGER, NAME
-from deepseek_operator.plan.observed import ConfigFile
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.status import ACCEPTED, condition
+from deepseek_operator.plan.state.labels import MANAGER, NAME
+from deepseek_operator.plan.state.observed import ConfigFile
+from deepseek_operator.plan.state.settings import Settings
+from deepseek_operator.plan.status.conditions import ACCEPTED, condition
 
 Object = dict[str, Any]
 

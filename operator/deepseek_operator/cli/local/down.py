@@ -9,8 +9,8 @@ import typer
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.local.known import ask_to_end, clean, place_of
 from deepseek_operator.cli.output import warn
-from deepseek_operator.local.keeper import ENDING_SECONDS
-from deepseek_operator.local.place import Place
+from deepseek_operator.local.replica_supervisor import ENDING_SECONDS
+from deepseek_operator.local.state_dir import Place
 
 LOOK_SECONDS = 0.1
 # Beyond what a drain may take.

@@ -8,8 +8,8 @@ import psutil
 
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.output import warn
-from deepseek_operator.local import leftovers
-from deepseek_operator.local.place import Place
+from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.view import View
 
 # How exactly a system tells when a process began.

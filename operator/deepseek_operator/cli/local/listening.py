@@ -5,8 +5,8 @@ import ipaddress
 import socket
 
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.local.place import Place
 from deepseek_operator.local.probing import listener
+from deepseek_operator.local.state_dir import Place
 
 
 def is_loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.cli.local.known import place_of
 from deepseek_operator.cli.output import write
-from deepseek_operator.local.place import Place, tail
+from deepseek_operator.local.state_dir import Place, tail
 
 LOOK_SECONDS = 0.2
 

@@ -14,8 +14,8 @@ from deepseek_operator.cli.local.listening import listen
 from deepseek_operator.cli.local.watch import Watch
 from deepseek_operator.cli.output import warn
 from deepseek_operator.local import restarts
-from deepseek_operator.local.arrangement import Arrangement
-from deepseek_operator.local.place import Place, tail
+from deepseek_operator.local.launch_plan import Arrangement
+from deepseek_operator.local.state_dir import Place, tail
 from deepseek_operator.local.supervisor import Supervisor
 
 LOOK_SECONDS = 0.3

@@ -6,7 +6,7 @@ import typer
 
 from deepseek_operator.cli.local.known import look, place_of
 from deepseek_operator.cli.output import Format, as_json, as_yaml, listed, write
-from deepseek_operator.local.place import Place
+from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.view import View
 
 

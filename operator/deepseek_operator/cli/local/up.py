@@ -16,11 +16,11 @@ from deepseek_operator.cli.local.listening import is_loopback
 from deepseek_operator.cli.local.serving import serve
 from deepseek_operator.cli.output import warn
 from deepseek_operator.local import probing
-from deepseek_operator.local.adapted import Wish
-from deepseek_operator.local.arrangement import Proposal, arrange
-from deepseek_operator.local.machine import Machine, unlisted
-from deepseek_operator.plan.capacity import quantity
-from deepseek_operator.plan.checks import Refusal
+from deepseek_operator.local.host import Machine, unlisted
+from deepseek_operator.local.launch_plan import Proposal, arrange
+from deepseek_operator.local.local_overrides import Wish
+from deepseek_operator.plan.rolling.capacity import quantity
+from deepseek_operator.plan.state.refusal import Refusal
 
 PORT = 8000
 

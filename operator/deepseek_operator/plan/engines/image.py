@@ -2,7 +2,7 @@
 
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.catalog.engines import engines
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.state.settings import Settings
 
 
 def image(engine: Engine, settings: Settings) -> str:

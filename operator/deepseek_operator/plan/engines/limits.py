@@ -4,14 +4,14 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.engines import engines
 from deepseek_operator.catalog.models import models
-from deepseek_operator.plan.split import Split
+from deepseek_operator.plan.state.split import Split
 
 
 def unsupported(spec: Spec) -> str | None:
     """Why an engine can't serve what a spec asks for, None where nothing is known against it."""
     engine = engines()[spec.engine.type]
     if spec.engine.type == "transformers":
-        return None  # plan/sizing.py knows what it can do
+        return None  # plan/sizing/sizing.py knows what it can do
     if spec.accelerator is None:
         return (
             f"engine.type {spec.engine.type} runs on GPUs only: set accelerator, or leave "

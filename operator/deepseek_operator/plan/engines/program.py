@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from deepseek_operator.plan.split import ALONE, Split
+from deepseek_operator.plan.state.split import ALONE, Split
 
 PORT = 8000
 MODEL_MOUNT = "/models"

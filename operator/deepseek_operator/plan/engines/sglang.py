@@ -1,6 +1,6 @@
 """SGLang: `python3 -m sglang.launch_server`, one process group over all pods.
 
-Flags and paths are those of the release in the catalogue (tests/engines/sglang.json).
+Flags and paths are those of the release in the catalogue (hack/engines/sglang.json).
 """
 
 from deepseek_operator.catalog.engines import engines
@@ -16,7 +16,7 @@ from deepseek_operator.plan.engines.program import (
     Serving,
 )
 from deepseek_operator.plan.engines.variables import of_foreign_image
-from deepseek_operator.plan.split import Split
+from deepseek_operator.plan.state.split import Split
 
 COMMAND = ("python3", "-m", "sglang.launch_server")
 # It computes a token where nothing else is computed, and gives itself 20 seconds for that.

@@ -1,6 +1,6 @@
 """vLLM: `vllm serve`, on several pods by its own multiprocessing, without Ray.
 
-Flags and paths are those of the release in the catalogue (tests/engines/vllm.json).
+Flags and paths are those of the release in the catalogue (hack/engines/vllm.json).
 """
 
 from deepseek_operator.catalog.engines import engines

@@ -9,10 +9,10 @@ import openai
 import pytest
 
 from deepseek_server.config import validate
-from deepseek_server.engine.interface import Logprobs, Output, Sampling
-from deepseek_server.lifecycle import Lifecycle
-from deepseek_server.models.codec import TokenizerCodec
-from deepseek_server.serving import ServedModel
+from deepseek_server.engine.types import Logprobs, Output, Sampling
+from deepseek_server.models.tokenizer import TokenizerCodec
+from deepseek_server.server.lifecycle import Lifecycle
+from deepseek_server.server.served_model import ServedModel
 from tests.unit.model_server.api import templates
 from tests.unit.model_server.api.fake import FakeEngine, make_codec, pieces
 

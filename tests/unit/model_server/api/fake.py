@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from deepseek_server.engine.interface import Limits, Load, Output, QueueFullError, Request, Totals
-from deepseek_server.models.codec import TokenizerCodec
-from tests.models.tiny import make_tokenizer
+from deepseek_server.engine.types import Limits, Load, Output, QueueFullError, Request, Totals
+from deepseek_server.models.tokenizer import TokenizerCodec
+from hack.models.tiny import make_tokenizer
 
 MARKERS = (
     *("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>", "<｜tool▁sep｜>"),

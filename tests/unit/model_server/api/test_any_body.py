@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepseek_server.api.routes.tokenize import DetokenizeRequest, TokenizeRequest
 from deepseek_server.api.schemas import ChatRequest, CompletionRequest
-from deepseek_server.api.tokenize import DetokenizeRequest, TokenizeRequest
-from deepseek_server.app import create_app
 from deepseek_server.config import validate
-from deepseek_server.lifecycle import Lifecycle
 from deepseek_server.metrics import Metrics
-from deepseek_server.serving import ServedModel
+from deepseek_server.server.app import create_app
+from deepseek_server.server.lifecycle import Lifecycle
+from deepseek_server.server.served_model import ServedModel
 from tests.unit.model_server.api import templates
 from tests.unit.model_server.api.fake import FakeEngine
 

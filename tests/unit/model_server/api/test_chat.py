@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from deepseek_server.engine.interface import EngineError, Output
+from deepseek_server.engine.types import EngineError, Output
 from tests.unit.model_server.api import templates
 from tests.unit.model_server.api.fake import pieces
 

@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from deepseek_server.engine.interface import Output
+from deepseek_server.engine.types import Output
 
 WORDS = "Who streams?"  # ASCII, so that no character is taken apart
 

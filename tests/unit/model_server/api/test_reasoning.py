@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_server.api import reasoning
-from deepseek_server.api.answer import ChatAnswer, joined
-from deepseek_server.engine.interface import Output
+from deepseek_server.api.chat_parser import ChatAnswer, joined
+from deepseek_server.engine.types import Output
 
 
 def message(prompt_end: str, pieces: list[str]) -> dict:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseek_server.api.answer import ChatAnswer, joined
+from deepseek_server.api.chat_parser import ChatAnswer, joined
 from deepseek_server.api.markup import Parser
 from deepseek_server.api.tools.choice import FORMATS, format_of
-from deepseek_server.engine.interface import Output
-from deepseek_server.serving import ServedModel
+from deepseek_server.engine.types import Output
+from deepseek_server.server.served_model import ServedModel
 from tests.unit.model_server.api import templates
 
 WEATHER = '{"city": "Köln", "days": [1, 2], "note": "a \\"b\\" ```c``` {"}'

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from deepseek_server.attention.base import CacheSize, Row
 from deepseek_server.attention.compressed.attention import CompressedAttention
-from deepseek_server.attention.interface import CacheSize, Row
 from deepseek_server.attention.sparse import selection
-from deepseek_server.engine.step import Chunk
-from deepseek_server.models.inputs import step_inputs
+from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.layers.compressed import shape_of
-from tests.models.families import configuration
+from deepseek_server.models.runners.inputs import step_inputs
+from hack.models.families import configuration
 from tests.unit.model_server.attention.largest import Largest
 
 BUDGET, TOKENS = 2**19, 560

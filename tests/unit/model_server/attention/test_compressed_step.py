@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_server.attention.compressed.step import Step
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.runner import Chunk
 
 BLOCK_SIZE, RATE = 12, 4
 EXTENTS = st.lists(

@@ -6,17 +6,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from deepseek_server.attention.interface import CacheSize, Row, SparseHeads
+from deepseek_server.attention.base import CacheSize, Row, SparseHeads
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
-from deepseek_server.engine.step import Chunk
-from deepseek_server.models import mla
-from deepseek_server.models.inputs import step_inputs
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.models.layers import mla
 from deepseek_server.models.layers.sparse import index_inputs
-from deepseek_server.models.paged import heads_of
-from tests.models.families import configuration
-from tests.models.tiny import fill
+from deepseek_server.models.runners.inputs import step_inputs
+from deepseek_server.models.runners.paged import heads_of
+from hack.models.families import configuration
+from hack.models.tiny import fill
 from tests.unit.model_server.attention.largest import Largest
 
 CONTEXT, BLOCK_SIZE, BLOCKS = 90, 8, 40

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_server.attention.sparse.tiles import QUERIES, Budget, Tile, tiles
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.runner import Chunk
 
 BLOCK_SIZE, SPARE = 4, 999
 # Starts and lengths of chunks: mostly decode tokens.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.runner import Chunk
 
 VOCABULARY = 50
 

@@ -10,7 +10,10 @@ import pytest
 
 from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.core import Core
-from deepseek_server.engine.interface import (
+from deepseek_server.engine.ipc import Close, Lost
+from deepseek_server.engine.loop import serve
+from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.types import (
     EngineClosedError,
     EngineError,
     EngineGoneError,
@@ -22,9 +25,6 @@ from deepseek_server.engine.interface import (
     Request,
     Sampling,
 )
-from deepseek_server.engine.loop import serve
-from deepseek_server.engine.messages import Close, Lost
-from deepseek_server.engine.scheduler import StepSize
 from deepseek_server.engine.watchdog import Watchdog
 from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
 

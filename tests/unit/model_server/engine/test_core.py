@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from deepseek_server.engine.core import Core, DeviceLostError
-from deepseek_server.engine.interface import Load, Request, Sampling
-from deepseek_server.engine.messages import Failure, Result, Token
+from deepseek_server.engine.ipc import Failure, Result, Token
 from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.types import Load, Request, Sampling
 from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
 
 PROMPT = (7, 3, 9, 1, 4)

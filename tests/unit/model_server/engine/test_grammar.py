@@ -13,9 +13,9 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from deepseek_server.engine.grammar import GrammarCompiler, GrammarError, Matcher, validate
-from deepseek_server.engine.interface import Sampling
-from deepseek_server.engine.sampler import Draw, Sampler
-from tests.models.tiny import END, USER, make_tokenizer
+from deepseek_server.engine.sampling.sampler import Draw, Sampler
+from deepseek_server.engine.types import Sampling
+from hack.models.tiny import END, USER, make_tokenizer
 
 PADDING = 37  # a model's vocabulary is wider than its tokenizer's
 SCHEMAS: list[dict[str, Any]] = [

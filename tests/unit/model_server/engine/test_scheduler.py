@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseek_server.engine.blocks import BlockManager
-from deepseek_server.engine.interface import Request, Sampling
+from deepseek_server.engine.block_manager import BlockManager
+from deepseek_server.engine.runner import Chunk
 from deepseek_server.engine.scheduler import Scheduler, StepSize
 from deepseek_server.engine.sequence import Sequence
-from deepseek_server.engine.step import Chunk
+from deepseek_server.engine.types import Request, Sampling
 from tests.unit.model_server.engine.fake_model import FakeModel, answer
 
 LARGE = StepSize(tokens=100, prompt_share=100, sequences=100)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_server.kernels import ahead, build, launcher, toolkit
+from deepseek_server.kernels import aot as ahead
+from deepseek_server.kernels import build, launcher, toolkit
 from deepseek_server.kernels.__main__ import main
 
 

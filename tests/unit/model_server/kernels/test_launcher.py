@@ -8,7 +8,7 @@ import pytest
 from triton import knobs
 from triton.runtime import build
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 from deepseek_server.kernels import launcher, toolkit
 
 

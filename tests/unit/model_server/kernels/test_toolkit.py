@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_server.failures import PermanentError
+from deepseek_server.errors import PermanentError
 from deepseek_server.kernels import toolkit
 from tests.unit.model_server.kernels.conftest import program
 

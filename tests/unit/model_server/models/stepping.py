@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from deepseek_server.attention.choice import made_of
-from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.backend import made_of
+from deepseek_server.attention.base import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.engine.step import Chunk, Runner
-from deepseek_server.models.paged import PagedRunner, heads_of
-from tests.models.families import VOCABULARY
+from deepseek_server.engine.runner import Chunk, Runner
+from deepseek_server.models.runners.paged import PagedRunner, heads_of
+from hack.models.families import VOCABULARY
 
 
 def prompt(length: int) -> list[int]:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from deepseek_server.attention.interface import CacheSize
+from deepseek_server.attention.base import CacheSize
+from deepseek_server.distributed.process_group import ALONE
 from deepseek_server.models import capacity, step_probe
-from deepseek_server.parallel.groups import ALONE
 
 GIB = 2**30
 

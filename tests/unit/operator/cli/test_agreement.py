@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
-from deepseek_operator.plan.status import ACCEPTED, condition
-from tests.kube import resource
+from deepseek_operator.plan.status.conditions import ACCEPTED, condition
+from tests.support.kube import resource
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.cli.test_render import IMAGE, KINDS, UID, Store, applied
 

@@ -2,16 +2,16 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
+from deepseek_operator.advisor.performance import predicted
 from deepseek_operator.catalog.performance import performance
-from deepseek_operator.plan.prediction import predicted
+from tests.support.repository import ROOT
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.cli.golden import DAY
 
-DOCS = Path(__file__).parents[4] / "docs"
+DOCS = ROOT / "docs"
 PAGES = (DOCS / "cost.md", DOCS / "guides" / "choose.md")
 SHOWN = [
     (command, shown)

@@ -12,14 +12,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_operator.advisor.cost_curves import Curve, by_load, turns
+from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.html import comparison as comparison_page
 from deepseek_operator.cli.html import plan as plan_page
 from deepseek_operator.cli.html.axes import Axis, around
 from deepseek_operator.cli.html.placement import Gpu, placement
-from deepseek_operator.plan.carrying import Wish
-from deepseek_operator.plan.curve import Curve, by_load, turns
-from deepseek_operator.plan.load import Load
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.cli.golden import DAY, EXAMPLES
 from tests.unit.operator.cli.test_plan import resource

@@ -9,14 +9,15 @@ import yaml
 
 from deepseek_operator.cli.local.watch import Watch
 from deepseek_operator.cli.resource import read
-from deepseek_operator.local import place, probing
-from deepseek_operator.local.adapted import Wish
-from deepseek_operator.local.arrangement import Arrangement, Replica, arrange
-from deepseek_operator.local.machine import Gpu, Machine
-from deepseek_operator.local.place import Place
+from deepseek_operator.local import probing
+from deepseek_operator.local import state_dir as place
+from deepseek_operator.local.host import Gpu, Machine
+from deepseek_operator.local.launch_plan import Arrangement, Replica, arrange
+from deepseek_operator.local.local_overrides import Wish
+from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.view import Ended, ReplicaView
-from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.state.refusal import Refusal
+from deepseek_operator.plan.state.settings import Settings
 from tests.unit.operator.cli.command import Result, deepseek
 from tests.unit.operator.cli.golden import EXAMPLES
 from tests.unit.operator.local.views import view

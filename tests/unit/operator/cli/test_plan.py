@@ -13,25 +13,25 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deepseek_operator.advisor.cost import Offer
+from deepseek_operator.advisor.options import chosen, options
+from deepseek_operator.advisor.proposal import propose
+from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import prices
-from deepseek_operator.cli.assumed import KINDS
-from deepseek_operator.plan.carrying import Wish
-from deepseek_operator.plan.checks import Refusal
-from deepseek_operator.plan.choice import chosen, options
-from deepseek_operator.plan.cost import Offer
-from deepseek_operator.plan.fit import compute_type, wanted
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.memory import Memory
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.cli.assumptions import KINDS
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.proposal import propose
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.sizing.fit import compute_type, wanted
+from deepseek_operator.plan.sizing.memory import Memory
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from tests.support.operator.resources import SETTINGS
 from tests.unit.operator.cli.command import Result, deepseek
 from tests.unit.operator.cli.golden import DAY, EXAMPLES, files
-from tests.unit.operator.resources import SETTINGS
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = [name for name in models() if models().get(name) is not None]

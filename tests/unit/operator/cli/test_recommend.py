@@ -9,19 +9,19 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepseek_operator.advisor.options import options, resource
+from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import prices
-from deepseek_operator.cli.assumed import KINDS
-from deepseek_operator.plan.carrying import Wish
-from deepseek_operator.plan.choice import options, resource
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.cli.assumptions import KINDS
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.state.observed import Observed
+from tests.support.operator.resources import SETTINGS
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.cli.golden import DAY
-from tests.unit.operator.resources import SETTINGS
 
 SEVEN = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
 NAMES = [name for name in models() if models().get(name) is not None]

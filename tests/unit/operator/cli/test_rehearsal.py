@@ -7,13 +7,13 @@ import pytest
 from deepseek_operator.cli.live.difference import listed, unified
 from deepseek_operator.cli.live.rehearsal import Change, Given, Rehearsal, filled, plain
 from deepseek_operator.cluster import handover
+from deepseek_operator.cluster.cached_object import key_of
 from deepseek_operator.cluster.errors import ForbiddenError
-from deepseek_operator.cluster.kept import key_of
 from deepseek_operator.cluster.kinds import AUTOSCALER, DEPLOYMENT, POD, RESOURCE, SERVICE, Kind
-from deepseek_operator.plan.labels import BLUE, labels
-from deepseek_operator.plan.observed import ConfigFile
-from tests.unit.operator.resources import NOW, pod, resource
-from tests.unit.operator.test_client import Response, client
+from deepseek_operator.plan.state.labels import BLUE, labels
+from deepseek_operator.plan.state.observed import ConfigFile
+from tests.support.operator.resources import NOW, pod, resource
+from tests.unit.operator.cluster.test_client import Response, client
 
 Object = dict[str, Any]
 

@@ -8,20 +8,20 @@ import pytest
 import yaml
 
 from deepseek_operator.cluster.cache import Cache
-from deepseek_operator.cluster.kept import Key
+from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.cluster.kinds import NODE, OPTIONAL, RESOURCE, Kind
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
-from deepseek_operator.plan.labels import MANIFEST_HASH
-from deepseek_operator.plan.settings import Settings
+from deepseek_operator.plan.state.labels import MANIFEST_HASH
+from deepseek_operator.plan.state.settings import Settings
+from tests.support.operator.resources import TUNED as CONFIG
+from tests.support.operator.resources import node
+from tests.support.repository import ROOT
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.golden import EXAMPLES
-from tests.unit.operator.resources import TUNED as CONFIG
-from tests.unit.operator.resources import node
 
 Object = dict[str, Any]
 
-ROOT = Path(__file__).parents[4]
 FOLDER = ROOT / "examples"
 ALL = [*EXAMPLES, *sorted(FOLDER.glob("*.yaml")), *sorted((FOLDER / "rollout").glob("*.yaml"))]
 KINDS = [kind.called for kind in OPTIONAL]

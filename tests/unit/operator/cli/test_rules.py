@@ -8,11 +8,12 @@ import yaml
 
 from deepseek_operator.api.crd import definition
 from deepseek_operator.cli.rules import broken, with_defaults
-from tests.crd_rules import RULES
-from tests.kube import resource
+from tests.support.crd_rules import RULES
+from tests.support.kube import resource
+from tests.support.repository import ROOT
 from tests.unit.operator.cli.command import deepseek
 
-EXAMPLES = Path(__file__).parents[4] / "examples"
+EXAMPLES = ROOT / "examples"
 SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 

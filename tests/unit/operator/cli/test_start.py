@@ -3,13 +3,11 @@
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from deepseek_operator.cli.start import main
-
-ROOT = Path(__file__).parents[4]
+from tests.support.repository import ROOT
 
 
 def test_it_is_installed_for_shells_and_for_kubectl() -> None:

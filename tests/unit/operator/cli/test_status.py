@@ -9,7 +9,7 @@ import pytest
 from deepseek_operator.cli.status import page
 from deepseek_operator.cli.status.state import follow, said
 from deepseek_operator.cluster.errors import UnreachableError
-from tests.unit.operator.resources import NOW, resource
+from tests.support.operator.resources import NOW, resource
 
 Object = dict[str, Any]
 CLOCK = datetime(2026, 1, 1, 0, 2, 3, tzinfo=UTC)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepseek_operator.advisor.model_choice import candidates, least_of
+from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.entries import built_in
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import prices
 from deepseek_operator.catalog.tasks import tasks
-from deepseek_operator.plan.carrying import Wish
-from deepseek_operator.plan.load import Load
-from deepseek_operator.plan.task import candidates, least_of
 from tests.unit.operator.cli.command import deepseek
 from tests.unit.operator.cli.golden import DAY
 

@@ -17,7 +17,7 @@ from deepseek_operator.custom_metrics.access import Access
 from deepseek_operator.custom_metrics.api import GROUP, ROOT, Api
 from deepseek_operator.custom_metrics.front_proxy import FrontProxy, User
 from deepseek_operator.custom_metrics.load import Load
-from deepseek_operator.plan import asking
+from deepseek_operator.plan.traffic import pod_endpoints as asking
 from tests.unit.operator.custom_metrics.asking import METRICS, front_proxy, peer
 
 

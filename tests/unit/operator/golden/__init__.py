@@ -6,17 +6,18 @@ import yaml
 
 from deepseek_operator.cli.output import as_yaml
 from deepseek_operator.cluster.kinds import OPTIONAL
-from deepseek_operator.plan.labels import MANIFEST_HASH
-from deepseek_operator.plan.observed import Observed
+from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.plan import decide
-from deepseek_operator.plan.settings import Settings
-from deepseek_operator.plan.target import Target
+from deepseek_operator.plan.state.labels import MANIFEST_HASH
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.render.children import children
+from tests.support.repository import ROOT
 
 EXAMPLES = sorted(
     example
     for folder in ("sizes", "engines", "routing")
-    for example in (Path(__file__).parents[4] / "examples" / folder).glob("*.yaml")
+    for example in (ROOT / "examples" / folder).glob("*.yaml")
 )
 SETTINGS = Settings(server_image="registry.example/deepseek-server:1")
 # Optional APIs that examples need; without PodMonitor, which all would have.
@@ -26,7 +27,7 @@ HEADER = "# What the operator makes of {}. Written by `python -m tests.unit.oper
 
 def golden_file(example: Path) -> Path:
     """Where the children of an example are."""
-    return Path(__file__).parent / example.name
+    return Path(__file__).parent / example.parent.name / example.name
 
 
 def rendered(example: Path) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_operator.local import leftovers, probing
-from deepseek_operator.local.arrangement import Arrangement, Replica
+from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local import probing
 from deepseek_operator.local.commands import MARK, Command, Files, command, config_text
-from deepseek_operator.local.machine import Gpu
-from deepseek_operator.plan.target import MODEL_MOUNT
+from deepseek_operator.local.host import Gpu
+from deepseek_operator.local.launch_plan import Arrangement, Replica
+from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT
 
 FILES = Files(Path("/s/replica-1.json"), Path("/s/replica-1.last-words"), Path("/hf"), (7, 8))
 REPLICA = Replica(index=1, gpus=("GPU-a", "GPU-b"))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.local.restarts import BUDGET, LAST_SECONDS, Again, Stop, decide, in_words
-from deepseek_server.failures import PermanentError, TransientError
+from deepseek_server.errors import PermanentError, TransientError
 
 
 @given(failures=st.integers(1, BUDGET), draw=st.floats(0, 1))

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from deepseek_operator.local import process
-from deepseek_operator.local.arrangement import Arrangement, Replica
-from deepseek_operator.local.place import Place
+from deepseek_operator.local.launch_plan import Arrangement, Replica
 from deepseek_operator.local.process import End
+from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.supervisor import Supervisor, endpoint
 from deepseek_operator.local.view import View
 from tests.unit.operator.local.fake_server import FakeServer

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deepseek_operator.api.crd import definition
-from deepseek_operator.cli.assumed import KINDS
+from deepseek_operator.cli.assumptions import KINDS
 from deepseek_operator.cli.doctor.facts import Facts
 from deepseek_operator.cli.doctor.surroundings import DEFAULT_CLASS
 

@@ -3,7 +3,6 @@
 import copy
 from fractions import Fraction
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from deepseek_operator.cli.doctor.command import CHECKS
 from deepseek_operator.cli.doctor.drift import drift
 from deepseek_operator.cli.doctor.facts import Facts
 from deepseek_operator.cli.doctor.finding import Finding, Unseen, failed
-from deepseek_operator.plan.capacity import Holder
-from tests.kube import resource
+from deepseek_operator.plan.rolling.capacity import Holder
+from tests.support.kube import resource
+from tests.support.repository import ROOT
 from tests.unit.operator.cli.doctor.facts import (
     H200,
     WELL,
@@ -31,7 +31,7 @@ from tests.unit.operator.cli.doctor.facts import (
     storage,
 )
 
-CHART = Path(__file__).parents[5] / "charts/deepseek-operator/Chart.yaml"
+CHART = ROOT / "charts/deepseek-operator/Chart.yaml"
 TAINT = {"key": "team", "value": "ml", "effect": "NoSchedule"}
 BEARS = {"spec": {"tolerations": [{"key": "team", "operator": "Exists"}]}}
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tests.support.repository import ROOT
 from tests.unit.operator.cli.command import deepseek
 
-EXAMPLES = Path(__file__).parents[5] / "examples"
+EXAMPLES = ROOT / "examples"
 DATA = (
     "minimal",
     "scaling",

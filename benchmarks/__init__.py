@@ -1,0 +1,1 @@
+"""Benchmarks of the model server and of the operator; not part of the wheel."""

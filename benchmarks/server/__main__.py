@@ -1,0 +1,50 @@
+"""The command `python -m benchmarks.server`."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from benchmarks.server.commands import forward, load, make_model, overhead, roofline, suite
+from benchmarks.server.failures import BenchError
+
+DESCRIPTION = """\
+Measure servers of language models.
+
+examples:
+  python -m benchmarks.server make-model qwen-7b /tmp/qwen-7b
+  python -m benchmarks.server load http://127.0.0.1:8000 -n 32
+  python -m benchmarks.server roofline qwen-7b --accelerator h200
+  python -m benchmarks.server suite --profile qwen-7b --baseline transformers-serve --out r.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; exit codes: 0 done, 1 it could not be measured, 2 usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.server",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+    for command in (make_model, suite, load, roofline, forward, overhead):
+        command.add(subparsers)
+    flags = parser.parse_args(arguments)
+    try:
+        flags.run(flags)
+    except BenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    # What was started is ended, also where this process is told to end.
+    signal.signal(signal.SIGTERM, _end)
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Load on a server: prompts, streams, and the times at which tokens arrive."""

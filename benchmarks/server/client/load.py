@@ -1,0 +1,192 @@
+"""Puts load on a server and records what comes back.
+
+Closed: so many requests at once; the end of one is the start of the next. It finds how much a
+server can do. Open: requests come when they come, whether or not those before are done, as users
+do. It finds how long they wait.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+from benchmarks.server.client.http import Connection, ProtocolError
+from benchmarks.server.client.sse import EventReader
+from benchmarks.server.client.target import Target
+from benchmarks.server.client.timing import Exchange
+
+Told = Callable[[Exchange], object]
+
+
+@dataclass(frozen=True)
+class Closed:
+    """So many requests at once.
+
+    Attributes:
+        messages: the requests, whole.
+        at_once: how many are under way.
+        seconds: after this time none is started any more.
+        cut_seconds: after this time those under way are cut.
+    """
+
+    messages: Sequence[bytes]
+    at_once: int
+    seconds: float = float("inf")
+    cut_seconds: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Open:
+    """Requests at given times.
+
+    Attributes:
+        messages: the requests, whole.
+        starts: when each is sent, in seconds from the beginning.
+        cut_seconds: after this time those under way are cut.
+    """
+
+    messages: Sequence[bytes]
+    starts: Sequence[float]
+    cut_seconds: float = float("inf")
+
+
+def poisson(rate: float, count: int, seed: int = 0) -> list[float]:
+    """Times at which requests of many independent users come.
+
+    Args:
+        rate: requests per second in the mean.
+        count: how many times.
+        seed: the same seed gives the same times.
+    """
+    random, times, now = Random(seed), [], 0.0  # noqa: S311 - nothing secret
+    for _ in range(count):
+        now += random.expovariate(rate)
+        times.append(now)
+    return times
+
+
+def run(target: Target, load: Closed | Open, told: Told = lambda _: None) -> list[Exchange]:
+    """Run a load to its end.
+
+    Args:
+        target: the server.
+        load: what to send it.
+        told: called with each exchange when it ends.
+    """
+    with _no_pauses():
+        return asyncio.run(_run(target, load, told))
+
+
+async def _run(target: Target, load: Closed | Open, told: Told) -> list[Exchange]:
+    pool = _Pool(target, told)
+    work = _closed(pool, load) if isinstance(load, Closed) else _open(pool, load)
+    cut = None if load.cut_seconds == float("inf") else load.cut_seconds
+    try:
+        async with asyncio.timeout(cut):
+            await work
+    except TimeoutError:
+        pass
+    finally:
+        pool.close()
+    return pool.exchanges
+
+
+async def _closed(pool: "_Pool", load: Closed) -> None:
+    messages = iter(load.messages)
+    end = time.monotonic() + load.seconds
+
+    async def worker() -> None:
+        for message in messages:
+            if time.monotonic() >= end:
+                return
+            await pool.exchange(message)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(load.at_once, len(load.messages))):
+            group.create_task(worker())
+
+
+async def _open(pool: "_Pool", load: Open) -> None:
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for start, message in zip(load.starts, load.messages, strict=True):
+            await asyncio.sleep(max(0.0, began + start - time.monotonic()))
+            group.create_task(pool.exchange(message))
+
+
+class _Pool:
+    """Connections to one server, each used again when it is free."""
+
+    def __init__(self, target: Target, told: Told) -> None:
+        self.exchanges: list[Exchange] = []
+        self._target, self._told = target, told
+        self._free: list[Connection] = []
+
+    async def exchange(self, message: bytes) -> None:
+        """Send a request and record its answer; never raises for what a server does."""
+        exchange = Exchange(sent=time.monotonic())
+        self.exchanges.append(exchange)
+        reader = EventReader()
+
+        def arrived(body: bytes) -> None:
+            now = time.monotonic()
+            if events := reader.feed(body):
+                exchange.events += [(now, event) for event in events]
+            elif not exchange.events:
+                exchange.body += body
+
+        try:
+            connection = await self._connection()
+            exchange.status = await connection.request(message, arrived)
+            if connection.usable:
+                self._free.append(connection)
+        except asyncio.CancelledError:
+            exchange.cut = True
+            raise
+        except (OSError, ProtocolError) as error:
+            exchange.error = f"{type(error).__name__}: {error}"
+        finally:
+            exchange.ended = time.monotonic()
+            self._told(exchange)
+
+    def close(self) -> None:
+        """Hang up all that are free."""
+        for connection in self._free:
+            connection.close()
+
+    async def _connection(self) -> Connection:
+        while self._free:
+            if (connection := self._free.pop()).usable:
+                return connection
+        return await Connection.open(self._target.host, self._target.port)
+
+
+@contextmanager
+def _no_pauses() -> Iterator[None]:
+    """No collection of garbage meanwhile: it would stop all streams for a moment."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+async def fetch(target: Target, path: str) -> tuple[int, bytes]:
+    """Status and body of a page.
+
+    Raises:
+        OSError: the server cannot be reached.
+        ProtocolError: its answer is not HTTP.
+    """
+    parts: list[bytes] = []
+    connection = await Connection.open(target.host, target.port)
+    try:
+        status = await connection.request(target.get(path), parts.append)
+    finally:
+        connection.close()
+    return status, b"".join(parts)

@@ -1,0 +1,102 @@
+"""What a step of decoding costs the model itself, without engine, texts and HTTP.
+
+What a server takes beyond this is its own.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from deepseek_server.command_line import parse
+from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.loading.checkpoint import inspect
+from deepseek_server.models.loading.loading import load
+from deepseek_server.models.runners.paged import PagedRunner
+from deepseek_server.server.lifecycle import Progress
+
+WARM_STEPS = 5
+GROUPS = 20
+STEPS_OF_GROUP = 5
+
+
+@dataclass(frozen=True)
+class Step:
+    """The cost of a step; seconds.
+
+    Attributes:
+        wall: on the wall.
+        cpu: of CPU time.
+    """
+
+    wall: float
+    cpu: float
+
+
+def decode_step(
+    directory: Path, device: str, at_once: int, context: int, group: Group = ALONE
+) -> Step:
+    """The median cost of a step that computes one token for each of so many sequences.
+
+    Args:
+        directory: the model; of a family that the paged cache takes.
+        device: where it is computed.
+        at_once: sequences.
+        context: tokens of each.
+        group: the processes that compute the model together.
+
+    Raises:
+        PermanentError: the model cannot be loaded here.
+    """
+    config = parse(("--model", str(directory.absolute()), "--device", device))
+    loaded = load(inspect(directory), config.model, config.device, Progress(), group)
+    runner = paged_runner(
+        loaded.model,
+        context=context,
+        step_tokens=max(context, at_once),
+        sequences=at_once,
+        group=group,
+    )
+    step = []
+    for number in range(at_once):
+        own = _blocks(runner, number, context)
+        text = tokens(number, context, loaded.model.config.vocab_size)
+        runner.run([Chunk(text, 0, own, sample=True, slot=number)])
+        step.append(Chunk(text[-1:], context - 1, own, sample=True, slot=number))
+    _costs(runner, step, WARM_STEPS)
+    costs = [_costs(runner, step, STEPS_OF_GROUP) for _ in range(GROUPS)]
+    return Step(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
+
+
+def tokens(number: int, count: int, vocabulary: int) -> tuple[int, ...]:
+    """Return random tokens, the same for the same sequence.
+
+    Sequences must differ: alike tokens choose the same experts, and a step then reads the weights of a
+    few of them only.
+
+    Args:
+        number: Of the sequence.
+        count: Of tokens.
+        vocabulary: The tokens that there are.
+    """
+    return tuple(np.random.default_rng(number).integers(vocabulary, size=count).tolist())
+
+
+def _blocks(runner: PagedRunner, number: int, context: int) -> tuple[int, ...]:
+    count = -(-context // runner.block_size)
+    return tuple(range(number * count, (number + 1) * count))
+
+
+def _costs(runner: PagedRunner, step: list[Chunk], count: int) -> Step:
+    """The mean cost of so many steps."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        runner.run(step)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Step((time.perf_counter() - wall) / count, (time.process_time() - cpu) / count)

@@ -1,0 +1,83 @@
+"""The cluster of kubectl's current context: used as it is, neither started nor ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from hack.cluster import parts
+from hack.cluster.faults import ClusterError
+from hack.cluster.progress import say
+from hack.cluster.tools import tool
+
+
+class CurrentCluster:
+    """Somebody's cluster; images have to be where its nodes can pull them."""
+
+    kind = "current"
+    kind_cluster = ""
+
+    @property
+    def registry_name(self) -> str:
+        """IMAGE_REGISTRY, which this machine can push to and the cluster's nodes pull from."""
+        return os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
+
+    @property
+    def registry_push_host(self) -> str:
+        """The same for pushing."""
+        return self.registry_name
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The first file of KUBECONFIG, or kubectl's default."""
+        first = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+        return Path(first or "~/.kube/config").expanduser()
+
+    @property
+    def kubectl(self) -> Path:
+        """kubectl on PATH, or one that is built."""
+        return tool("kubectl")
+
+    @property
+    def helm(self) -> Path:
+        """Helm on PATH, or one that is built."""
+        return tool("helm")
+
+    def is_up(self) -> bool:
+        """Whether its API server answers."""
+        if not self.kubeconfig.exists():
+            return False
+        command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", "get", "--raw", "/readyz"]
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+    def describe(self) -> list[str]:
+        """Lines about its state, for people."""
+        answer = "answers" if self.is_up() else "does not answer"
+        return [f"the current context of {self.kubeconfig} {answer}"]
+
+    def up(
+        self,
+        wanted: Iterable[str] = parts.DEFAULT,
+        *,
+        gpus: int | None = None,
+        kwok_nodes: int | None = None,
+        egress: bool = False,
+        lifeline: bool = False,
+    ) -> bool:
+        """Check that it answers.
+
+        Raises:
+            ClusterError: it does not.
+        """
+        if not self.is_up():
+            raise ClusterError(
+                f"CLUSTER=current: the API server of the current context of {self.kubeconfig} "
+                "does not answer (kubectl get --raw /readyz)"
+            )
+        return False
+
+    def down(self) -> None:
+        """Leave it alone."""
+        say("CLUSTER=current: this cluster is not ours to take down")

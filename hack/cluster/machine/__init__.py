@@ -1,0 +1,1 @@
+"""Processes, namespaces, network and files of the embedded cluster on this machine."""

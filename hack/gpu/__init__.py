@@ -1,0 +1,1 @@
+"""What only a GPU can show; a person runs it there: `python -m hack.gpu.<name>`."""

@@ -1,0 +1,323 @@
+"""What the planner says a model takes of a GPU, and what it takes: `python -m hack.gpu.memory`.
+
+Writes a model of a published shape with random weights (`--profile 7b`: 15 GB of disk, `v2-lite`:
+31 GB; kept for the next run), loads it as the server does, makes its cache as large as the GPU
+allows, runs the largest step and the most requests at once, and compares. Prints JSON: bytes
+planned, bytes measured, and the first by the second. Ends with 1 if weights, a token of the cache
+or the total are more than 5 % off.
+
+Without a GPU, `--device cpu --profile tiny` compares weights and a token of the cache alone.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.server.commands.make_model import existing
+from benchmarks.server.model import profiles
+from benchmarks.server.model.make_model import weight_bytes
+from deepseek_operator.catalog.accelerators import Profile, accelerators
+from deepseek_operator.catalog.models import Model
+from deepseek_operator.catalog.shape import CACHED
+from deepseek_operator.plan.sizing.memory import BYTES, Memory
+from deepseek_server.attention.sparse.attention import SparseAttention
+from deepseek_server.config import ModelConfig
+from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.errors import StartError
+from deepseek_server.models import capacity, memory_budget
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.footprint import measure_cache
+from deepseek_server.models.layers import compressed
+from deepseek_server.models.loading import meta_model as skeleton
+from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
+from deepseek_server.models.loading.loading import load
+from deepseek_server.models.runners.compressed import footprint
+from deepseek_server.models.runners.paged import PagedRunner, fits
+from deepseek_server.server.lifecycle import Progress
+from deepseek_server.worker.main import RUNNING, STEP_TOKENS
+
+ALLOWED = 0.05
+JUDGED = ("weights", "kv_per_token", "kv_per_sequence", "total")
+# As `nvidia.com/gpu.product` on nodes has it.
+PRODUCT = "nvidia.com/gpu.product"
+OTHERS = 2**30  # bytes that somebody else may hold of the GPU without a word
+DTYPE = "bfloat16"
+
+
+@dataclass
+class Measured:
+    """Bytes that the server took, by what for; what this device does not tell is not there.
+
+    Attributes:
+        of: weights, kv_per_token, kv_cache, step, steps, reserved, total; of models whose
+            requests have caches of their own weights, kv_per_token and kv_per_sequence alone.
+        tokens: That the cache holds.
+        attention: What computes it.
+        recorded: Whether steps are recorded as graphs.
+        seconds: That each part of this program took.
+    """
+
+    of: dict[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    attention: str = ""
+    recorded: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Note how long a part takes, and say that it has begun."""
+        print(f"{part} ...", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        yield
+        self.seconds[part] = round(time.monotonic() - began, 1)
+
+
+def measure(
+    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = ALONE
+) -> Measured:
+    """Load a model, make room for requests, compute the largest steps.
+
+    Args:
+        checkpoint: The model.
+        device: `cpu` or `cuda`.
+        attention: What computes it, or `auto`.
+        total: Bytes of the GPU, by which what is not torch's is told.
+        group: The processes that share the model.
+    """
+    found = Measured()
+    config = ModelConfig.model_validate(
+        {"id": "m", "source": {"path": str(checkpoint.directory)}, "dtype": DTYPE}
+    )
+    with found.timed("loading"):
+        before = _allocated(device)
+        loaded = load(checkpoint, config, device, Progress(), group)
+        found.of["weights"] = _allocated(device) - before or skeleton.size(loaded.model)
+
+    if not fits(loaded.model):
+        rings = compressed.fits(loaded.model)
+        cache = footprint(loaded.model) if rings else measure_cache(loaded.model)
+        found.of["kv_per_token"] = cache.per_token
+        if cache.per_sequence:
+            found.of["kv_per_sequence"] = cache.per_sequence
+        return found
+
+    step_tokens = min(STEP_TOKENS[device], loaded.context)
+    with found.timed("making the cache"), _noting(found):
+        runner = paged_runner(
+            loaded.model,
+            context=loaded.context,
+            step_tokens=step_tokens,
+            sequences=RUNNING,
+            attention=attention,
+            group=group,
+        )
+    cached = _cached_bytes(runner._attention)
+    found.of["kv_per_token"] = cached / (runner.num_blocks + 1) / runner.block_size
+    found.of["kv_cache"] = cached
+    found.tokens = runner.num_blocks * runner.block_size
+    found.attention = type(runner._attention).__name__
+    found.recorded = runner.can_be_recorded
+    with found.timed("running the largest steps"):
+        _run(runner, step_tokens)
+    if device == "cuda":
+        of, kept, free = found.of, torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0]
+        of["steps"] = kept - of["weights"] - of["kv_cache"]
+        of["graphs"] = of["steps"] - of["step"]
+        of["reserved"], of["total"] = total - free - kept, total - free
+    return found
+
+
+@contextmanager
+def _noting(found: Measured) -> Iterator[None]:
+    """Note what the server measures before it makes its cache."""
+    budget = memory_budget.Beside
+
+    def noted(free: int, step: int, graphs: int = 0, copies: float = 0.0) -> memory_budget.Beside:
+        found.of["step"] = step
+        found.of["kept_free"] = budget(free, step, graphs, copies).kept_free
+        return budget(free, step, graphs, copies)
+
+    with patch.object(capacity, "Beside", noted):
+        yield
+
+
+def _cached_bytes(attention: Any) -> int:
+    """Bytes of all caches of an attention, of which a sparse one has two."""
+    if isinstance(attention, SparseAttention):
+        return attention.cached_bytes
+    return int(attention.cache.nbytes)
+
+
+def _allocated(device: str) -> int:
+    return torch.cuda.memory_allocated() if device == "cuda" else 0
+
+
+def _run(runner: PagedRunner, tokens: int) -> None:
+    """The most tokens of one request, then a token of each of the most requests."""
+    blocks = tuple(range(min(-(-tokens // runner.block_size), runner.num_blocks)))
+    long = min(tokens, len(blocks) * runner.block_size)
+    runner.run([Chunk((7,) * long, 0, blocks, sample=True)])
+    most = min(RUNNING, runner.num_blocks)
+    runner.run([Chunk((7,), 0, (slot,), sample=True, slot=slot) for slot in range(most)])
+    if runner.works_ahead:
+        torch.cuda.synchronize()
+
+
+def planned(
+    checkpoint: Checkpoint, profile: Profile, recorded: bool, gpus: int = 1
+) -> tuple[dict[str, float], int]:
+    """Bytes that the planner says, by what for, and tokens of the cache."""
+    memory = Memory(Model.of_file(checkpoint.config), profile, gpus, DTYPE, recorded)
+    bytes_of = {
+        "weights": memory.weights,
+        "kv_per_token": memory.per_token,
+        "kv_per_sequence": memory.model.shape.cache_per_sequence * BYTES[DTYPE] / CACHED,
+        "kv_cache": memory.cache,
+        "step": memory.step,
+        "steps": memory.steps,
+        "graphs": memory.graphs,
+        "kept_free": memory.kept_free,
+        "reserved": memory.reserved,
+        "total": memory.reserved + memory.weights + memory.steps + memory.cache,
+    }
+    return bytes_of, int(memory.cache / memory.per_token)
+
+
+def kind(name: str | None, notes: list[str]) -> tuple[str, Profile]:
+    """The catalogue's entry of this GPU, or one made of what it says of itself."""
+    known = accelerators().profiles
+    if name:
+        if name not in known:
+            sys.exit(f"no accelerator is called {name!r}: there are {', '.join(known)}")
+        return name, known[name]
+    if not torch.cuda.is_available():
+        return "nvidia-a100-80gb", known["nvidia-a100-80gb"]  # computes what a CPU does
+    product = torch.cuda.get_device_name().replace(" ", "-")
+    if found := accelerators().of_node({PRODUCT: product}):
+        return found, known[found]
+    properties = torch.cuda.get_device_properties(0)
+    notes.append(f"the catalogue has no {product}: planned for what torch says it has")
+    return product, Profile(
+        memoryMiB=properties.total_memory // 2**20,
+        capability=f"{properties.major}.{properties.minor}",
+        labels={PRODUCT: [product]},
+    )
+
+
+def shown(notes: list[str], profile: Profile) -> int:
+    """Bytes of the GPU by nvidia-smi, the catalogue's where there is none; tells of others on it."""
+    query = ["nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits"]
+    try:
+        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        answer = subprocess.run([*query, "-i", uuid], capture_output=True, text=True, check=True)
+        total, used = (int(part) * 2**20 for part in answer.stdout.strip().split(","))
+    except (OSError, subprocess.CalledProcessError, ValueError, AttributeError):
+        notes.append("nvidia-smi does not tell of this GPU: its memory is the catalogue's")
+        return profile.memory
+    if total != profile.memory:
+        notes.append(f"nvidia-smi shows {total} bytes, and planned was for {profile.memory}")
+    if used > OTHERS:
+        notes.append(f"{used} bytes were taken before: take a GPU that nobody else uses")
+    return total
+
+
+def compare(
+    checkpoint: Checkpoint, device: str, attention: str, name: str | None, group: Group = ALONE
+) -> dict[str, Any]:
+    """Everything that is printed."""
+    notes: list[str] = []
+    called, profile = kind(name, notes)
+    total = shown(notes, profile) if device == "cuda" else 0
+    found = measure(checkpoint, device, attention, total, group)
+    bytes_of, tokens = planned(checkpoint, profile, found.recorded, group.size)
+    if device == "cpu":
+        found.of = {part: found.of[part] for part in JUDGED if part in found.of}
+        notes.append("on a CPU only weights and a token of the cache can be compared")
+    compared = {part: _row(bytes_of[part], measured) for part, measured in sorted(found.of.items())}
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "planned_for": called,
+        "torch": torch.__version__,
+        "attention": found.attention,
+        "graphs": found.recorded,
+        "bytes": compared,
+        "tokens": _row(tokens, found.tokens) if found.tokens and device == "cuda" else None,
+        "off": [part for part in JUDGED if part in compared and _off(compared[part])],
+        "seconds": found.seconds,
+        "notes": notes,
+    }
+
+
+def _row(said: float, measured: float) -> dict[str, float | None]:
+    ratio = round(said / measured, 4) if measured else None
+    return {"planned": round(said), "measured": round(measured), "planned_by_measured": ratio}
+
+
+def _off(row: dict[str, float | None]) -> bool:
+    ratio = row["planned_by_measured"]
+    return ratio is None or abs(ratio - 1) > ALLOWED
+
+
+def directory(profile: str, where: Path | None, layers: int | None) -> Path:
+    """The model's files, written if they are not there and the disk has room."""
+    parent = where or Path(tempfile.gettempdir())
+    while not parent.exists():
+        parent = parent.parent
+    needed = weight_bytes(profiles.configuration(profile, layers))
+    free = shutil.disk_usage(parent).free
+    complete = where is not None and (where / "config.json").is_file()
+    if needed > free and not complete:
+        sys.exit(
+            f"{profile} needs {needed / 1e9:.1f} GB of disk and {parent} has {free / 1e9:.1f}: "
+            "name another place with --directory, or take fewer layers with --layers"
+        )
+    return existing(profile, where, layers)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m hack.gpu.memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--profile", default="7b", help=f"7b, or one of {', '.join(profiles.NAMES)}"
+    )
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--attention", choices=("auto", "sdpa", "flashinfer"), default="auto")
+    parser.add_argument("--accelerator", help="the catalogue's name of the GPU, if not found")
+    parser.add_argument("--layers", type=int, help="fewer layers than the model has")
+    parser.add_argument("--directory", type=Path, help="where the model is, or is to be written")
+    flags = parser.parse_args(arguments)
+    logging.basicConfig(level="INFO", stream=sys.stderr, format="%(message)s")
+    if flags.device == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            "torch sees no GPU here: run it where there is one, or --device cpu --profile tiny"
+        )
+    try:
+        profile = profiles.named(flags.profile)
+        checkpoint = inspect(directory(profile, flags.directory, flags.layers))
+        result = compare(checkpoint, flags.device, flags.attention, flags.accelerator)
+    except (StartError, ValueError, torch.OutOfMemoryError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    print(json.dumps({"profile": profile, "layers": flags.layers, **result}, indent=1))
+    if result["off"]:
+        sys.exit(f"more than {ALLOWED:.0%} off: {', '.join(result['off'])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What an engine has to do right whatever it computes: each check is a function of a slice."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_server.engine.runner import Runner
+from deepseek_server.engine.scheduler import StepSize
+from hack.gpu.slices.answers import Answer, Prompt, Watched, agreement, answer, engine, prompts
+
+LENGTHS = (1, 7, 63, 64, 65, 200, 700, 1500)
+TOKENS = 16
+SEQUENCES = 16
+# So small that a prompt takes several steps and others answer meanwhile.
+MIXED = StepSize(tokens=256, prompt_share=96, sequences=SEQUENCES)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A model that runs.
+
+    Attributes:
+        runner: The model and its cache.
+        vocabulary: How many tokens it has.
+        step_tokens: Tokens of the largest step.
+        context: Tokens of the longest request that is tried.
+        allowed: Differences of log probabilities that rounding explains.
+    """
+
+    runner: Runner
+    vocabulary: int
+    step_tokens: int
+    context: int
+    allowed: float
+
+    @property
+    def size(self) -> StepSize:
+        """The largest step."""
+        return StepSize(self.step_tokens, self.step_tokens, SEQUENCES)
+
+    def alone(self, asked: dict[str, Prompt], tokens: int = TOKENS) -> dict[str, Answer]:
+        """Return answers to prompts that run one after the other, each in an empty cache."""
+        answers: dict[str, Answer] = {}
+        for name, prompt in asked.items():
+            answers |= answer(engine(self.runner, self.size), {name: prompt}, tokens)
+        return answers
+
+
+def mixed_batch(model: Slice) -> dict[str, Any]:
+    """Prompts in pieces beside running answers give what each gives alone."""
+    asked = prompts(model.vocabulary, LENGTHS)
+    watched = Watched(model.runner)
+    found = answer(engine(watched, MIXED), asked, TOKENS, apart=1)
+    result = agreement(model.alone(asked), found, model.allowed)
+    counts = {"mixed_steps": watched.mixed, "chunked_steps": watched.chunked}
+    result["passed"] &= bool(watched.mixed and watched.chunked)
+    return result | counts
+
+
+def prefix_hits(model: Slice) -> dict[str, Any]:
+    """A prompt whose beginning is cached gives the answer that it gives in an empty cache."""
+    if not model.runner.shares_prefixes:
+        return {"skipped": "this model's cache is not shared between requests"}
+    (first,) = prompts(model.vocabulary, [700]).values()
+    longer = (*first, *first[:150])
+    asked = {"the same": first, "longer": longer}
+    core = engine(model.runner, model.size)
+    answer(core, {"first": first}, TOKENS)
+    found = answer(core, asked, TOKENS)
+    result = agreement(model.alone(asked), found, model.allowed)
+    cached = {name: one.cached for name, one in found.items()}
+    result["passed"] &= min(cached.values()) >= len(first) // 2
+    return result | {"cached": cached}
+
+
+def preemption(model: Slice) -> dict[str, Any]:
+    """Requests that lose their blocks and start again give the answers that they give alone."""
+    block = model.runner.block_size
+    # Three of them fill the cache, and each grows to four blocks.
+    asked = prompts(model.vocabulary, [3 * block // 2] * 4, seed=3)
+    tokens = 2 * block
+    core = engine(Watched(model.runner, blocks=9), model.size)
+    found = answer(core, asked, tokens)
+    result = agreement(model.alone(asked, tokens), found, model.allowed)
+    preemptions = core.totals.preemptions
+    result["passed"] &= preemptions > 0
+    return result | {"preemptions": preemptions}
+
+
+def long_context(model: Slice) -> dict[str, Any]:
+    """A long prompt gives the same answer in pieces of two sizes."""
+    room = model.runner.num_blocks * model.runner.block_size
+    if room < model.context:
+        return {"passed": False, "error": f"the cache holds {room} of {model.context} tokens"}
+    asked = prompts(model.vocabulary, [model.context - TOKENS])
+    began = time.monotonic()
+    found = model.alone(asked)
+    seconds = time.monotonic() - began
+    smaller = StepSize(max(model.step_tokens // 4, 1), model.step_tokens, SEQUENCES)
+    result = agreement(found, answer(engine(model.runner, smaller), asked, TOKENS), model.allowed)
+    return result | {"tokens": model.context, "seconds": round(seconds, 2)}
+
+
+CHECKS: dict[str, Callable[[Slice], dict[str, Any]]] = {
+    "mixed batch": mixed_batch,
+    "prefix hits": prefix_hits,
+    "preemption": preemption,
+    "long context": long_context,
+}

@@ -1,0 +1,110 @@
+"""The engine of a slice, started as the server starts it, and how long each phase took."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from deepseek_server.config import Config, validate
+from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.engine.core import Core
+from deepseek_server.engine.ipc import Ready
+from deepseek_server.engine.runner import Runner
+from deepseek_server.models.build import load_engine
+from deepseek_server.models.layers.fp8_modules import Fp8Experts, Fp8Linear
+from deepseek_server.models.loading.checkpoint import inspect
+from deepseek_server.server.lifecycle import Progress
+from deepseek_server.worker.main import PROMPT_SHARE, RUNNING, STEP_TOKENS
+
+Device = Literal["cpu", "cuda"]
+
+
+class Phases(Progress):
+    """Progress that notes when each stage began."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: list[tuple[str, float]] = []
+
+    def begin(self, stage: str, total: int = 0) -> None:
+        super().begin(stage, total)
+        self._begun.append((stage, time.monotonic()))
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took, the last one until now."""
+        ends = [began for _, began in self._begun[1:]] + [time.monotonic()]
+        return {
+            stage: round(end - began, 2)
+            for (stage, began), end in zip(self._begun, ends, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Started:
+    """An engine that takes requests.
+
+    Attributes:
+        core: The engine.
+        runner: Its model and cache.
+        ready: What it can take.
+        step_tokens: Tokens of its largest step.
+        packed: Paths of the modules that multiply in eight bits.
+        result: The check.
+    """
+
+    core: Core
+    runner: Runner
+    ready: Ready
+    step_tokens: int
+    packed: list[str]
+    result: dict[str, Any]
+
+
+def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
+    """Load a model and put an engine around it, with nothing but defaults."""
+    phases, began = Phases(), time.monotonic()
+    core, ready = load_engine(
+        inspect(directory),
+        _config(directory, device),
+        phases,
+        group,
+        sequences=RUNNING,
+        step_tokens=STEP_TOKENS[device],
+        prompt_share=PROMPT_SHARE[device],
+    )
+    result: dict[str, Any] = {
+        "passed": True,
+        "seconds": phases.seconds() | {"total": round(time.monotonic() - began, 2)},
+        "context": ready.context,
+        "cache_tokens": core._runner.num_blocks * core._runner.block_size,
+    }
+    result |= taken()
+    packed = [
+        path
+        for path, module in core._runner._model.named_modules()
+        if isinstance(module, Fp8Linear | Fp8Experts)
+    ]
+    result["modules_in_eight_bits"] = len(packed)
+    size = core._scheduler._size
+    return Started(core, core._runner, ready, size.tokens, packed, result)
+
+
+def taken() -> dict[str, dict[str, int]]:
+    """Return what this process has taken of a GPU's memory, nothing where it uses none."""
+    if not torch.cuda.is_initialized():
+        return {}
+    return {
+        "bytes": {
+            "allocated": torch.cuda.memory_allocated(),
+            "peak": torch.cuda.max_memory_allocated(),
+            "reserved": torch.cuda.memory_reserved(),
+            "free": torch.cuda.mem_get_info()[0],
+        }
+    }
+
+
+def _config(directory: Path, device: Device) -> Config:
+    model = {"id": directory.name, "source": {"path": str(directory.absolute())}}
+    return validate({"model": model, "device": device}, "this program's configuration")

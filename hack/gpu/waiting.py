@@ -1,0 +1,76 @@
+"""How long a GPU waits for the CPU while many answers grow: `python -m hack.gpu.waiting MODEL`.
+
+The engine runs as in a server, 256 requests at once, and a profiler notes when the GPU computes.
+What lies between is time in which it waits. Prints JSON.
+"""
+
+import json
+import logging
+import pickle
+import random
+import sys
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from deepseek_server.config import validate
+from deepseek_server.engine.types import Request, Sampling
+from deepseek_server.models.build import load_engine
+from deepseek_server.models.loading.checkpoint import inspect
+from deepseek_server.server.lifecycle import Progress
+from deepseek_server.worker.main import PROMPT_SHARE, STEP_TOKENS
+
+REQUESTS, PROMPT, ANSWER = 256, 512, 128
+STEPS = 40
+
+
+def busy(spans: list[tuple[float, float]]) -> float:
+    """The length of a union of spans."""
+    total, end = 0.0, float("-inf")
+    for first, last in sorted(spans):
+        total += max(last - max(first, end), 0.0)
+        end = max(end, last)
+    return total
+
+
+def main() -> None:
+    logging.basicConfig(level="WARNING")
+    directory = sys.argv[1]
+    model = {"id": "m", "source": {"path": directory}}
+    config = validate({"model": model, "device": "cuda"}, "this program's configuration")
+    core, _ = load_engine(
+        inspect(Path(directory)),
+        config,
+        Progress(),
+        sequences=REQUESTS,
+        step_tokens=STEP_TOKENS["cuda"],
+        prompt_share=PROMPT_SHARE["cuda"],
+    )
+    draw = random.Random(1)
+    for number in range(REQUESTS):
+        prompt = tuple(draw.randrange(5, 50_000) for _ in range(PROMPT))
+        core.add(Request(str(number), prompt, Sampling(ANSWER, temperature=0.0, ignore_eos=True)))
+    while core.load.waiting or core.totals.step_tokens.count < 60:
+        core.step()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        for _ in range(STEPS):
+            pickle.dumps(core.step())  # as it is sent
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in trace.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    ]
+    whole = max(last for _, last in spans) - min(first for first, _ in spans)
+    result = {
+        "requests": REQUESTS,
+        "steps": STEPS,
+        "step_ms": round(whole / STEPS / 1e3, 2),
+        "gpu_waits": round(1 - busy(spans) / whole, 4),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

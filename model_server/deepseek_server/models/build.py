@@ -1,0 +1,100 @@
+"""From a checkpoint to an engine that takes requests."""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from deepseek_server.config import Config
+from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.engine.core import Core
+from deepseek_server.engine.grammar import GrammarCompiler, Matcher
+from deepseek_server.engine.ipc import Ready
+from deepseek_server.engine.runner import Runner
+from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.models.capacity import paged_runner
+from deepseek_server.models.defaults import eos_token_ids
+from deepseek_server.models.layers.compressed import fits as fits_rings
+from deepseek_server.models.loading.checkpoint import Checkpoint
+from deepseek_server.models.loading.loading import load
+from deepseek_server.models.runners.compressed import compressed_runner
+from deepseek_server.models.runners.paged import fits
+from deepseek_server.models.runners.sequential import SEQUENCES, STEP_TOKENS, whole_runner
+from deepseek_server.server.lifecycle import Progress
+
+log = logging.getLogger(__name__)
+
+
+def load_engine(
+    checkpoint: Checkpoint,
+    config: Config,
+    progress: Progress,
+    group: Group = ALONE,
+    *,
+    sequences: int,
+    step_tokens: int,
+    prompt_share: int,
+) -> tuple[Core, Ready]:
+    """Load a model and put an engine around it.
+
+    Args:
+        checkpoint: the model's files.
+        config: how it is to be served.
+        progress: told how far it is.
+        group: the processes that compute the model together.
+        sequences: requests that run at once at most; fewer where each has a cache of its own.
+        step_tokens: tokens of one step at most; fewer there too.
+        prompt_share: tokens of prompts in a step, for every few that wait, while answers run.
+
+    Returns:
+        The engine, and what it can take.
+
+    Raises:
+        PermanentError: it cannot be served here; says why.
+    """
+    grammars = _Grammars(checkpoint)
+    loaded = load(checkpoint, config.model, config.device, progress, group)
+    progress.begin("making room for running requests")
+    paged, compressed = fits(loaded.model), fits_rings(loaded.model)
+    if not paged and not compressed:
+        log.warning(
+            "%s does not fit the paged cache: its requests are computed one after the other",
+            config.model.id,
+        )
+        step_tokens = min(step_tokens, STEP_TOKENS[config.device])
+        sequences = min(sequences, SEQUENCES)
+    runner: Runner
+    if paged:
+        runner = paged_runner(
+            loaded.model,
+            context=loaded.context,
+            step_tokens=step_tokens,
+            sequences=sequences,
+            attention=config.attention,
+            group=group,
+        )
+    else:
+        other = compressed_runner if compressed else whole_runner
+        runner = other(
+            loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
+        )
+    size = StepSize(step_tokens, prompt_share, sequences)
+    core = Core(runner, loaded.eos_token_ids, size, grammars, fragile=group.size > 1)
+    return core, Ready(min(loaded.context, runner.num_blocks * runner.block_size), sequences)
+
+
+class _Grammars:
+    """Makes matchers; takes seconds to get ready, which it spends while the model is loaded."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._directory = checkpoint.directory
+        self._vocabulary = int(checkpoint.config["vocab_size"])
+        self._eos = eos_token_ids(checkpoint.directory, checkpoint.config, None)
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammars")
+        self._compiler = executor.submit(self._make)
+        executor.shutdown(wait=False)
+
+    def matcher(self, grammar: str) -> Matcher:
+        """See core.Grammars."""
+        return self._compiler.result().matcher(grammar)
+
+    def _make(self) -> GrammarCompiler:
+        return GrammarCompiler(self._directory, self._vocabulary, self._eos)

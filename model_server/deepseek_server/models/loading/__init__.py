@@ -1,0 +1,1 @@
+"""From a model id or a directory to weights in memory."""

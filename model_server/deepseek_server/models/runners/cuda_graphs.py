@@ -1,0 +1,163 @@
+"""Steps of single tokens as CUDA graphs.
+
+Such a step is a thousand small kernels, and launching them one by one takes the CPU longer than
+the GPU takes to compute. A recorded step is launched as a whole. It is recorded for some numbers
+of tokens; a step between two of them runs as the larger one, and what it computes too much belongs
+to a slot and a block that are nobody's.
+"""
+
+import logging
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+import numpy as np
+import torch
+
+from deepseek_server.attention.base import Attention, Row
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.models.runners.inputs import StepInputs, step_inputs
+
+log = logging.getLogger(__name__)
+
+Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+def sizes(most: int) -> list[int]:
+    """The numbers of tokens to record, ascending: few, and none much larger than what it serves."""
+    steps = [1, 2, 4, *range(8, 64, 8), *range(64, 128, 16), *range(128, most, 32)]
+    return [*(size for size in steps if size < most), most]
+
+
+@cache
+def capture_stream() -> torch.cuda.Stream:
+    """Return the stream on which everything is captured.
+
+    One for all: libraries keep a workspace for each stream, and what a stream has given back to the
+    pool of graphs, no other stream can take.
+    """
+    return torch.cuda.Stream()
+
+
+@contextmanager
+def unless_out_of_memory(what: str) -> Iterator[None]:
+    """Go on without what the block makes where there is no memory for it, and say so in the log.
+
+    Args:
+        what: Is made.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # A capture that is cut short raises an error of its own, caused by the lack of memory.
+        causes = (error, error.__context__, error.__cause__)
+        if not any(isinstance(cause, torch.cuda.OutOfMemoryError) for cause in causes):
+            raise
+        log.warning("no memory for %s: such steps run without one", what)
+    else:
+        return
+    torch.cuda.empty_cache()
+
+
+class Graphs:
+    """Recorded steps; none until `capture`.
+
+    Args:
+        forward: the model over a row of tokens: token ids, slots, positions, and 0 for the logits
+            after all of them; see PagedRunner.
+        attention: attention that can be recorded.
+        most: single tokens of a step at most.
+        device: a GPU.
+    """
+
+    def __init__(
+        self, forward: Forward, attention: Attention, most: int, device: torch.device
+    ) -> None:
+        self._forward, self._attention = forward, attention
+        self._sizes: list[int] = []
+        # Tokens, slots, positions and places of the step, where recorded kernels read them.
+        self._inputs = torch.zeros((4, most), dtype=torch.int64, device=device)
+        self._idle = np.array(
+            [[0], [most], [0], [attention.size.blocks * attention.size.block_size]]
+        )
+        self._device = device
+        self._recorded: dict[int, torch.cuda.CUDAGraph] = {}
+        self._pool: tuple[int, int] | None = None
+        # What the graphs compute, in the same place for all: steps follow each other.
+        self._logits = torch.empty(0, device=device)
+
+    def capture(self, counts: Sequence[int]) -> None:
+        """Capture graphs, but for those that the memory does not allow.
+
+        Args:
+            counts: numbers of tokens.
+        """
+        started = time.monotonic()
+        # The largest one first: the smaller ones then find room in its memory.
+        for size in sorted(counts, reverse=True):
+            with unless_out_of_memory(f"a graph of {size} tokens"):
+                graph = self._record(size)
+                self._pool = self._pool or graph.pool()
+                self._recorded[size] = graph
+        self._sizes = sorted(self._recorded)
+        if self._sizes:
+            log.info(
+                "captured %d graphs of up to %d tokens in %.1f s",
+                len(self._sizes),
+                self._sizes[-1],
+                time.monotonic() - started,
+            )
+
+    def can_run(self, tokens: int) -> bool:
+        """Whether a step of so many single tokens can be run by a graph."""
+        return bool(self._sizes) and tokens <= self._sizes[-1]
+
+    def run(self, inputs: StepInputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run a step of single tokens.
+
+        Returns:
+            Logits as Runner.run gives them, which the next step overwrites, and the slots of the
+            sequences that they are of: [n].
+        """
+        count = len(inputs.tokens)
+        size = self._sizes[bisect_left(self._sizes, count)]
+        padded = np.repeat(self._idle, size, axis=1)
+        for row, array in zip(padded, inputs.arrays, strict=False):
+            row[:count] = array
+        packed = np.concatenate((padded.ravel(), inputs.sampled, inputs.sampled_slots))
+        moved = torch.from_numpy(packed).pin_memory().to(self._device, non_blocking=True)
+        rows, sampled, slots = moved.split([4 * size, len(inputs.sampled), len(inputs.sampled)])
+        self._inputs[:, :size].copy_(rows.view(4, size))
+        self._attention.plan(Row(inputs.chunks, inputs.singles, self._inputs[3, :size], size))
+        self._recorded[size].replay()
+        if len(inputs.sampled) == count and (inputs.sampled[1:] > inputs.sampled[:-1]).all():
+            return self._logits[:count], slots
+        return self._logits[sampled], slots
+
+    def _record(self, size: int) -> torch.cuda.CUDAGraph:
+        tokens, slots, positions, places = self._inputs[:, :size]
+        slots.fill_(int(self._idle[1, 0]))
+        places.fill_(int(self._idle[3, 0]))
+        chunk = Chunk((0,), start=0, blocks=(self._attention.size.blocks,), sample=True)
+        row = step_inputs([chunk], self._attention.size.block_size)
+        self._attention.plan(Row(row.chunks, row.singles, places, size))
+
+        def run() -> torch.Tensor:
+            return self._forward(tokens, slots, positions, 0)
+
+        side = capture_stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.inference_mode():
+            with torch.cuda.stream(side):
+                # Libraries set themselves up on a first call, which cannot be recorded.
+                logits = run()
+            torch.cuda.current_stream().wait_stream(side)
+            if size > len(self._logits):
+                self._logits = torch.empty_like(logits)
+            del logits
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=side):
+                self._logits[:size].copy_(run())
+        return graph

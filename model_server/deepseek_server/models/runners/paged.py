@@ -1,0 +1,224 @@
+"""Runs unmodified transformers models on a paged cache.
+
+All chunks of a step go through the model as one row of tokens, each with its own position. Where
+tokens of different sequences would meet, in attention, the model calls ours instead of its own: it
+is registered under a name with transformers, and finds the step's cache in the arguments that
+models hand through to it.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from deepseek_server.attention.base import Attention, GroupedHeads, Heads, Planned, Row
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.models.layers import fused, mla, sparse
+from deepseek_server.models.runners.cuda_graphs import Graphs
+from deepseek_server.models.runners.inputs import StepInputs, step_inputs
+
+if TYPE_CHECKING:
+    from deepseek_server.models.runners.piecewise_graphs import Pieces
+
+NAME = "paged_cache"
+MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
+# What attention of a layer can be like. Indexed is V3.2's, of all its layers.
+_LAYER_TYPES = ({"full_attention"}, {"indexed_attention"})
+
+
+def fits(model: PreTrainedModel) -> bool:
+    """Whether a model can run on the paged cache: its attention is known and keeps every token."""
+    config = model.config
+    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return config.model_type in MODEL_TYPES and layer_types in _LAYER_TYPES
+
+
+def heads_of(model: PreTrainedModel) -> Heads:
+    """The heads of a model that fits, or of this process's part; all its layers have the same."""
+    attention = model.model.layers[0].self_attn
+    return mla.latent_heads(attention) or GroupedHeads(
+        heads=attention.q_proj.out_features // attention.head_dim,
+        kv_heads=attention.k_proj.out_features // attention.head_dim,
+        dim=attention.head_dim,
+        scale=attention.scaling,
+    )
+
+
+class PagedRunner:
+    """A model with a paged cache: see engine.step.Runner.
+
+    Args:
+        model: a model that fits; it can run in no other way from here on.
+        attention: the cache, of the model's heads and layers, and what attends over it; Attention
+            where the model is fused, or steps can be recorded.
+        sequences: sequences that run at once at most: the number of slots.
+        fused: whether the model is (models.fused).
+    """
+
+    shares_prefixes = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        attention: Planned,
+        sequences: int,
+        *,
+        fused: bool = False,
+    ) -> None:
+        self._fused = fused
+        AttentionInterface.register(NAME, _attend)
+        model.set_attn_implementation(NAME)
+        mla.absorb(model)
+        sparse.absorb(model)
+        self._model, self._attention = model, attention
+        self._device: torch.device = model.device
+        # The token that follows in each slot, where a step has chosen it. One slot is nobody's.
+        self._following = torch.zeros(sequences + 1, dtype=torch.int64, device=self._device)
+        self._sampled_slots = torch.empty(0, dtype=torch.int64, device=self._device)
+        self.sequences = sequences
+        self._graphs: Graphs | None = None
+        self._pieces: Pieces | None = None
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of one cache block."""
+        return self._attention.size.block_size
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the cache."""
+        return self._attention.size.blocks
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether the device computes while the caller goes on."""
+        return bool(self._device.type == "cuda")
+
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether `record` does something."""
+        return self._attention.can_be_recorded
+
+    def use(self, attention: Planned) -> None:
+        """Go on with another cache; graphs of decode steps belong to the old one and are dropped."""
+        self._attention, self._graphs = attention, None
+        if self._pieces is not None:
+            self._pieces.attention = cast("Attention", attention)
+
+    def capture_pieces(self, counts: Sequence[int]) -> None:
+        """Capture steps with prompts, but for their attention.
+
+        Args:
+            counts: numbers of tokens, ascending.
+        """
+        from deepseek_server.models.runners.piecewise_graphs import Pieces
+
+        attention = cast("Attention", self._attention)
+        self._pieces = Pieces(self._model, heads_of(self._model), attention, self._embed, counts)
+
+    def capture_decode(self, counts: Sequence[int]) -> Graphs:
+        """Capture decode steps with the cache in use; see `run_with`.
+
+        Args:
+            counts: numbers of sequences.
+        """
+        attention = cast("Attention", self._attention)
+        graphs = Graphs(self._forward, attention, self.sequences, device=self._device)
+        graphs.capture(counts)
+        return graphs
+
+    def run_with(self, graphs: Graphs) -> None:
+        """Run decode steps by these graphs from here on."""
+        self._graphs = graphs
+
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """Compute a step; see Runner.run."""
+        inputs = step_inputs(chunks, self.block_size)
+        with torch.inference_mode():
+            count, graphs = len(chunks), self._graphs
+            if graphs is not None and inputs.singles == count and graphs.can_run(count):
+                logits, self._sampled_slots = graphs.run(inputs)
+                return logits
+            return self._run_as_it_is(inputs)
+
+    def follow(self, tokens: torch.Tensor) -> None:
+        """See Runner.follow."""
+        self._following.index_copy_(0, self._sampled_slots, tokens)
+
+    def _run_as_it_is(self, inputs: StepInputs) -> torch.Tensor:
+        tokens, slots, positions, places, sampled, self._sampled_slots = self._on_device(inputs)
+        self._attention.plan(Row(inputs.chunks, inputs.singles, places))
+        if self._pieces is not None and self._pieces.can_run(len(tokens)):
+            hidden = self._pieces.run(tokens, slots, positions)
+            logits: torch.Tensor = self._model.lm_head(hidden[sampled])
+            return logits
+        return self._forward(tokens, slots, positions, sampled)
+
+    def _on_device(self, inputs: StepInputs) -> tuple[torch.Tensor, ...]:
+        """The arrays of a step on the device, by one copy."""
+        arrays = inputs.arrays
+        packed = torch.from_numpy(np.concatenate(arrays))
+        if self.works_ahead:
+            packed = packed.pin_memory()
+        moved = packed.to(self._device, non_blocking=True)
+        return tuple(moved.split([len(array) for array in arrays]))
+
+    def _forward(
+        self,
+        tokens: torch.Tensor,
+        slots: torch.Tensor,
+        positions: torch.Tensor,
+        sampled: torch.Tensor | int,
+    ) -> torch.Tensor:
+        """The model over a row of tokens.
+
+        Args:
+            tokens: negative where the token is the one that follows in the slot: [tokens].
+            slots: [tokens].
+            positions: [tokens].
+            sampled: places in the row, [n], or 0 for all.
+
+        Returns:
+            Logits: [n, vocabulary].
+        """
+        if self._fused:
+            attention = cast("Attention", self._attention)
+            hidden = fused.run(self._model, self._embed(tokens, slots), attention, positions)
+            wanted = hidden if isinstance(sampled, int) else hidden[sampled]
+            after: torch.Tensor = self._model.lm_head(wanted)
+            return after
+        output = self._model(
+            input_ids=self._known(tokens, slots)[None],
+            position_ids=positions[None],
+            use_cache=False,
+            logits_to_keep=sampled,
+            paged=self._attention,
+            positions=positions,
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _known(self, tokens: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        return torch.where(tokens < 0, self._following[slots], tokens)
+
+    def _embed(self, tokens: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self._model.model.embed_tokens(self._known(tokens, slots))
+        return embeddings
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    paged: Attention,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention as transformers calls it: [1, heads, tokens, dim] in, [1, tokens, heads, dim] out."""
+    row = (part[0].transpose(0, 1) for part in (query, key, value))
+    return paged.grouped(module.layer_idx, *row).unsqueeze(0), None

@@ -1,0 +1,1 @@
+"""The HTTP server process: port, life cycle, keys and limits."""

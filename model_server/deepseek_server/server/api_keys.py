@@ -1,0 +1,186 @@
+"""The API keys that the server takes, from a file that may change while it runs.
+
+The file is a JSON list of entries; each has a name and the SHA-256 of a key, never a key itself.
+It is usually a mounted Secret. Kubernetes replaces the files of a Secret by turning a symbolic link
+to another directory, so the file of that name becomes another file: it is read again when its inode,
+time or size are not what they were. A version that cannot be read changes nothing.
+
+    python -m deepseek_server.keys new NAME     makes a key and its entry
+"""
+
+import argparse
+import hashlib
+import hmac
+import json
+import logging
+import secrets
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from deepseek_server.config import Section, problems
+from deepseek_server.errors import PermanentError
+from deepseek_server.server.rate_limits import Account, Allowance
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Entry(Section):
+    """One key and what its owner may do."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._@-]{1,64}$")
+    sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    max_concurrent: Count | None = None
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the key's owner may ask for."""
+        return Allowance(self.requests_per_minute, self.tokens_per_minute, self.max_concurrent)
+
+
+_ENTRIES = TypeAdapter(list[Entry])
+
+
+class KeysError(Exception):
+    """The file cannot be used; the message says why and what to write instead."""
+
+
+def read(path: Path) -> list[Entry]:
+    """The entries of a file.
+
+    Raises:
+        KeysError: it is missing, is no list of entries, or has a name or a key twice.
+    """
+    try:
+        entries = _ENTRIES.validate_python(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise KeysError(f"the API keys file {path} cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        raise KeysError(
+            f'the API keys file {path} must be a list of {{"name", "sha256"}}: {problems(error)}'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise KeysError(f"the API keys file {path} is not JSON: {error}") from error
+    for what in ("name", "sha256"):
+        values = [str(getattr(entry, what)).lower() for entry in entries]
+        if twice := next((value for value in values if values.count(value) > 1), None):
+            raise KeysError(f"the API keys file {path} has the {what} {twice} twice: keep one")
+    return entries
+
+
+def digest(key: bytes) -> bytes:
+    """What the file has of a key."""
+    return hashlib.sha256(key).digest()
+
+
+class Keyring:
+    """The keys of a file, looked at again once a second at most, when somebody asks.
+
+    Args:
+        path: the file.
+        clock: seconds of a clock that never goes back.
+
+    Raises:
+        PermanentError: the file is wrong from the beginning.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._accounts: dict[str, tuple[bytes, Account]] = {}
+        self._valid = True
+        self._looked, self._version = clock(), _version(path)
+        try:
+            self._use(read(path))
+        except KeysError as error:
+            raise PermanentError(f"{error} (apiKeysFile in the configuration file)") from error
+
+    @property
+    def valid(self) -> bool:
+        """Whether the newest version of the file is in use."""
+        self._look()
+        return self._valid
+
+    @property
+    def count(self) -> int:
+        """Keys that are known."""
+        return len(self._accounts)
+
+    def find(self, key: bytes) -> tuple[str, Account] | None:
+        """The name and the account of a key's owner.
+
+        All digests are compared, each in a time that does not depend on where it differs.
+        """
+        self._look()
+        presented, found = digest(key), None
+        for name, (expected, account) in self._accounts.items():
+            if hmac.compare_digest(presented, expected):
+                found = name, account
+        return found
+
+    def _look(self) -> None:
+        """Read the file again if it has become another one."""
+        now = self._clock()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        version = _version(self._path)
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            self._use(read(self._path))
+        except KeysError as error:
+            self._valid = False
+            log.error("%s: the %d keys from before stay in use", error, self.count)
+        else:
+            self._valid = True
+            log.info("%d API keys are in use, from %s", self.count, self._path)
+
+    def _use(self, entries: list[Entry]) -> None:
+        """Whoever keeps name and allowance keeps the account, so that no limit begins anew."""
+        before, self._accounts = self._accounts, {}
+        for entry in entries:
+            _, account = before.get(entry.name, (b"", None))
+            if account is None or account.allowance != entry.allowance:
+                account = Account(entry.allowance, self._clock)
+            self._accounts[entry.name] = bytes.fromhex(entry.sha256), account
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()  # follows the symbolic links
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make a key: the key goes to its owner, the entry into the file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deepseek_server.keys", description=main.__doc__
+    )
+    new = parser.add_subparsers(required=True, metavar="new").add_parser("new", help="make a key")
+    new.add_argument("name", help="whose key it is; appears in logs")
+    for field in ("requests-per-minute", "tokens-per-minute", "max-concurrent"):
+        new.add_argument(f"--{field}", type=int, metavar="N")
+    flags = parser.parse_args(arguments)
+    key = f"sk-{secrets.token_urlsafe(32)}"
+    try:
+        entry = Entry(sha256=digest(key.encode()).hex(), **vars(flags))
+    except ValidationError as error:
+        parser.error(problems(error))
+    sys.stdout.write(f"{key}\n{entry.model_dump_json(by_alias=True, exclude_none=True)}\n")
+
+
+if __name__ == "__main__":
+    main()

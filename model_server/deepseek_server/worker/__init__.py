@@ -1,0 +1,1 @@
+"""The process that computes, and the one call that starts it."""

@@ -1,0 +1,267 @@
+"""Starts the process that computes, and holds the connection to it."""
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Protocol
+
+from deepseek_server.config import Config
+from deepseek_server.distributed import exit_reasons as causes
+from deepseek_server.distributed import transport
+from deepseek_server.distributed.gang import Pod
+from deepseek_server.distributed.network_interface import interface_to
+from deepseek_server.distributed.rank_info import Team
+from deepseek_server.distributed.rendezvous import hosts_of_ranks
+from deepseek_server.errors import GangError, PermanentError, StartError, TransientError
+
+CONNECT_SECONDS = 0.2
+ENDING_SECONDS = 10
+# What the ranks of a pod may take, when one has ended, to say why.
+CAUSE_SECONDS = 10
+
+
+class Worker(Protocol):
+    """An engine that was started somewhere and will say how it is over a connection."""
+
+    @property
+    def connection(self) -> Connection:
+        """To it."""
+
+    def why_ended(self) -> str:
+        """A sentence about its end, once the connection has ended."""
+
+    def failure(self) -> StartError:
+        """What the server is to end with, once the connection has ended without a word."""
+
+    def finish(self) -> None:
+        """Let it end as it was asked to; end it where that takes too long."""
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+
+
+class WorkerProcess:
+    """A worker in a process of its own, or in several that torchrun starts and ends together.
+
+    They are in a session of their own too, so that what a terminal or a supervisor sends to the
+    server does not end them before the server has drained.
+
+    Args:
+        config: what is to be served.
+
+    Attributes:
+        module: what the worker's processes run.
+    """
+
+    module = "deepseek_server.worker.main"
+
+    def __init__(self, config: Config) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="deepseek-")
+        self._path = Path(self._directory.name)
+        address = self._path / "engine"
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(address))
+        self._listening.listen(1)
+        self._listening.settimeout(CONNECT_SECONDS)
+        self._connection: Connection | None = None
+        self._process = subprocess.Popen(
+            self._command(config, address),
+            env={**os.environ, **self._environment()},
+            start_new_session=True,
+        )
+
+    def _command(self, config: Config, address: Path) -> list[str]:
+        worker = ["-m", self.module, config.device, str(address)]
+        if config.tensor_parallel == 1:
+            return [sys.executable, *worker]
+        return [*_torchrun("--standalone"), *_ranks(config.tensor_parallel), *worker]
+
+    def _environment(self) -> dict[str, str]:
+        """What the worker's environment has beside the server's."""
+        return {}
+
+    @property
+    def connection(self) -> Connection:
+        """See Worker; waits until it has connected.
+
+        Raises:
+            StartError: it ended before that.
+        """
+        if self._connection is None:
+            self._connection = Connection(self._accept().detach())
+            self._listening.close()
+            self._connected()
+        return self._connection
+
+    def _connected(self) -> None:
+        """Nobody looks for the socket any more."""
+        self._directory.cleanup()
+
+    def _accept(self) -> socket.socket:
+        while True:
+            try:
+                connected, _ = self._listening.accept()
+            except TimeoutError:
+                if self._process.poll() is not None:
+                    raise self._ended_at_once() from None
+                continue
+            connected.setblocking(True)
+            return connected
+
+    def _ended_at_once(self) -> StartError:
+        return PermanentError(
+            f"the engine ended at once ({self.why_ended()}): the log above says why"
+        )
+
+    def failure(self) -> StartError:
+        """See Worker."""
+        return PermanentError(
+            f"loading failed ({self.why_ended()}): the log of the model server says more"
+        )
+
+    def why_ended(self) -> str:
+        """See Worker."""
+        try:
+            status = self._process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "the engine's process has closed its connection"
+        if status >= 0:
+            return f"the engine's process ended with exit code {status}"
+        name = signal.Signals(-status).name
+        likely = ", most likely for taking too much memory" if name == "SIGKILL" else ""
+        return f"the engine's process was ended by {name}{likely}"
+
+    def finish(self) -> None:
+        """See Worker."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(ENDING_SECONDS)
+        self.end()
+
+    def end(self) -> None:
+        """See Worker."""
+        if self._connection is not None:
+            self._connection.close()
+        self._listening.close()
+        self._directory.cleanup()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+class GangWorker(WorkerProcess):
+    """The ranks of one pod of several, started by torchrun, which meets those of the other pods.
+
+    Args:
+        config: what is to be served, by several pods.
+        pod: which of them this one is.
+        hosts: those of all pods, which have met.
+    """
+
+    def __init__(self, config: Config, pod: Pod, hosts: tuple[str, ...]) -> None:
+        assert config.gang is not None  # noqa: S101 - there are several pods
+        self._gang, self._pod, self._each = config.gang, pod, config.ranks_per_pod
+        self._hosts = hosts_of_ranks(hosts, self._each)
+        self._abandoned: GangError | None = None
+        super().__init__(config)
+
+    def _command(self, config: Config, address: Path) -> list[str]:
+        team = Team(self._gang, self._hosts, self._path)
+        meeting = [
+            *("--nnodes", str(self._gang.pods), "--node-rank", str(self._pod.index)),
+            *("--rdzv-backend", "static", "--max-restarts", "0"),
+            *("--rdzv-conf", f"timeout={math.ceil(self._gang.rank_seconds)}"),
+            *("--master-addr", self._pod.leader, "--master-port", str(self._gang.port)),
+        ]
+        worker = ["-m", self.module, config.device, str(address), team.write()]
+        return [*_torchrun(*meeting), *_ranks(self._each), *worker]
+
+    def _environment(self) -> dict[str, str]:
+        """Where gloo binds, and what NCCL tells.
+
+        Raises:
+            GangError: the leader, whom this pod has met, has no address here.
+        """
+        added = transport.logging_environment(self._path)
+        if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := self._interface()):
+            added["GLOO_SOCKET_IFNAME"] = interface
+        # All pods have the same number of ranks, so torchrun need not ask the others for it.
+        added["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"
+        return added
+
+    def _interface(self) -> str:
+        """The one that the other pods reach; a leader's own name may be known to it last."""
+        deadline = time.monotonic() + self._gang.meet_seconds
+        while True:
+            try:
+                return interface_to(self._pod.leader, self._gang.port)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise GangError(
+                        f"pod {self._pod.index} on {self._pod.host} finds no way to the leader of "
+                        f"the model, {self._pod.leader} ({error}): check that this name has an "
+                        "address here"
+                    ) from error
+            time.sleep(CONNECT_SECONDS)
+
+    def abandon(self, why: GangError) -> None:
+        """End the ranks, which wait for others that will not come."""
+        self._abandoned = why
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _connected(self) -> None:
+        """The directory is needed to the end, for the causes that ranks leave."""
+
+    def _ended_at_once(self) -> StartError:
+        error = self.failure()
+        if self._abandoned is not None or causes.found(self._path):
+            return error
+        return GangError(
+            f"the ranks of pod {self._pod.index} on {self._pod.host} did not meet those of the "
+            f"others at {self._pod.leader} port {self._gang.port} within "
+            f"{self._gang.rank_seconds:g} s ({self.why_ended()}): the log above says why"
+        )
+
+    def why_ended(self) -> str:
+        """See Worker."""
+        known = self._abandoned is not None or causes.found(self._path)
+        return str(self.failure()) if known else super().why_ended()
+
+    def failure(self) -> StartError:
+        """See Worker."""
+        if self._abandoned is not None:
+            return self._abandoned
+        first = self._pod.index * self._each
+        ranks = range(first, first + self._each)
+        running = False
+        try:
+            self._process.wait(CAUSE_SECONDS)  # others may be about to say more
+        except subprocess.TimeoutExpired:
+            running = True
+        found = causes.found(self._path)
+        if running and not found:
+            return TransientError(
+                f"the ranks of pod {self._pod.index} on {self._pod.host} have stopped, or are stuck "
+                "in a step: the log above says more"
+            )
+        return causes.decide(found, ranks, self._pod.host)
+
+    def finish(self) -> None:
+        """See Worker; torchrun would wait for those of the other pods, which need it no more."""
+        self.end()
+
+
+def _torchrun(*meeting: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", *meeting, "--no-python"]
+
+
+def _ranks(count: int) -> list[str]:
+    return ["--nproc-per-node", str(count), sys.executable]

@@ -1,0 +1,270 @@
+"""The process that computes: loads the model, then runs the engine until the server is gone.
+
+Started by deepseek_server.launcher, which gives it the socket to connect to. What it is to load
+comes as the first message, so that it can get ready for it while the server still looks for the
+files.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Literal
+
+from deepseek_server import logs
+from deepseek_server.config import Config
+from deepseek_server.distributed import exit_reasons as causes
+from deepseek_server.distributed import xid
+from deepseek_server.distributed.exit_reasons import Cause
+from deepseek_server.distributed.rank_info import Team
+from deepseek_server.engine.ipc import Close, Loading, StartFailed
+from deepseek_server.errors import (
+    FollowedError,
+    PermanentError,
+    StartError,
+    TransientError,
+    failure,
+)
+from deepseek_server.models.loading.checkpoint import Checkpoint
+from deepseek_server.server.lifecycle import Progress
+
+if TYPE_CHECKING:
+    from deepseek_server.distributed.process_group import Group  # takes seconds
+
+log = logging.getLogger(__name__)
+
+Device = Literal["cpu", "cuda"]
+
+# Requests that run at once.
+RUNNING = 256
+# Tokens that one step computes at most, and tokens of prompts for every few that wait while answers
+# run: those are what a running answer is held up by. A CPU takes longer for a token.
+STEP_TOKENS = {"cpu": 512, "cuda": 8192}
+PROMPT_SHARE = {"cpu": 64, "cuda": 256}
+REPORT_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker serves."""
+
+    config: Config
+    checkpoint: Checkpoint
+
+
+class _ReportedProgress(Progress):
+    """Progress that the server hears of, if there is one to tell."""
+
+    def __init__(self, connection: Connection | None) -> None:
+        super().__init__()
+        self._connection = connection
+        self._reported = 0.0
+
+    def begin(self, stage: str, total: int = 0) -> None:
+        super().begin(stage, total)
+        self._report()
+
+    def reach(self, loaded: int, total: int | None = None) -> None:
+        super().reach(loaded, total)
+        if time.monotonic() - self._reported > REPORT_SECONDS:
+            self._report()
+
+    def _report(self) -> None:
+        self._reported = time.monotonic()
+        if self._connection is not None:
+            self._connection.send(Loading(self._stage, *self.bytes))
+
+
+def work(device: Device, connection: Connection | None, team: Team | None = None) -> int:
+    """Load what the first message asks for and serve it.
+
+    Args:
+        device: what the model is to run on.
+        connection: to the server of this pod; None in all but the first process of a pod.
+        team: what there is to know of the other ranks, where they are in several pods.
+
+    Returns:
+        The exit code of the process.
+    """
+    # Imported here because it takes seconds, in which the server finds the files.
+    from deepseek_server.distributed.process_group import ALONE, join
+
+    group = ALONE
+    try:
+        job: Job | None = None
+        if team is None:
+            job = None if connection is None else connection.recv()
+            group = join(device)
+            job = group.share(job)
+        else:
+            group = join(device, team)
+            job = _agree(group, device, connection, team)
+        assert job is not None  # noqa: S101 - the first process has a connection
+        _compute(device, connection, group, job, team)
+    except StartError as error:
+        return _fail(connection, group, team, error)
+    except (EOFError, BrokenPipeError):
+        log.info("the server is gone")
+        if team is not None:
+            return _fail(None, group, team, _server_gone(team, _rank(), _rank()))
+    except Exception as error:
+        log.exception("loading failed")
+        sentence = (
+            f"loading failed ({type(error).__name__}: {error}): the log of the model server says "
+            "more"
+        )
+        return _fail(connection, group, team, PermanentError(sentence))
+    group.close()
+    if connection is not None and _rank():
+        with contextlib.suppress(OSError):  # the server has ended already
+            connection.send(Close())
+    return 0
+
+
+def _rank() -> int:
+    """The number of this process, which it has also where it does not meet the others."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
+    """What the pods of a gang do before weights are read: look at the network, find the files.
+
+    Each pod finds the files by itself, so what is loaded is what the first process of this one got.
+
+    Raises:
+        StartError: the network is not good enough, or the files are not to be had.
+    """
+    from deepseek_server.distributed.preflight import preflight
+
+    met = preflight(group, device, team)
+    job: Job | StartFailed | None = None
+    if connection is not None:
+        connection.send(met)
+        job = connection.recv()
+    if isinstance(job, StartFailed):
+        raise failure(job.exit_code, job.sentence)
+    jobs: list[Job | None] = group.gather(job)
+    here = jobs[group.rank - int(os.environ["LOCAL_RANK"])]
+    assert here is not None  # noqa: S101 - the first process of a pod has a connection
+    return here
+
+
+def _compute(
+    device: Device, connection: Connection | None, group: "Group", job: Job, team: Team | None
+) -> None:
+    """Load the model and run the engine until its end.
+
+    Raises:
+        StartError: it cannot be loaded, or, in a gang, computes no more.
+    """
+    from deepseek_server.engine.core import DeviceLostError
+    from deepseek_server.engine.loop import follow, serve
+    from deepseek_server.models.build import load_engine
+
+    core, ready = load_engine(
+        job.checkpoint,
+        job.config,
+        _ReportedProgress(connection),
+        group,
+        sequences=RUNNING,
+        step_tokens=STEP_TOKENS[device],
+        prompt_share=PROMPT_SHARE[device],
+    )
+    if connection is not None:
+        connection.send(ready)
+    if group.rank == 0:
+        assert connection is not None  # noqa: S101 - the first process of a pod has one
+        reason = serve(core, connection, group.share)
+        if reason and team is not None:
+            raise _device_lost(reason, team, device, 0)
+        return
+    if connection is not None:
+        threading.Thread(target=_await_end, args=(connection,), name="end", daemon=True).start()
+    try:
+        end = follow(core, group.share)
+    except DeviceLostError as error:
+        if team is None:
+            raise
+        log.exception("the device is lost")
+        raise _device_lost(str(error), team, device, group.rank) from error
+    if team is not None and end.lost:
+        raise _server_gone(team, 0, group.rank)
+
+
+def _await_end(connection: Connection) -> None:
+    """End with the server of this pod, which has nothing more to say to a rank that follows."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv()
+    log.info("the server is gone")
+    os._exit(TransientError.exit_code)
+
+
+def _server_gone(team: Team, server: int, rank: int) -> FollowedError:
+    return FollowedError(
+        f"the server of {team.named(server)} has ended, so rank {rank} ends too: its own log says "
+        "why"
+    )
+
+
+def _device_lost(reason: str, team: Team, device: Device, rank: int) -> TransientError:
+    told = xid.latest() if device == "cuda" else ""
+    more = f"; the driver says: {told}" if told else ""
+    return TransientError(f"{team.named(rank)} computes no more ({reason}{more})")
+
+
+def _fail(
+    connection: Connection | None, group: "Group", team: Team | None, error: StartError
+) -> int:
+    """Say why this process ends to all who may want to know.
+
+    Returns:
+        The exit code: 0 where the processes of one host end each for itself.
+    """
+    log.error("%s", error)
+    if connection is not None:
+        with contextlib.suppress(OSError):  # the server has given up on its own
+            connection.send(StartFailed(str(error), error.exit_code))
+    if team is None:
+        group.close()
+        return 0
+    rank = _rank()
+    lost = 0 if isinstance(error, FollowedError) else None
+    causes.leave(team.directory, Cause(rank, error.exit_code, str(error), lost))
+    group.fail(str(error))
+    return error.exit_code
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process with the one that started it, even while it hangs."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    """Work for the server at the second argument, on the first's device, in the third's team."""
+    logs.set_up()
+    device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
+    team = Team.read(sys.argv[3]) if len(sys.argv) > 3 else None
+    if team is not None:
+        _end_with_parent()
+    connection: Connection | None = None
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        connected = socket.socket(socket.AF_UNIX)
+        connected.connect(sys.argv[2])
+        connection = Connection(connected.detach())
+    code = work(device, connection, team)
+    if device == "cuda" or code:
+        # Python's own end takes apart what NCCL and recorded steps share, in the wrong order.
+        logging.shutdown()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Which way to run a model: one machine, a cluster of one's own, a cloud, or somebody's service.
+
+What would carry the load at its peak (advisor/provisioning.py) is priced by all terms; of each way
+the cheapest is told, and why it is not to be chosen where something speaks against it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from deepseek_operator.advisor.cost import GONE, Offer, Pods, as_service, owned, per_million, rented
+from deepseek_operator.advisor.provisioning import FULL, Shape, Wish, shapes
+from deepseek_operator.advisor.workload import Load
+from deepseek_operator.api.section import API_VERSION, KIND
+from deepseek_operator.catalog.prices import Prices
+from deepseek_operator.plan.sizing.fit import LEAST_CONTEXT
+
+# As many replicas as a resource may ask for.
+MOST = 1000
+# Ways to run it, in the order in which they are told.
+MACHINE, CLUSTER = "one machine", "own cluster"
+DEMAND, RESERVED, SPOT, HOURS = "on demand", "reserved", "spot mix", "scaled to zero"
+SPOT_ALONE = "spot alone"
+HOSTED = "hosted API"
+OWN = (MACHINE, CLUSTER)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way.
+
+    Attributes:
+        way: Which.
+        per_month: What it costs.
+        shape: What runs, None for a service.
+        against: Why it is not to be chosen, empty where nothing speaks against it.
+    """
+
+    way: str
+    where: str
+    what: str
+    per_month: float
+    doubts: tuple[str, ...]
+    shape: Shape | None = None
+    against: str = ""
+
+
+def options(wish: Wish, prices: Prices, today: date) -> list[Option]:
+    """The cheapest of each way, cheapest first, those that are ruled out last."""
+    found = [option for shape in shapes(wish) for option in _of_shape(wish, shape, prices, today)]
+    load = wish.load
+    services = as_service(prices, wish.model_id, load, today, wish.cached, wish.busy)
+    found += [_option(HOSTED, offer, offer.per_month(), None) for offer in services]
+    judged = [replace(option, against=_against(wish, option)) for option in found]
+    best: dict[str, Option] = {}
+    for option in sorted(judged, key=_order):
+        best.setdefault(option.way, option)
+    return sorted(best.values(), key=_order)
+
+
+def chosen(found: Sequence[Option]) -> Option | None:
+    """The cheapest against which nothing speaks."""
+    return next((option for option in found if not option.against), None)
+
+
+def _order(option: Option) -> tuple[bool, float]:
+    return bool(option.against), option.per_month
+
+
+def _of_shape(wish: Wish, shape: Shape, prices: Prices, today: date) -> Iterator[Option]:
+    peak = Pods(shape.profile, shape.gpus, shape.peak)
+    for offer in owned(prices, peak, today, wish.people):
+        way = MACHINE if offer.machines == 1 else CLUSTER
+        yield _option(way, offer, offer.per_month(), shape)
+    rents = rented(prices, peak, today)
+    base = rented(prices, replace(peak, count=shape.mean), today)
+    for offer in rents:
+        if offer.terms == "reserved":
+            yield _option(RESERVED, offer, offer.per_month(), shape)
+        if offer.terms == "on demand":
+            yield _option(DEMAND, offer, offer.per_month(), shape)
+            yield _option(HOURS, offer, offer.per_month(wish.load.share), shape)
+            spot = [more for more in rents if more.terms == "spot" and more.where == offer.where]
+            always = [
+                more for more in base if (more.terms, more.where) == ("on demand", offer.where)
+            ]
+            if spot:
+                share = wish.load.share
+                yield _option(SPOT_ALONE, spot[0], spot[0].per_month(share), shape)
+            if spot and always and shape.peak > shape.mean:
+                yield _mixed(always[0], spot[0], shape, wish.load)
+
+
+def _mixed(always: Offer, spot: Offer, shape: Shape, load: Load) -> Option:
+    """The average load on demand, what the peak adds on spot, in the hours with requests."""
+    more = shape.peak - shape.mean
+    per_month = always.per_month() + spot.per_month(load.share) * more / shape.peak
+    what = f"{always.what}, and {more} of {shape.peak} replicas on spot: {spot.what}"
+    doubts = tuple(dict.fromkeys((*always.doubts, *spot.doubts)))
+    return Option(SPOT, always.where, what, per_month, doubts, shape)
+
+
+def _option(way: str, offer: Offer, per_month: float, shape: Shape | None) -> Option:
+    return Option(way, offer.where, offer.what, per_month, offer.doubts, shape)
+
+
+def _against(wish: Wish, option: Option) -> str:
+    said = []
+    if wish.data == "on-premises" and option.way not in OWN:
+        said.append("data must stay on premises")
+    if wish.data == "hybrid" and option.way == HOSTED:
+        said.append("data must stay in machines of one's own or of a cloud")
+    if wish.data == "cloud" and option.way in OWN:
+        said.append("it is to be in a cloud")
+    if option.way == SPOT_ALONE and not wish.interruptible:
+        said.append("all of it may be taken away at once")
+    if GONE in option.doubts:
+        said.append(GONE)
+    if option.way == HOSTED and (wish.ttft or wish.itl):
+        said.append("nobody promises the latency")
+    if wish.budget is not None and option.per_month > wish.budget:
+        said.append(f"above the budget of {wish.budget:,.0f}")
+    if option.shape and option.shape.peak > MOST:
+        said.append(f"{option.shape.peak:,} replicas are more than a resource may have")
+    if option.way == HOURS and wish.load.hours >= 24:
+        said.append("there are requests at all hours")
+    return "; ".join(said)
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Where two ways cost the same.
+
+    Attributes:
+        first: Cheaper above.
+        second: Cheaper below.
+        requests: In a second on average, in the same hours.
+    """
+
+    first: str
+    second: str
+    requests: float
+
+
+def break_even(found: Sequence[Option], load: Load) -> list[BreakEven]:
+    """Above how many requests a second what runs the model is cheaper than a service.
+
+    The machines stay as they are, so this holds up to what they carry; above it they become more.
+    """
+    hosted = next((option for option in found if option.way == HOSTED), None)
+    if hosted is None or GONE in hosted.doubts or not load.requests or not hosted.per_month:
+        return []
+    each = hosted.per_month / load.requests
+    return [
+        BreakEven(option.way, HOSTED, option.per_month / each)
+        for option in found
+        if option.shape is not None
+    ]
+
+
+def hours_of_break_even(found: Sequence[Option]) -> float | None:
+    """Hours of a day from which a machine of one's own is cheaper than one on demand; None: never."""
+    own = min((o.per_month for o in found if o.way in OWN), default=None)
+    rent = min((o.per_month for o in found if o.way == DEMAND), default=None)
+    if own is None or rent is None or own > rent:
+        return None
+    return 24 * own / rent
+
+
+def token_price(option: Option, load: Load) -> float | None:
+    """Dollars of a million output tokens at the load."""
+    return per_million(option.per_month, load.output_per_month)
+
+
+def resource(option: Option, wish: Wish, name: str) -> dict[str, object]:
+    """The resource of a way, with replicas by load where machines come and go.
+
+    Raises:
+        ValueError: A service has none.
+    """
+    shape = option.shape
+    if shape is None:
+        raise ValueError("a hosted API takes no resource")
+    longest = wish.load.input + wish.load.output
+    said = {"maxContext": longest} if longest > LEAST_CONTEXT else {}
+    spec: dict[str, object] = {
+        "model": {"id": wish.model_id, **said},
+        "accelerator": {"profile": shape.profile, "count": shape.gpus},
+    }
+    if shape.mean == shape.peak or option.way in (*OWN, RESERVED):
+        spec["replicas"] = shape.peak
+    else:
+        target = {"requestsPerReplica": max(1, int(shape.at.at_once * FULL))}
+        spec["scaling"] = {"minReplicas": shape.mean, "maxReplicas": shape.peak, "target": target}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": spec,
+    }

@@ -1,0 +1,151 @@
+"""One watched object as it is kept: thousands of them have to fit into little memory.
+
+A decoded object takes about ten times the memory of its text, and the record of its field owners is
+most of it. So what is read of an object is kept as text, and the record, which is the same for all
+children of a kind but for the uid of their owner, once for all of them.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from deepseek_operator.cluster.drift import controller_uid, owned_fields
+from deepseek_operator.cluster.kinds import (
+    ANSWERED,
+    AUTOSCALERS,
+    CONTROLLER_REVISION,
+    DEPLOYMENT,
+    LEADER_WORKER_SET,
+    RESOURCE,
+    Kind,
+)
+from deepseek_operator.plan.state.labels import MANAGER, MANIFEST_HASH, NAME
+from deepseek_operator.plan.state.observed import WORKING
+from deepseek_operator.plan.traffic import route_status as acceptance
+
+Object = dict[str, Any]
+
+# What nobody reads; an annotation may repeat the whole spec.
+DROPPED = frozenset({"managedFields", "resourceVersion", "creationTimestamp", "selfLink"})
+DROPPED_OF_CHILDREN = DROPPED | {"labels"}
+DROPPED_OF_RESOURCES = DROPPED | {"labels", "annotations"}
+OWNER_UID = "<uid of the owner>"
+
+
+class Key(NamedTuple):
+    """Namespace and name of an object."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Mark(NamedTuple):
+    """What tells whether a child still is as applied; equal marks, equal answers.
+
+    Attributes:
+        manifest: Hash of the manifest that it was made of.
+        controller: uid of the owner that controls it.
+        owned: The fields that we own, as text in which the owner has no uid.
+    """
+
+    manifest: str
+    controller: str
+    owned: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One version of an object.
+
+    Attributes:
+        version: Its resource version.
+        uid: Its uid.
+        owner: The resource that it belongs to, itself for a resource.
+        text: What is read of it, as JSON without the version.
+        mark: Of children only.
+    """
+
+    version: int
+    uid: str
+    owner: Key
+    text: str
+    mark: Mark | None = None
+
+    @classmethod
+    def of(cls, kind: Kind, body: Object) -> "Kept":
+        """What is kept of a resource or a child."""
+        metadata = body["metadata"]
+        if kind is RESOURCE:
+            kept = _without(metadata, DROPPED_OF_RESOURCES)
+            read = {"metadata": kept, "spec": body["spec"], "status": body.get("status", {})}
+            return cls(version_of(body), metadata["uid"], key_of(body), _text(read))
+        read = {"metadata": _without(metadata, DROPPED_OF_CHILDREN)}
+        if kind is DEPLOYMENT:
+            read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
+            read["status"] = body.get("status", {})
+        if kind is CONTROLLER_REVISION:
+            read |= {"revision": body.get("revision", 0), "data": body.get("data") or {}}
+        if kind is LEADER_WORKER_SET:
+            # How far it is its pods say.
+            read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
+        if kind in AUTOSCALERS:
+            # It notes every few seconds what it has measured; what counts is whether it works.
+            conditions = body.get("status", {}).get("conditions", [])
+            read["status"] = {"conditions": [c for c in conditions if c["type"] in WORKING]}
+        if kind in ANSWERED:
+            read["heard"] = acceptance.conditions(kind.name, body.get("status", {}))
+        return cls(version_of(body), metadata["uid"], owner_of(body), _text(read), _mark(body))
+
+    def body(self) -> Object:
+        """The object as far as it is kept, with the record of the fields that we own."""
+        body: Object = json.loads(self.text)
+        body["metadata"]["resourceVersion"] = str(self.version)
+        if self.mark is not None:
+            fields = json.loads(self.mark.owned.replace(OWNER_UID, self.mark.controller))
+            record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": fields}
+            body["metadata"]["managedFields"] = [record]
+        return body
+
+    def same(self, other: "Kept") -> bool:
+        """Whether nothing that is read differs."""
+        return self.text == other.text and self.mark == other.mark
+
+
+def key_of(body: Object) -> Key:
+    """The key of an object."""
+    metadata = body["metadata"]
+    # One string for all objects of a resource, which share its name.
+    return Key(sys.intern(metadata.get("namespace", "")), sys.intern(metadata["name"]))
+
+
+def owner_of(body: Object) -> Key:
+    """The key of the resource that a child or pod belongs to."""
+    metadata = body["metadata"]
+    return Key(sys.intern(metadata["namespace"]), sys.intern(metadata["labels"][NAME]))
+
+
+def version_of(body: Object) -> int:
+    """Resource versions grow; Kubernetes 1.35 and later promise it, etcd has always done it."""
+    return int(body["metadata"].get("resourceVersion", 0))
+
+
+def _mark(body: Object) -> Mark:
+    controller = controller_uid(body)
+    owned = _text(owned_fields(body))
+    if controller:
+        owned = owned.replace(controller, OWNER_UID)
+    manifest = body["metadata"].get("annotations", {}).get(MANIFEST_HASH, "")
+    return Mark(manifest, controller, sys.intern(owned))
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def _without(metadata: Object, names: frozenset[str]) -> Object:
+    return {name: value for name, value in metadata.items() if name not in names}

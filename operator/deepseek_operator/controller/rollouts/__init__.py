@@ -1,0 +1,1 @@
+"""Canary and blue-green at run time: measurements, trial requests, free GPUs."""

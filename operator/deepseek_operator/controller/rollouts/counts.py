@@ -1,0 +1,67 @@
+"""What the servers of two sets have counted, read from their /metrics when a step has to be judged."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import aiohttp
+
+from deepseek_operator.api.engine import EngineType
+from deepseek_operator.plan.progressive.samples import Sample, read
+from deepseek_operator.plan.state.observed import PodView
+from deepseek_operator.plan.traffic.pod_endpoints import Desk
+
+TIMEOUT = aiohttp.ClientTimeout(total=3.0)
+IN_FLIGHT = 16
+ANSWER_LIMIT = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What servers have counted.
+
+    Attributes:
+        samples: By pod.
+        unread: Why one could not be read, empty where all could.
+    """
+
+    samples: dict[str, Sample]
+    unread: str = ""
+
+
+async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) -> Counts:
+    """Read what servers have counted; one that does not answer costs a few seconds, no error.
+
+    Args:
+        pods: They, where they are, and where there they are asked.
+        engine: What they run.
+    """
+    pods = list(pods)
+    connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
+    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
+        urls = [_url(address, desk) for _, address, desk in pods]
+        found = await asyncio.gather(*(_read(session, url, engine) for url in urls))
+    samples, unread = {}, ""
+    for (pod, _, _), url, answer in zip(pods, urls, found, strict=True):
+        if isinstance(answer, Sample):
+            samples[pod.name] = answer
+        else:
+            unread = unread or f"{url} of pod {pod.name}: {answer}."
+    return Counts(samples, unread)
+
+
+async def _read(session: aiohttp.ClientSession, url: str, engine: EngineType) -> Sample | str:
+    """What a server has counted, or why that is not known."""
+    try:
+        async with session.get(url, allow_redirects=False, raise_for_status=True) as response:
+            text = (await response.content.read(ANSWER_LIMIT)).decode(errors="replace")
+            while len(text) < ANSWER_LIMIT and not response.content.at_eof():
+                text += (await response.content.read(ANSWER_LIMIT)).decode(errors="replace")
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return str(error) or "no answer in time"
+    return read(text, engine) or f"it does not tell what {engine} counts"
+
+
+def _url(address: str, desk: Desk) -> str:
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{desk.port}{desk.metrics}"

@@ -1,0 +1,1 @@
+"""The desired state: a spec with every default made explicit, or the refusal of one."""

@@ -1,0 +1,1 @@
+"""Why a replica or a candidate does not serve."""

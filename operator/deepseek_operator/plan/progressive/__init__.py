@@ -1,0 +1,1 @@
+"""Rollouts with a second set of pods: canary and blue-green."""

@@ -1,0 +1,242 @@
+"""Whether a candidate is as good as what serves: statistics over what both have counted, and a sentence.
+
+A difference counts only where chance does not explain it. Every test here is one-sided at `CHANCE`, so
+low because a rollout looks again and again, and a candidate that is as good as the stable set must
+not be rolled back by the hundredth look.
+
+- errors: more than `maxErrorRate` allows (binomial test) and more than the stable set has (Fisher's
+  exact test): what both do wrong is not the candidate's fault.
+- refusals: by the same test, more than the stable set has. What clients do wrong meets both sets alike, so
+  what is refused by one alone is what that one no longer understands.
+- the 95th percentiles of the time to the first token and of that between tokens: the candidate's is above
+  the allowed multiple of the stable set's, and so is the lower confidence bound of a percentile of it
+  above that of the upper bound of the same one of the stable set's. Bounds are by order statistics, which
+  assume nothing about the distribution. Those of the 95th exist from 182 requests on; before that, and
+  where it is clear much lower down, a lower percentile shows that the difference is none of chance.
+
+A histogram says of a duration only in which bucket it lies: 0.99 s and 1.01 s may look like 1 s and
+2.4 s. So a percentile counts as worse if that holds wherever in their buckets both lie, or if the
+averages, which are exact, are worse too. The tokens of one answer go together, so they count as one.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from deepseek_operator.api.rollout import Analysis
+from deepseek_operator.plan.progressive.samples import Histogram, Sample
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+
+# How likely chance alone may make a candidate look worse, at one look, and how many standard
+# deviations of a normal distribution that is.
+CHANCE, DEVIATIONS = 0.001, 3.09
+QUANTILE = 0.95
+# Percentiles whose bounds may show that a difference is none of chance.
+SURE = (0.95, 0.9, 0.75, 0.5)
+# Fewer requests prove nothing, however bad they look.
+FEW = 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison says.
+
+    Attributes:
+        message: Why, in words, with the figures.
+        samples: Requests of the candidate that it is made of.
+    """
+
+    outcome: Outcome
+    message: str
+    samples: int = 0
+
+
+def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
+    """Compare what both sets have counted in the same time."""
+    number = int(candidate.requests)
+    findings = [
+        _errors(rules, stable, candidate),
+        _refusals(rules, stable, candidate),
+        _slower("Time to first token", "maxTTFTRatio", rules.max_ttft_ratio,
+                stable.first_token, candidate.first_token, stable, candidate),
+        _slower("Time between tokens", "maxITLRatio", rules.max_itl_ratio,
+                stable.between_tokens, candidate.between_tokens, stable, candidate),
+    ]  # fmt: skip
+    if candidate.asked >= min(FEW, rules.min_requests):
+        for outcome, words in findings:
+            if outcome == "fail":
+                return Verdict("fail", words, number)
+    for name, counted in (("new", candidate), ("stable", stable)):
+        if counted.requests < rules.min_requests:
+            return Verdict(
+                "inconclusive",
+                f"The {name} set has answered {counted.requests:.0f} of the {rules.min_requests} "
+                "requests that a comparison needs.",
+                number,
+            )
+    for outcome, words in findings:
+        if outcome == "inconclusive":
+            return Verdict(outcome, f"{words} That may be chance: more requests will tell.", number)
+    compared = "; ".join(words for _, words in findings if words)
+    return Verdict("pass", f"No worse over {number} requests. {compared}", number)
+
+
+Finding = tuple[Outcome, str]
+
+
+def _errors(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
+    if not candidate.requests:
+        return "pass", ""
+    rate = candidate.errors / candidate.requests
+    usual = stable.errors / stable.requests if stable.requests else 0.0
+    words = (
+        f"Failed requests: {rate:.1%} ({candidate.errors:.0f} of {candidate.requests:.0f}) against "
+        f"{usual:.1%} of the stable set's; maxErrorRate is {rules.max_error_rate:.1%}."
+    )
+    if rate <= max(rules.max_error_rate, usual):
+        return "pass", words
+    sure = (
+        _at_least(candidate.errors, candidate.requests, rules.max_error_rate) < CHANCE
+        and _fisher(candidate.errors, candidate.requests, stable.errors, stable.requests) < CHANCE
+    )
+    return ("fail" if sure else "inconclusive"), words
+
+
+def _refusals(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
+    """Told only where there are more: that some clients err is nothing about a set."""
+    if not candidate.refused or not stable.asked:
+        return "pass", ""
+    rate, usual = candidate.refused / candidate.asked, stable.refused / stable.asked
+    if rate <= usual + rules.max_error_rate:
+        return "pass", ""
+    words = (
+        f"Refused requests (4xx): {rate:.1%} ({candidate.refused:.0f} of {candidate.asked:.0f}) "
+        f"against {usual:.1%} of the stable set's; maxErrorRate allows {rules.max_error_rate:.1%} more."
+    )
+    chance = _fisher(candidate.refused, candidate.asked, stable.refused, stable.asked)
+    return ("fail" if chance < CHANCE else "inconclusive"), words
+
+
+def _slower(
+    what: str,
+    field: str,
+    limit: float,
+    stable: Histogram,
+    candidate: Histogram,
+    stable_set: Sample,
+    candidate_set: Sample,
+) -> Finding:
+    """Whether the 95th percentile is more than `limit` times that of the stable set."""
+    # Durations of one request go together: there are as many that say something as requests.
+    ours = min(candidate.count, candidate_set.requests)
+    theirs = min(stable.count, stable_set.requests)
+    if ours < FEW or theirs < FEW:
+        return "pass", ""  # such as answers of a single token
+    (_, mine, _), (_, usual, _) = (_at(h, QUANTILE * h.count) for h in (candidate, stable))
+    words = (
+        f"{what}, p95: {_duration(mine)} against {_duration(usual)} of the stable set, "
+        f"{mine / usual if usual else math.inf:.2g} times; {field} is {limit:g}."
+    )
+    average, surely = _averages(stable, candidate, theirs, ours)
+    worse, certain = mine > limit * usual, False
+    for quantile in SURE:
+        low, least, _ = _bound(candidate, quantile, ours, -1)
+        _, most, high = _bound(stable, quantile, theirs, +1)
+        # Wherever in their buckets both lie; or as it looks, if the averages say the same.
+        certain |= low > limit * high or (least > limit * most and surely > limit)
+    if worse and certain:
+        return "fail", words
+    return ("inconclusive" if worse and average > limit else "pass"), words
+
+
+def _bound(
+    histogram: Histogram, quantile: float, number: float, side: int
+) -> tuple[float, float, float]:
+    """The confidence bound of a percentile, with the edges of its bucket."""
+    share = quantile + side * DEVIATIONS * math.sqrt(quantile * (1 - quantile) / number)
+    if share >= 1:
+        return math.inf, math.inf, math.inf
+    return _at(histogram, max(0.0, share) * histogram.count)
+
+
+def _at(histogram: Histogram, rank: float) -> tuple[float, float, float]:
+    """The value at a rank, between the edges of its bucket: lower edge, value, upper edge."""
+    lower = below = 0.0
+    for edge, upto in zip(histogram.edges, accumulate(histogram.counts), strict=True):
+        if upto >= rank and upto > below:
+            part = (rank - below) / (upto - below)
+            value = lower if math.isinf(edge) else lower + part * (edge - lower)
+            return lower, value, edge
+        lower, below = (lower if math.isinf(edge) else edge), upto
+    return lower, lower, math.inf
+
+
+def _averages(
+    stable: Histogram, candidate: Histogram, theirs: float, ours: float
+) -> tuple[float, float]:
+    """The ratio of the averages, and its lower confidence bound."""
+    mine, usual = candidate.total / candidate.count, stable.total / stable.count
+    if mine <= 0 or usual <= 0:
+        return 0.0, 0.0
+    spread = (
+        _variance(candidate, mine) / ours / mine**2 + _variance(stable, usual) / theirs / usual**2
+    )
+    ratio = mine / usual
+    return ratio, ratio * math.exp(-DEVIATIONS * math.sqrt(spread))
+
+
+def _variance(histogram: Histogram, mean: float) -> float:
+    """Of what lies evenly in its buckets."""
+    total = lower = 0.0
+    for edge, count in zip(histogram.edges, histogram.counts, strict=True):
+        upper = 2 * lower if math.isinf(edge) else edge
+        total += count * (((lower + upper) / 2 - mean) ** 2 + (upper - lower) ** 2 / 12)
+        lower = upper
+    return total / histogram.count
+
+
+def _at_least(errors: float, number: float, rate: float) -> float:
+    """How likely at least so many of a number are errors where each is one at a rate."""
+    if rate <= 0:
+        return 0.0 if errors else 1.0
+    first, last = math.ceil(errors), math.floor(number)
+    terms = (
+        math.exp(_choose(last, k) + k * math.log(rate) + (last - k) * math.log1p(-rate))
+        for k in range(first, last + 1)
+    )
+    return _summed(terms)
+
+
+def _fisher(bad: float, number: float, others_bad: float, others: float) -> float:
+    """How likely chance alone gives the first set at least so many of what both have of it."""
+    ours, theirs = math.floor(number), math.floor(others)
+    both = math.ceil(bad) + math.floor(others_bad)
+    whole = _choose(ours + theirs, both)
+    terms = (
+        math.exp(_choose(ours, k) + _choose(theirs, both - k) - whole)
+        for k in range(math.ceil(bad), min(ours, both) + 1)
+        if both - k <= theirs
+    )
+    return _summed(terms)
+
+
+def _summed(terms: Iterable[float]) -> float:
+    """The sum of terms that fall: those that no longer count are not computed."""
+    total = 0.0
+    for term in terms:
+        total += term
+        if term < CHANCE * 1e-9 and total > 0:
+            break
+    return min(1.0, total)
+
+
+def _choose(number: int, chosen: int) -> float:
+    """The logarithm of the binomial coefficient."""
+    return math.lgamma(number + 1) - math.lgamma(chosen + 1) - math.lgamma(number - chosen + 1)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"

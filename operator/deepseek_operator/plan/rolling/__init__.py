@@ -1,0 +1,1 @@
+"""Rolling updates of one set of pods, and room for them on nodes."""

@@ -1,0 +1,1 @@
+"""How many GPUs of which kind a replica needs, and what it asks of its node."""

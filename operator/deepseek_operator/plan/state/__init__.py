@@ -1,0 +1,1 @@
+"""Observed state, settings and the vocabulary of all decisions."""

@@ -1,0 +1,1 @@
+"""Conditions, phase, progress and Events of a resource."""

@@ -1,0 +1,357 @@
+"""What to say about a resource: conditions, and the phase in one sentence."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deepseek_operator.api.status import (
+    Condition,
+    GroupStatus,
+    ResolvedModel,
+    RolloutStatus,
+    Status,
+)
+from deepseek_operator.plan.desired import scaling
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.diagnosis import findings
+from deepseek_operator.plan.diagnosis.findings import Finding
+from deepseek_operator.plan.rolling import group_failures as gangs
+from deepseek_operator.plan.sizing.sizing import resolved
+from deepseek_operator.plan.state.labels import gang_name, selector
+from deepseek_operator.plan.state.observed import Object, Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from deepseek_operator.plan.status import progress
+from deepseek_operator.plan.status.rollout_status import ROLLED_BACK
+from deepseek_operator.plan.traffic import mesh
+from deepseek_operator.plan.traffic import route_status as acceptance
+
+ACCEPTED = "Accepted"
+SCHEDULED = "Scheduled"
+MODEL_READY = "ModelReady"
+AVAILABLE = "Available"
+PROGRESSING = "Progressing"
+GANG_READY = "GangReady"
+AUTOSCALING = "Autoscaling"
+ROUTES_READY = "RoutesReady"
+TRUST_READY = "TrustReady"
+READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+
+STOPPED = "Stopped"
+STOPPING = "Stopping"
+ROLLING_OUT = "RollingOut"
+DEGRADED = "Degraded"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One condition before it gets its generation and time. `holds` None means Unknown."""
+
+    type: str
+    holds: bool | None
+    reason: str
+    message: str
+
+
+def refused(
+    refusal: Refusal, previous: dict[str, Any], generation: int, now: str
+) -> dict[str, Any]:
+    """The status of a resource whose spec is not carried out.
+
+    What an earlier spec made goes on serving, so the rest of the status is kept.
+    """
+    kept = Status.model_validate(previous)
+    said = {item.type for item in kept.conditions}
+    verdicts = [
+        Verdict(ACCEPTED, False, refusal.reason, refusal.message),
+        Verdict(READY, False, refusal.reason, refusal.message),
+        Verdict(RECONCILING, False, refusal.reason, "The spec was not accepted."),
+        Verdict(STALLED, True, refusal.reason, refusal.message),
+    ]
+    verdicts += [
+        Verdict(kind, None, refusal.reason, "The spec was not accepted.")
+        for kind in (SCHEDULED, MODEL_READY, AVAILABLE, PROGRESSING)
+        if kind not in said
+    ]
+    status = kept.model_copy(
+        update={
+            "phase": f"Rejected: {refusal.message.split('. ')[0].rstrip('.')}",
+            "observed_generation": generation,
+            "conditions": _conditions(verdicts, kept.conditions, generation, now),
+        }
+    )
+    return _plain(status)
+
+
+def reported(
+    target: Target, observed: Observed, previous: dict[str, Any], generation: int, now: str
+) -> dict[str, Any]:
+    """The status of a resource whose spec is carried out."""
+    before = Status.model_validate(previous)
+    # What has failed in a set that has gone is no failure of its successor.
+    own = f"{gang_name(target.resource.name, target.slot)}-"
+    known = [item for item in before.groups if item.cause.pod.startswith(own)]
+    failures = gangs.groups(
+        known, observed.failed, generation, target.replicas, target.max_restarts
+    )
+    observed = replace(observed, groups=gangs.pausing(failures, now))
+    finding = findings.find(target, observed)
+    under_way = progress.rollout(target, observed, before.rollout, now)
+    available = _available(target, observed, finding, before)
+    ready = _ready(target, observed, finding, under_way)
+    verdicts = [
+        _accepted(target),
+        _scheduled(target, observed, finding),
+        _model_ready(observed, finding),
+        available,
+        _progressing(target, observed, under_way),
+        *_gang_ready(target, observed, failures, before),
+        *_autoscaling(target, observed),
+        *_routes_ready(target, observed),
+        *_trust_ready(target, observed),
+        ready,
+        *_for_tools(ready, finding),
+    ]
+    judged = {verdict.type for verdict in verdicts}
+    conditions = [item for item in before.conditions if item.type in judged]
+    status = Status(
+        phase=_phase(target, observed, finding, under_way, available.reason == DEGRADED),
+        observed_generation=generation,
+        endpoint=target.endpoint,
+        desired_replicas=target.replicas,
+        replicas=observed.deployment.replicas + observed.beside,
+        ready_replicas=observed.ready,
+        selector=",".join(
+            f"{key}={value}" for key, value in selector(target.resource.name).items()
+        ),
+        resolved=ResolvedModel(
+            served_name=target.served_name,
+            source=target.source,
+            accelerator=target.accelerator,
+            image=target.image,
+            **resolved(target.sizing),
+        ),
+        revision=target.revision or None,
+        rollout=under_way,
+        groups=failures,
+        conditions=_conditions(verdicts, conditions, generation, now),
+    )
+    return _plain(status)
+
+
+def groups_before(body: Object) -> list[GroupStatus]:
+    """What was known of the failures of replicas that have several pods."""
+    return Status.model_validate(body.get("status") or {}).groups
+
+
+def rollout_before(body: Object) -> RolloutStatus | None:
+    """The rollout that was under way before."""
+    return Status.model_validate(body.get("status") or {}).rollout
+
+
+def resolved_before(body: Object) -> ResolvedModel | None:
+    """What was made of the defaults before, None where nothing was yet."""
+    return Status.model_validate(body.get("status") or {}).resolved
+
+
+def _accepted(target: Target) -> Verdict:
+    message = f"The spec is carried out. {target.sizing.note}".rstrip()
+    return Verdict(ACCEPTED, True, "Accepted", message)
+
+
+def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:
+    if target.replicas == 0:
+        return Verdict(SCHEDULED, True, STOPPED, "No replica is asked for.")
+    if finding and finding.reason in findings.PLACEMENT:
+        return Verdict(SCHEDULED, False, finding.reason, finding.message)
+    if observed.pods and all(pod.scheduled for pod in observed.pods):
+        return Verdict(SCHEDULED, True, "Scheduled", "Every pod has a node.")
+    return Verdict(SCHEDULED, None, findings.STARTING, "Pods are being made.")
+
+
+def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
+    if observed.ready:
+        return Verdict(MODEL_READY, True, "Loaded", "The model is loaded.")
+    if finding and finding.reason not in findings.PLACEMENT:
+        return Verdict(MODEL_READY, False, finding.reason, finding.message)
+    return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model.")
+
+
+def _gang_ready(
+    target: Target, observed: Observed, failures: list[GroupStatus], before: Status
+) -> list[Verdict]:
+    """Whether the pods of each replica have met, and over what; said only where there are several."""
+    if target.pods == 1:
+        return []
+    serving = {replica.group for replica in observed.replicas if replica.ready}
+    for item in failures:
+        if item.cause.exit_code == gangs.EXIT_GANG and item.index not in serving:
+            return [Verdict(GANG_READY, False, gangs.PREFLIGHT_FAILED, gangs.words(item))]
+    said = [pod.loading.network for pod in observed.pods if pod.loading and pod.loading.network]
+    slow = next((network for network in said if network.problem), None)
+    if slow:
+        return [Verdict(GANG_READY, False, gangs.NETWORK_TOO_SLOW, slow.problem)]
+    old = next((item for item in before.conditions if item.type == GANG_READY), None)
+    if not said and old and old.reason in (gangs.NETWORK_TOO_SLOW, gangs.MET) and serving:
+        # Servers that serve are not asked any more: what they said before holds.
+        return [Verdict(GANG_READY, old.status == "True", old.reason, old.message)]
+    if said or serving:
+        message = f"The pods of a replica have met. {said[0] if said else ''}".rstrip()
+        return [Verdict(GANG_READY, True, gangs.MET, message)]
+    return [Verdict(GANG_READY, None, "Starting", "The pods of a replica have not met yet.")]
+
+
+def _available(
+    target: Target, observed: Observed, finding: Finding | None, before: Status
+) -> Verdict:
+    if target.replicas == 0 or not observed.ready:
+        reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
+        return Verdict(AVAILABLE, False, reason, "No replica answers requests.")
+    if observed.ready >= target.replicas:
+        return Verdict(AVAILABLE, True, "Serving", "As many replicas as asked for answer requests.")
+    # Fewer than before with as many asked for, or in trouble: that is not just a start.
+    old = next((item.reason for item in before.conditions if item.type == AVAILABLE), "")
+    had_all = old in ("Serving", DEGRADED) and before.desired_replicas == target.replicas
+    trouble = finding and finding.reason not in findings.ORDINARY | findings.WAITING
+    reason = DEGRADED if had_all or trouble else "Partial"
+    message = f"{observed.ready} of {target.replicas} replicas answer requests."
+    return Verdict(AVAILABLE, True, reason, message)
+
+
+def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | None) -> Verdict:
+    if progress.complete(target, observed):
+        return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
+    if under_way and under_way.reason == ROLLED_BACK:
+        return Verdict(PROGRESSING, False, ROLLED_BACK, under_way.message)
+    if under_way:
+        return Verdict(PROGRESSING, True, ROLLING_OUT, under_way.message)
+    return Verdict(PROGRESSING, True, "Scaling", "Replicas are being made or stopped.")
+
+
+def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where there is scaling."""
+    if target.scaling is None:
+        return []
+    word = scaling.said(target.scaling, observed)
+    return [Verdict(AUTOSCALING, word.holds, word.reason, word.message)]
+
+
+def _routes_ready(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where a route is asked for; the model serves all the same."""
+    if target.ways is None:
+        return []
+    route, lack = target.ways.route, target.ways.lack
+    if route and (trouble := acceptance.problem(route, observed.heard)):
+        lack = trouble
+    if lack:
+        return [Verdict(ROUTES_READY, False, lack.reason, lack.message)]
+    return [Verdict(ROUTES_READY, True, "Routed", acceptance.words(route) if route else "")]
+
+
+def _trust_ready(target: Target, observed: Observed) -> list[Verdict]:
+    """Said only where the pods shall be in a mesh."""
+    if not target.trust.in_mesh:
+        return []
+    holds, reason, message = mesh.verdict(target.trust, target.resource.name, observed)
+    return [Verdict(TRUST_READY, holds, reason, message)]
+
+
+def _ready(
+    target: Target, observed: Observed, finding: Finding | None, under_way: RolloutStatus | None
+) -> Verdict:
+    if progress.complete(target, observed):
+        if target.replicas == 0:
+            return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
+        return Verdict(READY, True, READY, "Every replica serves.")
+    usual = finding is None or finding.reason in findings.ORDINARY | findings.WAITING
+    if under_way and under_way.reason == ROLLED_BACK and usual:
+        return Verdict(READY, False, ROLLED_BACK, under_way.message)
+    if under_way and usual:
+        message = f"{under_way.message} {finding.message if finding else ''}".rstrip()
+        return Verdict(READY, False, ROLLING_OUT, message)
+    if finding:
+        return Verdict(READY, False, finding.reason, finding.message)
+    if observed.ready < target.replicas:
+        return Verdict(READY, False, findings.STARTING, "Pods are being made.")
+    return Verdict(READY, False, STOPPING, "Replicas that are no longer asked for are stopped.")
+
+
+def _for_tools(ready: Verdict, finding: Finding | None) -> list[Verdict]:
+    """The two conditions that kstatus knows (Flux, kpt and others wait by them).
+
+    Source: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+    """
+    if ready.holds:
+        settled = "Nothing is left to be done."
+        return [
+            Verdict(RECONCILING, False, ready.reason, settled),
+            Verdict(STALLED, False, ready.reason, settled),
+        ]
+    if ready.reason == ROLLED_BACK:
+        return [
+            Verdict(RECONCILING, False, ready.reason, "Another spec is needed, see Stalled."),
+            Verdict(STALLED, True, ready.reason, ready.message),
+        ]
+    if finding and finding.reason in findings.STALLED:
+        return [
+            Verdict(RECONCILING, False, finding.reason, "Somebody has to mend it, see Stalled."),
+            Verdict(STALLED, True, finding.reason, finding.message),
+        ]
+    return [
+        Verdict(RECONCILING, True, ready.reason, ready.message),
+        Verdict(STALLED, False, ready.reason, "It may come to its end by itself."),
+    ]
+
+
+def _phase(
+    target: Target,
+    observed: Observed,
+    finding: Finding | None,
+    under_way: RolloutStatus | None,
+    degraded: bool,
+) -> str:
+    serving = f"{min(observed.ready, target.replicas)} of {target.replicas} replicas serve"
+    if progress.complete(target, observed):
+        return f"Ready: {serving}" if target.replicas else "Stopped: 0 replicas asked for"
+    if under_way:
+        return progress.words(target, observed, under_way, finding)
+    stopping = observed.ready >= target.replicas
+    summary = finding.summary if finding else "Stopping replicas" if stopping else "Starting"
+    if not observed.ready:
+        return summary
+    if degraded:
+        return f"Degraded: {summary[0].lower()}{summary[1:]}; {serving}"
+    return f"{summary}; {serving}"
+
+
+def _conditions(
+    verdicts: list[Verdict], previous: list[Condition], generation: int, now: str
+) -> list[Condition]:
+    """The verdicts as conditions; what is not judged anew is kept, and so is the time of no change."""
+    before = {item.type: item for item in previous}
+    after = dict(before)
+    for verdict in verdicts:
+        status = "Unknown" if verdict.holds is None else str(verdict.holds)
+        old = before.get(verdict.type)
+        changed = old is None or old.status != status
+        after[verdict.type] = Condition(
+            type=verdict.type,
+            status=status,  # type: ignore[arg-type]
+            reason=verdict.reason,
+            message=verdict.message,
+            observed_generation=generation,
+            last_transition_time=now if changed else old.last_transition_time,  # type: ignore[union-attr]
+        )
+    return list(after.values())
+
+
+def _plain(status: Status) -> dict[str, Any]:
+    plain = status.model_dump(by_alias=True, exclude_none=True)
+    if not status.groups:
+        del plain["groups"]
+    return plain
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    """One condition of a status, {} where it has not been said yet."""
+    return next((item for item in status.get("conditions", []) if item["type"] == kind), {})

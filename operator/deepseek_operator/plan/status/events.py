@@ -1,0 +1,114 @@
+"""What happened to a resource, for Events: told from two statuses, so what merely is is never repeated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan.diagnosis import findings
+from deepseek_operator.plan.rolling import group_failures as gangs
+from deepseek_operator.plan.status import conditions as status
+from deepseek_operator.plan.status.progress import SURGE_WITHDRAWN
+from deepseek_operator.plan.status.rollout_status import ROLLED_BACK
+
+ROLLOUT_STARTED = "RolloutStarted"
+ROLLOUT_MODE_CHANGED = "RolloutModeChanged"
+ROLLOUT_FINISHED = "RolloutFinished"
+ROLLOUT_WITHDRAWN = "RolloutWithdrawn"
+SCALED = "Scaled"
+REPLICA_LOST = "ReplicaLost"
+
+Said = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class News:
+    """Something that happened to a resource."""
+
+    warning: bool
+    reason: str
+    message: str
+
+
+def news(before: Said, after: Said) -> list[News]:
+    """What happened between two statuses of a resource, in its order."""
+    found = (
+        _scaled(before, after),
+        _lost(before, after),
+        *_rollout(before, after),
+        *_failed(before, after),
+        _turned(before, after),
+    )
+    return [item for item in found if item]
+
+
+def _scaled(before: Said, after: Said) -> News | None:
+    old, new = before.get("desiredReplicas"), after.get("desiredReplicas")
+    if old is None or old == new:
+        return None
+    return News(False, SCALED, f"From {old} to {new} replicas.")
+
+
+def _lost(before: Said, after: Said) -> News | None:
+    """Fewer serve, and nobody asked for it."""
+    if before.get("rollout") or after.get("rollout"):
+        return None
+    wanted, ready = after.get("desiredReplicas", 0), after.get("readyReplicas", 0)
+    same = before.get("desiredReplicas") == wanted
+    if not same or not ready < min(before.get("readyReplicas", 0), wanted):
+        return None
+    why = status.condition(after, status.READY)["message"]
+    return News(True, REPLICA_LOST, f"{ready} of {wanted} replicas serve. {why}")
+
+
+def _rollout(before: Said, after: Said) -> list[News]:
+    old, new = before.get("rollout"), after.get("rollout")
+    if any((said or {}).get("strategy", "auto") != "auto" for said in (old, new)):
+        return _change(old, new, after.get("revision"))
+    if new and not old:
+        return [News(False, ROLLOUT_STARTED, new["message"])]
+    if new and old and old["reason"] != new["reason"]:
+        withdrawn = new["reason"] == SURGE_WITHDRAWN
+        reason = SURGE_WITHDRAWN if withdrawn else ROLLOUT_MODE_CHANGED
+        return [News(withdrawn, reason, new["message"])]
+    if old and not new and status.condition(after, status.READY)["reason"] == status.READY:
+        return [News(False, ROLLOUT_FINISHED, "Every replica is new and serves.")]
+    return []
+
+
+def _change(old: Said | None, new: Said | None, serves: str | None) -> list[News]:
+    """What happened to a change between two sets: each step, and its end."""
+    if new is not None:
+        names = ("revision", "reason", "step")
+        if old and all(old.get(name) == new.get(name) for name in names):
+            return []
+        return [News(new["reason"] == ROLLED_BACK, new["reason"], new["message"])]
+    if old is None or not serves:
+        return []
+    if serves == old["revision"]:
+        return [News(False, ROLLOUT_FINISHED, f"Revision {serves} is the stable set.")]
+    message = f"Revision {serves} serves on: the spec asks for it again."
+    return [News(False, ROLLOUT_WITHDRAWN, message)]
+
+
+def _failed(before: Said, after: Said) -> list[News]:
+    """A replica of several pods has failed, or its first cause has become known."""
+    known = {item["index"]: item for item in before.get("groups", [])}
+    return [
+        News(True, findings.REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
+        for item in after.get("groups", [])
+        if item["cause"] != known.get(item["index"], {}).get("cause")
+    ]
+
+
+def _turned(before: Said, after: Said) -> News | None:
+    """The reason of Ready changed; a rollout tells of itself."""
+    old, new = status.condition(before, status.READY), status.condition(after, status.READY)
+    if old.get("reason") == new["reason"] or new["reason"] in (
+        status.ROLLING_OUT,
+        ROLLED_BACK,
+    ):
+        return None
+    if before.get("rollout") and new["reason"] == status.READY:
+        return None
+    ordinary = new["status"] == "True" or new["reason"] in findings.ORDINARY
+    return News(not ordinary, new["reason"], new["message"])

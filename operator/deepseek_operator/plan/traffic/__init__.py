@@ -1,0 +1,1 @@
+"""Routes, network policies and authorization: who reaches a model, and how."""

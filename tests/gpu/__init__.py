@@ -1,1 +1,0 @@
-"""What only a GPU can show; a person runs it there: `python -m tests.gpu.<name>`."""

@@ -1,1 +1,0 @@
-"""A slice of a model at its real widths, checked on a GPU: `python -m tests.gpu.slices`."""

@@ -1,0 +1,24 @@
+"""Parts of a control plane that end with the test run, with the CRD installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hack.cluster.kubectl import kubectl
+from hack.cluster.target import Target
+from tests.support.kube import wait_until_served
+from tests.support.repository import ROOT
+
+CRDS = ROOT / "crds"
+
+
+@contextmanager
+def running(target: Target, parts: Sequence[str]) -> Iterator[Target]:
+    """The target with these parts, which end with the block if it started them."""
+    started = target.up(parts, lifeline=True)
+    kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
+    wait_until_served(target, *(path.stem for path in CRDS.glob("*.yaml")))
+    yield target
+    if started:
+        target.down()

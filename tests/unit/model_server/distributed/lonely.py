@@ -1,0 +1,17 @@
+"""A rank that waits for the others for a short time only."""
+
+import logging
+import os
+import sys
+from datetime import timedelta
+
+from deepseek_server.distributed import process_group as groups
+from deepseek_server.errors import StartError, report
+
+if __name__ == "__main__":
+    logging.basicConfig()
+    groups.START_TIMEOUT = timedelta(seconds=float(os.environ["START_SECONDS"]))
+    try:
+        groups.join("cpu")
+    except StartError as error:
+        sys.exit(report(error))

@@ -1,0 +1,196 @@
+"""V4 for all sequences at once gives the tokens of `generate`, in company and in pieces."""
+
+from itertools import cycle, pairwise
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from deepseek_server.attention.base import CacheSize
+from deepseek_server.attention.compressed.attention import CompressedAttention
+from deepseek_server.attention.sparse import selection
+from deepseek_server.engine.core import Core
+from deepseek_server.engine.ipc import Token
+from deepseek_server.engine.runner import Chunk
+from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.types import Request, Sampling
+from deepseek_server.errors import PermanentError
+from deepseek_server.models.layers import compressed
+from deepseek_server.models.runners import compressed as compressed_runner
+from deepseek_server.models.runners.compressed import CompressedRunner, footprint
+from hack.models.families import VOCABULARY, configuration
+from tests.unit.model_server.models.stepping import (
+    decoded_on_device,
+    generated,
+    load,
+    prompt,
+    scattered,
+    step,
+)
+
+ANSWER = 20
+# Below and above the window of 20 tokens, the first entries of 4 and of 14, and the 24 tokens of
+# which the indexer still chooses all.
+LENGTHS = (1, 7, 13, 16, 19, 25, 33, 150)
+
+
+@pytest.fixture(scope="module")
+def answers(tiny) -> list[list[int]]:
+    model = load(tiny("deepseek-v4"))
+    return [generated(model, prompt(length), ANSWER) for length in LENGTHS]
+
+
+@pytest.fixture
+def model(tiny) -> PreTrainedModel:
+    return load(tiny("deepseek-v4"))
+
+
+def runner_of(model: PreTrainedModel, blocks: int = 64) -> CompressedRunner:
+    shape = compressed.shape_of(model.config)
+    compressed.absorb(model)
+    size = CacheSize(len(shape.kinds), blocks, shape.stretch)
+    attention = CompressedAttention(shape, size, 8, model.dtype, model.device)
+    return CompressedRunner(model, attention, 8)
+
+
+def test_alone(model: PreTrainedModel, answers: list[list[int]]) -> None:
+    runner = runner_of(model)
+    for length, answer in zip(LENGTHS, answers, strict=True):
+        (sequence,) = scattered(runner, [prompt(length)], ANSWER)
+        while len(sequence.answer) < ANSWER:
+            step(runner, [(sequence, sequence.chunk(1000))])
+        assert sequence.answer == answer
+
+
+@pytest.mark.parametrize("tile_bytes", [2**26, 30_000, 1])
+@pytest.mark.parametrize("sizes", [(1, 5, 13), (3, 29, 64, 2)])
+def test_in_company_in_odd_chunks(
+    sizes: tuple[int, ...],
+    tile_bytes: int,
+    model: PreTrainedModel,
+    answers: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefill and decode mixed, in turning order, and not every sequence in every step."""
+    monkeypatch.setitem(selection.TILE_BYTES, "cpu", tile_bytes)
+    runner = runner_of(model)
+    sequences = scattered(runner, [prompt(length) for length in LENGTHS], ANSWER)
+    size, resting = cycle(sizes), 0
+    while unfinished := [s for s in sequences if len(s.answer) < ANSWER]:
+        resting += 1
+        turned = unfinished[resting % len(unfinished) :] + unfinished[: resting % len(unfinished)]
+        step(runner, [(s, s.chunk(next(size))) for s in turned[: max(1, len(turned) - 1)]])
+    assert [s.answer for s in sequences] == answers
+
+
+def test_logits_are_those_of_the_model_wherever_a_prompt_is_cut(tiny, model) -> None:
+    with torch.inference_mode():
+        expected = load(tiny("deepseek-v4"))(torch.tensor([prompt(150)])).logits[0]
+    runner = runner_of(model)
+    (sequence,) = scattered(runner, [prompt(150)], 0)
+    for start, end in pairwise((0, 1, 2, 13, 14, 15, 48, 49, 100, 149, 150)):
+        chunk = Chunk(tuple(sequence.tokens[start:end]), start, sequence.blocks, sample=True)
+        torch.testing.assert_close(runner.run([chunk])[0], expected[end - 1], atol=2e-4, rtol=0)
+
+
+def test_in_half_precision_it_is_as_near_as_transformers_itself(tiny, model) -> None:
+    with torch.inference_mode():
+        exact = model(torch.tensor([prompt(150)])).logits[0]
+        half = type(model).from_pretrained(tiny("deepseek-v4"), dtype=torch.bfloat16).eval()
+        theirs = half(torch.tensor([prompt(150)])).logits[0].float()
+    runner = runner_of(half)
+    (sequence,) = scattered(runner, [prompt(150)], 0)
+    for start, end in ((0, 64), (64, 149), (149, 150)):
+        chunk = Chunk(tuple(sequence.tokens[start:end]), start, sequence.blocks, sample=True)
+        mine = runner.run([chunk])[0].float()
+        error, allowed = ((part - exact[end - 1]).norm() for part in (mine, theirs[end - 1]))
+        assert error < 2 * allowed
+
+
+def test_a_preempted_sequence_begins_anew(model: PreTrainedModel, answers: list[list[int]]) -> None:
+    """Its slot and blocks go to another one meanwhile, and it returns with its answer so far."""
+    runner = runner_of(model)
+    victim, other = scattered(runner, [prompt(150), prompt(33)], ANSWER)
+    other.blocks, other.slot = victim.blocks, victim.slot
+    while len(victim.answer) < ANSWER // 2:
+        step(runner, [(victim, victim.chunk(64))])
+    while len(other.answer) < ANSWER:
+        step(runner, [(other, other.chunk(64))])
+    victim.computed = 0
+    while len(victim.answer) < ANSWER:
+        step(runner, [(victim, victim.chunk(64))])
+    assert [victim.answer, other.answer] == [answers[-1], answers[-2]]
+
+
+def test_through_the_engine_with_too_little_room_for_all(tiny, model: PreTrainedModel) -> None:
+    """Answers of several blocks, beyond the one that the scheduler keeps for each."""
+    plain, long, lengths = load(tiny("deepseek-v4")), 60, (7, 13, 25)
+    runner = runner_of(model, blocks=6)
+    core = Core(runner, frozenset(), StepSize(tokens=20, prompt_share=8, sequences=3))
+    for length in lengths:
+        sampling = Sampling(max_tokens=long, temperature=0)
+        core.add(Request(str(length), tuple(prompt(length)), sampling))
+    found: dict[str, list[int]] = {str(length): [] for length in lengths}
+    while not core.idle:
+        for result in core.step():
+            assert isinstance(result, Token)
+            found[result.request].append(result.token)
+    assert list(found.values()) == [generated(plain, prompt(length), long) for length in lengths]
+    assert core.totals.preemptions > 0
+
+
+def test_a_prompt_that_begins_alike_is_computed_anew(
+    model: PreTrainedModel, answers: list[list[int]]
+) -> None:
+    """The ring of the first one is gone."""
+    runner = runner_of(model)
+    core = Core(runner, frozenset(), StepSize(tokens=64, prompt_share=64, sequences=4))
+    for name in ("first", "second"):
+        core.add(Request(name, tuple(prompt(150)), Sampling(max_tokens=ANSWER, temperature=0)))
+        found: list[int] = []
+        while not core.idle:
+            for result in core.step():
+                assert isinstance(result, Token)
+                assert result.cached_tokens == 0
+                found.append(result.token)
+        assert found == answers[-1]
+
+
+def test_a_token_that_only_the_device_knows(
+    model: PreTrainedModel, answers: list[list[int]]
+) -> None:
+    """Its experts are chosen by it, too."""
+    runner = runner_of(model)
+    sequences = scattered(runner, [prompt(length) for length in LENGTHS[-2:]], ANSWER)
+    assert decoded_on_device(runner, sequences, ANSWER) == answers[-2:]
+
+
+def test_a_step_without_samples_has_no_logits(model: PreTrainedModel) -> None:
+    runner = runner_of(model)
+    (sequence,) = scattered(runner, [prompt(33)], 0)
+    assert runner.run([sequence.chunk(5)]).shape == (0, VOCABULARY)
+
+
+def test_every_slot_has_its_ring_and_the_rest_is_blocks(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**24)
+    kept = footprint(model)
+    runner = compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
+    attention = runner._attention
+    assert isinstance(attention, CompressedAttention)
+    block = compressed.shape_of(model.config).of_tokens(runner.block_size) * 4
+    assert 2**23 - block < attention.cached_bytes <= 2**23
+    assert attention.cached_bytes == 9 * kept.per_sequence + (runner.num_blocks + 1) * block
+
+
+def test_too_little_memory_is_said(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**10)
+    with pytest.raises(PermanentError, match=r"no memory is left for the cache .* 9 requests take"):
+        compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
+
+
+def test_blocks_hold_whole_entries() -> None:
+    shape = compressed.shape_of(configuration("deepseek-v4"))
+    assert shape.stretch == 28
+    assert all(shape.stretch % rate == 0 for rate in shape.rates.values())

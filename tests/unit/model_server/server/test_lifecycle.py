@@ -1,0 +1,143 @@
+"""What is said about a start that takes long."""
+
+from dataclasses import replace
+
+import pytest
+
+from deepseek_server.config import ModelConfig
+from deepseek_server.engine.ipc import Met, SlowestPair
+from deepseek_server.server.lifecycle import STILL_SECONDS, GangState, Lifecycle, Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_seconds_left_follow_from_the_speed_so_far() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin("loading", 1000)
+    assert progress.seconds_left is None
+    clock.now += 10
+    assert progress.seconds_left is None, "nothing was loaded yet"
+    progress.reach(250)
+    assert progress.seconds_left == 30
+    assert str(progress) == "loading: 25 % of 1000 B, 30 s left"
+    progress.reach(1000)
+    assert progress.seconds_left == 0
+    assert str(progress) == "loading: 100 % of 1000 B"
+
+
+def test_a_moment_is_too_short_to_tell_a_speed() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin("loading", 1000)
+    clock.now += 0.1
+    progress.reach(1)
+    assert progress.seconds_left is None
+
+
+def test_a_new_step_is_measured_anew() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin("downloading", 1000)
+    clock.now += 1000
+    progress.reach(1000)
+    progress.begin("loading", 100)
+    clock.now += 2
+    progress.reach(50)
+    assert progress.seconds_left == 2
+
+
+def test_no_total_no_estimate() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin("starting torch")
+    clock.now += 50
+    progress.reach(5)
+    assert progress.seconds_left is None
+    assert str(progress) == "starting torch"
+
+
+def starting(clock: Clock, seconds: float | None = 1000) -> Lifecycle:
+    return Lifecycle(ModelConfig(id="r1"), seconds, clock, progress=Progress(clock))
+
+
+def test_a_start_that_stands_still_after_its_time_is_dead_and_says_so() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.progress.begin("loading", 1000)
+    clock.now += 1000
+    assert not lifecycle.dead()
+    clock.now += 1
+    said = lifecycle.dead()
+    assert "should have taken 1000 s" in said
+    assert "loading: 0 % of 1000 B" in said
+
+
+def test_a_start_that_gets_on_may_take_as_long_as_it_takes() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.progress.begin("downloading", 10**9)
+    for done in range(1, 100):
+        clock.now += STILL_SECONDS
+        assert not lifecycle.dead()
+        lifecycle.progress.reach(done)
+    clock.now += STILL_SECONDS + 1
+    lifecycle.progress.reach(99)  # the same again is no progress
+    assert lifecycle.dead()
+    lifecycle.progress.begin("starting torch and transformers")
+    assert not lifecycle.dead()
+
+
+@pytest.mark.parametrize("seconds", [None, 10**6])
+def test_a_start_within_its_time_may_stand_still(seconds: float | None) -> None:
+    clock = Clock()
+    lifecycle = starting(clock, seconds)
+    clock.now += 10**6
+    assert not lifecycle.dead()
+
+
+def test_what_is_not_starting_any_more_is_not_judged_as_a_start() -> None:
+    clock = Clock()
+    lifecycle = starting(clock)
+    lifecycle.fail("no such model")
+    clock.now += 10**6
+    assert not lifecycle.dead()
+
+
+def test_what_is_told_of_a_gang_has_the_same_names_at_any_time() -> None:
+    gang = GangState(pods=2, world=4, host="node-a")
+    before = gang.told()
+    assert before == {
+        "pods": 2,
+        "world": 4,
+        "host": "node-a",
+        "transport": None,
+        "gigabytesPerSecond": None,
+        "slowestPair": None,
+        "problem": None,
+    }
+    pair = SlowestPair(("node-a", "node-b"), 0.11714)
+    after = replace(gang, met=Met("Socket", 0.25, pair, "the network is too slow")).told()
+    assert list(after) == list(before)
+    assert after["slowestPair"] == {"hosts": ["node-a", "node-b"], "gigabytesPerSecond": 0.117}
+    assert after["problem"] == "the network is too slow"
+
+
+def test_a_start_that_was_held_has_all_its_time() -> None:
+    clock = Clock()
+    lifecycle = Lifecycle(ModelConfig(id="a/b"), 60, clock, progress=Progress(clock))
+    lifecycle.hold("group 0 is held until further notice: why")
+    clock.now += 10_000
+    assert lifecycle.dead() == ""
+    assert lifecycle.detail() == "group 0 is held until further notice: why"
+    lifecycle.release()
+    clock.now += 59
+    assert (lifecycle.dead(), lifecycle.detail()) == ("", "starting")
+    clock.now += 2
+    assert "the start should have taken 60 s" in lifecycle.dead()

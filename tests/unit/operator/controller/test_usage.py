@@ -1,0 +1,221 @@
+"""Asking who holds what: as little as is needed, and never in the way of an answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deepseek_operator.cluster.client import Client
+from deepseek_operator.cluster.errors import RejectedError
+from deepseek_operator.cluster.usage import BATCH, NodeUsage
+from deepseek_operator.controller.rollouts.room import Rollouts
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.sizing.parallelism import GROUPS
+from deepseek_operator.plan.state.labels import ROLLOUT_STEP, TEMPLATE_HASH
+from deepseek_operator.plan.state.observed import NodeView, Observed, PodView
+from deepseek_operator.render.children import children
+from deepseek_operator.render.workload import is_workload
+from tests.support.operator.resources import SETTINGS, node, resource
+
+GPU = "nvidia.com/gpu"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Pods(Client):
+    """The pods of nodes; every question is noted."""
+
+    def __init__(self, held: dict[str, int], forbidden: bool = False):
+        self.held = held
+        self.forbidden = forbidden
+        self.asked: list[str] = []
+
+    async def pods_on(self, node: str) -> list[dict[str, Any]]:
+        self.asked.append(node)
+        if self.forbidden:
+            raise RejectedError("pods is forbidden")
+        resources = {"requests": {GPU: str(self.held[node])}}
+        metadata = {"namespace": "ml", "name": f"train-{node}"}
+        return [{"metadata": metadata, "spec": {"containers": [{"resources": resources}]}}]
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def asked(usage: NodeUsage, names: list[str], max_age: float) -> dict[str, Any]:
+    return {
+        name: found async for some in usage.batches(names, max_age) for name, found in some.items()
+    }
+
+
+async def test_an_answer_is_shared_while_it_is_young_enough() -> None:
+    client, clock = Pods({"a": 1, "b": 2}), Clock()
+    usage = NodeUsage(client, clock)
+    first = await asked(usage, ["b", "a"], 5)
+    assert client.asked == ["a", "b"]
+    clock.now = 5
+    assert await asked(usage, ["a", "b"], 5) == first
+    await asked(usage, ["a"], 4)
+    assert client.asked == ["a", "b", "a"]
+
+
+async def test_nobody_is_asked_once_it_is_enough() -> None:
+    names = [f"node-{number:03}" for number in range(100)]
+    client = Pods(dict.fromkeys(names, 8) | {names[BATCH]: 0})
+    nodes = observed(*(node(name, 8) for name in names))
+    assert await surge(client, nodes, accelerator={"count": 1}) == 1
+    assert client.asked == names[: 2 * BATCH]
+
+
+def deployment(**spec: Any) -> tuple[Target, dict[str, Any]]:
+    target = decide(resource(**spec), SETTINGS, Observed())
+    assert isinstance(target, Target)
+    (manifest,) = (item for item in children(target) if item["kind"] == "Deployment")
+    return target, manifest
+
+
+def live(template: str = "older") -> dict[str, Any]:
+    """A Deployment of one replica that serves."""
+    annotations = {ROLLOUT_STEP: "busy/1", TEMPLATE_HASH: template}
+    return {
+        "metadata": {"annotations": annotations, "generation": 1},
+        "spec": {"replicas": 1},
+        "status": {"replicas": 1, "updatedReplicas": 1, "observedGeneration": 1},
+    }
+
+
+def observed(*nodes: dict[str, Any]) -> Observed:
+    serves = PodView("r1-a", ready=True, scheduled=True)
+    return Observed(pods=(serves,), nodes=tuple(NodeView.of(item) for item in nodes))
+
+
+async def surge(client: Client, seen: Observed, **spec: Any) -> int:
+    target, manifest = deployment(**spec)
+    applied = await Rollouts(NodeUsage(client)).step(manifest, live(), target, seen, NOW)
+    return int(applied.manifest["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
+
+
+async def test_only_nodes_that_fit_are_asked_about() -> None:
+    cordoned = node("cordoned", 8) | {"spec": {"unschedulable": True}}
+    nodes = observed(node("full", 8), node("small", 1), cordoned)
+    client = Pods({"full": 8})
+    assert await surge(client, nodes, accelerator={"count": 2}) == 0
+    assert client.asked == ["full"]
+    assert await surge(Pods({"full": 6}), nodes, accelerator={"count": 2}) == 1
+
+
+async def test_a_model_on_the_cpu_asks_nobody() -> None:
+    client = Pods({})
+    assert await surge(client, observed(node("a", 8))) == 1
+    assert client.asked == []
+
+
+async def test_gpus_that_podtemplate_asks_for_count_too() -> None:
+    limits = {"name": "sidecar", "resources": {"limits": {GPU: 1}}}
+    template = {"spec": {"containers": [limits]}}
+    assert await surge(Pods({"a": 8}), observed(node("a", 8)), podTemplate=template) == 0
+
+
+async def test_without_the_right_to_ask_a_surge_is_tried() -> None:
+    client = Pods({"a": 8}, forbidden=True)
+    assert await surge(client, observed(node("a", 8)), accelerator={"count": 1}) == 1
+
+
+async def test_what_is_no_podspec_is_left_to_the_api_server() -> None:
+    for resources in ({"limits": {GPU: "much"}}, "much", {"limits": ["much"]}, {"limits": None}):
+        container = {"name": "sidecar", "resources": resources}
+        template = {"spec": {"containers": [container]}}
+        assert await surge(Pods({"a": 8}), observed(node("a", 8)), podTemplate=template) == 1
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"tolerations": "all"},
+        {"tolerations": ["all"]},
+        {"nodeSelector": ["zone"]},
+        {"affinity": "near"},
+        {
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone"}]}]
+                    }
+                }
+            }
+        },
+    ],
+)
+async def test_what_no_scheduler_would_understand_is_too(spec: dict[str, Any]) -> None:
+    tainted = node("a", 8) | {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
+    template = {"spec": spec}
+    client = Pods({"a": 8})
+    assert (
+        await surge(client, observed(tainted), accelerator={"count": 1}, podTemplate=template) == 1
+    )
+
+
+async def test_nobody_is_asked_where_nothing_rolls_out_or_waits() -> None:
+    target, manifest = deployment(accelerator={"count": 1})
+    client = Pods({"a": 8})
+    rollouts = Rollouts(NodeUsage(client))
+    first = await rollouts.step(manifest, None, target, observed(node("a", 8)), NOW)
+    applied = first.manifest["metadata"]["annotations"]
+    same = live() | {"metadata": {"annotations": applied, "generation": 1}}
+    again = await rollouts.step(manifest, same, target, observed(node("a", 8)), NOW)
+    assert again.manifest == first.manifest
+    assert again.again is None
+    assert not again.changed
+    seen = await rollouts.crowded(again, observed(node("a", 8)))
+    assert seen.crowd is None
+    assert client.asked == []
+
+
+async def test_who_waits_is_told_of_the_holders_and_looked_at_again() -> None:
+    target, manifest = deployment(accelerator={"count": 1})
+    client = Pods({"a": 8})
+    rollouts = Rollouts(NodeUsage(client))
+    waiting = replace(observed(node("a", 8)), pods=(PodView("r1-a", unscheduled="busy"),))
+    applied = await rollouts.step(manifest, None, target, waiting, NOW)
+    assert applied.again is not None
+    crowd = (await rollouts.crowded(applied, waiting)).crowd
+    assert crowd is not None
+    assert crowd.holders == (("pod ml/train-a", 8),)
+
+
+async def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
+    async def room(held: dict[str, int], replicas: int = 2) -> dict[str, int]:
+        nodes = tuple(NodeView.of(node(name, 8)) for name in held)
+        serves = tuple(
+            PodView(
+                f"r1-gang-{group}-{index}", ready=True, scheduled=True, group=group, index=index
+            )
+            for group in range(replicas)
+            for index in range(2)
+        )
+        seen = Observed(pods=serves, nodes=nodes, served=frozenset({GROUPS}))
+        split = {"accelerator": {"count": 16}, "parallelism": {"tensor": 16}}
+        body = resource(replicas=replicas, **split)
+        target = decide(body, SETTINGS, seen)
+        assert isinstance(target, Target), target
+        (manifest,) = filter(is_workload, children(target))
+        groups = {"metadata": {"annotations": {TEMPLATE_HASH: "older"}}, "spec": {"replicas": 2}}
+        rollouts = Rollouts(NodeUsage(Pods(held)))
+        applied = await rollouts.step(manifest, groups, target, seen, NOW)
+        strategy = applied.manifest["spec"]["rolloutStrategy"]
+        return dict(strategy["rollingUpdateConfiguration"])
+
+    assert await room({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
+    free = {"a": 8, "b": 8, "c": 0, "d": 0}
+    assert await room(free) == {"maxSurge": 1, "maxUnavailable": 0}
+    # LeaderWorkerSet would never begin.
+    assert await room(free, replicas=1) == {"maxSurge": 0, "maxUnavailable": 1}

@@ -1,0 +1,168 @@
+"""What is done for a replica over time, in virtual time."""
+
+import asyncio
+
+import pytest
+
+from deepseek_operator.local import replica_supervisor as keeper
+from deepseek_operator.local.process import End, Health
+from deepseek_operator.local.replica_supervisor import OPEN_SECONDS, SILENT_SECONDS, Keeper
+from deepseek_operator.local.restarts import BUDGET, STEADY_SECONDS
+from deepseek_operator.local.view import ReplicaView
+from tests.unit.operator.local.fake_server import KILLED, READY, FakeServer, now
+
+pytestmark = [pytest.mark.looptime]
+
+
+class Story:
+    """A keeper, the servers that it has started and when, and all that it has told."""
+
+    def __init__(self, health: Health | None = READY, *, drains: bool = True) -> None:
+        self.servers: list[FakeServer] = []
+        self.times: list[float] = []
+        self.told: list[ReplicaView] = []
+        self._health, self._drains = health, drains
+        self.keeper = Keeper(ReplicaView(index=0), self._launch, self.told.append, lambda: 1.0)
+        self.running = asyncio.create_task(self.keeper.run())
+
+    async def _launch(self) -> FakeServer:
+        self.servers.append(FakeServer(self._health, drains=self._drains))
+        self.times.append(now())
+        return self.servers[-1]
+
+    @property
+    def last(self) -> ReplicaView:
+        return self.told[-1]
+
+    async def fail(self, end: End = KILLED) -> None:
+        """The newest server ends, once it has served a moment."""
+        await asyncio.sleep(1)
+        self.servers[-1].fail(end)
+        await asyncio.sleep(0.1)
+
+
+async def test_it_starts_again_after_pauses_that_grow_until_the_budget_is_used() -> None:
+    story = Story()
+    for failure in range(1, BUDGET + 1):
+        await story.fail()
+        before = len(story.servers)
+        assert (story.last.phase, story.last.failures) == ("pausing", failure)
+        assert f"{failure} of {BUDGET}" in story.last.detail
+        await asyncio.sleep(2.0 ** (failure - 1) - 0.2)
+        assert len(story.servers) == before
+        await asyncio.sleep(0.3)
+        assert len(story.servers) == before + 1
+    await story.fail()
+    await asyncio.wait_for(story.running, 60)
+    assert story.last.phase == "stopped"
+    assert "6 times in a row" in story.last.detail
+    assert story.last.starts == BUDGET + 1
+
+
+async def test_long_service_is_a_new_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
+    story = Story()
+    for _ in range(2 * BUDGET):
+        await asyncio.sleep(STEADY_SECONDS + 15)
+        await story.fail()
+        assert story.last.failures == 1
+        await asyncio.sleep(2)
+    await story.keeper.stop(1)
+
+
+async def test_a_load_that_fails_after_long_does_not_count_as_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
+    story = Story(Health("loading", "loading x"))
+    for failure in (1, 2, 3):
+        await asyncio.sleep(STEADY_SECONDS * 2)
+        await story.fail()
+        assert story.last.failures == failure
+        await asyncio.sleep(5)
+    await story.keeper.stop(1)
+
+
+async def test_a_mistake_ends_it_with_the_servers_own_words() -> None:
+    story = Story()
+    await story.fail(End(3, "ended with exit code 3", "there is no config.json", ("a", "b")))
+    await asyncio.wait_for(story.running, 60)
+    assert len(story.servers) == 1
+    assert str(story.last) == (
+        "replica 0 ended with exit code 3 (there is no config.json). The same start would fail "
+        "again: mend what it says, then bring it up again."
+    )
+    assert story.last.ended is not None
+    assert story.last.ended.log == ("a", "b")
+
+
+async def test_an_engine_that_is_gone_is_told_by_the_log() -> None:
+    story = Story()
+    await asyncio.sleep(1)
+    line = "2026-11-29 03:00:00,000 ERROR deepseek_server.engine.client: the engine is gone: ended"
+    story.servers[0].kill = lambda: story.servers[0].fail(
+        End(-9, "was ended by SIGKILL", "", (line,))
+    )  # type: ignore[method-assign]
+    story.servers[0].health = Health("dead", "the engine has stopped")
+    await asyncio.sleep(1)
+    assert story.last.phase == "pausing"
+    assert story.last.ended is not None
+    assert story.last.ended.why == "the engine has stopped: the engine is gone: ended"
+    await story.keeper.stop(1)
+
+
+async def test_one_that_never_answers_and_one_that_stops_answering() -> None:
+    story = Story(None)
+    await asyncio.sleep(OPEN_SECONDS - 1)
+    assert len(story.servers) == 1
+    await asyncio.sleep(4)
+    assert len(story.servers) == 2
+    story.servers[1].health = READY
+    await asyncio.sleep(5)
+    story.servers[1].health = None
+    await asyncio.sleep(SILENT_SECONDS + 5)
+    assert len(story.servers) == 3
+    assert story.last.ended is not None
+    assert "has not answered for" in story.last.ended.why
+    await story.keeper.stop(1)
+
+
+async def test_the_end_that_is_asked_for_is_a_drain() -> None:
+    story = Story(drains=False)
+    await asyncio.sleep(2)
+    stopping = asyncio.create_task(story.keeper.stop(30))
+    await asyncio.sleep(29)
+    assert not story.running.done()
+    story.servers[0].fail(End(0, "ended with exit code 0"))
+    await asyncio.wait_for(asyncio.gather(stopping, story.running), 60)
+    assert (story.last.phase, story.last.detail) == ("stopped", "brought down")
+    assert len(story.servers) == 1
+
+
+async def test_a_drain_that_takes_too_long_is_ended() -> None:
+    story = Story(drains=False)
+    await asyncio.sleep(2)
+    began = now()
+    await asyncio.gather(story.keeper.stop(30), story.running)
+    assert 30 < now() - began < 60
+
+
+async def test_the_end_in_a_pause_comes_at_once() -> None:
+    story = Story()
+    await story.fail()
+    began = now()
+    await asyncio.gather(story.keeper.stop(30), story.running)
+    assert now() - began < 1
+    assert len(story.servers) == 1
+
+
+async def test_a_program_that_cannot_be_started_is_told() -> None:
+    told: list[ReplicaView] = []
+
+    async def launch() -> FakeServer:
+        raise FileNotFoundError(2, "No such file or directory", "docker")
+
+    keeper = Keeper(ReplicaView(index=0), launch, told.append, lambda: 0.0)
+    await keeper.run()
+    assert told[-1].phase == "stopped"
+    assert "could not be started ([Errno 2] No such file or directory: 'docker')" in str(told[-1])

@@ -1,0 +1,148 @@
+"""What is kept on disk, who has it, and what is left of a run."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local import state_dir as place
+from deepseek_operator.local.commands import MARK
+from deepseek_operator.local.state_dir import Place, cut, tail
+from tests.unit.operator.local.views import view
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(place, "root", lambda: tmp_path / "local")
+    return Place.of("r1")
+
+
+def test_one_at_a_time_has_the_lock(kept: Place) -> None:
+    lock = kept.lock()
+    assert lock is not None
+    assert kept.locked
+    assert kept.lock() is None
+    os.close(lock)
+    assert not kept.locked
+    assert kept.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_lock_goes_with_who_inherits_it(kept: Place) -> None:
+    lock = kept.lock()
+    assert lock is not None
+    with subprocess.Popen(["sleep", "60"], pass_fds=(lock,)) as heir:
+        os.close(lock)
+        assert kept.locked
+        heir.kill()
+        heir.wait()
+        assert not kept.locked
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_nobodys(
+    kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, removed = fcntl.flock, []
+
+    def flock(opened: int, how: int) -> None:
+        if not removed:  # somebody brings it down between opening and locking
+            removed.append(opened)
+            kept.remove()
+        taken(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = kept.lock()
+    assert lock is not None
+    assert kept.locked
+    assert kept.lock() is None
+    os.close(lock)
+
+
+def test_what_was_written_is_read(kept: Place) -> None:
+    assert kept.view() is None
+    assert kept.arrangement() is None
+    lock = kept.lock()
+    kept.write_view(view())
+    assert kept.view() == view()
+    (kept.directory / "state.json").write_text("{")
+    assert kept.view() is None
+    kept.clear()
+    assert [path.name for path in kept.directory.iterdir()] == ["lock"]
+    assert lock is not None
+    os.close(lock)
+
+
+def test_the_end_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert tail(log, 3) == []
+    log.write_text("".join(f"line {n}\n" for n in range(1000)))
+    assert tail(log, 2) == ["line 998", "line 999"]
+    assert tail(log, 0) == []
+
+
+def test_a_log_is_cut_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place, "LOG_BYTES", 100)
+    log = tmp_path / "replica-0.log"
+    with log.open("ab", buffering=0) as written:
+        written.write(b"x" * 50)
+        cut(log)
+        assert log.stat().st_size == 50
+        written.write(b"y" * 100)
+        cut(log)
+        written.write(b"z")
+    assert log.read_bytes() == b"z"
+    assert (tmp_path / "replica-0.log.1").stat().st_size == 150
+
+
+def test_only_what_carries_the_mark_is_ended() -> None:
+    def sleeping(mark: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: mark})
+
+    run = f"run-{os.getpid()}"
+    ours, second, foreign = (sleeping(mark) for mark in (f"{run}/0", f"{run}/1", f"{run}-other/0"))
+    try:
+        assert leftovers.end(run, 0) == 1
+        assert ours.poll() is not None
+        assert second.poll() is None
+        assert leftovers.end(run) == 1
+        assert foreign.poll() is None
+        assert leftovers.end(run) == 0
+    finally:
+        for process in (ours, second, foreign):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_the_leash() -> None:
+    parent = (
+        "import os, subprocess, sys\n"
+        "leash = [sys.executable, '-m', 'deepseek_operator.local.exec_with_parent_death', str(os.getpid())]\n"
+        "quiet = subprocess.DEVNULL\n"
+        "child = subprocess.Popen([*leash, 'sleep', '60'], stdout=quiet, start_new_session=True)\n"
+        "while 'sleep' not in open(f'/proc/{child.pid}/cmdline').read().split('\\0')[0]: pass\n"
+        "print(child.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert result.returncode == -9
+    try:
+        child = psutil.Process(int(result.stdout))
+    except psutil.NoSuchProcess:
+        return
+    eventually_gone(child)
+
+
+def eventually_gone(process: psutil.Process) -> None:
+    """Ended; nobody may have asked for its exit code yet."""
+    deadline = time.monotonic() + 5
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {process.pid} has outlived its parent"
+        time.sleep(0.01)

@@ -1,0 +1,89 @@
+"""Specs that the API server lets through and nobody could carry out."""
+
+import pytest
+
+from deepseek_operator.catalog.apis import install_commands
+from deepseek_operator.plan.desired import validation as checks
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from tests.support.operator.resources import SETTINGS, resource
+
+
+def refusal(**spec: object) -> Refusal:
+    decision = decide(resource(**spec), SETTINGS, Observed())
+    assert isinstance(decision, Refusal)
+    return decision
+
+
+def test_unknown_model_is_refused_with_suggestions() -> None:
+    said = refusal(model={"id": "deepseek-ai/DeepSeek-V1.5"})
+    assert said.reason == checks.UNKNOWN_MODEL
+    assert "deepseek-ai/DeepSeek-V1.5" in said.message
+    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said.message
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("deepseek-ai/R1", "DeepSeek-R1"),
+        ("deepseek/DeepSeek-R1", "DeepSeek-R1"),
+        ("deepseek-ai/r1-distill-qwen-7b", "DeepSeek-R1-Distill-Qwen-7B"),
+        ("DeepSeekAI/deepseek_v3.1", "DeepSeek-V3.1"),
+        ("deepseek-ai/DeepSeek-V2_5", "DeepSeek-V2.5"),
+        ("deepseek-ai/coder-33b-instruct", "deepseek-coder-33b-instruct"),
+    ],
+)
+def test_a_name_from_memory_is_answered_with_the_right_one(written: str, meant: str) -> None:
+    said = refusal(model={"id": written})
+    assert said.reason == checks.UNKNOWN_MODEL
+    assert f"Did you mean deepseek-ai/{meant}?" in said.message
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"id": "someone/R1"},
+        {"id": "deepseek-ai/DeepSeek-V3"},
+        {"id": "deepseek-ai/deepseek-v3"},
+        {"id": "someone/DeepSeek-V1.5-finetuned"},
+        {"id": "deepseek-ai/DeepSeek-V9", "source": {"huggingFace": {}}},
+        {"id": "deepseek-ai/DeepSeek-V9", "source": {"hostPath": {"path": "/models/v9"}}},
+    ],
+)
+def test_models_that_exist_or_name_their_source_pass(model: dict[str, object]) -> None:
+    assert not isinstance(decide(resource(model=model), SETTINGS, Observed()), Refusal)
+
+
+def test_unknown_profile_is_refused_with_what_looks_like_it() -> None:
+    said = refusal(accelerator={"profile": "nvidia-h300"})
+    assert said.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h200" in said.message
+
+
+def test_an_unknown_profile_among_several_is_refused() -> None:
+    said = refusal(accelerator={"profiles": ["nvidia-h200", "nvidia-h300"]})
+    assert said.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h300 is not in the catalogue" in said.message
+
+
+def test_what_needs_an_api_that_is_not_there_is_refused_with_the_command_that_installs_it() -> None:
+    said = refusal(observability={"podMonitor": True})
+    assert said.reason == checks.API_MISSING
+    assert "observability.podMonitor needs the kind PodMonitor" in said.message
+    assert "kubectl apply" in said.message
+    there = Observed(served=frozenset({"PodMonitor"}))
+    body = resource(observability={"podMonitor": True})
+    assert not isinstance(decide(body, SETTINGS, there), Refusal)
+
+
+def test_every_api_that_a_field_needs_has_a_command_that_installs_it() -> None:
+    kinds = {kind for kind, _, _ in checks.NEEDED_APIS}
+    assert kinds
+    assert kinds <= install_commands().keys()
+
+
+def test_a_spec_of_another_crd_version_is_refused_not_crashed_on() -> None:
+    said = refusal(replicas="many")
+    assert said.reason == "SpecUnreadable"
+    assert "spec.replicas" in said.message

@@ -1,0 +1,168 @@
+"""What of a spec an engine can't do, and what of its arguments is not free."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.engine import EngineType
+from deepseek_operator.api.spec import Spec
+from deepseek_operator.catalog.engines import engines
+from deepseek_operator.catalog.shape import ATTENTION
+from deepseek_operator.plan.desired import validation as checks
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.engines.limits import beyond, reserved
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.refusal import Refusal
+from deepseek_operator.plan.state.split import Split
+from tests.support.operator.resources import R1, SETTINGS, resource
+from tests.unit.operator.plan.engines.command_lines import Parser
+
+H200 = {"profile": "nvidia-h200", "count": 8}
+TYPES: list[EngineType] = ["vllm", "sglang"]
+
+
+def decided(**spec: Any) -> Target | Refusal:
+    return decide(resource(**spec), SETTINGS, Observed())
+
+
+def refused(**spec: Any) -> Refusal:
+    decision = decided(**spec)
+    assert isinstance(decision, Refusal)
+    return decision
+
+
+@pytest.mark.parametrize("engine", TYPES)
+def test_other_engines_need_a_gpu_of_nvidia(engine: EngineType) -> None:
+    said = refused(engine={"type": engine})
+    assert said.reason == checks.ENGINE_UNSUPPORTED
+    assert "set accelerator" in said.message
+    said = refused(engine={"type": engine}, accelerator={"profile": "amd-mi300x"})
+    assert said.reason == checks.ENGINE_UNSUPPORTED
+    assert "set engine.image" in said.message
+    own = {"type": engine, "image": "rocm/own:1"}
+    decision = decided(engine=own, accelerator={"profile": "amd-mi300x", "count": 8})
+    assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
+
+
+def test_a_type_that_the_engine_does_not_compute_in() -> None:
+    said = refused(model={"id": R1, "dtype": "float32"}, engine={"type": "vllm"}, accelerator=H200)
+    assert said.reason == checks.ENGINE_UNSUPPORTED
+    assert "set model.dtype to bfloat16 or float16" in said.message
+
+
+def test_a_model_whose_kernels_want_a_newer_gpu() -> None:
+    model, a100 = {"id": "deepseek-ai/DeepSeek-V3.2"}, {"profile": "nvidia-a100-80gb"}
+    parallelism = {"tensor": 16}
+    said = refused(model=model, engine={"type": "vllm"}, accelerator=a100, parallelism=parallelism)
+    assert said.reason == checks.ENGINE_UNSUPPORTED
+    assert "no kernels for deepseek-ai/DeepSeek-V3.2 on nvidia-a100-80gb" in said.message
+    own = {"type": "vllm", "image": "own/vllm:1"}
+    decision = decided(model=model, engine=own, accelerator=a100, parallelism=parallelism)
+    assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
+
+
+@pytest.mark.parametrize("engine", TYPES)
+def test_models_that_one_knows_the_size_of_are_served(engine: EngineType) -> None:
+    assert set(engines()[engine].serves) >= set(ATTENTION)
+    decision = decided(engine={"type": engine}, accelerator=H200)
+    assert isinstance(decision, Target)
+    assert decision.image == engines()[engine].image
+    assert decision.programs.leader.command
+
+
+@pytest.mark.parametrize("engine", TYPES)
+def test_v32_is_spread_over_gpus_and_of_v4_the_fit_is_not_known(engine: EngineType) -> None:
+    def on(model: str) -> Target:
+        decision = decided(
+            model={"id": f"deepseek-ai/{model}"}, engine={"type": engine}, accelerator=H200
+        )
+        assert isinstance(decision, Target)
+        return decision
+
+    assert on("DeepSeek-V3.2").sizing.memory is not None
+    assert f"how {engines()[engine].title} keeps" in on("DeepSeek-V4-Pro").sizing.note
+    bundled = decided(model={"id": "deepseek-ai/DeepSeek-V4-Pro"}, accelerator=H200)
+    assert isinstance(bundled, Refusal)
+
+
+def test_the_bundled_server_spreads_v32_over_as_many_gpus_as_v3() -> None:
+    def count(model: str) -> int:
+        decision = decided(model={"id": f"deepseek-ai/{model}"}, accelerator=H200)
+        assert isinstance(decision, Target)
+        assert decision.gpus is not None
+        return decision.gpus.count
+
+    assert count("DeepSeek-V3.2") == count("DeepSeek-V3.1") == 8
+
+
+def test_fp8_stays_packed_where_the_engine_can() -> None:
+    b200 = {"profile": "nvidia-b200"}
+    counts = {}
+    for engine in ("transformers", "vllm"):
+        decision = decided(engine={"type": engine}, accelerator=b200)
+        assert isinstance(decision, Target)
+        assert decision.gpus is not None
+        counts[engine] = decision.gpus.count
+    assert counts == {"transformers": 8, "vllm": 4}
+
+
+@pytest.mark.parametrize(
+    ("engine", "args", "flag", "instead"),
+    [
+        ("vllm", ["--port", "9000"], "--port", "port 8000"),
+        ("vllm", ["--tensor-parallel-size=2"], "--tensor-parallel-size", "accelerator.count"),
+        ("vllm", ["--tensor_parallel_size", "2"], "--tensor-parallel-size", "accelerator.count"),
+        ("vllm", ["--tensor-par", "2"], "--tensor-par", "accelerator.count"),
+        ("vllm", ["-tp=2"], "-tp", "accelerator.count"),
+        ("vllm", ["-tp2"], "-tp", "accelerator.count"),
+        ("vllm", ["--seed", "1", "--max-model-len", "9"], "--max-model-len", "model.maxContext"),
+        ("sglang", ["--tp", "2"], "--tp", "accelerator.count"),
+        ("sglang", ["--model", "x"], "--model", "spec.model.id"),
+        ("sglang", ["--dist-init-addr", "x:1"], "--dist-init-addr", "spec.parallelism"),
+        ("transformers", ["--dtype", "float16"], "--dtype", "spec.model.dtype"),
+    ],
+)
+def test_arguments_that_say_what_other_fields_say_are_refused(
+    engine: str, args: list[str], flag: str, instead: str
+) -> None:
+    said = refused(engine={"type": engine, "args": args}, accelerator=H200)
+    assert said.reason == checks.ENGINE_ARGS_CONFLICT
+    assert f"must not set {flag}." in said.message
+    assert instead in said.message
+
+
+@pytest.mark.parametrize(
+    ("engine", "args"),
+    [
+        ("vllm", ["--max-num-seqs", "64", "--enable-prefix-caching", "-O3"]),
+        ("vllm", ["--override-generation-config", '{"--port": 1}']),
+        ("sglang", ["--mem-fraction-static=0.8", "--trust-remote-code", "--", "-"]),
+        ("transformers", ["--attention", "sdpa"]),
+    ],
+)
+def test_other_arguments_are_free(engine: str, args: list[str]) -> None:
+    spec = Spec.model_validate(resource(engine={"type": engine, "args": args})["spec"])
+    assert reserved(spec) is None
+
+
+@pytest.mark.parametrize("engine", TYPES)
+def test_reserved_flags_are_flags_and_no_beginning_of_one_is_another(engine: EngineType) -> None:
+    names = Parser(engine).names
+    taken = {flag for entry in engines()[engine].reserved for flag in entry.flags}
+    assert taken <= names
+    free = {name for name in names - taken if name.startswith("--")}
+    assert not [name for name in free if any(flag.startswith(name) for flag in taken)]
+
+
+def test_ways_of_spreading_that_the_engine_does_not_have() -> None:
+    def of(engine: str, **asked: Any) -> str | None:
+        spec = Spec.model_validate(resource(engine={"type": engine})["spec"])
+        return beyond(spec, Split(**asked))
+
+    assert of("transformers", tensor=8) is None
+    assert of("vllm", tensor=8, pipeline=2, expert=True, data=2) is None
+    said = of("transformers", pipeline=2)
+    assert said is not None
+    assert "has no pipeline parallelism" in said
+    assert "engine.type to vllm or sglang" in said

@@ -1,0 +1,205 @@
+"""The children of a resource while it has two sets of pods."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.progressive import canary
+from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.progressive.pod_sets import sets as sets_of
+from deepseek_operator.plan.progressive.progression import SetView, Situation, Traffic
+from deepseek_operator.plan.progressive.revision import Revision
+from deepseek_operator.plan.progressive.rollout_state import Record
+from deepseek_operator.plan.state.labels import (
+    BLUE,
+    GREEN,
+    INSTANCE,
+    NAME,
+    RECORD,
+    REVISION,
+    Slot,
+    slot_of,
+)
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.render.reuse import Renderer
+from deepseek_operator.render.sets import children
+from tests.support.operator.resources import SETTINGS, resource
+from tests.support.operator.simulated_progression import START
+
+Object = dict[str, Any]
+RECORDED = Record(BLUE, "aaaaaaaaaa", "bbbbbbbbbb")
+REVISIONS = (Revision("aaaaaaaaaa", {"model": {}}, 1), Revision("bbbbbbbbbb", {"model": {}}, 2))
+SHARED = Traffic({BLUE: 90, GREEN: 10}, (BLUE, GREEN))
+SERVED = frozenset({"LeaderWorkerSet"})
+
+
+def target(slot: Slot = BLUE, revision: str = "", **spec: Any) -> Target:
+    found = decide(resource(**spec), SETTINGS, Observed(served=SERVED))
+    assert isinstance(found, Target), found
+    return replace(found, slot=slot, revision=revision)
+
+
+def made(sets: Sets) -> dict[tuple[str, str], Object]:
+    return {
+        (child["kind"], child["metadata"]["name"]): child
+        for child in children(sets, Renderer().children)
+    }
+
+
+def two(traffic: Traffic = SHARED, **spec: Any) -> dict[tuple[str, str], Object]:
+    lead = target(BLUE, "aaaaaaaaaa")
+    other = target(GREEN, "bbbbbbbbbb", **spec)
+    return made(Sets(lead, other, traffic, RECORDED, REVISIONS))
+
+
+def test_without_a_record_everything_is_as_it_always_was() -> None:
+    only = target()
+    assert children(Sets(only), Renderer().children) == Renderer().children(only)
+
+
+def test_each_set_has_its_pods_and_its_file_and_all_else_is_there_once() -> None:
+    assert [name for name in two() if name[0] != "ControllerRevision"] == [
+        ("ServiceAccount", "r1"),
+        ("ConfigMap", "r1"),
+        ("Service", "r1"),
+        ("PodDisruptionBudget", "r1"),
+        ("NetworkPolicy", "r1"),
+        ("Service", "r1-blue"),
+        ("Service", "r1-green"),
+        ("ConfigMap", "r1-green"),
+        ("Deployment", "r1"),
+        ("Deployment", "r1-green"),
+    ]
+
+
+def test_what_serves_in_the_first_place_keeps_its_pods_when_a_strategy_is_chosen() -> None:
+    """A label more, and all pods of all installations would be replaced."""
+    before = {child["kind"]: child for child in Renderer().children(target())}["Deployment"]
+    after = made(
+        Sets(target(BLUE, "aaaaaaaaaa"), None, SHARED, Record(BLUE, "aaaaaaaaaa"), REVISIONS[:1])
+    )
+    assert after["Deployment", "r1"]["spec"] == before["spec"]
+    assert after["Deployment", "r1"]["metadata"]["annotations"][REVISION] == "aaaaaaaaaa"
+
+
+def test_the_pods_of_each_set_can_be_told_apart() -> None:
+    children = two()
+    pods = {
+        name: children["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+        for name in ("r1", "r1-green")
+    }
+    assert {slot_of(labels) for labels in pods.values()} == {BLUE, GREEN}
+    for name, slot in (("r1", "blue"), ("r1-green", "green")):
+        chosen = children["Service", f"r1-{slot}"]["spec"]["selector"].items()
+        assert [other for other in pods if chosen <= pods[other].items()] == [name]
+    green = children["Deployment", "r1-green"]["spec"]["selector"]["matchLabels"].items()
+    assert green <= pods["r1-green"].items()
+    assert not green <= pods["r1"].items()
+    assert children["Deployment", "r1-green"]["spec"]["template"]["spec"]["volumes"][0] == {
+        "name": "config",
+        "configMap": {"name": "r1-green"},
+    }
+
+
+def test_the_service_of_clients_has_whom_the_traffic_says_and_carries_the_record() -> None:
+    shared = two()["Service", "r1"]
+    assert shared["spec"]["selector"] == {NAME: "r1"}
+    assert Record.parse(shared["metadata"]["annotations"][RECORD]) == RECORDED
+    alone = two(Traffic({BLUE: 100, GREEN: 0}, (BLUE,)))["Service", "r1"]
+    assert alone["spec"]["selector"] == {NAME: "r1", INSTANCE: "r1"}
+    switched = two(Traffic({BLUE: 0, GREEN: 100}, (GREEN,)))["Service", "r1"]
+    assert switched["spec"]["selector"] == {NAME: "r1", INSTANCE: "r1-green"}
+
+
+def test_the_policy_lets_both_sets_reach_their_weights() -> None:
+    other = {"model": {"id": "m", "source": {"huggingFace": {"endpoint": "http://hub.apps:8080"}}}}
+    policies = two(**other)
+    egress = policies["NetworkPolicy", "r1"]["spec"]["egress"]
+    ports = {port["port"] for rule in egress for port in rule.get("ports", [])}
+    assert 443 in ports
+    assert any("to" in rule for rule in egress), "the hub of the second set is in the cluster"
+
+
+def test_sets_of_replicas_of_several_pods_have_their_own_groups() -> None:
+    split = {"accelerator": {"profile": "nvidia-h200"}, "parallelism": {"tensor": 8, "pipeline": 2},
+             "engine": {"type": "vllm"}}  # fmt: skip
+    lead = target(BLUE, "aaaaaaaaaa", **split)
+    other = target(GREEN, "bbbbbbbbbb", **split)
+    children = made(Sets(lead, other, SHARED, RECORDED, REVISIONS))
+    groups = [name for kind, name in children if kind == "LeaderWorkerSet"]
+    assert groups == ["r1-gang", "r1-green-gang"]
+    leader = children["LeaderWorkerSet", "r1-green-gang"]["spec"]["leaderWorkerTemplate"]
+    assert slot_of(leader["workerTemplate"]["metadata"]["labels"]) == GREEN
+    assert (
+        children["Service", "r1-green"]["spec"]["selector"]["deepseek-operator.io/role"] == "leader"
+    )
+
+
+def test_sets_that_differ_in_kind_are_never_behind_one_service() -> None:
+    split = {"accelerator": {"profile": "nvidia-h200"}, "parallelism": {"tensor": 8, "pipeline": 2},
+             "engine": {"type": "vllm"}}  # fmt: skip
+    children = two(**split)
+    assert ("LeaderWorkerSet", "r1-green-gang") in children
+    assert children["Service", "r1"]["spec"]["selector"][INSTANCE] == "r1"
+
+
+def test_a_revision_is_an_object_of_its_own_that_goes_with_the_resource() -> None:
+    children = two()
+    found = children["ControllerRevision", "r1-bbbbbbbbbb"]
+    assert found["revision"] == 2
+    assert found["metadata"]["labels"][REVISION] == "bbbbbbbbbb"
+    assert found["metadata"]["ownerReferences"][0]["uid"] == "u-1"
+
+
+@pytest.mark.parametrize("slot", [BLUE, GREEN])
+def test_load_decides_about_the_set_that_has_the_requests(slot: Slot) -> None:
+    lead = target(slot, "aaaaaaaaaa", scaling={"maxReplicas": 4})
+    children = made(Sets(lead, None, SHARED, Record(slot, "aaaaaaaaaa"), REVISIONS[:1]))
+    name = "r1" if slot == BLUE else "r1-green"
+    scaler = children["HorizontalPodAutoscaler", "r1"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == name
+    assert "replicas" not in children["Deployment", name]["spec"]
+
+
+@pytest.mark.parametrize(("api", "kind"), [
+    ("VirtualService", "VirtualService"),
+    ("HTTPRoute", "HTTPRoute"),
+])  # fmt: skip
+def test_a_route_gives_each_set_the_share_of_the_step(api: str, kind: str) -> None:
+    served = frozenset({api})
+    found = decide(resource(routing={"hosts": ["r1.test"]}), SETTINGS, Observed(served=served))
+    assert isinstance(found, Target)
+    steps = [{"weight": 7, "pause": "5m"}]
+    situation = Situation(
+        rules=Rollout.model_validate({"strategy": "canary", "canary": {"steps": steps}}),
+        newest="bbbbbbbbbb",
+        wanted=1,
+        stable=SetView("aaaaaaaaaa", True, 1, 1, 1, 1),
+        candidate=SetView("bbbbbbbbbb", True, 1, 1, 1, 1),
+        now=START,
+        routed=True,
+    )
+    targets = {"aaaaaaaaaa": found, "bbbbbbbbbb": found}
+    known = {revision.name: revision for revision in REVISIONS}
+    shared, _ = sets_of(canary, RECORDED, situation, targets, known)
+    spec = made(shared)[kind, "r1"]["spec"]
+    (rule,) = spec["http"] if kind == "VirtualService" else spec["rules"]
+    places = rule["route"] if kind == "VirtualService" else rule["backendRefs"]
+    shares = {json.dumps(place): place["weight"] for place in places}
+    assert [
+        (name, weight)
+        for text, weight in shares.items()
+        for name in ("r1-blue", "r1-green")
+        if name in text
+    ] == [("r1-blue", 93), ("r1-green", 7)]
+    alone, _ = sets_of(canary, RECORDED.withdrawn(), situation, targets, known)
+    text = json.dumps(made(alone)[kind, "r1"]["spec"])
+    assert "r1-blue" not in text
+    assert "r1-green" not in text

@@ -1,0 +1,384 @@
+"""Canary and blueGreen in virtual time, the operator killed after every write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.plan.progressive import canary as steps_of_a_canary
+from deepseek_operator.plan.progressive.progression import SetView, Situation, recovered
+from deepseek_operator.plan.progressive.rollout_state import Failure, Record
+from deepseek_operator.plan.progressive.samples import Sample
+from deepseek_operator.plan.state.labels import BLUE, GREEN
+from tests.support.operator.simulated_progression import START, World
+
+STEPS = [{"weight": 10, "pause": "2m"}, {"weight": 50, "pause": "3m"}]
+
+
+def canary(**more: Any) -> Rollout:
+    return Rollout.model_validate({"strategy": "canary", "canary": {"steps": STEPS}, **more})
+
+
+def blue_green(**more: Any) -> Rollout:
+    return Rollout.model_validate({"strategy": "blueGreen", **more})
+
+
+def serving(rules: Rollout, **more: Any) -> World:
+    """Revision `a` serves, and the spec has just become `b`."""
+    world = World(rules, **more)
+    world.run(600)
+    assert world.record == Record(BLUE, "a")
+    world.spec, world.serving = "b", []
+    return world
+
+
+@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_a_good_revision_becomes_the_stable_set_where_it_is(rules: Rollout, killed: bool) -> None:
+    world = serving(rules)
+    world.run(3600, killed)
+    assert world.record == Record(GREEN, "b")
+    assert world.wanted == {GREEN: ("b", 3)}
+    assert min(world.serving) == 3, "somebody serves all the time, as many as before"
+    world.spec = "c"
+    world.run(3600, killed)
+    assert world.record == Record(BLUE, "c"), "and the next one comes up in the other place"
+
+
+def test_a_canary_takes_its_steps_in_order_and_its_time() -> None:
+    world = serving(canary())
+    world.run(3600)
+    steps = [record.step for record in world.records if record.candidate]
+    assert steps == sorted(steps)
+    assert set(steps) == {0, 1, 2}
+    begun = {record.step: record.since for record in world.records if record.since}
+    first, second = begun[0], begun[1]
+    assert first is not None
+    assert second is not None
+    assert second - first >= timedelta(minutes=2)
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+@pytest.mark.parametrize("how", ["bad", "broken"])
+def test_what_is_worse_is_rolled_back_and_not_tried_again(rules: Rollout, how: str) -> None:
+    world = serving(rules, **{how: frozenset("b")})
+    world.run(3600)
+    assert (world.record.stable, world.record.revision, world.record.candidate) == (BLUE, "a", "")
+    assert world.record.failed is not None
+    assert world.record.failed.revision == "b"
+    assert world.wanted == {BLUE: ("a", 3)}
+    assert min(world.serving) == 3
+    count = len(world.records)
+    world.run(3600)
+    assert len(world.records) == count, "it stays rolled back"
+    world.spec = "c"
+    world.run(3600)
+    assert world.record == Record(GREEN, "c")
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_the_old_spec_from_git_is_just_another_change(rules: Rollout) -> None:
+    world = serving(rules)
+    world.run(200)
+    assert world.record.candidate == "b"
+    world.spec = "a"
+    world.run(60)
+    assert world.record == Record(BLUE, "a")
+    assert world.wanted == {BLUE: ("a", 3)}
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_an_edit_in_the_middle_goes_to_the_newest_target(rules: Rollout) -> None:
+    world = serving(rules)
+    world.run(40)
+    world.spec = "c"
+    world.run(20)
+    assert world.record == Record(BLUE, "a", "c")
+    world.run(3600)
+    assert world.record == Record(GREEN, "c")
+    assert min(world.serving) == 3
+
+
+def test_without_a_spare_place_a_canary_takes_that_of_one_replica() -> None:
+    world = serving(canary(), gpus=3)
+    world.run(120)
+    assert world.wanted == {BLUE: ("a", 2), GREEN: ("b", 1)}
+    world.run(3600)
+    assert world.record == Record(GREEN, "b")
+    assert min(world.serving) == 2, "never more than one fewer"
+
+
+def test_a_free_place_is_used_first() -> None:
+    world = serving(canary(), gpus=4)
+    world.run(120)
+    assert world.wanted == {BLUE: ("a", 3), GREEN: ("b", 1)}
+    world.run(3600)
+    assert world.record == Record(GREEN, "b")
+    assert min(world.serving) == 3
+
+
+def test_the_last_replica_is_never_taken_for_a_canary() -> None:
+    world = serving(canary(), gpus=1, replicas=1)
+    world.run(3600)
+    assert world.record == Record(BLUE, "a", "b")
+    assert world.wanted[BLUE] == ("a", 1)
+    assert min(world.serving) == 1
+    world.gpus = 2
+    world.run(3600)
+    assert world.record == Record(GREEN, "b")
+
+
+def test_who_waits_gives_up_no_replica() -> None:
+    world = serving(canary(whenNoGpuIsFree="wait"), gpus=3)
+    world.run(3600)
+    assert world.wanted == {BLUE: ("a", 3), GREEN: ("b", 1)}
+    assert min(world.serving) == 3
+
+
+def test_a_candidate_that_fails_gives_its_place_back() -> None:
+    world = serving(canary(), gpus=3, bad=frozenset("b"))
+    world.run(3600)
+    assert world.wanted == {BLUE: ("a", 3)}
+    assert len(world.ready(BLUE)) == 3
+
+
+@pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
+def test_a_hold_keeps_it_where_it_is_until_it_is_taken_away(rules: Rollout) -> None:
+    world = serving(rules)
+    world.run(3600)
+    assert world.record.candidate == "b"
+    assert (world.record.step, world.record.switched) == (0, None)
+    world.rules = rules.model_copy(update={"hold": False})
+    world.run(3600)
+    assert world.record == Record(GREEN, "b")
+
+
+@pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
+def test_what_is_worse_goes_in_spite_of_a_hold(rules: Rollout) -> None:
+    world = serving(rules, bad=frozenset("b"))
+    world.run(3600)
+    assert world.record.failed is not None
+
+
+@pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
+def test_who_promotes_a_revision_waits_for_nothing(rules: Rollout) -> None:
+    world = serving(rules)
+    world.rules = rules.model_copy(update={"promote": "b"})
+    world.run(1200)
+    assert world.record == Record(GREEN, "b")
+    world.spec = "c"
+    world.run(600)
+    assert world.record.candidate == "c", "the field means no later change"
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_who_aborts_a_revision_is_obeyed_at_once_and_only_for_it(rules: Rollout) -> None:
+    world = serving(rules)
+    world.run(200)
+    world.rules = rules.model_copy(update={"abort": "b"})
+    world.run(20)
+    assert world.record.failed is not None
+    assert world.record.failed.reason == "Aborted"
+    assert world.wanted == {BLUE: ("a", 3)}
+    world.spec = "c"
+    world.run(3600)
+    assert world.record == Record(GREEN, "c")
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_a_failed_revision_comes_when_somebody_promotes_it(rules: Rollout) -> None:
+    world = serving(rules, bad=frozenset("b"))
+    world.run(3600)
+    world.rules = rules.model_copy(update={"promote": "b"})
+    world.run(3600)
+    assert (world.record.stable, world.record.revision) == (GREEN, "b")
+
+
+def test_blue_green_switches_at_once_and_keeps_the_way_back() -> None:
+    world = serving(blue_green())
+    while not world.record.switched:
+        assert world.traffic.common in ((BLUE,), (BLUE, GREEN))
+        world.run(10)
+    assert world.traffic.common == (GREEN,)
+    assert world.traffic.weights == {BLUE: 0, GREEN: 100}
+    assert world.wanted == {BLUE: ("a", 3), GREEN: ("b", 3)}
+    world.run(300)
+    world.spec = "a"
+    world.look()
+    assert world.record == Record(BLUE, "a")
+    assert world.traffic.weights == {BLUE: 100, GREEN: 0}
+    assert min(world.serving) == 3
+
+
+def test_blue_green_goes_back_by_itself_when_the_new_set_is_lost() -> None:
+    world = serving(blue_green())
+    world.run(300)
+    assert world.record.switched
+    world.broken = frozenset("b")
+    world.look()
+    assert world.record.failed is not None
+    assert world.record.failed.reason == "CandidateLost"
+    assert world.wanted == {BLUE: ("a", 3)}
+
+
+def test_an_edit_after_the_switch_keeps_what_has_the_requests() -> None:
+    world = serving(blue_green())
+    world.run(300)
+    assert world.record.switched
+    world.spec = "c"
+    world.look()
+    assert world.record == Record(GREEN, "b", "c")
+    world.run(3600)
+    assert world.record == Record(BLUE, "c")
+    assert min(world.serving) == 3
+
+
+def test_blue_green_without_places_waits_and_serves() -> None:
+    world = serving(blue_green(), gpus=4)
+    world.run(3600)
+    assert world.record == Record(BLUE, "a", "b")
+    assert min(world.serving) == 3
+
+
+def test_before_anything_serves_a_change_takes_no_steps() -> None:
+    world = World(canary(), broken=frozenset("a"))
+    world.run(60)
+    world.spec = "b"
+    world.run(600)
+    assert world.record == Record(BLUE, "b")
+    assert set(world.wanted) == {BLUE}
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+def test_who_stops_everything_in_the_middle_goes_on_with_the_newest(rules: Rollout) -> None:
+    world = serving(rules)
+    world.run(200)
+    world.replicas = 0
+    world.run(60)
+    assert world.record == Record(BLUE, "b")
+    world.replicas = 2
+    world.run(600)
+    assert world.wanted == {BLUE: ("b", 2)}
+
+
+@pytest.mark.parametrize("rules", [canary(), blue_green()])
+@pytest.mark.parametrize("seconds", [100, 300, 500, 800])
+def test_back_to_auto_there_is_one_set_and_no_gap(rules: Rollout, seconds: int) -> None:
+    world = serving(rules)
+    world.run(seconds)
+    world.rules = Rollout()
+    world.run(600)
+    assert list(world.wanted.values()) == [("b", 3)]
+    assert min(world.serving) >= 2
+
+
+def test_a_deleted_record_is_made_anew_from_the_sets() -> None:
+    a = SetView("a", there=True)
+    b = SetView("b", there=True)
+    numbers = {"a": 1, "b": 2}
+    assert recovered({BLUE: a, GREEN: SetView()}, {}, "a") == Record(BLUE, "a")
+    assert recovered({BLUE: SetView(), GREEN: b}, numbers, "c") == Record(GREEN, "b")
+    assert recovered({BLUE: a, GREEN: b}, numbers, "b") == Record(BLUE, "a", "b")
+    assert recovered({BLUE: b, GREEN: a}, numbers, "b") == Record(GREEN, "a", "b")
+    assert recovered({BLUE: SetView(), GREEN: SetView()}, {}, "a") == Record(BLUE, "a")
+
+
+def test_a_record_survives_its_annotation() -> None:
+    marks = {"p": Sample(3, 1).mark}
+    failed = Failure("b", "Aborted", "why", "2026-01-01T00:00:00Z")
+    for record in (
+        Record(GREEN, "a"),
+        Record(BLUE, "a", "b", 2, START, None, None, marks),
+        Record(BLUE, "a", "b", switched=START),
+        Record(BLUE, "a", failed=failed),
+    ):
+        assert Record.parse(str(record)) == record
+
+
+@pytest.mark.parametrize("text", [None, "", "x", "[]", "{}", '{"stable":"red","revision":"a"}',
+                                  '{"stable":"blue","revision":"a","marks":{"p":[1]}}',
+                                  '{"stable":"blue","revision":"a","failed":{"x":1}}'])  # fmt: skip
+def test_an_annotation_that_somebody_wrote_is_no_record(text: str | None) -> None:
+    assert Record.parse(text) is None
+
+
+@pytest.mark.parametrize(("stable", "rolled_back"), [(0, False), (1, True)])
+def test_one_broken_replica_of_a_candidate_that_alone_serves_does_not_leave_nobody(
+    stable: int, rolled_back: bool
+) -> None:
+    record = Record(BLUE, "a", "b", step=len(canary().canary.steps))
+    situation = Situation(
+        canary(),
+        "b",
+        3,
+        stable=SetView("a", True, stable, stable, stable, stable),
+        candidate=SetView("b", True, 3, 3, 3, 2),
+        now=START,
+        broken="It never serves.",
+    )
+    after = steps_of_a_canary.advance(record, situation)
+    assert bool(after.failed) is rolled_back
+    assert after.candidate == ("" if rolled_back else "b")
+
+
+@pytest.mark.parametrize("edit", ["a", "c"])
+@pytest.mark.parametrize("seconds", [260, 440, 480, 520, 700])
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_a_canary_that_made_room_for_itself_serves_until_the_stable_set_is_back(
+    replicas: int, seconds: int, edit: str
+) -> None:
+    world = World(canary(), replicas=replicas, gpus=replicas)
+    world.run(300)
+    world.serving = []
+    world.spec = "b"
+    world.run(seconds)
+    world.spec = edit
+    world.run(3600)
+    assert min(world.serving) == replicas - 1
+    assert not world.record.candidate
+    assert world.record.revision == edit
+
+
+@given(
+    strategy=st.sampled_from(["canary", "blueGreen"]),
+    replicas=st.integers(1, 6),
+    spare=st.integers(0, 7),
+    edits=st.lists(st.tuples(st.integers(1, 120), st.sampled_from("abcd")), max_size=5),
+    bad=st.frozensets(st.sampled_from("bcd"), max_size=1),
+)
+@settings(deadline=None, max_examples=60)
+def test_whatever_is_edited_somebody_serves_and_it_ends_right(
+    strategy: str, replicas: int, spare: int, edits: list[tuple[int, str]], bad: frozenset[str]
+) -> None:
+    rules = canary() if strategy == "canary" else blue_green()
+    world = World(rules, replicas=replicas, gpus=replicas + spare, bad=bad)
+    world.run(300)
+    world.serving = []
+    for ticks, spec in edits:
+        world.spec = spec
+        world.run(10 * ticks)
+    world.run(6 * 3600)
+    assert min(world.serving) >= max(1, replicas - 1) or bad
+    assert min(world.serving) >= 1
+    room = spare >= (1 if strategy == "canary" and replicas == 1 else 0)
+    enough = room if strategy == "canary" else spare >= replicas
+    if enough:
+        record = world.record
+        assert not record.candidate
+        served = record.revision
+        assert served == world.spec if world.spec not in bad else served not in bad
+        assert len(world.ready(record.stable)) == replicas
+
+
+def test_the_view_of_a_set_counts_every_replica() -> None:
+    view = SetView("a", True, 2, 2, 2, 2)
+    assert view.serves(2)
+    assert not view.serves(3)
+    assert not replace(view, rolling=True).serves(2)
+    assert not replace(view, replicas=3).serves(2), "one is still leaving"

@@ -1,0 +1,312 @@
+"""Replicas of several pods that fail: which cause is kept, how long they pause, when they are stopped."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_operator.api.status import GroupStatus
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.diagnosis import findings
+from deepseek_operator.plan.plan import decide, report
+from deepseek_operator.plan.rolling import group_failures as gangs
+from deepseek_operator.plan.sizing.parallelism import GROUPS
+from deepseek_operator.plan.state.loading import Loading
+from deepseek_operator.plan.state.observed import DeploymentView, Observed, PodView, replicas
+from tests.support.operator.resources import LATER, SETTINGS, pod, resource
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DIED = "rank 1 on node-b: out of GPU memory"
+KILLED = "rank 1 on node-b has ended without a word, most likely killed"
+FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: its own log says why"
+
+
+def ended(
+    at: float, message: str = DIED, group: int = 0, index: int = 1, made: float = 0, code: int = 1
+) -> PodView:
+    """A pod of a replica whose server ended so many seconds after the start."""
+    return PodView(
+        name=f"r1-gang-{group}" + (f"-{index}" if index else ""),
+        scheduled=True,
+        exited=(code, "Error", message),
+        group=group,
+        index=index,
+        created=START + timedelta(seconds=made),
+        ended=START + timedelta(seconds=at),
+    )
+
+
+def known(
+    *failed: PodView, before: list[GroupStatus] | None = None, restarts: int = 5, size: int = 2
+) -> list[GroupStatus]:
+    return gangs.groups(before or [], failed, 1, size, restarts)
+
+
+def after(times: list[float], restarts: int = 5) -> GroupStatus:
+    """What is known after failures at these times, of pods made a second before each."""
+    found: list[GroupStatus] = []
+    for time in times:
+        found = known(ended(time, made=time - 1), before=found, restarts=restarts)
+    (item,) = found
+    return item
+
+
+def test_the_first_cause_is_kept_whichever_is_seen_first() -> None:
+    worker, leader = ended(10), ended(11, FOLLOWED, index=0, code=4)
+    (seen_together,) = known(worker, leader)
+    (consequence,) = known(leader)
+    (then_the_cause,) = known(worker, leader, before=[consequence])
+    assert seen_together.cause == then_the_cause.cause
+    assert seen_together.cause.pod == "r1-gang-0-1"
+    assert seen_together.cause.message == DIED
+    assert then_the_cause.restarts == 1
+
+
+def test_a_consequence_that_is_stamped_earlier_is_still_one() -> None:
+    (item,) = known(ended(10, FOLLOWED, index=0), ended(11))
+    assert item.cause.message == DIED
+
+
+def test_a_pod_that_is_killed_while_it_is_deleted_for_a_failure_is_not_its_cause() -> None:
+    silent = "rank 1 on node-b has not been heard of for 30 s, so rank 0 ends too"
+    first = known(ended(10, silent, index=0, code=5))
+    killed = replace(ended(90, "waiting for the leader", code=137), leaving=True)
+    (item,) = known(killed, before=first)
+    assert item.cause.message == silent
+    # One that failed before it was told to stop may be.
+    (item,) = known(replace(ended(9), leaving=True), before=first)
+    assert item.cause.message == DIED
+
+
+def test_the_same_pod_that_ends_again_is_the_same_failure() -> None:
+    first = known(ended(10))
+    (item,) = known(ended(14, "again"), before=first)
+    assert (item.restarts, item.cause.message) == (1, DIED)
+
+
+def test_the_first_failure_is_followed_by_a_start_at_once_and_later_ones_by_pauses() -> None:
+    assert after([10]).held_until is None
+    assert after([10, 100]).held_until == "2026-01-01T00:01:50Z"  # 10 s after it
+    assert after([10, 100, 200]).held_until == "2026-01-01T00:03:40Z"  # 20 s
+
+
+def test_after_the_budget_the_replica_stops_and_others_do_not() -> None:
+    item = after([10, 100, 200], restarts=2)
+    assert item.stopped
+    assert item.held_until is None
+    both = known(ended(300, group=1, made=250), before=[item], restarts=2)
+    assert [group.stopped for group in both] == [True, False]
+    assert "3 times within an hour" in gangs.words(item)
+    assert DIED in gangs.words(item)
+
+
+def test_failures_of_an_hour_ago_do_not_count() -> None:
+    assert after([10, 100, 4000]).restarts == 1
+
+
+def test_another_spec_begins_anew() -> None:
+    item = after([10, 100, 200], restarts=2)
+    assert gangs.groups([item], [], 2, 2, 2) == []
+    assert gangs.holds([item], 1)["groups"].keys() == {"0"}
+    assert gangs.holds([item], 2) == {"groups": {}}
+
+
+def test_a_replica_that_is_no_longer_asked_for_is_forgotten() -> None:
+    assert known(ended(10, group=1), size=1) == []
+
+
+@given(
+    st.lists(st.floats(min_value=1, max_value=20_000), min_size=1, max_size=30, unique=True),
+    st.integers(min_value=0, max_value=8),
+)
+def test_it_stops_exactly_when_an_hour_holds_more_failures_than_allowed(
+    times: list[float], restarts: int
+) -> None:
+    times = sorted({round(time) * 2.0 for time in times})
+    item = after(times, restarts)
+    recent = [time for time in times if time > times[-1] - 3600]
+    # Only what is needed to tell is kept.
+    assert item.restarts == min(len(recent), restarts + 2)
+    assert item.stopped == (len(recent) > restarts)
+    assert len(item.failures) <= restarts + 1
+
+
+def served(status: dict[str, Any], **observed: Any) -> tuple[Target, Any]:
+    body = resource(status, replicas=2, parallelism={"tensor": 2, "maxRestarts": 1})
+    seen = Observed(served=frozenset({GROUPS}), **observed)
+    decision = decide(body, SETTINGS, seen)
+    assert isinstance(decision, Target), decision
+    return decision, report(body, decision, seen, LATER)
+
+
+def pods_of(group: int, ready: bool) -> tuple[PodView, ...]:
+    return tuple(
+        PodView(
+            f"r1-gang-{group}-{index}",
+            ready=ready,
+            running=True,
+            scheduled=True,
+            group=group,
+            index=index,
+        )
+        for index in range(2)
+    )
+
+
+def test_a_stopped_replica_is_told_and_held_while_the_other_one_serves() -> None:
+    workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
+    pods = (*pods_of(0, ready=True), *pods_of(1, ready=False))
+    failed = (ended(10, group=1), ended(100, group=1, made=90))
+    _, first = served({}, deployment=workload, pods=pods, failed=failed[:1])
+    assert [item.reason for item in first.news].count(findings.REPLICA_FAILED) == 1
+    _, second = served(first.status, deployment=workload, pods=pods, failed=failed[1:])
+    ready = next(item for item in second.status["conditions"] if item["type"] == "Ready")
+    assert ready["reason"] == findings.REPLICA_STOPPED
+    assert DIED in ready["message"]
+    assert second.status["phase"] == "Degraded: replica 1 was stopped; 1 of 2 replicas serve"
+    target, _ = served(second.status, deployment=workload, pods=pods)
+    assert target.holds is not None
+    assert list(target.holds["groups"]) == ["1"]
+    # The file is no part of what pods are replaced for.
+    assert target.config_hash == served({})[0].config_hash
+
+
+def test_a_pause_that_is_over_is_not_told() -> None:
+    workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
+    failed = (ended(10), ended(100, made=90))
+    status: dict[str, Any] = {}
+    for last in failed:
+        body = resource(status, replicas=2, parallelism={"tensor": 2})
+        seen = Observed(
+            served=frozenset({GROUPS}), deployment=workload, failed=(last,), pods=pods_of(0, False)
+        )
+        decision = decide(body, SETTINGS, seen)
+        now = "2026-01-01T00:01:45Z"
+        status = report(body, decision, seen, now).status
+    assert status["phase"].startswith("Replica 0 starts again at 2026-01-01T00:01:50Z")
+    assert "starts again" not in report(body, decision, seen, LATER).status["phase"]
+
+
+def test_the_pods_of_a_replica_count_as_one() -> None:
+    half = (pods_of(0, ready=True)[0], PodView("r1-gang-0-1", unscheduled="no", group=0, index=1))
+    (replica,) = replicas(half)
+    assert (replica.ready, replica.scheduled, replica.unscheduled) == (False, False, "no")
+    assert Observed(pods=(*pods_of(0, True), *pods_of(1, False))).ready == 1
+
+
+def test_groups_are_counted_by_the_template_of_their_leaders() -> None:
+    notes = {"deepseek-operator.io/template-hash": "new"}
+    body = {"metadata": {"annotations": notes}, "spec": {"replicas": 2}}
+    pods = [
+        PodView("a", group=0, index=0, template="new"), PodView("b", group=0, index=1),
+        PodView("c", group=1, index=0, template="old"),
+    ]  # fmt: skip
+    view = DeploymentView.of_groups(body, pods)
+    assert (view.wanted, view.replicas, view.updated, view.rolling) == (2, 2, 1, True)
+
+
+def waiting(*placed: int, size: int = 4) -> Observed:
+    """Replicas of so many pods, of which so many have nodes."""
+    pods = [
+        PodView(f"r1-gang-{group}-{index}", scheduled=index < number, group=group, index=index,
+                unscheduled=None if index < number else "0/40 nodes are available")
+        for group, number in enumerate(placed)
+        for index in range(size)
+    ]  # fmt: skip
+    return Observed(served=frozenset({GROUPS}), pods=tuple(pods))
+
+
+def test_replicas_that_block_each_other_are_told_what_to_do() -> None:
+    body = resource(replicas=3, parallelism={"tensor": 4})
+    seen = waiting(4, 2, 3)
+    decision = decide(body, SETTINGS, seen)
+    assert isinstance(decision, Target), decision
+    found = findings.find(decision, seen)
+    assert found is not None
+    assert found.reason == findings.REPLICAS_BLOCK_EACH_OTHER
+    assert "5 pods hold places with which 1 more of them would be complete" in found.message
+    assert "Set replicas to 2" in found.message
+    # One that waits alone is not blocked by its own kind.
+    alone = findings.find(decision, waiting(4, 2, 0))
+    assert alone is not None
+    assert alone.reason != findings.REPLICAS_BLOCK_EACH_OTHER
+
+
+def gang_ready(status: dict[str, Any]) -> tuple[str, str, str]:
+    (found,) = (item for item in status["conditions"] if item["type"] == "GangReady")
+    return found["status"], found["reason"], found["message"]
+
+
+def loading(answer: dict[str, Any]) -> tuple[PodView, ...]:
+    told = Loading.of({"status": "loading", "detail": "loading", "gang": answer}, START, None)
+    return (replace(pods_of(0, False)[0], loading=told), pods_of(0, False)[1])
+
+
+def test_what_is_between_the_pods_is_told_and_stays_told_when_they_serve() -> None:
+    fast = {"transport": "IB", "gigabytesPerSecond": 41.26}
+    _, said = served({}, pods=loading(fast))
+    assert gang_ready(said.status)[:2] == ("True", gangs.MET)
+    assert "IB, 41.3 GB/s" in gang_ready(said.status)[2]
+    _, later = served(said.status, pods=pods_of(0, ready=True))
+    assert "IB, 41.3 GB/s" in gang_ready(later.status)[2]
+
+
+def test_a_network_that_is_too_slow_is_told_with_the_pair_also_while_it_serves() -> None:
+    slow = {"transport": "Socket", "gigabytesPerSecond": 0.1, "problem": "node-a and node-b: 0.1"}
+    _, said = served({}, pods=loading(slow))
+    assert gang_ready(said.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
+    _, later = served(said.status, pods=pods_of(0, ready=True))
+    assert gang_ready(later.status)[0] == "False"
+
+
+def test_pods_that_did_not_meet_are_told() -> None:
+    failed = ended(10, "rank 1 on node-b did not come within 600 s", code=gangs.EXIT_GANG)
+    _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
+    assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
+    assert "node-b did not come" in gang_ready(said.status)[2]
+
+
+def test_before_they_met_nobody_knows() -> None:
+    _, said = served({}, pods=pods_of(0, ready=False))
+    assert gang_ready(said.status)[0] == "Unknown"
+
+
+def test_what_ended_because_another_one_did_is_no_reason() -> None:
+    body = resource(replicas=1, parallelism={"tensor": 2})
+    leader = replace(pods_of(0, False)[0], running=False, exited=(4, "Error", FOLLOWED))
+    for worker, reason in (
+        (replace(pods_of(0, False)[1], running=False, exited=(1, "Error", DIED)), "ServerCrashed"),
+        (
+            replace(pods_of(0, False)[1], running=False, exited=(4, "Error", KILLED)),
+            "ReplicaFailed",
+        ),
+        (pods_of(0, False)[1], "Loading"),
+    ):
+        seen = Observed(served=frozenset({GROUPS}), pods=(leader, worker))
+        decision = decide(body, SETTINGS, seen)
+        assert isinstance(decision, Target), decision
+        found = findings.find(decision, seen)
+        assert found is not None
+        assert found.reason == reason
+
+
+def test_a_server_that_ends_because_its_pod_is_deleted_has_not_failed() -> None:
+    def ended_at(time: str, code: int = 1, **deleted: Any) -> datetime | None:
+        state = {"terminated": {"exitCode": code, "reason": "-", "finishedAt": time}}
+        body = pod(state=state)
+        body["metadata"] |= deleted
+        return PodView.of(body).ended
+
+    # At five past, with a minute for it.
+    stop = {"deletionTimestamp": "2026-01-01T00:06:00Z", "deletionGracePeriodSeconds": 60}
+    assert ended_at("2026-01-01T00:05:10Z", **stop) is None
+    # What came before, and may be why it was deleted, counts.
+    assert ended_at("2026-01-01T00:04:50Z", **stop) is not None
+    assert ended_at("2026-01-01T00:05:10Z") is not None
+    # One that left with its leader, whose pod is deleted only after that.
+    assert ended_at("2026-01-01T00:05:10Z", code=0) is None
+    # The kubelet is done with it, and a finalizer holds it still.
+    held = {"deletionTimestamp": "2026-01-01T00:05:20Z", "deletionGracePeriodSeconds": 0}
+    assert ended_at("2026-01-01T00:05:10Z", code=0, **held) is None

@@ -1,0 +1,74 @@
+"""Room for replicas, and whether a rollout could start a successor first."""
+
+from datetime import UTC, datetime
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.plan.rolling.capacity import Demand, Holder
+from deepseek_operator.plan.rolling.headroom import Room, room
+from deepseek_operator.plan.rolling.rolling_update import Why
+from deepseek_operator.plan.state.observed import NodeView, Observed, PodView
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GPU = "nvidia.com/gpu"
+NODE = NodeView("a", {}, {GPU: "8"})
+
+
+def demand(gpus: int) -> Demand:
+    limits = {"resources": {"limits": {GPU: gpus}}} if gpus else {}
+    return Demand.of({"containers": [{"name": "server", **limits}]})
+
+
+def look(gpus: int, held: int, wanted: int, placed: int = 0, pods: int = 1, **policy: str) -> Room:
+    holder = Holder("apps", "train", None, {GPU: Fraction(held)})
+    observed = Observed(pods=tuple(PodView(f"p{place}", scheduled=True) for place in range(placed)))
+    rules = Rollout.model_validate(policy)
+    return room(demand(gpus), [NODE], {"a": (holder,)}, observed, rules, wanted, pods, NOW)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "held", "wanted", "placed", "places", "enough", "why"),
+    [
+        (4, 0, 1, 0, 2, True, Why.FREE),
+        (4, 0, 2, 0, 2, True, Why.BUSY),
+        (4, 4, 2, 0, 1, False, Why.BUSY),
+        (4, 4, 1, 1, 1, True, Why.FREE),
+        (4, 8, 1, 1, 0, True, Why.BUSY),
+        (0, 8, 1, 0, 1, True, Why.FREE),
+    ],
+)  # fmt: skip
+def test_room(
+    gpus: int, held: int, wanted: int, placed: int, places: int, enough: bool, why: Why
+) -> None:
+    found = look(gpus, held, wanted, placed)
+    assert found.step is not None
+    assert (found.places, found.enough, found.step.why) == (places, enough, why)
+
+
+def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
+    assert look(4, 0, 1, pods=2).places == 1
+
+
+def test_who_waits_for_a_gpu_never_stops_a_replica_for_it() -> None:
+    found = look(8, 8, 1, placed=1, whenNoGpuIsFree="wait")
+    assert found.step is not None
+    assert found.step.why is Why.WAIT
+
+
+def test_two_sets_have_no_such_step() -> None:
+    assert look(8, 0, 1, strategy="blueGreen").step is None
+
+
+@given(st.integers(1, 8), st.integers(0, 8), st.integers(0, 4), st.integers(0, 4))
+def test_a_successor_starts_first_exactly_where_there_is_a_place_too_many(
+    gpus: int, held: int, wanted: int, placed: int
+) -> None:
+    found = look(gpus, held, wanted, placed)
+    assert found.step is not None
+    assert bool(found.step.surge) == (found.places > found.missing)
+    assert found.crowd is not None
+    assert found.crowd.free == 8 - held

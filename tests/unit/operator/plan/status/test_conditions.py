@@ -1,0 +1,257 @@
+"""What a person reads in `kubectl get dsd` and in the conditions, state by state."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.plan.diagnosis import findings
+from deepseek_operator.plan.plan import Report, decide, report
+from deepseek_operator.plan.state.observed import DeploymentView, NodeView, Observed, PodView
+from deepseek_operator.plan.status.conditions import condition
+from tests.support.operator.resources import LATER, NOW, SETTINGS, deployment, node, pod, resource
+
+RUNNING = {"running": {"startedAt": NOW}}
+
+
+def said(
+    pods: list[dict[str, Any]] | None = None,
+    settled: bool = True,
+    nodes: list[dict[str, Any]] | None = None,
+    mount_failure: str | None = None,
+    body: dict[str, Any] | None = None,
+    now: str = NOW,
+) -> Report:
+    body = body or resource()
+    pods = [] if pods is None else pods
+    observed = Observed(
+        DeploymentView.of(deployment(len(pods), settled)),
+        tuple(PodView.of(item, mount_failure) for item in pods),
+        tuple(NodeView.of(item) for item in nodes or []),
+    )
+    return report(body, decide(body, SETTINGS, Observed()), observed, now)
+
+
+def told(report: Report) -> list[tuple[bool, str]]:
+    return [(item.warning, item.reason) for item in report.news]
+
+
+def ready(status: dict[str, Any]) -> dict[str, Any]:
+    return condition(status, "Ready")
+
+
+def test_ready() -> None:
+    status = said([pod(ready=True, state=RUNNING)]).status
+    assert status["phase"] == "Ready: 1 of 1 replicas serve"
+    assert status["endpoint"] == "http://r1.apps.svc"
+    assert {item["type"]: item["status"] for item in status["conditions"]} == {
+        "Accepted": "True",
+        "Scheduled": "True",
+        "ModelReady": "True",
+        "Available": "True",
+        "Progressing": "False",
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+    }
+
+
+def test_loading() -> None:
+    status = said([pod(state=RUNNING)]).status
+    assert status["phase"] == "Loading the model"
+    assert "deepseek-ai/DeepSeek-R1@main" in ready(status)["message"]
+
+
+def test_old_pods_do_not_make_a_new_spec_ready() -> None:
+    status = said([pod(ready=True, state=RUNNING)], settled=False).status
+    assert ready(status)["status"] == "False"
+    assert condition(status, "Available")["status"] == "True"
+
+
+def test_stopped_is_what_was_asked_for() -> None:
+    status = said([], body=resource(replicas=0)).status
+    assert status["phase"] == "Stopped: 0 replicas asked for"
+    assert ready(status)["status"] == "True"
+    assert condition(status, "Available")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "nodes", "reason", "words"),
+    [
+        (
+            {"count": 64},
+            [node("a", 8), node("b", 4)],
+            "NoFittingNode",
+            "a, has 8. Set accelerator.count",
+        ),
+        ({"count": 1}, [node("a")], "NoFittingNode", "no node advertises nvidia.com/gpu"),
+        (
+            {"profile": "nvidia-h200"},
+            [node("a", 8, **{"nvidia.com/gpu.product": "Tesla-T4"})],
+            "NoFittingNode",
+            "no node has a label that marks such a GPU",
+        ),
+        ({"count": 4}, [node("a", 8)], "WaitingForGPU", "none takes pod r1-a now"),
+        (
+            {"profile": "nvidia-h200", "count": 8},
+            [node("a", 8, **{"nvidia.com/gpu.product": "NVIDIA-H200"})],
+            "WaitingForGPU",
+            "The scheduler says: busy (since 2026-01-01T00:00:00Z)",
+        ),
+    ],
+)
+def test_no_node_takes_the_pod(
+    accelerator: dict[str, Any], nodes: list[dict[str, Any]], reason: str, words: str
+) -> None:
+    body = resource(accelerator=accelerator)
+    status = said([pod(unschedulable="busy")], nodes=nodes, body=body).status
+    assert ready(status)["reason"] == reason
+    assert words in ready(status)["message"]
+    assert condition(status, "Scheduled")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "reason", "words"),
+    [
+        (
+            {"waiting": {"reason": "ImagePullBackOff", "message": "no such tag"}},
+            None,
+            "ImageUnavailable",
+            "no such tag",
+        ),
+        (
+            {
+                "waiting": {
+                    "reason": "CreateContainerConfigError",
+                    "message": 'secret "hf" not found',
+                }
+            },
+            None,
+            "ContainerRefused",
+            'secret "hf" not found',
+        ),
+        (
+            {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}},
+            {
+                "terminated": {
+                    "exitCode": 3,
+                    "reason": "Error",
+                    "message": "No config.json in /models.",
+                }
+            },
+            "ModelUnusable",
+            "No config.json in /models.",
+        ),
+        (
+            {
+                "terminated": {
+                    "exitCode": 4,
+                    "reason": "Error",
+                    "message": "The hub can't be reached.",
+                }
+            },
+            None,
+            "SourceUnreachable",
+            "The hub can't be reached.",
+        ),
+        (
+            RUNNING,
+            {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
+            "OutOfMemory",
+            "resources.limits.memory",
+        ),
+        (
+            {"waiting": {"reason": "CrashLoopBackOff"}},
+            {"terminated": {"exitCode": 1, "reason": "Error"}},
+            "ServerCrashed",
+            "kubectl logs --previous r1-a",
+        ),
+        (
+            {"waiting": {"reason": "CrashLoopBackOff"}},
+            {"terminated": {"exitCode": 2, "message": "usage: ...\nunknown argument --turbo\n"}},
+            "ServerCrashed",
+            "exit code 2: unknown argument --turbo (see",
+        ),
+    ],
+)
+def test_trouble_of_a_pod_is_told_with_its_own_words(
+    state: dict[str, Any], last: dict[str, Any] | None, reason: str, words: str
+) -> None:
+    status = said([pod(state=state, last=last)]).status
+    assert ready(status)["reason"] == reason
+    assert words in ready(status)["message"]
+    assert condition(status, "ModelReady")["reason"] == reason
+    assert condition(status, "Scheduled")["status"] == "True"
+
+
+def test_a_restart_after_a_crash_is_loading_again() -> None:
+    last = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    assert said([pod(state=RUNNING, last=last)]).status["phase"] == "Loading the model"
+
+
+def test_failed_mount() -> None:
+    state = {"waiting": {"reason": "ContainerCreating"}}
+    status = said([pod(state=state)], mount_failure="/models/x is not a directory").status
+    assert status["phase"] == "Cannot mount the weights"
+    assert "/models/x is not a directory" in ready(status)["message"]
+
+
+def test_a_mount_failure_is_forgotten_once_the_server_runs() -> None:
+    status = said([pod(state=RUNNING)], mount_failure="not yet").status
+    assert ready(status)["reason"] == findings.LOADING
+
+
+def test_one_bad_replica_does_not_hide_that_others_serve() -> None:
+    bad = pod("r1-b", state={"waiting": {"reason": "ErrImagePull", "message": "denied"}})
+    body = resource(replicas=2)
+    status = said([pod(ready=True, state=RUNNING), bad], body=body).status
+    assert status["phase"] == "Degraded: cannot pull the image; 1 of 2 replicas serve"
+    assert condition(status, "Available")["status"] == "True"
+
+
+def test_refused_pods() -> None:
+    body = resource()
+    failed = deployment(0)
+    failed["status"]["conditions"] = [
+        {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: gpus"}
+    ]
+    observed = Observed(DeploymentView.of(failed))
+    status = report(body, decide(body, SETTINGS, Observed()), observed, NOW).status
+    assert ready(status)["reason"] == "PodsRefused"
+    assert "exceeded quota: gpus" in ready(status)["message"]
+
+
+def test_a_refused_edit_keeps_what_was_said_of_the_serving_pods() -> None:
+    before = said([pod(ready=True, state=RUNNING)]).status
+    body = resource(before, generation=2, model={"id": "deepseek-ai/DeepSeek-V1.5"})
+    status = report(body, decide(body, SETTINGS, Observed()), Observed(), LATER).status
+    assert status["phase"] == (
+        "Rejected: DeepSeek has not published deepseek-ai/DeepSeek-V1.5, as of 2026-11-24"
+    )
+    assert condition(status, "Accepted")["status"] == "False"
+    assert condition(status, "Available")["status"] == "True"
+    assert status["endpoint"] == "http://r1.apps.svc"
+    assert status["observedGeneration"] == 2
+
+
+def test_saying_the_same_again_changes_nothing() -> None:
+    first = said([pod(state=RUNNING)])
+    again = said([pod(state=RUNNING)], body=resource(first.status), now=LATER)
+    assert again.status == first.status
+    assert again.news == []
+
+
+def test_time_moves_only_with_the_status_of_a_condition() -> None:
+    before = said([pod(state=RUNNING)]).status
+    after = said([pod(ready=True, state=RUNNING)], body=resource(before), now=LATER).status
+    assert ready(after)["lastTransitionTime"] == LATER
+    assert condition(after, "Accepted")["lastTransitionTime"] == NOW
+
+
+def test_news_are_told_once_and_trouble_as_a_warning() -> None:
+    before = said([pod(state=RUNNING)]).status
+    trouble = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
+    after = said([pod(state=trouble)], body=resource(before))
+    assert told(after) == [(True, "ImageUnavailable")]
+    assert said([pod(state=trouble)], body=resource(after.status)).news == []
+    healed = said([pod(ready=True, state=RUNNING)], body=resource(after.status))
+    assert told(healed) == [(False, "Ready")]

@@ -1,0 +1,190 @@
+"""A rollout and a loss, as a person follows them: in the phase, and once each in Events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deepseek_operator.plan.plan import Report, decide, report
+from deepseek_operator.plan.rolling.rolling_update import IN_PLACE, SURGE, WAIT, Step, Why
+from deepseek_operator.plan.state.loading import Loading
+from deepseek_operator.plan.state.observed import Crowd, DeploymentView, Observed, PodView
+from deepseek_operator.plan.status.conditions import condition
+from tests.support.operator.resources import NOW, SETTINGS, resource
+
+SERVES = PodView("r1-a", ready=True, running=True, scheduled=True)
+LOADS = PodView("r1-b", running=True, scheduled=True, loading=Loading("Loading", 40, 2**30))
+WAITS = PodView("r1-c", unscheduled="0/1 nodes are available.")
+
+
+class Told:
+    """One resource whose status is written again and again; `events` is all that was told."""
+
+    def __init__(self, **spec: Any):
+        self.body = resource(**spec)
+        self.events: list[str] = []
+
+    def see(
+        self, *pods: PodView, step: Step = SURGE, old: int = 0, **observed: Any
+    ) -> dict[str, Any]:
+        """The status when there are these pods, of which `old` are of an older spec."""
+        live = DeploymentView(
+            replicas=len(pods),
+            updated=len(pods) - old,
+            wanted=self.body["spec"].get("replicas", 1),
+            settled=not observed.get("changed", False),
+            step=str(step),
+        )
+        seen = Observed(live, pods, **observed)
+        said: Report = report(self.body, decide(self.body, SETTINGS, seen), seen, NOW)
+        self.body = {**self.body, "status": said.status}
+        self.events += [news.reason for news in said.news]
+        return said.status
+
+    def edit(self, **spec: Any) -> None:
+        metadata = {**self.body["metadata"], "generation": self.body["metadata"]["generation"] + 1}
+        self.body = {**self.body, "metadata": metadata, "spec": {**self.body["spec"], **spec}}
+
+
+def serving(**spec: Any) -> Told:
+    """A resource that serves with as many replicas as it asks for; nothing is told of its start."""
+    told = Told(**spec)
+    told.see(*[SERVES] * spec.get("replicas", 1))
+    told.events.clear()
+    return told
+
+
+def test_a_rollout_with_a_surge() -> None:
+    told = serving()
+    assert told.see(SERVES, old=1, changed=True)["phase"] == (
+        "Rolling out (surge), 0 of 1 replicas new; 1 of 1 serve"
+    )
+    status = told.see(SERVES, LOADS, old=1)
+    assert status["phase"] == (
+        "Rolling out (surge), 1 of 1 replicas new: loading the model: 40 % of 1.0 GiB; 1 of 1 serve"
+    )
+    assert condition(status, "Ready")["reason"] == "RollingOut"
+    assert condition(status, "Available")["reason"] == "Serving"
+    assert status["rollout"]["startTime"] == NOW
+    status = told.see(SERVES)
+    assert status["phase"] == "Ready: 1 of 1 replicas serve"
+    assert "rollout" not in status
+    assert told.events == ["RolloutStarted", "RolloutFinished"]
+
+
+def test_a_rollout_in_place_is_one_until_the_successor_serves() -> None:
+    told = serving()
+    told.see(SERVES, old=1, step=IN_PLACE, changed=True)
+    assert told.see(LOADS, step=IN_PLACE)["phase"] == (
+        "Rolling out (in place), 1 of 1 replicas new: loading the model: 40 % of 1.0 GiB; "
+        "0 of 1 serve"
+    )
+    told.see(SERVES, step=IN_PLACE)
+    assert told.events == ["RolloutStarted", "RolloutFinished"]
+
+
+def test_a_surge_that_is_withdrawn() -> None:
+    told = serving()
+    told.see(SERVES, old=1, changed=True)
+    assert "waiting for a node; 1 of 1" in told.see(SERVES, WAITS, old=1)["phase"]
+    status = told.see(SERVES, WAITS, old=1, step=Step(Why.WITHDRAWN, 1))
+    assert status["phase"].startswith("Rolling out (in place), 1 of 1 replicas new: waiting")
+    assert status["rollout"]["reason"] == "SurgeWithdrawn"
+    told.see(SERVES, step=Step(Why.WITHDRAWN, 1))
+    assert told.events == ["RolloutStarted", "SurgeWithdrawn", "RolloutFinished"]
+
+
+def test_a_gpu_becomes_free_in_the_middle() -> None:
+    told = serving(replicas=2)
+    told.see(SERVES, SERVES, old=2, step=IN_PLACE, changed=True)
+    told.see(SERVES, LOADS, old=1, step=IN_PLACE)
+    told.see(SERVES, LOADS, old=1, step=SURGE)
+    assert told.events == ["RolloutStarted", "RolloutModeChanged"]
+
+
+def test_trouble_in_a_rollout_is_told_though_others_serve() -> None:
+    told = serving()
+    told.see(SERVES, old=1, changed=True)
+    bad = PodView("r1-b", scheduled=True, waiting=("ErrImagePull", "no such tag"))
+    status = told.see(SERVES, bad, old=1)
+    assert condition(status, "Ready")["reason"] == "ImageUnavailable"
+    assert condition(status, "Available")["status"] == "True"
+    assert told.events == ["RolloutStarted", "ImageUnavailable"]
+
+
+def test_who_waits_for_gpus_is_told_what_for() -> None:
+    told = serving()
+    told.see(SERVES, old=1, step=WAIT, changed=True)
+    status = told.see(SERVES, WAITS, old=1, step=WAIT)
+    assert "waits for a free GPU while all replicas serve" in condition(status, "Ready")["message"]
+    assert condition(status, "Scheduled")["status"] == "False"
+
+
+def test_who_holds_the_gpus_is_named_but_not_all_of_them() -> None:
+    holders = tuple((f"pod a/{number}", 1) for number in range(7))
+    crowd = Crowd(("n1", "n2"), "nvidia.com/gpu", 8, 0, holders)
+    told = Told()
+    status = told.see(WAITS, crowd=crowd)
+    assert status["phase"] == "Waiting for nvidia.com/gpu"
+    assert (
+        "Of 8 nvidia.com/gpu on 2 node(s) that it may use 1 are free; held by pod a/0 (1), "
+        "pod a/1 (1), pod a/2 (1), pod a/3 (1), pod a/4 (1) and 2 more. "
+        "The scheduler says: 0/1 nodes are available."
+    ) in condition(status, "Ready")["message"]
+    assert told.events == ["WaitingForGPU"]
+    told.see(WAITS, crowd=replace(crowd, holders=holders[:3]))
+    assert told.events == ["WaitingForGPU"], "who holds them is no news"
+
+
+def test_where_gpus_are_free_it_is_something_else_that_is_waited_for() -> None:
+    told = Told()
+    status = told.see(WAITS, crowd=Crowd(("n1",), "nvidia.com/gpu", 8, 8, ()))
+    assert status["phase"] == "Waiting for a node"
+    message = condition(status, "Ready")["message"]
+    assert "8 are free; held by nobody. The scheduler says: 0/1" in message
+
+
+def test_a_lost_replica() -> None:
+    told = serving(replicas=2)
+    status = told.see(SERVES, LOADS)
+    assert status["phase"] == (
+        "Degraded: loading the model: 40 % of 1.0 GiB; 1 of 2 replicas serve"
+    )
+    assert condition(status, "Available")["reason"] == "Degraded"
+    assert told.events == ["ReplicaLost", "Loading"]
+    told.see(SERVES, LOADS)
+    assert told.see(SERVES, SERVES)["phase"] == "Ready: 2 of 2 replicas serve"
+    assert told.events == ["ReplicaLost", "Loading", "Ready"]
+
+
+def test_scaling_is_no_loss() -> None:
+    told = serving(replicas=2)
+    told.edit(replicas=1)
+    assert told.see(SERVES, SERVES)["phase"] == "Stopping replicas; 1 of 1 replicas serve"
+    told.see(SERVES)
+    told.edit(replicas=2)
+    assert told.see(SERVES, LOADS)["phase"] == (
+        "Loading the model: 40 % of 1.0 GiB; 1 of 2 replicas serve"
+    )
+    assert [reason for reason in told.events if reason == "Scaled"] == ["Scaled"] * 2
+    assert "ReplicaLost" not in told.events
+
+
+def test_a_refusal_is_told_once_and_keeps_what_serves() -> None:
+    told = serving()
+    told.edit(model={"id": "deepseek-ai/DeepSeek-V1.5"})
+    told.see(SERVES)
+    told.see(SERVES)
+    assert told.events == ["UnknownModel"]
+
+
+@pytest.mark.parametrize("step", [SURGE, IN_PLACE, WAIT, Step(Why.WITHDRAWN, 1)])
+def test_looking_again_changes_nothing(step: Step) -> None:
+    told = serving()
+    told.see(SERVES, old=1, step=step, changed=True)
+    first = told.see(SERVES, LOADS, old=1, step=step)
+    seen = len(told.events)
+    assert told.see(SERVES, LOADS, old=1, step=step) == first
+    assert len(told.events) == seen

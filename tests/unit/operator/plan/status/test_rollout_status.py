@@ -1,0 +1,155 @@
+"""What a person reads while there are two sets of pods: status, phase and Events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.rollout import Rollout
+from deepseek_operator.api.status import RolloutStatus
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.plan import decide
+from deepseek_operator.plan.progressive.analysis import Verdict
+from deepseek_operator.plan.progressive.progression import SetView, Situation
+from deepseek_operator.plan.progressive.rollout_state import Failure, Record
+from deepseek_operator.plan.state.labels import BLUE, GREEN
+from deepseek_operator.plan.state.observed import DeploymentView, Observed, PodView
+from deepseek_operator.plan.status.conditions import condition, reported
+from deepseek_operator.plan.status.events import news
+from deepseek_operator.plan.status.rollout_status import said
+from tests.support.operator.resources import NOW, SETTINGS, resource
+from tests.support.operator.simulated_progression import START
+
+STEPS = [{"weight": 10, "pause": "2m"}, {"weight": 50, "pause": "3m"}]
+CANARY: dict[str, Any] = {"strategy": "canary", "canary": {"steps": STEPS}}
+COUNTED = Verdict("pass", "No worse over 250 requests.", 250)
+FAILED = Failure("b", "AnalysisFailed", "Failed requests: 9.0%. Much.", NOW)
+
+
+def situation(ready: int = 1, **rules: Any) -> Situation:
+    return Situation(
+        rules=Rollout.model_validate(CANARY | rules),
+        newest="b",
+        wanted=3,
+        stable=SetView("a", True, 3, 3, 3, 3),
+        candidate=SetView("b", True, 1, 1, 1, ready),
+        now=START,
+    )
+
+
+def told(record: Record, case: Situation, verdict: Verdict | None = None) -> RolloutStatus:
+    found = said(record, case, verdict, None, None, NOW)
+    assert found is not None
+    return found
+
+
+def status(change: RolloutStatus | None, beside: int = 0, revision: str = "a") -> dict[str, Any]:
+    """The whole status of a resource of three replicas, all of which serve."""
+    target = decide(resource(replicas=3), SETTINGS, Observed())
+    assert isinstance(target, Target)
+    target = replace(target, revision=revision)
+    pods = tuple(PodView(f"p{n}", ready=True, running=True, scheduled=True) for n in range(3))
+    deployment = DeploymentView(wanted=3, replicas=3, updated=3, settled=True)
+    observed = Observed(deployment=deployment, pods=pods, beside=beside, change=change)
+    return reported(target, observed, {}, 1, NOW)
+
+
+def test_a_canary_says_step_share_and_figures() -> None:
+    record = Record(BLUE, "a", "b", 0, START)
+    change = told(record, situation(), COUNTED)
+    assert (change.strategy, change.revision, change.stable_revision) == ("canary", "b", "a")
+    assert (change.step, change.steps, change.weight) == (1, 2, 25)
+    assert change.analysis is not None
+    assert (change.analysis.verdict, change.analysis.requests) == ("pass", 250)
+    assert "Without routes the numbers of pods decide: it gets 25 %" in change.message
+    assert status(change, 1)["phase"] == ("Canary 1/2 (25 %), revision b is compared; 3 of 3 serve")
+
+
+def test_with_routes_the_share_is_that_of_the_step() -> None:
+    routed = replace(situation(), routed=True)
+    change = told(Record(BLUE, "a", "b", 0, START), routed, COUNTED)
+    assert change.weight == 10
+    assert "Without routes" not in change.message
+
+
+@pytest.mark.parametrize(("record", "case", "reason"), [
+    (Record(BLUE, "a", "b"), situation(ready=0), "NewSetStarts"),
+    (Record(BLUE, "a", "b"), situation(), "NewSetStarts"),
+    (Record(BLUE, "a", "b", 0, START - timedelta(minutes=9)), situation(hold=True), "Held"),
+    (Record(BLUE, "a", "b", 0, START), situation(hold=True), "Comparing"),
+    (Record(BLUE, "a", "b", 2), situation(), "TakesOver"),
+    (Record(BLUE, "a", "b"), situation(strategy="blueGreen"), "NewSetStarts"),
+    (Record(BLUE, "a", "b", switched=START), situation(strategy="blueGreen"), "Switched"),
+])  # fmt: skip
+def test_every_state_has_a_word_and_a_phase(record: Record, case: Situation, reason: str) -> None:
+    change = told(record, case, COUNTED)
+    assert change.reason == reason
+    found = status(change)
+    assert "revision b" in found["phase"]
+    assert condition(found, "Ready")["reason"] == "RollingOut"
+    assert condition(found, "Progressing")["status"] == "True"
+    assert condition(found, "Stalled")["status"] == "False"
+
+
+def test_what_was_rolled_back_is_told_until_the_spec_changes() -> None:
+    record = Record(BLUE, "a", failed=FAILED)
+    found = status(told(record, situation()))
+    assert found["phase"] == "Rolled back: Failed requests: 9.0%; 3 of 3 serve"
+    for kind, holds in (("Progressing", "False"), ("Ready", "False"), ("Stalled", "True")):
+        assert condition(found, kind)["status"] == holds
+        assert condition(found, kind)["reason"] == "RolledBack"
+    assert condition(found, "Available")["status"] == "True"
+    assert said(record, replace(situation(), newest="a"), None, None, None, NOW) is None
+
+
+def test_each_step_is_told_once_and_so_is_the_end() -> None:
+    first = status(told(Record(BLUE, "a", "b", 0, START), situation(), COUNTED))
+    more = replace(COUNTED, message="No worse over 260 requests.", samples=260)
+    again = status(told(Record(BLUE, "a", "b", 0, START), situation(), more))
+    second = status(told(Record(BLUE, "a", "b", 1, START), situation(), COUNTED))
+    back = status(told(Record(BLUE, "a", failed=FAILED), situation()))
+    done = status(None)
+    assert [item.reason for item in news(done, first)] == ["Comparing"]
+    assert news(first, again) == []
+    assert [item.reason for item in news(first, second)] == ["Comparing"]
+    assert [(item.reason, item.warning) for item in news(second, back)] == [("RolledBack", True)]
+    (end,) = news(second, status(None, revision="b"))
+    assert (end.reason, end.message) == ("RolloutFinished", "Revision b is the stable set.")
+
+
+def test_the_time_of_a_start_stays() -> None:
+    record = Record(BLUE, "a", "b")
+    first = told(record, situation())
+    later = said(record, situation(), None, None, first, "2027-01-01T00:00:00Z")
+    assert later is not None
+    assert later.start_time == first.start_time
+
+
+def test_the_old_spec_again_ends_it_without_a_claim() -> None:
+    first = status(told(Record(GREEN, "a", "b"), situation()))
+    (end,) = news(first, status(None))
+    assert (end.reason, end.message) == (
+        "RolloutWithdrawn",
+        "Revision a serves on: the spec asks for it again.",
+    )
+
+
+def test_what_failed_in_a_set_that_has_gone_is_forgotten() -> None:
+    """Groups are known by their number, and the successor has the same."""
+    failed = {
+        "index": 0,
+        "restarts": 1,
+        "failures": [NOW],
+        "cause": {"time": NOW, "pod": "r1-gang-0", "exitCode": 1, "message": "x"},
+        "stopped": True,
+        "generation": 1,
+    }
+    target = decide(resource(), SETTINGS, Observed())
+    assert isinstance(target, Target)
+    before = {"groups": [failed]}
+    assert reported(target, Observed(), before, 1, NOW)["groups"][0]["index"] == 0
+    successor = replace(target, slot=GREEN)
+    assert "groups" not in reported(successor, Observed(), before, 1, NOW)

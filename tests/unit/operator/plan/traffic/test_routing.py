@@ -1,0 +1,358 @@
+"""What spec.routing becomes, by each API, and what is said where it can't become anything."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deepseek_operator.cluster.cache import Cache, Key
+from deepseek_operator.cluster.kinds import GATEWAY, HTTP_ROUTE, VIRTUAL_SERVICE, kind_of
+from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.plan import decide, report
+from deepseek_operator.plan.state.observed import Observed
+from deepseek_operator.plan.state.settings import Settings
+from deepseek_operator.plan.status.conditions import condition
+from deepseek_operator.plan.traffic.routing import Backend
+from deepseek_operator.render.children import children
+from tests.support.operator.resources import NOW, SETTINGS, resource
+
+ISTIO = frozenset({"VirtualService", "DestinationRule", "IstioGateway", "AuthorizationPolicy"})
+GATEWAY_API = frozenset({"HTTPRoute", "Gateway"})
+CERT_MANAGER = frozenset({"Certificate"})
+HOST = "v3.example.com"
+# Of what routes are made.
+KINDS = ("VirtualService", "DestinationRule", "Gateway", "HTTPRoute", "Certificate")
+
+Manifest = dict[str, Any]
+
+
+def decided(
+    served: frozenset[str] = ISTIO, settings: Settings = SETTINGS, **routing: Any
+) -> Target:
+    body = resource(routing={"hosts": [HOST], **routing})
+    decision = decide(body, settings, Observed(served=served))
+    assert isinstance(decision, Target)
+    return decision
+
+
+def made(target: Target) -> list[Manifest]:
+    return [manifest for manifest in children(target) if manifest["kind"] in KINDS]
+
+
+def one(manifests: list[Manifest], kind: str, name: str = "r1") -> Manifest:
+    (found,) = (m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name)
+    spec: Manifest = found["spec"]
+    return spec
+
+
+def verdict(target: Target, heard: Any = None) -> Manifest:
+    body = resource()
+    observed = Observed(heard=heard or {})
+    return condition(report(body, target, observed, NOW).status, "RoutesReady")
+
+
+def test_without_routing_there_is_a_service_alone_and_nothing_is_said() -> None:
+    target = decide(resource(), SETTINGS, Observed(served=ISTIO | GATEWAY_API))
+    assert isinstance(target, Target)
+    assert made(target) == []
+    assert verdict(target) == {}
+    assert target.endpoint == "http://r1.apps.svc"
+    assert made(decided(api="none")) == []
+    assert verdict(decided(api="none")) == {}
+
+
+def test_istio_leads_requests_for_the_api_from_the_gateway_and_all_in_the_mesh() -> None:
+    manifests = made(decided())
+    assert {(m["kind"], m["apiVersion"]) for m in manifests} == {
+        ("Gateway", "networking.istio.io/v1"),
+        ("DestinationRule", "networking.istio.io/v1"),
+        ("VirtualService", "networking.istio.io/v1"),
+    }
+    outside, inside = one(manifests, "VirtualService"), one(manifests, "VirtualService", "r1.mesh")
+    assert (outside["hosts"], outside["gateways"]) == ([HOST], ["r1"])
+    assert outside["http"][0]["match"] == [{"uri": {"prefix": "/v1/"}}]
+    assert "rewrite" not in outside["http"][0]
+    assert (inside["hosts"], inside["gateways"]) == (["r1"], ["mesh"])
+    assert "match" not in inside["http"][0]
+    for part in (outside, inside):
+        assert part["http"][0]["route"] == [
+            {"destination": {"host": "r1", "port": {"number": 80}}, "weight": 100}
+        ]
+
+
+def test_a_stream_has_no_timeout_and_nothing_is_tried_twice_that_may_have_begun() -> None:
+    manifests = made(decided())
+    for name in ("r1", "r1.mesh"):
+        (http,) = one(manifests, "VirtualService", name)["http"]
+        assert "timeout" not in http, "0s is refused, and unset is no timeout"
+        assert http["retries"] == {"attempts": 2, "retryOn": "connect-failure,refused-stream"}
+    (rule,) = one(made(decided(GATEWAY_API)), "HTTPRoute")["rules"]
+    assert rule["timeouts"] == {"request": "0s"}
+    assert "retry" not in rule
+
+
+def test_overload_ejects_nobody_and_is_not_turned_into_503() -> None:
+    policy = one(made(decided()), "DestinationRule")["trafficPolicy"]
+    assert policy["outlierDetection"]["consecutive5xxErrors"] == 0, "not Envoy's default, 5"
+    assert policy["outlierDetection"]["consecutiveGatewayErrors"] == 5
+    bounds = policy["connectionPool"]["http"].keys() | policy["connectionPool"]["tcp"].keys()
+    assert bounds == {"idleTimeout", "connectTimeout", "tcpKeepalive"}, "no bound on requests"
+
+
+def test_the_least_busy_replica_is_chosen_or_by_a_header_the_one_that_knows_the_prefix() -> None:
+    balancer = one(made(decided()), "DestinationRule")["trafficPolicy"]["loadBalancer"]
+    assert balancer["simple"] == "LEAST_REQUEST"
+    by_session = made(decided(affinity={"header": "x-session-id"}))
+    balancer = one(by_session, "DestinationRule")["trafficPolicy"]["loadBalancer"]
+    assert balancer["consistentHash"] == {"httpHeaderName": "x-session-id"}
+    assert "simple" not in balancer
+
+
+def test_a_path_before_the_api_is_taken_away_and_headers_choose() -> None:
+    said = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
+    (http,) = one(made(decided(**said)), "VirtualService")["http"]
+    assert http["match"] == [
+        {"uri": {"prefix": "/team/v3/v1/"}, "headers": {"x-model": {"exact": "v3"}}}
+    ]
+    assert http["rewrite"] == {"uri": "/v1/"}
+    (rule,) = one(made(decided(GATEWAY_API, **said)), "HTTPRoute")["rules"]
+    assert rule["matches"] == [
+        {
+            "path": {"type": "PathPrefix", "value": "/team/v3/v1"},
+            "headers": [{"type": "Exact", "name": "x-model", "value": "v3"}],
+        }
+    ]
+    assert rule["filters"] == [
+        {
+            "type": "URLRewrite",
+            "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}},
+        }
+    ]
+
+
+def test_requests_are_shared_by_weight() -> None:
+    for served in (ISTIO, GATEWAY_API):
+        target = decided(served)
+        assert target.ways
+        assert target.ways.route
+        assert target.ways.route.backends == (Backend("r1", 100),)
+        shares = (Backend("r1", 95), Backend("r1-canary", 5))
+        route = replace(target.ways.route, backends=shares)
+        shared = replace(target, ways=replace(target.ways, route=route))
+        manifests = made(shared)
+        if served is ISTIO:
+            for name in ("r1", "r1.mesh"):
+                (http,) = one(manifests, "VirtualService", name)["http"]
+                assert [
+                    (part["destination"]["host"], part["weight"]) for part in http["route"]
+                ] == [("r1", 95), ("r1-canary", 5)]
+            for backend in shares:
+                assert one(manifests, "DestinationRule", backend.service)["host"] == backend.service
+        else:
+            (rule,) = one(manifests, "HTTPRoute")["rules"]
+            assert [(part["name"], part["weight"]) for part in rule["backendRefs"]] == [
+                ("r1", 95),
+                ("r1-canary", 5),
+            ]
+
+
+def test_gateway_api_makes_a_gateway_of_the_models_own() -> None:
+    manifests = made(decided(GATEWAY_API, gateway={"className": "cilium"}))
+    gateway = one(manifests, "Gateway")
+    assert gateway["gatewayClassName"] == "cilium"
+    (listener,) = gateway["listeners"]
+    assert (listener["port"], listener["protocol"]) == (80, "HTTP")
+    assert one(manifests, "HTTPRoute")["parentRefs"] == [{"name": "r1"}]
+    assert one(manifests, "HTTPRoute")["hostnames"] == [HOST]
+
+
+def test_a_gateway_that_exists_is_used_as_it_is() -> None:
+    said = {"gateway": {"name": "public", "namespace": "gateways"}}
+    manifests = made(decided(**said))
+    assert [m["kind"] for m in manifests if m["kind"] == "Gateway"] == []
+    assert one(manifests, "VirtualService")["gateways"] == ["gateways/public"]
+    manifests = made(decided(GATEWAY_API, **said))
+    assert [m["kind"] for m in manifests] == ["HTTPRoute"]
+    assert one(manifests, "HTTPRoute")["parentRefs"] == [
+        {"name": "public", "namespace": "gateways"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("routing", "url"),
+    [
+        ({}, f"http://{HOST}"),
+        ({"tls": {"secretName": "c"}, "path": "/v3"}, f"https://{HOST}/v3"),
+        ({"gateway": {"name": "public"}}, f"https://{HOST}"),
+        ({"gateway": {"name": "public", "protocol": "http"}}, f"http://{HOST}"),
+    ],
+)
+def test_the_endpoint_is_the_address_from_outside(routing: dict[str, Any], url: str) -> None:
+    for served in (ISTIO, GATEWAY_API):
+        target = decided(served, **routing)
+        assert report(resource(), target, Observed(), NOW).status["endpoint"] == url
+
+
+def test_tls_by_a_secret() -> None:
+    said = {"tls": {"secretName": "v3-cert"}}
+    (server,) = one(made(decided(**said)), "Gateway")["servers"]
+    assert server["port"]["number"] == 443
+    assert server["tls"]["credentialName"] == "v3-cert"
+    (listener,) = one(made(decided(GATEWAY_API, **said)), "Gateway")["listeners"]
+    assert (listener["port"], listener["protocol"]) == (443, "HTTPS")
+    assert listener["tls"]["certificateRefs"] == [{"name": "v3-cert"}]
+
+
+def test_tls_by_cert_manager_where_the_gateway_can_read_the_certificate() -> None:
+    said = {"tls": {"issuer": {"name": "letsencrypt"}}}
+    manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **said))
+    assert one(manifests, "Certificate") == {
+        "secretName": "r1-tls",
+        "dnsNames": [HOST],
+        "issuerRef": {
+            "kind": "ClusterIssuer",
+            "name": "letsencrypt",
+            "group": "cert-manager.io",
+        },
+    }
+    (listener,) = one(manifests, "Gateway")["listeners"]
+    assert listener["tls"]["certificateRefs"] == [{"name": "r1-tls"}]
+
+    without = decided(ISTIO | GATEWAY_API, **said)
+    assert made(without) == []
+    assert (verdict(without)["status"], verdict(without)["reason"]) == ("False", "ApiMissing")
+    assert "helm install cert-manager" in verdict(without)["message"]
+
+    unreachable = decided(ISTIO | CERT_MANAGER, **said)
+    assert made(unreachable) == []
+    assert verdict(unreachable)["reason"] == "CertificateOutOfReach"
+    here = decided(ISTIO | CERT_MANAGER, **said, gateway={"selector": {"app": "gw"}})
+    assert one(made(here), "Gateway")["selector"] == {"app": "gw"}
+    assert one(made(here), "Certificate")["secretName"] == "r1-tls"
+
+
+def test_auto_takes_istio_then_gateway_api_then_says_what_to_install() -> None:
+    assert decided(ISTIO | GATEWAY_API).ways.route.api == "istio"  # type: ignore[union-attr]
+    assert decided(GATEWAY_API).ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
+    by_class = decided(ISTIO | GATEWAY_API, gateway={"className": "cilium"})
+    assert by_class.ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
+    none = decided(frozenset())
+    assert made(none) == []
+    said = verdict(none)
+    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
+    assert "istioctl install" in said["message"]
+    assert "kubectl apply" in said["message"]
+    assert none.endpoint == "http://r1.apps.svc"
+
+
+@pytest.mark.parametrize(
+    ("api", "there", "missing"),
+    [("istio", GATEWAY_API, "VirtualService"), ("gatewayAPI", ISTIO, "HTTPRoute")],
+)
+def test_an_api_that_is_named_is_not_replaced_by_another(
+    api: str, there: frozenset[str], missing: str
+) -> None:
+    target = decided(there, api=api)
+    assert made(target) == []
+    assert verdict(target)["reason"] == "ApiMissing"
+    assert missing in verdict(target)["message"]
+
+
+def test_affinity_that_gateway_api_does_not_have_is_left_out_and_told() -> None:
+    target = decided(GATEWAY_API, affinity={"header": "x-session-id"})
+    assert one(made(target), "HTTPRoute")
+    assert verdict(target, accepted())["reason"] == "AffinityNeedsIstio"
+
+
+def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
+    return tuple(
+        {"type": name, "status": status, "reason": "Because", "message": message}
+        for name, status, message in conditions
+    )
+
+
+def accepted() -> dict[str, Any]:
+    return {
+        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")),
+        "Gateway": said_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
+    }
+
+
+def test_the_condition_tells_what_controllers_say() -> None:
+    target = decided(GATEWAY_API)
+    waiting = verdict(target)
+    assert (waiting["status"], waiting["reason"]) == ("False", "WaitsForController")
+    assert "GatewayClass istio" in waiting["message"]
+    done = verdict(target, accepted())
+    assert (done["status"], done["reason"]) == ("True", "Routed")
+    assert f"{HOST}/v1 leads to the model" in done["message"]
+    refused = accepted() | {
+        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
+    }
+    assert verdict(target, refused)["reason"] == "Because"
+    assert "No matching hostname" in verdict(target, refused)["message"]
+    given = decided(GATEWAY_API, gateway={"name": "public", "namespace": "gateways"})
+    assert "Gateway public in namespace gateways" in verdict(given)["message"]
+
+    assert verdict(decided())["status"] == "True", "Istio says nothing about what is its own"
+    issued = decided(GATEWAY_API | CERT_MANAGER, tls={"issuer": {"name": "ca", "kind": "Issuer"}})
+    assert verdict(issued, accepted())["reason"] == "CertificateNotReady"
+    ready = {"Certificate": said_of("Certificate", ("Ready", "True", ""))}
+    assert verdict(issued, accepted() | ready)["status"] == "True"
+
+
+def test_a_route_that_waits_keeps_no_model_from_being_ready() -> None:
+    status = report(resource(replicas=0), decided(frozenset()), Observed(), NOW).status
+    assert condition(status, "RoutesReady")["status"] == "False"
+    assert condition(status, "Accepted")["status"] == "True"
+    assert condition(status, "Stalled")["status"] == "False"
+
+
+def test_a_condition_goes_with_its_field() -> None:
+    before = report(resource(), decided(), Observed(), NOW).status
+    assert condition(before, "RoutesReady")
+    target = decide(resource(), SETTINGS, Observed())
+    after = report(resource(before), target, Observed(), NOW).status
+    assert condition(after, "RoutesReady") == {}
+
+
+def test_what_controllers_say_is_kept_of_an_object_and_its_times_are_not() -> None:
+    cache, key = Cache(), Key("apps", "r1")
+    (manifest,) = (m for m in made(decided(GATEWAY_API)) if m["kind"] == "HTTPRoute")
+
+    def live(version: int, time: str) -> Manifest:
+        said = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
+        parents = [{"conditions": [{**said, "lastTransitionTime": time}, {"type": "Other"}]}]
+        metadata = {**manifest["metadata"], "uid": "h-1", "resourceVersion": str(version)}
+        return {**manifest, "metadata": metadata, "status": {"parents": parents}}
+
+    assert cache.put(HTTP_ROUTE, live(1, "a")) == {key}
+    assert cache.put(HTTP_ROUTE, live(2, "b")) == set()
+    (said,) = cache.observe(key).heard["HTTPRoute"]
+    assert (said["type"], said["status"]) == ("Accepted", "True")
+    assert kind_of(manifest) is HTTP_ROUTE
+    gateways = [m for served in (ISTIO, GATEWAY_API) for m in made(decided(served))]
+    groups = {kind_of(m).group for m in gateways if m["kind"] == "Gateway"}
+    assert groups == {"networking.istio.io", "gateway.networking.k8s.io"}
+    assert kind_of(one_gateway(GATEWAY_API)) is GATEWAY
+
+
+def one_gateway(served: frozenset[str]) -> Manifest:
+    (found,) = (m for m in made(decided(served)) if m["kind"] == "Gateway")
+    return found
+
+
+def test_what_is_done_to_a_child_of_another_name_is_noticed() -> None:
+    """The VirtualService of the mesh is not called like the resource."""
+    cache, key = Cache(), Key("apps", "r1")
+    (manifest,) = (m for m in made(decided()) if m["metadata"]["name"] == "r1.mesh")
+
+    def live(version: int, owned: Manifest) -> Manifest:
+        record = {"manager": "deepseek-operator", "operation": "Apply", "fieldsV1": owned}
+        metadata = {**manifest["metadata"], "uid": "v-1", "resourceVersion": str(version)}
+        return {**manifest, "metadata": {**metadata, "managedFields": [record]}}
+
+    cache.put(VIRTUAL_SERVICE, live(1, {"f:spec": {"f:hosts": {}, "f:http": {}}}))
+    before = cache.marks(key)
+    assert cache.put(VIRTUAL_SERVICE, live(2, {"f:spec": {"f:hosts": {}}})) == {key}
+    assert cache.marks(key) != before
