@@ -19,13 +19,13 @@ import json, sys, time
 from pathlib import Path
 import torch
 from triton import knobs
-from deepseek_server.kernels import ahead
+from deepseek_server.kernels import aot
 from deepseek_server.kernels.triton import fp8, mixture
 from deepseek_server.kernels.triton.fp8_format import FP8
 
 found = []
 knobs.compilation.listener = lambda *, cache_hit, **_: found.append(cache_hit)
-ahead.use(Path(sys.argv[1]))
+aot.use(Path(sys.argv[1]))
 gate_up = torch.zeros(64, 2 * 1408, 2048, dtype=torch.bfloat16, device="cuda")
 down = torch.zeros(64, 2048, 1408, dtype=torch.bfloat16, device="cuda")
 started = time.monotonic()

@@ -33,7 +33,7 @@ from deepseek_server.worker import main as worker
 from hack.gpu import memory as gpu_memory
 from hack.models.families import FAMILIES, PAGED
 from hack.models.tiny import make_tiny
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 
 # A kind that keeps no eight bits, as the CPU does not.
 PLAIN: Profile = accelerators().profiles["nvidia-a100-80gb"]

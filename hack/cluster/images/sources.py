@@ -15,7 +15,7 @@ TOOLS_LOCK = REPOSITORY / "tests/requirements.lock"
 APP_STAGE = "\nFROM python AS app"
 KERNELS_STAGE = "\nFROM ${DEPENDENCIES} AS kernels"
 # Python files that the stage of that name runs, in the image's package.
-KERNELS_CODE = ("__init__.py", "failures.py", "resources.py", "kernels/*.py")
+KERNELS_CODE = ("__init__.py", "errors.py", "resources.py", "kernels/*.py", "kernels/triton/*.py")
 KEY_LENGTH = 16
 
 

@@ -18,7 +18,7 @@ from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.models.loading.loading import load
 from deepseek_server.server.lifecycle import Progress
 from hack.gpu.slices import __main__ as slices
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 
 RANKS = 8
 SPLIT = ("v3-tiny", "v2-tiny", "llama-tiny")

@@ -26,7 +26,7 @@ from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.models.loading.loading import load
 from deepseek_server.models.loading.meta_model import stored_tensors
 from deepseek_server.server.lifecycle import Progress
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 
 QWEN = shape(profiles.configuration("qwen-7b"))
 LITE = shape(profiles.configuration("v2-lite"))

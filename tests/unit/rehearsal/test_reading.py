@@ -12,7 +12,7 @@ from deepseek_server.models.loading import weights
 from deepseek_server.models.loading.checkpoint import Checkpoint
 from deepseek_server.models.loading.loading import LoadedModel, load
 from deepseek_server.server.lifecycle import Progress
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 from tests.unit.rehearsal.plans import KEPT, MULTIPLIED_IN, READ, needed, plan_of
 from tests.unit.rehearsal.ranks import CountedFiles, Rank, gpu
 

@@ -12,7 +12,7 @@ from deepseek_server.api.schemas import NOT_SUPPORTED
 from deepseek_server.engine.types import EngineClosedError, EngineError, QueueFullError
 from deepseek_server.models.runners.paged import PagedRunner
 from deepseek_server.server.lifecycle import Lifecycle
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"

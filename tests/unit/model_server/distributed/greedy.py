@@ -18,7 +18,7 @@ from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.models.loading.loading import load
 from deepseek_server.server.lifecycle import Progress
 from hack.models.families import VOCABULARY
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 from tests.unit.model_server.models.stepping import runner_of, scattered, step
 
 ANSWER = 8

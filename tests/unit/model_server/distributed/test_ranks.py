@@ -12,7 +12,7 @@ from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.models.loading.loading import load as load_as_served
 from deepseek_server.server.lifecycle import Progress
 from hack.models.families import PAGED
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 from tests.unit.model_server.distributed.greedy import ANSWER, LENGTHS, prompt
 from tests.unit.model_server.models.stepping import generated, load
 

@@ -12,16 +12,16 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from triton import knobs
-from deepseek_server.kernels import ahead
+from deepseek_server.kernels import aot
 from deepseek_server.kernels.archs import parse_archs
 from deepseek_server.kernels.triton import mixture
 
 found = []
 knobs.compilation.listener = lambda *, cache_hit, **_: found.append(cache_hit)
-ahead.EXPERTS, ahead.WIDTHS, mixture.AVERAGES = (4,), (64,), (1,)
+aot.EXPERTS, aot.WIDTHS, mixture.AVERAGES = (4,), (64,), (1,)
 if sys.argv[2] != "-":
-    ahead.use(Path(sys.argv[2]))
-ahead.compile_ahead(parse_archs(sys.argv[1]), ("bfloat16",), Path(sys.argv[3]))
+    aot.use(Path(sys.argv[2]))
+aot.compile_ahead(parse_archs(sys.argv[1]), ("bfloat16",), Path(sys.argv[3]))
 print(json.dumps(found))
 """
 

@@ -18,8 +18,8 @@ import pytest
 from deepseek_server.config import Listen
 from deepseek_server.server import main as process
 from tests.support.lifeline import end_with_parent
+from tests.support.model_server.serving import directory_config
 from tests.support.server_process import address
-from tests.unit.model_server.conftest import directory_config
 
 BODY = {"model": "llama", "prompt": "a", "ignore_eos": True, "stream": True}
 

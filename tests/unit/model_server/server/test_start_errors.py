@@ -12,7 +12,7 @@ from deepseek_server.models.loading import loading
 from deepseek_server.server import main as process
 from deepseek_server.server.lifecycle import Progress
 from deepseek_server.server.startup import start
-from tests.unit.model_server.conftest import ThreadWorker, directory_config
+from tests.support.model_server.serving import ThreadWorker, directory_config
 
 
 @pytest.fixture

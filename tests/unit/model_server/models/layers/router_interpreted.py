@@ -1,6 +1,6 @@
 """Compares the router's kernel with transformers' router, by Triton's interpreter.
 
-TRITON_INTERPRET=1 python -m tests.unit.model_server.models.router_interpreted
+TRITON_INTERPRET=1 python -m tests.unit.model_server.models.layers.router_interpreted
 """
 
 import json

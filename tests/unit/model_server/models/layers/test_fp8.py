@@ -27,8 +27,8 @@ from deepseek_server.server.lifecycle import Progress
 from hack.models.families import configuration
 from hack.models.packing import pack
 from hack.models.tiny import fill, make_tokenizer
+from tests.support.model_server.serving import directory_config
 from tests.support.repository import ROOT
-from tests.unit.model_server.conftest import directory_config
 from tests.unit.model_server.models.stepping import generated, runner_of, scattered, step
 
 
@@ -299,7 +299,7 @@ def test_experts_are_gated_matrices_that_are_weighted() -> None:
 def test_the_kernels_compute_the_same(program: str, checked: list[str]) -> None:
     """Interpreted by Triton on the CPU, one at a time; cuBLAS is for hack/gpu/fp8.py."""
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.unit.model_server.models.{program}"],
+        [sys.executable, "-m", f"tests.unit.model_server.models.layers.{program}"],
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ from deepseek_server.models.loading.loading import DTYPES, load
 from deepseek_server.models.loading.pretrained import from_pretrained
 from deepseek_server.server.lifecycle import Progress
 from hack.models.families import FAMILIES
-from tests.unit.model_server.conftest import directory_config
+from tests.support.model_server.serving import directory_config
 
 
 @pytest.fixture
