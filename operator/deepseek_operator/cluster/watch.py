@@ -106,7 +106,7 @@ class Watch:
             self._version = None
             return "expired"
         except ApiError as error:
-            logger.info("The watch of %s is opened anew: %s", self.kind.plural, error)
+            logger.info("Restarting the watch of %s: %s", self.kind.plural, error)
             return "silent" if self.silence() >= SILENCE else "failed"
         return "ended"
 
