@@ -285,7 +285,7 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
     if any(owner["uid"] == wanted["uid"] for owner in owners):
         return
     if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
-        raise UnreachableError("Waiting for the deletion of the children of an earlier resource of this name.")
+        raise UnreachableError("Children of a deleted resource of this name still exist.")
     raise NameTakenError(
         f"A {kind.name} named {key_of(manifest).name} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."

@@ -87,7 +87,7 @@ async def _problem(
             if not problem:
                 break
             if attempt + 1 == ATTEMPTS:
-                return f"Pod {name} of the new set failed a test request of the operator: {problem}."
+                return f"Pod {name} of the new set failed a test request: {problem}."
             await asyncio.sleep(PAUSE)
     return ""
 
