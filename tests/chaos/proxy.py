@@ -117,8 +117,8 @@ def _kubeconfig(server: str) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "proxy",
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "anonymous"}}],
             "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-            "users": [{"name": "nobody", "user": {}}],
+            "users": [{"name": "anonymous", "user": {}}],
         }
     )

@@ -70,9 +70,7 @@ def test_the_operator_converges_after_kills_at_random_points_of_a_burst(
     assert operator.restarts >= kills
 
 
-def test_a_standby_takes_over_at_once_from_a_leader_that_stops(
-    world: World, pair: Pair
-) -> None:
+def test_a_standby_takes_over_at_once_from_a_leader_that_stops(world: World, pair: Pair) -> None:
     first, second = pair.first, pair.second
     assert first.metric("deepseek_operator_leader") == 1
     assert second.metric("deepseek_operator_leader") == 0
