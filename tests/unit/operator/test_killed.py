@@ -281,7 +281,7 @@ async def test_a_bad_rollout_is_rolled_back(run: Run) -> None:
 
 
 @pytest.mark.parametrize("run", [BLUE_GREEN], indirect=True)
-async def test_an_edit_after_the_switch_keeps_the_set_that_serves(run: Run) -> None:
+async def test_edit_after_the_switch_promotes_the_serving_set(run: Run) -> None:
     keeps = {"strategy": "blueGreen", "blueGreen": {"keepOld": "9h"}}
     run.edit("b", keeps)
     await run.until_rest()
