@@ -53,7 +53,7 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     errors = [stream.error["code"] for stream in streams if stream.error]
     assert errors == ["replica_ended"] * 2
 
-    # Kill the engine process, as the kernel's OOM killer would.
+    # The engine process, killed as the kernel would when it runs out of memory.
     (worker,) = (
         p for p in leftovers.processes(said["run"], 1) if "worker" in " ".join(p.cmdline())
     )
