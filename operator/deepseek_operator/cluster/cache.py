@@ -118,7 +118,7 @@ class Cache:
         return concerned | self.prune(kind, {key_of(body) for body in bodies}, version)
 
     def get(self, kind: Kind, key: Key) -> Object | None:
-        """Return the newest known version of a resource or a child, as far as it is kept."""
+        """Return the newest known version of a resource or a child, reduced to what is read."""
         kept = self._objects[kind].get(key)
         return kept.body() if kept else None
 

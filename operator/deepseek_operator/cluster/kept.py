@@ -102,7 +102,7 @@ class Kept:
         return cls(version_of(body), metadata["uid"], owner_of(body), _text(read), _mark(body))
 
     def body(self) -> Object:
-        """Return the object as far as it is kept, with the managed fields of the operator."""
+        """Return the object, reduced to what is read, with the operator's managed fields."""
         body: Object = json.loads(self.text)
         body["metadata"]["resourceVersion"] = str(self.version)
         if self.mark is not None:

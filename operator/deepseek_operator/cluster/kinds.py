@@ -152,7 +152,7 @@ CHILDREN = (
     GATEWAY,
     CERTIFICATE,
 )
-# Kinds whose presence decisions depend on; those of them that are children are watched if served.
+# Optional kinds on which decisions depend; the children among them are watched while served.
 OPTIONAL = (*(kind for kind in CHILDREN if kind.optional), LOCAL_QUEUE)
 # Kinds that every cluster with the CRD has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)

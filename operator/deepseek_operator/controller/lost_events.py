@@ -68,7 +68,7 @@ class LostEvents:
             await self._resources.read()
 
     def _behind(self, newest: dict[Key, int], version: int) -> list[Key]:
-        """Return the resources whose cached version is outdated or that were deleted unnoticed."""
+        """Return the resources that are outdated in the cache, or deleted without an event."""
         old = [key for key in newest if self._cache.version(RESOURCE, key) < newest[key]]
         gone = [
             key

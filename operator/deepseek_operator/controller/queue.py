@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 0.2
 LAST_DELAY = 300.0
-# Every so many-th key handed out is a low-priority one, however many changed keys wait.
+# One in this many keys handed out is a low-priority one, however many changed keys wait.
 LATER_TURN = 8
 
 

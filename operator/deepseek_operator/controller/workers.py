@@ -59,7 +59,7 @@ async def _reconcile(key: Key, queue: WorkQueue[Key], reconciler: Reconciler) ->
 async def resync(
     watches: Callable[[], Sequence[Watch]], cache: Cache, queue: WorkQueue[Key]
 ) -> None:
-    """List every kind anew once in ten minutes, one after the other, then queue all resources."""
+    """List every kind again within ten minutes, one after the other, then queue all resources."""
     while True:
         now = watches()
         for watch in now:
