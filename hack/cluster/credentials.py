@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 
 from hack.cluster.component import NODE_NAME, Site
-from hack.cluster.pki import Authority, key_pair
+from hack.cluster.machine.pki import Authority, key_pair
 
 # File name -> (user, groups). The user names are those that RBAC's built-in roles are bound to.
 USERS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -1,1 +1,1 @@
-"""The operator: watches DeepSeekDeployment resources and keeps their children as planned."""
+"""Kubernetes operator that reconciles DeepSeekDeployment resources."""

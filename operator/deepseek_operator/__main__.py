@@ -1,11 +1,11 @@
-"""`python -m deepseek_operator`."""
+"""Entry point of `python -m deepseek_operator`."""
 
 import os
 import signal
 
 if __name__ == "__main__":
-    # The first process of a container does not hear a signal that it has not asked for, and what
-    # follows takes seconds to import.
+    # PID 1 of a container ignores signals that it does not handle, and the imports below take
+    # seconds.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from deepseek_operator.controller.main import main
 

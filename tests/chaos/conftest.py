@@ -1,4 +1,4 @@
-"""A control plane of its own, which tests may hurt, and the operator against it."""
+"""A control plane that tests may disrupt, and the operator that runs against it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ STATE = DEFAULT_STATE / "chaos"
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Target]:
-    """etcd, API server and controllers: namespaces end and garbage is collected."""
+    """etcd, API server and controllers: namespaces are deleted and garbage is collected."""
     target = open_target(state=STATE)
     if target.kind != "embedded":
-        pytest.skip(f"faults are done to an embedded cluster only, not to a {target.kind} one")
+        pytest.skip(f"faults are injected into an embedded cluster only, not a {target.kind} one")
     with running(target, ("controllers",)):
         yield target
 
 
 @pytest.fixture
 def world(control_plane: Target, request: pytest.FixtureRequest) -> World:
-    """A namespace of its own for every test, and what is asked of it afterwards."""
+    """A namespace of its own for every test, with the checks for convergence."""
     name = namespace_name(request.node.name)
     kubectl(control_plane, "create", "namespace", name)
     return World(Kube(control_plane, name), STATE.absolute())
@@ -40,7 +40,7 @@ def world(control_plane: Target, request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture
 def operator(control_plane: Target, tmp_path: Path) -> Iterator[Kubelet]:
-    """The operator, started again whenever it ends."""
+    """The operator, restarted whenever it ends."""
     kubelet = Kubelet(OperatorProcess(control_plane.kubeconfig, tmp_path / "operator.log"))
     yield kubelet
     kubelet.stop()
@@ -48,7 +48,7 @@ def operator(control_plane: Target, tmp_path: Path) -> Iterator[Kubelet]:
 
 @pytest.fixture
 def proxy(control_plane: Target, tmp_path: Path) -> Iterator[Proxy]:
-    """What stands between the API server and the operator of `behind_proxy`."""
+    """The proxy between the API server and the operator of `behind_proxy`."""
     proxy = Proxy(control_plane.kubeconfig, tmp_path)
     yield proxy
     proxy.close()
@@ -56,7 +56,7 @@ def proxy(control_plane: Target, tmp_path: Path) -> Iterator[Proxy]:
 
 @pytest.fixture
 def behind_proxy(proxy: Proxy, tmp_path: Path) -> Iterator[Kubelet]:
-    """The operator, which reaches the API server through the proxy alone."""
+    """The operator, which reaches the API server only through the proxy."""
     kubelet = Kubelet(OperatorProcess(proxy.kubeconfig, tmp_path / "operator.log"))
     yield kubelet
     kubelet.stop()

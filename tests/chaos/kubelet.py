@@ -1,4 +1,4 @@
-"""What the kubelet is to the operator's container: whenever it ends, it is started again."""
+"""A stand-in for the kubelet: restarts the operator whenever it ends."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Kubelet:
                 self.restarts += 1
 
     def kill(self) -> None:
-        """Kill the operator; it comes back."""
+        """Kill the operator; it is restarted."""
         with self._lock:
             self.operator.kill()
 
     def stop(self) -> None:
-        """End the operator for good."""
+        """Stop the operator for good."""
         self._stop.set()
         self._thread.join()
         self.operator.kill()

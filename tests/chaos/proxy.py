@@ -1,4 +1,4 @@
-"""A reverse proxy between the operator and the API server that misbehaves as told."""
+"""A reverse proxy between the operator and the API server that injects faults."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-# What belongs to one connection and is not passed on.
+# Headers of a single connection, which are not forwarded.
 HOP_BY_HOP = frozenset({"host", "connection", "transfer-encoding", "content-length"})
 CHUNK = 2**16
 
 
 class Proxy:
-    """Speaks plain HTTP on loopback and TLS, with the administrator's certificate, to the cluster.
+    """Serves plain HTTP on loopback; uses TLS and the administrator's certificate to the cluster.
 
     Attributes:
-        refusal: (status, share): so large a share of all requests is answered with this status.
-        silent: Watch streams stop in the middle, and stay open.
+        refusal: (status, share): this share of all requests is answered with this status.
+        silent: Whether watch streams stop in the middle but stay open.
+        refused: Number of requests refused so far.
+        silenced: Number of watch streams silenced so far.
     """
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
@@ -44,7 +46,7 @@ class Proxy:
         self.kubeconfig.write_text(_kubeconfig(f"http://127.0.0.1:{self._port.result(10)}"))
 
     def close(self) -> None:
-        """End it, and every connection through it."""
+        """Stop the proxy and close every connection through it."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(20)
 
@@ -115,8 +117,8 @@ def _kubeconfig(server: str) -> str:
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "proxy",
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "anonymous"}}],
             "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-            "users": [{"name": "nobody", "user": {}}],
+            "users": [{"name": "anonymous", "user": {}}],
         }
     )

@@ -1,4 +1,4 @@
-"""The API server, its store, or the way to it fails for a while."""
+"""Temporary failures of the API server, of its store, and of the connection to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.world import World
 from tests.support.kube import eventually
 
-# Time that the lease may take to run out, and a start after that.
+# Seconds for the lease to expire and the operator to restart.
 RECOVERY = 120.0
 
 
@@ -27,7 +27,7 @@ def answers(world: World) -> bool:
 
 
 @pytest.mark.parametrize("status", [429, 500])
-def test_a_storm_of_refusals(
+def test_the_operator_converges_after_half_of_its_requests_were_refused(
     world: World, behind_proxy: Kubelet, proxy: Proxy, status: int
 ) -> None:
     names = [f"r{number}" for number in range(6)]
@@ -41,7 +41,7 @@ def test_a_storm_of_refusals(
 
 
 @pytest.mark.long
-def test_a_storm_in_which_nothing_gets_through(
+def test_the_operator_restarts_without_a_request_storm_while_all_requests_are_refused(
     world: World, behind_proxy: Kubelet, proxy: Proxy
 ) -> None:
     world.apply("r1")
@@ -49,7 +49,7 @@ def test_a_storm_in_which_nothing_gets_through(
     proxy.refusal = (500, 1.0)
     world.apply("r1", replicas=2)
     time.sleep(40)
-    # A process that can't renew its lease ends, and what stands by tries again and again.
+    # A process that can't renew its lease ends; the restarted one keeps trying to acquire it.
     assert behind_proxy.restarts >= 1
     refused = proxy.refused
     time.sleep(10)
@@ -59,7 +59,9 @@ def test_a_storm_in_which_nothing_gets_through(
 
 
 @pytest.mark.long
-def test_the_api_server_is_killed(world: World, operator: Kubelet) -> None:
+def test_the_operator_converges_after_kills_of_the_api_server(
+    world: World, operator: Kubelet
+) -> None:
     world.apply("r1", "r2")
     world.converges("r1", "r2")
     for _ in range(3):
@@ -74,7 +76,7 @@ def test_the_api_server_is_killed(world: World, operator: Kubelet) -> None:
 
 
 @pytest.mark.long
-def test_the_store_stands_still_for_half_a_minute(world: World, operator: Kubelet) -> None:
+def test_the_operator_converges_after_a_frozen_etcd(world: World, operator: Kubelet) -> None:
     world.apply("r1", "r2")
     world.converges("r1", "r2")
     etcd = world.pid("etcd")
@@ -91,8 +93,10 @@ def test_the_store_stands_still_for_half_a_minute(world: World, operator: Kubele
 
 
 @pytest.mark.long
-def test_watch_streams_that_go_silent(world: World, behind_proxy: Kubelet, proxy: Proxy) -> None:
-    """As behind a load balancer that forgets a connection: nothing comes, nothing is closed."""
+def test_silent_watch_streams_are_reopened_without_a_restart(
+    world: World, behind_proxy: Kubelet, proxy: Proxy
+) -> None:
+    """A load balancer may drop a connection silently: no data arrives, and nothing is closed."""
     world.apply("r1", "r2")
     world.converges("r1", "r2")
     proxy.silent = True
@@ -100,9 +104,9 @@ def test_watch_streams_that_go_silent(world: World, behind_proxy: Kubelet, proxy
     world.kube.run("delete", "service", "r1", "--wait=false")
     world.kube.run("delete", "dsd", "r2", "--wait=false")
     world.apply("r3")
-    eventually("streams were cut", lambda: proxy.silenced >= 4)
+    eventually("streams are silenced", lambda: proxy.silenced >= 4)
     time.sleep(10)
-    proxy.silent = False  # new streams live; those that were cut stay as they are
+    proxy.silent = False  # new streams work; silenced ones stay silent
     world.converges("r1", "r3", patience=200)
     assert behind_proxy.restarts == 0
     metrics = behind_proxy.operator.fetch("/metrics")

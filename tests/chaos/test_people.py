@@ -1,4 +1,4 @@
-"""What people and other programs do to the cluster meanwhile."""
+"""Disruptions by users and other programs of the cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.repository import ROOT
 CRD = ROOT / "crds/deepseekdeployments.deepseek-operator.io.yaml"
 
 
-def test_a_resource_that_is_edited_twenty_times_in_a_second(
+def test_twenty_edits_in_a_second_cost_at_most_one_write_each(
     world: World, operator: Kubelet
 ) -> None:
     world.apply("r1")
@@ -54,7 +54,7 @@ def test_a_resource_that_is_edited_twenty_times_in_a_second(
 
 
 def test_a_child_of_another_resource_is_not_taken_over(world: World, operator: Kubelet) -> None:
-    """Two resources want the same name: the second waits and says so, the first is left alone."""
+    """Two resources need the same name: the second waits and reports it, the first is left alone."""
     world.apply("first")
     world.converges("first")
     owner = world.kube.get("dsd", "first")
@@ -86,11 +86,13 @@ def test_a_child_of_another_resource_is_not_taken_over(world: World, operator: K
     world.converges("first", "second")
 
 
-def test_a_namespace_that_is_being_deleted(world: World, operator: Kubelet) -> None:
+def test_the_operator_stops_writing_in_a_namespace_that_is_being_deleted(
+    world: World, operator: Kubelet
+) -> None:
     names = [f"r{number}" for number in range(8)]
     world.apply(*names)
     world.converges(*names)
-    # Somebody's finalizer keeps the namespace in this state for a while.
+    # A foreign finalizer keeps the namespace in this state for a while.
     stay = {"name": "stays", "finalizers": ["example.com/wait"]}
     world.kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": stay})
     world.kube.run("delete", "namespace", world.kube.namespace, "--wait=false")
@@ -104,7 +106,9 @@ def test_a_namespace_that_is_being_deleted(world: World, operator: Kubelet) -> N
     assert operator.restarts == 0
 
 
-def test_a_resource_that_comes_back_under_its_name(world: World, operator: Kubelet) -> None:
+def test_a_resource_is_deleted_and_created_again_under_its_name(
+    world: World, operator: Kubelet
+) -> None:
     for _ in range(4):
         world.apply("r1")
         eventually("children", lambda: world.kube.all("deployment"))
@@ -113,7 +117,7 @@ def test_a_resource_that_comes_back_under_its_name(world: World, operator: Kubel
     world.converges("r1")
 
 
-def test_the_crd_is_replaced_by_a_newer_one(world: World, operator: Kubelet) -> None:
+def test_a_newer_crd_needs_no_restart(world: World, operator: Kubelet) -> None:
     world.apply("r1")
     world.converges("r1")
     newer = yaml.safe_load(CRD.read_text())
@@ -139,7 +143,7 @@ def _takes(world: World, name: str, **spec: Any) -> bool:
 
 
 @pytest.mark.parametrize("seconds", [5, pytest.param(60, marks=pytest.mark.long)])
-def test_ten_thousand_events_a_minute_of_foreign_pods(
+def test_ten_thousand_changes_a_minute_of_foreign_pods_cause_no_writes(
     world: World, operator: Kubelet, seconds: int
 ) -> None:
     world.apply("r1")
@@ -148,21 +152,22 @@ def test_ten_thousand_events_a_minute_of_foreign_pods(
         eventually("they are written", lambda: written())
         audit = world.from_now_on()
         time.sleep(seconds)
-        # They are none of the operator's business. The writer of pods has the operator's client.
+        # The operator ignores them. The writer of the pods uses the operator's client.
         assert audit.writes(by_operator).keys() == {"patch pods"}
         world.apply("r2")
         eventually("its Deployment", lambda: world.kube.get("deployment", "r2"))
-        # As many as this machine could make of them.
+        # The test machine wrote enough of them.
         assert written() > seconds * 20
     world.converges("r1", "r2")
 
 
 @contextmanager
 def foreign_pods(world: World) -> Iterator[Callable[[], int]]:
-    """Change pods of others all the time.
+    """Change foreign pods continuously.
 
     Yields:
-        What tells how often they were changed; it raises what has ended the changes, if anything has.
+        A function that returns the number of changes so far; it raises the error, if any, that has
+        ended them.
     """
     pods, stop = ForeignPods(world.kube.namespace), threading.Event()
 

@@ -1,6 +1,6 @@
-"""What must hold after every fault: all is as the specs say, once, and nobody goes on writing.
+"""Invariants after every fault: each child exists once and as specified, and writing stops.
 
-Faults that must lose nothing: `make test-chaos` does all of them, `make test` the quick ones.
+`make test-chaos` runs all faults, `make test` the quick ones.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class World:
         self.audit = self.from_now_on()
 
     def from_now_on(self) -> Audit:
-        """The writes in this namespace from now on."""
+        """Return an audit of the writes in this namespace from now on."""
         return Audit(self._state / "logs/audit.log", self.kube.namespace)
 
     def pid(self, program: str) -> int:
-        """The process of a program of the control plane."""
+        """Return the process ID of a program of the control plane."""
         return pid_of(self._state, program)
 
     def apply(self, *names: str, **spec: Any) -> None:
@@ -38,17 +38,17 @@ class World:
         self.kube.apply(*(resource(name, **spec) for name in names))
 
     def converges(self, *names: str, patience: float = PATIENCE) -> None:
-        """Every resource gets there, nothing is too much, and then nothing is written any more."""
-        eventually("all is as the specs say", lambda: not self.wrong(set(names)), patience)
+        """Wait until all resources match their specs without surplus children and writing stops."""
+        eventually("everything matches the specs", lambda: not self.wrong(set(names)), patience)
         self.falls_quiet()
         assert not self.wrong(set(names))
 
     def falls_quiet(self) -> None:
-        """The operator stops writing; the controllers have their say about pods for a moment."""
-        eventually("nobody writes any more", self._is_quiet)
+        """Wait until the operator stops writing; controllers may change pods for a moment."""
+        eventually("the operator stops writing", self._is_quiet)
 
     def wrong(self, names: set[str]) -> list[str]:
-        """What is not as it must be, in words."""
+        """Return descriptions of everything that does not match the specs."""
         resources = {item["metadata"]["name"]: item for item in self.kube.all("dsd")}
         found = [f"no resource {name}" for name in names - resources.keys()]
         found += [
@@ -90,5 +90,5 @@ class World:
 
 
 def by_operator(entry: dict[str, Any]) -> bool:
-    """Whether a write was the operator's."""
+    """Return whether the operator made a write."""
     return str(entry["userAgent"]).startswith("deepseek-operator")

@@ -18,14 +18,14 @@ from tests.support.operator_process import OperatorProcess
 
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[Target]:
-    """An API server with the CRD; it ends with the test run, however that ends."""
+    """An API server with the CRD; it ends with the test run, even if that crashes."""
     with running(open_target(state=DEFAULT_STATE / "api"), ("api",)) as target:
         yield target
 
 
 @pytest.fixture
 def kube(api_server: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A namespace of its own for every test, whose resources end with it."""
+    """A namespace of its own for every test, whose resources are deleted after it."""
     name = namespace_name(request.node.name)
     kubectl(api_server, "create", "namespace", name)
     yield Kube(api_server, name)
@@ -34,7 +34,7 @@ def kube(api_server: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Show what the operator said beside what a test says of it."""
+    """Add the operator's log to the report of a failed test."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         for value in item.funcargs.values():
@@ -45,7 +45,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session")
 def started() -> list[OperatorProcess]:
-    """The operator that tests share, once one of them has asked for it."""
+    """The shared operator, once a test has requested it."""
     return []
 
 
@@ -53,7 +53,7 @@ def started() -> list[OperatorProcess]:
 def shared_operator(
     api_server: Target, started: list[OperatorProcess], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[OperatorProcess]:
-    """The operator of all tests that need no other: a start costs more than most of them."""
+    """The operator shared by all tests that need no other: a start costs more than most tests."""
     log = tmp_path_factory.mktemp("operator") / "operator.log"
     process = OperatorProcess(api_server.kubeconfig, log)
     started.append(process)
@@ -63,17 +63,17 @@ def shared_operator(
 
 @pytest.fixture
 def operator(shared_operator: OperatorProcess) -> Iterator[OperatorProcess]:
-    """The operator, running, with a log that begins with the test."""
+    """The running operator, with a log that begins with the test."""
     shared_operator.log_from_now_on()
     if not shared_operator.runs:
         shared_operator.start()
     yield shared_operator
-    assert shared_operator.exit_code is None, "the operator has ended by itself"
+    assert shared_operator.exit_code is None, "the operator has ended unexpectedly"
 
 
 @pytest.fixture(autouse=True)
 def nobody_else(started: list[OperatorProcess], request: pytest.FixtureRequest) -> None:
-    """No operator is at work where a test has not asked for it."""
+    """Stop the shared operator for tests that do not request it."""
     if "operator" not in request.fixturenames:
         for process in started:
             process.kill()
@@ -81,7 +81,7 @@ def nobody_else(started: list[OperatorProcess], request: pytest.FixtureRequest) 
 
 @pytest.fixture
 def audit_log(api_server: Target) -> Path:
-    """The API server's own record of who wrote what."""
+    """The API server's audit log."""
     if api_server.kind != "embedded":
-        pytest.skip(f"a {api_server.kind} cluster keeps no audit log that we can read")
+        pytest.skip(f"a {api_server.kind} cluster has no audit log that tests can read")
     return api_server.kubeconfig.parent / "logs/audit.log"

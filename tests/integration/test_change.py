@@ -1,7 +1,7 @@
-"""Canary and blueGreen against a real API server, with the operator killed on the way.
+"""Canary and blueGreen rollouts against a real API server, with kills of the operator.
 
-There is no scheduler and no kubelet here: pods and the Deployments' counts are written by the test, and
-the servers in the pods are stand-ins on this machine that count as the real one does.
+There is no scheduler and no kubelet here: tests write the pods and the Deployments' status, and the
+servers in the pods are stand-ins on loopback with the metrics of the real one.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ CANARY = {
     "canary": {"steps": [{"weight": 20, "pause": "1s"}], "analysis": ANALYSIS},
 }
 BLUE_GREEN = {"strategy": "blueGreen", "blueGreen": {"keepOld": "5s", "checkRequests": 2}}
-# Between two looks of the operator there may be so many seconds.
+# Seconds to wait for what needs several passes of the operator.
 LOOKS = 60.0
 
 
 class Site:
-    """A resource whose pods are made by hand.
+    """A resource whose pods a test creates.
 
     Args:
-        number: Of the test, so that its servers have addresses of their own.
+        kube: Namespace of the test.
+        number: Third octet of the servers' addresses, which differs between tests.
     """
 
     def __init__(self, kube: Kube, number: int) -> None:
@@ -44,12 +45,12 @@ class Site:
         self.more: dict[str, Any] = {}
 
     def apply(self, note: str, **rollout: Any) -> None:
-        """The resource; another note is another revision."""
+        """Apply the resource; another note is another revision."""
         template = {"metadata": {"annotations": {"note": note}}}
         self.kube.apply(resource("r1", podTemplate=template, rollout=rollout, **self.more))
 
     def pod(self, name: str, slot: Any, ready: bool = True) -> ModelServer | None:
-        """A pod of a set, which serves since long ago or not at all."""
+        """Create a pod of a set that has served for an hour, or does not serve."""
         container = {"name": "server", "image": "x"}
         self.kube.apply({
             "apiVersion": "v1",
@@ -63,7 +64,7 @@ class Site:
         return self.servers[name]
 
     def tell(self, name: str, ready: bool, address: str, since: float = 3600) -> None:
-        """What the kubelet would say of a pod."""
+        """Write the status that the kubelet would write for a pod."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - since))
         status = {
             "podIP": address,
@@ -77,7 +78,7 @@ class Site:
         self.kube.run("patch", "pod", name, "--subresource=status", "-p", text)
 
     def counts(self, name: str, replicas: int) -> None:
-        """What a Deployment's controller would say about the newest spec."""
+        """Write the status that a Deployment's controller would write for the newest spec."""
         found = eventually(f"Deployment {name}", lambda: self.kube.get("deployment", name))
         status = {
             "observedGeneration": found["metadata"]["generation"],
@@ -88,13 +89,16 @@ class Site:
         self.kube.run("patch", "deployment", name, "--subresource=status", "-p", text)
 
     def settle(self, name: str, noted: bool = True) -> None:
-        """The same once it carries a revision, or none any more: a note on it counts as a new spec."""
+        """Write it once the Deployment has a revision, or none any more.
+
+        The revision is an annotation, whose change raises the generation.
+        """
 
         def carries() -> bool:
             found = self.kube.get("deployment", name) or {}
             return "deepseek-operator.io/revision" in found["metadata"]["annotations"]
 
-        eventually("it is noted", lambda: carries() is noted)
+        eventually("the revision annotation", lambda: carries() is noted)
         self.counts(name, 1)
 
     def rollout(self) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class Site:
         return found
 
     def selected(self) -> str:
-        """Whose pods the Service has: one set's, or `both`."""
+        """Return the set that the Service selects, or `both`."""
         service = self.kube.get("service", "r1")
         assert service is not None
         return str(service["spec"]["selector"].get("app.kubernetes.io/instance", "both"))
@@ -116,7 +120,7 @@ class Site:
 
 @pytest.fixture
 def site(kube: Kube, operator: OperatorProcess, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """A resource with one replica that serves as auto has made it."""
+    """A resource with one serving replica, created with the strategy auto."""
     kube.run("create", "serviceaccount", "default")
     found = Site(kube, 10 + sum(map(ord, request.node.name)) % 200)
     found.apply("a")
@@ -129,7 +133,7 @@ def site(kube: Kube, operator: OperatorProcess, request: pytest.FixtureRequest) 
 
 
 def begun(site: Site, rollout: dict[str, Any]) -> None:
-    """A strategy is chosen, then the spec changes, and the new set has its pod."""
+    """Choose a strategy, change the spec, and create the pod of the new set."""
     site.apply("a", **rollout)
     eventually("a record", lambda: site.record().get("revision"))
     site.settle("r1")
@@ -144,17 +148,17 @@ def test_choosing_a_strategy_touches_no_pod(site: Site, kube: Kube, audit_log: P
     site.apply("a", **CANARY)
     eventually("a record", lambda: site.record().get("revision"))
     site.settle("r1")
-    eventually("it is told", lambda: kube.condition("r1").get("status") == "True")
+    eventually("ready", lambda: kube.condition("r1").get("status") == "True")
     after = kube.get("deployment", "r1")
     assert after is not None
     assert after["spec"] == before["spec"]
     assert len(kube.all("controllerrevision")) == 1
     quiet = Audit(audit_log, kube.namespace)
     time.sleep(2)
-    assert not quiet.writes(by_operator), "and then nothing is written any more"
+    assert not quiet.writes(by_operator), "the operator does not stop writing"
 
 
-def test_a_canary_that_is_as_good_is_promoted_across_restarts(
+def test_a_good_canary_is_promoted_across_restarts(
     site: Site, kube: Kube, operator: OperatorProcess
 ) -> None:
     begun(site, CANARY)
@@ -169,7 +173,7 @@ def test_a_canary_that_is_as_good_is_promoted_across_restarts(
         server.answered(80)
     operator.kill()
     operator.start()
-    eventually("it has passed", lambda: site.record().get("step") == 1 or not site.rollout(), LOOKS)
+    eventually("it passes", lambda: site.record().get("step") == 1 or not site.rollout(), LOOKS)
     eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
     kube.run("delete", "pod", "r1-a", "--grace-period=0", "--force")
     record = site.record()
@@ -182,7 +186,7 @@ def test_a_canary_that_is_as_good_is_promoted_across_restarts(
     assert "Comparing" in reasons
 
 
-def test_a_canary_that_fails_requests_is_rolled_back_and_stays_so(
+def test_a_canary_that_fails_requests_stays_rolled_back(
     site: Site, kube: Kube, operator: OperatorProcess
 ) -> None:
     begun(site, CANARY)
@@ -191,7 +195,7 @@ def test_a_canary_that_fails_requests_is_rolled_back_and_stays_so(
     site.servers["r1-green-b"].answered(60, errors=30)
     eventually("it is gone", lambda: kube.get("deployment", "r1-green") is None, LOOKS)
     assert site.selected() == "r1"
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack")
+    eventually("the rollback", lambda: kube.condition("r1").get("reason") == "RolledBack")
     assert "Failed requests: 50.0%" in kube.condition("r1", "Progressing")["message"]
     assert kube.condition("r1", "Stalled")["status"] == "True"
     assert kube.condition("r1", "Available")["status"] == "True"
@@ -203,11 +207,11 @@ def test_a_canary_that_fails_requests_is_rolled_back_and_stays_so(
     operator.start()
     time.sleep(3)
     assert kube.get("deployment", "r1-green") is None
-    # The old spec again ends it.
+    # A return to the old spec ends it.
     site.apply("a", **CANARY)
     eventually("ready", lambda: kube.condition("r1").get("status") == "True")
     assert not site.rollout()
-    eventually("nothing is left of it", lambda: site.selected() == "both")
+    eventually("the Service selects both", lambda: site.selected() == "both")
 
 
 def test_a_slow_canary_is_rolled_back(site: Site, kube: Kube) -> None:
@@ -215,11 +219,11 @@ def test_a_slow_canary_is_rolled_back(site: Site, kube: Kube) -> None:
     eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
     site.servers["r1-a"].answered(200)
     site.servers["r1-green-b"].answered(200, seconds=0.8)
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    eventually("the rollback", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
     assert "Time to first token, p95" in kube.condition("r1")["message"]
 
 
-def test_an_edit_promote_and_abort_by_the_revision(site: Site, kube: Kube) -> None:
+def test_a_revision_can_be_replaced_aborted_and_promoted(site: Site, kube: Kube) -> None:
     begun(site, CANARY)
     first = eventually("it starts", lambda: site.rollout().get("revision"), LOOKS)
     site.apply("c", **CANARY)
@@ -236,35 +240,37 @@ def test_an_edit_promote_and_abort_by_the_revision(site: Site, kube: Kube) -> No
     assert site.record()["revision"] == first
 
 
-def test_blue_green_asks_first_switches_and_goes_back_at_once(site: Site, kube: Kube) -> None:
+def test_blue_green_tests_then_switches_and_switches_back_at_once(site: Site, kube: Kube) -> None:
     rules = {**BLUE_GREEN, "blueGreen": {"keepOld": "1h", "checkRequests": 2}}
     begun(site, rules)
     eventually("it is switched", lambda: site.selected() == "r1-green", LOOKS)
     served = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
     assert [asked["model"] for asked in site.servers["r1-green-b"].asked] == [served] * 2
     assert kube.get("deployment", "r1") is not None, "the old set is kept"
-    eventually("it is told", lambda: site.rollout().get("reason") == "Switched", LOOKS)
+    eventually("the switch", lambda: site.rollout().get("reason") == "Switched", LOOKS)
     site.apply("a", **rules)
     eventually("it is switched back", lambda: site.selected() != "r1-green")
     eventually("the new set is gone", lambda: kube.get("deployment", "r1-green") is None)
 
 
-def test_blue_green_does_not_switch_to_what_does_not_answer(site: Site, kube: Kube) -> None:
+def test_blue_green_does_not_switch_to_a_set_that_fails_test_requests(
+    site: Site, kube: Kube
+) -> None:
     site.apply("a", **BLUE_GREEN)
     eventually("a record", lambda: site.record().get("revision"))
     site.settle("r1")
     site.apply("b", **BLUE_GREEN)
     eventually("the new set", lambda: kube.get("deployment", "r1-green"))
-    assert site.selected() == "r1", "nobody is sent to pods that come up"
+    assert site.selected() == "r1", "starting pods get client traffic"
     server = site.pod("r1-green-b", "green")
     assert server is not None
     server.status = 500
     site.counts("r1-green", 1)
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
-    assert "did not answer a request of the operator" in kube.condition("r1")["message"]
+    eventually("the rollback", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    assert "of the new set failed a test request: " in kube.condition("r1")["message"]
 
 
-def test_blue_green_ends_when_the_old_set_was_kept_long_enough(site: Site, kube: Kube) -> None:
+def test_blue_green_deletes_the_old_set_after_its_delay(site: Site, kube: Kube) -> None:
     begun(site, BLUE_GREEN)
     eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
     assert site.record()["stable"] == "green"
@@ -278,13 +284,15 @@ def test_a_set_that_never_serves_is_rolled_back(site: Site, kube: Kube) -> None:
     site.apply("b", **rules)
     site.counts("r1-green", 1)
     site.pod("r1-green-b", "green", ready=False)
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    eventually("the rollback", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
     assert "does not serve within 10 s" in kube.condition("r1")["message"]
 
 
-def test_who_deletes_the_record_or_a_set_gets_them_back(site: Site, kube: Kube) -> None:
+def test_a_deleted_service_or_deployment_is_restored_during_a_rollout(
+    site: Site, kube: Kube
+) -> None:
     begun(site, CANARY)
-    before = eventually("it is told", lambda: site.record().get("candidate"), LOOKS)
+    before = eventually("a candidate", lambda: site.record().get("candidate"), LOOKS)
     kube.run("delete", "service", "r1")
     eventually("the Service is back", lambda: kube.get("service", "r1"))
     assert site.record()["candidate"] == before
@@ -292,10 +300,10 @@ def test_who_deletes_the_record_or_a_set_gets_them_back(site: Site, kube: Kube) 
     kube.run("delete", "deployment", "r1")
     found = eventually("the stable set is back", lambda: kube.get("deployment", "r1"))
     notes = found["spec"]["template"]["metadata"]["annotations"]
-    assert notes["note"] == "a", "as it was, though the spec has moved on"
+    assert notes["note"] == "a", "it is restored from its revision, not from the newest spec"
 
 
-def test_back_to_auto_what_serves_stays_where_it_is(site: Site, kube: Kube) -> None:
+def test_a_return_to_auto_keeps_the_serving_set_in_its_color(site: Site, kube: Kube) -> None:
     begun(site, BLUE_GREEN)
     eventually("the old set is gone", lambda: kube.get("deployment", "r1") is None, LOOKS)
     kube.run("delete", "pod", "r1-a", "--grace-period=0", "--force")
@@ -311,14 +319,14 @@ def test_back_to_auto_what_serves_stays_where_it_is(site: Site, kube: Kube) -> N
     assert kube.get("deployment", "r1") is None
     kube.run("delete", "service", "r1")
     eventually("the Service is back", lambda: kube.get("service", "r1"))
-    assert kube.get("deployment", "r1-green") is not None, "also when nothing says where it is"
+    assert kube.get("deployment", "r1-green") is not None, "it stays even without rollout state"
     site.apply("c")
-    eventually("an edit goes there", lambda: "c" in json.dumps(kube.get("deployment", "r1-green")))
+    eventually("it gets the edit", lambda: "c" in json.dumps(kube.get("deployment", "r1-green")))
 
 
-def test_load_decides_about_the_set_that_has_the_requests(site: Site, kube: Kube) -> None:
+def test_the_autoscaler_targets_the_set_that_takes_the_requests(site: Site, kube: Kube) -> None:
     def scaled(name: str) -> tuple[str, int]:
-        """What the autoscaler looks after, and how many replicas a Deployment shall have."""
+        """Return the autoscaler's target, and the desired replicas of a Deployment."""
         scaler, found = kube.get("hpa", "r1"), kube.get("deployment", name)
         target = scaler["spec"]["scaleTargetRef"]["name"] if scaler else ""
         return target, found["spec"]["replicas"] if found else 0
@@ -341,12 +349,12 @@ def test_load_decides_about_the_set_that_has_the_requests(site: Site, kube: Kube
         site.pod(name, "green")
     site.counts("r1-green", 2)
     eventually("promoted", lambda: kube.get("deployment", "r1") is None, LOOKS)
-    eventually("load decides about it", lambda: scaled("r1-green")[0] == "r1-green")
+    eventually("it is autoscaled", lambda: scaled("r1-green")[0] == "r1-green")
     time.sleep(2)
-    assert scaled("r1-green") == ("r1-green", 2), "it never jumps"
+    assert scaled("r1-green") == ("r1-green", 2), "the number of replicas jumps"
 
 
-def test_a_name_that_somebody_else_has_is_told_and_what_serves_goes_on(
+def test_a_taken_name_is_reported_while_the_stable_set_keeps_serving(
     site: Site, kube: Kube
 ) -> None:
     site.apply("a", **CANARY)

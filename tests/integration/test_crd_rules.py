@@ -1,4 +1,4 @@
-"""Every rule of the CRD, once kept and once broken, against the real API server."""
+"""Every validation rule of the CRD, once satisfied and once violated, against a real API server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hack.cluster.faults import ClusterError
 from tests.support.crd_rules import HOSTS, ID, RULES, rules
 from tests.support.kube import Kube, resource
 
-# field: (a value that the schema refuses, words of the refusal)
+# (a spec that the schema refuses, words of the refusal)
 SCHEMA: list[tuple[dict[str, Any], str]] = [
     ({"replicas": -1}, "spec.replicas"),
     ({"replicas": "three"}, "spec.replicas"),
@@ -81,19 +81,19 @@ def test_every_rule_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("message", RULES)
-def test_a_broken_rule_is_refused_with_its_message(kube: Kube, message: str) -> None:
+def test_a_spec_that_violates_a_rule_is_refused_with_its_message(kube: Kube, message: str) -> None:
     broken, _ = RULES[message]
     assert message in kube.refusal(made(**broken))
 
 
 @pytest.mark.parametrize("message", RULES)
-def test_a_kept_rule_is_accepted(kube: Kube, message: str) -> None:
+def test_a_spec_that_satisfies_a_rule_is_accepted(kube: Kube, message: str) -> None:
     _, kept = RULES[message]
     kube.apply(made(**kept))
 
 
 @pytest.mark.parametrize(("spec", "words"), SCHEMA, ids=[words for _, words in SCHEMA])
-def test_the_schema_refuses(kube: Kube, spec: dict[str, Any], words: str) -> None:
+def test_the_schema_refuses_invalid_values(kube: Kube, spec: dict[str, Any], words: str) -> None:
     assert words in kube.refusal(made(**spec))
 
 
@@ -108,14 +108,14 @@ def test_every_engine_is_accepted_with_variables_of_different_names(
     assert stored["spec"]["engine"] == {"type": engine, "env": env}
 
 
-def test_an_engine_without_a_type_is_the_bundled_one(kube: Kube) -> None:
+def test_the_default_engine_is_the_bundled_one(kube: Kube) -> None:
     kube.apply(made(engine={"args": ["--x"]}))
     stored = kube.get("dsd", "rule")
     assert stored is not None
     assert stored["spec"]["engine"] == {"type": "transformers", "args": ["--x"]}
 
 
-def test_a_name_without_its_organisation_is_answered_with_it(kube: Kube) -> None:
+def test_a_model_id_without_its_organisation_is_refused_with_an_example(kube: Kube) -> None:
     assert "such as deepseek-ai/DeepSeek-R1;" in kube.refusal(made(model={"id": "DeepSeek-R1"}))
 
 
@@ -125,8 +125,8 @@ def test_a_spec_without_a_model_is_refused(kube: Kube) -> None:
     assert "spec.model" in kube.refusal(manifest)
 
 
-def test_defaults_are_in_the_schema_and_few(kube: Kube) -> None:
-    """What a GitOps tool sees as a difference between its file and the cluster."""
+def test_the_schema_sets_few_defaults(kube: Kube) -> None:
+    """A GitOps tool sees each default as a difference between its file and the cluster."""
     kube.apply(made())
     stored = kube.get("dsd", "rule")
     assert stored is not None
@@ -136,7 +136,7 @@ def test_defaults_are_in_the_schema_and_few(kube: Kube) -> None:
     }
 
 
-def test_scale_and_explain(kube: Kube) -> None:
+def test_kubectl_scale_and_explain_work(kube: Kube) -> None:
     kube.apply(made())
     kube.run("scale", "dsd", "rule", "--replicas", "3")
     stored = kube.get("dsd", "rule")
@@ -145,8 +145,8 @@ def test_scale_and_explain(kube: Kube) -> None:
     assert "Which model is served" in kube.run("explain", "dsd.spec.model")
 
 
-def test_scaling_and_the_scale_subresource(kube: Kube) -> None:
-    """A resource from before there was scaling holds replicas: 1, which nobody has written."""
+def test_kubectl_scale_is_refused_with_scaling(kube: Kube) -> None:
+    """A resource created without scaling holds the default replicas: 1."""
     kube.apply(made())
     kube.apply(made(scaling={"maxReplicas": 4}))
     stored = kube.get("dsd", "rule")
@@ -157,7 +157,7 @@ def test_scaling_and_the_scale_subresource(kube: Kube) -> None:
         kube.run("scale", "dsd", "rule", "--replicas", "3")
 
 
-def test_who_may_reach_a_model_and_who_watches_it(kube: Kube) -> None:
+def test_allowed_namespaces_and_disabled_monitoring_are_accepted(kube: Kube) -> None:
     kube.apply(
         made(
             security={"allowFrom": [{"namespace": "apps"}, {"namespace": "istio-system"}]},
@@ -166,7 +166,7 @@ def test_who_may_reach_a_model_and_who_watches_it(kube: Kube) -> None:
     )
 
 
-def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:
+def test_pod_template_keeps_fields_that_the_schema_does_not_list(kube: Kube) -> None:
     over = {"spec": {"nodeSelector": {"a": "b"}, "containers": [{"name": "server", "tty": True}]}}
     kube.apply(made(podTemplate=over))
     stored = kube.get("dsd", "rule")
@@ -174,7 +174,7 @@ def test_pod_template_keeps_what_the_schema_does_not_know(kube: Kube) -> None:
     assert stored["spec"]["podTemplate"] == over
 
 
-def test_until_it_was_looked_at_a_resource_looks_unfinished_to_tools(kube: Kube) -> None:
+def test_a_new_resource_has_an_observed_generation_that_tools_read_as_pending(kube: Kube) -> None:
     kube.apply(resource("new"))
     found = kube.get("dsd", "new")
     assert found is not None

@@ -1,7 +1,7 @@
-"""custom.metrics.k8s.io as clients of the API server see it, and as strangers see the operator.
+"""custom.metrics.k8s.io through the API server, and direct requests to the operator.
 
-The operator runs on this machine, and the API server finds it through a Service that names this
-machine; pods are objects only, whose addresses lead back here.
+The operator runs on this machine, and the API server reaches it through a Service that names this
+machine; pods are objects only, whose addresses are on loopback.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Pod(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def pod(kube: Kube) -> Iterator[None]:
-    """A ready pod of model r1 with an address of this machine, and one that is not ready."""
+    """A ready pod of model r1 with a loopback address, and one that is not ready."""
     server = ThreadingHTTPServer((ADDRESS, 8000), Pod)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     labels = {
@@ -92,13 +92,13 @@ class Serving:
             return False
 
     def available(self) -> bool:
-        """Whether the API server counts the API as served by us."""
+        """Return whether the API server reports the API as available."""
         service = self.kube.get("apiservice", NAME) or {}
         conditions = service.get("status", {}).get("conditions", [])
         return any(c["type"] == "Available" and c["status"] == "True" for c in conditions)
 
     def is_found(self) -> bool:
-        """Whether the API server tells clients of it, in the form that autoscalers ask for."""
+        """Return whether discovery lists the API in the form that autoscalers use."""
         context = ssl.create_default_context(cafile=self.pki / "ca.crt")
         context.load_cert_chain(self.pki / "admin.crt", self.pki / "admin.key")
         accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -113,7 +113,7 @@ class Serving:
         )
 
     def directly(self, path: str, pair: str = "", **headers: str) -> httpx.Response:
-        """A request past the API server, with a certificate of the cluster or with none."""
+        """Send a request past the API server, with a certificate of the cluster or without one."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if pair:
@@ -150,7 +150,7 @@ def serving(api_server: Target, kube: Kube, tmp_path: Path) -> Iterator[Serving]
     kubectl(api_server, "delete", "apiservice", NAME, "--ignore-not-found")
 
 
-def test_the_load_of_pods_through_the_api_server(serving: Serving, pod: None) -> None:
+def test_the_api_server_serves_the_load_of_pods(serving: Serving, pod: None) -> None:
     eventually("the API", serving.answers)
     pods = f"{ROOT}/namespaces/{serving.kube.namespace}/pods"
     every = serving.raw(f"{pods}/*/deepseek_requests?labelSelector=deepseek-operator.io/name%3Dr1")
@@ -165,10 +165,10 @@ def test_the_load_of_pods_through_the_api_server(serving: Serving, pod: None) ->
         serving.raw(f"{pods}/*/deepseek_requests?labelSelector=((")
     assert "pods/deepseek_requests" in {item["name"] for item in serving.raw(ROOT)["resources"]}
     eventually("the API server finds it available", serving.available)
-    eventually("everybody finds it", serving.is_found)
+    eventually("discovery lists it", serving.is_found)
 
 
-def test_strangers_are_refused(serving: Serving, pod: None) -> None:
+def test_unauthenticated_and_unauthorized_requests_are_refused(serving: Serving, pod: None) -> None:
     eventually("the API", serving.answers)
     load = f"{ROOT}/namespaces/{serving.kube.namespace}/pods/*/deepseek_requests"
     admin = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
@@ -177,7 +177,7 @@ def test_strangers_are_refused(serving: Serving, pod: None) -> None:
         anonymous = serving.directly(load, **headers)
         assert anonymous.status_code == 401
         assert anonymous.json()["reason"] == "Unauthorized"
-    # A certificate of the cluster, even its administrator's, is not one of the API server.
+    # Only the API server's certificate is accepted, not even the administrator's.
     with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
         serving.directly(load, "admin", **admin)
 
@@ -202,7 +202,7 @@ def test_strangers_are_refused(serving: Serving, pod: None) -> None:
     assert serving.directly(load, "front-proxy", **{"X-Remote-User": autoscaler}).is_success
 
 
-def test_it_gives_way_and_says_so(serving: Serving) -> None:
+def test_the_operator_yields_to_another_metrics_server_and_reports_it(serving: Serving) -> None:
     eventually("the API", serving.answers)
     kube = serving.kube
     kube.apply(resource("r1", scaling={"maxReplicas": 2}))
@@ -225,7 +225,7 @@ def test_it_gives_way_and_says_so(serving: Serving) -> None:
     try:
         eventually("ours is gone", lambda: kube.get("apiservice", NAME) is None)
         said = eventually(
-            "it is said",
+            "the condition is False",
             lambda: (
                 kube.condition("r1", "Autoscaling").get("status") == "False"
                 and kube.condition("r1", "Autoscaling")
@@ -237,11 +237,11 @@ def test_it_gives_way_and_says_so(serving: Serving) -> None:
     finally:
         kubectl(kube.target, "delete", "-f", "-", text=text)
     eventually("ours is back", serving.answers)
-    eventually("it is said", lambda: kube.condition("r1", "Autoscaling")["status"] == "Unknown")
+    eventually("a reset", lambda: kube.condition("r1", "Autoscaling")["status"] == "Unknown")
 
 
 @pytest.mark.parametrize("how", ["deleted", "broken"])
-def test_a_lost_certificate_is_made_anew(serving: Serving, how: str) -> None:
+def test_a_lost_certificate_is_replaced(serving: Serving, how: str) -> None:
     eventually("the API", serving.answers)
     before = serving.kube.get("secret", "operator-load-tls")
     assert before is not None
@@ -263,7 +263,7 @@ def test_a_lost_certificate_is_made_anew(serving: Serving, how: str) -> None:
     eventually("the API", serving.answers)
 
 
-def test_a_restart_changes_nothing(serving: Serving, audit_log: Path) -> None:
+def test_a_restart_keeps_certificate_and_registration(serving: Serving, audit_log: Path) -> None:
     eventually("the API", serving.answers)
     kept = serving.kube.get("secret", "operator-load-tls")
     service = serving.kube.get("apiservice", NAME)

@@ -1,4 +1,4 @@
-"""`deepseek doctor` against a real API server: with and without optional kinds, rights and a way there."""
+"""`deepseek doctor` against a real API server: optional kinds, permissions, connection failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def monitors(api_server: Target) -> Iterator[None]:
 
 @pytest.fixture
 def stranger(kube: Kube, tmp_path: Path) -> Path:
-    """Somebody who may do nothing."""
+    """Kubeconfig of a service account without permissions."""
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
     return somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
@@ -49,13 +49,13 @@ def stranger(kube: Kube, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bare(kube: Kube) -> Kube:
-    """A cluster in which no operator runs; those of other tests may have died a moment ago."""
+    """A cluster without an operator; leases of other tests' operators are deleted."""
     ours = f"--field-selector=metadata.name={LEASES}"
     kubectl(kube.target, "delete", "lease", "--all-namespaces", ours)
     return kube
 
 
-def test_a_bare_cluster(bare: Kube) -> None:
+def test_a_cluster_without_the_operator(bare: Kube) -> None:
     found = doctor(bare)
     assert found["Kubernetes"]["state"] == "ok"
     assert found["CRD"]["state"] == "ok", found["CRD"]
@@ -66,14 +66,14 @@ def test_a_bare_cluster(bare: Kube) -> None:
     assert found["your rights"]["state"] == "ok"
 
 
-def test_a_table_for_people(bare: Kube) -> None:
+def test_the_checks_as_a_table(bare: Kube) -> None:
     found = deepseek(bare.target.kubeconfig, "doctor", "-n", bare.namespace)
     assert found.code == 1
     assert "It is not installed." in found.out
     assert "1 problem" in found.out
 
 
-def test_an_operator_that_runs_outside_and_kinds_that_are_there(
+def test_an_operator_outside_the_cluster_and_an_installed_optional_kind(
     kube: Kube, operator: OperatorProcess, monitors: None
 ) -> None:
     found = doctor(kube)
@@ -82,7 +82,7 @@ def test_an_operator_that_runs_outside_and_kinds_that_are_there(
     assert "It is there" in found["Prometheus operator"]["message"]
 
 
-def test_what_a_resource_asks_for_and_the_cluster_lacks(kube: Kube) -> None:
+def test_a_missing_api_that_a_resource_needs_is_a_problem(kube: Kube) -> None:
     kube.apply(resource("r1", observability={"podMonitor": True}))
     found = doctor(kube)["Prometheus operator"]
     assert (found["state"], "r1 (observability.podMonitor)" in found["message"]) == (
@@ -91,7 +91,7 @@ def test_what_a_resource_asks_for_and_the_cluster_lacks(kube: Kube) -> None:
     )
 
 
-def test_gpus_that_are_held_and_a_taint(kube: Kube) -> None:
+def test_held_gpus_and_a_tainted_node_are_reported(kube: Kube) -> None:
     name = f"node-{kube.namespace}"
     taint = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
     labels = {"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/cuda.driver.major": "550"}
@@ -140,7 +140,7 @@ def test_gpus_that_are_held_and_a_taint(kube: Kube) -> None:
         kube.run("delete", "node", name)
 
 
-def test_a_crd_of_another_release(kube: Kube) -> None:
+def test_a_crd_of_another_release_is_a_warning(kube: Kube) -> None:
     live = json.loads(kubectl(kube.target, "get", "crd", CRD, "--output=json"))
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/rollout"
     schema = live["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
@@ -157,9 +157,9 @@ def test_a_crd_of_another_release(kube: Kube) -> None:
     assert doctor(kube)["CRD"]["state"] == "ok"
 
 
-def test_who_may_do_nothing_is_told_what_to_ask_for(kube: Kube, stranger: Path) -> None:
+def test_missing_permissions_are_named(kube: Kube, stranger: Path) -> None:
     found = deepseek(stranger, "doctor", "-n", kube.namespace, "-o", "json")
-    assert found.code == 0, "not to know is no problem"
+    assert found.code == 0, "unknown states count as problems"
     said = rows(found)
     for check, right in (
         ("CRD", "get customresourcedefinitions"),
@@ -177,7 +177,7 @@ def test_who_may_do_nothing_is_told_what_to_ask_for(kube: Kube, stranger: Path) 
     assert "create, update, patch, delete" in said["your rights"]["do"]
 
 
-def test_a_token_that_nobody_knows(kube: Kube, tmp_path: Path) -> None:
+def test_an_invalid_token_is_reported(kube: Kube, tmp_path: Path) -> None:
     wrong = somebody(kube.target.kubeconfig, tmp_path / "wrong", "expired")
     found = deepseek(wrong, "doctor", "-o", "json")
     assert found.code == 1
@@ -186,7 +186,7 @@ def test_a_token_that_nobody_knows(kube: Kube, tmp_path: Path) -> None:
     assert "log in again" in row["message"]
 
 
-def test_a_server_that_does_not_answer(kube: Kube, tmp_path: Path) -> None:
+def test_an_unreachable_api_server_is_reported(kube: Kube, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{probe.getsockname()[1]}"
@@ -196,7 +196,7 @@ def test_a_server_that_does_not_answer(kube: Kube, tmp_path: Path) -> None:
     assert "can't be reached" in found.out
 
 
-def test_a_context_and_a_kubeconfig_that_are_not_there(kube: Kube, tmp_path: Path) -> None:
+def test_a_missing_context_or_kubeconfig_is_refused(kube: Kube, tmp_path: Path) -> None:
     found = deepseek(kube.target.kubeconfig, "doctor", "--context", "nowhere")
     assert (found.code, found.out) == (2, "")
     assert "context nowhere" in found.err
@@ -207,11 +207,11 @@ def test_a_context_and_a_kubeconfig_that_are_not_there(kube: Kube, tmp_path: Pat
     assert deepseek(broken, "doctor").code == 2
 
 
-def test_a_context_by_its_name(kube: Kube) -> None:
+def test_a_context_can_be_chosen_by_name(kube: Kube) -> None:
     assert doctor(kube, "--context", "deepseek-operator")["Kubernetes"]["state"] == "ok"
 
 
-def test_a_namespace_that_is_not_there_and_one_that_is_strict(kube: Kube) -> None:
+def test_a_missing_namespace_and_a_restricted_one_are_reported(kube: Kube) -> None:
     level = "pod-security.kubernetes.io/enforce=restricted"
     kube.run("label", "namespace", kube.namespace, level)
     assert "enforces restricted" in doctor(kube)["namespace"]["message"]

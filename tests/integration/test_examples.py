@@ -15,7 +15,7 @@ from tests.support.kube import Kube, eventually
 from tests.support.operator_process import OperatorProcess
 from tests.support.repository import ROOT
 
-# Beside them are values for charts of others.
+# Other YAML files there are values for other projects' charts.
 EXAMPLES = sorted(
     path
     for path in (ROOT / "examples").rglob("*.yaml")
@@ -31,7 +31,7 @@ NEEDED = (
 
 @pytest.fixture(scope="module", autouse=True)
 def foreign_kinds(api_server: Target) -> Iterator[None]:
-    """What examples need that not every cluster has."""
+    """APIs that examples need and that not every cluster has."""
     for kind in NEEDED:
         kind.install(api_server)
     route_apis.install(api_server, *route_apis.ALL)
@@ -61,7 +61,7 @@ def endpoint(kube: Kube, name: str) -> str:
 
 
 def test_the_readme_shows_the_minimal_example() -> None:
-    """As a reader would copy it."""
+    """A reader may copy it."""
     example = yaml.safe_load((ROOT / "examples/minimal.yaml").read_text())
     blocks = (ROOT / "README.md").read_text().split("```")
     shown = [

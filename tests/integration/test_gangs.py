@@ -1,4 +1,4 @@
-"""Replicas of several pods against a real API server: their API comes later, they change, they fail."""
+"""Multi-pod replicas against a real API server: a missing API, edits, failures, a canary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.foreign_kind import ForeignKind
 from tests.support.kube import Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 
-# A look every ten seconds, and time on a busy machine.
+# The operator polls for it every ten seconds.
 GROUPS = ForeignKind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1")
 SETS = GROUPS.name
 
@@ -35,7 +35,7 @@ def template(kube: Kube) -> dict[str, Any]:
     return dict(groups["spec"]["leaderWorkerTemplate"])
 
 
-def test_groups_come_with_their_api_and_go_with_their_field(
+def test_groups_follow_their_api_and_their_field(
     kube: Kube, operator: OperatorProcess, api: ForeignKind
 ) -> None:
     kube.apply(gang())
@@ -50,7 +50,7 @@ def test_groups_come_with_their_api_and_go_with_their_field(
 
     size = '{"spec": {"leaderWorkerTemplate": {"size": 3}}}'
     kube.run("patch", SETS, "r1-gang", "--type=merge", "--patch", size)
-    eventually("the size is put right", lambda: template(kube)["size"] == 2)
+    eventually("the size is repaired", lambda: template(kube)["size"] == 2)
     kube.apply(gang(replicas=3))
     eventually(
         "three groups", lambda: (kube.get(SETS, "r1-gang") or {})["spec"].get("replicas") == 3
@@ -68,7 +68,7 @@ def test_groups_come_with_their_api_and_go_with_their_field(
 
 
 def pod(kube: Kube, index: int, suffix: str) -> dict[str, Any]:
-    """A pod as LeaderWorkerSet would make it, for want of a node without a life of its own."""
+    """Return a pod as LeaderWorkerSet would create it; without a node it never runs."""
     labels = {
         "app.kubernetes.io/managed-by": "deepseek-operator",
         "deepseek-operator.io/name": "r1",
@@ -83,7 +83,7 @@ def pod(kube: Kube, index: int, suffix: str) -> dict[str, Any]:
             "labels": labels,
             "annotations": template(kube)["leaderTemplate"]["metadata"]["annotations"],
         },
-        # Nobody makes namespaces a default one here.
+        # No controller creates default service accounts here.
         "spec": {
             "serviceAccountName": "r1",
             "automountServiceAccountToken": False,
@@ -113,7 +113,7 @@ def holds(kube: Kube) -> dict[str, Any]:
     return dict(json.loads(data["holds.json"])["groups"])
 
 
-def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
+def test_the_first_cause_outlives_its_pod_and_the_stop_holds_the_next_pods(
     kube: Kube, operator: OperatorProcess, api: ForeignKind
 ) -> None:
     api.install(kube.target)
@@ -127,7 +127,7 @@ def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
     eventually("its cause", lambda: groups_of(kube)[0]["cause"]["message"] == "out of memory")
     kube.run("delete", "pod", "--all", "--force", "--grace-period=0")
     eventually("the stop reaches the pods", lambda: holds(kube).keys() == {"0"})
-    eventually("told", lambda: kube.condition("r1").get("reason") == "ReplicaStopped")
+    eventually("a condition", lambda: kube.condition("r1").get("reason") == "ReplicaStopped")
     assert "out of memory" in kube.condition("r1")["message"]
     assert "Replica 0 was stopped" in kube.run("get", "dsd", "r1")
     (group,) = groups_of(kube)
@@ -135,8 +135,8 @@ def test_the_first_cause_outlives_its_pod_and_a_stop_reaches_the_next_ones(
     assert "ReplicaFailed" in {event["reason"] for event in kube.events("r1")}
 
     kube.apply(gang(parallelism={"maxRestarts": 1}))
-    eventually("another spec lets it start", lambda: holds(kube) == {})
-    eventually("and is told no more", lambda: not groups_of(kube))
+    eventually("an edit lets it start", lambda: holds(kube) == {})
+    eventually("the status drops the failure", lambda: not groups_of(kube))
 
 
 def test_a_canary_of_several_pods_has_groups_of_its_own(
@@ -159,12 +159,12 @@ def test_a_canary_of_several_pods_has_groups_of_its_own(
     assert "--other" in json.dumps(green["spec"])
     assert template(kube) == before
     assert kube.condition("r1")["reason"] == "RollingOut"
-    # One pod for each replica can't be compared with two behind one Service.
+    # Replicas of one pod can't be compared with replicas of two behind one Service.
     kube.apply(resource("r1", rollout=canary))
     eventually("refused", lambda: kube.condition("r1", "Accepted").get("reason") == "CanaryApart")
     assert template(kube) == before
     kube.apply(resource("r1", rollout={"strategy": "blueGreen"}))
-    eventually("one pod for each, beside", lambda: kube.get("deployment", "r1-green"))
+    eventually("a second set of one pod per replica", lambda: kube.get("deployment", "r1-green"))
     eventually("no second groups", lambda: kube.get(SETS, "r1-green-gang") is None)
     service = kube.get("service", "r1")
     assert service is not None

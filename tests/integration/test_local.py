@@ -1,4 +1,4 @@
-"""`deepseek local` with real servers of a tiny model: what dies, what is full, what is asked to end."""
+"""`deepseek local` with real servers of a tiny model: crashes, full machines, shutdown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
         found.run("down", state.name, "--now")
 
 
-def test_what_dies_comes_back_while_the_others_serve(machine: LocalMachine) -> None:
+def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine) -> None:
     up = machine.run("up", machine.file("two", replicas=2), "--detach", "--port", 0)
     assert up.returncode == 0, up.stderr
     said = machine.status("two")
@@ -53,7 +53,7 @@ def test_what_dies_comes_back_while_the_others_serve(machine: LocalMachine) -> N
     errors = [stream.error["code"] for stream in streams if stream.error]
     assert errors == ["replica_ended"] * 2
 
-    # What computes, as the kernel would end it for taking too much memory.
+    # The engine process, killed as the kernel would when it runs out of memory.
     (worker,) = (
         p for p in leftovers.processes(said["run"], 1) if "worker" in " ".join(p.cmdline())
     )
@@ -68,10 +68,10 @@ def test_what_dies_comes_back_while_the_others_serve(machine: LocalMachine) -> N
 
 
 def _ask(url: str) -> None:
-    """A request as clients send it: again, where the answer says that this would help."""
+    """Send a request as clients do: retried if the response asks for it."""
     body = {"model": "tiny", "prompt": "a", "max_tokens": 1}
     answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
-    if answer.status_code == 503:  # the replica had it in the moment in which it was killed
+    if answer.status_code == 503:  # the replica was killed while it had the request
         assert answer.json()["error"]["code"] == "replica_ended"
         assert answer.headers["retry-after"] == "1"
         answer = httpx.post(f"{url}/v1/completions", json=body, timeout=60)
@@ -79,7 +79,7 @@ def _ask(url: str) -> None:
 
 
 def _kill_the_supervisor(machine: LocalMachine, run: str) -> None:
-    """Nothing stays that it has started; what the kernel could not end the next command does."""
+    """Check that its processes end with it, and that the next command ends any orphans."""
     os.kill(machine.view("two")["pid"], signal.SIGKILL)
     eventually(lambda: not leftovers.processes(run), "servers end with their supervisor")
     marked = {**os.environ, MARK: f"{run}/1"}
@@ -98,7 +98,7 @@ def _kill_the_supervisor(machine: LocalMachine, run: str) -> None:
     assert machine.run("status").stdout == "Nothing is up.\n"
 
 
-def test_ctrl_c_lets_what_runs_end(machine: LocalMachine) -> None:
+def test_ctrl_c_drains_running_requests(machine: LocalMachine) -> None:
     up = machine.start("up", machine.file("one"), "--port", 0)
     eventually(
         lambda: machine.view("one").get("replicas", [{}])[0].get("phase") == "ready", "ready"
@@ -121,7 +121,7 @@ def test_ctrl_c_lets_what_runs_end(machine: LocalMachine) -> None:
     assert "request ended" in machine.run("logs", "one").stdout
 
 
-def test_a_mistake_is_not_tried_again(machine: LocalMachine) -> None:
+def test_a_permanent_error_is_not_retried(machine: LocalMachine) -> None:
     (machine.model / "config.json").write_text('{"model_type": "gpt2"}')
     up = machine.run("up", machine.file("wrong"), "--port", 0)
     assert up.returncode == 5
@@ -130,7 +130,9 @@ def test_a_mistake_is_not_tried_again(machine: LocalMachine) -> None:
     assert machine.view("wrong")["replicas"][0]["starts"] == 1
 
 
-def test_what_has_no_room_is_refused_before_anything_starts(machine: LocalMachine) -> None:
+def test_too_little_memory_or_a_taken_port_is_refused_before_a_start(
+    machine: LocalMachine,
+) -> None:
     little = machine.run("up", machine.file("big", replicas=3), "--memory", "3Gi")
     assert little.returncode == 1
     assert "DoesNotFit: tiny does not fit into the memory of this machine" in little.stderr

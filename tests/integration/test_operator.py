@@ -1,4 +1,4 @@
-"""The operator against a real API server: what it makes, heals, refuses, and how often it writes."""
+"""The operator against a real API server: children, repair, refusals, and number of writes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_deleted_child_comes_back(kube: Kube, operator: OperatorProcess) -> No
     eventually("all children again", lambda: have_children(kube, "r1"))
 
 
-def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> None:
+def test_an_edited_child_is_repaired(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
     eventually("all children", lambda: have_children(kube, "r1"))
     kube.run("patch", "configmap", "r1", "--patch", '{"data": {"config.json": "{}"}}')
@@ -60,11 +60,11 @@ def test_an_edited_child_is_put_right(kube: Kube, operator: OperatorProcess) -> 
             and account["metadata"]["labels"].get("deepseek-operator.io/name") == "r1"
         )
 
-    eventually("all as planned", right)
+    eventually("all children are repaired", right)
 
 
-def test_a_child_that_is_no_longer_wanted_is_deleted(kube: Kube, operator: OperatorProcess) -> None:
-    """Ours, by label, kind and owner; whatever lacks one of these belongs to somebody else."""
+def test_an_obsolete_child_is_deleted(kube: Kube, operator: OperatorProcess) -> None:
+    """Only with the operator's label and this resource as owner; other objects are left alone."""
     kube.apply(resource("r1"), resource("r2"))
     eventually("children", lambda: have_children(kube, "r1", "r2"))
     labels = {
@@ -94,7 +94,7 @@ def test_a_child_that_is_no_longer_wanted_is_deleted(kube: Kube, operator: Opera
         assert kube.get("configmap", name), name
 
 
-def test_what_others_add_to_a_child_is_left_alone(kube: Kube, operator: OperatorProcess) -> None:
+def test_foreign_annotations_of_a_child_are_kept(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1"))
     eventually("all children", lambda: have_children(kube, "r1"))
     kube.run("annotate", "service", "r1", "example.com/mine=yes")
@@ -123,7 +123,7 @@ def test_an_edit_reaches_the_children(kube: Kube, operator: OperatorProcess) -> 
     eventually("the status is about the edit", lambda: kube.condition("r1"))
 
 
-def test_an_unknown_model_is_refused_in_words_and_others_carry_on(
+def test_an_unknown_model_is_refused_without_blocking_other_resources(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("bad", model={"id": "deepseek-ai/DeepSeek-V1.5"}), resource("good"))
@@ -135,11 +135,11 @@ def test_an_unknown_model_is_refused_in_words_and_others_carry_on(
     (event,) = eventually("an Event", lambda: kube.events("bad"))
     assert (event["type"], event["reason"]) == ("Warning", "UnknownModel")
     kube.apply(resource("bad"))
-    eventually("its children after the repair", lambda: have_children(kube, "bad"))
+    eventually("its children after the fix", lambda: have_children(kube, "bad"))
     assert kube.condition("bad", "Accepted")["status"] == "True"
 
 
-def test_an_object_of_somebody_else_is_not_taken_over(
+def test_an_object_of_another_owner_is_not_taken_over(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.run("create", "service", "clusterip", "r1", "--tcp=80")
@@ -152,7 +152,7 @@ def test_an_object_of_somebody_else_is_not_taken_over(
     assert service["spec"]["selector"] == {"app": "r1"}
 
 
-def test_what_the_api_server_refuses_is_said_and_repaired(
+def test_a_rejected_child_is_reported_and_applied_after_a_fix(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     broken = {
@@ -166,7 +166,7 @@ def test_what_the_api_server_refuses_is_said_and_repaired(
     eventually("all children", lambda: have_children(kube, "r1"))
 
 
-def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
+def test_the_operator_finishes_a_burst_after_a_kill_and_a_restart(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     names = [f"burst-{number}" for number in range(30)]
@@ -181,14 +181,14 @@ def test_killed_in_the_middle_of_a_burst_it_finishes_after_a_restart(
     eventually("every status", lambda: all(kube.condition(name) for name in names))
 
 
-def test_writes_are_what_the_plan_needs_and_none_after_that(
+def test_each_child_is_written_once_and_nothing_after_a_restart(
     kube: Kube, operator: OperatorProcess, audit_log: Path
 ) -> None:
     audit = Audit(audit_log, kube.namespace)
     kube.apply(resource("r1"))
     eventually("all children", lambda: have_children(kube, "r1"))
     eventually("a status", lambda: kube.condition("r1"))
-    time.sleep(2)  # for a write too many to happen
+    time.sleep(2)  # time for a surplus write to happen
     assert audit.writes(by_operator) == {
         "patch serviceaccounts": 1,
         "patch configmaps": 1,
@@ -206,7 +206,7 @@ def test_writes_are_what_the_plan_needs_and_none_after_that(
     assert steady.writes(by_operator) == {}
 
 
-def test_a_stop_is_clean_and_metrics_tell_what_was_done(
+def test_a_stop_is_clean_and_metrics_count_the_writes(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("r1"))

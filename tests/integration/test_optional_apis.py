@@ -1,4 +1,4 @@
-"""An API that comes, goes and comes back while the operator runs."""
+"""An API that is installed, removed and installed again while the operator runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.foreign_kind import ForeignKind
 from tests.support.kube import Audit, Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 
-# A look every ten seconds, and time on a busy machine.
+# The operator polls for it every ten seconds.
 MONITOR = ForeignKind("PodMonitor", "monitoring.coreos.com", "v1")
 MONITORS = MONITOR.name
 
@@ -29,7 +29,7 @@ def by_operator(entry: dict[str, Any]) -> bool:
     return "kubectl" not in entry["userAgent"]
 
 
-def test_pod_monitors_come_and_go_with_their_api(
+def test_pod_monitors_follow_their_api(
     kube: Kube,
     operator: OperatorProcess,
     install: Callable[[], None],
@@ -57,27 +57,27 @@ def test_pod_monitors_come_and_go_with_their_api(
     eventually("the monitor is back", lambda: kube.get(MONITORS, "any"))
     kube.run("patch", MONITORS, "any", "--type=merge", "--patch", '{"spec": {"selector": null}}')
     eventually(
-        "the monitor is put right",
+        "the monitor is repaired",
         lambda: "selector" in (kube.get(MONITORS, "any") or {})["spec"],
     )
 
     kube.run("delete", "crd", MONITORS)
     eventually(
-        "it is missed",
+        "the missing API is reported",
         lambda: kube.condition("must", "Accepted")["reason"] == "ApiMissing",
     )
-    assert kube.get("deployment", "must"), "what was there goes on"
+    assert kube.get("deployment", "must"), "the existing Deployment stays"
     steady = Audit(audit_log, kube.namespace)
     time.sleep(5)
     writes = steady.writes(by_operator)
-    # That it is missed is told a moment after the status has it.
+    # The Event may follow a moment after the status.
     assert writes.pop("create events", 0) <= 1
-    assert writes == {}, "nobody tries again and again"
+    assert writes == {}, "the operator does not retry in a loop"
     kube.apply(resource("any", replicas=3))
     eventually(
         "edits arrive", lambda: (kube.get("deployment", "any") or {})["spec"]["replicas"] == 3
     )
 
     install()
-    eventually("a monitor again", lambda: kube.get(MONITORS, "any"))
+    eventually("the monitor is created again", lambda: kube.get(MONITORS, "any"))
     assert "Traceback" not in operator.log

@@ -1,4 +1,4 @@
-"""`deepseek plan` and `render` with a cluster: what it has, and what would change, which nothing does."""
+"""`deepseek plan` and `render` with a cluster: its state, and the diff, which changes nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.support.operator_process import OperatorProcess
 
 KINDS = ",".join((*CHILDREN, "hpa", "controllerrevision", "dsd", "events"))
 SEVEN = "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"
-# As the operator of these tests is started (operator_process.py).
+# The settings with which operator_process.py starts the operator.
 VARIABLES = {"DSO_SERVER_IMAGE": "server:test"}
 H200 = {"profile": "nvidia-h200"}
 
 
 class Planner:
-    """The command with an installed operator's Deployment, of which nothing runs."""
+    """The command, with the Deployment of an installed operator that does not run."""
 
     def __init__(self, kube: Kube, folder: Path):
         self.kube, self.file = kube, folder / "file.yaml"
@@ -49,14 +49,14 @@ class Planner:
         return self.run("plan", body, "--context", ".", "-o", "json", *options)
 
     def diff(self, body: Any) -> Result:
-        """What would change; that nothing has is looked at every time."""
+        """Run `plan --diff`, and check that it changes nothing."""
         before = self.versions()
         found = self.run("plan", body, "--diff", "-o", "json")
         assert self.versions() == before
         return found
 
     def versions(self) -> dict[str, str]:
-        """The resource version of everything in the namespace."""
+        """Return the resource version of every object in the namespace."""
         items = json.loads(self.kube.run("get", KINDS, "--output", "json"))["items"]
         return {
             f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
@@ -79,10 +79,10 @@ def settled(kube: Kube, name: str, generation: int) -> None:
         status = (kube.get("dsd", name) or {}).get("status", {})
         return bool(status.get("observedGeneration") == generation)
 
-    eventually("the operator has looked", seen)
+    eventually("the operator has reconciled", seen)
 
 
-def test_what_would_change_is_what_the_operator_then_writes(
+def test_the_diff_matches_what_the_operator_writes(
     planner: Planner, operator: OperatorProcess
 ) -> None:
     kube = planner.kube
@@ -116,7 +116,7 @@ def test_what_would_change_is_what_the_operator_then_writes(
     assert f"+    deepseek-operator.io/manifest-hash: {signature}" in said["update", "Deployment"]
 
 
-def test_what_would_be_deleted_and_replicas_that_pass_to_an_autoscaler(
+def test_the_diff_shows_deletions_and_the_handover_to_an_autoscaler(
     planner: Planner, operator: OperatorProcess
 ) -> None:
     kube = planner.kube
@@ -138,7 +138,7 @@ def test_what_would_be_deleted_and_replicas_that_pass_to_an_autoscaler(
     assert kube.get("hpa", "r1") is not None
 
 
-def test_a_diff_for_people(planner: Planner) -> None:
+def test_the_diff_as_text(planner: Planner) -> None:
     found = planner.run("plan", resource("r1"), "--diff")
     assert found.code == 3
     assert "--- /dev/null\n+++ planned/Deployment/r1\n" in found.out
@@ -165,7 +165,7 @@ def test_a_diff_for_people(planner: Planner) -> None:
     ],
     ids=lambda spec: ",".join(spec) or "nothing",
 )
-def test_it_accepts_what_the_operator_accepts_and_refuses_the_rest_in_its_words(
+def test_plan_accepts_and_refuses_like_the_operator(
     spec: dict[str, Any], planner: Planner, operator: OperatorProcess
 ) -> None:
     kube, body = planner.kube, resource("r1", **spec)
@@ -177,7 +177,7 @@ def test_it_accepts_what_the_operator_accepts_and_refuses_the_rest_in_its_words(
         return
     words = {"accepted": False, "reason": said["reason"], "message": said["message"]}
     assert (tried.code, tried.said) == (1, words)
-    if said["reason"] != "ChildRejected":  # what the API server says of children is seen by trying
+    if said["reason"] != "ChildRejected":  # only a dry run shows what the API server rejects
         assert (planned.code, planned.said) == (1, words)
 
 
@@ -190,7 +190,7 @@ def node(kube: Kube) -> Iterator[str]:
     sizes = {"nvidia.com/gpu": "8", "cpu": "96", "memory": "1Ti", "ephemeral-storage": "9Ti"}
     status = json.dumps({"status": {"allocatable": sizes, "capacity": sizes}})
     kube.run("patch", "node", name, "--subresource=status", "--type=merge", "--patch", status)
-    # The taints by which the API server keeps pods from a node that nobody vouches for.
+    # The API server taints a node whose kubelet has not reported that it is ready.
     kube.run("patch", "node", name, "--type=merge", "--patch", '{"spec": {"taints": null}}')
     kube.run("create", "serviceaccount", "default")
     yield name
@@ -207,7 +207,9 @@ def holder(name: str, node: str, number: int) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
-def test_room_and_whether_a_rollout_can_surge(planner: Planner, node: str) -> None:
+def test_plan_reports_free_gpus_and_whether_a_rollout_can_surge(
+    planner: Planner, node: str
+) -> None:
     kube = planner.kube
     chosen = {"spec": {"nodeSelector": {"test": kube.namespace}}}
     gpus = {"accelerator": {"profile": "nvidia-h200", "count": 4}, "podTemplate": chosen}
@@ -230,7 +232,7 @@ def test_room_and_whether_a_rollout_can_surge(planner: Planner, node: str) -> No
     assert f"held by pod {kube.namespace}/train (4)" in page.out
 
 
-def test_manifests_are_those_that_the_operator_has_applied(
+def test_rendered_manifests_match_those_that_the_operator_applies(
     planner: Planner, operator: OperatorProcess
 ) -> None:
     kube = planner.kube
@@ -246,7 +248,7 @@ def test_manifests_are_those_that_the_operator_has_applied(
         assert live["metadata"]["annotations"][name] == child["metadata"]["annotations"][name]
 
 
-def test_who_may_not_is_told_what_is_missing(planner: Planner, tmp_path: Path) -> None:
+def test_a_missing_permission_is_named(planner: Planner, tmp_path: Path) -> None:
     kube = planner.kube
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
@@ -255,7 +257,7 @@ def test_who_may_not_is_told_what_is_missing(planner: Planner, tmp_path: Path) -
         found = planner.run("plan", resource("r1"), *options, who=who)
         assert found.code == 4
         assert 'cannot list resource "deployments"' in found.err
-    # Who may read all and write resources, but not what the operator makes of them.
+    # Permissions to read everything and to write resources, but not their children.
     subject = f"--serviceaccount={kube.namespace}:stranger"
     for what, verbs, kinds in (
         ("reader", "get,list", "*.*"),
@@ -269,7 +271,7 @@ def test_who_may_not_is_told_what_is_missing(planner: Planner, tmp_path: Path) -
     assert "cannot patch resource" in found.err, found.err
 
 
-def test_what_cannot_be_used_together_or_is_not_there(kube: Kube, tmp_path: Path) -> None:
+def test_conflicting_options_and_a_missing_operator_are_refused(kube: Kube, tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump(resource("r1")))
     config = kube.target.kubeconfig
@@ -281,7 +283,7 @@ def test_what_cannot_be_used_together_or_is_not_there(kube: Kube, tmp_path: Path
     assert named.code == 0, named.err
 
 
-def test_a_namespace_that_is_not_there(planner: Planner) -> None:
+def test_a_missing_namespace_is_refused(planner: Planner) -> None:
     body = resource("r1")
     body["metadata"]["namespace"] = "nowhere"
     planner.run("plan", body)  # writes the file
@@ -291,7 +293,7 @@ def test_a_namespace_that_is_not_there(planner: Planner) -> None:
     assert (found.code, "There is no such namespace" in found.err) == (2, True)
 
 
-def test_what_only_the_api_server_knows_of_a_value_is_told_by_trying(planner: Planner) -> None:
+def test_the_diff_reports_values_that_only_the_api_server_checks(planner: Planner) -> None:
     found = planner.diff(resource("r1", routing={"hosts": ["*.example.com"]}))
     assert found.code != 0
     assert "spec.routing.hosts[0]" in found.err

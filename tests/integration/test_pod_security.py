@@ -19,14 +19,14 @@ HOST_PATH = {"id": "tiny", "source": {"hostPath": {"path": "/models"}}}
 
 @pytest.fixture
 def restricted(kube: Kube) -> Kube:
-    """A namespace that takes no pod with more rights than a model needs."""
+    """A namespace that enforces the restricted Pod Security Standard."""
     level = "pod-security.kubernetes.io/enforce=restricted"
     kube.run("label", "namespace", kube.namespace, level)
     return kube
 
 
 def pod(kube: Kube, **spec: Any) -> dict[str, Any]:
-    """A pod as the Deployment would make it; its service account is there."""
+    """Return a pod as the Deployment would create it; its service account exists."""
     body = resource("r1", **spec)
     body["metadata"] |= {"namespace": kube.namespace, "uid": "u-1"}
     decision = decide(body, Settings("server:test"), Observed())
@@ -48,10 +48,10 @@ def pod(kube: Kube, **spec: Any) -> dict[str, Any]:
     ],
     ids=["hub", "claim", "four GPUs", "priority"],
 )
-def test_a_pod_is_taken(restricted: Kube, spec: dict[str, Any]) -> None:
+def test_a_pod_is_admitted(restricted: Kube, spec: dict[str, Any]) -> None:
     restricted.apply(pod(restricted, **spec))
 
 
-def test_a_directory_of_the_node_needs_a_namespace_that_allows_it(restricted: Kube) -> None:
-    """As docs/pods.md says; if Kubernetes ever allows it, that page changes."""
+def test_a_host_path_is_refused(restricted: Kube) -> None:
+    """docs/pods.md documents this; if Kubernetes ever allows it, that page changes."""
     assert "hostPath" in restricted.refusal(pod(restricted, model=HOST_PATH))

@@ -1,6 +1,6 @@
-"""The step of a rollout against a real API server: decided with the template, and once.
+"""Steps of rolling updates against a real API server: written once, with the template.
 
-There is no scheduler and no kubelet here: nodes, pods and the Deployment's counts are written by the test.
+There is no scheduler and no kubelet here: tests write nodes, pods and the Deployment's status.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def node(kube: Kube) -> Iterator[str]:
     """A node with four GPUs that only pods of this test may use."""
     name = f"node-of-{kube.namespace}"
     labels = {"only": kube.namespace}
-    # No pod without an account; its controller is not here either.
+    # Pods need a service account, and its controller does not run here.
     kube.run("create", "serviceaccount", "default")
     kube.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
     room = {GPU: "4", "cpu": "64", "memory": "512Gi", "ephemeral-storage": "4Ti"}
     status = {"allocatable": room, "capacity": room}
-    # Nobody will report that it is ready, so the taint of a new node goes by hand.
+    # No kubelet reports that it is ready, so the test removes the taint of a new node.
     kube.run("taint", "node", name, "node.kubernetes.io/not-ready-")
     kube.run("patch", "node", name, "--subresource=status", "-p", json.dumps({"status": status}))
     yield name
@@ -39,7 +39,7 @@ def node(kube: Kube) -> Iterator[str]:
 
 
 def model(kube: Kube, context: int) -> dict[str, Any]:
-    """A model on two GPUs; another context is another pod template."""
+    """Return a model on two GPUs; another context is another pod template."""
     return resource(
         "r1",
         model={"id": "deepseek-ai/DeepSeek-R1", "maxContext": context},
@@ -69,7 +69,7 @@ def scheduled(kube: Kube, name: str) -> None:
 
 
 def counts(kube: Kube, replicas: int, updated: int) -> None:
-    """What a Deployment's controller would say about the newest spec."""
+    """Write the status that a Deployment's controller would write for the newest spec."""
     found = kube.get("deployment", "r1")
     assert found is not None
     generation = found["metadata"]["generation"]
@@ -106,10 +106,10 @@ def serving(kube: Kube, operator: OperatorProcess, node: str) -> None:
 def edited(kube: Kube, context_length: int) -> None:
     kube.apply(model(kube, context_length))
     eventually("the edit is applied", lambda: context(kube) == context_length)
-    eventually("and told", lambda: kube.condition("r1").get("reason") == "RollingOut")
+    eventually("and reported", lambda: kube.condition("r1").get("reason") == "RollingOut")
 
 
-def test_the_step_comes_with_the_new_template_in_one_write(
+def test_the_step_and_the_new_template_are_one_write(
     kube: Kube, serving: None, node: str, audit_log: Path
 ) -> None:
     audit = Audit(audit_log, kube.namespace)
@@ -125,7 +125,7 @@ def test_the_step_comes_with_the_new_template_in_one_write(
     counts(kube, 1, 1)
     eventually("complete", lambda: kube.condition("r1").get("status") == "True")
     time.sleep(2)
-    assert "patch deployments" not in quiet.writes(by_operator), "strategies stay as they are"
+    assert "patch deployments" not in quiet.writes(by_operator), "the strategy is written again"
 
 
 def test_a_surge_pod_without_a_node_is_withdrawn_across_a_restart(
@@ -147,7 +147,7 @@ def test_a_surge_pod_without_a_node_is_withdrawn_across_a_restart(
     operator.start()
     eventually("it is withdrawn", lambda: strategy(kube) == (0, 1))
     counts(kube, 2, 1)
-    eventually("it is told", lambda: "Rolling out (in place)" in phase(kube))
+    eventually("it is reported", lambda: "Rolling out (in place)" in phase(kube))
     events = [event["reason"] for event in kube.events("r1")]
     assert events.count("RolloutStarted") == events.count("SurgeWithdrawn") == 1
 
@@ -156,7 +156,7 @@ def phase(kube: Kube) -> str:
     return kube.run("get", "dsd", "r1", "--no-headers")
 
 
-def test_a_model_that_waits_is_told_who_holds_the_gpus(
+def test_a_waiting_model_reports_the_holders_of_the_gpus(
     kube: Kube, operator: OperatorProcess, node: str
 ) -> None:
     pod(kube, "stranger", node, 3)
@@ -169,7 +169,7 @@ def test_a_model_that_waits_is_told_who_holds_the_gpus(
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "busy"},
     )
     said = eventually(
-        "who holds them",
+        "the holders",
         lambda: "held by" in kube.condition("r1").get("message", "") and kube.condition("r1"),
     )
     assert isinstance(said, dict)

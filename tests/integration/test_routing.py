@@ -1,4 +1,4 @@
-"""Routes and trust against the real APIs of Istio, Gateway API and cert-manager."""
+"""Routing and authorization against the real APIs of Istio, Gateway API and cert-manager."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from tests.support.kube import Audit, Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 from tests.support.route_apis import CERT_MANAGER, GATEWAY_API, ISTIO
 
-# A look every ten seconds, and time on a busy machine.
 HOST = "r1.example.com"
 HOSTS = {"hosts": [HOST]}
 JWT = {"issuer": "https://login.example.com", "claims": [{"name": "groups", "values": ["ml"]}]}
@@ -39,7 +38,7 @@ TOKENS = "requestauthentications.security.istio.io"
 
 @pytest.fixture
 def apis(api_server: Target) -> Iterator[Target]:
-    """An API server that has none of these APIs, before and after."""
+    """An API server without any of these APIs, before and after the test."""
     yield api_server
     route_apis.remove(api_server, *route_apis.ALL)
 
@@ -57,7 +56,7 @@ def by_operator(entry: dict[str, Any]) -> bool:
 
 
 def answer(kube: Kube, kind: str, name: str, status: dict[str, Any]) -> None:
-    """Say what a controller would say."""
+    """Write the status that a controller would write."""
     patch = ("--subresource=status", "--type=merge", "--patch", json.dumps({"status": status}))
     kube.run("patch", kind, name, *patch)
 
@@ -67,7 +66,7 @@ def condition(kind: str, status: str = "True", message: str = "") -> dict[str, A
     return {"type": kind, "status": status, "reason": kind, "message": message, **times}
 
 
-def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
+def test_a_route_follows_istio_and_its_field_and_is_repaired(
     kube: Kube, operator: OperatorProcess, apis: Target, audit_log: Path
 ) -> None:
     kube.apply(resource("r1", routing=HOSTS))
@@ -76,7 +75,7 @@ def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
     assert "istioctl install" in missing["message"]
     assert said(kube, "Accepted")["status"] == "True"
     assert said(kube, "Stalled")["status"] == "False"
-    eventually("the model serves all the same", lambda: kube.get("deployment", "r1"))
+    eventually("the model is deployed anyway", lambda: kube.get("deployment", "r1"))
     assert status(kube)["endpoint"].startswith("http://r1.")
 
     route_apis.install(apis, ISTIO)
@@ -92,12 +91,12 @@ def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
 
     steady = Audit(audit_log, kube.namespace)
     time.sleep(5)
-    assert steady.writes(by_operator) == {}, "what the API server makes of it is no difference"
+    assert steady.writes(by_operator) == {}, "defaults of the API server look like drift"
     for name in ("r1", "r1.mesh"):
         retry = json.dumps({"spec": {"http": [{"retries": {"attempts": 9, "retryOn": "5xx"}}]}})
         kube.run("patch", VIRTUAL_SERVICES, name, "--type=merge", "--patch", retry)
         eventually(
-            f"{name} is put right",
+            f"{name} is repaired",
             lambda name=name: (  # type: ignore[misc]
                 (kube.get(VIRTUAL_SERVICES, name) or {})["spec"]["http"][0]["retries"]["attempts"]
                 == 2
@@ -111,18 +110,18 @@ def test_a_route_comes_with_istio_is_kept_and_goes_with_its_field(
     eventually("no route", lambda: not kube.all(VIRTUAL_SERVICES))
     eventually("no rule", lambda: kube.get(RULES, "r1") is None)
     assert kube.get(ISTIO_GATEWAYS, "r1") is None
-    eventually("nothing is said of it", lambda: said(kube) == {})
+    eventually("no condition", lambda: said(kube) == {})
     assert status(kube)["endpoint"].startswith("http://r1.")
 
     kube.apply(resource("r1", routing=HOSTS))
     eventually("a route again", lambda: said(kube).get("status") == "True")
     route_apis.remove(apis, ISTIO)
-    eventually("it is missed", lambda: said(kube)["reason"] == "ApiMissing")
+    eventually("the API is missing", lambda: said(kube)["reason"] == "ApiMissing")
     assert kube.get("deployment", "r1")
     assert "Traceback" not in operator.log
 
 
-def test_a_route_of_gateway_api_tells_what_controllers_say(
+def test_a_gateway_api_route_reports_the_conditions_of_its_controllers(
     kube: Kube, operator: OperatorProcess, apis: Target
 ) -> None:
     route_apis.install(apis, GATEWAY_API, CERT_MANAGER)
@@ -130,11 +129,11 @@ def test_a_route_of_gateway_api_tells_what_controllers_say(
     kube.apply(resource("r1", routing={**HOSTS, "path": "/r1", "tls": tls}))
     eventually("a route", lambda: kube.get(HTTP_ROUTES, "r1"))
     eventually("a certificate", lambda: kube.get(CERTIFICATES, "r1"))
-    eventually("it is waited for", lambda: said(kube)["reason"] == "CertificateNotReady")
+    eventually("a wait for it", lambda: said(kube)["reason"] == "CertificateNotReady")
     assert status(kube)["endpoint"] == f"https://{HOST}/r1"
 
     answer(kube, CERTIFICATES, "r1", {"conditions": [condition("Ready")]})
-    eventually("a controller", lambda: said(kube)["reason"] == "WaitsForController")
+    eventually("a wait for a controller", lambda: said(kube)["reason"] == "WaitsForController")
     both = [condition("Accepted"), condition("Programmed")]
     answer(kube, GATEWAYS, "r1", {"conditions": both})
     parent = {"parentRef": {"name": "r1"}, "controllerName": "example.com/gateway"}
@@ -147,25 +146,25 @@ def test_a_route_of_gateway_api_tells_what_controllers_say(
     assert "Traceback" not in operator.log
 
 
-def test_trust_needs_who_checks_it(kube: Kube, operator: OperatorProcess, apis: Target) -> None:
+def test_authorization_needs_istio(kube: Kube, operator: OperatorProcess, apis: Target) -> None:
     kube.apply(resource("r1", security={"mtls": "STRICT"}))
-    eventually("it serves", lambda: kube.get("deployment", "r1"))
-    eventually("and tells", lambda: said(kube, "TrustReady").get("reason") == "ApiMissing")
+    eventually("a Deployment", lambda: kube.get("deployment", "r1"))
+    eventually("a condition", lambda: said(kube, "TrustReady").get("reason") == "ApiMissing")
     before = (kube.get("deployment", "r1") or {})["spec"]["template"]
     peers = [{"namespace": "chat", "serviceAccounts": ["bot"]}]
     kube.apply(resource("r1", security={"mtls": "STRICT", "jwt": JWT, "allowFrom": peers}))
     eventually(
-        "nobody would ask for tokens",
+        "a refusal: tokens would not be checked",
         lambda: said(kube, "Accepted").get("reason") == "ApiMissing",
     )
     route_apis.install(apis, ISTIO)
     eventually("policies", lambda: kube.get(POLICIES, "r1"))
-    eventually("who has to have a certificate", lambda: kube.get(PEERS, "r1"))
+    eventually("mutual TLS", lambda: kube.get(PEERS, "r1"))
     eventually("tokens", lambda: kube.get(TOKENS, "r1"))
-    eventually("it is carried out", lambda: said(kube, "Accepted").get("status") == "True")
+    eventually("acceptance", lambda: said(kube, "Accepted").get("status") == "True")
     assert (kube.get("deployment", "r1") or {})["spec"]["template"] == before, "no model reloads"
     kube.apply(resource("r1", security={"mtls": "PERMISSIVE"}))
-    eventually("nobody is kept out", lambda: kube.get(POLICIES, "r1") is None)
+    eventually("no policy", lambda: kube.get(POLICIES, "r1") is None)
     eventually("no token", lambda: kube.get(TOKENS, "r1") is None)
     assert "Traceback" not in operator.log
 
@@ -191,10 +190,10 @@ def served(api_server: Target) -> Iterator[Target]:
 
 @pytest.mark.parametrize("way", ROUTES)
 @pytest.mark.parametrize("without", ["HTTPRoute", "VirtualService"])
-def test_the_real_apis_take_every_way_of_a_route(
+def test_the_real_apis_accept_every_form_of_a_route(
     kube: Kube, served: Target, way: str, without: str
 ) -> None:
-    """Each schema and rule that their makers check, except what their webhooks do."""
+    """Their schemas and CEL rules are checked, but not their webhooks."""
     optional = frozenset(kind.called for kind in OPTIONAL) - {without, "PodMonitor"}
     peers = [{"namespace": "chat", "serviceAccounts": ["bot"]}, {"namespace": "jobs"}]
     body = resource(

@@ -1,6 +1,6 @@
-"""Scaling by load as the API server sees it: the autoscaler, who owns the number of replicas.
+"""Autoscaling against a real API server: the autoscaler, and the owner of the replica count.
 
-No controller runs here, so nothing but the operator and the test changes anything.
+No controller runs here: only the operator and the tests make changes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def owners_of_replicas(kube: Kube) -> set[str]:
 
 
 def generation(kube: Kube) -> int:
-    """Grows with every change of the Deployment's spec or annotations."""
+    """Return the Deployment's generation; every change of its spec or annotations raises it."""
     deployment = kube.get("deployment", "r1")
     assert deployment is not None
     return int(deployment["metadata"]["generation"])
 
 
-def test_the_autoscaler_is_as_the_spec_says(kube: Kube, operator: OperatorProcess) -> None:
+def test_the_autoscaler_matches_the_spec(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1", scaling={**SCALING, "target": {"requestsPerReplica": 4}}))
     autoscaler = eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
     spec = autoscaler["spec"]
@@ -56,7 +56,7 @@ def test_the_autoscaler_is_as_the_spec_says(kube: Kube, operator: OperatorProces
     assert said["status"] == "Unknown"
 
 
-def test_what_the_autoscaler_decides_stays(kube: Kube, operator: OperatorProcess) -> None:
+def test_edits_keep_the_autoscaled_replicas(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1", scaling=SCALING))
     eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
     kube.run("scale", "deployment", "r1", "--replicas", "3")
@@ -67,14 +67,16 @@ def test_what_the_autoscaler_decides_stays(kube: Kube, operator: OperatorProcess
         (server,) = deployment["spec"]["template"]["spec"]["containers"]
         return "--x" in server["args"]
 
-    eventually("an edit of the rest", arrived)
+    eventually("the edit", arrived)
     assert replicas(kube) == 3
     kube.run("delete", "hpa", "r1")
     eventually("the autoscaler is back", lambda: kube.get("hpa", "r1"))
     assert replicas(kube) == 3
 
 
-def test_switching_scaling_on_and_off_makes_no_jump(kube: Kube, operator: OperatorProcess) -> None:
+def test_enabling_and_disabling_autoscaling_keeps_the_replicas(
+    kube: Kube, operator: OperatorProcess
+) -> None:
     kube.apply(resource("r1", replicas=5))
     eventually("five", lambda: replicas(kube) == 5)
     assert owners_of_replicas(kube) == {"deepseek-operator"}
@@ -84,7 +86,7 @@ def test_switching_scaling_on_and_off_makes_no_jump(kube: Kube, operator: Operat
     eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
     eventually("handed over", lambda: owners_of_replicas(kube) == {"deepseek-operator-replicas"})
     assert replicas(kube) == 5
-    # One change, of the annotation that tells the manifest: of the number there was none.
+    # Only one change, of the manifest hash annotation: the number did not change.
     assert generation(kube) == before + 1
 
     kube.run("scale", "deployment", "r1", "--replicas", "7")
@@ -94,11 +96,11 @@ def test_switching_scaling_on_and_off_makes_no_jump(kube: Kube, operator: Operat
     assert "deepseek-operator" in owners_of_replicas(kube)
 
 
-def test_killed_while_it_hands_over_it_finishes(kube: Kube, operator: OperatorProcess) -> None:
+def test_a_handover_is_finished_after_a_kill(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1", replicas=4))
     eventually("four", lambda: replicas(kube) == 4)
     operator.kill()
-    # As after the first of the two writes.
+    # The state after the first of the two writes.
     given = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -115,16 +117,16 @@ def test_killed_while_it_hands_over_it_finishes(kube: Kube, operator: OperatorPr
     assert replicas(kube) == 4
 
 
-def test_scaling_wakes_what_was_stopped(kube: Kube, operator: OperatorProcess) -> None:
+def test_enabling_autoscaling_starts_a_stopped_model(kube: Kube, operator: OperatorProcess) -> None:
     kube.apply(resource("r1", replicas=0))
     eventually("none", lambda: replicas(kube) == 0)
     kube.apply(resource("r1", replicas=1, scaling={**SCALING, "minReplicas": 2}))
-    eventually("the least number", lambda: replicas(kube) == 2)
+    eventually("the minimum", lambda: replicas(kube) == 2)
     kube.run("scale", "deployment", "r1", "--replicas", "0")
-    eventually("again", lambda: replicas(kube) == 2)
+    eventually("the minimum again", lambda: replicas(kube) == 2)
 
 
-def test_a_steady_state_with_scaling_writes_nothing(
+def test_the_operator_writes_nothing_in_a_steady_state_with_autoscaling(
     kube: Kube, operator: OperatorProcess, audit_log: Path
 ) -> None:
     kube.apply(resource("r1", scaling=SCALING))
@@ -137,8 +139,8 @@ def test_a_steady_state_with_scaling_writes_nothing(
     kube.run("scale", "deployment", "r1", "--replicas", "3")
     time.sleep(3)
     writes = steady.writes(lambda entry: "kubectl" not in entry["userAgent"])
-    writes.pop("patch deepseekdeployments/status", None)  # about the three
-    writes.pop("create events", None)  # and that there are three now
+    writes.pop("patch deepseekdeployments/status", None)  # the three replicas
+    writes.pop("create events", None)  # their Event
     assert writes == {}
 
 
@@ -146,7 +148,7 @@ SCALED_OBJECT = ForeignKind("ScaledObject", "keda.sh", "v1alpha1")
 SCALED_OBJECTS = SCALED_OBJECT.name
 
 
-def test_keda_is_missed_in_words_and_used_once_it_is_there(
+def test_missing_keda_is_reported_and_used_once_it_is_installed(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("r1", replicas=1, scaling=SCALING))
@@ -157,7 +159,7 @@ def test_keda_is_missed_in_words_and_used_once_it_is_there(
     said = kube.condition("r1", "Accepted")
     assert said["reason"] == "ApiMissing"
     assert "ScaledObject" in said["message"]
-    assert kube.get("hpa", "r1"), "what was there goes on working"
+    assert kube.get("hpa", "r1"), "the existing autoscaler stays"
 
     SCALED_OBJECT.install(kube.target)
     try:

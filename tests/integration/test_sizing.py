@@ -1,4 +1,4 @@
-"""Sizes of models against a real API server: read from a hub, and refused with a way out."""
+"""Sizing of models against a real API server: from a hub, and refused with an alternative."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(TUNED).encode() if found else b"")
 
     def log_message(self, *_: Any) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_a_model_on_the_hub_is_sized_by_its_own_config_json(
         assert eventually("the other's Deployment", lambda: gpus(kube, "gone")) == 1
         said = eventually("a verdict", lambda: kube.condition("gone", "Accepted"))
         assert said["status"] == "True"
-        assert "resolve/main/config.json answers 404" in said["message"]
+        assert "resolve/main/config.json returned 404" in said["message"]
     finally:
         operator.kill()
 
 
-def test_what_can_not_fit_is_refused_with_a_way_out_that_works(
+def test_a_model_that_does_not_fit_is_refused_with_an_alternative_that_works(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     model = {"id": "deepseek-ai/DeepSeek-R1"}

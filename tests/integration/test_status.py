@@ -16,7 +16,9 @@ from tests.support.kube import Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 
 
-def test_it_says_what_the_resource_says(kube: Kube, operator: OperatorProcess) -> None:
+def test_status_shows_the_status_and_events_of_resources(
+    kube: Kube, operator: OperatorProcess
+) -> None:
     config = kube.target.kubeconfig
     kube.apply(resource("r1"), resource("oops", model={"id": "deepseek-ai/DeepSeek-V1.5"}))
     eventually("a verdict", lambda: kube.condition("oops", "Accepted"))
@@ -42,7 +44,7 @@ def test_it_says_what_the_resource_says(kube: Kube, operator: OperatorProcess) -
     }.items()
 
 
-def test_nobody_has_looked_yet_and_nothing_is_there(kube: Kube) -> None:
+def test_missing_and_unreconciled_resources_are_reported(kube: Kube) -> None:
     config = kube.target.kubeconfig
     assert (
         "There are no DeepSeekDeployments" in deepseek(config, "status", "-n", kube.namespace).out
@@ -53,7 +55,7 @@ def test_nobody_has_looked_yet_and_nothing_is_there(kube: Kube) -> None:
     assert "nobody has looked" in deepseek(config, "status", "-n", kube.namespace).out
 
 
-def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
+def test_the_default_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
     said = yaml.safe_load(kube.target.kubeconfig.read_text())
     said["contexts"][0]["context"]["namespace"] = kube.namespace
     config = tmp_path / "config"
@@ -65,7 +67,7 @@ def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> Non
     assert deepseek(config, "status", "--context", "nowhere").code == 2
 
 
-def test_who_may_not_read_is_told_so(kube: Kube, tmp_path: Path) -> None:
+def test_a_missing_permission_is_reported(kube: Kube, tmp_path: Path) -> None:
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
     config = somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
@@ -81,12 +83,12 @@ def test_who_may_not_read_is_told_so(kube: Kube, tmp_path: Path) -> None:
 
 
 def hear_ctrl_c() -> None:
-    """Where the tests run in the background of a shell, children would ignore it."""
+    """Restore SIGINT, which children ignore if the tests run in the background of a shell."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
-def test_it_follows(kube: Kube, output: str, tmp_path: Path) -> None:
+def test_watch_follows_changes(kube: Kube, output: str, tmp_path: Path) -> None:
     kube.apply(resource("r1"))
     log = tmp_path / "log"
     command = ["status", "r1", "-n", kube.namespace, "--watch", "-o", output]
@@ -99,10 +101,10 @@ def test_it_follows(kube: Kube, output: str, tmp_path: Path) -> None:
             preexec_fn=hear_ctrl_c,
         )
     try:
-        eventually("the first look", lambda: "DeepSeek-R1" in log.read_text())
+        eventually("the first output", lambda: "DeepSeek-R1" in log.read_text())
         status = '{"status": {"phase": "Quite something", "observedGeneration": 1}}'
         kube.run("patch", "dsd", "r1", "--subresource=status", "--type=merge", "--patch", status)
-        eventually("the second", lambda: "Quite something" in log.read_text())
+        eventually("the change", lambda: "Quite something" in log.read_text())
         process.send_signal(signal.SIGINT)
         process.wait(timeout=120)
         assert "Traceback" not in log.read_text()

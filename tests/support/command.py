@@ -1,4 +1,4 @@
-"""The command `deepseek` as a process of its own, for somebody of a kubeconfig."""
+"""The command `deepseek` as a process, run with a kubeconfig."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Result:
 
     @property
     def said(self) -> Any:
-        """What it has written as JSON."""
+        """Its output, parsed as JSON."""
         assert self.out, self.err
         return json.loads(self.out)
 
 
 def deepseek(kubeconfig: Path, *arguments: object) -> Result:
-    """Run it to its end."""
+    """Run the command to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "deepseek_operator.cli", *map(str, arguments)],
         env={**os.environ, "KUBECONFIG": str(kubeconfig)},
@@ -44,7 +44,7 @@ def deepseek(kubeconfig: Path, *arguments: object) -> Result:
 
 
 def somebody(admin: Path, path: Path, token: str, server: str = "") -> Path:
-    """A kubeconfig like the administrator's, for who has a token, perhaps for another server."""
+    """Write a kubeconfig like the administrator's, with a token and perhaps another server."""
     said: Object = copy.deepcopy(yaml.safe_load(admin.read_text()))
     said["users"][0]["user"] = {"token": token}
     if server:

@@ -1,4 +1,4 @@
-"""Kinds of other projects: as much of them as the API server needs to keep such objects."""
+"""Kinds of other projects, as minimal CustomResourceDefinitions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.kube import wait_until_served
 
 @dataclass(frozen=True)
 class ForeignKind:
-    """A kind that a cluster can get and lose."""
+    """A kind that tests install in a cluster and remove."""
 
     kind: str
     group: str
@@ -25,7 +25,7 @@ class ForeignKind:
 
     @property
     def name(self) -> str:
-        """Of its CustomResourceDefinition, and what kubectl takes."""
+        """Name of its CustomResourceDefinition, as kubectl accepts it."""
         return f"{self.plural}.{self.group}"
 
     def install(self, target: Target) -> None:

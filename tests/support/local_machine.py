@@ -1,4 +1,4 @@
-"""`deepseek local` as a person runs it: its command, and what it starts."""
+"""`deepseek local` as a user runs it: the command, and the processes that it starts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SECONDS = 120.0
 
 
 class LocalMachine:
-    """A home of its own, and a resource with a tiny model.
+    """A home directory of its own, and a resource with a tiny model.
 
     Args:
-        home: Where everything is kept.
-        model: The directory with the model.
+        home: Directory for all files and state.
+        model: Directory of the model.
     """
 
     def __init__(self, home: Path, model: Path) -> None:
@@ -31,7 +31,7 @@ class LocalMachine:
         self.env = {**os.environ, "XDG_STATE_HOME": str(home / "state"), "OMP_NUM_THREADS": "1"}
 
     def file(self, name: str, **spec: Any) -> Path:
-        """A file with a resource."""
+        """Write a file with a resource and return its path."""
         source = {"hostPath": {"path": str(self.model)}}
         body = {
             "apiVersion": "deepseek-operator.io/v1alpha1",
@@ -44,7 +44,7 @@ class LocalMachine:
         return path
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """A command that goes on."""
+        """Start a command that keeps running."""
         return subprocess.Popen(
             _command(arguments),
             env=self.env,
@@ -54,7 +54,7 @@ class LocalMachine:
         )
 
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """A command to its end."""
+        """Run a command to its end."""
         return subprocess.run(
             _command(arguments),
             env=self.env,
@@ -65,17 +65,17 @@ class LocalMachine:
         )
 
     def status(self, name: str) -> dict[str, Any]:
-        """What `deepseek local status` says."""
+        """Return the output of `deepseek local status`."""
         (said,) = json.loads(self.run("status", name, "-o", "json").stdout)
         return dict(said)
 
     def view(self, name: str) -> dict[str, Any]:
-        """The same from the file, which costs no process; empty while there is none."""
+        """Return the same from the state file, without a process; empty while there is none."""
         path = self.home / "state/deepseek/local" / name / "state.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def phases(self, name: str) -> list[str]:
-        """What each of its replicas does."""
+        """Return the phases of its replicas."""
         return [replica["phase"] for replica in self.view(name).get("replicas", [])]
 
 
@@ -84,7 +84,7 @@ def _command(arguments: tuple[object, ...]) -> list[str]:
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, what
@@ -92,10 +92,10 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 class Stream(threading.Thread):
-    """A long answer that grows in a thread.
+    """A long streamed response, read in a thread.
 
     Attributes:
-        events: What has come of it.
+        events: Events received so far.
     """
 
     def __init__(self, url: str, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""Stand-ins for model servers at addresses of their own on this machine, where pods say they are."""
+"""Stand-ins for model servers, at the loopback addresses that their pods report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deepseek_server.metrics import Metrics
 
 
 class ModelServer:
-    """Answers what the operator asks of a pod: /metrics as the real server makes them, and requests.
+    """Answers the operator's requests to a pod: real server metrics, and completions.
 
     Args:
-        address: Of 127.0.0.0/8; nothing else may listen there.
+        address: Address in 127.0.0.0/8 on which nothing else may listen.
     """
 
     def __init__(self, address: str) -> None:
@@ -29,7 +29,13 @@ class ModelServer:
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
 
     def answered(self, number: int, errors: int = 0, seconds: float = 0.2) -> None:
-        """Count requests of clients: so many, some of which failed, each with its first token after."""
+        """Count client requests.
+
+        Args:
+            number: Number of requests.
+            errors: How many of them failed.
+            seconds: Time to first token of the others.
+        """
         for place in range(number):
             failed = place < errors
             self._metrics.answered("/v1/chat/completions", "POST", 500 if failed else 200)
@@ -43,7 +49,7 @@ class ModelServer:
         return generate_latest(self._metrics.registry)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._http.shutdown()
         self._http.server_close()
 

@@ -1,4 +1,4 @@
-"""The operator as a process of its own, which tests can kill."""
+"""The operator as a process that tests can kill."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class OperatorProcess:
     """`python -m deepseek_operator` against a cluster.
 
     Args:
-        kubeconfig: Of the cluster.
-        log: Where what it says is added.
-        name: Among the operator's processes. One that is started anew under its name leads at
-            once, as a container does that the kubelet restarts.
-        environment: Further variables.
+        kubeconfig: Kubeconfig of the cluster.
+        log: File that its log is appended to.
+        name: Its leader election identity. A process that is restarted under its name leads at
+            once, like a container that the kubelet restarts.
+        environment: Further environment variables.
     """
 
     def __init__(self, kubeconfig: Path, log: Path, name: str = "operator-0", **environment: str):
@@ -41,12 +41,12 @@ class OperatorProcess:
         self._port = 0
 
     def start(self, state: str = "ready") -> None:
-        """Start it and wait until it is ready, or stands by."""
+        """Start it and wait until it reports a state: ready or standing by."""
         self.spawn()
         eventually(f"the operator is {state}", lambda: self.fetch("/readyz") == f"{state}\n")
 
     def spawn(self) -> None:
-        """Start it."""
+        """Start it without waiting."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -60,7 +60,7 @@ class OperatorProcess:
             )
 
     def fetch(self, path: str) -> str:
-        """What its HTTP port answers, empty where it does not."""
+        """Return the response of its HTTP port, empty if there is none."""
         try:
             url = f"http://127.0.0.1:{self._port}{path}"
             with urllib.request.urlopen(url, timeout=5) as answer:
@@ -69,7 +69,7 @@ class OperatorProcess:
             return ""
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; no number where the process does not answer."""
+        """Return the sum of a metric over its labels, NaN if the process does not respond."""
         lines = [line.split() for line in self.fetch("/metrics").splitlines()]
         if not lines:
             return math.nan
@@ -77,7 +77,7 @@ class OperatorProcess:
 
     @property
     def pid(self) -> int:
-        """Its process, 0 where it does not run."""
+        """Its process ID, 0 if it does not run."""
         return self._process.pid if self._process else 0
 
     @property
@@ -87,7 +87,7 @@ class OperatorProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """How it has ended, None while it runs."""
+        """Its exit code, None while it runs."""
         return self._process.poll() if self._process else None
 
     def send(self, number: signal.Signals) -> None:
@@ -96,11 +96,11 @@ class OperatorProcess:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """End it as Kubernetes would; its exit code."""
+        """Stop it as Kubernetes would; return its exit code."""
         return self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> int:
@@ -112,12 +112,12 @@ class OperatorProcess:
         return code
 
     def log_from_now_on(self) -> None:
-        """Forget what it has logged so far."""
+        """Hide what it has logged so far."""
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """Its log."""
         if not self._log.exists():
             return ""
         return self._log.read_bytes()[self._log_start :].decode()

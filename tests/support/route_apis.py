@@ -16,7 +16,7 @@ from hack.cluster.toolchain import build
 from tests.support.kube import eventually, wait_until_served
 
 GROUP = "route-apis"
-# By whose they are: where they are in a module's source, and which of them the operator uses.
+# For each project: where its CRDs are in a module's source, and which of them the operator uses.
 ISTIO = (
     "manifests/charts/base/files/crd-all.gen.yaml",
     (
@@ -48,7 +48,7 @@ def _definitions(api: Api) -> list[dict[str, Any]]:
 
 
 def install(target: Target, *apis: Api) -> None:
-    """Have an API server serve these, as their makers' installations would."""
+    """Install these APIs in an API server, as their projects' installations do."""
     for api in apis:
         text = "\n---\n".join(json.dumps(item) for item in _definitions(api))
         kubectl(target, "apply", "--server-side", "--filename", "-", text=text)
@@ -56,18 +56,18 @@ def install(target: Target, *apis: Api) -> None:
 
 
 def remove(target: Target, *apis: Api) -> None:
-    """Have it lack them again."""
+    """Remove these APIs from an API server."""
     names = [f"crd/{name}" for api in apis for name in api[1]]
     kubectl(target, "delete", "--ignore-not-found", "--wait=false", *names)
 
     def gone() -> bool:
         left = kubectl(target, "get", "--ignore-not-found", "--output=name", *names).split()
-        # An API server that was just making a kind ready gives up its removal ("storage is
-        # (re)initializing") and does not come back to it by itself.
+        # An API server that is still preparing a kind gives up its removal ("storage is
+        # (re)initializing") and does not retry it by itself.
         if left:
             time.sleep(3)
             for poke in ("tests/poke=again", "tests/poke-"):
-                with suppress(ClusterError):  # one of them has gone by itself
+                with suppress(ClusterError):  # one of them is gone already
                     kubectl(target, "annotate", "--overwrite", *left, poke)
         return not left
 

@@ -1,1 +1,1 @@
-"""The only I/O to Kubernetes: a client for server-side apply, and a cache of what is watched."""
+"""All I/O to Kubernetes: a client for server-side apply, and a cache of watched objects."""

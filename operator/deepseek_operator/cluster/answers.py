@@ -1,4 +1,4 @@
-"""What an answer of the API server means, by what is to be done about it."""
+"""Errors in responses of the API server, classified by what the caller has to do."""
 
 import json
 from typing import Any
@@ -19,14 +19,14 @@ from deepseek_operator.cluster.errors import (
 
 Object = dict[str, Any]
 
-# Server-side apply answers 500, not 400, to a manifest with a value of a wrong type.
+# Server-side apply returns 500, not 400, for a manifest with a value of a wrong type.
 MALFORMED = ("failed to convert new object", "failed to create typed patch object")
-# A kind that is just being taken away: a moment later it is not there any more.
+# The kind is being removed: a moment later it no longer exists.
 ENDING = "not allowed while custom resource definition is terminating"
 
 
 def failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
-    """The failure that a response with a status of 400 or more tells of."""
+    """Return the error for a response with a status of 400 or more."""
     after = response.headers.get("Retry-After", "")
     return told(
         {**_status(text, f"{response.status} {response.reason}"), "code": response.status},
@@ -35,7 +35,7 @@ def failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
 
 
 def _status(text: bytes, otherwise: str) -> Object:
-    """The API server's Status object, or what stands for one that somebody in between has made."""
+    """Return the API server's Status object, or a substitute if a proxy has responded."""
     try:
         status: Object = json.loads(text)
         return {"message": str(status["message"]), "details": status.get("details") or {}}
@@ -44,7 +44,7 @@ def _status(text: bytes, otherwise: str) -> Object:
 
 
 def told(status: Object, retry_after: float | None = None) -> ApiError:
-    """The failure that a Status object tells of."""
+    """Return the error for a Status object."""
     code, message = int(status.get("code", 500)), str(status.get("message", ""))
     if code == 404:
         return NotFoundError(message)
@@ -62,7 +62,7 @@ def told(status: Object, retry_after: float | None = None) -> ApiError:
     if code == 429 or code >= 500:
         return UnreachableError(message, retry_after)
     if code == 401:
-        # A token that has just been replaced; the next request reads the new one.
+        # The token has just been replaced; the next request reads the new one.
         return UnauthorizedError(message)
     if code == 403:
         return ForbiddenError(message)

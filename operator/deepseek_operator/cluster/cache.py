@@ -1,4 +1,4 @@
-"""What is watched, cut down to what is read, and found by the resource that it belongs to."""
+"""Cache of watched objects, reduced to the fields that are read and indexed by their resource."""
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
@@ -33,19 +33,19 @@ __all__ = ["Cache", "Key", "key_of"]
 
 Object = dict[str, Any]
 
-# Far more than can be deleted while the answer to a write is under way.
+# Far more than can be deleted while the response to a write is in flight.
 REMEMBERED = 10_000
 
 
 class Cache:
     """The newest known version of every watched object.
 
-    Every method that changes something returns the resources that it concerns: those for which
-    something that is read has changed.
+    Methods that change the cache return the affected resources: those for which something that is
+    read has changed.
 
     Attributes:
-        served: Names of the optional kinds that the cluster has.
-        pods: The pods among the objects.
+        served: Names of the optional kinds that the cluster serves.
+        pods: The cached pods.
     """
 
     def __init__(self) -> None:
@@ -53,16 +53,16 @@ class Cache:
         self.pods = Pods()
         self._objects: dict[Kind, dict[Key, Kept]] = defaultdict(dict)
         self._nodes = Nodes()
-        # Resources that are refused, perhaps because no node is large enough.
+        # Refused resources: a node that is large enough may be missing.
         self._refused: set[Key] = set()
-        # Children of another name than their resource: rare, so all others need no index.
+        # Children with another name than their resource: rare, so only these need an index.
         self._strays: dict[Key, set[tuple[Kind, Key]]] = {}
         self._metrics_served_by = ""
-        # uids of what was deleted last.
+        # UIDs of the objects that were deleted last.
         self._gone: OrderedDict[str, None] = OrderedDict()
 
     def put(self, kind: Kind, body: Object) -> set[Key]:
-        """Take in an object unless this version of it or a newer one is known."""
+        """Store an object unless this version of it or a newer one is known."""
         if kind is EVENT:
             return self.pods.put_mount_failure(body)
         key = key_of(body)
@@ -83,21 +83,21 @@ class Cache:
         return set() if before and before.same(kept) else {kept.owner}
 
     def put_written(self, kind: Kind, body: Object) -> None:
-        """Take in the answer to a write, unless the object is known to be gone.
+        """Store the response to a write, unless the object is known to be deleted.
 
-        Of what is deleted right after it was written, the events can be here before the answer.
+        If an object is deleted right after a write, its events may arrive before the response.
         """
         if body["metadata"]["uid"] not in self._gone:
             self.put(kind, body)
 
     def drop(self, kind: Kind, body: Object) -> set[Key]:
-        """Forget an object that is gone."""
+        """Remove a deleted object."""
         return self._forget(kind, key_of(body), body["metadata"].get("uid", ""))
 
     def prune(self, kind: Kind, listed: set[Key], version: int) -> set[Key]:
-        """Forget what a whole list of that version lacks, though no event said that it is gone.
+        """Remove the objects that a full list of that version lacks and whose events were missed.
 
-        What is newer than the list was made while it was read, and stays.
+        Objects newer than the list were created while it was read, and stay.
         """
         gone = [
             (key, known.uid)
@@ -107,23 +107,23 @@ class Cache:
         return {owner for key, uid in gone for owner in self._forget(kind, key, uid)}
 
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
-        """Take in a whole list of that version."""
+        """Replace all objects of a kind with a full list of that version."""
         bodies = list(bodies)
         concerned = {owner for body in bodies for owner in self.put(kind, body)}
         return concerned | self.prune(kind, {key_of(body) for body in bodies}, version)
 
     def get(self, kind: Kind, key: Key) -> Object | None:
-        """The newest known version of a resource or a child, as far as it is kept."""
+        """Return the newest known version of a resource or a child, reduced to what is read."""
         kept = self._objects[kind].get(key)
         return kept.body() if kept else None
 
     def version(self, kind: Kind, key: Key) -> int:
-        """The newest known version, 0 where there is none."""
+        """Return the newest known resource version of an object, 0 if it is unknown."""
         known = self._table(kind).get(key)
         return known.version if known else 0
 
     def metrics_served_by(self, other: str) -> set[Key]:
-        """Note who else serves custom.metrics.k8s.io, empty where the operator may."""
+        """Store the Service that serves custom.metrics.k8s.io instead of the operator, if any."""
         if other == self._metrics_served_by:
             return set()
         self._metrics_served_by = other
@@ -131,31 +131,31 @@ class Cache:
         return {key for key, kept in resources if kept.body()["spec"].get("scaling")}
 
     def children(self, key: Key) -> list[tuple[Kind, Object]]:
-        """Everything of a kind that we make that is labelled as a resource's."""
+        """Return the objects of all child kinds that are labelled as a resource's."""
         places = [*((kind, _child(kind, key)) for kind in CHILDREN), *self._strays.get(key, ())]
         found = ((kind, self._objects[kind].get(name)) for kind, name in places)
         return [(kind, kept.body()) for kind, kept in found if kept and kept.owner == key]
 
     def marks(self, key: Key) -> tuple[Mark | None, ...]:
-        """What tells of every child of a resource whether it still is as applied."""
+        """Return the fingerprints of a resource's children, which show whether they have drifted."""
         places = [(kind, _child(kind, key)) for kind in CHILDREN]
         strays = sorted(self._strays.get(key, ()), key=lambda place: (place[0].called, place[1]))
         found = (self._objects[kind].get(name) for kind, name in (*places, *strays))
         return tuple(kept.mark if kept else None for kept in found)
 
     def record(self, key: Key) -> Record | None:
-        """How far the change from one set of a resource's pods to another is."""
+        """Return the rollout state of a resource, None if it has none."""
         service = self.get(SERVICE, key)
         notes = service["metadata"].get("annotations", {}) if service else {}
         return Record.parse(notes.get(RECORD))
 
     def has_second(self, key: Key) -> bool:
-        """Whether a resource has a set of pods in the second place."""
+        """Return whether a resource has a green set of pods."""
         kinds = {kind for kind, _ in self._strays.get(key, ())}
         return DEPLOYMENT in kinds or LEADER_WORKER_SET in kinds
 
     def revisions(self, resource: Object) -> dict[str, Revision]:
-        """What sets of a resource's pods were made of, by name."""
+        """Return the stored revisions of a resource's pod sets, by name."""
         key, uid = key_of(resource), resource["metadata"]["uid"]
         found = {}
         for kind, name in self._strays.get(key, ()):
@@ -166,15 +166,15 @@ class Cache:
         return found
 
     def resources(self) -> list[Key]:
-        """All known resources."""
+        """Return the keys of all known resources."""
         return list(self._objects[RESOURCE])
 
     def count(self, kind: Kind) -> int:
-        """How many objects of a kind are known."""
+        """Return the number of known objects of a kind."""
         return len(self._table(kind))
 
     def observe(self, key: Key, slot: Slot = BLUE) -> Observed:
-        """What decisions about a set of a resource's pods need to know."""
+        """Return the observed state of one set of a resource's pods."""
         pods = self.pods.staying(key, slot)
         autoscaler = next((body for k in AUTOSCALERS if (body := self.get(k, key))), None)
         return Observed(
@@ -194,7 +194,7 @@ class Cache:
         )
 
     def _workload(self, key: Key, slot: Slot, pods: tuple[PodView, ...]) -> DeploymentView:
-        """What runs the pods of a set."""
+        """Return the view of the workload that runs the pods of a set."""
         if groups := self.get(LEADER_WORKER_SET, Key(key.namespace, gang_name(key.name, slot))):
             return DeploymentView.of_groups(groups, pods)
         deployment = self.get(DEPLOYMENT, Key(key.namespace, set_name(key.name, slot)))
@@ -231,14 +231,14 @@ class Cache:
             self._refused.discard(key)
 
     def _waiting(self) -> set[Key]:
-        """The resources to which it matters what the nodes are like.
+        """Return the resources that depend on the nodes.
 
-        Those whose pods wait for one, and those that are refused, perhaps because none is large
-        enough.
+        Those with pods that wait for a node, and those that are refused, perhaps because no node
+        is large enough.
         """
         return self.pods.waiting() | self._refused
 
 
 def _child(kind: Kind, resource: Key) -> Key:
-    """The key of a resource's child of a kind."""
+    """Return the key of a resource's child of a kind."""
     return Key(resource.namespace, name_of(kind, resource.name))

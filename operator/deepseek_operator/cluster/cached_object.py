@@ -1,8 +1,8 @@
-"""One watched object as it is kept: thousands of them have to fit into little memory.
+"""Compact form of a watched object: thousands of them have to fit into little memory.
 
-A decoded object takes about ten times the memory of its text, and the record of its field owners is
-most of it. So what is read of an object is kept as text, and the record, which is the same for all
-children of a kind but for the uid of their owner, once for all of them.
+A decoded object takes about ten times the memory of its text, and its managed fields are most of
+it. So the fields that are read are kept as text, and the managed fields, which differ between the
+children of a kind only by the UID of their owner, are kept once for all of them.
 """
 
 import json
@@ -27,7 +27,7 @@ from deepseek_operator.plan.traffic import route_status as acceptance
 
 Object = dict[str, Any]
 
-# What nobody reads; an annotation may repeat the whole spec.
+# Metadata that is never read; an annotation may repeat the whole spec.
 DROPPED = frozenset({"managedFields", "resourceVersion", "creationTimestamp", "selfLink"})
 DROPPED_OF_CHILDREN = DROPPED | {"labels"}
 DROPPED_OF_RESOURCES = DROPPED | {"labels", "annotations"}
@@ -45,12 +45,12 @@ class Key(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What tells whether a child still is as applied; equal marks, equal answers.
+    """Fingerprint of a child that decides whether it still is as applied.
 
     Attributes:
-        manifest: Hash of the manifest that it was made of.
-        controller: uid of the owner that controls it.
-        owned: The fields that we own, as text in which the owner has no uid.
+        manifest: Hash of the manifest that was applied.
+        controller: UID of the owner that controls it.
+        owned: Fields that the operator owns, as text with a placeholder for the owner's UID.
     """
 
     manifest: str
@@ -60,14 +60,14 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One version of an object.
+    """One version of an object, reduced to what is read.
 
     Attributes:
         version: Its resource version.
-        uid: Its uid.
-        owner: The resource that it belongs to, itself for a resource.
-        text: What is read of it, as JSON without the version.
-        mark: Of children only.
+        uid: Its UID.
+        owner: The resource that it belongs to; a resource is its own owner.
+        text: The fields that are read, as JSON without the version.
+        mark: Fingerprint of a child, None for a resource.
     """
 
     version: int
@@ -78,7 +78,7 @@ class Kept:
 
     @classmethod
     def of(cls, kind: Kind, body: Object) -> "Kept":
-        """What is kept of a resource or a child."""
+        """Return the compact form of a resource or a child."""
         metadata = body["metadata"]
         if kind is RESOURCE:
             kept = _without(metadata, DROPPED_OF_RESOURCES)
@@ -91,10 +91,10 @@ class Kept:
         if kind is CONTROLLER_REVISION:
             read |= {"revision": body.get("revision", 0), "data": body.get("data") or {}}
         if kind is LEADER_WORKER_SET:
-            # How far it is its pods say.
+            # Its progress is read from its pods.
             read["spec"] = {"replicas": body.get("spec", {}).get("replicas", 0)}
         if kind in AUTOSCALERS:
-            # It notes every few seconds what it has measured; what counts is whether it works.
+            # Its status changes with each measurement; only whether it works is read.
             conditions = body.get("status", {}).get("conditions", [])
             read["status"] = {"conditions": [c for c in conditions if c["type"] in WORKING]}
         if kind in ANSWERED:
@@ -102,7 +102,7 @@ class Kept:
         return cls(version_of(body), metadata["uid"], owner_of(body), _text(read), _mark(body))
 
     def body(self) -> Object:
-        """The object as far as it is kept, with the record of the fields that we own."""
+        """Return the object, reduced to what is read, with the operator's managed fields."""
         body: Object = json.loads(self.text)
         body["metadata"]["resourceVersion"] = str(self.version)
         if self.mark is not None:
@@ -112,25 +112,28 @@ class Kept:
         return body
 
     def same(self, other: "Kept") -> bool:
-        """Whether nothing that is read differs."""
+        """Return whether no field that is read differs."""
         return self.text == other.text and self.mark == other.mark
 
 
 def key_of(body: Object) -> Key:
-    """The key of an object."""
+    """Return the key of an object."""
     metadata = body["metadata"]
-    # One string for all objects of a resource, which share its name.
+    # Interned, because all objects of a resource share its name.
     return Key(sys.intern(metadata.get("namespace", "")), sys.intern(metadata["name"]))
 
 
 def owner_of(body: Object) -> Key:
-    """The key of the resource that a child or pod belongs to."""
+    """Return the key of the resource that a child or pod belongs to."""
     metadata = body["metadata"]
     return Key(sys.intern(metadata["namespace"]), sys.intern(metadata["labels"][NAME]))
 
 
 def version_of(body: Object) -> int:
-    """Resource versions grow; Kubernetes 1.35 and later promise it, etcd has always done it."""
+    """Return the resource version of an object as a number.
+
+    Versions grow: Kubernetes 1.35 and later guarantee it, etcd has always done it.
+    """
     return int(body["metadata"].get("resourceVersion", 0))
 
 

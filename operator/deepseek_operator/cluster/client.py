@@ -1,4 +1,4 @@
-"""Requests to the API server, as plain dictionaries and few at a time."""
+"""Client of the API server that works with plain dictionaries and limits requests in flight."""
 
 import asyncio
 import json
@@ -17,26 +17,26 @@ from deepseek_operator.plan.state.labels import MANAGER
 
 Object = dict[str, Any]
 
-# Requests in flight: enough to keep the API server busy, too few to crowd it out.
+# Requests in flight: enough to keep the API server busy, too few to overload it.
 IN_FLIGHT = 32
 PAGE = 500
 TIMEOUT = 30.0  # seconds
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
-# The API server's form for names and versions alone.
+# The API server's media type for metadata alone.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 class Client:
-    """Requests to the API server.
+    """Client of the API server.
 
-    Every method raises `RejectedError` where the server refuses and `UnreachableError` where it
-    can't answer.
+    Every method raises `RejectedError` if the server rejects the request and `UnreachableError` if
+    it can't respond.
 
     Args:
         api: The connection.
-        may_write: Seconds that a write may take, asked before each; it raises where none may
-            begin. By default every write may take as long as a read.
+        may_write: Returns how many seconds a write may take; called before each, it raises if no
+            write may begin. By default a write may take as long as a read.
     """
 
     def __init__(self, api: Connection, may_write: Callable[[], float] = lambda: TIMEOUT):
@@ -45,13 +45,13 @@ class Client:
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
     def fenced(self, may_write: Callable[[], float]) -> "Client":
-        """A client over the same connection whose writes ask `may_write`."""
+        """Return a client over the same connection that calls `may_write` before each write."""
         return Client(self._api, may_write)
 
     async def apply(
         self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
     ) -> Object:
-        """Server-side apply of a manifest, taking over fields that others have changed."""
+        """Apply a manifest server-side, taking over fields that others have changed."""
         metadata = manifest["metadata"]
         return await self._write(
             "PATCH",
@@ -62,19 +62,19 @@ class Client:
         )
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """An object, or None where there is none."""
+        """Return an object, or None if it does not exist."""
         return await self._found(kind.path(namespace, name), {})
 
     async def glance(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """The same from the API server's memory, which may be a moment behind its store."""
+        """Return an object from the API server's watch cache, which may lag behind its store."""
         return await self._found(kind.path(namespace, name), {"resourceVersion": "0"})
 
     async def pages(
         self, kind: Kind, metadata_only: bool = False
     ) -> AsyncIterator[tuple[list[Object], int]]:
-        """All watched objects of a kind in every namespace, a page at a time, each with the version.
+        """Yield all watched objects of a kind in every namespace by page, with the list's version.
 
-        The pages show one state, that of the first.
+        All pages show the state at that version.
         """
         version = token = ""
         while True:
@@ -82,14 +82,14 @@ class Client:
             accept = {"Accept": METADATA_ONLY if metadata_only else JSON}
             page = await self._request("GET", kind.path(), query, accept)
             version = version or page["metadata"]["resourceVersion"]
-            # An empty list of names and versions alone comes as null.
+            # An empty list of metadata alone has null instead of [].
             yield page["items"] or [], int(version)
             token = page["metadata"].get("continue", "")
             if not token:
                 return
 
     async def list(self, kind: Kind, metadata_only: bool = False) -> tuple[list[Object], int]:
-        """The same as a whole, for kinds of which there are few or little is asked."""
+        """Return all pages at once, for kinds with few objects or for metadata alone."""
         items: list[Object] = []
         version = 0
         async for page, at in self.pages(kind, metadata_only):
@@ -100,17 +100,17 @@ class Client:
     async def watch(
         self, kind: Kind, version: int, seconds: int, silence: float
     ) -> AsyncIterator[tuple[str, Object]]:
-        """What changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
+        """Yield the changes after a version: ADDED, MODIFIED, DELETED or BOOKMARK, and the object.
 
         Args:
-            kind: What is watched.
-            version: The last one that is known.
-            seconds: After so long the API server ends the stream.
-            silence: Seconds without a line after which the stream counts as dead; bookmarks come
+            kind: Kind to watch.
+            version: Last known resource version.
+            seconds: Seconds after which the API server ends the stream.
+            silence: Seconds without a line after which the stream counts as dead; bookmarks arrive
                 about every minute.
 
         Raises:
-            GoneError: The API server has forgotten what changed since that version.
+            GoneError: The API server no longer has the changes since that version.
         """
         query = {
             **kind.query,
@@ -135,29 +135,29 @@ class Client:
     async def select(
         self, kind: Kind, namespace: str = "", labels: str = "", name: str = "", fields: str = ""
     ) -> Sequence[Object]:
-        """The objects of a namespace, or of a cluster, that labels, a name or other fields choose.
+        """Return the objects of a namespace, or of the cluster, that match the selectors.
 
-        As the API server has them in memory: cheap, and perhaps a moment old.
+        They come from the API server's watch cache: cheap, and perhaps slightly outdated.
         """
         fields = f"metadata.name={name}" if name else fields
         return await self._at_hand(kind.path(namespace), labels, fields)
 
     async def pods_on(self, node: str) -> Sequence[Object]:
-        """Everybody's pods on a node that have not ended, as the API server has them at hand."""
+        """Return all pods of a node that have not ended, from the API server's watch cache."""
         fields = f"spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed"
         return await self._at_hand(POD.path(), fields=fields)
 
     async def answer(self, path: str) -> Object | None:
-        """What is at a path of the API server that is no object: its version, what it serves."""
+        """Return the response at a path that is no object (version, discovery), or None."""
         return await self._found(path, {})
 
     async def serves(self, kind: Kind) -> bool:
-        """Whether the cluster has a kind, in the version that we speak."""
+        """Return whether the cluster serves a kind in the version that the operator uses."""
         found = await self._found(kind.discovery, {})
         return any(item["name"] == kind.plural for item in (found or {}).get("resources") or [])
 
     async def delete(self, kind: Kind, live: Object) -> None:
-        """Delete an object, but not another one that has come in its place; what is gone is fine."""
+        """Delete an object, but not a successor of its name; do nothing if it is gone already."""
         metadata = live["metadata"]
         options = {
             "apiVersion": "v1",
@@ -174,17 +174,17 @@ class Client:
         """Create an object.
 
         Raises:
-            ConflictError: There is one of this name.
+            ConflictError: An object of this name exists.
         """
         return await self._write(
             "POST", kind.path(manifest["metadata"].get("namespace", "")), manifest
         )
 
     async def replace(self, kind: Kind, manifest: Object) -> Object:
-        """Put an object in the place of the version that the manifest names.
+        """Replace an object at the resource version that the manifest names.
 
         Raises:
-            ConflictError: That is not its version any more.
+            ConflictError: The object has changed since that version.
         """
         metadata = manifest["metadata"]
         return await self._write(
@@ -259,27 +259,27 @@ class Client:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Network failures in our own words."""
+    """Turn network failures into UnreachableError."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UnreachableError(f"The API server can't be reached: {error!r}") from error
     except ValueError as error:
-        raise UnreachableError(f"The API server's answer is not whole: {error}") from error
+        raise UnreachableError(f"Can't decode the API server's response: {error}") from error
 
 
 @asynccontextmanager
 async def connect(
     context: str | None = None, kubeconfig: Path | None = None
 ) -> AsyncIterator[Client]:
-    """A client with the pod's service account, or with the current kubeconfig outside a cluster.
+    """Yield a client with the pod's service account, or with a kubeconfig outside a cluster.
 
     Args:
-        context: Of the kubeconfig, whatever the pod; empty: its current one.
-        kubeconfig: The file; None: as `kubectl` finds it.
+        context: Context of the kubeconfig, used even in a pod; empty: its current one.
+        kubeconfig: Its path; None: the one that `kubectl` uses.
 
     Raises:
-        kubernetes.aio.config.ConfigException: There is none of these.
+        kubernetes.aio.config.ConfigException: There is neither of these.
     """
     async with connection(context, kubeconfig) as api:
         yield Client(api)

@@ -1,7 +1,7 @@
-"""Where the API server is and who we are to it: from the pod's service account or a kubeconfig.
+"""Connection to the API server, configured by the pod's service account or a kubeconfig.
 
 `kubernetes.aio` reads the configuration and renews the token; requests go straight through
-aiohttp, because what the package does around each of them costs more than the request itself.
+aiohttp, because the package's overhead per request costs more than the request itself.
 """
 
 import json
@@ -17,12 +17,12 @@ from kubernetes.aio import client, config
 
 from deepseek_operator.plan.state.labels import MANAGER
 
-# A line of a watch stream is a whole object; etcd takes none above 1.5 MiB.
+# A line of a watch stream is a whole object; etcd accepts none above 1.5 MiB.
 LINE_LIMIT = 2**22
 
 
 class Connection:
-    """Requests to one API server, authenticated."""
+    """Authenticated requests to one API server."""
 
     def __init__(self, session: aiohttp.ClientSession, configuration: client.Configuration):
         self._session = session
@@ -41,7 +41,7 @@ class Connection:
         headers: Mapping[str, str] | None = None,
         limits: aiohttp.ClientTimeout,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response, whatever its status, whose body the caller reads.
+        """Send a request and yield the response, whatever its status; the caller reads its body.
 
         Raises:
             aiohttp.ClientError, TimeoutError, OSError: The API server can't be reached.
@@ -59,7 +59,7 @@ class Connection:
             yield response
 
     async def _identity(self) -> dict[str, str]:
-        """The bearer token, if one is used; a service account's is read anew when it is old."""
+        """Return the bearer token header, if any; an old service account token is read anew."""
         return {
             setting["key"]: setting["value"]
             for setting in (await self._configuration.auth_settings()).values()
@@ -67,7 +67,7 @@ class Connection:
 
 
 def _environment_proxy(url: str) -> str | None:
-    """The proxy that the environment names for a URL; aiohttp would look for it at every request."""
+    """Return the environment's proxy for a URL; aiohttp would look it up for every request."""
     parts = urlsplit(url)
     if proxy_bypass(parts.netloc):
         return None
@@ -75,10 +75,10 @@ def _environment_proxy(url: str) -> str | None:
 
 
 def namespace_of(context: str) -> str:
-    """The namespace that a context of the kubeconfig chooses, `default` where it chooses none.
+    """Return the namespace of a kubeconfig context, `default` if it sets none.
 
     Args:
-        context: Its name; empty: the current one.
+        context: Name of the context; empty: the current one.
 
     Raises:
         kubernetes.aio.config.ConfigException: There is no such context, or no kubeconfig.
@@ -86,7 +86,7 @@ def namespace_of(context: str) -> str:
     contexts, current = config.list_kube_config_contexts()
     found = next((item for item in contexts if item["name"] == context), None)
     if context and found is None:
-        raise config.ConfigException(f"there is no context {context}")
+        raise config.ConfigException(f"the kubeconfig has no context {context}")
     return str((found or current)["context"].get("namespace") or "default")
 
 
@@ -94,14 +94,14 @@ def namespace_of(context: str) -> str:
 async def connection(
     context: str | None = None, kubeconfig: Path | None = None
 ) -> AsyncIterator[Connection]:
-    """A connection with the pod's service account, or with the current kubeconfig outside a cluster.
+    """Yield a connection with the pod's service account, or with a kubeconfig outside a cluster.
 
     Args:
-        context: Of the kubeconfig, whatever the pod; empty: its current one.
-        kubeconfig: The file; None: as `kubectl` finds it.
+        context: Context of the kubeconfig, used even in a pod; empty: its current one.
+        kubeconfig: Its path; None: the one that `kubectl` uses.
 
     Raises:
-        kubernetes.aio.config.ConfigException: There is none of these.
+        kubernetes.aio.config.ConfigException: There is neither of these.
     """
     if context is not None or kubeconfig is not None:
         file = str(kubeconfig) if kubeconfig else None
@@ -111,7 +111,7 @@ async def connection(
             config.load_incluster_config()
         except config.ConfigException:
             await config.load_kube_config()
-    # Only for the TLS context that it makes of a configuration.
+    # Used only to build the TLS context from the configuration.
     async with client.ApiClient() as api:
         connector = aiohttp.TCPConnector(ssl=api.rest_client.ssl_context, limit=0)
         async with aiohttp.ClientSession(

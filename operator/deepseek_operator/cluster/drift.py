@@ -1,9 +1,9 @@
-"""Whether a live object still is what was applied, told from the object alone.
+"""Drift detection: whether a live object still is as applied, decided from the object alone.
 
-Server-side apply records on every object which fields a manager owns. A field that somebody else
-changes or removes leaves our record, so an object is as applied exactly if it carries the hash of
-the manifest and our record still covers every field of it. Nothing has to be remembered between
-two starts of the operator, and no default or normalised value can look like a change.
+Server-side apply records on every object which fields a manager owns. A field that another manager
+changes or removes leaves the operator's record, so an object is as applied exactly if it carries
+the hash of the manifest and the record still covers every field of it. Nothing has to be remembered
+across restarts of the operator, and no default or normalised value can look like a change.
 """
 
 import json
@@ -14,13 +14,13 @@ from deepseek_operator.plan.state.labels import MANAGER, MANIFEST_HASH
 
 Object = Mapping[str, Any]
 
-# Identity, not content: never part of the record of owned fields.
+# Identity, not content: never part of the managed fields.
 UNOWNED = frozenset({"apiVersion", "kind"})
 IDENTITY = frozenset({"name", "namespace"})
 
 
 def in_sync(manifest: Object, live: Object) -> bool:
-    """Whether `live` is what applying `manifest` would make of it."""
+    """Return whether applying `manifest` would leave `live` unchanged."""
     wanted = manifest["metadata"]["annotations"][MANIFEST_HASH]
     if live["metadata"].get("annotations", {}).get(MANIFEST_HASH) != wanted:
         return False
@@ -31,7 +31,7 @@ def in_sync(manifest: Object, live: Object) -> bool:
 
 
 def owned_fields(live: Object) -> Object:
-    """The fields that our server-side apply owns, in the API's fieldsV1 form."""
+    """Return the fields that the operator's server-side apply owns, in the API's fieldsV1 form."""
     for entry in live["metadata"].get("managedFields", []):
         if (
             entry.get("manager") == MANAGER
@@ -44,13 +44,13 @@ def owned_fields(live: Object) -> Object:
 
 
 def controller_uid(live: Object) -> str:
-    """The uid of the owner that controls an object, empty where none does."""
+    """Return the UID of the owner that controls an object, empty if none does."""
     owners = live["metadata"].get("ownerReferences", [])
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def _covers(owned: Object, value: Any) -> bool:
-    """Whether every field below `value` is owned; an owned field without parts is owned whole."""
+    """Return whether every field below `value` is owned; one without parts is owned as a whole."""
     if not owned:
         return True
     if isinstance(value, Mapping):
@@ -63,7 +63,7 @@ def _covers(owned: Object, value: Any) -> bool:
 
 
 def _covers_item(owned: Object, item: Any) -> bool:
-    """An item of a list is found by its keys (k:) or as a member of a set (v:)."""
+    """Return whether a list item is owned, by its keys (k:) or as a member of a set (v:)."""
     for name, part in owned.items():
         if name.startswith("k:") and isinstance(item, Mapping):
             keys = json.loads(name[2:])

@@ -1,4 +1,4 @@
-"""How a request to the API server can fail, by what is to be done about it."""
+"""Errors of requests to the API server, classified by what the caller has to do."""
 
 
 class ApiError(Exception):
@@ -6,11 +6,11 @@ class ApiError(Exception):
 
 
 class RejectedError(ApiError):
-    """The API server refuses what was sent: trying the same again is of no use for now."""
+    """The API server rejects the request: repeating it unchanged does not help for now."""
 
 
 class UnreachableError(ApiError):
-    """The API server could not be asked or was overloaded: try again.
+    """The API server could not be reached, or could not carry out the request now: retry.
 
     Attributes:
         retry_after: Seconds that the API server asks to wait, or None.
@@ -22,19 +22,19 @@ class UnreachableError(ApiError):
 
 
 class ForbiddenError(RejectedError):
-    """Who asks may not: a right is missing, or a quota or policy stands against it."""
+    """The caller lacks a permission, or a quota or policy forbids the request."""
 
 
 class NotFoundError(RejectedError):
-    """There is no such object, or no such kind."""
+    """The object does not exist, or its kind is not served."""
 
 
 class NamespaceEndingError(RejectedError):
-    """The namespace is being deleted: nothing new is taken there, and nobody is to be told."""
+    """The namespace is being deleted: it takes no new objects, and no status has to report it."""
 
 
 class UnauthorizedError(UnreachableError):
-    """The API server does not know who asks: a token has been replaced, or has ended."""
+    """The API server does not recognise the caller: the token was replaced or has expired."""
 
 
 class ConflictError(UnreachableError):
@@ -42,4 +42,4 @@ class ConflictError(UnreachableError):
 
 
 class GoneError(UnreachableError):
-    """The API server has forgotten the version that was asked for: read everything anew."""
+    """The API server no longer has the requested version: list everything again."""

@@ -13,12 +13,12 @@ class Kind:
 
     Attributes:
         group: API group, empty for the core group.
-        labels: Label selector of what is listed and watched.
-        fields: Field selector of what is listed and watched.
-        optional: Whether a cluster may lack it, and get or lose it at any time.
-        bookmarks: Whether a quiet watch stream gives a sign of life about every minute. The API
-            server keeps no Events in memory, and such kinds have none.
-        alias: What it is called here where another group has a kind of the same name.
+        labels: Label selector of lists and watches.
+        fields: Field selector of lists and watches.
+        optional: Whether a cluster may lack it, and gain or lose it at any time.
+        bookmarks: Whether a quiet watch stream gets a bookmark about every minute. Kinds outside
+            the API server's watch cache, such as Events, get none.
+        alias: Name in the operator if another group has a kind of the same name.
     """
 
     name: str
@@ -33,22 +33,22 @@ class Kind:
 
     @property
     def called(self) -> str:
-        """Its name among all kinds."""
+        """Unique name among all kinds."""
         return self.alias or self.name
 
     @property
     def query(self) -> dict[str, str]:
-        """What restricts a list or watch to what concerns us."""
+        """Query parameters that restrict a list or watch to the objects of the operator."""
         selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
         return {name: value for name, value in selectors.items() if value}
 
     @property
     def discovery(self) -> str:
-        """The URL path that lists the kinds of its group and version."""
+        """URL path that lists the kinds of its group and version."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The URL path of an object, or of a list where no name is given."""
+        """Return the URL path of an object, or of a list if no name is given."""
         scope = f"/namespaces/{namespace}" if namespace else ""
         return "/".join(
             part for part in (self.discovery + scope, self.plural, name, subresource) if part
@@ -57,7 +57,7 @@ class Kind:
 
 RESOURCE = Kind(KIND, GROUP, VERSION, PLURAL)
 DEPLOYMENT = Kind("Deployment", "apps", "v1", "deployments", labels=SELECTOR)
-# Only ours: what else makes some puts the labels of its pods on them.
+# Only those of the operator: other controllers put the labels of their pods on theirs.
 CONTROLLER_REVISION = Kind(
     "ControllerRevision", "apps", "v1", "controllerrevisions", labels=f"{SELECTOR},{REVISION}"
 )
@@ -73,7 +73,7 @@ SCALED_OBJECT = Kind(
 AUTOSCALERS = (AUTOSCALER, SCALED_OBJECT)
 POD = Kind("Pod", "", "v1", "pods", labels=SELECTOR)
 NODE = Kind("Node", "", "v1", "nodes")
-# Only the kubelet's word that a volume can't be mounted: pods say everything else themselves.
+# Only the kubelet's reports that a volume can't be mounted: pods carry everything else themselves.
 EVENT = Kind(
     "Event",
     "",
@@ -83,7 +83,7 @@ EVENT = Kind(
     bookmarks=False,
 )
 
-# Who leads of the operator's own processes; never watched.
+# Leader election of the operator; not watched.
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 # For the custom metrics API; not watched.
@@ -152,22 +152,22 @@ CHILDREN = (
     GATEWAY,
     CERTIFICATE,
 )
-# What decisions ask after; those of them that are children are watched while they are served.
+# Optional kinds on which decisions depend; the children among them are watched while served.
 OPTIONAL = (*(kind for kind in CHILDREN if kind.optional), LOCAL_QUEUE)
-# What every cluster has.
+# Kinds that every cluster with the CRD has.
 WATCHED = (RESOURCE, *(kind for kind in CHILDREN if not kind.optional), POD, NODE, EVENT)
 
 
-# Of whose objects others say how it goes with them.
+# Kinds whose conditions other controllers set.
 ANSWERED = (CERTIFICATE, GATEWAY, HTTP_ROUTE)
 
 
 def name_of(kind: Kind, resource: str) -> str:
-    """The name of a resource's child of a kind."""
+    """Return the name of a resource's child of a kind."""
     return gang_name(resource) if kind is LEADER_WORKER_SET else resource
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:
-    """The kind of a child's manifest."""
+    """Return the kind of a child's manifest."""
     group = manifest["apiVersion"].rpartition("/")[0]
     return next(kind for kind in CHILDREN if kind.name == manifest["kind"] and kind.group == group)

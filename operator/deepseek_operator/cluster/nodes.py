@@ -1,4 +1,4 @@
-"""The nodes of the cluster, as far as it matters whether a pod fits."""
+"""The nodes of the cluster, reduced to what decides whether a pod fits."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What is kept of a node."""
+    """Compact form of a node."""
 
     version: int
     uid: str
@@ -22,7 +22,7 @@ class Nodes:
     """The newest known version of every node.
 
     Attributes:
-        known: By name.
+        known: Nodes by key.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Nodes:
         self._views: tuple[NodeView, ...] | None = ()
 
     def put(self, key: Key, body: Object) -> bool:
-        """Take in a newer version of a node; whether something that is read has changed."""
+        """Store a newer version of a node; return whether a field that is read has changed."""
         view = NodeView.of(body)
         before = self.known.get(key)
         self.known[key] = Node(version_of(body), body["metadata"]["uid"], view)
@@ -40,12 +40,12 @@ class Nodes:
         return True
 
     def forget(self, key: Key) -> None:
-        """Forget a node that is gone."""
+        """Remove a deleted node."""
         del self.known[key]
         self._views = None
 
     def views(self) -> tuple[NodeView, ...]:
-        """All of them; one tuple for all resources until a node changes."""
+        """Return the views of all nodes: one tuple for all resources until a node changes."""
         if self._views is None:
             self._views = tuple(node.view for node in self.known.values())
         return self._views

@@ -1,4 +1,4 @@
-"""The pods of all resources: what is read of each, which wait for a node, how far each server is."""
+"""The pods of all resources: their views, those without a node, and the progress of their servers."""
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -16,12 +16,16 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What is kept of a pod.
+    """Compact form of a pod.
 
     Attributes:
-        address: Its IP address, empty where it has none.
-        desk: Where it is asked how far it is.
-        end: When it has to be gone, None where it was not told to stop.
+        version: Its resource version.
+        uid: Its UID.
+        owner: The resource that it belongs to.
+        view: The fields that decisions read.
+        address: Its IP address, empty if it has none.
+        desk: Where its server reports progress and metrics.
+        end: Deadline of its termination, None if it is not terminating.
     """
 
     version: int
@@ -34,7 +38,7 @@ class Pod:
 
     @classmethod
     def of(cls, body: Object) -> "Pod":
-        """What is kept of a Pod object."""
+        """Return the compact form of a Pod object."""
         end = body["metadata"].get("deletionTimestamp")
         return cls(
             version_of(body),
@@ -47,7 +51,7 @@ class Pod:
         )
 
     def same(self, other: "Pod") -> bool:
-        """Whether nothing that is read differs."""
+        """Return whether no field that is read differs."""
         return replace(self, version=0) == replace(other, version=0)
 
 
@@ -55,7 +59,7 @@ class Pods:
     """The newest known version of every pod.
 
     Attributes:
-        known: By namespace and name.
+        known: Pods by namespace and name.
     """
 
     def __init__(self) -> None:
@@ -63,11 +67,11 @@ class Pods:
         self._of: dict[Key, set[Key]] = defaultdict(set)
         self._unplaced: set[Key] = set()
         self._mount_failures: dict[Key, str] = {}
-        # Those whose server runs but does not serve yet, and how far each is.
+        # Progress of the servers that run but do not serve yet.
         self._loading: dict[Key, Loading | None] = {}
 
     def put(self, key: Key, body: Object) -> set[Key]:
-        """Take in a newer version of a pod; the resource that it concerns."""
+        """Store a newer version of a pod; return the affected resource."""
         pod = Pod.of(body)
         before = self.known.get(key)
         self.known[key] = pod
@@ -83,7 +87,7 @@ class Pods:
         return set() if before and before.same(pod) else {pod.owner}
 
     def forget(self, key: Key) -> set[Key]:
-        """Forget a pod that is gone; the resource that it concerns."""
+        """Remove a deleted pod; return the affected resource."""
         owner = self.known.pop(key).owner
         self._of[owner].discard(key)
         if not self._of[owner]:
@@ -94,7 +98,7 @@ class Pods:
         return {owner}
 
     def put_mount_failure(self, event: Object) -> set[Key]:
-        """Note the kubelet's word that a volume can't be mounted; the resource that it concerns."""
+        """Store the kubelet's report of a failed mount; return the affected resource."""
         about = event["involvedObject"]
         key = Key(about.get("namespace", ""), about.get("name", ""))
         pod = self.known.get(key)
@@ -105,34 +109,34 @@ class Pods:
         return {pod.owner}
 
     def loading(self) -> list[tuple[Key, str, Desk, Loading | None]]:
-        """Pods whose server runs but does not serve yet: where they are, and how far they were."""
+        """Return the pods whose server runs but does not serve yet, with address and progress."""
         found = ((key, self.known[key], how_far) for key, how_far in self._loading.items())
         return [(key, pod.address, pod.desk, how_far) for key, pod, how_far in found if pod.address]
 
     def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
-        """Note how far a pod's server is with its model; the resource that it concerns."""
+        """Store the load progress of a pod's server; return the affected resource."""
         if key not in self._loading or self._loading[key] == loading:
             return set()
         self._loading[key] = loading
         return {self.known[key].owner}
 
     def staying(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
-        """The pods of a set of a resource that were not told to stop, by name."""
+        """Return the pods of a resource's set that are not terminating, sorted by name."""
         names = self._names(owner, slot)
         return tuple(self._view(name) for name in names if self.known[name].end is None)
 
     def failed(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
-        """Its pods that are one of several of a replica and whose server has ended, leaving or not."""
+        """Return the pods of multi-pod replicas whose server has ended, terminating or not."""
         views = (self.known[name].view for name in self._names(owner, slot))
         return tuple(view for view in views if view.group is not None and view.ended is not None)
 
     def leaving(self, owner: Key, slot: Slot = BLUE) -> tuple[datetime, ...]:
-        """When those of its pods that were told to stop, and have a node, have to be gone."""
+        """Return the deadlines of a set's terminating pods that have a node."""
         pods = (self.known[name] for name in self._names(owner, slot))
         return tuple(pod.end for pod in pods if pod.end and pod.view.scheduled)
 
     def serving(self, owner: Key, slot: Slot) -> list[tuple[PodView, str, Desk]]:
-        """Its pods that take requests, where they are, and where there they are asked."""
+        """Return a set's pods that take requests, with their address and where to scrape them."""
         pods = (self.known[name] for name in self._names(owner, slot))
         return [
             (pod.view, pod.address, pod.desk)
@@ -145,7 +149,7 @@ class Pods:
         return sorted(name for name in names if self.known[name].view.slot == slot)
 
     def waiting(self) -> set[Key]:
-        """The resources that have a pod without a node."""
+        """Return the resources that have a pod without a node."""
         return {self.known[key].owner for key in self._unplaced}
 
     def _view(self, key: Key) -> PodView:

@@ -1,4 +1,4 @@
-"""What pods hold of nodes, asked for only when a rollout or a waiting pod makes it matter.
+"""Resource usage of nodes by pods, queried only when a rollout or a waiting pod depends on it.
 
 Watching every pod of a cluster would cost memory in proportion to what others run.
 """
@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.rolling.capacity import Holder, Usage
 
-# Nodes asked about at once.
+# Nodes queried at once.
 BATCH = 16
 
 
 class NodeUsage:
-    """Who holds what of which node.
+    """Holders of the nodes' resources.
 
     Args:
-        client: The API server.
-        clock: Seconds that never go back.
+        client: Client for the API server.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic):
@@ -28,14 +28,14 @@ class NodeUsage:
         self._known: dict[str, tuple[float, tuple[Holder, ...]]] = {}
 
     async def batches(self, nodes: Iterable[str], max_age: float) -> AsyncIterator[Usage]:
-        """The holders by node, some nodes at a time, so that who has seen enough can stop.
+        """Yield the holders by node, a batch of nodes at a time, so that the caller can stop early.
 
         Args:
-            nodes: Their names.
-            max_age: Seconds since when an answer may be known.
+            nodes: Names of the nodes.
+            max_age: Maximum age of a cached answer, in seconds.
 
         Raises:
-            ApiError: The API server could not be asked.
+            ApiError: A request to the API server failed.
         """
         self._forget(max_age)
         names = sorted(nodes)
@@ -54,6 +54,6 @@ class NodeUsage:
         return holders
 
     def _forget(self, max_age: float) -> None:
-        """What is too old for everybody, so that nodes that are gone take no memory."""
+        """Drop answers too old for any caller, so that deleted nodes take no memory."""
         oldest = self._clock() - max(max_age, 60.0)
         self._known = {name: item for name, item in self._known.items() if item[0] >= oldest}

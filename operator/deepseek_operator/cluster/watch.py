@@ -1,8 +1,8 @@
-"""Keeps the cache in step with the cluster: a list, and from there a watch stream, for each kind.
+"""Synchronisation of the cache with the cluster: a list, then a watch stream, for each kind.
 
 kopf watches the resource itself. It starts a task and a logger for every object of every kind, which
-at tens of thousands of children takes a minute and hundreds of megabytes, and nothing can be asked
-about its streams; ours need neither, and tell when they last heard anything.
+takes a minute and hundreds of megabytes for tens of thousands of children, and it does not expose
+the state of its streams. The streams here need neither, and report their last sign of life.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from deepseek_operator.cluster.kinds import Kind
 
 logger = logging.getLogger(__name__)
 
-# The API server ends a stream after 5 to 10 minutes, so that not all end at once; seconds.
+# Seconds after which the API server ends a stream, random so that not all end at once.
 SHORTEST, LONGEST = 300, 600
-# Bookmarks come about every minute: a stream that is silent for longer is dead, whatever TCP says.
+# Bookmarks arrive about every minute: a stream silent for longer is dead, whatever TCP reports.
 SILENCE = 90.0
-# Without bookmarks only the end of a stream tells that it lived, so that has to come sooner.
+# Without bookmarks only the end of a stream shows that it was alive, so it has to end sooner.
 SHORTEST_UNMARKED, LONGEST_UNMARKED = 60, 80
-# Time that all attempts to open a stream anew may take before something must be stuck; seconds.
+# Seconds without a sign of life, reconnects included, after which a watch counts as stuck.
 DEAD = 240.0
-# One that ends sooner than this was not ended by the API server's clock.
+# A stream that ends sooner was not ended by the API server's timeout.
 TOO_SHORT = 5.0
 FIRST_DELAY = 0.5
 LAST_DELAY = 30.0
@@ -36,14 +36,14 @@ Restarted = Callable[[Kind, str], None]
 
 
 class Watch:
-    """One kind, for as long as the operator runs.
+    """Watch of one kind, for as long as the operator runs.
 
     Args:
-        client: Reads.
-        kind: What is watched.
-        cache: Where it is kept.
-        concerned: Is told which resources a change concerns.
-        restarted: Is told why a stream had to be opened anew, in one word.
+        client: Client for lists and streams.
+        kind: Kind to watch.
+        cache: Cache to fill.
+        concerned: Receives the resources that a change affects.
+        restarted: Receives the reason of each restart of the stream, in one word.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class Watch:
         self._heard = asyncio.get_running_loop().time()
 
     def silence(self) -> float:
-        """Seconds since the stream, or an attempt to open it, last gave a sign of life."""
+        """Return the seconds since the last sign of life of the stream or an attempt to open it."""
         return asyncio.get_running_loop().time() - self._heard
 
     def is_dead(self) -> bool:
-        """Whether neither the stream nor an attempt to open one has been heard of for too long."""
+        """Return whether the last sign of life is too long ago."""
         return self.silence() > DEAD
 
     async def read(self) -> None:
-        """Read everything of the kind; the stream goes on from there.
+        """List all objects of the kind; the stream continues from there.
 
         Raises:
-            ApiError: It could not be read.
+            ApiError: The list failed.
         """
         listed: set[Key] = set()
         state = 0
@@ -83,7 +83,7 @@ class Watch:
         self._version = state
 
     async def run(self) -> None:
-        """Follow the stream for ever."""
+        """Follow the stream forever, and reopen it when it ends."""
         failures = 0
         while True:
             started = self._heard = asyncio.get_running_loop().time()
@@ -97,7 +97,7 @@ class Watch:
             await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311
 
     async def _once(self) -> str:
-        """One stream from its start to its end, and why it ended, in one word."""
+        """Follow one stream from start to end; return why it ended, in one word."""
         try:
             if self._version is None:
                 await self.read()
@@ -106,7 +106,7 @@ class Watch:
             self._version = None
             return "expired"
         except ApiError as error:
-            logger.info("The watch of %s is opened anew: %s", self.kind.plural, error)
+            logger.info("Restarting the watch of %s: %s", self.kind.plural, error)
             return "silent" if self.silence() >= SILENCE else "failed"
         return "ended"
 

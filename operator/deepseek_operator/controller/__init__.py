@@ -1,1 +1,1 @@
-"""The operator at run time: kopf's watch streams, a work queue, the reconcile loop, health, metrics."""
+"""The running operator: leader election, watches, work queue, reconcile loop, health, metrics."""

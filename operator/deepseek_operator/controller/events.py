@@ -1,4 +1,4 @@
-"""Kubernetes Events about a resource: what happened, told once."""
+"""Kubernetes Events about a resource."""
 
 import time
 from typing import Any
@@ -11,14 +11,14 @@ MESSAGE_LIMIT = 1024
 
 
 def event(body: dict[str, Any], news: News, now: str) -> dict[str, Any]:
-    """The Event object that tells a piece of news about a resource."""
+    """Return the Event object for a piece of news about a resource."""
     metadata = body["metadata"]
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
             "namespace": metadata["namespace"],
-            # By time, so that lists, which are sorted by name, tell the story in its order.
+            # Named by time, so that lists, which are sorted by name, are in chronological order.
             "name": f"{metadata['name']}.{time.time_ns():x}",
         },
         "involvedObject": {

@@ -1,8 +1,8 @@
-"""kopf as a harness of the resource: it logs in, watches, reconnects; its handler fills the cache.
+"""kopf as the watch of the resource: it logs in, watches, reconnects; its handler fills the cache.
 
-Children, pods and nodes are watched by `cluster/watch.py`, which says why. None of kopf's handlers that keep
-state on objects is used (create, update, timer, daemon), so kopf writes nothing to the cluster, and
-its storages are replaced by ones that do nothing.
+Children, pods and nodes are watched by `cluster/watch.py`, which gives the reason. None of kopf's
+handlers that keep state on objects is used (create, update, timer, daemon), so kopf writes nothing
+to the cluster, and its storages are replaced by ones that do nothing.
 """
 
 import asyncio
@@ -18,41 +18,41 @@ from deepseek_operator.plan.state.labels import MANAGER
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """Keeps no last-handled state: nothing here is triggered by differences."""
+    """Storage without last-handled state: no handler is triggered by differences."""
 
     def build(self, **_: Any) -> Any:
-        """No essence, so no deep copy of every object."""
+        """Return an empty essence, which saves a deep copy of every object."""
         return {}
 
     def fetch(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Return None: nothing is stored."""
 
     def store(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Keeps no progress of handlers: the queue retries."""
+    """Storage without progress of handlers: the queue retries."""
 
     def fetch(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Return None: nothing is stored."""
 
     def store(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
 
     def purge(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Remove nothing."""
 
     def touch(self, **_: Any) -> None:
-        """Nothing is stored."""
+        """Store nothing."""
 
     def clear(self, *, essence: Any) -> Any:
-        """Nothing to remove."""
+        """Return the essence as it is: it holds no progress."""
         return essence
 
 
 def settings() -> kopf.OperatorSettings:
-    """Kopf's settings: selectors on the server, no peering, no scan of all CRDs, no Events."""
+    """Return kopf's settings: no peering, no scan of all CRDs, no Events, no stored state."""
     chosen = kopf.OperatorSettings()
     chosen.scanning.disabled = True
     chosen.peering.standalone = True
@@ -63,13 +63,13 @@ def settings() -> kopf.OperatorSettings:
     chosen.watching.connect_timeout = 10
     chosen.watching.server_timeout = 600
     chosen.watching.chunk_size = 500
-    # A task per object ends so soon after its event; the default keeps thousands for a while.
+    # kopf's task per object ends this soon after its event; the default keeps thousands alive.
     chosen.queueing.idle_timeout = 0.1
     return chosen
 
 
 def registry(cache: Cache, queue: WorkQueue[Key]) -> kopf.OperatorRegistry:
-    """The handler of the resource's events."""
+    """Return a registry with the handler of the resource's events."""
     chosen = kopf.OperatorRegistry()
     kopf.on.login(registry=chosen)(_login)
     where = (RESOURCE.group, RESOURCE.version, RESOURCE.plural)
@@ -93,12 +93,12 @@ def _handler(cache: Cache, queue: WorkQueue[Key]) -> Any:
 async def watch(
     cache: Cache, queue: WorkQueue[Key], stop: asyncio.Event, ready: asyncio.Event
 ) -> None:
-    """Keep cache and queue filled until `stop` is set."""
+    """Update the cache and the queue until `stop` is set; `ready` is set once kopf has started."""
     await kopf.operator(
         registry=registry(cache, queue),
         settings=settings(),
         clusterwide=True,
-        # kopf would ask for the user's name, which a container's user need not have.
+        # By default kopf looks up the user's name, which a container's user need not have.
         identity=MANAGER,  # type: ignore[arg-type]  # its own str type is not exported
         stop_flag=stop,
         ready_flag=ready,

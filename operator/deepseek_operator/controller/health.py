@@ -13,9 +13,9 @@ from deepseek_operator.controller import metrics
 from deepseek_operator.controller.lost_events import LostEvents
 from deepseek_operator.controller.queue import WorkQueue
 
-# Longer than all requests of one reconciliation may take; seconds.
+# Seconds, longer than all requests of one reconciliation may take.
 WORK_LIMIT = 900.0
-# Comparisons in a row that found events of resources lost.
+# Consecutive comparisons that found lost events.
 LOST_LIMIT = 3
 
 STARTING = "reading the cluster's state"
@@ -25,12 +25,12 @@ READY = "ready"
 
 @dataclass
 class Health:
-    """How the process is: what the probes ask.
+    """State of the process, as the probes report it.
 
     Attributes:
         state: One of STARTING, STANDING_BY and READY.
-        watches: Tells the streams that a leader has open.
-        lost_events: The comparison of kopf's stream with the cluster, of a leader.
+        watches: Returns the watches that a leader runs.
+        lost_events: Comparison of kopf's stream with the cluster, on a leader only.
     """
 
     cache: Cache
@@ -40,30 +40,30 @@ class Health:
     lost_events: LostEvents | None = None
 
     def ailments(self) -> list[str]:
-        """Why this process should be started anew; a loop that is stuck does not even answer."""
+        """Return the reasons to restart this process; a stuck event loop does not even respond."""
         found = [
-            f"the watch of {watch.kind.plural} is dead: nothing for {watch.silence():.0f} s"
+            f"the watch of {watch.kind.plural} is dead: no sign of life for {watch.silence():.0f} s"
             for watch in self.watches()
             if watch.is_dead()
         ]
         if self.queue.working() > WORK_LIMIT:
-            found.append(f"a reconciliation is stuck: {self.queue.working():.0f} s")
+            found.append(f"a reconciliation is stuck: running for {self.queue.working():.0f} s")
         if self.lost_events and self.lost_events.in_a_row >= LOST_LIMIT:
-            found.append("events of resources do not arrive")
+            found.append("the watch of DeepSeekDeployments loses events")
         return found
 
     async def live(self, _: web.Request) -> web.Response:
-        """Whether the process works or stands by as it should."""
+        """Answer the liveness probe: 503 with the reasons if the process needs a restart."""
         if found := self.ailments():
             return web.Response(status=503, text="\n".join(found) + "\n")
         return web.Response(text="alive\n")
 
     async def ready(self, _: web.Request) -> web.Response:
-        """Whether it has done all that it does before it works, or stands by."""
+        """Answer the readiness probe: 503 while starting, 200 as a leader or standby."""
         return web.Response(status=503 if self.state == STARTING else 200, text=f"{self.state}\n")
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """The metrics for Prometheus."""
+        """Return the metrics in Prometheus' text format."""
         metrics.QUEUE_DEPTH.set(self.queue.depth())
         metrics.QUEUE_AGE.set(self.queue.age())
         metrics.RESOURCES.set(len(self.cache.resources()))
@@ -73,7 +73,7 @@ class Health:
 
 
 async def serve(port: int, health: Health) -> web.AppRunner:
-    """Start serving; the caller cleans the runner up.
+    """Start the HTTP server and return its runner, which the caller has to clean up.
 
     Raises:
         OSError: The port is taken.

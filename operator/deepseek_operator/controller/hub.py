@@ -1,8 +1,8 @@
-"""Reads config.json of models that the catalogue does not have, from the installation's hub.
+"""Reader of config.json for models that the catalogue lacks, from the installation's hub.
 
-Only what is small and public is read: no token is sent, and no hub is asked but the one that the
-installation names. A hub that does not answer is left alone for a while, so that resources do not
-wait for it one after the other; the resync comes back to them.
+Only small public files are read: no token is sent, and only the hub that the installation names is
+contacted. A hub that does not respond is skipped for a while, so that resources do not wait for it
+one after the other; the resync retries them.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ import aiohttp
 from deepseek_operator.plan.state.observed import ConfigFile
 
 PUBLIC = "https://huggingface.co"
-# Seconds for one file, and bytes of it: those of published models have a few thousand.
+# Limits of one file, in seconds and in bytes: those of published models have a few thousand bytes.
 TIMEOUT = 5.0
 LIMIT = 2**20
-# Files that are remembered, found or not.
+# Number of files remembered, found or missing.
 KEPT = 256
-# Seconds until a file that is not there is looked for again, and a hub that does not answer asked.
+# Seconds until a missing file is looked up again, and backoff for a hub that does not respond.
 MISSING_DELAY = 600.0
 FIRST_DELAY, LAST_DELAY = 30.0, 3600.0
 
@@ -32,16 +32,16 @@ Key = tuple[str, str, str]
 
 
 class _MissingError(Exception):
-    """The hub has no such file, or not for us."""
+    """The hub has no usable file there, or denies access to it."""
 
 
 class _SilentError(Exception):
-    """The hub does not answer."""
+    """The hub does not respond."""
 
 
 @dataclass
 class _Silence:
-    """A hub that does not answer."""
+    """Backoff for a hub that does not respond."""
 
     until: float
     delay: float
@@ -49,10 +49,10 @@ class _Silence:
 
 
 class Hub:
-    """Reads files, each once, and remembers what it found.
+    """Reads files, each once, and remembers the results.
 
     Args:
-        clock: Seconds of a clock that never goes back.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +62,7 @@ class Hub:
         self._silent: dict[str, _Silence] = {}
 
     async def read(self, file: ConfigFile) -> ConfigFile:
-        """A file with its content, or with the reason why there is none; after TIMEOUT at the latest."""
+        """Return the file with its content, or with the problem, after at most TIMEOUT."""
         key = (file.endpoint, file.model_id, file.revision)
         known, again = self._known.get(key, (None, 0.0))
         if known and self._clock() < again:
@@ -75,7 +75,7 @@ class Hub:
             task = asyncio.create_task(self._read(key, file))
             self._reading[key] = task
             task.add_done_callback(lambda _: self._reading.pop(key))
-        # Others may wait for the same file: one that is cancelled does not take it from them.
+        # Others may wait for the same file: a cancelled caller must not cancel their read.
         return await asyncio.shield(self._reading[key])
 
     async def _read(self, key: Key, file: ConfigFile) -> ConfigFile:
@@ -96,7 +96,7 @@ class Hub:
     def _silence(self, endpoint: str, problem: str) -> str:
         before = self._silent.get(endpoint)
         if before and self._clock() < before.until:
-            return before.problem  # several files were asked for at once
+            return before.problem  # several files were requested at once: back off only once
         delay = min(before.delay * 2, LAST_DELAY) if before else FIRST_DELAY
         self._silent[endpoint] = _Silence(self._clock() + delay, delay, problem)
         return problem
@@ -109,11 +109,11 @@ def _url(file: ConfigFile) -> str:
 
 
 async def _fetch(url: str) -> Mapping[str, Any]:
-    """The JSON object at a URL.
+    """Return the JSON object at a URL.
 
     Raises:
         _MissingError: There is none.
-        _SilentError: Nobody knows.
+        _SilentError: The hub did not respond, so that is unknown.
     """
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     try:
@@ -122,9 +122,9 @@ async def _fetch(url: str) -> Mapping[str, Any]:
             session.get(url) as response,
         ):
             if response.status == 429 or response.status >= 500:
-                raise _SilentError(f"answers {response.status}")
+                raise _SilentError(f"returned {response.status}")
             if response.status != 200:
-                raise _MissingError(f"answers {response.status}")
+                raise _MissingError(f"returned {response.status}")
             text = b""
             async for part in response.content.iter_any():
                 text += part

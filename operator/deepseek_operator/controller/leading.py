@@ -1,4 +1,4 @@
-"""What a process does while it leads: watch, reconcile, and keep the lease."""
+"""Work of the leader: watch, reconcile, and renew the lease."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ from deepseek_operator.plan.state.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Time that reconciliations get to come to their end when the process is stopped; seconds.
+# Seconds that running reconciliations get to finish when the process is stopped.
 LAST_WORK = 5.0
 READ_AGAIN = 1.0
 
@@ -34,11 +34,11 @@ class Leading:
     """One term of leadership, which ends with the process.
 
     Args:
-        client: Reads without a fence; what is written goes through the lease's.
-        lease: Held by this process.
-        settings: Of the installation.
-        status: Is told how it goes.
-        server: Of the custom metrics API, which is registered as long as this process leads.
+        client: Unfenced client, for reads; writes go through one that is fenced by the lease.
+        lease: Lease that this process holds.
+        settings: Settings of the installation.
+        status: Receives the state, watches and lost events for the probes.
+        server: Server of the custom metrics API, registered for as long as this process leads.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Leading:
         """Lead until `stop` is set.
 
         Raises:
-            LeaseLostError: Another process leads by now, or may.
-            NotFoundError: The cluster does not know the resource.
+            LeaseLostError: Another process leads, or may lead by now.
+            NotFoundError: The CRD is not installed.
             ApiError: The cluster's state can't be read.
         """
         metrics.LEADER.set(1)
@@ -109,7 +109,7 @@ class Leading:
                 await asyncio.wait(at_work, timeout=LAST_WORK)
                 for task in (*background, *at_work, stopping):
                     task.cancel()
-                # Nothing can write any more; kopf takes its time to end.
+                # No task writes any more: release the lease before kopf's slow shutdown.
                 await self._lease.release()
                 end.set()
         except ExceptionGroup as group:
@@ -122,14 +122,14 @@ class Leading:
             self._queue.add(key)
 
     async def _fill(self) -> None:
-        """Read everything before anything is decided."""
+        """Fill the cache before the first decision."""
         for watch in self._watches.values():
             await _read(watch)
         self._filled = True
-        # What was just read stays: the garbage collector need not look at it again and again.
+        # The objects just read stay: exempt them from further garbage collection.
         gc.collect()
         gc.freeze()
-        logger.info("%d resources found", len(self._cache.resources()))
+        logger.info("Cache filled: %d DeepSeekDeployments", len(self._cache.resources()))
 
     def _watch(self, kind: Kind) -> Watch:
         def concerned(keys: Iterable[Key]) -> None:
@@ -149,5 +149,5 @@ async def _read(watch: Watch) -> None:
             await watch.read()
             return
         except UnreachableError as error:
-            logger.warning("%s can't be read: %s", watch.kind.plural, error)
+            logger.warning("Failed to list %s, retrying: %s", watch.kind.plural, error)
             await asyncio.sleep(READ_AGAIN)

@@ -1,10 +1,10 @@
-"""Who leads: of all processes only the holder of a Lease watches and writes.
+"""Leader election: only the process that holds the Lease watches and writes.
 
-Two clocks never have to agree. The holder counts from the moment at which it sent its last
-successful renewal, on its own monotonic clock, and writes nothing after WRITE_WINDOW of it. A
-standby counts from the moment at which it saw the record change, on its own monotonic clock, and
-takes over when nothing has changed for the whole DURATION. The difference of the two is what a
-write that is under way may take to arrive.
+The clocks of two processes need not agree. The leader counts from the moment at which it sent its
+last successful renewal, on its own monotonic clock, and writes nothing once WRITE_WINDOW has
+passed. A standby counts from the moment at which it saw the Lease change, on its own monotonic
+clock, and takes over when the Lease has not changed for DURATION. The difference between the two
+is the time that a write in flight has to arrive.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ DURATION = 15.0  # seconds
 RENEW_EVERY = 3.0
 RENEW_LIMIT = 4.0
 WRITE_WINDOW = 10.0
-# How often a standby looks: a lease that is given back is taken so soon.
+# Interval at which a standby polls: a released lease is taken this soon.
 LOOK_EVERY = 1.0
 
 
 class LeaseLostError(Exception):
-    """Somebody else leads, or may: this process must end."""
+    """Another process leads, or may lead: this process must end."""
 
 
 class Lease:
-    """The right to lead, of one process.
+    """The leader lease, as one process sees it.
 
     Args:
-        client: Not fenced: the lease itself is written without being held.
-        namespace: Where the Lease object is.
-        name: Its name.
-        identity: Of this process. One that comes back under its old identity goes on leading at
-            once, so no two processes that can run at the same time may share one.
+        client: Unfenced client: the lease itself is written without being held.
+        namespace: Namespace of the Lease object.
+        name: Name of the Lease object.
+        identity: Identity of this process. A process that restarts under its old identity leads
+            again at once, so two processes that can run at the same time must not share one.
     """
 
     def __init__(self, client: Client, namespace: str, name: str, identity: str):
@@ -53,18 +53,18 @@ class Lease:
         self._sent = 0.0
 
     def may_write(self) -> float:
-        """Seconds that a write which begins now may take.
+        """Return how many seconds a write that begins now may take.
 
         Raises:
-            UnreachableError: None may begin: the lease could not be renewed in time.
+            UnreachableError: No write may begin: the lease was not renewed in time.
         """
         left = self._sent + WRITE_WINDOW - _now()
         if self._held is None or left <= 0:
-            raise UnreachableError("Nothing is written: this process may not lead any more.")
+            raise UnreachableError("Write refused: this process may no longer be the leader.")
         return left
 
     async def acquire(self, standing_by: asyncio.Event) -> None:
-        """Wait until this process leads; `standing_by` is set where another one does."""
+        """Wait until this process leads; set `standing_by` if another one does."""
         seen: tuple[str, str] | None = None
         since = _now()
         while True:
@@ -78,28 +78,28 @@ class Lease:
                         return
                 elif not standing_by.is_set():
                     standing_by.set()
-                    logger.info("%s leads, this process stands by", _holder(found))
+                    logger.info("%s is the leader, standing by", _holder(found))
             except ApiError as error:
-                logger.warning("The lease can't be read or written: %s", error)
+                logger.warning("Failed to acquire the lease, retrying: %s", error)
             await asyncio.sleep(LOOK_EVERY * random.uniform(0.8, 1.2))  # noqa: S311
 
     async def keep(self) -> None:
-        """Renew the lease for as long as that is possible.
+        """Renew the lease for as long as possible.
 
         Raises:
-            LeaseLostError: Somebody else has it, or could have it by now.
+            LeaseLostError: Another process holds it, or may hold it by now.
         """
         while True:
             await asyncio.sleep(RENEW_EVERY)
             try:
                 await self._renew_or_look()
             except (ApiError, TimeoutError) as error:
-                logger.warning("The lease could not be renewed: %s", error or "no answer")
+                logger.warning("Failed to renew the lease: %s", error or "no response")
             if _now() > self._sent + WRITE_WINDOW:
-                raise LeaseLostError("The lease could not be renewed in time.")
+                raise LeaseLostError("Lost the lease: it could not be renewed in time.")
 
     async def release(self) -> None:
-        """Give the lease back, so that a standby takes over at once."""
+        """Release the lease, so that a standby takes over at once."""
         held, self._held = self._held, None
         if held is None:
             return
@@ -107,15 +107,15 @@ class Lease:
             try:
                 await self._client.replace(LEASE, _given_back(held))
             except ConflictError:
-                # A renewal was under way when it was cut short.
+                # A renewal that was cut short has changed the version.
                 found = await self._read()
                 if found and _holder(found) == self.identity:
                     await self._client.replace(LEASE, _given_back(found))
         except ApiError as error:
-            logger.warning("The lease could not be given back: %s", error)
+            logger.warning("Failed to release the lease: %s", error)
 
     async def _read(self) -> Object | None:
-        """The Lease object; one that somebody made by hand may have no spec."""
+        """Return the Lease object; one that was created by hand may have no spec."""
         found = await self._client.get(LEASE, self._namespace, self._name)
         return {"spec": {}, **found} if found else None
 
@@ -137,9 +137,9 @@ class Lease:
             else:
                 self._held = await self._client.replace(LEASE, {**found, "spec": spec})
         except ConflictError:
-            return False  # somebody else was faster
+            return False  # another process was faster
         self._sent = sent
-        logger.info("this process (%s) leads", self.identity)
+        logger.info("Became the leader as %s", self.identity)
         return True
 
     async def _renew_or_look(self) -> None:
@@ -157,14 +157,20 @@ class Lease:
         self._sent = sent
 
     async def _look(self) -> None:
-        """After a conflict: was it our own renewal whose answer was lost, or a successor's?"""
+        """Check after a conflict whether this process still holds the lease.
+
+        The conflict comes from a renewal of its own whose response was lost, or from a successor.
+
+        Raises:
+            LeaseLostError: A successor holds it.
+        """
         found = await self._read()
         mine = self._held["spec"] if self._held else {}
         if found is None or any(
             found["spec"].get(field) != mine.get(field)
             for field in ("holderIdentity", "acquireTime")
         ):
-            raise LeaseLostError(f"The lease has been taken by {_holder(found) or 'nobody'}.")
+            raise LeaseLostError(f"Lost the lease: it is held by {_holder(found) or 'no process'}.")
         self._held = found
 
     def _spec(self, found: Object | None) -> Object:
@@ -197,5 +203,5 @@ def _now() -> float:
 
 
 def _stamp() -> str:
-    """For people; nobody decides by it."""
+    """Return the current time for readers of the Lease; no decision depends on it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,7 @@
-"""Asks the model servers that load how far they are, beside the workers, which wait for nobody."""
+"""Polling of loading model servers for their progress.
+
+It runs beside the workers, which must not wait for servers.
+"""
 
 import asyncio
 import json
@@ -18,14 +21,14 @@ ANSWER_LIMIT = 65536
 
 
 async def follow(cache: Cache, queue: WorkQueue[Key], port: int | None = None) -> None:
-    """Every few seconds ask every server that loads, for ever.
+    """Poll every loading server every few seconds, forever.
 
-    What a server does not answer is no error: a network policy or another engine may be the reason.
+    No response is no error: a network policy or another engine may be the reason.
 
     Args:
-        cache: What is known of the cluster.
-        queue: Gets every resource of which a server has got on.
-        port: On which all of them answer; None: where each does.
+        cache: Cache of the cluster.
+        queue: Receives every resource whose server has made progress.
+        port: Port of all servers; None for each server's own.
     """
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
@@ -55,7 +58,7 @@ async def _ask(
     before: Loading | None,
 ) -> None:
     loading = Loading.of(await _answer(session, url), datetime.now(UTC), before)
-    # Of a server that is silent for a moment the last word still holds.
+    # If a server does not respond, its last report remains valid.
     if loading is not None:
         for owner in cache.pods.put_loading(key, loading):
             queue.add(owner)

@@ -1,4 +1,4 @@
-"""Log lines: plain for people, JSON for log stores."""
+"""Log formats: plain for people, JSON for log stores."""
 
 import logging
 
@@ -18,6 +18,6 @@ def set_up(level: str, style: str) -> None:
     else:
         handler.setFormatter(logging.Formatter(PLAIN))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # kopf and its HTTP client tell at level info what only matters when they fail.
+    # kopf and its HTTP client log at level info what matters only when they fail.
     for name in ("kopf", "aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)

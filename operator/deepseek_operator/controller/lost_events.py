@@ -1,6 +1,6 @@
-"""Whether kopf's stream brings what happens to resources: a stream can live and yet lose events.
+"""Detection of events that kopf's watch stream loses: a stream can be open and yet lose events.
 
-Once a minute the versions of all resources, without their contents, are compared with the cache.
+Once a minute the versions of all resources, without their content, are compared with the cache.
 """
 
 import asyncio
@@ -17,12 +17,16 @@ from deepseek_operator.controller.metrics import WATCH_RESTARTS
 logger = logging.getLogger(__name__)
 
 EVERY = 60.0  # seconds
-# Time that an event gets to arrive.
+# Seconds that an event in flight gets to arrive.
 GRACE = 10.0
 
 
 class LostEvents:
-    """Compares, and reads what was lost."""
+    """Compares resource versions with the cache, and lists all resources again after a loss.
+
+    Attributes:
+        in_a_row: Consecutive comparisons that found lost events.
+    """
 
     def __init__(self, client: Client, cache: Cache, resources: Watch):
         self.in_a_row = 0
@@ -31,19 +35,19 @@ class LostEvents:
         self._resources = resources
 
     async def watch(self) -> None:
-        """Compare once a minute, for ever."""
+        """Compare once a minute, forever."""
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.compare()
             except ApiError as error:
-                logger.info("Resources could not be compared with the cache: %s", error)
+                logger.info("Failed to compare resources with the cache: %s", error)
 
     async def compare(self) -> None:
-        """Compare once, and read everything anew where events were lost.
+        """Compare once, and list all resources again if events were lost.
 
         Raises:
-            ApiError: The API server could not be asked.
+            ApiError: A request to the API server failed.
         """
         newest: dict[Key, int] = {}
         version = 0
@@ -57,14 +61,14 @@ class LostEvents:
         if behind:
             WATCH_RESTARTS.labels(RESOURCE.name, "missed").inc()
             logger.warning(
-                "Events of %d resources have not arrived, of %s for one; all are read anew",
+                "Lost the watch events of %d resources (first: %s), listing all resources again",
                 len(behind),
                 behind[0],
             )
             await self._resources.read()
 
     def _behind(self, newest: dict[Key, int], version: int) -> list[Key]:
-        """Resources of which the cache has an older version, or that are gone without its notice."""
+        """Return the resources that are outdated in the cache, or deleted without an event."""
         old = [key for key in newest if self._cache.version(RESOURCE, key) < newest[key]]
         gone = [
             key

@@ -1,4 +1,4 @@
-"""Start and stop of the operator: `python -m deepseek_operator`."""
+"""Startup and shutdown of the operator process: `python -m deepseek_operator`."""
 
 import asyncio
 import logging
@@ -33,20 +33,20 @@ LEASE_NAME = "deepseek-operator"
 
 
 class StartError(Exception):
-    """The operator can't start; the text says why and what to do."""
+    """The operator can't start; the message names the cause and the fix."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the environment says.
+    """Configuration of the process, from environment variables.
 
     Attributes:
         settings: Defaults for all resources.
-        port: Of probes and metrics.
-        namespace: Of the operator itself, where its Lease is.
-        identity: Name of this process among the operator's.
-        catalogue: The installation's own entries, None: it has none.
-        custom_metrics: Where the custom metrics API is served, None: nowhere.
+        port: HTTP port of probes and metrics.
+        namespace: Namespace of the operator itself, where its Lease is.
+        identity: Identity of this process in the Lease.
+        catalogue: File with the installation's own entries, None if it has none.
+        custom_metrics: Service of the custom metrics API, None if it is not served.
     """
 
     settings: Settings
@@ -61,7 +61,7 @@ class Options:
         """Read the variables that the chart sets.
 
         Raises:
-            StartError: One is missing or no number.
+            StartError: A variable is missing or not a number.
         """
         try:
             settings = Settings.of(os.environ)
@@ -73,7 +73,7 @@ class Options:
             settings=settings,
             port=_port("DSO_HTTP_PORT", "8080"),
             namespace=namespace or "default",
-            # Outside a cluster nothing else tells two processes on one machine apart.
+            # Outside a cluster the PID distinguishes two processes on one machine.
             identity=os.environ.get("DSO_POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
             catalogue=Path(own) if own else None,
             custom_metrics=_custom_metrics(namespace or "default"),
@@ -81,10 +81,10 @@ class Options:
 
 
 def read_catalogue(own: Path | None) -> None:
-    """Read the catalogue, an installation's own entries included, so that mistakes are told now.
+    """Load the catalogue with the installation's own entries, so that errors show at start.
 
     Raises:
-        StartError: An entry is wrong.
+        StartError: An entry is invalid.
     """
     try:
         if own:
@@ -92,7 +92,7 @@ def read_catalogue(own: Path | None) -> None:
         known = len(list(models())), len(accelerators().profiles)
     except entries.EntryError as error:
         raise StartError(f"The catalogue can't be used: {error}") from error
-    logger.info("The catalogue has %d models and %d kinds of GPU", *known)
+    logger.info("Loaded the catalogue: %d models, %d GPU types", *known)
 
 
 def _port(variable: str, default: str) -> int:
@@ -111,25 +111,25 @@ def _custom_metrics(namespace: str) -> Place | None:
 
 
 async def run(options: Options, stop: asyncio.Event) -> None:
-    """Stand by until this process may lead, and lead until `stop` is set.
+    """Stand by until this process becomes the leader, and lead until `stop` is set.
 
     Raises:
-        StartError: There is no cluster, no CRD, or the port is taken.
-        LeaseLostError: Another process leads by now, or may.
+        StartError: No cluster is configured or reachable, the CRD is missing, or the port is taken.
+        LeaseLostError: Another process leads, or may lead by now.
     """
     status = Health(Cache(), WorkQueue())
     try:
         runner = await health.serve(options.port, status)
     except OSError as error:
         raise StartError(
-            f"Port {options.port} can't be used: {error}. Set DSO_HTTP_PORT."
+            f"Can't listen on port {options.port}: {error}. Set DSO_HTTP_PORT to a free port."
         ) from error
     try:
         async with connect() as client:
             lease = Lease(client, options.namespace, LEASE_NAME, options.identity)
             place = options.custom_metrics
             server = Server(client, place) if place else None
-            # Every replica answers, whoever leads.
+            # Every replica serves this API, not only the leader.
             serving = asyncio.create_task(server.serve()) if server else None
             try:
                 if await _leads(lease, status, stop):
@@ -144,21 +144,22 @@ async def run(options: Options, stop: asyncio.Event) -> None:
                     await asyncio.wait([serving])
     except ConfigException as error:
         raise StartError(
-            f"No cluster: neither a service account nor a kubeconfig was found ({error})."
+            f"No cluster configured: found neither a service account nor a kubeconfig ({error}). "
+            "Run the operator in a pod, or set KUBECONFIG."
         ) from error
     except NotFoundError as error:
         raise StartError(
-            "The cluster does not know DeepSeekDeployment. Install the CRD: "
-            "kubectl apply -f crds/, or helm with crds.enabled=true."
+            "The DeepSeekDeployment CRD is not installed. Install it with "
+            "kubectl apply -f crds/, or with Helm and crds.enabled=true."
         ) from error
     except ApiError as error:
-        raise StartError(f"The API server can't be used: {error}") from error
+        raise StartError(f"A request to the API server failed: {error}") from error
     finally:
         await runner.cleanup()
 
 
 async def _leads(lease: Lease, status: Health, stop: asyncio.Event) -> bool:
-    """Stand by; False where the process is stopped before it leads."""
+    """Stand by until this process leads; return False if it is stopped before."""
     standing_by = asyncio.Event()
 
     async def tell() -> None:

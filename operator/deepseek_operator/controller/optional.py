@@ -1,9 +1,9 @@
-"""Kinds that a cluster may lack, and get or lose while the operator runs.
+"""Optional kinds: APIs that a cluster may lack, and gain or lose while the operator runs.
 
-Which of them are served is asked every few seconds. A few small requests cost less than a watch of
-all CustomResourceDefinitions, which are the largest objects of many clusters, need no right, and
-hold for aggregated APIs too. Children of such a kind are watched only while it is served, here and
-not by kopf, which decides at its start what there is to watch.
+Discovery is polled every few seconds. A few small requests cost less than a watch of all
+CustomResourceDefinitions, which are the largest objects of many clusters; they need no permission,
+and they cover aggregated APIs too. Children of an optional kind are watched only while it is
+served, and not by kopf, which chooses at its start what to watch.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from deepseek_operator.controller.queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two looks: a person who has just installed an API waits no longer.
+# Seconds between two polls: a user who has just installed an API waits no longer.
 LOOK = 10.0
 EVERY_VERSION = sys.maxsize
 
 
 class OptionalKinds:
-    """Keeps the cache informed of which optional kinds are served, and of their objects.
+    """Updates the cache with the optional kinds that are served, and with their objects.
 
     Args:
-        client: Asks.
-        cache: Is told.
-        queue: Gets every resource where the kinds that are served have changed.
-        watch: Makes the watch of a kind.
+        client: Client for discovery.
+        cache: Receives the served kinds.
+        queue: Receives every resource when the served kinds change.
+        watch: Creates the watch of a kind.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class OptionalKinds:
 
     @property
     def watches(self) -> list[Watch]:
-        """The streams that are open now."""
+        """The watches that run now."""
         return [watch for watch, _ in self._watched.values()]
 
     async def follow(self) -> None:
-        """Look again and again, until cancelled."""
+        """Poll until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._watch_what_is_served(tasks)
@@ -63,7 +63,7 @@ class OptionalKinds:
                 await self.look()
 
     async def look(self) -> None:
-        """Ask which kinds are served; where that has changed, every resource is looked at again."""
+        """Discover the served kinds; queue every resource if they have changed."""
         answers = await asyncio.gather(*map(self._is_served, OPTIONAL))
         served = frozenset(
             kind.called for kind, there in zip(OPTIONAL, answers, strict=True) if there
@@ -76,12 +76,15 @@ class OptionalKinds:
             self._queue.add(key)
 
     async def _is_served(self, kind: Kind) -> bool:
-        """Whether a kind is served; as before where that can't be said (its API may be down)."""
+        """Return whether a kind is served; the last known answer if discovery fails.
+
+        The API of a kind may be down for a while.
+        """
         try:
             there = await self._client.serves(kind)
         except ApiError as error:
             if kind not in self._unanswered:
-                logger.info("Whether %s are served can't be said: %s", kind.plural, error)
+                logger.info("Failed to discover whether %s are served: %s", kind.plural, error)
             self._unanswered.add(kind)
             return kind.called in self._cache.served
         self._unanswered.discard(kind)

@@ -1,4 +1,4 @@
-"""A work queue: every key at most once in it, at most one worker on a key, back-off for failures."""
+"""Work queue: each key is queued at most once, has at most one worker, and backs off on failure."""
 
 import asyncio
 import random
@@ -10,21 +10,21 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 0.2
 LAST_DELAY = 300.0
-# What merely has to be looked at again gets every so many-th turn, however much else there is.
+# One in this many keys handed out is a low-priority one, however many changed keys wait.
 LATER_TURN = 8
 
 
 class ClosedError(Exception):
-    """The queue gives out nothing more."""
+    """The queue hands out no more keys."""
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait for work.
+    """Keys that wait for a worker.
 
-    A key added while it is worked on waits until that work is done, so the newest state is
-    always looked at once more and never by two workers at once. What changed comes before what is
-    only looked at again (after a start, every ten minutes), so that a person who edits a resource
-    does not wait for ten thousand others.
+    A key that is added while a worker processes it is queued when that work is done: its newest
+    state is always processed, and never by two workers at once. Changed keys come before keys that
+    are only revisited (after a start, every ten minutes), so that a user who edits a resource does
+    not wait for ten thousand others.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class WorkQueue(Generic[K]):
         self._closed = False
 
     def add(self, key: K) -> None:
-        """Have a key worked on as soon as possible."""
+        """Queue a key to be processed as soon as possible."""
         self._forget_timer(key)
         now = asyncio.get_running_loop().time()
         if key in self._working:
@@ -49,24 +49,24 @@ class WorkQueue(Generic[K]):
             self._changed.set()
 
     def add_later(self, key: K) -> None:
-        """Have a key worked on when there is time for it."""
+        """Queue a key at low priority, unless it is queued, scheduled or being processed."""
         if key in self._working or key in self._waiting or key in self._timers:
             return
         self._later.setdefault(key, asyncio.get_running_loop().time())
         self._changed.set()
 
     def add_after(self, key: K, delay: float) -> None:
-        """Have a key worked on in `delay` seconds, or earlier where something adds it."""
+        """Queue a key in `delay` seconds, or earlier if it is added before."""
         if key in self._waiting or key in self._again:
             return
         self._forget_timer(key)
         self._timers[key] = asyncio.get_running_loop().call_later(delay, self.add, key)
 
     async def get(self) -> K:
-        """The key that has waited longest; `done`, `retry` or `add_after` must follow.
+        """Return the key that has waited longest; `done` or `retry` must follow.
 
         Raises:
-            ClosedError: The queue gives out nothing more.
+            ClosedError: The queue hands out no more keys.
         """
         while not self._closed and not self._waiting and not self._later:
             self._changed.clear()
@@ -80,23 +80,28 @@ class WorkQueue(Generic[K]):
         return key
 
     def close(self) -> None:
-        """Give out nothing more; what is worked on comes to its end."""
+        """Stop handing out keys; work in progress is finished."""
         self._closed = True
         self._changed.set()
 
     def done(self, key: K, again: float | None = None) -> None:
-        """The work on a key has succeeded; it is to be looked at again in so many seconds, if any."""
+        """Mark the work on a key as successful; requeue it after `again` seconds, None for never."""
         self._failures.pop(key, None)
         self._finish(key)
         if again is not None:
             self.add_after(key, again)
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
-        """The work on a key has failed: again after a growing delay, which is returned (seconds)."""
+        """Mark the work on a key as failed; requeue it with backoff and return the delay in seconds.
+
+        Args:
+            key: The key.
+            at_least: Minimum delay in seconds.
+        """
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         delay: float = min(FIRST_DELAY * 2 ** min(count, 20), LAST_DELAY)
-        # Up to a fifth more, so that what failed together does not come back together.
+        # Jitter of up to a fifth, so that keys that failed together do not come back together.
         delay = max(delay * random.uniform(1.0, 1.2), at_least)  # noqa: S311
         self._finish(key)
         self.add_after(key, delay)
@@ -114,15 +119,15 @@ class WorkQueue(Generic[K]):
             timer.cancel()
 
     def depth(self) -> int:
-        """Keys that wait for a worker."""
+        """Return the number of keys that wait for a worker."""
         return len(self._waiting) + len(self._later) + len(self._again)
 
     def age(self) -> float:
-        """Seconds that the oldest key has waited."""
+        """Return how many seconds the oldest key has waited."""
         return _age([*self._waiting.values(), *self._later.values(), *self._again.values()])
 
     def working(self) -> float:
-        """Seconds for which the longest work has been going on."""
+        """Return how many seconds the longest work in progress has taken."""
         return _age(list(self._working.values()))
 
 

@@ -45,25 +45,25 @@ logger = logging.getLogger(__name__)
 Digest = bytes
 T = TypeVar("T")
 
-# Whom requests go to is changed before anybody of them is started or stopped.
+# Rollout state and traffic routing are applied before pods are started or stopped, in this order.
 FIRST = (("ControllerRevision",), ("Service",), ("DestinationRule", "VirtualService", "HTTPRoute"))
 CHILD_REJECTED = "ChildRejected"
 NAME_TAKEN = "NameTaken"
 
 
 class NameTakenError(Exception):
-    """An object that somebody else made has the name that a child needs."""
+    """The name of a child is taken by an object that another owner created."""
 
 
 class Reconciler:
-    """Brings the children and the status of one resource to what its spec says.
+    """Reconciles the children and the status of resources with their specs.
 
     Args:
-        client: Writes.
-        cache: What is known of the cluster.
-        settings: Of the installation.
-        again: Has a resource looked at once more.
-        hub: Tells of models that the catalogue does not have.
+        client: Client for writes, and for reads past the cache.
+        cache: Cache of the cluster.
+        settings: Settings of the installation.
+        again: Queues a resource for another pass.
+        hub: Reads the configuration of models that the catalogue lacks.
     """
 
     def __init__(
@@ -83,24 +83,25 @@ class Reconciler:
         self._rollouts = Rollouts(NodeUsage(client))
         evidence = Evidence(cache, self._rollouts, self._renderer, Trials(again))
         self._changes = Changes(cache, settings, hub, evidence)
-        # What was found in order, so that nothing is rendered where neither target nor children
-        # have changed since.
+        # Resources found in sync: nothing is rendered again until their desired state or their
+        # children change.
         self._in_order: dict[Key, tuple[Digest, tuple[Mark | None, ...]]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
-        """One pass over one resource.
+        """Run one reconcile pass over a resource.
 
         Returns:
-            Seconds after which to look again though nothing has happened, None for never.
+            Seconds after which to requeue without an event, None for never.
 
         Raises:
-            UnreachableError: The API server could not be asked; try again.
-            RejectedError: It refuses a child; the status says so; try again, but not soon.
+            UnreachableError: A request to the API server failed; retry.
+            RejectedError: The API server rejected a child, which the status reports; retry, but
+                not soon.
         """
         body = self._cache.get(RESOURCE, key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             self._in_order.pop(key, None)
-            return None  # Kubernetes deletes the children with their owner.
+            return None  # the garbage collector deletes the children with their owner
         now = datetime.now(UTC)
         decided = await self._changes.decide(body, now)
         decision = _decision(decided)
@@ -113,7 +114,7 @@ class Reconciler:
                 raise
             except RejectedError as error:
                 failure = error
-                decision = Refusal(CHILD_REJECTED, f"The API server refuses a child: {error}")
+                decision = Refusal(CHILD_REJECTED, f"The API server rejected a child: {error}")
             except NameTakenError as error:
                 failure = RejectedError(str(error))
                 decision = Refusal(NAME_TAKEN, str(error))
@@ -132,7 +133,7 @@ class Reconciler:
         return min((seconds for seconds in again if seconds is not None), default=None)
 
     async def _apply(self, key: Key, sets: Sets, now: datetime) -> Applied | None:
-        """Bring the children to the target; None where all of them were in order already."""
+        """Apply the children; return None if all of them were in sync already."""
         digest = _digest(sets)
         observed = self._cache.observe(key, sets.lead.slot)
         rests = sets.other is None and _rests(observed)
@@ -143,13 +144,13 @@ class Reconciler:
         return applied
 
     async def _apply_children(self, key: Key, sets: Sets, now: datetime) -> Applied:
-        """What a pod needs comes before the pods; beyond that the order is free."""
+        """Apply the children in order: what pods need comes before the pods."""
         manifests = children(sets, self._renderer.children)
         if sets.record is not None:
-            # What is to be remembered comes before all that is done by it, and what it names before it.
+            # The rollout state is written before it is acted upon, and after the revisions it names.
             for kinds in FIRST:
                 await self._apply_all([child for child in manifests if child["kind"] in kinds])
-        # First, because what is no longer wanted may work against what is (an autoscaler).
+        # First, because obsolete children (an autoscaler) may work against the new ones.
         await self._delete_obsolete(sets.lead, manifests)
         pods = [place for place, child in enumerate(manifests) if is_workload(child)]
         await self._apply_all(manifests[: pods[0]])
@@ -158,7 +159,7 @@ class Reconciler:
             for place, target in zip(pods, sets.both, strict=True)
         ]
         await self._apply_all(manifests[pods[-1] + 1 :])
-        # Of two sets both may have to be looked at again; what is told is told of the first.
+        # Either of two sets may need a requeue; the step that is reported is the first one's.
         waits = [item.again for item in applied if item.again is not None]
         return replace(applied[0], again=min(waits, default=None))
 
@@ -186,7 +187,11 @@ class Reconciler:
         return applied
 
     async def _live(self, manifest: Object) -> Object | None:
-        """A child as it is, which must be this resource's."""
+        """Return the live child, None if it does not exist.
+
+        Raises:
+            NameTakenError: It belongs to another owner.
+        """
         kind, name = kind_of(manifest), key_of(manifest)
         live = self._cache.get(kind, name)
         if live is None and await self._client.glance(kind, *name) is not None:
@@ -203,12 +208,12 @@ class Reconciler:
         try:
             self._cache.put_written(kind, await self._write(kind, manifest))
         except NotFoundError as error:
-            if kind.optional:  # a moment later it is known that the kind is gone
+            if kind.optional:  # discovery finds out soon that the kind is gone
                 raise UnreachableError(f"{kind.plural} are no longer served.") from error
             raise
 
     async def _hand_over(self, manifest: Object, live: Object, target: Target) -> None:
-        """Give the number of replicas to another owner before it is no longer sent.
+        """Hand `spec.replicas` to another field manager before the operator stops sending it.
 
         Kubernetes sets a field to its default, here 1, when its only owner stops sending it.
         """
@@ -222,7 +227,7 @@ class Reconciler:
             await self._counted(kind, write)
 
     async def _delete_obsolete(self, target: Target, manifests: list[Object]) -> None:
-        """Delete the children that an earlier spec asked for and this one does not."""
+        """Delete the children that an earlier spec needed and this one does not."""
         wanted = {(kind_of(manifest), key_of(manifest)) for manifest in manifests}
         resource = target.resource
         for kind, live in self._cache.children(Key(resource.namespace, resource.name)):
@@ -248,7 +253,7 @@ class Reconciler:
         result = await self._write(RESOURCE, manifest, "status")
         self._cache.put_written(RESOURCE, result)
         if result["metadata"]["generation"] != body["metadata"]["generation"]:
-            # An edit came in between; its own event finds it known already.
+            # The spec was edited meanwhile; the cache has this version, so its event queues nothing.
             self._again(key_of(body))
         for news in said.news:
             await self._tell(body, news, _stamp(now))
@@ -270,8 +275,8 @@ class Reconciler:
         try:
             await self._client.post_event(event(body, news, now))
         except RejectedError as error:
-            # An Event is a courtesy: the status has said it already.
-            logger.warning("%s: the Event could not be written: %s", key_of(body), error)
+            # Events are best effort: the status reports the same.
+            logger.warning("%s: failed to write the Event: %s", key_of(body), error)
 
 
 def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
@@ -280,7 +285,7 @@ def _check_owner(kind: Kind, manifest: Object, live: Object) -> None:
     if any(owner["uid"] == wanted["uid"] for owner in owners):
         return
     if any(owner["kind"] == KIND and owner["name"] == wanted["name"] for owner in owners):
-        raise UnreachableError("The children of a deleted resource of this name are not yet gone.")
+        raise UnreachableError("Children of a deleted resource of this name still exist.")
     raise NameTakenError(
         f"A {kind.name} named {key_of(manifest).name} exists in the namespace and does not belong to this "
         f"resource. Rename the resource, or delete the {kind.name}."
@@ -296,7 +301,7 @@ def _is_going(live: Object) -> bool:
 
 
 def _rests(observed: Observed) -> bool:
-    """Whether nothing about a rollout can be due: no step changes but with its pods and with time."""
+    """Return whether no rollout step can be due: steps change only with pods and with time."""
     deployment = observed.deployment
     return (
         deployment.settled
@@ -306,14 +311,14 @@ def _rests(observed: Observed) -> bool:
 
 
 def _decision(decided: Decided | Refusal) -> Target | Refusal:
-    """What is reported on."""
+    """Return the desired state or refusal that the status reports on."""
     if isinstance(decided, Refusal):
         return decided
     return decided.refusal or _in_the_end(decided.sets)
 
 
 def _in_the_end(sets: Sets) -> Target:
-    """What it shall come to."""
+    """Return the desired state at the end of the rollout."""
     return sets.lead if sets.wanted is None else replace(sets.lead, replicas=sets.wanted)
 
 

@@ -1,4 +1,4 @@
-"""Workers that take resources from the queue, and the resync that puts all of them into it."""
+"""Workers that reconcile resources from the queue, and the resync that queues all of them."""
 
 import asyncio
 import logging
@@ -16,15 +16,15 @@ from deepseek_operator.controller.reconciler import Reconciler
 
 logger = logging.getLogger(__name__)
 
-# As many as there may be requests in flight.
+# One for each request that may be in flight.
 WORKERS = IN_FLIGHT
 RESYNC = 600.0
-# What the API server refuses is tried again, because quotas and policies change without telling us.
+# Rejected writes are retried, because quotas and policies change without an event to the operator.
 REJECTED_DELAY = 15.0
 
 
 async def work(queue: WorkQueue[Key], reconciler: Reconciler) -> None:
-    """Reconcile one resource after the other, until the queue is closed."""
+    """Reconcile one resource after the other until the queue is closed."""
     while True:
         try:
             key = await queue.get()
@@ -41,16 +41,16 @@ async def _reconcile(key: Key, queue: WorkQueue[Key], reconciler: Reconciler) ->
     except UnreachableError as error:
         result = "unreachable"
         delay = queue.retry(key, error.retry_after or 0.0)
-        logger.info("%s: again in %.1f s: %s", key, delay, error)
+        logger.info("%s: not reconciled, retrying in %.1f s: %s", key, delay, error)
     except RejectedError as error:
         result = "rejected"
         delay = queue.retry(key, REJECTED_DELAY)
-        logger.warning("%s: again in %.0f s: %s", key, delay, error)
+        logger.warning("%s: rejected, retrying in %.0f s: %s", key, delay, error)
     except Exception:
-        # A mistake of ours with one resource must not stop the others.
+        # A bug that one resource triggers must not stop the others.
         result = "error"
         delay = queue.retry(key, REJECTED_DELAY)
-        logger.exception("%s: internal error, again in %.0f s", key, delay)
+        logger.exception("%s: internal error, retrying in %.0f s", key, delay)
     metrics.RECONCILE.labels(result).observe(time.perf_counter() - started)
     if result != "ok":
         metrics.ERRORS.labels(result).inc()
@@ -59,7 +59,7 @@ async def _reconcile(key: Key, queue: WorkQueue[Key], reconciler: Reconciler) ->
 async def resync(
     watches: Callable[[], Sequence[Watch]], cache: Cache, queue: WorkQueue[Key]
 ) -> None:
-    """Every ten minutes look at everything again, one kind after the other."""
+    """List every kind again within ten minutes, one after the other, then queue all resources."""
     while True:
         now = watches()
         for watch in now:
@@ -67,6 +67,6 @@ async def resync(
             try:
                 await watch.read()
             except ApiError as error:
-                logger.warning("The resync of %s is put off: %s", watch.kind.plural, error)
+                logger.warning("Skipped the resync of %s: %s", watch.kind.plural, error)
         for key in cache.resources():
             queue.add_later(key)

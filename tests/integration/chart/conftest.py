@@ -1,4 +1,4 @@
-"""The chart as Helm renders it. No cluster is needed, but Helm is, which may have to be built."""
+"""The chart as rendered by Helm, which may have to be built; no cluster is needed."""
 
 import subprocess
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Rendered:
         self.manifests = [item for item in yaml.safe_load_all(text) if item]
 
     def one(self, kind: str, name: str = "deepseek-operator") -> dict[str, Any]:
-        """The only manifest of this kind and name."""
+        """Return the only manifest of this kind and name."""
         (found,) = (
             item
             for item in self.manifests
@@ -37,7 +37,7 @@ class Rendered:
         return found
 
     def kinds(self) -> set[str]:
-        """All kinds."""
+        """Return the kinds of all manifests."""
         return {item["kind"] for item in self.manifests}
 
     @property
@@ -61,7 +61,7 @@ class Rendered:
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
-    """Run Helm with some values given as a YAML file on standard input."""
+    """Run Helm with values as YAML on standard input."""
     binary = open_target().helm
 
     def run(
@@ -80,7 +80,7 @@ def helm() -> Helm:
 
 @pytest.fixture(scope="session")
 def template(helm: Helm) -> Helm:
-    """Run `helm template` with the images named and further values."""
+    """Run `helm template` with the names of the images and further values."""
 
     def run(values: Any = None, **options: Any) -> "subprocess.CompletedProcess[str]":
         images = [item for pair in IMAGES.items() for item in ("--set", "=".join(pair))]
@@ -95,7 +95,7 @@ def template(helm: Helm) -> Helm:
 
 @pytest.fixture(scope="session")
 def render(template: Helm) -> Render:
-    """Render the chart; it has to work."""
+    """Render the chart; a failure fails the test."""
 
     def run(values: Any = None, **options: Any) -> Rendered:
         result = template(values, **options)

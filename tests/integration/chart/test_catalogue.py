@@ -1,4 +1,4 @@
-"""What an installation adds to the catalogue reaches the operator, and the operator can read it."""
+"""An installation's own catalogue entries reach the operator in a form that it can read."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_entries_are_mounted_and_a_change_restarts_the_operator(render) -> None:
     assert annotations[1]["a"] == "b"
 
 
-def test_numbers_arrive_as_they_were_written(render) -> None:
+def test_large_numbers_are_rendered_unchanged(render) -> None:
     text = render({"catalog": OWN}).one("ConfigMap", "deepseek-operator-catalog")["data"][
         "catalog.yaml"
     ]
@@ -44,7 +44,7 @@ def test_numbers_arrive_as_they_were_written(render) -> None:
     assert found["nvidia-gb200"].memory_mib == 189471
 
 
-def test_nothing_is_mounted_where_nothing_is_added(render) -> None:
+def test_nothing_is_mounted_without_entries(render) -> None:
     rendered = render()
     assert "ConfigMap" not in rendered.kinds()
     assert "volumes" not in rendered.pod["spec"]
@@ -59,7 +59,7 @@ def test_nothing_is_mounted_where_nothing_is_added(render) -> None:
         ({"models": {"x": {"config": {}}}}, "propertyName 'x'"),
     ],
 )
-def test_the_schema_names_what_is_wrong(template, catalog, words) -> None:
+def test_the_schema_names_the_invalid_field(template, catalog, words) -> None:
     result = template({"catalog": catalog})
     assert result.returncode != 0
     assert words in result.stderr.replace("/", ".")

@@ -1,4 +1,4 @@
-"""The ClusterRole holds exactly what the operator does: a new verb needs a change here too."""
+"""The ClusterRole grants exactly what the operator needs: a new verb needs a change here too."""
 
 OWN = "deepseek-operator.io"
 APPLY = {"get", "list", "watch", "create", "patch"}
@@ -35,7 +35,7 @@ ALLOWED = {
 
 
 def permissions(role):
-    """Verbs by (group, resource)."""
+    """Return the verbs by (group, resource)."""
     granted = {}
     for rule in role["rules"]:
         assert set(rule) == {"apiGroups", "resources", "verbs"}
@@ -45,7 +45,7 @@ def permissions(role):
     return granted
 
 
-def test_operator_may_do_exactly_this(render):
+def test_the_operator_has_exactly_the_allowed_permissions(render):
     rendered = render()
     assert permissions(rendered.one("ClusterRole")) == ALLOWED
     binding = rendered.one("ClusterRoleBinding")
@@ -59,7 +59,7 @@ def test_operator_may_do_exactly_this(render):
     ]
 
 
-def test_the_custom_metrics_api_needs_this(render):
+def test_the_custom_metrics_api_has_exactly_its_permissions(render):
     rendered = render()
     name = "deepseek-operator-load"
     assert rendered.one("ClusterRole", name)["rules"] == [
@@ -104,7 +104,7 @@ def test_the_custom_metrics_api_needs_this(render):
     }
 
 
-def test_the_lease_of_the_own_namespace_and_no_other(render):
+def test_the_operator_may_write_only_its_own_lease(render):
     rendered = render()
     role = rendered.one("Role")
     assert role["metadata"]["namespace"] == "deepseek-system"
@@ -119,7 +119,7 @@ def test_the_lease_of_the_own_namespace_and_no_other(render):
     assert rendered.one("RoleBinding")["roleRef"]["name"] == role["metadata"]["name"]
 
 
-def test_people_get_theirs_through_the_built_in_roles(render):
+def test_user_permissions_are_aggregated_to_the_built_in_roles(render):
     rendered = render()
     view = rendered.one("ClusterRole", "deepseek-operator-view")
     edit = rendered.one("ClusterRole", "deepseek-operator-edit")
@@ -131,6 +131,6 @@ def test_people_get_theirs_through_the_built_in_roles(render):
     assert {group for group, _ in permissions(edit)} == {OWN}
 
 
-def test_rbac_off(render):
+def test_rbac_can_be_disabled(render):
     kinds = render({"rbac": {"create": False}}).kinds()
     assert not kinds & {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}

@@ -1,4 +1,4 @@
-"""Wrong values end in a sentence that says which and what to do, before anything is installed."""
+"""Invalid values are refused before an installation, with the value and what to write instead."""
 
 import pytest
 
@@ -24,7 +24,7 @@ import pytest
         ({"crds": {"enabled": "yes"}}, "crds.enabled"),
     ],
 )
-def test_schema_names_the_value(template, values, words):
+def test_the_schema_names_the_invalid_value(template, values, words):
     result = template(values)
     assert result.returncode != 0
     assert "don't meet the specifications of the schema" in result.stderr
@@ -38,14 +38,14 @@ def test_schema_names_the_value(template, values, words):
         ({"image": {"repository": "r/o"}}, "modelServer.image.repository is empty"),
     ],
 )
-def test_an_image_is_needed(template, values, sentence):
+def test_a_missing_image_repository_is_refused(template, values, sentence):
     result = template(values, images=False)
     assert result.returncode != 0
     assert sentence in result.stderr
     assert "make images" in result.stderr
 
 
-def test_a_service_account_is_needed(template):
+def test_a_missing_service_account_is_refused(template):
     result = template({"serviceAccount": {"create": False}})
     assert result.returncode != 0
     assert "serviceAccount.name is empty" in result.stderr

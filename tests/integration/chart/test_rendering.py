@@ -1,4 +1,4 @@
-"""Defaults, and every value reaching its place."""
+"""Defaults of the chart, and where each value is rendered."""
 
 import pytest
 import yaml
@@ -9,14 +9,14 @@ CRD = ROOT / "crds/deepseekdeployments.deepseek-operator.io.yaml"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
-def test_lint(helm, request):
+def test_helm_lint_passes(helm, request):
     chart = str(CRD.parents[1] / "charts/deepseek-operator")
     values = {"image": {"repository": "a"}, "modelServer": {"image": {"repository": "b"}}}
     result = helm("lint", chart, "--strict", values=values)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_defaults_make_a_locked_down_pod(render):
+def test_the_default_pod_is_locked_down(render):
     rendered = render()
     assert rendered.kinds() == {
         "CustomResourceDefinition",
@@ -76,22 +76,22 @@ def test_defaults_make_a_locked_down_pod(render):
     }
 
 
-def test_crd_is_the_generated_one_and_kept(render):
+def test_the_crd_is_the_generated_one_and_is_kept_on_uninstall(render):
     crd = render().one("CustomResourceDefinition", CRD.stem)
     assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
     assert crd == yaml.safe_load(CRD.read_text())
 
 
-def test_crd_not_kept(render):
+def test_the_crd_can_be_deleted_on_uninstall(render):
     crd = render({"crds": {"keep": False}}).one("CustomResourceDefinition", CRD.stem)
     assert crd == yaml.safe_load(CRD.read_text())
 
 
-def test_crd_off(render):
+def test_the_crd_can_be_left_out(render):
     assert "CustomResourceDefinition" not in render({"crds": {"enabled": False}}).kinds()
 
 
-def test_tag_digest_and_pull_policy(render):
+def test_tag_digest_and_pull_policy_of_the_images(render):
     rendered = render(
         {
             "image": {"tag": "v2", "pullPolicy": "Always"},
@@ -157,13 +157,13 @@ def test_service_account(render):
     assert rendered.one("ClusterRoleBinding")["subjects"][0]["name"] == "sa"
 
 
-def test_service_account_of_others(render):
+def test_an_existing_service_account_can_be_used(render):
     rendered = render({"serviceAccount": {"create": False, "name": "theirs"}})
     assert "ServiceAccount" not in rendered.kinds()
     assert rendered.pod["spec"]["serviceAccountName"] == "theirs"
 
 
-def test_release_of_another_name(render):
+def test_another_release_name_prefixes_the_objects(render):
     rendered = render(release="ai")
     assert rendered.one("Deployment", "ai-deepseek-operator")
     assert rendered.one("ClusterRoleBinding", "ai-deepseek-operator")["roleRef"]["name"] == (
@@ -171,7 +171,7 @@ def test_release_of_another_name(render):
     )
 
 
-def test_the_custom_metrics_service_leads_to_the_operator(render):
+def test_the_custom_metrics_service_selects_the_operator(render):
     rendered = render()
     service = rendered.one("Service", "deepseek-operator-load")["spec"]
     assert service["selector"].items() <= rendered.pod["metadata"]["labels"].items()
@@ -180,7 +180,7 @@ def test_the_custom_metrics_service_leads_to_the_operator(render):
     assert str(port["port"]) == rendered.environment["DSO_CUSTOM_METRICS_PORT"]
 
 
-def test_custom_metrics_off(render):
+def test_custom_metrics_can_be_disabled(render):
     rendered = render({"customMetrics": {"enabled": False}})
     names = {item["metadata"]["name"] for item in rendered.manifests}
     assert "deepseek-operator-load" not in names
@@ -188,13 +188,13 @@ def test_custom_metrics_off(render):
     assert rendered.container["ports"] == [{"name": "http", "containerPort": 8080}]
 
 
-def test_without_its_role_the_api_service_belongs_to_nobody(render):
+def test_without_rbac_the_api_service_gets_no_owner(render):
     environment = render({"rbac": {"create": False}}).environment
     assert "DSO_CLUSTER_ROLE" not in environment
     assert environment["DSO_CUSTOM_METRICS_SERVICE"] == "deepseek-operator-load"
 
 
-def test_replicas_know_their_names_and_prefer_different_nodes(render):
+def test_replicas_get_their_names_and_prefer_different_nodes(render):
     rendered = render({"replicas": 3})
     assert rendered.one("Deployment")["spec"]["replicas"] == 3
     fields = {
@@ -212,5 +212,5 @@ def test_replicas_know_their_names_and_prefer_different_nodes(render):
     assert budget == {"maxUnavailable": 1, "selector": selector}
 
 
-def test_a_budget_for_one_replica_would_only_keep_nodes_from_being_drained(render):
+def test_a_single_replica_has_no_disruption_budget(render):
     assert "PodDisruptionBudget" not in render({"replicas": 1}).kinds()

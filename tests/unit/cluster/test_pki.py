@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hack.cluster.pki import Authority, Pair
+from hack.cluster.machine.pki import Authority, Pair
 
 
 def handshake(server: Pair, client: Pair, authority: Path) -> str:

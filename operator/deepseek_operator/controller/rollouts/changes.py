@@ -1,4 +1,4 @@
-"""Decides about the sets of pods of a resource: one, or a second one beside it while it changes."""
+"""Desired pod sets of a resource: the stable one and, during a rollout, a candidate."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,19 +34,21 @@ from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.plan.status import conditions as status
 from deepseek_operator.plan.status.rollout_status import said
 
-# How often a change is looked at while nothing happens, and after a step, seconds.
+# Seconds until a requeue during a rollout: while nothing happens, and after a step.
 LOOK, SOON = 15.0, 1.0
 APART = "CanaryApart"
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What shall be, and what is to be said about it.
+    """Desired pod sets, and what the status reports about them.
 
     Attributes:
+        sets: Desired pod sets.
+        change: Progress of the rollout, None without one.
         beside: Replicas of the second set that take requests.
-        again: Seconds after which to look again, None for never.
-        refusal: Why the newest spec is not carried out; what is decided is about the one before.
+        again: Seconds after which to requeue, None for never.
+        refusal: Why the newest spec is refused; the decision is about the spec before it.
     """
 
     sets: Sets
@@ -57,7 +59,7 @@ class Decided:
 
 
 class Changes:
-    """Decides about the sets of every resource."""
+    """Decides the pod sets of every resource."""
 
     def __init__(
         self,
@@ -72,14 +74,14 @@ class Changes:
         self._evidence = evidence
 
     async def decide(self, body: Object, now: datetime) -> Decided | Refusal:
-        """What sets there shall be.
+        """Decide the pod sets of a resource.
 
         Args:
             body: The resource.
-            now: The time.
+            now: The current time.
 
         Raises:
-            UnreachableError: The API server could not be asked.
+            UnreachableError: A request to the API server failed.
         """
         key = key_of(body)
         record = self._cache.record(key)
@@ -98,7 +100,10 @@ class Changes:
     async def _meanwhile(
         self, key: Key, body: Object, refusal: Refusal, now: datetime
     ) -> Decided | Refusal:
-        """What goes on while a spec is refused: nobody else would roll back a candidate that is worse."""
+        """Continue the rollout in progress while a newer spec is refused.
+
+        Otherwise a candidate that is worse would not be rolled back.
+        """
         record = self._cache.record(key)
         found = self._cache.revisions(body).get(record.candidate) if record else None
         if record is None or found is None or refusal.reason == SPEC_UNREADABLE:
@@ -113,7 +118,7 @@ class Changes:
     async def _one(
         self, key: Key, body: Object, newest: Target, before: Record | None, now: datetime
     ) -> Decided:
-        """One set, wherever it is, after there were two."""
+        """Decide on one set, in whichever color it is, after there were two."""
         views = {slot: SetView.of(self._cache.observe(key, slot)) for slot in (BLUE, GREEN)}
         name = revision(Spec.model_validate(body["spec"]), self._settings).name
         record = before or recovered(views, {}, name)
@@ -124,14 +129,14 @@ class Changes:
         situation = Situation(
             newest.rollout, name, newest.replicas, views[record.stable], views[record.place], now
         )
-        # In the first place, and with nothing in the other one, it is as if there had been no change.
+        # With the stable set in blue and no green one, no rollout state needs to be kept.
         kept = record if record.stable == GREEN or views[GREEN].there else None
         return Decided(Sets(newest, traffic=alone(record, situation), record=kept))
 
     async def _changed(
         self, key: Key, body: Object, newest: Target, now: datetime
     ) -> Decided | Refusal:
-        """One set, or two between which a change is under way."""
+        """Decide on one set, or on two while a rollout is in progress."""
         spec = Spec.model_validate(body["spec"])
         aim = revision(spec, self._settings)
         kept = self._cache.revisions(body)
@@ -151,7 +156,7 @@ class Changes:
         )
         ahead, situation = faced(record, situation)
         if ahead.revision not in {aim.name, *kept}:
-            # What it was made of is not known: it becomes what is, replica by replica.
+            # The revision of the stable set is lost: roll it to the newest, replica by replica.
             ahead = Record(ahead.stable, aim.name)
         if ahead.candidate not in {"", aim.name, *kept}:
             ahead = ahead.withdrawn()
@@ -199,7 +204,7 @@ class Changes:
         )
 
     async def _target(self, body: Object, slot: Slot) -> Target | Refusal:
-        """What a spec comes to in a place."""
+        """Return the desired state of a spec in a color, or why the spec is refused."""
         file = unread_file(body, self._settings)
         config = await self._hub.read(file) if file else None
         observed = self._cache.observe(key_of(body), slot)
@@ -208,7 +213,7 @@ class Changes:
 
 
 def _wanted(spec: Spec, record: Record, seen: dict[Slot, Observed]) -> int:
-    """Replicas that take requests in the end: what the spec says, or what load has come to."""
+    """Return the replicas at the end of the rollout: from the spec, or as load has scaled them."""
     if spec.scaling is None:
         return spec.replicas
     lead = other(record.stable) if record.switched else record.stable
@@ -217,23 +222,23 @@ def _wanted(spec: Spec, record: Record, seen: dict[Slot, Observed]) -> int:
 
 
 def _number(record: Record, kept: dict[str, Revision], name: str) -> int:
-    """Which one a revision is: one more than that of the stable set."""
+    """Return the number of a revision; a new one comes after that of the stable set."""
     if name in kept:
         return kept[name].number
     return kept[record.revision].number + 1 if record.revision in kept else 1
 
 
 def _with(body: Object, found: Revision, newest: Spec) -> Object:
-    """The resource as it would be with the pods of another revision."""
+    """Return the resource as it would be with the pods of another revision."""
     try:
         spec = spec_of(found, newest)
     except ValidationError:
-        return body  # somebody wrote it; what is there becomes what the spec says
+        return body  # edited by hand; the set is rolled to the current spec
     return {**body, "spec": spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
 
 
 def _differ(old: Target, new: Target) -> bool:
-    """Whether one has a Deployment and the other a LeaderWorkerSet."""
+    """Return whether one uses a Deployment and the other a LeaderWorkerSet."""
     return (old.pods > 1) != (new.pods > 1)
 
 

@@ -1,4 +1,4 @@
-"""What the servers of two sets have counted, read from their /metrics when a step has to be judged."""
+"""Metrics of model servers, read from /metrics when a canary step is analysed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ ANSWER_LIMIT = 4 * 2**20
 
 @dataclass(frozen=True)
 class Counts:
-    """What servers have counted.
+    """Metrics of several servers.
 
     Attributes:
-        samples: By pod.
-        unread: Why one could not be read, empty where all could.
+        samples: Samples by pod name.
+        unread: Why a server could not be read, empty if all could.
     """
 
     samples: dict[str, Sample]
@@ -30,11 +30,11 @@ class Counts:
 
 
 async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) -> Counts:
-    """Read what servers have counted; one that does not answer costs a few seconds, no error.
+    """Read the metrics of servers; one that does not respond costs a few seconds, no error.
 
     Args:
-        pods: They, where they are, and where there they are asked.
-        engine: What they run.
+        pods: Pods, with their address and where they serve metrics.
+        engine: Engine that they run.
     """
     pods = list(pods)
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
@@ -51,15 +51,15 @@ async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) 
 
 
 async def _read(session: aiohttp.ClientSession, url: str, engine: EngineType) -> Sample | str:
-    """What a server has counted, or why that is not known."""
+    """Return the metrics of a server, or why they could not be read."""
     try:
         async with session.get(url, allow_redirects=False, raise_for_status=True) as response:
             text = (await response.content.read(ANSWER_LIMIT)).decode(errors="replace")
             while len(text) < ANSWER_LIMIT and not response.content.at_eof():
                 text += (await response.content.read(ANSWER_LIMIT)).decode(errors="replace")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return str(error) or "no answer in time"
-    return read(text, engine) or f"it does not tell what {engine} counts"
+        return str(error) or "no response in time"
+    return read(text, engine) or f"it lacks the metrics of {engine}"
 
 
 def _url(address: str, desk: Desk) -> str:

@@ -1,4 +1,4 @@
-"""What has to be asked before a step of a change: the servers of both sets, and who holds GPUs."""
+"""Evidence for a rollout step: metrics of both sets, test requests, and GPU usage."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ from deepseek_operator.render.workload import is_workload
 
 
 class Evidence:
-    """Asks for what steps are decided on."""
+    """Collects the evidence on which rollout steps are decided."""
 
     def __init__(self, cache: Cache, rollouts: Rollouts, renderer: Renderer, trials: Trials):
         self._cache = cache
@@ -32,7 +32,7 @@ class Evidence:
         self._trials = trials
 
     def forget(self, key: Key) -> None:
-        """Nothing about a resource is asked any more."""
+        """Cancel the test requests of a resource."""
         self._trials.forget(key)
 
     async def of(
@@ -43,17 +43,18 @@ class Evidence:
         targets: Mapping[str, Target],
         seen: dict[Slot, Observed],
     ) -> Situation:
-        """The situation with all that has to be asked for.
+        """Return the situation with the evidence filled in.
 
         Args:
             key: The resource.
-            record: How far it is, with a candidate.
+            record: Its rollout state, with a candidate.
             situation: What was observed.
-            targets: What each revision comes to.
-            seen: Both sets; of the candidate's is noted who holds what it waits for.
+            targets: Desired state by revision.
+            seen: Observations of both sets; the holders of the GPUs that the candidate waits for
+                are added to the candidate's.
 
         Raises:
-            UnreachableError: The API server could not be asked.
+            UnreachableError: A request to the API server failed.
         """
         place, rules = record.place, situation.rules
         target = placed(targets[record.candidate], place, record.candidate)
@@ -63,13 +64,13 @@ class Evidence:
         seen[place] = await self._rollouts.crowded(Applied(manifest, False, None), seen[place])
         situation = replace(situation, room=room)
         if situation.candidate.revision != record.candidate or situation.candidate.rolling:
-            return situation  # what is there is of an earlier edit
+            return situation  # the existing pods belong to an earlier edit
         situation = replace(situation, broken=broken(target, seen[place], rules, situation.now))
         if rules.strategy == "canary":
             return await self._counted(key, record, situation, targets)
         if record.switched or not blue_green.complete(record, situation):
             return situation
-        # Past the sidecar of a mesh nobody gets who is not in it: there being ready has to do.
+        # The sidecar of a mesh rejects clients outside the mesh: there readiness has to suffice.
         pods = [
             (pod.name, address)
             for pod, address, desk in self._cache.pods.serving(key, place)
@@ -83,7 +84,7 @@ class Evidence:
     async def _counted(
         self, key: Key, record: Record, situation: Situation, targets: Mapping[str, Target]
     ) -> Situation:
-        """The situation with what servers have counted that are past their warm-up."""
+        """Return the situation with the metrics of the servers that are past their warm-up."""
         warm = seconds(situation.rules.canary.analysis.warm_up)
         samples: dict[Slot, dict[str, Sample]] = {}
         unread = ""
@@ -96,5 +97,5 @@ class Evidence:
             found = await counts(pods[: canary.COMPARED], targets[name].engine)
             samples[slot] = found.samples
             unread = unread or found.unread
-        words = f"What a server has counted could not be read: {unread}" if unread else ""
+        words = f"The metrics of a server could not be read: {unread}" if unread else ""
         return replace(situation, samples=samples, unread=words)

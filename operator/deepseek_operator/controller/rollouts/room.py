@@ -1,4 +1,4 @@
-"""What a rollout has to ask the cluster: which nodes have a GPU free, and who holds the others."""
+"""Steps of rolling updates, decided with the GPU usage of the nodes where it matters."""
 
 import logging
 from collections.abc import Iterable
@@ -23,19 +23,20 @@ from deepseek_operator.render.workload import GROUPS, pod_spec, possible, rolled
 
 logger = logging.getLogger(__name__)
 
-# Who holds GPUs is told to waiting resources as it was at most so many seconds ago, to all the same,
+# Maximum age in seconds of the GPU usage snapshot that all waiting resources report.
 CROWD_AGE = 5.0
-# and anew after so many: it may change with every pod of everybody, and each telling is a write.
+# Seconds until they report it anew: it may change with every pod, and each report is a write.
 CROWD_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Applied:
-    """The manifest of what runs the pods, with its step.
+    """Manifest of a workload, with its rollout step.
 
     Attributes:
-        changed: Whether it gives a new template to pods that run.
-        again: Seconds after which the step may have to change, None for never.
+        manifest: The manifest.
+        changed: Whether it changes the template of existing replicas.
+        again: Seconds after which the step may change without an event, None for never.
     """
 
     manifest: Object
@@ -44,7 +45,7 @@ class Applied:
 
 
 class Rollouts:
-    """Decides the step of every rollout."""
+    """Decides the step of every rolling update."""
 
     def __init__(self, usage: NodeUsage):
         self._usage = usage
@@ -57,17 +58,17 @@ class Rollouts:
         observed: Observed,
         now: datetime,
     ) -> Applied:
-        """The manifest of what runs the pods, with the step that its rollout has to take now.
+        """Return the manifest of a workload with the step that its rollout has to take now.
 
         Args:
-            manifest: It without a step.
-            live: It as the API server has it.
-            target: What it was made of.
+            manifest: The workload without a step.
+            live: The live workload, None if it does not exist.
+            target: Desired state that the manifest was rendered from.
             observed: Its pods, and the nodes.
-            now: The time.
+            now: The current time.
 
         Raises:
-            UnreachableError: The API server could not be asked.
+            UnreachableError: A request to the API server failed.
         """
         notes = live["metadata"].get("annotations", {}) if live else {}
         view = _view(manifest, live, observed) if live else DeploymentView()
@@ -77,7 +78,7 @@ class Rollouts:
             changed=notes.get(TEMPLATE_HASH) != template_hash(manifest),
             deployment=view,
             pods=observed.replicas,
-            # One of each replica that leaves.
+            # One pod of each replica that terminates.
             leaving=observed.leaving[:: target.pods],
             free=None,
             now=now,
@@ -96,9 +97,9 @@ class Rollouts:
     async def _looked(
         self, situation: Situation, demand: Demand, observed: Observed, pods: int
     ) -> Situation:
-        """The situation with the free places counted, as far as they matter.
+        """Return the situation with the free slots counted, up to the number that matters.
 
-        A replica of several pods needs a place for each.
+        A replica of several pods needs a slot for each.
         """
         nodes = {node.name: node for node in observed.nodes if suits(node, demand)}
         situation, found = replace(situation, free=0), 0
@@ -110,30 +111,33 @@ class Rollouts:
                 if situation.spare > 0:
                     break
         except RejectedError as error:
-            logger.warning("Who holds GPUs can't be read: %s", error)
+            logger.warning("Failed to read the GPU usage of the nodes: %s", error)
             return replace(situation, free=None)
         return situation
 
     async def room(
         self, manifest: Object, sets: Iterable[Observed], pods: int, most: int
     ) -> int | None:
-        """Places for replicas, those that ours hold included; None where they need no devices.
+        """Return how many replicas fit, those of the resource included.
 
         Args:
-            manifest: What would run them.
-            sets: The sets of the resource.
-            pods: Of one replica.
-            most: More free places than that need not be found.
+            manifest: Workload that would run them.
+            sets: Observations of the resource's sets.
+            pods: Pods of one replica.
+            most: Number of free slots at which the count stops.
+
+        Returns:
+            None if the replicas need no devices or the usage of the nodes can't be read.
 
         Raises:
-            UnreachableError: The API server could not be asked.
+            UnreachableError: A request to the API server failed.
         """
         demand = _demand(manifest)
         if not demand.devices:
             return None
         sets = list(sets)
         held = sum(replica.scheduled for observed in sets for replica in observed.replicas)
-        # What is about to be freed is as good as free.
+        # Slots of terminating replicas are about to be free.
         held += sum(len(observed.leaving[::pods]) for observed in sets)
         nodes = {node.name: node for node in sets[0].nodes if suits(node, demand)}
         found = 0
@@ -143,15 +147,15 @@ class Rollouts:
                 if found // pods >= most:
                     break
         except RejectedError as error:
-            logger.warning("Who holds GPUs can't be read: %s", error)
+            logger.warning("Failed to read the GPU usage of the nodes: %s", error)
             return None
         return held + found // pods
 
     async def crowded(self, applied: Applied, observed: Observed) -> Observed:
-        """What was observed, with who holds what its pods wait for.
+        """Return the observation with the holders of the GPUs that its pods wait for.
 
         Raises:
-            UnreachableError: The API server could not be asked.
+            UnreachableError: A request to the API server failed.
         """
         observed = replace(observed, changed=applied.changed)
         demand = _demand(applied.manifest)
@@ -163,7 +167,7 @@ class Rollouts:
             async for some in self._usage.batches([node.name for node in nodes], CROWD_AGE):
                 usage.update(some)
         except RejectedError as error:
-            logger.warning("Who holds GPUs can't be read: %s", error)
+            logger.warning("Failed to read the GPU usage of the nodes: %s", error)
             return observed
         return replace(observed, crowd=crowd(demand, nodes, usage))
 
@@ -175,7 +179,10 @@ def _view(manifest: Object, live: Object, observed: Observed) -> DeploymentView:
 
 
 def _demand(manifest: Object) -> Demand:
-    """What its pods ask for; nothing where `podTemplate` is no PodSpec, which the API server will say."""
+    """Return what its pods request.
+
+    Empty if `podTemplate` is not a PodSpec: the API server will reject the workload.
+    """
     try:
         return Demand.of(pod_spec(manifest))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):

@@ -1,4 +1,7 @@
-"""Real requests to a new set before it gets those of clients, beside the workers, which wait for nobody."""
+"""Test requests to a new set before it takes those of clients.
+
+They run beside the workers, which must not wait for servers.
+"""
 
 import asyncio
 import json
@@ -10,7 +13,7 @@ from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.plan.desired.desired_state import PORT
 
 TIMEOUT = aiohttp.ClientTimeout(total=120.0)
-# A request that fails is tried once more: what is wrong with a version is wrong twice.
+# A failed request is retried once: a broken version fails twice.
 ATTEMPTS = 2
 PAUSE = 1.0
 IN_FLIGHT = 16
@@ -20,10 +23,10 @@ Result = tuple[bool, str]
 
 
 class Trials:
-    """The trials that are under way.
+    """Test requests in progress, by resource.
 
     Args:
-        again: Has a resource looked at once more.
+        again: Queues a resource for another pass.
     """
 
     def __init__(self, again: Callable[[Key], None]):
@@ -33,14 +36,14 @@ class Trials:
     def result(
         self, key: Key, revision: str, pods: Iterable[tuple[str, str]], model: str, number: int
     ) -> tuple[bool | None, str]:
-        """Whether every pod has answered, and what was wrong; None while that is not known.
+        """Return whether every pod has responded, and the first problem; None while in progress.
 
         Args:
             key: The resource.
-            revision: That is tried.
-            pods: Names and addresses.
-            model: What clients call it.
-            number: Requests for each pod.
+            revision: Revision under test.
+            pods: Names and addresses of its pods.
+            model: Model name that clients use.
+            number: Requests to each pod.
         """
         known = self._tasks.get(key)
         if known and known[0] != revision:
@@ -58,7 +61,7 @@ class Trials:
         return task.result()
 
     def forget(self, key: Key) -> None:
-        """End the trial of a resource, if any."""
+        """Cancel the test requests of a resource, if any."""
         if known := self._tasks.pop(key, None):
             known[1].cancel()
 
@@ -76,7 +79,7 @@ async def _tried(pods: list[tuple[str, str]], model: str, number: int) -> Result
 async def _problem(
     session: aiohttp.ClientSession, name: str, address: str, model: str, number: int
 ) -> str:
-    """What is wrong with the answers of a pod, empty where nothing is."""
+    """Return what is wrong with the responses of a pod, empty if nothing is."""
     host = f"[{address}]" if ":" in address else address
     for _ in range(number):
         for attempt in range(ATTEMPTS):
@@ -84,7 +87,7 @@ async def _problem(
             if not problem:
                 break
             if attempt + 1 == ATTEMPTS:
-                return f"Pod {name} of the new set did not answer a request of the operator: {problem}."
+                return f"Pod {name} of the new set failed a test request: {problem}."
             await asyncio.sleep(PAUSE)
     return ""
 
@@ -95,12 +98,12 @@ async def _asked(session: aiohttp.ClientSession, url: str, model: str) -> str:
         async with session.post(url, json=body, allow_redirects=False) as response:
             text = await response.content.read(ANSWER_LIMIT)
             if response.status in (401, 403):
-                return ""  # it asks for a key, which the operator does not have
+                return ""  # the server requires an API key, which the operator does not have
             if response.status != 200:
                 return f"status {response.status}, {text[:200].decode(errors='replace')}"
             answer = json.loads(text)
-            return "" if answer["choices"] else "there is nothing in its answer"
+            return "" if answer["choices"] else "the response has no choices"
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        return str(error) or "no answer within two minutes"
+        return str(error) or "no response within two minutes"
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        return f"its answer is not one of the API, {error!r}"
+        return f"the response is not a completion, {error!r}"

@@ -1,4 +1,4 @@
-"""The cache: whose children they are, which version is newest, what is gone."""
+"""The cache: owners of children, newest versions, deletions."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,7 @@ def child(body: dict[str, Any], version: int = 1, uid: str = "c-1") -> dict[str,
     return {**body, "metadata": metadata}
 
 
-def test_children_concern_their_resource() -> None:
+def test_a_change_of_a_child_affects_its_resource() -> None:
     cache = Cache()
     assert cache.put(RESOURCE, resource()) == {OWNER}
     assert cache.put(POD, child(pod())) == {OWNER}
@@ -50,7 +50,7 @@ def test_a_late_deletion_does_not_remove_the_successor() -> None:
     assert cache.observe(OWNER).pods == ()
 
 
-def test_a_list_removes_what_it_lacks() -> None:
+def test_a_full_list_removes_the_objects_that_it_lacks() -> None:
     cache = Cache()
     cache.put(POD, child(pod("r1-a")))
     cache.put(POD, child(pod("r1-b"), uid="c-2"))
@@ -58,14 +58,14 @@ def test_a_list_removes_what_it_lacks() -> None:
     assert [view.name for view in cache.observe(OWNER).pods] == ["r1-b"]
 
 
-def test_a_list_does_not_remove_what_was_made_while_it_was_read() -> None:
+def test_a_full_list_keeps_objects_created_while_it_was_read() -> None:
     cache = Cache()
     cache.put(POD, child(pod("r1-new"), version=7))
     cache.replace(POD, [], version=5)
     assert [view.name for view in cache.observe(OWNER).pods] == ["r1-new"]
 
 
-def test_a_failed_mount_is_told_of_our_pods_only_and_once() -> None:
+def test_a_failed_mount_is_stored_once_and_for_known_pods_only() -> None:
     cache = Cache()
     cache.put(POD, child(pod(state={"waiting": {"reason": "ContainerCreating"}})))
 
@@ -81,7 +81,7 @@ def test_a_failed_mount_is_told_of_our_pods_only_and_once() -> None:
     assert cache.observe(OWNER).pods[0].mount_failure == "no such directory"
 
 
-def test_nodes_concern_resources_that_wait_for_one() -> None:
+def test_a_node_affects_resources_with_pods_that_wait_for_one() -> None:
     cache = Cache()
     small, large = node("a", 1), node("a", 8)
     small["metadata"] |= {"uid": "n", "resourceVersion": "1"}
@@ -92,10 +92,10 @@ def test_nodes_concern_resources_that_wait_for_one() -> None:
     heartbeat = {**large, "metadata": {**large["metadata"], "resourceVersion": "3"}}
     assert cache.put(NODE, heartbeat) == set()
     cache.drop(POD, child(pod(unschedulable="no GPU")))
-    assert cache.drop(NODE, large) == set(), "who waited is gone"
+    assert cache.drop(NODE, large) == set(), "the waiting pod is gone"
 
 
-def test_nodes_concern_resources_that_are_refused() -> None:
+def test_a_node_affects_refused_resources() -> None:
     cache = Cache()
     refused = {"conditions": [{"type": "Accepted", "status": "False", "reason": "DoesNotFit"}]}
     cache.put(RESOURCE, resource(refused))
@@ -104,7 +104,7 @@ def test_nodes_concern_resources_that_are_refused() -> None:
     assert cache.put(NODE, first) == {OWNER}
 
 
-def test_pods_that_are_being_deleted_are_not_judged() -> None:
+def test_terminating_pods_are_not_observed() -> None:
     cache = Cache()
     leaving = child(pod())
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -112,7 +112,7 @@ def test_pods_that_are_being_deleted_are_not_judged() -> None:
     assert cache.observe(OWNER).pods == ()
 
 
-def test_a_pod_on_its_way_out_is_no_replica_but_still_holds_its_node() -> None:
+def test_a_terminating_pod_is_no_replica_but_still_holds_its_node() -> None:
     cache = Cache()
     leaving, unplaced = child(pod("r1-a")), child(pod("r1-b", unschedulable="busy"), uid="c-2")
     for body in (leaving, unplaced):
@@ -123,7 +123,7 @@ def test_a_pod_on_its_way_out_is_no_replica_but_still_holds_its_node() -> None:
     assert observed.leaving == (datetime(2026, 1, 1, 0, 1, tzinfo=UTC),)
 
 
-def test_how_far_a_server_is_concerns_its_resource_once_and_is_forgotten_when_it_serves() -> None:
+def test_load_progress_affects_its_resource_once_and_is_dropped_when_the_server_is_ready() -> None:
     cache = Cache()
     running = child(pod(state={"running": {}}))
     running["status"]["podIP"] = "10.0.0.1"
@@ -138,7 +138,7 @@ def test_how_far_a_server_is_concerns_its_resource_once_and_is_forgotten_when_it
     assert cache.pods.put_loading(Key("apps", "r1-a"), half) == set()
 
 
-def test_what_is_not_read_is_not_kept() -> None:
+def test_fields_that_are_never_read_are_dropped() -> None:
     cache = Cache()
     deployment = child(
         {
@@ -158,7 +158,7 @@ def test_what_is_not_read_is_not_kept() -> None:
     ]
 
 
-def test_children_are_found_by_their_label_whatever_their_name() -> None:
+def test_children_are_found_by_label_not_by_name() -> None:
     cache = Cache()
     cache.put(RESOURCE, resource())
     cache.put(POD, child(pod()))
@@ -178,7 +178,7 @@ def test_children_are_found_by_their_label_whatever_their_name() -> None:
     assert [view.name for view in cache.observe(OWNER).pods] == ["r1-a"]
 
 
-def test_an_autoscaler_that_only_measures_is_no_news() -> None:
+def test_a_new_measurement_of_an_autoscaler_affects_no_resource() -> None:
     cache = Cache()
 
     def autoscaler(version: int, active: str, measured: int) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def test_an_autoscaler_that_only_measures_is_no_news() -> None:
     assert newest["metadata"]["resourceVersion"] == "3"
 
 
-def test_who_else_serves_the_metrics_concerns_what_scales() -> None:
+def test_another_custom_metrics_server_affects_autoscaled_resources() -> None:
     cache = Cache()
     cache.put(RESOURCE, resource())
     assert cache.metrics_served_by("monitoring/adapter") == set()
@@ -218,7 +218,7 @@ def test_who_else_serves_the_metrics_concerns_what_scales() -> None:
     assert cache.observe(OWNER).metrics_served_by == "monitoring/adapter"
 
 
-def test_a_child_is_given_back_with_its_owner_and_the_fields_that_we_own() -> None:
+def test_a_cached_child_has_its_owner_and_the_managed_fields_of_the_operator() -> None:
     cache = Cache()
     body = child({"metadata": {"name": "r1", "namespace": "apps"}})
     body["metadata"] |= {
@@ -239,7 +239,7 @@ def test_a_child_is_given_back_with_its_owner_and_the_fields_that_we_own() -> No
         assert kept["metadata"][field] == body["metadata"][field]
 
 
-def test_the_record_of_owned_fields_is_kept_once_for_all_children_of_a_kind() -> None:
+def test_managed_fields_are_stored_once_for_all_children_of_a_kind() -> None:
     cache = Cache()
     for number in range(3):
         name, uid = f"r{number}", f"owner-{number}"
@@ -258,7 +258,7 @@ def test_the_record_of_owned_fields_is_kept_once_for_all_children_of_a_kind() ->
     assert len({mark.controller for mark in marks if mark}) == 3
 
 
-def test_a_new_version_in_which_nothing_that_is_read_differs_concerns_nobody() -> None:
+def test_a_new_version_without_a_relevant_change_affects_no_resource() -> None:
     cache = Cache()
     config = {"metadata": {"name": "r1", "namespace": "apps"}, "data": {"a": "1"}}
     assert cache.put(CONFIG_MAP, child(config)) == {OWNER}
@@ -270,15 +270,15 @@ def test_a_new_version_in_which_nothing_that_is_read_differs_concerns_nobody() -
     assert cache.put(POD, child(pod(ready=True), version=3)) == {OWNER}
 
 
-def test_the_same_version_twice_concerns_nobody() -> None:
-    """kopf lists what has just been read, and every write of ours comes back as an event."""
+def test_a_known_version_affects_no_resource() -> None:
+    """kopf lists what has just been listed, and every write of the operator returns as an event."""
     cache = Cache()
     assert cache.put(RESOURCE, resource()) == {OWNER}
     assert cache.put(RESOURCE, resource(replicas=5)) == set()
 
 
-def test_the_answer_to_a_write_does_not_bring_back_what_the_stream_knows_to_be_gone() -> None:
-    """Deleted at once, the events can be here before the answer is; the child was missing for good."""
+def test_the_response_to_a_write_does_not_restore_a_deleted_object() -> None:
+    """The DELETED event can arrive before the response; the child was then missing for good."""
     cache = Cache()
     written = child({"metadata": {"name": "r1", "namespace": "apps"}}, version=5)
     cache.put(CONFIG_MAP, written)

@@ -1,4 +1,4 @@
-"""What the client makes of the API server's answers."""
+"""The client's handling of the API server's responses."""
 
 import json
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Response:
 
 
 class Api:
-    """Gives the answers of its script and keeps what it was asked."""
+    """Returns scripted responses and records the requests."""
 
     def __init__(self, *answers: Response) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -64,7 +64,7 @@ async def test_a_list_is_read_page_by_page() -> None:
     assert api.asked[1]["query"]["continue"] == "more"
 
 
-async def test_an_empty_list_of_metadata_comes_as_null() -> None:
+async def test_an_empty_list_of_metadata_may_be_null() -> None:
     _, asking = client(listed(None))
     assert await asking.list(RESOURCE, metadata_only=True) == ([], 9)
 
@@ -83,7 +83,7 @@ async def test_an_empty_list_of_metadata_comes_as_null() -> None:
         (500, "failed to create typed patch object: x", RejectedError),
     ],
 )
-async def test_a_failure_is_told_by_what_is_to_be_done(
+async def test_a_failure_raises_the_error_of_its_status(
     status: int, message: str, kind: type[Exception]
 ) -> None:
     _, asking = client(Response({"message": message}, status))
@@ -92,7 +92,7 @@ async def test_a_failure_is_told_by_what_is_to_be_done(
     assert type(caught.value) is kind
 
 
-async def test_a_namespace_that_is_being_deleted_is_told_apart() -> None:
+async def test_a_namespace_that_is_being_deleted_has_an_error_of_its_own() -> None:
     causes = [{"reason": "NamespaceTerminating", "message": "...", "field": "metadata.namespace"}]
     status = {"message": "forbidden", "details": {"causes": causes}}
     _, asking = client(Response(status, 403))
@@ -100,21 +100,21 @@ async def test_a_namespace_that_is_being_deleted_is_told_apart() -> None:
         await asking.apply(SERVICE, {"metadata": {"name": "a", "namespace": "b"}})
 
 
-async def test_a_kind_that_is_being_taken_away_is_no_fault_of_a_manifest() -> None:
+async def test_a_crd_that_is_being_deleted_is_a_temporary_failure() -> None:
     words = 'x "a" is forbidden: create not allowed while custom resource definition is terminating'
     _, asking = client(Response({"message": words}, 403))
     with pytest.raises(UnreachableError, match="terminating"):
         await asking.apply(SERVICE, {"metadata": {"name": "a", "namespace": "b"}})
 
 
-async def test_what_a_proxy_answers_is_no_status_object() -> None:
+async def test_a_proxy_response_without_a_status_object_is_reported_by_its_code() -> None:
     _, asking = client(Response(b"<html>", 503, **{"Retry-After": "7"}))
     with pytest.raises(UnreachableError, match="503 Because") as caught:
         await asking.get(SERVICE, "a", "b")
     assert caught.value.retry_after == 7
 
 
-async def test_a_stream_tells_changes_until_it_tells_an_error() -> None:
+async def test_a_stream_yields_changes_until_an_error_event() -> None:
     lines = [
         {"type": "ADDED", "object": {"a": 1}},
         {"type": "ERROR", "object": {"code": 410, "message": "too old"}},
@@ -126,19 +126,19 @@ async def test_a_stream_tells_changes_until_it_tells_an_error() -> None:
         await anext(stream)
 
 
-async def test_a_stream_that_ends_in_the_middle_of_a_line_is_broken_and_no_bug() -> None:
+async def test_a_stream_cut_in_the_middle_of_a_line_is_a_temporary_failure() -> None:
     _, asking = client(Response(b'{"type": "ADDED", "obj'))
-    with pytest.raises(UnreachableError, match="not whole"):
+    with pytest.raises(UnreachableError, match="Can't decode the API server's response"):
         await anext(asking.watch(POD, 5, 300, 90))
 
 
-async def test_an_answer_that_is_no_json_comes_from_somebody_in_between() -> None:
+async def test_a_response_that_is_not_json_is_a_temporary_failure() -> None:
     _, asking = client(Response(b"<html>"))
-    with pytest.raises(UnreachableError, match="not whole"):
+    with pytest.raises(UnreachableError, match="Can't decode the API server's response"):
         await asking.get(SERVICE, "a", "b")
 
 
-async def test_no_write_is_begun_without_the_right_to() -> None:
+async def test_a_fenced_client_does_not_write_without_the_lease() -> None:
     api, asking = client()
 
     def forbidden() -> float:
@@ -151,7 +151,7 @@ async def test_no_write_is_begun_without_the_right_to() -> None:
     assert api.asked == []
 
 
-async def test_a_write_may_not_take_longer_than_the_right_lasts() -> None:
+async def test_a_fenced_write_times_out_with_the_lease() -> None:
     api, asking = client(Response({}))
     await asking.fenced(lambda: 2.5).create(SERVICE, {"metadata": {"namespace": "b"}})
     assert api.asked[0]["limits"].total == 2.5

@@ -1,4 +1,4 @@
-"""Whether an object still is as applied; the records are in the form that the API server writes."""
+"""Drift detection; the managed fields are in the form that the API server writes."""
 
 import copy
 from typing import Any
@@ -57,7 +57,7 @@ def live(
 
 
 def without(*path: str) -> dict[str, Any]:
-    """The record after somebody took a field over; parts that own nothing more disappear."""
+    """Return the managed fields after another manager took a field over; empty parts disappear."""
     owned = copy.deepcopy(OWNED)
     nodes = [owned]
     for part in path[:-1]:
@@ -69,31 +69,31 @@ def without(*path: str) -> dict[str, Any]:
     return owned
 
 
-def test_as_applied() -> None:
+def test_an_object_as_applied_is_in_sync() -> None:
     assert in_sync(MANIFEST, live())
 
 
-def test_another_manifest() -> None:
+def test_another_manifest_hash_is_drift() -> None:
     assert not in_sync(MANIFEST, live(digest="h0"))
 
 
-def test_a_field_that_somebody_changed() -> None:
+def test_a_changed_field_is_drift() -> None:
     assert not in_sync(
         MANIFEST, live(without("f:metadata", "f:labels", "f:app.kubernetes.io/name"))
     )
     assert not in_sync(MANIFEST, live(without("f:spec", "f:selector")))
 
 
-def test_a_field_of_a_list_item_that_somebody_changed() -> None:
+def test_a_changed_field_of_a_list_item_is_drift() -> None:
     port = 'k:{"port":80,"protocol":"TCP"}'
     assert not in_sync(MANIFEST, live(without("f:spec", "f:ports", port, "f:targetPort")))
 
 
-def test_a_list_item_that_somebody_removed() -> None:
+def test_a_removed_list_item_is_drift() -> None:
     assert not in_sync(
         MANIFEST, live(without("f:spec", "f:ports", 'k:{"port":80,"protocol":"TCP"}'))
     )
 
 
-def test_an_object_that_we_never_applied() -> None:
-    assert not in_sync(MANIFEST, live(manager="somebody"))
+def test_an_object_that_the_operator_never_applied_is_drift() -> None:
+    assert not in_sync(MANIFEST, live(manager="another"))

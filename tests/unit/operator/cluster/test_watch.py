@@ -1,4 +1,4 @@
-"""The watch streams in virtual time, against an API server that is told what to answer."""
+"""The watch streams in virtual time, against a scripted API server."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ Stream = Callable[[int], AsyncIterator[tuple[str, dict[str, Any]]]]
 
 
 class Server:
-    """Lists what it has; each stream that is opened is the next of its script."""
+    """Lists its objects; each opened stream is the next of its script."""
 
     def __init__(self, *streams: Stream) -> None:
         self.listed: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ def says(*events: tuple[str, dict[str, Any]], after: float = 60) -> Stream:
 
 
 class Seen:
-    """A watch of pods, its cache, and all that it told."""
+    """A watch of pods, its cache, and everything that it reported."""
 
     def __init__(self, server: Server) -> None:
         self.cache = Cache()
@@ -88,7 +88,7 @@ class Seen:
         task.cancel()
 
 
-async def test_a_list_and_then_what_changes() -> None:
+async def test_a_watch_lists_and_then_follows_changes() -> None:
     server = Server(
         says(("ADDED", child(pod("r1-b"), 11, "b")), ("DELETED", child(pod("r1-a"), 12, "a")))
     )
@@ -100,7 +100,7 @@ async def test_a_list_and_then_what_changes() -> None:
     assert server.opened[0][1] == 10
 
 
-async def test_a_stream_that_the_server_ends_goes_on_where_it_was() -> None:
+async def test_a_stream_that_the_server_ends_resumes_at_the_last_version() -> None:
     bookmark = {"metadata": {"resourceVersion": "77"}}
     server = Server(says(("BOOKMARK", bookmark)))
     seen = Seen(server)
@@ -109,7 +109,7 @@ async def test_a_stream_that_the_server_ends_goes_on_where_it_was() -> None:
     assert (server.lists, seen.restarts) == (1, [])
 
 
-async def test_a_version_that_the_server_has_forgotten_means_a_new_list() -> None:
+async def test_an_expired_version_causes_a_new_list() -> None:
     server = Server(says(("BOOKMARK", {"metadata": {"resourceVersion": "15"}})), expired)
     seen = Seen(server)
     lost = child(pod("r1-a"), 3, "a")
@@ -125,7 +125,7 @@ async def test_a_version_that_the_server_has_forgotten_means_a_new_list() -> Non
 
 
 @pytest.mark.parametrize("stream", [at_once, refused])
-async def test_streams_that_end_at_once_are_not_opened_in_a_hot_loop(stream: Stream) -> None:
+async def test_streams_that_end_at_once_are_reopened_with_backoff(stream: Stream) -> None:
     server = Server(*[stream] * 1000)
     seen = Seen(server)
     await seen.run(600)
@@ -133,7 +133,7 @@ async def test_streams_that_end_at_once_are_not_opened_in_a_hot_loop(stream: Str
     assert server.lists == 1
 
 
-async def test_silence_is_what_health_asks_for() -> None:
+async def test_silence_counts_the_seconds_without_a_sign_of_life() -> None:
     seen = Seen(Server())
     task = asyncio.create_task(seen.watch.run())
     await asyncio.sleep(500)
@@ -141,11 +141,11 @@ async def test_silence_is_what_health_asks_for() -> None:
     task.cancel()
 
 
-async def test_a_stream_without_bookmarks_is_ended_before_its_silence_looks_like_death() -> None:
-    """Events come without: a quiet stream of them was taken for dead every 90 seconds."""
+async def test_a_stream_without_bookmarks_ends_before_it_counts_as_dead() -> None:
+    """Events have no bookmarks: their quiet stream once counted as dead every 90 seconds."""
 
     class Clocked(Server):
-        """Says nothing and ends each stream when asked to."""
+        """Sends nothing and ends each stream after its timeout."""
 
         async def watch(self, _: Any, version: int, seconds: int, silence: float) -> Any:
             self.opened.append((asyncio.get_running_loop().time(), version))

@@ -1,4 +1,4 @@
-"""What servers are asked before a step: their counts, and real requests to a new set."""
+"""Evidence for a rollout step: metrics of servers, and test requests to a new set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AT = "127.0.0.1"
 
 
 class Server:
-    """A pod's server, whose answers a test chooses."""
+    """A pod's server with scripted responses."""
 
     def __init__(self) -> None:
         self.metrics = Metrics("m")
@@ -54,7 +54,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
 
 
 async def result(number: int = 2, address: str = AT) -> tuple[bool | None, str]:
-    """Of a trial that is asked for again when it is over."""
+    """Return the result of the test requests, read again when they are over."""
     over = asyncio.Event()
     found = Trials(lambda _: over.set())
     ask: Callable[[], tuple[bool | None, str]] = lambda: found.result(  # noqa: E731
@@ -65,7 +65,7 @@ async def result(number: int = 2, address: str = AT) -> tuple[bool | None, str]:
     return ask()
 
 
-async def test_counts_are_read_and_silence_is_told(server: Server) -> None:
+async def test_metrics_are_read_and_an_unreachable_pod_is_named(server: Server) -> None:
     server.metrics.answered("/v1/completions", "POST", 200)
     desk = Desk(server.port, "", "/metrics")
     pods = [(PodView("p"), AT, desk), (PodView("q"), "127.0.0.2", desk)]
@@ -75,34 +75,34 @@ async def test_counts_are_read_and_silence_is_told(server: Server) -> None:
     assert "of pod q: " in found.unread
 
 
-async def test_counts_of_another_engine_are_none(server: Server) -> None:
+async def test_metrics_of_another_engine_give_no_sample(server: Server) -> None:
     found = await counts.counts([(PodView("p"), AT, Desk(server.port, "", "/metrics"))], "vllm")
     assert not found.samples
-    assert "it does not tell what vllm counts" in found.unread
+    assert "it lacks the metrics of vllm" in found.unread
 
 
-async def test_every_pod_answers_so_many_requests(server: Server) -> None:
+async def test_a_pod_gets_the_given_number_of_requests(server: Server) -> None:
     assert await result(3) == (True, "")
     assert [asked["model"] for asked in server.asked] == ["m"] * 3
 
 
-async def test_nothing_to_ask_is_answered(server: Server) -> None:
+async def test_zero_requests_pass_without_a_request(server: Server) -> None:
     assert await result(0) == (True, "")
     assert not server.asked
 
 
-async def test_one_failure_is_tried_once_more(server: Server) -> None:
+async def test_a_failed_request_is_retried_once(server: Server) -> None:
     server.answers = [web.Response(status=503)]
     assert await result(1) == (True, "")
 
 
 @pytest.mark.parametrize(("answer", "words"), [
     (web.Response(status=500, text="no"), "status 500, no"),
-    ('{"choices": []}', "nothing in its answer"),
-    ("[]", "its answer is not one of the API"),
-    ("<html>", "its answer is not one of the API"),
+    ('{"choices": []}', "the response has no choices"),
+    ("[]", "the response is not a completion"),
+    ("<html>", "the response is not a completion"),
 ])  # fmt: skip
-async def test_what_fails_twice_is_told(
+async def test_a_second_failure_is_reported(
     server: Server, answer: web.Response | str, words: str
 ) -> None:
     again = answer if isinstance(answer, str) else web.Response(status=answer.status, text="no")
@@ -111,25 +111,25 @@ async def test_what_fails_twice_is_told(
     passed, problem = await result(1)
     assert passed is False
     assert words in problem
-    assert problem.startswith("Pod p of the new set did not answer a request of the operator: ")
+    assert problem.startswith("Pod p of the new set failed a test request: ")
 
 
-async def test_a_pod_that_can_not_be_reached_fails(server: Server) -> None:
+async def test_an_unreachable_pod_fails(server: Server) -> None:
     passed, problem = await result(1, "127.0.0.2")
     assert passed is False
     assert "127.0.0.2" in problem
 
 
-async def test_who_asks_for_a_key_answers(server: Server) -> None:
+async def test_a_server_that_requires_an_api_key_passes(server: Server) -> None:
     server.answers = [web.Response(status=401)]
     assert await result(1) == (True, "")
 
 
-async def test_another_revision_is_another_trial(server: Server) -> None:
+async def test_a_new_revision_starts_new_test_requests(server: Server) -> None:
     again: list[Key] = []
     found = Trials(again.append)
     assert found.result(KEY, "b", [("p", AT)], "m", 1) == (None, "")
     assert found.result(KEY, "c", [("p", AT)], "m", 1) == (None, "")
     found.forget(KEY)
     await asyncio.sleep(0)
-    assert not again, "what was given up is told to nobody"
+    assert not again, "cancelled test requests queue no resource"

@@ -1,4 +1,4 @@
-"""What the probes answer, and what finds out that events do not arrive."""
+"""The reasons for a failing liveness probe, and the detection of lost events."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ OWNER = Key("apps", "r1")
 
 
 class Api:
-    """The API server's resources: name and version of each, and a reader of them."""
+    """The API server's resources, listed by name and version, and a fake watch that lists them."""
 
     def __init__(self, cache: Cache) -> None:
         self.items: list[dict[str, Any]] = []
@@ -46,21 +46,21 @@ def comparison(cache: Cache) -> tuple[Api, LostEvents]:
     return api, LostEvents(api, cache, api)
 
 
-async def test_a_stream_that_gives_no_sign_of_life_is_an_ailment() -> None:
+async def test_a_watch_without_a_sign_of_life_is_reported() -> None:
     health = Health(Cache(), WorkQueue())
     seen = Seen(Server())
     health.watches = lambda: [seen.watch]
     assert health.ailments() == []
     await asyncio.sleep(DEAD + 1)
-    assert health.ailments() == ["the watch of pods is dead: nothing for 241 s"]
+    assert health.ailments() == ["the watch of pods is dead: no sign of life for 241 s"]
 
 
-async def test_work_that_is_stuck_is_an_ailment() -> None:
+async def test_a_stuck_reconciliation_is_reported() -> None:
     health = Health(Cache(), WorkQueue())
     health.queue.add(OWNER)
     await health.queue.get()
     await asyncio.sleep(WORK_LIMIT + 1)
-    assert health.ailments() == ["a reconciliation is stuck: 901 s"]
+    assert health.ailments() == ["a reconciliation is stuck: running for 901 s"]
 
 
 async def test_a_lost_edit_is_found_and_read() -> None:
@@ -84,7 +84,7 @@ async def test_a_lost_deletion_is_found() -> None:
     assert lost.in_a_row == 1
 
 
-async def test_an_event_that_is_under_way_is_not_lost() -> None:
+async def test_an_event_in_flight_does_not_count_as_lost() -> None:
     cache = Cache()
     api, lost = comparison(cache)
     cache.put(RESOURCE, at(7))
@@ -94,7 +94,7 @@ async def test_an_event_that_is_under_way_is_not_lost() -> None:
     assert lost.in_a_row == 0
 
 
-async def test_a_stream_that_goes_on_losing_events_is_an_ailment() -> None:
+async def test_a_watch_that_keeps_losing_events_is_reported() -> None:
     cache = Cache()
     api, lost = comparison(cache)
     health = Health(cache, WorkQueue(), lost_events=lost)
@@ -105,5 +105,5 @@ async def test_a_stream_that_goes_on_losing_events_is_an_ailment() -> None:
         assert health.ailments() == []
         api.items = [at(version)]
         await asyncio.sleep(EVERY + GRACE)
-    assert health.ailments() == ["events of resources do not arrive"]
+    assert health.ailments() == ["the watch of DeepSeekDeployments loses events"]
     task.cancel()

@@ -1,4 +1,4 @@
-"""What is read from a hub, how often, and what is said where it can't be."""
+"""Reading of config.json from a hub: how often, and the problems that are reported."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +42,7 @@ def status(code: int, text: str = "") -> Callable[[], Awaitable[web.Response]]:
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that a test moves."""
 
     now = 0.0
 
@@ -70,7 +70,7 @@ async def served() -> AsyncIterator[Served]:
     await runner.cleanup()
 
 
-async def test_a_file_is_read_once_whoever_asks(served: Served) -> None:
+async def test_a_file_is_read_once_for_all_callers(served: Served) -> None:
     hub = Hub()
     files = await asyncio.gather(*(hub.read(served.file()) for _ in range(20)))
     files.append(await hub.read(served.file()))
@@ -78,18 +78,18 @@ async def test_a_file_is_read_once_whoever_asks(served: Served) -> None:
     assert served.asked == ["/someone/tuned/resolve/main/config.json"]
 
 
-async def test_a_revision_can_not_leave_its_place_in_the_path(served: Served) -> None:
+async def test_a_revision_is_quoted_in_the_path(served: Served) -> None:
     await Hub().read(served.file(revision="../../admin?x=#"))
     assert served.asked == ["/someone/tuned/resolve/..%2F..%2Fadmin%3Fx=%23/config.json"]
 
 
-async def test_what_is_not_there_is_looked_for_again_later(served: Served) -> None:
+async def test_a_missing_file_is_looked_up_again_later(served: Served) -> None:
     clock = Clock()
     hub, served.answer = Hub(clock), status(404)
     for _ in range(3):
         found = await hub.read(served.file())
         assert found.content is None
-        assert "someone/tuned/resolve/main/config.json answers 404" in found.problem
+        assert "someone/tuned/resolve/main/config.json returned 404" in found.problem
     assert len(served.asked) == 1
     clock.now, served.answer = MISSING_DELAY, _ok
     assert (await hub.read(served.file())).content == CONFIG
@@ -99,7 +99,7 @@ async def test_what_is_not_there_is_looked_for_again_later(served: Served) -> No
     ("text", "words"),
     [("{", "is not JSON"), ("[1]", "holds no JSON object"), ("x" * 2**20 + "y", "is too large")],
 )
-async def test_what_is_no_config_json(served: Served, text: str, words: str) -> None:
+async def test_an_invalid_config_json_is_reported(served: Served, text: str, words: str) -> None:
     served.answer = status(200, text)
     found = await Hub().read(served.file())
     assert found.content is None
@@ -107,15 +107,13 @@ async def test_what_is_no_config_json(served: Served, text: str, words: str) -> 
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-async def test_a_hub_that_does_not_answer_is_left_alone_longer_and_longer(
-    served: Served, code: int
-) -> None:
+async def test_a_failing_hub_is_retried_with_exponential_backoff(served: Served, code: int) -> None:
     clock = Clock()
     hub, served.answer = Hub(clock), status(code)
     delay = FIRST_DELAY
     for number in range(1, 10):
         for name in ("someone/tuned", "someone/other"):
-            assert f"answers {code}" in (await hub.read(served.file(name))).problem
+            assert f"returned {code}" in (await hub.read(served.file(name))).problem
         assert len(served.asked) == number
         clock.now += delay
         delay = min(2 * delay, LAST_DELAY)
@@ -124,7 +122,7 @@ async def test_a_hub_that_does_not_answer_is_left_alone_longer_and_longer(
     assert (await hub.read(served.file("someone/other"))).content == CONFIG
 
 
-async def test_many_files_at_once_count_as_one_failure(served: Served) -> None:
+async def test_concurrent_failures_of_a_hub_count_as_one(served: Served) -> None:
     clock = Clock()
     hub, served.answer = Hub(clock), status(503)
     await asyncio.gather(*(hub.read(served.file(f"a/{number}")) for number in range(9)))
@@ -132,9 +130,7 @@ async def test_many_files_at_once_count_as_one_failure(served: Served) -> None:
     assert (await hub.read(served.file())).content == CONFIG
 
 
-async def test_a_hub_that_hangs_is_given_up(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hub_that_hangs_times_out(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never() -> web.Response:
         await asyncio.sleep(30)
         return web.Response()
@@ -144,12 +140,12 @@ async def test_a_hub_that_hangs_is_given_up(
     assert "can't be read (TimeoutError)" in (await Hub().read(served.file())).problem
 
 
-async def test_no_hub_at_all() -> None:
+async def test_an_unreachable_hub_is_reported() -> None:
     found = await Hub().read(ConfigFile("http://127.0.0.1:9", "someone/tuned", "main"))
     assert "can't be read (ClientConnectorError)" in found.problem
 
 
-async def test_so_many_files_are_remembered(
+async def test_the_number_of_remembered_files_is_limited(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 2)
@@ -172,7 +168,7 @@ MIRROR = Settings("image", hub_endpoint="http://mirror")
         ({"pvc": {"claimName": "models"}}, False),
     ],
 )
-def test_only_the_hub_of_the_installation_is_asked(source: object, asked: bool) -> None:
+def test_only_the_hub_of_the_installation_is_contacted(source: object, asked: bool) -> None:
     model = {"id": "someone/tuned", **({"source": source} if source else {})}
     body = resource(model=model, accelerator={"count": 1})
     wanted = ConfigFile("http://mirror", "someone/tuned", "main")
@@ -180,7 +176,7 @@ def test_only_the_hub_of_the_installation_is_asked(source: object, asked: bool) 
     assert isinstance(decide(body, MIRROR, Observed()), Target)
 
 
-def test_nothing_is_read_of_what_is_known_nor_for_the_cpu() -> None:
+def test_no_file_is_read_for_known_models_or_for_the_cpu() -> None:
     assert unread_file(resource(accelerator={"count": 1}), MIRROR) is None
     assert unread_file(resource(model={"id": "someone/tuned"}), MIRROR) is None
     assert unread_file(resource(accelerator={"count": "many"}), MIRROR) is None

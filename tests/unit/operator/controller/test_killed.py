@@ -1,4 +1,4 @@
-"""The whole reconcile loop, killed after every single write of a change between two sets of pods."""
+"""The reconcile loop, killed after every single write of a rollout between two sets of pods."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ BLUE_GREEN = {"strategy": "blueGreen", "blueGreen": {"keepOld": "0s"}}
 
 
 class KilledError(Exception):
-    """The operator is no more."""
+    """The operator was killed."""
 
 
 class Cluster:
-    """An API server, and controllers that make ready pods of Deployments at once.
+    """An API server, and controllers that turn Deployments into ready pods at once.
 
     Attributes:
-        writes: How many there have been.
-        kill: Whether the operator is killed right after each.
+        writes: Number of writes so far.
+        kill: Whether the operator is killed right after each write.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Cluster:
         return [body for (found, _), body in self.objects.items() if found is kind]
 
     def controllers(self) -> None:
-        """Pods as the Deployments want them, all of which serve."""
+        """Create and delete pods as the Deployments specify; all of them are ready."""
         wanted = {}
         for deployment in self.all(DEPLOYMENT):
             name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
@@ -139,7 +139,7 @@ class Cluster:
                 self.put(POD, {"metadata": metadata, "status": status})
 
     def served_by(self) -> set[str]:
-        """The notes of the pods that the Service of clients has."""
+        """Return the notes of the pods that the clients' Service selects."""
         service = self.objects.get((SERVICE, KEY))
         chosen = service["spec"]["selector"].items() if service else ()
         names = [
@@ -150,10 +150,10 @@ class Cluster:
         return {name.rsplit("-", 2)[1] for name in names}
 
     def check(self) -> None:
-        """What holds after every write: what has the requests is there, and can be made again."""
+        """Check the invariants of every write: pods serve, and their revisions are stored."""
         if not self.deployed:
             return
-        assert self.served_by(), "somebody serves"
+        assert self.served_by(), "no pod serves"
         record = json.loads(
             self.objects[SERVICE, KEY]["metadata"]["annotations"]["deepseek-operator.io/rollout"]
         )
@@ -164,7 +164,7 @@ class Cluster:
 
 
 class Run:
-    """Operators, one after the other, over one cluster."""
+    """Operators that run one after the other on one cluster."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cluster = Cluster()
@@ -177,7 +177,7 @@ class Run:
         )
 
     async def counts(self, pods: Iterable[tuple[PodView, str, Desk]], _: str) -> Counts:
-        """Servers count a hundred requests between two looks."""
+        """Return metrics that grow by a hundred requests between two passes."""
         self.counted += 100
         found = {}
         for pod, *_ in pods:
@@ -199,7 +199,7 @@ class Run:
         self.cluster.put(RESOURCE, {"metadata": metadata, "spec": spec, "status": status})
 
     def started(self) -> Reconciler:
-        """An operator that knows what is in the cluster, and nothing else."""
+        """Return an operator that knows only the objects in the cluster."""
         cache = Cache()
         for (kind, _), body in self.cluster.objects.items():
             cache.put(kind, copy.deepcopy(body))
@@ -207,19 +207,19 @@ class Run:
         return Reconciler(client, cache, SETTINGS, lambda _: None, Hub())
 
     async def until_rest(self) -> None:
-        """Look again and again until nothing is written any more."""
+        """Reconcile until nothing is written any more."""
         quiet = 0
         for _ in range(300):
             self.cluster.controllers()
             before = self.cluster.version
             await self.look()
             quiet = quiet + 1 if self.cluster.version == before else 0
-            if quiet == 5:  # servers go on counting meanwhile
+            if quiet == 5:  # the servers' metrics grow meanwhile
                 return
-        raise AssertionError("it never comes to rest")
+        raise AssertionError("the operator never stops writing")
 
     async def look(self, times: int = 1) -> None:
-        """So many operators, each of which lives until its first write at most."""
+        """Run so many operators, each of which ends at its first write at the latest."""
         for _ in range(times):
             self.cluster.controllers()
             try:
@@ -238,7 +238,7 @@ class Run:
 
 @pytest.fixture
 async def run(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Run:
-    """Three replicas of note `a` serve, and the operator is killed from now on."""
+    """Three serving replicas of note `a`; from now on each write kills the operator."""
     found = Run(monkeypatch)
     found.edit("a", request.param)
     await found.until_rest()
@@ -252,7 +252,7 @@ both = pytest.mark.parametrize("run", [CANARY, BLUE_GREEN], indirect=True)
 
 
 @both
-async def test_a_change_comes_to_its_end(run: Run, request: pytest.FixtureRequest) -> None:
+async def test_a_rollout_completes(run: Run, request: pytest.FixtureRequest) -> None:
     rollout = request.node.callspec.params["run"]
     run.edit("b", rollout)
     await run.until_rest()
@@ -268,7 +268,7 @@ async def test_a_change_comes_to_its_end(run: Run, request: pytest.FixtureReques
 
 
 @pytest.mark.parametrize("run", [CANARY], indirect=True)
-async def test_a_bad_change_is_taken_back(run: Run) -> None:
+async def test_a_bad_rollout_is_rolled_back(run: Run) -> None:
     run.bad = {"b"}
     run.edit("b", CANARY)
     await run.until_rest()
@@ -281,7 +281,7 @@ async def test_a_bad_change_is_taken_back(run: Run) -> None:
 
 
 @pytest.mark.parametrize("run", [BLUE_GREEN], indirect=True)
-async def test_an_edit_after_the_switch_keeps_what_has_the_requests(run: Run) -> None:
+async def test_edit_after_the_switch_promotes_the_serving_set(run: Run) -> None:
     keeps = {"strategy": "blueGreen", "blueGreen": {"keepOld": "9h"}}
     run.edit("b", keeps)
     await run.until_rest()
@@ -298,7 +298,7 @@ async def test_an_edit_after_the_switch_keeps_what_has_the_requests(run: Run) ->
 
 
 @pytest.mark.parametrize("run", [CANARY], indirect=True)
-async def test_a_canary_is_watched_while_a_later_spec_is_refused(run: Run) -> None:
+async def test_a_canary_is_rolled_back_even_while_a_later_spec_is_refused(run: Run) -> None:
     held = {**CANARY, "hold": True}
     run.edit("b", held)
     await run.look(60)
@@ -315,7 +315,9 @@ async def test_a_canary_is_watched_while_a_later_spec_is_refused(run: Run) -> No
 
 
 @both
-async def test_back_to_auto_after_a_change(run: Run, request: pytest.FixtureRequest) -> None:
+async def test_the_strategy_can_return_to_auto_after_a_rollout(
+    run: Run, request: pytest.FixtureRequest
+) -> None:
     run.edit("b", request.node.callspec.params["run"])
     await run.until_rest()
     run.cluster.deployed.clear()

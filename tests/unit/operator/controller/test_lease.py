@@ -1,4 +1,4 @@
-"""The Lease in virtual time, against a store that keeps versions as the API server does."""
+"""The leader lease in virtual time, against a store with versions like the API server's."""
 
 import asyncio
 import copy
@@ -15,13 +15,13 @@ Object = dict[str, Any]
 
 
 class Store:
-    """One Lease object; every process has its own way to it, which can be cut."""
+    """One Lease object; every process has a connection of its own, which can be cut."""
 
     def __init__(self) -> None:
         self.object: Object | None = None
         self.version = 0
         self.cut: set[str] = set()
-        # Who writes, but does not hear the answer.
+        # Processes whose writes arrive, but whose responses are lost.
         self.deaf: set[str] = set()
 
     def way(self, name: str) -> Any:
@@ -68,13 +68,13 @@ def lease(store: Store, name: str) -> Lease:
 
 
 async def took(process: Lease) -> float:
-    """Seconds until it leads."""
+    """Return the seconds until the process leads."""
     started = asyncio.get_running_loop().time()
     await process.acquire(asyncio.Event())
     return asyncio.get_running_loop().time() - started
 
 
-async def test_the_first_leads_and_the_second_stands_by() -> None:
+async def test_the_first_process_leads_and_the_second_stands_by() -> None:
     store = Store()
     first, second = lease(store, "a"), lease(store, "b")
     assert await took(first) == 0
@@ -91,13 +91,13 @@ async def test_the_first_leads_and_the_second_stands_by() -> None:
     waiting.cancel()
 
 
-async def test_a_holder_that_dies_is_followed_within_the_lease_time() -> None:
+async def test_a_dead_leader_is_replaced_within_the_lease_duration() -> None:
     store = Store()
     await took(lease(store, "a"))
     assert DURATION <= await took(lease(store, "b")) <= DURATION + 2
 
 
-async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
+async def test_a_released_lease_is_taken_at_once() -> None:
     store = Store()
     first, second = lease(store, "a"), lease(store, "b")
     await took(first)
@@ -110,7 +110,7 @@ async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
     assert waiting.done()
 
 
-async def test_a_holder_that_is_cut_off_writes_nothing_before_another_may_lead() -> None:
+async def test_a_leader_that_is_cut_off_stops_writing_before_another_may_lead() -> None:
     store = Store()
     first, second = lease(store, "a"), lease(store, "b")
     await took(first)
@@ -124,7 +124,7 @@ async def test_a_holder_that_is_cut_off_writes_nothing_before_another_may_lead()
         except UnreachableError:
             end = 0.0
         await asyncio.sleep(0.1)
-    # The last write that it could have begun was over some time ago.
+    # The last write that it could have begun ended some time ago.
     assert end < asyncio.get_running_loop().time() - 1
     with pytest.raises(LeaseLostError):
         await keeping
@@ -133,8 +133,8 @@ async def test_a_holder_that_is_cut_off_writes_nothing_before_another_may_lead()
 
 
 @pytest.mark.parametrize("skew", ["1999-01-01T00:00:00.000000Z", "2199-01-01T00:00:00.000000Z"])
-async def test_no_clock_of_anybody_else_counts(skew: str) -> None:
-    """A record with a time of long ago, or of the far future, is judged by its changes alone."""
+async def test_the_clocks_of_other_processes_do_not_matter(skew: str) -> None:
+    """A Lease with a time of long ago, or of the far future, is judged by its changes alone."""
     store = Store()
     first, second = lease(store, "a"), lease(store, "b")
     await took(first)
@@ -149,7 +149,7 @@ async def test_no_clock_of_anybody_else_counts(skew: str) -> None:
     assert waiting.done()
 
 
-async def test_of_two_that_see_a_free_lease_one_gets_it() -> None:
+async def test_only_one_of_several_standbys_takes_a_free_lease() -> None:
     store = Store()
     await took(lease(store, "dead"))
     processes = [lease(store, name) for name in "abcde"]
@@ -160,13 +160,13 @@ async def test_of_two_that_see_a_free_lease_one_gets_it() -> None:
         task.cancel()
 
 
-async def test_a_process_that_comes_back_under_its_name_goes_on_at_once() -> None:
+async def test_a_process_that_restarts_under_its_identity_leads_at_once() -> None:
     store = Store()
     await took(lease(store, "a"))
     assert await took(lease(store, "a")) == 0
 
 
-async def test_a_renewal_whose_answer_was_lost_costs_nothing() -> None:
+async def test_a_lost_response_to_a_renewal_does_not_end_the_leader() -> None:
     store = Store()
     first = lease(store, "a")
     await took(first)
@@ -180,18 +180,18 @@ async def test_a_renewal_whose_answer_was_lost_costs_nothing() -> None:
     keeping.cancel()
 
 
-async def test_a_successor_ends_the_predecessor() -> None:
+async def test_a_successor_ends_the_previous_leader() -> None:
     store = Store()
     first, second = lease(store, "a"), lease(store, "a")
     await took(first)
     keeping = asyncio.create_task(first.keep())
     await asyncio.sleep(1)
-    await took(second)  # under the same name, as no cluster allows it
-    with pytest.raises(LeaseLostError, match="taken by a"):
+    await took(second)  # under the same identity, which no cluster allows
+    with pytest.raises(LeaseLostError, match="held by a"):
         await keeping
 
 
-async def test_a_lease_that_somebody_deletes_ends_the_holder() -> None:
+async def test_a_deleted_lease_ends_the_leader() -> None:
     store = Store()
     first = lease(store, "a")
     await took(first)
@@ -200,17 +200,17 @@ async def test_a_lease_that_somebody_deletes_ends_the_holder() -> None:
         await first.keep()
 
 
-async def test_a_lease_that_somebody_made_without_content_is_free() -> None:
+async def test_a_lease_without_a_spec_is_free() -> None:
     store = Store()
-    await store.way("somebody").create(None, {"metadata": {"name": "operator"}})
+    await store.way("user").create(None, {"metadata": {"name": "operator"}})
     assert await took(lease(store, "a")) == 0
 
 
-async def test_a_renewal_that_was_cut_short_does_not_keep_the_lease_from_being_given_back() -> None:
+async def test_a_lease_is_released_even_after_a_renewal_was_cut_short() -> None:
     store = Store()
     first = lease(store, "a")
     await took(first)
     assert store.object is not None
-    await store.way("a").replace(None, store.object)  # it arrived, its answer did not
+    await store.way("a").replace(None, store.object)  # it arrived, its response did not
     await first.release()
     assert await took(lease(store, "b")) == 0

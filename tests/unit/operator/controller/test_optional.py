@@ -1,4 +1,4 @@
-"""Kinds that come and go while the operator runs, in virtual time."""
+"""Optional kinds that appear and disappear while the operator runs, in virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -42,7 +42,7 @@ def monitor(version: int) -> dict[str, Any]:
 
 
 class FakeClient(Client):
-    """An API server that serves what `there` names."""
+    """An API server that serves the kinds in `there`."""
 
     def __init__(self) -> None:
         self.there: set[Kind] = set()
@@ -98,7 +98,7 @@ class Bench:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[Bench]:
-    """Not a fixture: virtual time is that of a test."""
+    """Run OptionalKinds; no fixture, because virtual time exists only inside a test."""
     made = Bench()
     await made.kinds.look()
     task = asyncio.create_task(made.kinds.follow())
@@ -106,10 +106,10 @@ async def running() -> AsyncIterator[Bench]:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0)
-    assert not made.client.streams, "no stream outlives it"
+    assert not made.client.streams, "no stream is left open"
 
 
-async def test_at_rest_it_asks_for_each_kind_and_has_nothing_worked_on() -> None:
+async def test_polling_without_changes_queues_nothing() -> None:
     async with running() as bench:
         await asyncio.sleep(10 * LOOK + 1)
         assert len(bench.client.asked) == 11 * len(OPTIONAL)
@@ -117,7 +117,7 @@ async def test_at_rest_it_asks_for_each_kind_and_has_nothing_worked_on() -> None
         assert not bench.client.streams
 
 
-async def test_what_appears_is_known_watched_and_every_resource_looked_at_again() -> None:
+async def test_a_new_kind_is_watched_and_queues_every_resource() -> None:
     async with running() as bench:
         bench.client.there = {POD_MONITOR}
         assert await bench.worked_on() == OWNER
@@ -126,7 +126,7 @@ async def test_what_appears_is_known_watched_and_every_resource_looked_at_again(
         assert set(bench.client.streams) == {POD_MONITOR}
 
 
-async def test_a_change_of_such_a_child_has_its_resource_looked_at_at_once() -> None:
+async def test_a_change_of_an_optional_child_queues_its_resource_at_once() -> None:
     async with running() as bench:
         bench.client.there = {POD_MONITOR}
         await bench.worked_on()
@@ -142,7 +142,7 @@ async def test_a_change_of_such_a_child_has_its_resource_looked_at_at_once() -> 
         assert asyncio.get_running_loop().time() - started < 1
 
 
-async def test_what_is_no_child_is_known_and_not_watched() -> None:
+async def test_an_optional_kind_that_is_no_child_is_not_watched() -> None:
     async with running() as bench:
         bench.client.there = {LOCAL_QUEUE}
         await bench.worked_on()
@@ -151,7 +151,7 @@ async def test_what_is_no_child_is_known_and_not_watched() -> None:
         assert not bench.client.streams
 
 
-async def test_two_kinds_of_one_name_are_told_apart_by_their_groups() -> None:
+async def test_two_kinds_of_one_name_are_distinguished_by_group() -> None:
     async with running() as bench:
         bench.client.there = {GATEWAY}
         await bench.worked_on()
@@ -165,7 +165,7 @@ async def test_two_kinds_of_one_name_are_told_apart_by_their_groups() -> None:
         assert set(bench.client.streams) == {GATEWAY, ISTIO_GATEWAY}
 
 
-async def test_what_disappears_is_forgotten_with_its_objects_and_its_stream() -> None:
+async def test_a_kind_that_disappears_loses_its_objects_and_its_stream() -> None:
     async with running() as bench:
         bench.client.there, bench.client.objects = {POD_MONITOR}, [monitor(4)]
         await bench.worked_on()
@@ -179,7 +179,7 @@ async def test_what_disappears_is_forgotten_with_its_objects_and_its_stream() ->
         assert not bench.client.streams
 
 
-async def test_a_stream_that_breaks_is_opened_again() -> None:
+async def test_a_broken_stream_is_reopened() -> None:
     async with running() as bench:
         bench.client.there = {POD_MONITOR}
         await bench.worked_on()
@@ -189,10 +189,10 @@ async def test_a_stream_that_breaks_is_opened_again() -> None:
         bench.client.streams[POD_MONITOR].put_nowait(("ADDED", monitor(6)))
         assert await bench.worked_on() == OWNER
         assert bench.cache.get(POD_MONITOR, OWNER) is not None
-        assert [watch.kind for watch in bench.kinds.watches] == [POD_MONITOR], "health asks it too"
+        assert [watch.kind for watch in bench.kinds.watches] == [POD_MONITOR], "health has it too"
 
 
-async def test_an_api_server_that_is_down_takes_nothing_away() -> None:
+async def test_served_kinds_stay_known_while_the_api_server_is_down() -> None:
     async with running() as bench:
         bench.client.there = {POD_MONITOR}
         await bench.worked_on()
@@ -204,12 +204,12 @@ async def test_an_api_server_that_is_down_takes_nothing_away() -> None:
         assert bench.cache.served == frozenset()
 
 
-async def test_one_api_that_is_down_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_api_that_is_down_does_not_hide_others(caplog: pytest.LogCaptureFixture) -> None:
     async with running() as bench:
         bench.client.down, bench.client.there = {SCALED_OBJECT}, {POD_MONITOR}
         with caplog.at_level("INFO"):
             assert await bench.worked_on() == OWNER
             await asyncio.sleep(5 * LOOK)
         assert bench.cache.served == {"PodMonitor"}
-        said = [line for line in caplog.messages if "can't be said" in line]
+        said = [line for line in caplog.messages if "Failed to discover" in line]
         assert len(said) == 1, "once, not every ten seconds"

@@ -9,7 +9,7 @@ from deepseek_operator.controller.queue import LAST_DELAY, ClosedError, WorkQueu
 pytestmark = [pytest.mark.looptime]
 
 
-async def test_a_key_is_in_it_at_most_once() -> None:
+async def test_a_key_is_queued_at_most_once() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     queue.add("b")
@@ -18,7 +18,7 @@ async def test_a_key_is_in_it_at_most_once() -> None:
     assert [await queue.get(), await queue.get()] == ["a", "b"]
 
 
-async def test_never_two_workers_on_a_key() -> None:
+async def test_a_key_has_at_most_one_worker() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     await queue.get()
@@ -29,7 +29,7 @@ async def test_never_two_workers_on_a_key() -> None:
     assert await queue.get() == "a"
 
 
-async def test_failures_back_off_up_to_a_limit_and_success_forgets_them() -> None:
+async def test_failures_back_off_up_to_a_limit_and_success_resets_them() -> None:
     queue: WorkQueue[str] = WorkQueue()
     delays = []
     queue.add("a")
@@ -44,7 +44,7 @@ async def test_failures_back_off_up_to_a_limit_and_success_forgets_them() -> Non
     assert queue.retry(await queue.get()) < 0.3
 
 
-async def test_the_server_may_ask_for_a_longer_wait() -> None:
+async def test_a_retry_waits_at_least_as_long_as_requested() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ async def test_the_server_may_ask_for_a_longer_wait() -> None:
     assert loop.time() - started >= 7
 
 
-async def test_a_change_does_not_wait_for_the_back_off() -> None:
+async def test_a_change_does_not_wait_for_the_backoff() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     queue.retry(await queue.get(), at_least=1000)
@@ -64,11 +64,11 @@ async def test_a_change_does_not_wait_for_the_back_off() -> None:
     assert await queue.get() == "a"
     queue.done("a")
     assert loop.time() - started < 1
-    with pytest.raises(TimeoutError):  # and the timer is gone with it
+    with pytest.raises(TimeoutError):  # the timer is cancelled too
         await asyncio.wait_for(queue.get(), 5000)
 
 
-async def test_a_success_may_ask_to_look_again() -> None:
+async def test_a_success_may_requeue_its_key() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     queue.done(await queue.get(), again=30)
@@ -81,7 +81,7 @@ async def test_a_success_may_ask_to_look_again() -> None:
         await asyncio.wait_for(queue.get(), 5000)
 
 
-async def test_age_is_that_of_the_oldest() -> None:
+async def test_age_is_that_of_the_oldest_key() -> None:
     queue: WorkQueue[str] = WorkQueue()
     assert queue.age() == 0
     queue.add("a")
@@ -90,7 +90,7 @@ async def test_age_is_that_of_the_oldest() -> None:
     assert queue.age() == pytest.approx(3, abs=0.1)
 
 
-async def test_what_changed_comes_before_what_is_looked_at_again() -> None:
+async def test_changed_keys_come_before_revisited_ones() -> None:
     queue: WorkQueue[int] = WorkQueue()
     for number in range(100):
         queue.add_later(number)
@@ -100,7 +100,7 @@ async def test_what_changed_comes_before_what_is_looked_at_again() -> None:
     assert queue.depth() == 99
 
 
-async def test_what_is_looked_at_again_gets_its_turn_however_much_changes() -> None:
+async def test_revisited_keys_are_not_starved_by_changes() -> None:
     queue: WorkQueue[int] = WorkQueue()
     queue.add_later(-1)
     for number in range(20):
@@ -108,7 +108,7 @@ async def test_what_is_looked_at_again_gets_its_turn_however_much_changes() -> N
     assert -1 in [await queue.get() for _ in range(10)]
 
 
-async def test_a_closed_queue_gives_out_nothing_more() -> None:
+async def test_a_closed_queue_hands_out_no_keys() -> None:
     queue: WorkQueue[str] = WorkQueue()
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(1)
@@ -118,7 +118,7 @@ async def test_a_closed_queue_gives_out_nothing_more() -> None:
         await waiting
 
 
-async def test_work_that_does_not_end_is_seen() -> None:
+async def test_working_reports_the_longest_work_in_progress() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     key = await queue.get()

@@ -1,4 +1,4 @@
-"""The reconcile loop against a store that answers as the API server does."""
+"""The reconcile loop against a store that responds like the API server."""
 
 import copy
 from typing import Any
@@ -22,7 +22,7 @@ KEY = Key("apps", "r1")
 
 
 class Store:
-    """Keeps what is applied; `fails` is raised instead where a kind has one."""
+    """Stores what is applied; raises the exception in `fails` for its kind instead."""
 
     def __init__(self) -> None:
         self.version = 100
@@ -61,7 +61,7 @@ class Store:
 
 
 class Bench:
-    """A reconciler, what it knows and what it writes to."""
+    """A reconciler with its cache and its store."""
 
     def __init__(self) -> None:
         self.store = Store()
@@ -72,7 +72,7 @@ class Bench:
         self.cache.put(RESOURCE, resource())
 
     async def reconcile(self) -> list[str]:
-        """What one pass writes."""
+        """Run one pass and return the kinds that it writes."""
         self.store.applied = []
         await self.reconciler.reconcile(KEY)
         return self.store.applied
@@ -80,7 +80,7 @@ class Bench:
 
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """How often manifests were rendered."""
+    """One entry for each time that manifests are rendered."""
     calls: list[str] = []
     original = Renderer.children
 
@@ -92,14 +92,14 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-async def test_what_pods_need_comes_before_the_pods() -> None:
+async def test_the_children_that_pods_need_are_applied_before_the_deployment() -> None:
     written = await Bench().reconcile()
     before = {"ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "NetworkPolicy"}
     assert before <= set(written[: written.index("Deployment")])
     assert written[-2:] == ["DeepSeekDeployment", "Event"]
 
 
-async def test_nothing_is_rendered_or_written_where_nothing_has_changed(
+async def test_nothing_is_rendered_or_written_without_a_change(
     rendered: list[str],
 ) -> None:
     bench = Bench()
@@ -118,10 +118,10 @@ async def test_nothing_is_rendered_or_written_where_nothing_has_changed(
     ],
     ids=["not seen yet", "old pods are left", "a pod has no node"],
 )
-async def test_as_long_as_a_rollout_is_under_way_its_step_is_looked_at(
+async def test_every_pass_reconsiders_the_step_of_a_rollout_in_progress(
     rendered: list[str], status: Object, waits: bool
 ) -> None:
-    """A step can be due though no object has changed: a successor has waited for long enough."""
+    """A step can be due without a changed object: a new pod may have waited too long for a node."""
     bench = Bench()
     await bench.reconcile()
     deployment = bench.cache.get(DEPLOYMENT, KEY)
@@ -139,7 +139,7 @@ async def test_as_long_as_a_rollout_is_under_way_its_step_is_looked_at(
         assert rendered == ["r1"]
 
 
-async def test_a_lost_child_is_made_anew_and_a_changed_one_looked_at(rendered: list[str]) -> None:
+async def test_a_lost_or_changed_child_is_applied_again(rendered: list[str]) -> None:
     bench = Bench()
     await bench.reconcile()
     known = bench.cache.get(CONFIG_MAP, KEY)
@@ -154,15 +154,15 @@ async def test_a_lost_child_is_made_anew_and_a_changed_one_looked_at(rendered: l
     assert await bench.reconcile() == ["ConfigMap"]
 
 
-async def test_an_edit_that_came_in_with_our_own_status_is_not_forgotten() -> None:
-    """The answer to a write holds it, so its own event finds nothing new any more."""
+async def test_an_edit_seen_in_the_response_to_a_status_write_queues_the_resource() -> None:
+    """The response to the write fills the cache, so the edit's own event queues nothing."""
     bench = Bench()
     bench.store.generation = 2
     await bench.reconcile()
     assert bench.again == [KEY]
 
 
-async def test_a_namespace_that_is_being_deleted_is_not_told_that_it_refuses() -> None:
+async def test_no_status_is_written_in_a_namespace_that_is_being_deleted() -> None:
     bench = Bench()
     bench.store.fails[CONFIG_MAP] = NamespaceEndingError("it is being terminated")
     with pytest.raises(NamespaceEndingError):
@@ -170,7 +170,7 @@ async def test_a_namespace_that_is_being_deleted_is_not_told_that_it_refuses() -
     assert "DeepSeekDeployment" not in bench.store.applied
 
 
-async def test_a_child_that_can_not_be_written_now_keeps_the_pods_waiting() -> None:
+async def test_the_deployment_waits_for_a_child_that_can_not_be_written() -> None:
     bench = Bench()
     bench.store.fails[CONFIG_MAP] = UnreachableError("overloaded")
     with pytest.raises(UnreachableError):

@@ -1,4 +1,4 @@
-"""Asking who holds what: as little as is needed, and never in the way of an answer."""
+"""GPU usage of nodes: queried as little as needed, and never required for a decision."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Pods(Client):
-    """The pods of nodes; every question is noted."""
+    """The pods of nodes; records every query."""
 
     def __init__(self, held: dict[str, int], forbidden: bool = False):
         self.held = held
@@ -57,7 +57,7 @@ async def asked(usage: NodeUsage, names: list[str], max_age: float) -> dict[str,
     }
 
 
-async def test_an_answer_is_shared_while_it_is_young_enough() -> None:
+async def test_usage_is_cached_up_to_its_maximum_age() -> None:
     client, clock = Pods({"a": 1, "b": 2}), Clock()
     usage = NodeUsage(client, clock)
     first = await asked(usage, ["b", "a"], 5)
@@ -68,7 +68,7 @@ async def test_an_answer_is_shared_while_it_is_young_enough() -> None:
     assert client.asked == ["a", "b", "a"]
 
 
-async def test_nobody_is_asked_once_it_is_enough() -> None:
+async def test_the_count_stops_once_enough_slots_are_free() -> None:
     names = [f"node-{number:03}" for number in range(100)]
     client = Pods(dict.fromkeys(names, 8) | {names[BATCH]: 0})
     nodes = observed(*(node(name, 8) for name in names))
@@ -84,7 +84,7 @@ def deployment(**spec: Any) -> tuple[Target, dict[str, Any]]:
 
 
 def live(template: str = "older") -> dict[str, Any]:
-    """A Deployment of one replica that serves."""
+    """Return a Deployment of one replica that serves."""
     annotations = {ROLLOUT_STEP: "busy/1", TEMPLATE_HASH: template}
     return {
         "metadata": {"annotations": annotations, "generation": 1},
@@ -104,7 +104,7 @@ async def surge(client: Client, seen: Observed, **spec: Any) -> int:
     return int(applied.manifest["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
 
 
-async def test_only_nodes_that_fit_are_asked_about() -> None:
+async def test_only_nodes_that_fit_are_queried() -> None:
     cordoned = node("cordoned", 8) | {"spec": {"unschedulable": True}}
     nodes = observed(node("full", 8), node("small", 1), cordoned)
     client = Pods({"full": 8})
@@ -113,24 +113,24 @@ async def test_only_nodes_that_fit_are_asked_about() -> None:
     assert await surge(Pods({"full": 6}), nodes, accelerator={"count": 2}) == 1
 
 
-async def test_a_model_on_the_cpu_asks_nobody() -> None:
+async def test_a_model_on_the_cpu_queries_no_node() -> None:
     client = Pods({})
     assert await surge(client, observed(node("a", 8))) == 1
     assert client.asked == []
 
 
-async def test_gpus_that_podtemplate_asks_for_count_too() -> None:
+async def test_gpus_requested_in_podtemplate_count() -> None:
     limits = {"name": "sidecar", "resources": {"limits": {GPU: 1}}}
     template = {"spec": {"containers": [limits]}}
     assert await surge(Pods({"a": 8}), observed(node("a", 8)), podTemplate=template) == 0
 
 
-async def test_without_the_right_to_ask_a_surge_is_tried() -> None:
+async def test_a_surge_is_tried_without_permission_to_list_pods() -> None:
     client = Pods({"a": 8}, forbidden=True)
     assert await surge(client, observed(node("a", 8)), accelerator={"count": 1}) == 1
 
 
-async def test_what_is_no_podspec_is_left_to_the_api_server() -> None:
+async def test_invalid_resources_are_left_to_the_api_server() -> None:
     for resources in ({"limits": {GPU: "much"}}, "much", {"limits": ["much"]}, {"limits": None}):
         container = {"name": "sidecar", "resources": resources}
         template = {"spec": {"containers": [container]}}
@@ -155,7 +155,7 @@ async def test_what_is_no_podspec_is_left_to_the_api_server() -> None:
         },
     ],
 )
-async def test_what_no_scheduler_would_understand_is_too(spec: dict[str, Any]) -> None:
+async def test_invalid_scheduling_fields_are_left_to_the_api_server(spec: dict[str, Any]) -> None:
     tainted = node("a", 8) | {"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}]}}
     template = {"spec": spec}
     client = Pods({"a": 8})
@@ -164,7 +164,7 @@ async def test_what_no_scheduler_would_understand_is_too(spec: dict[str, Any]) -
     )
 
 
-async def test_nobody_is_asked_where_nothing_rolls_out_or_waits() -> None:
+async def test_no_node_is_queried_without_a_rollout_or_a_waiting_pod() -> None:
     target, manifest = deployment(accelerator={"count": 1})
     client = Pods({"a": 8})
     rollouts = Rollouts(NodeUsage(client))
@@ -180,7 +180,7 @@ async def test_nobody_is_asked_where_nothing_rolls_out_or_waits() -> None:
     assert client.asked == []
 
 
-async def test_who_waits_is_told_of_the_holders_and_looked_at_again() -> None:
+async def test_a_waiting_pod_reports_the_gpu_holders_and_requeues() -> None:
     target, manifest = deployment(accelerator={"count": 1})
     client = Pods({"a": 8})
     rollouts = Rollouts(NodeUsage(client))
@@ -192,7 +192,7 @@ async def test_who_waits_is_told_of_the_holders_and_looked_at_again() -> None:
     assert crowd.holders == (("pod ml/train-a", 8),)
 
 
-async def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
+async def test_a_replica_of_several_pods_needs_a_free_slot_for_each() -> None:
     async def room(held: dict[str, int], replicas: int = 2) -> dict[str, int]:
         nodes = tuple(NodeView.of(node(name, 8)) for name in held)
         serves = tuple(
@@ -217,5 +217,5 @@ async def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
     assert await room({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
     free = {"a": 8, "b": 8, "c": 0, "d": 0}
     assert await room(free) == {"maxSurge": 1, "maxUnavailable": 0}
-    # LeaderWorkerSet would never begin.
+    # LeaderWorkerSet never starts a surge of a single replica.
     assert await room(free, replicas=1) == {"maxSurge": 0, "maxUnavailable": 1}
