@@ -156,11 +156,11 @@ def test_nobody_but_the_api_server_is_answered(cluster: Target, product: Product
         answer = httpx.get(
             f"https://{address}:8443/apis/{API}",
             headers=headers,
-            verify=False,  # noqa: S501 - who asks past the API server does not know the authority
+            verify=False,  # noqa: S501 - a direct client does not know the authority
             trust_env=False,
         )
         assert answer.status_code == 401
-        assert "Only the API server may ask here" in answer.json()["message"]
+        assert "Only the API server may call this API" in answer.json()["message"]
 
 
 def test_the_api_service_goes_with_the_chart(cluster: Target, product: Product) -> None:

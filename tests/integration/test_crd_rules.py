@@ -153,7 +153,7 @@ def test_kubectl_scale_is_refused_with_scaling(kube: Kube) -> None:
     assert stored is not None
     assert stored["spec"]["scaling"] == {"minReplicas": 1, "maxReplicas": 4, "metrics": "operator"}
     assert json.loads(kube.run("get", "dsd", "rule", "--subresource=scale", "-o", "json"))
-    with pytest.raises(ClusterError, match="never both"):
+    with pytest.raises(ClusterError, match="replicas and scaling exclude each other"):
         kube.run("scale", "dsd", "rule", "--replicas", "3")
 
 

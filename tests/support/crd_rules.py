@@ -1,4 +1,4 @@
-"""Every rule of the CRD, once broken and once just kept."""
+"""Validation rules of the CRD: for each one a spec that breaks it and one that just meets it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HOSTS = {"hosts": ["v3.example.com"]}
 JWT = {"issuer": "https://login.example.com"}
 BOTH = {"hostPath": {"path": "/a"}, "pvc": {"claimName": "b"}}
 
-# message of the rule: (name and spec that break it, name and spec that just keep it)
+# start of the rule's message: (name and spec that break it, name and spec that just meet it)
 RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "metadata.name must start with a letter": ({"name": "r1.v2"}, {"name": "r" + "1" * 51}),
     "model.id must be a hub repository": (
@@ -29,7 +29,7 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"model": {"id": ID, "source": {"pvc": {"claimName": "a", "path": "../b"}}}},
         {"model": {"id": ID, "source": {"pvc": {"claimName": "a"}}}},
     ),
-    "write replicas or scaling, never both": (
+    "replicas and scaling exclude each other": (
         {"replicas": 2, "scaling": {"maxReplicas": 4}},
         {"replicas": 1, "scaling": {"maxReplicas": 4}},
     ),
@@ -41,16 +41,16 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"scaling": {"maxReplicas": 2, "target": {}}},
         {"scaling": {"maxReplicas": 2, "target": {"kvCachePercent": 50}}},
     ),
-    "scaling.prometheusAddress belongs to scaling.metrics: keda": (
+    "scaling.prometheusAddress is required with scaling.metrics: keda": (
         {"scaling": {"maxReplicas": 2, "metrics": "keda"}},
         {"scaling": {"maxReplicas": 2, "metrics": "keda", "prometheusAddress": "http://p:9090"}},
     ),
     "accelerator needs profile": ({"accelerator": {}}, {"accelerator": {"count": 1}}),
-    "accelerator takes profile": (
+    "accelerator.profile and accelerator.profiles exclude each other": (
         {"accelerator": {"profile": "nvidia-l4", "profiles": ["nvidia-l40s"]}},
         {"accelerator": {"profiles": ["nvidia-l4", "nvidia-l40s"]}},
     ),
-    "accelerator.count must be tensor x pipeline x data": (
+    "accelerator.count must equal parallelism.tensor x pipeline x data": (
         {"accelerator": {"count": 8}, "parallelism": {"tensor": 8, "pipeline": 2}},
         {"accelerator": {"count": 16}, "parallelism": {"tensor": 8, "pipeline": 2}},
     ),
@@ -58,13 +58,16 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"rollout": {"promote": "0123456789", "abort": "0123456789"}},
         {"rollout": {"promote": "0123456789", "abort": "abcdef0123"}},
     ),
-    "parallelism needs tensor": ({"parallelism": {}}, {"parallelism": {"tensor": 2}}),
+    "parallelism needs at least one of tensor": (
+        {"parallelism": {}},
+        {"parallelism": {"tensor": 2}},
+    ),
     "parallelism.expert must be 1 or tensor x data": (
         {"parallelism": {"tensor": 8, "data": 2, "expert": 8}},
         {"parallelism": {"tensor": 8, "data": 2, "expert": 16}},
     ),
-    "routing.hosts is needed": ({"routing": {}}, {"routing": {"api": "none"}}),
-    "routing.tls is for a gateway that is made": (
+    "routing.hosts is required": ({"routing": {}}, {"routing": {"api": "none"}}),
+    "routing.tls configures a gateway that is created": (
         {"routing": {**HOSTS, "tls": {"secretName": "a"}, "gateway": {"name": "b"}}},
         {"routing": {**HOSTS, "tls": {"secretName": "a"}, "gateway": {"className": "b"}}},
     ),
@@ -72,11 +75,11 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"routing": {**HOSTS, "api": "gatewayAPI", "affinity": {"header": "x-session-id"}}},
         {"routing": {**HOSTS, "affinity": {"header": "x-session-id"}}},
     ),
-    "routing.gateway.className belongs to Gateway API": (
+    "routing.gateway.className is a field of Gateway API": (
         {"routing": {**HOSTS, "api": "istio", "gateway": {"className": "istio"}}},
         {"routing": {**HOSTS, "api": "gatewayAPI", "gateway": {"className": "istio"}}},
     ),
-    "routing.gateway.selector belongs to Istio's API": (
+    "routing.gateway.selector is a field of Istio's API": (
         {"routing": {**HOSTS, "api": "gatewayAPI", "gateway": {"selector": {"app": "gw"}}}},
         {"routing": {**HOSTS, "api": "istio", "gateway": {"selector": {"app": "gw"}}}},
     ),
@@ -95,11 +98,11 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"routing": {**HOSTS, "gateway": {"namespace": "gateways"}}},
         {"routing": {**HOSTS, "gateway": {"namespace": "gateways", "name": "public"}}},
     ),
-    "routing.gateway takes the name of a gateway that exists": (
+    "routing.gateway.name refers to an existing gateway": (
         {"routing": {**HOSTS, "gateway": {"name": "public", "className": "istio"}}},
         {"routing": {**HOSTS, "gateway": {"name": "public", "protocol": "http"}}},
     ),
-    "routing.tls needs secretName": (
+    "routing.tls needs either secretName": (
         {"routing": {**HOSTS, "tls": {}}},
         {"routing": {**HOSTS, "tls": {"issuer": {"name": "ca", "kind": "Issuer"}}}},
     ),
@@ -116,7 +119,7 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             }
         },
     ),
-    "security takes jwt or apiKeys, not both": (
+    "security.jwt and security.apiKeys exclude each other": (
         {"security": {"jwt": JWT, "mtls": "STRICT", "apiKeys": {"secretName": "keys"}}},
         {"security": {"mtls": "STRICT", "apiKeys": {"secretName": "keys"}}},
     ),

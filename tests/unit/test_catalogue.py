@@ -1,6 +1,6 @@
-"""The catalogue's sizes are those of the real models, and of the cache that the server keeps.
+"""Tests that the catalogue's sizes are those of the real models and of the server's KV cache.
 
-Every published shape is built, without memory for its weights, and its parameters are counted.
+Every published shape is built without memory for its weights, and its parameters are counted.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def model_of(config: dict[str, Any], **changes: Any) -> PreTrainedModel:
 
 @dataclass
 class Shape:
-    """A published shape as the catalogue has it, and built without memory."""
+    """Published shape in the catalogue, and its model built without memory."""
 
     known: Model
     config: dict[str, Any]
@@ -51,19 +51,19 @@ def shape(request: pytest.FixtureRequest) -> Shape:
     return Shape(known, config, model)
 
 
-def test_parameters(shape: Shape) -> None:
+def test_parameters_are_those_of_transformers(shape: Shape) -> None:
     count = sum(parameter.numel() for parameter in shape.model.parameters())
     assert shape.known.parameters == pytest.approx(count, rel=0.0005)
 
 
-def test_weights(shape: Shape) -> None:
+def test_weight_bytes_are_those_of_the_checkpoint(shape: Shape) -> None:
     if shape.known.weights == "bf16":
         assert shape.known.weight_bytes == 2 * shape.known.parameters
     else:
         assert shape.known.weight_bytes == pytest.approx(published_bytes(shape), rel=0.005)
 
 
-def test_cache(shape: Shape) -> None:
+def test_cache_bytes_are_those_of_the_server(shape: Shape) -> None:
     if compressed.fits(shape.model):
         kept = compressed.shape_of(shape.model.config)
         per_token = -(-kept.of_tokens(kept.stretch) * 2 // kept.stretch)
@@ -76,11 +76,11 @@ def test_cache(shape: Shape) -> None:
     assert known.cache_per_sequence == footprint.per_sequence
 
 
-def test_attention_is_what_the_server_computes() -> None:
+def test_kinds_of_attention_are_those_of_the_server() -> None:
     assert {name: known.path for name, known in ARCHITECTURES.items()} == ATTENTION
 
 
-def test_models_without_a_shape_are_those_that_are_not_served() -> None:
+def test_models_without_a_shape_are_not_served() -> None:
     sizes = [size for family in CATALOGUE["families"] for size in family["sizes"]]
     without = {name for size in sizes if "config" not in size for name in size["repositories"]}
     assert without == {"deepseek-moe-16b-base", "deepseek-moe-16b-chat", "DeepSeek-V4.1-Flash"}
@@ -89,9 +89,9 @@ def test_models_without_a_shape_are_those_that_are_not_served() -> None:
 
 
 def published_bytes(shape: Shape) -> float:
-    """Bytes of a checkpoint in DeepSeek's layout, with the layer that predicts a further token.
+    """Return the bytes of a checkpoint in DeepSeek's layout, with the layer for multi-token prediction.
 
-    That layer has a matrix of its own, which joins two hidden states; in V3's checkpoint also
+    That layer has an additional matrix that combines two hidden states; in V3's checkpoint also
     copies of the embedding and the head (https://github.com/deepseek-ai/DeepSeek-V3,
     README_WEIGHTS.md).
     """
@@ -104,7 +104,7 @@ def published_bytes(shape: Shape) -> float:
 
 
 def layout_bytes(model: PreTrainedModel, expert: float) -> float:
-    """Projections are in fp8, experts as they are said to be, everything else is in bf16."""
+    """Return the bytes of a model with projections in fp8, experts of a given size, the rest in bf16."""
     linear = {
         f"{name}.weight"
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-{{/* Name of everything that this release creates. */}}
+{{/* Name of the objects of this release. */}}
 {{- define "operator.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 63 | trimSuffix "-" -}}
@@ -7,12 +7,12 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of everything of the custom metrics API; its host name must fit into a certificate. */}}
+{{/* Name of the objects of the custom metrics API; its host name must fit into a certificate. */}}
 {{- define "operator.customMetrics" -}}
 {{- printf "%s-load" (include "operator.name" . | trunc 58 | trimSuffix "-") -}}
 {{- end -}}
 
-{{/* Labels that pods are selected by; they never change between versions. */}}
+{{/* Labels that select the pods; they must not change between versions. */}}
 {{- define "operator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -29,20 +29,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "operator.name" .) -}}
 {{- else -}}
-{{- required "serviceAccount.name is empty: with serviceAccount.create=false, name one that exists" .Values.serviceAccount.name -}}
+{{- required "serviceAccount.name is empty: with serviceAccount.create=false, set it to the name of an existing service account" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
 
-{{/* What is added to the operator's catalogue, as JSON, which is YAML; empty where nothing is. */}}
+{{/* Additions to the operator's catalogue as JSON, which is valid YAML; empty if there are none. */}}
 {{- define "operator.catalog" -}}
 {{- if or .Values.catalog.accelerators .Values.catalog.models -}}
 {{- .Values.catalog | mustToJson -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Image reference; takes (dict "image" IMAGE "value" "its place in values.yaml" "tag" DEFAULT). */}}
+{{/* Image reference; takes (dict "image" IMAGE "value" "its path in values.yaml" "tag" DEFAULT). */}}
 {{- define "operator.image" -}}
-{{- $repository := required (printf "%s.repository is empty: no image is published yet, so build your own (make images) and name it with --set %s.repository=..." .value .value) .image.repository -}}
+{{- $repository := required (printf "%s.repository is empty: no image is published yet, so build one (make images) and set it with --set %s.repository=..." .value .value) .image.repository -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" $repository .image.digest -}}
 {{- else -}}

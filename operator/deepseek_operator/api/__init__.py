@@ -1,1 +1,1 @@
-"""The custom resource: one file per spec section, its status, and the CRD made from both."""
+"""Types of the custom resource: one file per spec section, its status, and the generated CRD."""

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, made from the types; `python -m deepseek_operator.api.crd` writes it."""
+"""CustomResourceDefinition, generated from the types by `python -m deepseek_operator.api.crd`."""
 
 from typing import Any
 
@@ -11,30 +11,30 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.api.status import Status
 
 NAME = f"{PLURAL}.{GROUP}"
-# The chart needs a copy: Helm reads no files from outside a chart.
+# The chart has a copy, because Helm can't read files outside of a chart.
 COPIES = (
     ROOT / "crds" / f"{NAME}.yaml",
     ROOT / "charts/deepseek-operator/files/crds" / f"{NAME}.yaml",
 )
 
 COLUMNS = (
-    ("Model", "string", ".spec.model.id", "Model that is served.", 0),
-    ("Accelerator", "string", ".status.resolved.accelerator", "What one replica runs on.", 0),
-    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether it serves as asked.", 0),
-    ("Phase", "string", ".status.phase", "What is going on, in words.", 0),
-    ("Endpoint", "string", ".status.endpoint", "Base URL; the API is below /v1.", 1),
-    ("Age", "date", ".metadata.creationTimestamp", "Time since it was created.", 0),
+    ("Model", "string", ".spec.model.id", "Model being served.", 0),
+    ("Accelerator", "string", ".status.resolved.accelerator", "Hardware of one replica.", 0),
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Status of condition Ready.", 0),
+    ("Phase", "string", ".status.phase", "Human-readable state.", 0),
+    ("Endpoint", "string", ".status.endpoint", "Base URL; the API is under /v1.", 1),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since creation.", 0),
 )  # fmt: skip
 
 NAME_RULE = rule(
     "self.metadata.name.matches('^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$')",
-    "metadata.name must start with a letter, hold only a-z, 0-9 and '-', and have at most"
-    " 52 characters, because a Service of the same name is made",
+    "metadata.name must start with a letter, contain only a-z, 0-9 and '-', end with a letter or"
+    " digit, and have at most 52 characters, because a Service of the same name is created",
 )
 
 
 def definition() -> dict[str, Any]:
-    """The CustomResourceDefinition as a plain dictionary."""
+    """Return the CustomResourceDefinition as a dictionary."""
     schema = {
         "type": "object",
         "description": "A DeepSeek model served behind an OpenAI-compatible endpoint.",
@@ -42,10 +42,10 @@ def definition() -> dict[str, Any]:
         "x-kubernetes-validations": [NAME_RULE],
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of this schema."},
-            "kind": {"type": "string", "description": f"Always {KIND}."},
+            "kind": {"type": "string", "description": f"Kind of the resource: {KIND}."},
             "metadata": {"type": "object"},
             "spec": structural(Spec),
-            # Until the operator has looked, tools must not take a new resource for a finished one.
+            # Before the first reconciliation, tools must not take a new resource for a ready one.
             "status": structural(Status) | {"default": {"observedGeneration": -1}},
         },
     }
@@ -94,13 +94,13 @@ def definition() -> dict[str, Any]:
 
 
 def text() -> str:
-    """The CustomResourceDefinition as YAML."""
+    """Return the CustomResourceDefinition as YAML."""
     header = "# Generated from operator/deepseek_operator/api by `make generate`. Do not edit.\n"
     return header + yaml.safe_dump(definition(), sort_keys=False, width=100)
 
 
 def main() -> None:
-    """Write the CRD to its places, or check it there."""
+    """Write the CRD files, or check them with --check."""
     write_or_check(dict.fromkeys(COPIES, text()))
 
 

@@ -1,4 +1,4 @@
-"""Files of the repository that are made from the types: written, or checked to be as they would be."""
+"""Files of the repository that are generated from the API types."""
 
 import argparse
 import sys
@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def write_or_check(files: Mapping[Path, str]) -> None:
-    """Write what differs; with --check on the command line exit 1 where something does."""
-    parser = argparse.ArgumentParser(description="Write what is generated from the types.")
+    """Write the files that differ; with --check on the command line exit 1 if any differs."""
+    parser = argparse.ArgumentParser(description="Write the files generated from the API types.")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing, exit 1 on a difference"
+        "--check", action="store_true", help="write nothing, exit 1 if a file differs"
     )
     check = parser.parse_args().check
     stale = {

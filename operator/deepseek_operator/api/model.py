@@ -1,4 +1,4 @@
-"""`spec.model`: which model is served and where its weights come from."""
+"""`spec.model`: the model to serve and the source of its weights."""
 
 from typing import Literal
 
@@ -8,18 +8,29 @@ from deepseek_operator.api.section import Section, rule, validated
 
 
 class SecretKey(Section):
-    """One key of a Secret in the namespace of the resource."""
+    """A key of a Secret in the namespace of the resource."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the Secret.")
-    key: str = Field(default="token", min_length=1, max_length=253, description="Key in it.")
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        description="Name of the Secret, in the namespace of the resource.",
+    )
+    key: str = Field(
+        default="token",
+        min_length=1,
+        max_length=253,
+        description="Key of the Secret that holds the value.",
+    )
 
 
 class HuggingFaceSource(Section):
-    """Weights from the Hugging Face hub or a mirror of it."""
+    """Download from the Hugging Face hub or a mirror of it."""
 
     token_secret: SecretKey | None = Field(
         default=None,
-        description="Secret with the access token, for gated or private repositories.",
+        description=(
+            "Secret with the hub's access token, for gated or private repositories. Default: none."
+        ),
     )
     endpoint: str = Field(
         default="",
@@ -27,7 +38,7 @@ class HuggingFaceSource(Section):
         pattern=r"^(https?://.+)?$",
         description=(
             "URL of a mirror of the hub, such as http://hub.example:8080. "
-            "Empty: the operator's default, which is the public hub unless changed."
+            "Default: the operator's setting (chart value hub.endpoint), else the public hub."
         ),
     )
 
@@ -42,7 +53,7 @@ def _stays_inside(field: str) -> ConfigDict:
 
 
 class HostPathSource(Section):
-    """Weights that already lie in a directory of every node."""
+    """Weights in a directory that exists on every node."""
 
     model_config = _stays_inside("hostPath")
 
@@ -51,14 +62,14 @@ class HostPathSource(Section):
         max_length=1024,
         pattern=r"^/",
         description=(
-            "Absolute path of the model's directory (with config.json) on the nodes. "
-            "It is mounted read-only and must be readable for everybody."
+            "Absolute path of the model's directory (with config.json) on the nodes. It is mounted "
+            "read-only and must be world-readable, because the pods run as an unprivileged user."
         ),
     )
 
 
 class PvcSource(Section):
-    """Weights on a PersistentVolumeClaim, such as a CephFS volume shared by all replicas."""
+    """Weights on a PersistentVolumeClaim, such as a CephFS volume that all replicas share."""
 
     model_config = _stays_inside("pvc")
 
@@ -71,31 +82,37 @@ class PvcSource(Section):
         default="",
         max_length=1024,
         pattern=r"^([^/].*)?$",
-        description="The model's directory (with config.json), relative to the volume's root.",
+        description=(
+            "Directory of the model (with config.json), relative to the volume's root. "
+            "Default: the root."
+        ),
     )
 
 
 class Source(Section):
-    """Where the weights come from: exactly one of the fields."""
+    """Source of the weights: exactly one of the fields."""
 
     model_config = validated(
         rule(
             "[has(self.huggingFace), has(self.hostPath), has(self.pvc)].filter(x, x).size() == 1",
-            "model.source needs exactly one of huggingFace, hostPath or pvc",
+            "model.source needs exactly one of huggingFace, hostPath and pvc",
         )
     )
 
     hugging_face: HuggingFaceSource | None = Field(
-        default=None, description="The Hugging Face hub, or a mirror of it."
+        default=None, description="Download from the Hugging Face hub, or from a mirror of it."
     )
     host_path: HostPathSource | None = Field(
-        default=None, description="A directory that exists on the nodes."
+        default=None, description="Directory that exists on every node; nothing is downloaded."
     )
-    pvc: PvcSource | None = Field(default=None, description="A PersistentVolumeClaim.")
+    pvc: PvcSource | None = Field(
+        default=None,
+        description="PersistentVolumeClaim that holds the weights; nothing is downloaded.",
+    )
 
 
 class Model(Section):
-    """Which model is served and where its weights come from."""
+    """Model to serve and source of its weights."""
 
     model_config = validated(
         rule(
@@ -113,34 +130,41 @@ class Model(Section):
         min_length=1,
         max_length=200,
         description=(
-            "Repository on the hub, such as deepseek-ai/DeepSeek-V3; "
-            "with a hostPath or pvc source any name."
+            "Hub repository of the model, such as deepseek-ai/DeepSeek-V3. "
+            "With a hostPath or pvc source, any name."
         ),
     )
     revision: str = Field(
         default="main",
         min_length=1,
         max_length=200,
-        description="Branch, tag or commit of the hub repository.",
+        description="Branch, tag or commit of the hub repository. Ignored with hostPath and pvc.",
     )
     served_name: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="What clients put into the field `model` of a request. Default: model.id.",
+        description=(
+            "Name of the model in the API: clients write it in the field `model` of a request. "
+            "Default: model.id."
+        ),
     )
     max_context: int | None = Field(
         default=None,
         ge=16,
         le=16_777_216,
         description=(
-            "Most tokens of prompt and answer together. Default: what the model was made for."
+            "Maximum context length: tokens of prompt and answer together. "
+            "Default: the model's own maximum, or less where the GPUs' memory does not hold it."
         ),
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         default="auto",
-        description="Number format of the computation. auto: what model and hardware suit best.",
+        description=(
+            "Data type of the computation. auto: the type in the model's config.json, float16 on "
+            "GPUs without bfloat16, float32 on the CPU."
+        ),
     )
     source: Source | None = Field(
-        default=None, description="Where the weights come from. Default: the Hugging Face hub."
+        default=None, description="Source of the weights. Default: the Hugging Face hub."
     )

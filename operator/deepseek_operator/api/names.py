@@ -1,4 +1,4 @@
-"""Names of Kubernetes objects, as the API server takes them."""
+"""Types for names of Kubernetes objects, with the API server's limits."""
 
 from typing import Annotated
 

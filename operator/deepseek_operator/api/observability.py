@@ -1,4 +1,4 @@
-"""`spec.observability`: what is made for those who watch the model."""
+"""`spec.observability`: monitoring objects created for the model."""
 
 from pydantic import Field
 
@@ -6,12 +6,12 @@ from deepseek_operator.api.section import Section
 
 
 class Observability(Section):
-    """What is made for those who watch the model."""
+    """Monitoring objects created for the model."""
 
     pod_monitor: bool | None = Field(
         default=None,
         description=(
-            "Whether a PodMonitor has a Prometheus scrape the model's metrics. "
-            "Default: where the cluster knows PodMonitor, the API of the Prometheus operator."
+            "Whether to create a PodMonitor, so that Prometheus scrapes the model's metrics. "
+            "Default: true if the cluster has the PodMonitor API of the Prometheus operator."
         ),
     )

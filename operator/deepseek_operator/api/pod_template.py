@@ -1,4 +1,4 @@
-"""`spec.podTemplate`: what a person adds to the pods that the operator makes."""
+"""`spec.podTemplate`: overrides for the pods that the operator generates."""
 
 from typing import Annotated, Any
 
@@ -10,22 +10,24 @@ LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class PodMetadata(Section):
-    """Labels and annotations of the pods."""
+    """Labels and annotations added to the pods."""
 
-    labels: dict[str, LabelValue] = Field(default={}, description="Further labels of the pods.")
-    annotations: dict[str, str] = Field(default={}, description="Further annotations of the pods.")
+    labels: dict[str, LabelValue] = Field(
+        default={}, description="Labels added to the pods; the operator's labels take precedence."
+    )
+    annotations: dict[str, str] = Field(default={}, description="Annotations added to the pods.")
 
 
 class PodTemplate(Section):
-    """Overrides for the pods, merged over what the operator makes of the rest of the spec."""
+    """Overrides merged into the pods that the operator generates from the rest of the spec."""
 
     metadata: PodMetadata = Field(
-        default=PodMetadata(), description="Further labels and annotations of the pods."
+        default=PodMetadata(), description="Labels and annotations added to the pods."
     )
     spec: dict[str, Any] = Field(
         default={},
         description=(
-            "A Kubernetes PodSpec, merged strategically: containers, volumes and env by name, "
+            "Kubernetes PodSpec, applied as a strategic merge: containers, volumes and env by name, "
             "mounts by mountPath, tolerations appended. The model server's container is `server`."
         ),
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},

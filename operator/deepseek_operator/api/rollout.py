@@ -1,4 +1,4 @@
-"""`spec.rollout`: how running replicas are replaced when the spec changes."""
+"""`spec.rollout`: replacement of running replicas when the spec changes."""
 
 from typing import Annotated, Literal
 
@@ -14,20 +14,20 @@ Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{10}$", max_length=10)]
 
 
 def seconds(duration: str) -> int:
-    """The seconds of a duration such as 90s, 5m or 1h."""
+    """Return the seconds of a duration such as 90s, 5m or 1h."""
     return int(duration[:-1]) * UNITS[duration[-1]]
 
 
 class Analysis(Section):
-    """How the new set is compared with the stable one, by what the model servers count themselves."""
+    """Comparison of candidate and stable pods, by the metrics of their model servers."""
 
     min_requests: int = Field(
         default=200,
         ge=1,
         le=1_000_000,
         description=(
-            "Requests that each of both sets must have answered in a step before the next one may "
-            "begin. A set that is certainly worse is rolled back before that."
+            "Minimum requests that candidate and stable must each have answered in a step before the "
+            "next step begins. A candidate that is significantly worse is rolled back earlier."
         ),
     )
     max_error_rate: float = Field(
@@ -35,9 +35,9 @@ class Analysis(Section):
         ge=0,
         le=1,
         description=(
-            "Share of requests that may fail, 0.01 is one percent; more is no reason to roll back "
-            "where the stable set's requests fail as often. So much more than by the stable set may "
-            "be refused, too (4xx, without 429)."
+            "Maximum share of failed requests (5xx, broken streams) of the candidate, 0.01 is one "
+            "percent. A higher share that stable has too is tolerated. Also the maximum by which the "
+            "candidate's share of refused requests (4xx except 429) may exceed that of stable."
         ),
     )
     max_ttft_ratio: float = Field(
@@ -45,56 +45,73 @@ class Analysis(Section):
         ge=1,
         le=100,
         alias="maxTTFTRatio",
-        description="How many times the stable set's time to first token (p95) the new one's may be.",
+        description=(
+            "Maximum ratio of the candidate's time to first token (p95) to that of stable. "
+            "A candidate above it is rolled back."
+        ),
     )
     max_itl_ratio: float = Field(
         default=1.2,
         ge=1,
         le=100,
         alias="maxITLRatio",
-        description="The same for the time between two tokens (p95).",
+        description=(
+            "Maximum ratio of the candidate's inter-token latency (p95) to that of stable. "
+            "A candidate above it is rolled back."
+        ),
     )
     warm_up: Duration = Field(
         default="1m",
         description=(
-            "What a pod does in the first time after it became ready does not count: its caches are "
-            "empty. Such as 30s, 1m."
+            "Time after a pod became ready in which its metrics are excluded from the comparison, "
+            "because its caches are empty. A duration such as 30s or 1m."
         ),
     )
 
 
 class CanaryStep(Section):
-    """One step of a canary."""
+    """One step of a canary rollout."""
 
     weight: int = Field(
-        ge=1, le=99, description="Share of the requests that go to the new set, in percent."
+        ge=1, le=99, description="Share of requests sent to the candidate, in percent."
     )
     pause: Duration = Field(
-        default="5m", description="How long at least, such as 90s, 5m, 1h. Warm-up comes before it."
+        default="5m",
+        description=(
+            "Minimum duration of the step after its warm-up, such as 90s, 5m or 1h. The step takes "
+            "longer while the comparison is inconclusive."
+        ),
     )
 
 
 class Canary(Section):
-    """A growing share of the requests goes to the new set, which is compared with the stable one."""
+    """Canary rollout: a growing share of requests goes to a candidate that is compared with stable."""
 
     steps: list[CanaryStep] = Field(
         default=[CanaryStep(weight=5), CanaryStep(weight=50)],
         min_length=1,
         max_length=20,
-        description="After the last one the new set takes all requests. Default: 5 and 50 percent.",
+        description=(
+            "Steps in order; after the last one the candidate takes all requests. "
+            "Default: 5 and 50 percent, 5m each."
+        ),
     )
     analysis: Analysis = Field(
-        default=Analysis(), description="When the new set is good enough, and when it is not."
+        default=Analysis(),
+        description=(
+            "Criteria by which the candidate is compared with stable, and promoted or rolled back."
+        ),
     )
 
 
 class BlueGreen(Section):
-    """A whole second set is started and checked, then takes all requests at once."""
+    """Blue-green rollout: a complete second set of pods is checked, then takes all requests at once."""
 
     keep_old: Duration = Field(
         default="10m",
         description=(
-            "How long the old set is kept after the switch, ready to take the requests back at once."
+            "Time for which the old pods keep running after the switch, so that a rollback takes "
+            "effect at once. A duration such as 90s, 10m or 1h."
         ),
     )
     check_requests: int = Field(
@@ -102,13 +119,14 @@ class BlueGreen(Section):
         ge=0,
         le=100,
         description=(
-            "Real requests that every new replica must answer before the switch, sent by the operator."
+            "Number of completion requests that the operator sends to each new replica, and that the "
+            "replica must answer before the switch."
         ),
     )
 
 
 class Rollout(Section):
-    """How running replicas are replaced when the spec changes."""
+    """Replacement of running replicas when the spec changes."""
 
     model_config = validated(
         rule(
@@ -120,51 +138,53 @@ class Rollout(Section):
     strategy: Literal["auto", "blueGreen", "canary"] = Field(
         default="auto",
         description=(
-            "auto: replicas are replaced one by one, with one more where a GPU is free. canary: a "
-            "growing share of the requests goes to a second set, which is promoted or rolled back by "
-            "comparison. blueGreen: a whole second set is checked, then takes all requests."
+            "auto: replicas are replaced one by one, with a surge replica if a GPU is free. canary: a "
+            "growing share of requests goes to a candidate, which is promoted or rolled back by "
+            "comparison. blueGreen: a complete second set is checked, then takes all requests at once."
         ),
     )
-    canary: Canary = Field(default=Canary(), description="How, where strategy is canary.")
+    canary: Canary = Field(
+        default=Canary(), description="Parameters of strategy canary; ignored otherwise."
+    )
     blue_green: BlueGreen = Field(
-        default=BlueGreen(), description="How, where strategy is blueGreen."
+        default=BlueGreen(), description="Parameters of strategy blueGreen; ignored otherwise."
     )
     progress_deadline: Duration | None = Field(
         default=None,
         description=(
-            "How long a replica of a new set may take to serve once it has a node, such as 30m; "
-            "after that it is rolled back. Default: what the start of the model should take. "
-            "Without meaning where strategy is auto."
+            "Maximum time from scheduling until a candidate's replica serves, such as 30m; after that "
+            "the candidate is rolled back. Default: an estimate from the size of the model. "
+            "Ignored where strategy is auto."
         ),
     )
     hold: bool = Field(
         default=False,
         description=(
-            "True keeps a canary in its step, and blueGreen from the switch; what is worse is rolled "
-            "back all the same."
+            "Pauses a canary in its current step, or blueGreen before the switch, until it is false "
+            "again. A candidate that fails is rolled back all the same."
         ),
     )
     promote: Revision | None = Field(
         default=None,
         description=(
-            "The revision (status.rollout.revision) that takes all requests without further steps or "
-            "comparison. It names no other revision, so it may stay."
+            "Revision (status.rollout.revision) to promote without further steps or comparison. "
+            "It has no effect on other revisions, so it may stay in the spec. Default: none."
         ),
     )
     abort: Revision | None = Field(
         default=None,
         description=(
-            "The revision (status.rollout.revision) that is rolled back, or not begun. It names no "
-            "other revision, so it may stay."
+            "Revision (status.rollout.revision) to roll back, or not to start. "
+            "It has no effect on other revisions, so it may stay in the spec. Default: none."
         ),
     )
     when_no_gpu_is_free: Literal["inPlace", "wait"] = Field(
         default="inPlace",
         description=(
-            "What to do where no fitting GPU is free for one more replica. inPlace: stop one replica "
-            "and start its successor on its GPUs, so one replica fewer serves meanwhile (of one: "
-            "none; a canary never stops the last one). wait: keep all serving until a GPU becomes "
-            "free or a node is added."
+            "Behaviour if no suitable GPU is free for a surge replica. inPlace: stop one replica "
+            "and start its successor on its GPUs; one replica fewer serves meanwhile (a single replica "
+            "is interrupted, but never by a canary). wait: keep all replicas until a GPU becomes free "
+            "or a node is added."
         ),
     )
     drain_seconds: int = Field(
@@ -172,7 +192,7 @@ class Rollout(Section):
         ge=0,
         le=86_400,
         description=(
-            "Seconds that running requests get to end when a replica is stopped; what still runs "
-            "then gets an error. A change replaces the replicas."
+            "Seconds that running requests get to finish when a replica is stopped; requests that "
+            "take longer are aborted. Changing it replaces the replicas."
         ),
     )

@@ -1,4 +1,4 @@
-"""`spec.routing`: how the model is reached from outside the cluster, and through a mesh."""
+"""`spec.routing`: route to the model from outside the cluster, and through a mesh."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from deepseek_operator.api.names import Namespace, ObjectName
 from deepseek_operator.api.section import Section, rule, validated
 
 HOST = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
-# Without a slash at the end, and without "." and ".." as parts.
+# No trailing slash, no "." or ".." segments.
 PATH = r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$"
 HEADER = r"^[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?$"
 
@@ -16,52 +16,61 @@ Api = Literal["auto", "istio", "gatewayAPI", "none"]
 
 
 class Header(Section):
-    """A header that requests must have."""
+    """Header that a request must have."""
 
     name: str = Field(
-        min_length=1, max_length=128, pattern=HEADER, description="Name, in any case."
+        min_length=1,
+        max_length=128,
+        pattern=HEADER,
+        description="Name of the header, case-insensitive.",
     )
-    value: str = Field(min_length=1, max_length=1024, description="Its exact value.")
+    value: str = Field(
+        min_length=1, max_length=1024, description="Value of the header, matched exactly."
+    )
 
 
 class Gateway(Section):
-    """Through which gateway requests come: one that exists, or one that is made."""
+    """Gateway of the route: an existing one by name, or one that the operator creates."""
 
     model_config = validated(
         rule(
             "has(self.name) || (!has(self.namespace) && !has(self.protocol))",
-            "routing.gateway.namespace and routing.gateway.protocol are about a gateway that exists:"
-            " add its name, or leave them out to have one made",
+            "routing.gateway.namespace and routing.gateway.protocol describe an existing gateway:"
+            " add routing.gateway.name, or leave them out to have a gateway created",
         ),
         rule(
             "!has(self.name) || (!has(self.className) && !has(self.selector))",
-            "routing.gateway takes the name of a gateway that exists, or className and selector for"
-            " one that is made, not both",
+            "routing.gateway.name refers to an existing gateway; className and selector configure"
+            " one that is created: remove name, or remove className and selector",
         ),
     )
 
     name: ObjectName | None = Field(
         default=None,
         description=(
-            "Name of a gateway that exists: of kind Gateway of Istio's API or of Gateway API, "
-            "whichever routing.api says. Default: one is made, of the resource's name."
+            "Name of an existing Gateway, of Istio's API or of Gateway API depending on routing.api. "
+            "Default: a gateway with the resource's name is created."
         ),
     )
     namespace: Namespace | None = Field(
-        default=None, description="Namespace of that gateway. Default: that of the resource."
+        default=None,
+        description="Namespace of the existing gateway. Default: the namespace of the resource.",
     )
     protocol: Literal["https", "http"] | None = Field(
         default=None,
-        description="What that gateway speaks with clients, for status.endpoint. Default: https.",
+        description=(
+            "Protocol between clients and the existing gateway, used in status.endpoint. "
+            "Default: https."
+        ),
     )
     class_name: ObjectName | None = Field(
         default=None,
-        description=("GatewayClass of the gateway that is made with Gateway API. Default: istio."),
+        description="GatewayClass of the gateway created with Gateway API. Default: istio.",
     )
     selector: dict[str, str] = Field(
         default={},
         description=(
-            "Labels of the gateway pods that the gateway made with Istio's API configures. "
+            "Labels of the gateway pods that the gateway created with Istio's API configures. "
             "Default: istio: ingressgateway."
         ),
         json_schema_extra={"maxProperties": 16},
@@ -69,113 +78,116 @@ class Gateway(Section):
     pods_namespace: Namespace | None = Field(
         default=None,
         description=(
-            "Namespace of the gateway's pods, which are let in to the model. Default: that of a "
-            "gateway that exists; of one that is made, with Istio's API the namespace of Istio, "
-            "with Gateway API that of the resource."
+            "Namespace of the gateway's pods, from which the NetworkPolicy allows requests. "
+            "Default: the namespace of the existing gateway; for a created one Istio's namespace "
+            "with Istio's API, the namespace of the resource with Gateway API."
         ),
     )
 
 
 class Issuer(Section):
-    """What of cert-manager issues the certificate."""
+    """Issuer of cert-manager that issues the certificate."""
 
     name: ObjectName = Field(description="Name of the issuer.")
     kind: Literal["ClusterIssuer", "Issuer"] = Field(
-        default="ClusterIssuer", description="ClusterIssuer, or an Issuer of the same namespace."
+        default="ClusterIssuer",
+        description="Kind of the issuer: ClusterIssuer, or Issuer in the resource's namespace.",
     )
 
 
 class Tls(Section):
-    """The certificate of the gateway that is made: from a Secret, or from cert-manager."""
+    """Certificate of the gateway that the operator creates: from a Secret or from cert-manager."""
 
     model_config = validated(
         rule(
             "has(self.secretName) != has(self.issuer)",
-            "routing.tls needs secretName (a Secret with tls.crt and tls.key) or issuer (of"
-            " cert-manager), not both",
+            "routing.tls needs either secretName (a Secret with tls.crt and tls.key) or issuer (of"
+            " cert-manager)",
         )
     )
 
     secret_name: ObjectName | None = Field(
         default=None,
         description=(
-            "Secret of type kubernetes.io/tls: with Gateway API in the namespace of the resource, "
-            "with Istio's API where the gateway's pods run."
+            "Secret of type kubernetes.io/tls with the certificate, in the namespace of the resource "
+            "with Gateway API, in the namespace of the gateway's pods with Istio's API."
         ),
     )
     issuer: Issuer | None = Field(
         default=None,
         description=(
-            "Issuer of cert-manager: a Certificate for the hosts is made, and kept in a Secret of "
-            "the resource's namespace."
+            "cert-manager issuer. A Certificate for the hosts is created, and its Secret is in the "
+            "namespace of the resource."
         ),
     )
 
 
 class Affinity(Section):
-    """Sends requests that belong together to the same replica, which has their prefix cached."""
+    """Session affinity: sends related requests to one replica, which has their prefix cached."""
 
     header: str = Field(
         min_length=1,
         max_length=128,
         pattern=HEADER,
         description=(
-            "Requests with the same value of this header, such as x-session-id, go to the same "
-            "replica as long as it is there; those without it to any."
+            "Header that identifies a session, such as x-session-id. Requests with the same value go "
+            "to the same replica while it exists; requests without the header go to any replica."
         ),
     )
 
 
 class Routing(Section):
-    """How the model is reached from outside the cluster. The Service is there in any case."""
+    """Route to the model from outside the cluster, in addition to its Service."""
 
     model_config = validated(
         rule(
             "self.api == 'none' || has(self.hosts)",
-            "routing.hosts is needed: the names under which clients reach the model, such as"
-            " v3.example.com; or set routing.api to none for a Service alone",
+            "routing.hosts is required: write the host names of the model, such as v3.example.com,"
+            " or set routing.api to none to have only the Service",
         ),
         rule(
             "!has(self.tls) || !has(self.gateway) || !has(self.gateway.name)",
-            "routing.tls is for a gateway that is made; one that exists has its own certificate:"
-            " leave routing.tls or routing.gateway.name out",
+            "routing.tls configures a gateway that is created; an existing gateway has its own"
+            " certificate: remove routing.tls or routing.gateway.name",
         ),
         rule(
             "self.api != 'gatewayAPI' || !has(self.affinity)",
-            "routing.affinity needs Istio's API: Gateway API has no such field that is stable;"
-            " set routing.api to istio, or leave routing.affinity out",
+            "routing.affinity needs Istio's API, because Gateway API has no stable field for it:"
+            " set routing.api to istio, or remove routing.affinity",
         ),
         rule(
             "self.api != 'istio' || !has(self.gateway) || !has(self.gateway.className)",
-            "routing.gateway.className belongs to Gateway API; with routing.api istio choose the"
-            " gateway's pods by routing.gateway.selector",
+            "routing.gateway.className is a field of Gateway API: with routing.api istio select the"
+            " gateway's pods with routing.gateway.selector",
         ),
         rule(
             "self.api != 'gatewayAPI' || !has(self.gateway) || !has(self.gateway.selector)",
-            "routing.gateway.selector belongs to Istio's API; with routing.api gatewayAPI choose"
-            " the kind of gateway by routing.gateway.className",
+            "routing.gateway.selector is a field of Istio's API: with routing.api gatewayAPI select"
+            " the GatewayClass with routing.gateway.className",
         ),
         rule(
             "self.api != 'istio' || !has(self.tls) || !has(self.tls.issuer) ||"
             " (has(self.gateway) && has(self.gateway.selector))",
-            "routing.tls.issuer with routing.api istio needs routing.gateway.selector: Istio reads"
-            " the certificate where the gateway's pods run, so they must run in this namespace;"
-            " with routing.api gatewayAPI they do by themselves",
+            "routing.tls.issuer with routing.api istio needs routing.gateway.selector, because Istio"
+            " reads the certificate in the namespace of the gateway's pods: select gateway pods that"
+            " run in this namespace, or set routing.api to gatewayAPI",
         ),
     )
 
     api: Api = Field(
         default="auto",
         description=(
-            "By which API routes are made. auto: Istio's, where the cluster has it, else Gateway "
-            "API, where it has that; Gateway API first where the certificate comes from "
-            "routing.tls.issuer or routing.gateway.className is set. none: a Service alone."
+            "API of the route. auto: Istio's API if the cluster has it, else Gateway API; Gateway API "
+            "is preferred if routing.gateway.className, or routing.tls.issuer without "
+            "routing.gateway.selector, is set. none: no route, only the Service."
         ),
     )
     hosts: list[Annotated[str, Field(max_length=253, pattern=HOST)]] = Field(
         default=[],
         max_length=16,
-        description="Names under which clients reach the model, such as v3.example.com.",
+        description=(
+            "Host names of the model, such as v3.example.com. Required unless routing.api is none."
+        ),
         json_schema_extra={"minItems": 1, "x-kubernetes-list-type": "set"},
     )
     path: str | None = Field(
@@ -183,15 +195,16 @@ class Routing(Section):
         max_length=256,
         pattern=PATH,
         description=(
-            "What comes before /v1 in the URL, such as /v3, so that models share a host; the model "
-            "does not see it. Default: nothing."
+            "Path prefix before /v1 in the URL, such as /v3, so that several models can share a "
+            "host. It is removed before the request reaches the model. Default: none."
         ),
     )
     headers: list[Header] = Field(
         default=[],
         max_length=8,
         description=(
-            "Headers that a request must have to reach this model, so that models share a URL."
+            "Headers that a request must have to be routed to this model, so that several models can "
+            "share a URL. Default: none."
         ),
         json_schema_extra={
             "x-kubernetes-list-type": "map",
@@ -199,16 +212,17 @@ class Routing(Section):
         },
     )
     gateway: Gateway = Field(
-        default=Gateway(), description="Through which gateway requests come. Default: one is made."
+        default=Gateway(),
+        description="Gateway of the route. Default: one is created with the resource's name.",
     )
     tls: Tls | None = Field(
         default=None,
-        description="Certificate of the gateway that is made. Absent: it speaks plain HTTP.",
+        description="Certificate of the created gateway. Default: none, it serves plain HTTP.",
     )
     affinity: Affinity | None = Field(
         default=None,
         description=(
-            "Sends requests that belong together to the same replica. Default: each goes to the "
-            "replica with the fewest requests of two that are drawn by lot."
+            "Session affinity, with Istio's API only. Default: none; each request goes to the less "
+            "loaded of two randomly chosen replicas."
         ),
     )

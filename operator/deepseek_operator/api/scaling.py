@@ -1,4 +1,4 @@
-"""`spec.scaling`: how many replicas there are, by load."""
+"""`spec.scaling`: autoscaling of the number of replicas by load."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from deepseek_operator.api.section import Section, rule, validated
 
 
 class ScalingTarget(Section):
-    """The load that one replica shall have; with both, the one that needs more replicas counts."""
+    """Target load per replica; with both fields set, the one that needs more replicas decides."""
 
     model_config = validated(
         rule(
             "has(self.requestsPerReplica) || has(self.kvCachePercent)",
             "scaling.target needs requestsPerReplica, kvCachePercent, or both;"
-            " leave target out for 16 requests and 80 percent",
+            " leave target out for the defaults, 16 requests and 80 percent",
         )
     )
 
@@ -22,31 +22,35 @@ class ScalingTarget(Section):
         default=None,
         ge=1,
         le=100_000,
-        description="Requests of one replica, those that wait for a turn included.",
+        description=(
+            "Target number of requests per replica, running and waiting. "
+            "Default: 16 if target is absent, else not used."
+        ),
     )
     kv_cache_percent: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Share of the KV cache of one replica that requests hold, in percent.",
+        description=(
+            "Target usage of the KV cache per replica, in percent. "
+            "Default: 80 if target is absent, else not used."
+        ),
     )
 
 
 class ScaleIn(Section):
-    """How carefully replicas are taken away."""
+    """Pace at which replicas are removed."""
 
     stabilization_seconds: int = Field(
         default=300,
         ge=0,
         le=3600,
-        description=(
-            "The load must have been low for so long, in seconds, before a replica is taken away."
-        ),
+        description="Seconds for which the load must have been low before a replica is removed.",
     )
 
 
 class Scaling(Section):
-    """How many replicas there are, by load. Takes the place of spec.replicas."""
+    """Autoscaling of the number of replicas by load. Takes the place of spec.replicas."""
 
     model_config = validated(
         rule(
@@ -55,38 +59,37 @@ class Scaling(Section):
         ),
         rule(
             "has(self.prometheusAddress) == (self.metrics == 'keda')",
-            "scaling.prometheusAddress belongs to scaling.metrics: keda, which needs it: write"
-            " Prometheus' URL, such as http://prometheus.monitoring.svc:9090, or leave it out"
-            " where metrics is operator or prometheusAdapter",
+            "scaling.prometheusAddress is required with scaling.metrics: keda and not allowed"
+            " otherwise: write the URL of Prometheus, such as http://prometheus.monitoring.svc:9090,"
+            " or remove it where metrics is operator or prometheusAdapter",
         ),
     )
 
     min_replicas: int = Field(
-        default=1, ge=1, le=1000, description="Replicas that there are without any load."
+        default=1, ge=1, le=1000, description="Minimum number of replicas, kept without any load."
     )
     max_replicas: int = Field(
-        ge=1, le=1000, description="Replicas that there are at most, whatever the load."
+        ge=1, le=1000, description="Maximum number of replicas, whatever the load."
     )
     target: ScalingTarget = Field(
         default=ScalingTarget(requests_per_replica=16, kv_cache_percent=80),
         description=(
-            "The load that one replica shall have. Default: 16 requests, 80 percent of the KV cache."
+            "Target load per replica. Default: 16 requests and 80 percent of the KV cache."
         ),
     )
-    scale_in: ScaleIn = Field(
-        default=ScaleIn(), description="How carefully replicas are taken away."
-    )
+    scale_in: ScaleIn = Field(default=ScaleIn(), description="Pace at which replicas are removed.")
     metrics: Literal["operator", "prometheusAdapter", "keda"] = Field(
         default="operator",
         description=(
-            "Who measures the load. operator: this operator, from the pods' own metrics. "
+            "Source of the load metrics. operator: this operator reads them from the pods. "
             "prometheusAdapter: prometheus-adapter, with the rules of examples/prometheus-adapter. "
-            "keda: a ScaledObject of KEDA instead of a HorizontalPodAutoscaler."
+            "keda: KEDA reads them from Prometheus; a ScaledObject replaces the "
+            "HorizontalPodAutoscaler."
         ),
     )
     prometheus_address: str | None = Field(
         default=None,
         max_length=2048,
         pattern=r"^https?://.+$",
-        description="URL of Prometheus, where metrics is keda.",
+        description="URL of Prometheus. Required where metrics is keda, not allowed otherwise.",
     )

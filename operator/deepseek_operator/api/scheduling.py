@@ -1,4 +1,4 @@
-"""`spec.scheduling`: who decides when replicas get their nodes."""
+"""`spec.scheduling`: queueing of replicas until all of their pods can be placed."""
 
 from pydantic import Field
 
@@ -6,16 +6,16 @@ from deepseek_operator.api.section import Section
 
 
 class Scheduling(Section):
-    """Who decides when replicas get their nodes. Absent: the scheduler alone, pod by pod."""
+    """Queueing by Kueue. Absent: the scheduler places each pod by itself."""
 
     queue: str = Field(
         min_length=1,
         max_length=63,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         description=(
-            "Name of a LocalQueue of Kueue in the same namespace. A replica starts when the queue has "
-            "room for all of its pods; until then none of them takes a GPU. Kueue must be installed, "
-            "with its integrations for Deployments and LeaderWorkerSets, and does not let the queue of "
-            "replicas that run be changed."
+            "Name of a Kueue LocalQueue in the same namespace. A replica is admitted when the queue has "
+            "quota for all of its pods; until then none of them holds a GPU. Requires Kueue with its "
+            "integrations for Deployments and LeaderWorkerSets; Kueue does not allow changing the queue "
+            "of running replicas."
         ),
     )

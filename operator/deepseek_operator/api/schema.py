@@ -1,10 +1,10 @@
-"""From pydantic's JSON schema to the structural OpenAPI schema that a CRD takes."""
+"""Conversion of pydantic's JSON schema to the structural OpenAPI schema of a CRD."""
 
 from typing import Any
 
 from pydantic import BaseModel
 
-# Fields of JSON schema that say the same in a structural schema.
+# Fields of JSON schema that mean the same in a structural schema.
 KEPT = (
     "type",
     "description",
@@ -23,7 +23,7 @@ KEPT = (
 
 
 def structural(section: type[BaseModel]) -> dict[str, Any]:
-    """The structural schema of a section: references inlined, null as absence, int32 by default."""
+    """Return the structural schema of a section: references inlined, no null, int32 by default."""
     schema = section.model_json_schema(by_alias=True, mode="validation")
     return _structural(schema, schema.get("$defs", {}))
 
@@ -32,7 +32,7 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     node = _resolved(node, definitions)
     result = {key: node[key] for key in KEPT if key in node}
     result |= {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}
-    # Empty defaults stay out: written back into every stored object they would only be noise.
+    # Without empty defaults: the API server would write them into every stored object.
     if node.get("default") and node["type"] not in ("object", "array"):
         result["default"] = node["default"]
     if node.get("type") == "integer":
@@ -49,7 +49,7 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Follow $ref and drop the null branch; what stands at the field wins over the definition."""
+    """Follow $ref and drop the null branch; the field's own keys win over the definition's."""
     outer = {key: value for key, value in node.items() if key not in ("$ref", "anyOf")}
     if "anyOf" in node:
         (branch,) = (option for option in node["anyOf"] if option.get("type") != "null")

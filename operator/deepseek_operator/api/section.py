@@ -1,4 +1,4 @@
-"""The base of every part of the custom resource: camelCase in YAML, frozen in Python."""
+"""Base class of every part of the custom resource: camelCase in YAML, frozen in Python."""
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
@@ -13,8 +13,8 @@ PLURAL = "deepseekdeployments"
 class Section(BaseModel):
     """A part of the custom resource.
 
-    Unknown fields are ignored here, because the API server has already refused or pruned them
-    and an older operator must be able to read what a newer CRD let in.
+    Unknown fields are ignored: the API server has already rejected or pruned them, and an older
+    operator must be able to read objects of a newer CRD.
     """
 
     model_config = ConfigDict(
@@ -26,16 +26,16 @@ Rule = dict[str, JsonValue]
 
 
 def rule(expression: str, message: str, made: str = "") -> Rule:
-    """A CEL rule of the CRD: what must hold for `self`, and what to write where it does not.
+    """Return a CEL validation rule of the CRD.
 
     Args:
-        expression: What must hold.
-        message: What is said otherwise.
-        made: Makes a message that fits the value, in CEL; `message` stands in where that fails.
+        expression: CEL condition on `self` that a valid object meets.
+        message: Error message, with what to write instead.
+        made: CEL expression for a message that depends on the value; `message` is used if it fails.
     """
     return {"rule": expression, "message": message, **({"messageExpression": made} if made else {})}
 
 
 def validated(*rules: Rule) -> ConfigDict:
-    """The model configuration of a section that carries CEL rules."""
+    """Return the pydantic configuration of a section with CEL rules."""
     return ConfigDict(json_schema_extra={"x-kubernetes-validations": list[JsonValue](rules)})

@@ -1,4 +1,4 @@
-"""`spec.security`: who may reach the model."""
+"""`spec.security`: network access and authentication."""
 
 from typing import Annotated, Literal
 
@@ -9,24 +9,24 @@ from deepseek_operator.api.section import Section, rule, validated
 
 
 class Peer(Section):
-    """Pods that may send requests."""
+    """Pods of another namespace that may send requests."""
 
     namespace: Namespace = Field(
-        description="Name of a namespace whose pods may send requests.",
+        description="Namespace whose pods may send requests.",
     )
     service_accounts: list[ObjectName] = Field(
         default=[],
         max_length=16,
         description=(
-            "Service accounts of that namespace whose pods may, where not all of them shall. "
-            "Needs mtls: STRICT, which proves who a caller is."
+            "Service accounts of that namespace that may send requests. Requires mtls: STRICT, which "
+            "authenticates callers. Default: all pods of the namespace."
         ),
         json_schema_extra={"minItems": 1, "x-kubernetes-list-type": "set"},
     )
 
 
 class Claim(Section):
-    """Something that a token must say."""
+    """Claim that a token must contain."""
 
     name: str = Field(
         min_length=1,
@@ -37,34 +37,36 @@ class Claim(Section):
     values: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
         min_length=1,
         max_length=32,
-        description="One of these must be its value, or be in it where it is a list.",
+        description=(
+            "Accepted values. The claim, or one item of it if it is a list, must equal one of them."
+        ),
     )
 
 
 class Jwt(Section):
-    """Requests must bring a token of this issuer: `Authorization: Bearer ...`."""
+    """JSON Web Token that each request must carry: `Authorization: Bearer ...`."""
 
     issuer: str = Field(
-        min_length=1, max_length=512, description="Who issues the tokens: their claim iss."
+        min_length=1, max_length=512, description="Issuer of the tokens: the required claim iss."
     )
     jwks_uri: str | None = Field(
         default=None,
         max_length=2048,
         pattern=r"^https?://.+$",
         description=(
-            "URL of the issuer's public keys, which Istio reads. Default: what the issuer's "
-            "OpenID discovery document says."
+            "URL of the issuer's public keys (JWKS), which Istio reads. Default: the URL in the "
+            "issuer's OpenID discovery document."
         ),
     )
     audiences: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(
         default=[],
         max_length=16,
-        description="One of these must be in the claim aud. Default: any.",
+        description="Accepted audiences: the claim aud must contain one of them. Default: any.",
     )
     claims: list[Claim] = Field(
         default=[],
         max_length=16,
-        description="What else the token must say: all of these.",
+        description="Further claims that the token must contain, all of them. Default: none.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["name"],
@@ -73,38 +75,42 @@ class Jwt(Section):
 
 
 class ApiKeys(Section):
-    """Requests must bring one of these keys: `Authorization: Bearer ...`."""
+    """API keys, one of which each request must carry: `Authorization: Bearer ...`."""
 
     secret_name: ObjectName = Field(
-        description="Secret of the namespace, with a file of hashed keys (docs/guides/zero-trust.md)."
+        description=(
+            "Secret in the namespace of the resource with a file of hashed API keys; "
+            "docs/guides/zero-trust.md has its format."
+        )
     )
     key: str = Field(
         default="keys.json",
         min_length=1,
         max_length=253,
         pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key of the Secret that has the file.",
+        description="Key of the Secret that holds the file.",
     )
 
 
 class Security(Section):
-    """Who may reach the model. Pods of its own namespace always may; nobody else by default."""
+    """Network access and authentication. Pods of the resource's own namespace always have access."""
 
     model_config = validated(
         rule(
             "(has(self.mtls) && self.mtls == 'STRICT') || !has(self.jwt)",
-            "security.jwt needs security.mtls: STRICT, because it is the mesh that checks tokens;"
-            " or use security.apiKeys, which the model server itself checks",
+            "security.jwt needs security.mtls: STRICT, because the mesh validates the tokens: set it,"
+            " or use security.apiKeys, which the model server validates",
         ),
         rule(
             "(has(self.mtls) && self.mtls == 'STRICT') || !has(self.allowFrom) ||"
             " !self.allowFrom.exists(peer, has(peer.serviceAccounts))",
-            "security.allowFrom[].serviceAccounts needs security.mtls: STRICT, which proves who a"
-            " caller is; or leave serviceAccounts out to let the whole namespace in",
+            "security.allowFrom[].serviceAccounts needs security.mtls: STRICT, which authenticates"
+            " callers: set it, or leave serviceAccounts out to allow the whole namespace",
         ),
         rule(
             "!has(self.jwt) || !has(self.apiKeys)",
-            "security takes jwt or apiKeys, not both: a request has one Authorization header",
+            "security.jwt and security.apiKeys exclude each other, because both use the Authorization"
+            " header: remove one of them",
         ),
     )
 
@@ -112,22 +118,29 @@ class Security(Section):
         default=[],
         max_length=64,
         description=(
-            "Further namespaces whose pods may send requests, such as that of an ingress gateway. "
-            "The gateway of spec.routing may in any case."
+            "Further namespaces whose pods may send requests. The resource's own namespace and the "
+            "gateway of spec.routing are always allowed. Default: none."
         ),
     )
     mtls: Literal["STRICT", "PERMISSIVE"] | None = Field(
         default=None,
         description=(
-            "Puts the pods into Istio's mesh. STRICT: only callers with a certificate of the mesh "
-            "are answered, and only those that may. PERMISSIVE: others, too, for a move into the "
-            "mesh. Default: what is in the mesh is left to the namespace."
+            "Adds the pods to Istio's mesh. STRICT: only callers with a mesh certificate that are "
+            "allowed by allowFrom are served. PERMISSIVE: callers without a certificate are served, "
+            "too, for migration. Default: the namespace's setting decides on sidecar injection."
         ),
     )
     jwt: Jwt | None = Field(
-        default=None, description="Requests must bring a token of this issuer. Default: none."
+        default=None,
+        description=(
+            "JSON Web Token that each request must carry; Istio validates it. Requires mtls: STRICT. "
+            "Default: none."
+        ),
     )
     api_keys: ApiKeys | None = Field(
         default=None,
-        description="Requests must bring one of these keys. Bundled engine only. Default: none.",
+        description=(
+            "API keys, one of which each request must carry; the bundled model server validates them, "
+            "other engines do not support them. Default: none."
+        ),
     )

@@ -1,4 +1,4 @@
-"""`spec`: what a person wants."""
+"""`spec`: the desired state."""
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ from deepseek_operator.api.scheduling import Scheduling
 from deepseek_operator.api.section import Section, rule, validated
 from deepseek_operator.api.security import Security
 
-# In CEL, the GPUs that spec.parallelism adds up to.
+# CEL expression for the GPUs of one replica according to spec.parallelism.
 GPUS = (
     "self.parallelism.tensor * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)"
     " * (has(self.parallelism.data) ? self.parallelism.data : 1)"
@@ -23,67 +23,81 @@ GPUS = (
 
 
 class Spec(Section):
-    """What is to be served, on what, how often. Only model.id has no default."""
+    """Desired state: the model, its hardware and its number of replicas. Only model.id is required."""
 
-    # The API server itself writes replicas: 1 where there is none, so 1 is as good as absent.
+    # The API server fills in replicas: 1 where it is absent, so the rule can't tell 1 from absent.
     model_config = validated(
         rule(
             "!has(self.scaling) || self.replicas == 1",
-            "write replicas or scaling, never both: remove replicas (or set it to 1) to have"
-            " scaling decide, or remove scaling",
+            "replicas and scaling exclude each other: remove replicas (or set it to 1) to scale by"
+            " load, or remove scaling",
         ),
         rule(
             "!has(self.parallelism) || !has(self.accelerator) || !has(self.accelerator.count)"
             f" || !has(self.parallelism.tensor) || self.accelerator.count == {GPUS}",
-            "accelerator.count must be tensor x pipeline x data of parallelism, or be left out",
+            "accelerator.count must equal parallelism.tensor x pipeline x data: correct it, or leave"
+            " it out",
         ),
     )
 
-    model: Model = Field(description="Which model is served and where its weights come from.")
+    model: Model = Field(description="Model to serve and source of its weights.")
     replicas: int = Field(
         default=1,
         ge=0,
         le=1000,
         description=(
-            "Copies of the model that share the load. 0 stops serving and frees the GPUs. "
-            "With scaling this must stay 1, the default, and has no meaning."
+            "Number of replicas of the model, which share the requests. 0 stops serving and frees "
+            "the GPUs. Ignored with scaling, where it must be absent or 1."
         ),
     )
     scaling: Scaling | None = Field(
         default=None,
-        description="How many replicas there are, by load. Absent: what replicas says.",
+        description="Autoscaling of the number of replicas by load. Default: fixed at replicas.",
     )
     accelerator: Accelerator | None = Field(
-        default=None, description="GPUs of one replica. Absent: the CPU."
+        default=None,
+        description="Kind and number of GPUs per replica. Default: none, runs on the CPU.",
     )
     parallelism: Parallelism | None = Field(
         default=None,
         description=(
-            "How the GPUs of one replica share its model, where one node is not enough. "
-            "Absent: all of them share every layer, on one node."
+            "Distribution of the model over the GPUs of one replica, which may span several nodes. "
+            "Default: tensor parallelism over all GPUs of the replica, on one node."
         ),
     )
     scheduling: Scheduling | None = Field(
         default=None,
-        description="Who decides when replicas get their nodes. Absent: the scheduler alone.",
+        description=(
+            "Queueing of replicas until all of their pods can be placed. "
+            "Default: none, the scheduler places each pod by itself."
+        ),
     )
     engine: Engine = Field(
-        default=Engine(), description="The program that serves the model. Default: the bundled one."
+        default=Engine(),
+        description="Inference engine that serves the model. Default: the bundled model server.",
     )
     rollout: Rollout = Field(
-        default=Rollout(), description="How running replicas are replaced when the spec changes."
+        default=Rollout(), description="Replacement of running replicas when the spec changes."
     )
     routing: Routing | None = Field(
         default=None,
         description=(
-            "How the model is reached from outside the cluster. Absent: by its Service alone."
+            "Route to the model from outside the cluster. "
+            "Default: none, only the Service inside the cluster."
         ),
     )
-    security: Security = Field(default=Security(), description="Who may reach the model.")
+    security: Security = Field(
+        default=Security(),
+        description=(
+            "Network access and authentication. "
+            "Default: pods of the resource's namespace and the gateway of routing have access, "
+            "without authentication."
+        ),
+    )
     observability: Observability = Field(
-        default=Observability(), description="What is made for those who watch the model."
+        default=Observability(), description="Monitoring objects created for the model."
     )
     pod_template: PodTemplate = Field(
         default=PodTemplate(),
-        description="Overrides for the pods, merged over what the operator makes.",
+        description="Overrides merged into the pods that the operator generates.",
     )

@@ -1,4 +1,4 @@
-"""`status`: what the operator says about a resource."""
+"""`status`: observed state of a resource, written by the operator."""
 
 from typing import Literal
 
@@ -8,187 +8,213 @@ from deepseek_operator.api.section import Section
 
 
 class Condition(Section):
-    """One aspect of the state, in the form that Kubernetes tools understand."""
+    """Condition: one aspect of the observed state, in the form of Kubernetes' API conventions."""
 
     type: str = Field(
         description=(
-            "Accepted, Scheduled, ModelReady, Available, Progressing, Ready, with scaling "
-            "Autoscaling, with several pods for a replica GangReady, with routing RoutesReady, "
-            "with security.mtls TrustReady; "
-            "Reconciling and Stalled for tools that know no others."
+            "Type of the condition: Accepted, Scheduled, ModelReady, Available, Progressing, Ready; "
+            "Autoscaling with scaling, GangReady with several pods per replica, RoutesReady with "
+            "routing, TrustReady with security.mtls; Reconciling and Stalled for tools that use "
+            "kstatus."
         )
     )
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(description="Why, as one CamelCase word for programs.")
-    message: str = Field(description="Why, in words for people, with what to do.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition.")
+    reason: str = Field(description="Machine-readable reason for the status, in CamelCase.")
+    message: str = Field(
+        description="Human-readable details: state, cause and, if action is required, what to do."
+    )
     observed_generation: int = Field(
-        description="Generation of the spec that this was said about.",
+        description="Generation of the spec that the condition refers to.",
         json_schema_extra={"format": "int64"},
     )
     last_transition_time: str = Field(
-        description="When `status` of this condition last changed.",
+        description="Time at which `status` of the condition last changed.",
         json_schema_extra={"format": "date-time"},
     )
 
 
 class ResolvedModel(Section):
-    """What the operator made of the defaults; what is not known is left out."""
+    """Values that the operator chose for the fields left to it; unknown ones are absent."""
 
-    served_name: str = Field(description="What clients put into the field `model`.")
-    source: str = Field(description="Where the weights come from, in words.")
+    served_name: str = Field(
+        description="Name of the model in the API: the field `model` of requests."
+    )
+    source: str = Field(description="Human-readable source of the weights.")
     accelerator: str = Field(
-        description="What one replica runs on: CPU, or GPUs by number and kind."
+        description="Hardware of one replica: CPU, or number and kind of its GPUs."
     )
     image: str = Field(description="Image of the model server.")
     profile: str | None = Field(
-        default=None, description="Kind of GPU that was chosen, where the spec names kinds."
+        default=None, description="Chosen kind of GPU. Absent if the spec names none."
     )
     tensor_parallel: int | None = Field(
-        default=None, description="GPUs, or on the CPU pods, that share every layer."
+        default=None,
+        description="Tensor parallel size: GPUs (on the CPU: pods) that every layer is split over.",
     )
     pipeline_parallel: int | None = Field(
-        default=None, description="Groups of layers, where there are several."
+        default=None, description="Number of pipeline stages. Absent if there is one."
     )
     pods: int | None = Field(
-        default=None, description="Pods of one replica, where several GPUs share it."
+        default=None,
+        description="Pods per replica. Absent if the model is not split over several GPUs.",
     )
     dtype: str | None = Field(
-        default=None, description="Number format of the computation, where it is known."
+        default=None, description="Data type of the computation. Absent if it is not known."
     )
     max_context: int | None = Field(
         default=None,
-        description="Most tokens of prompt and answer together that fit, where that is known.",
+        description=(
+            "Maximum context length, prompt and answer together, in tokens. Absent if it is not known."
+        ),
     )
     weight_bytes_per_gpu: int | None = Field(
         default=None,
-        description="Memory that the weights take on each GPU, in bytes.",
+        description="Memory for the weights on each GPU, in bytes.",
         json_schema_extra={"format": "int64"},
     )
     cache_bytes_per_gpu: int | None = Field(
         default=None,
-        description="Memory that each GPU has for the caches of requests, in bytes.",
+        description="Memory for the KV cache on each GPU, in bytes.",
         json_schema_extra={"format": "int64"},
     )
     concurrency: str | None = Field(
-        default=None, description="How many requests run at once, in words."
+        default=None,
+        description="Human-readable number of requests that a replica runs concurrently.",
     )
 
 
 class AnalysisStatus(Section):
-    """How the new set compares with the stable one."""
+    """Comparison of the candidate with the stable pods."""
 
     verdict: Literal["pass", "fail", "inconclusive"] = Field(
-        description="pass: no worse. fail: worse, and not by chance. inconclusive: not known yet."
+        description=(
+            "Result of the comparison. pass: the candidate is no worse. fail: it is significantly "
+            "worse. inconclusive: more requests are needed."
+        )
     )
-    message: str = Field(description="The figures, in words.")
-    requests: int = Field(description="Requests of the new set that were compared in this step.")
+    message: str = Field(description="Human-readable figures of the comparison.")
+    requests: int = Field(description="Number of the candidate's requests compared in this step.")
 
 
 class RolloutStatus(Section):
-    """How far the replacement of replicas is."""
+    """State of the rollout in progress."""
 
     strategy: Literal["auto", "blueGreen", "canary"] = Field(
-        default="auto", description="How it is done."
+        default="auto", description="Strategy of the rollout in progress."
     )
     mode: Literal["surge", "inPlace"] | None = Field(
         default=None,
         description=(
-            "Of auto. surge: a successor starts before a replica is stopped. inPlace: after that."
+            "Mode of strategy auto. surge: a successor starts before a replica is stopped. "
+            "inPlace: a replica is stopped before its successor starts."
         ),
     )
     revision: str | None = Field(
-        default=None, description="Revision of the new set, as rollout.promote and abort name it."
+        default=None,
+        description="Revision of the candidate: the value for rollout.promote and rollout.abort.",
     )
     stable_revision: str | None = Field(
-        default=None, description="Revision of the set that serves until then."
+        default=None, description="Revision of the stable pods, which the candidate would replace."
     )
-    step: int | None = Field(default=None, description="Step of a canary, from 1.")
-    steps: int | None = Field(default=None, description="How many steps it has.")
+    step: int | None = Field(default=None, description="Current step of a canary, from 1.")
+    steps: int | None = Field(default=None, description="Number of steps of a canary.")
     weight: int | None = Field(
-        default=None, description="Share of the requests that the new set gets now, in percent."
+        default=None, description="Current share of requests sent to the candidate, in percent."
     )
     analysis: AnalysisStatus | None = Field(
         default=None,
-        description="How a canary compares, absent before there is anything to compare.",
+        description=(
+            "Comparison of a canary with the stable pods. Absent until there is something to compare."
+        ),
     )
-    reason: str = Field(description="Why it goes like that, as one CamelCase word for programs.")
-    message: str = Field(description="Why it goes like that, in words for people.")
-    updated_replicas: int = Field(description="Replicas that exist of the newest spec.")
+    reason: str = Field(
+        description="Machine-readable reason for the state of the rollout, in CamelCase."
+    )
+    message: str = Field(
+        description="Human-readable state of the rollout, with its cause and what it waits for."
+    )
+    updated_replicas: int = Field(
+        description="Number of existing replicas made from the newest spec."
+    )
     start_time: str = Field(
-        description="When it was first seen.", json_schema_extra={"format": "date-time"}
+        description="Time at which the operator first observed the rollout.",
+        json_schema_extra={"format": "date-time"},
     )
 
 
 class GroupFailure(Section):
-    """The first cause of a failure of a replica of several pods."""
+    """Root cause of the failure of a replica of several pods."""
 
-    time: str = Field(description="When it failed.", json_schema_extra={"format": "date-time"})
-    pod: str = Field(description="The pod that failed first.")
-    exit_code: int = Field(description="How its server ended.")
-    message: str = Field(description="Its last words.")
+    time: str = Field(description="Time of the failure.", json_schema_extra={"format": "date-time"})
+    pod: str = Field(description="Name of the pod that failed first.")
+    exit_code: int = Field(description="Exit code of the model server in that pod.")
+    message: str = Field(description="Termination message of that pod.")
 
 
 class GroupStatus(Section):
-    """A replica of several pods that has failed since the spec was changed."""
+    """Failures of one replica of several pods since the last change of the spec."""
 
-    index: int = Field(description="Which of the replicas it is, from 0.")
-    restarts: int = Field(description="How often it has failed within an hour.")
-    failures: list[str] = Field(description="When, the latest last.")
-    cause: GroupFailure = Field(description="Why it failed last.")
+    index: int = Field(description="Index of the replica, from 0.")
+    restarts: int = Field(description="Number of failures of the replica within an hour.")
+    failures: list[str] = Field(description="Times of the failures, in ascending order.")
+    cause: GroupFailure = Field(description="Root cause of the last failure.")
     held_until: str | None = Field(
         default=None,
-        description="When its pods start again, where they pause.",
+        description="Time at which the pods start again. Absent unless they wait in backoff.",
         json_schema_extra={"format": "date-time"},
     )
     stopped: bool = Field(
-        default=False, description="Whether they do not start again before the spec is changed."
+        default=False,
+        description="True if maxRestarts is exceeded: the pods start again when the spec changes.",
     )
     generation: int = Field(
-        description="Generation of the spec that it has failed with.",
+        description="Generation of the spec that the replica failed with.",
         json_schema_extra={"format": "int64"},
     )
 
 
 class Status(Section):
-    """What is going on with the resource."""
+    """Observed state of the resource, written by the operator."""
 
     phase: str | None = Field(
         default=None,
-        description="The state in one sentence for people; programs read the conditions.",
+        description="Human-readable state in one sentence. Programs should read the conditions.",
     )
     observed_generation: int | None = Field(
         default=None,
-        description="Generation of the spec that this status is about.",
+        description=(
+            "Generation of the spec that this status refers to; -1 until the first reconciliation."
+        ),
         json_schema_extra={"format": "int64"},
     )
     endpoint: str | None = Field(
         default=None,
         description=(
-            "Base URL, from outside where there is a route, else inside the cluster; the API is "
-            "below /v1."
+            "Base URL of the model: that of the route if there is one, else of the Service inside the "
+            "cluster. The API is under /v1."
         ),
     )
     desired_replicas: int | None = Field(
-        default=None, description="Replicas that were asked for when this was said."
+        default=None, description="Number of replicas requested by the spec or the autoscaler."
     )
-    replicas: int = Field(default=0, description="Replicas that exist, ready or not.")
-    ready_replicas: int = Field(default=0, description="Replicas that take requests.")
+    replicas: int = Field(default=0, description="Number of existing replicas, ready or not.")
+    ready_replicas: int = Field(default=0, description="Number of replicas that accept requests.")
     selector: str | None = Field(
         default=None, description="Label selector of the pods, for the scale subresource."
     )
     resolved: ResolvedModel | None = Field(
-        default=None, description="What the operator made of the defaults."
+        default=None, description="Values that the operator chose for the fields left to it."
     )
     revision: str | None = Field(
         default=None,
-        description="Revision of the set that has the requests; not said where strategy is auto.",
+        description="Revision of the pods that receive the requests. Absent where strategy is auto.",
     )
     rollout: RolloutStatus | None = Field(
-        default=None, description="The rollout that is under way, absent where none is."
+        default=None, description="Rollout in progress. Absent if there is none."
     )
     groups: list[GroupStatus] = Field(
         default=[],
-        description="Replicas of several pods that have failed since the spec was changed.",
+        description="Replicas of several pods that failed since the last change of the spec.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["index"],
@@ -196,7 +222,7 @@ class Status(Section):
     )
     conditions: list[Condition] = Field(
         default=[],
-        description="The state by aspect.",
+        description="Conditions: the observed state by aspect.",
         json_schema_extra={
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],

@@ -1,1 +1,1 @@
-"""Facts as data: the models that DeepSeek has published and the GPUs that clusters have."""
+"""Catalogue, facts as data: DeepSeek's published models, GPUs, engines, prices and benchmarks."""

@@ -1,4 +1,4 @@
-"""The GPUs that clusters have: what they can do, and the node labels by which one finds them."""
+"""Catalogue of GPUs: their capabilities, and the node labels that identify them."""
 
 import difflib
 from collections.abc import Mapping
@@ -10,23 +10,23 @@ from deepseek_operator.catalog.entries import Entry, built_in, entries, own
 
 Labels = dict[str, list[str]]
 
-# What a pod asks for where no profile is named.
+# Extended resource that a pod requests if no profile is named.
 ANY_GPU = "nvidia.com/gpu"
 
 
 class Profile(Entry):
-    """A kind of GPU, or of a slice of one.
+    """Kind of GPU, or of a slice of one.
 
     Attributes:
-        resource: Name of the extended resource that pods ask for.
-        memory_mib: Memory that nvidia-smi shows, in MiB.
-        bandwidth: Of its memory, in GB/s.
-        tflops: Dense TFLOP/s by type of number; a type that is not there is not computed.
+        resource: Name of the extended resource that pods request.
+        memory_mib: Memory according to nvidia-smi, in MiB.
+        bandwidth: Memory bandwidth, in GB/s.
+        tflops: Dense TFLOP/s by data type; a type without an entry is not supported.
         capability: NVIDIA's compute capability; empty for other vendors.
-        together: How many of them serve one model at most.
-        rdma: Name of the extended resource by which pods get at the fast network of its nodes
-            (InfiniBand, RoCE, EFA); empty: they have none, or pods reach it without.
-        labels: Node labels; any one of them with one of its values marks a fitting node.
+        together: Maximum number of them that serve one model.
+        rdma: Name of the extended resource that gives pods access to the nodes' fast network
+            (InfiniBand, RoCE, EFA); empty: nodes have none, or pods need no resource for it.
+        labels: Node labels; any one of them with one of its values marks a node with this GPU.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,16 +42,16 @@ class Profile(Entry):
 
     @property
     def memory(self) -> int:
-        """Bytes of its memory."""
+        """Memory in bytes."""
         return self.memory_mib * 2**20
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Return the compute capability as numbers, (0,) where there is none."""
+        """Compute capability as numbers, (0,) if there is none."""
         return tuple(map(int, (self.capability or "0").split(".")))
 
     def marks(self, labels: Mapping[str, str]) -> bool:
-        """Whether a node with these labels has this kind."""
+        """Return whether a node with these labels has this kind of GPU."""
         return any(labels.get(label) in values for label, values in self.labels.items())
 
 
@@ -59,8 +59,8 @@ class Accelerators:
     """Kinds of GPU.
 
     Attributes:
-        profiles: The kinds by name.
-        resources: The extended resources by which nodes offer them.
+        profiles: Profiles by name.
+        resources: Extended resources of all profiles.
     """
 
     def __init__(self, profiles: Mapping[str, Profile]):
@@ -68,21 +68,21 @@ class Accelerators:
         self.resources = frozenset({ANY_GPU, *(kind.resource for kind in profiles.values())})
 
     def nearest(self, profile: str) -> list[str]:
-        """The profiles that look like this one, the most similar first; all where none does."""
+        """Return profiles with similar names, the most similar first; all if there are none."""
         return difflib.get_close_matches(profile.lower(), self.profiles, n=3) or list(self.profiles)
 
     def of_node(self, labels: Mapping[str, str], resource: str = ANY_GPU) -> str | None:
-        """The kind that a node's labels tell of among those of a resource, None where they don't."""
+        """Return the profile of an extended resource that a node's labels match, None without one."""
         kinds = (name for name, kind in self.profiles.items() if kind.resource == resource)
         return next((name for name in kinds if self.profiles[name].marks(labels)), None)
 
 
 @cache
 def accelerators() -> Accelerators:
-    """The catalogue's accelerators, the installation's own among them.
+    """Return the catalogue's accelerators, including those that the installation adds.
 
     Raises:
-        EntryError: An entry is wrong.
+        EntryError: An entry is invalid.
     """
     known = entries("accelerators", Profile, built_in("accelerators")["profiles"])
     return Accelerators(known | entries("accelerators", Profile, own().accelerators))

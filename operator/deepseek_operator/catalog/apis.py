@@ -1,4 +1,4 @@
-"""How APIs that a cluster may lack are installed."""
+"""Commands that install optional APIs."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -9,7 +9,7 @@ import yaml
 
 @cache
 def install_commands() -> Mapping[str, str]:
-    """The command that installs the API of a kind, by the kind's name."""
+    """Return the commands that install optional APIs, by kind."""
     data = yaml.safe_load(resources.files(__package__).joinpath("apis.yaml").read_text())
     commands: Mapping[str, str] = data["install"]
     return commands

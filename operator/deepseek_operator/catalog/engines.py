@@ -1,4 +1,4 @@
-"""The programs that serve models: their images, what they can do, and what of their command line is taken."""
+"""Catalogue of inference engines: images, features, metric names and reserved flags."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -14,12 +14,12 @@ Parallel = Literal["tensor", "pipeline", "expert", "data"]
 
 
 class Answers(Entry):
-    """The counter of HTTP answers.
+    """Counter of HTTP responses.
 
     Attributes:
-        sample: Its name.
-        path: The label that has the route.
-        status: The label that has the status: a number, or a class such as `5xx`.
+        sample: Name of the counter.
+        path: Label with the route.
+        status: Label with the status: a number, or a class such as `5xx`.
     """
 
     sample: str
@@ -31,11 +31,12 @@ class Metrics(Entry):
     """Names of samples in /metrics.
 
     Attributes:
-        requests: Those whose sum is how many requests run or wait.
-        cache: The share of the KV cache that is in use, from 0 to 1.
-        first_token: Histogram of the seconds to the first token.
-        between_tokens: Histogram of the seconds between two tokens.
-        ends: Counter of ends of requests by `finished_reason`, empty where there is none.
+        requests: Samples whose sum is the number of running and waiting requests.
+        cache: KV cache usage, from 0 to 1.
+        first_token: Histogram of the time to first token, in seconds.
+        between_tokens: Histogram of the inter-token latency, in seconds.
+        answers: Counter of HTTP responses.
+        ends: Counter of finished requests by `finished_reason`, empty if there is none.
     """
 
     requests: tuple[str, ...] = Field(min_length=1)
@@ -47,12 +48,12 @@ class Metrics(Entry):
 
 
 class Parsers(Entry):
-    """How answers of some models are taken apart.
+    """Parsers for the answers of some models.
 
     Attributes:
-        models: Patterns of the name of the repository, without its organisation.
-        reasoning: The engine's name for it; empty: the model does not reason, or not in a known way.
-        tools: The same for calls of tools.
+        models: Patterns of repository names, without the organisation.
+        reasoning: Engine's name of the reasoning parser; empty: the model has no known reasoning format.
+        tools: Engine's name of the parser of tool calls; empty: none is known.
     """
 
     models: tuple[str, ...] = ()
@@ -61,14 +62,14 @@ class Parsers(Entry):
 
 
 class Reserved(Entry):
-    """Flags that belong to the operator, and what to write instead of them."""
+    """Flags that the operator controls, and what to write instead."""
 
     flags: tuple[str, ...] = Field(min_length=1)
     instead: str
 
 
 class EngineEntry(Entry):
-    """A program that serves models. The fields are described in engines.yaml."""
+    """Inference engine. engines.yaml describes the fields."""
 
     title: str
     release: str = ""
@@ -84,7 +85,7 @@ class EngineEntry(Entry):
     reserved: tuple[Reserved, ...] = ()
 
     def parsers_of(self, model_id: str) -> Parsers:
-        """How answers of a model are taken apart; empty where nothing is known of it."""
+        """Return the parsers for the answers of a model; empty if none are known."""
         name = model_id.rpartition("/")[2]
         fitting = (
             parsers
@@ -96,9 +97,9 @@ class EngineEntry(Entry):
 
 @cache
 def engines() -> Mapping[EngineType, EngineEntry]:
-    """The catalogue's engines by `spec.engine.type`.
+    """Return the catalogue's engines by `spec.engine.type`.
 
     Raises:
-        EntryError: An entry is wrong.
+        EntryError: An entry is invalid.
     """
     return entries("engines", EngineEntry, built_in("engines")["engines"])  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""Entries of the catalogue: those that come with the operator, and those that an installation adds.
+"""Entries of the catalogue: built-in ones, and those that an installation adds.
 
-An installation's own are one YAML file with `models` and `accelerators`, which the chart makes of
-its value `catalog`. They are laid over the built-in ones, name by name.
+An installation adds entries with a YAML file with `models` and `accelerators`, which the chart
+creates from its value `catalog`. They override built-in entries of the same name.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ from pydantic.alias_generators import to_camel
 
 
 class EntryError(Exception):
-    """An entry of the catalogue can't be used; the text says which, where and why."""
+    """Raised when an entry of the catalogue is invalid; the message names entry, field and cause."""
 
 
 class Entry(BaseModel):
-    """What all entries have in common: camelCase in YAML, nothing unknown."""
+    """Base class of entries: camelCase in YAML, no unknown fields."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=True
@@ -27,7 +27,7 @@ class Entry(BaseModel):
 
 
 class Own(Entry):
-    """The entries that an installation adds, by name."""
+    """Entries that an installation adds, by name."""
 
     models: dict[str, dict[str, Any]] = {}
     accelerators: dict[str, dict[str, Any]] = {}
@@ -39,22 +39,22 @@ Kind = TypeVar("Kind", bound=Entry)
 
 
 def built_in(name: str) -> dict[str, Any]:
-    """One of the YAML files beside this module."""
+    """Return the content of a built-in YAML file."""
     text = resources.files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
     return content
 
 
 def own() -> Own:
-    """What the installation has added; nothing before `add`."""
+    """Return the entries that the installation added; empty before `add`."""
     return _own
 
 
 def add(path: Path) -> None:
-    """Take an installation's own entries in; once, before the catalogue is used.
+    """Add an installation's entries from a file; once, before the catalogue is used.
 
     Raises:
-        EntryError: The file can't be read or is no catalogue.
+        EntryError: The file can't be read or is not a catalogue.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -66,14 +66,14 @@ def add(path: Path) -> None:
 
 
 def take(content: Any, where: str) -> None:
-    """Take an installation's own entries in, as `add` does.
+    """Add an installation's entries.
 
     Args:
-        content: `models` and `accelerators`.
-        where: They were read, for what is said of mistakes.
+        content: Mapping with `models` and `accelerators`.
+        where: Origin of the content, for error messages.
 
     Raises:
-        EntryError: This is no catalogue.
+        EntryError: The content is not a catalogue.
     """
     global _own
     try:
@@ -83,10 +83,10 @@ def take(content: Any, where: str) -> None:
 
 
 def entries(section: str, kind: type[Kind], found: Mapping[str, Any]) -> dict[str, Kind]:
-    """Entries by name.
+    """Validate entries and return them by name.
 
     Raises:
-        EntryError: One is wrong; says which and why.
+        EntryError: An entry is invalid.
     """
     result = {}
     for name, fields in found.items():

@@ -1,4 +1,4 @@
-"""The models that DeepSeek has published, so that a mistyped id is answered before a download."""
+"""Catalogue of DeepSeek's published models, so that a mistyped id is rejected before a download."""
 
 import difflib
 import re
@@ -16,24 +16,24 @@ from deepseek_operator.catalog.shape import Shape, ShapeError
 Weights = Literal["bf16", "fp8", "fp4"]
 DTYPES = ("bfloat16", "float16", "float32")
 
-# Bytes of a packed number: fp8 has a float32 for 128 x 128 of them, fp4 a byte for 32.
+# Bytes of a quantized weight: fp8 has a float32 scale per 128 x 128 weights, fp4 a byte per 32.
 FP8 = 1 + 4 / 128**2
 FP4 = 0.5 + 1 / 32
 PLAIN = 2.0
-# Of a number that no model computes in fewer.
+# Bytes of a weight that stays in float32.
 EXACT = 4
-# What names of DeepSeek's models differ in when people write them from memory.
+# Parts of model names that users often write differently.
 IDLE = re.compile(r"deepseek|[^a-z0-9]")
 
 
 class Entered(Entry):
-    """A model as the catalogue has it.
+    """Model entry of the catalogue.
 
     Attributes:
-        config: What of its config.json decides on its size.
-        weights: How its checkpoint is packed.
-        weight_bytes: Bytes of the checkpoint, where they were looked up or computed apart.
-        source: Where the config.json was read.
+        config: Fields of its config.json that determine its size.
+        weights: Format of its checkpoint.
+        weight_bytes: Bytes of the checkpoint, if looked up or computed separately.
+        source: Source of the config.json.
     """
 
     config: dict[str, Any]
@@ -53,16 +53,16 @@ class Entered(Entry):
 
 @dataclass(frozen=True)
 class Model:
-    """A model whose size is known.
+    """Model of known size.
 
     Attributes:
-        shape: Its layers.
-        weights: How its checkpoint is packed.
-        weight_bytes: Bytes of the checkpoint, which is what a download takes.
-        dtype: The type that its config.json says it is to be computed in.
-        read: Whether it was made of the whole config.json of its repository.
-        packed_from: NVIDIA's compute capability from which its engine keeps fp8 as it is; None: the
-            bundled server's own rules.
+        shape: Shape of its layers.
+        weights: Format of its checkpoint.
+        weight_bytes: Bytes of the checkpoint, which is the size of a download.
+        dtype: Data type of the computation according to its config.json.
+        read: Whether it comes from the complete config.json of its repository.
+        packed_from: NVIDIA's compute capability from which its engine keeps fp8 weights in fp8; None:
+            the bundled server's rules.
     """
 
     shape: Shape
@@ -74,15 +74,15 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """Numbers in the model as it is served, without layers that predict further tokens."""
+        """Parameters of the model as served, without layers for multi-token prediction."""
         return self.shape.numbers.total
 
     @classmethod
     def of(cls, config: Mapping[str, Any], weights: Weights, weight_bytes: int | None) -> "Model":
-        """A model of a config.json.
+        """Create a model from a config.json.
 
         Raises:
-            ShapeError: It is of no use.
+            ShapeError: The config.json is incomplete or not supported.
         """
         shape = Shape(config)
         if weight_bytes is None:
@@ -97,15 +97,15 @@ class Model:
 
     @classmethod
     def of_file(cls, config: Mapping[str, Any]) -> "Model":
-        """A model of a config.json as a repository has it, which also says how weights are packed.
+        """Create a model from a repository's complete config.json, with its quantization.
 
         Raises:
-            ShapeError: It is of no use.
+            ShapeError: The config.json is incomplete or not supported.
         """
         packing = config.get("quantization_config") or {}
         method = packing.get("quant_method") if isinstance(packing, Mapping) else packing
         if packing and method != "fp8":
-            raise ShapeError(f"its weights are packed in a way of their own ({method})")
+            raise ShapeError(f"its quantization is not supported ({method})")
         fp4 = config.get("expert_dtype") == "fp4"
         weights: Weights = "fp4" if packing and fp4 else "fp8" if packing else "bf16"
         return replace(cls.of(config, weights, None), read=True)
@@ -115,9 +115,9 @@ class Models:
     """Models by their repository on the hub.
 
     Args:
-        organisation: DeepSeek's own, as the hub has it.
-        known: What is known of each repository, None where the bundled server does not serve it.
-        as_of: When the list was made.
+        organisation: DeepSeek's organisation on the hub.
+        known: Models by repository, None if the bundled server does not serve it.
+        as_of: Date of the list.
     """
 
     def __init__(self, organisation: str, known: Mapping[str, Model | None], as_of: str):
@@ -132,21 +132,21 @@ class Models:
         return iter(self._ids.values())
 
     def knows(self, model_id: str) -> bool:
-        """Whether an id is a published one, in exactly this spelling (the hub is case-tolerant)."""
+        """Return whether an id is in the catalogue, in any case (the hub ignores case, too)."""
         return model_id.lower() in self._ids
 
     def get(self, model_id: str) -> Model | None:
-        """What is known of a model, None where nothing is."""
+        """Return the model of an id, None if it is not known."""
         return self._known.get(model_id.lower())
 
     def belongs(self, model_id: str) -> bool:
-        """Whether an id claims to be one of DeepSeek's own repositories."""
+        """Return whether an id is in DeepSeek's organisation."""
         return model_id.lower().startswith(f"{self.organisation}/")
 
     def nearest(self, model_id: str) -> list[str]:
-        """Up to three published ids that look like this one, the most similar first.
+        """Return up to three published ids with similar names, the most similar first.
 
-        One that differs in nothing but the organisation, `deepseek` and punctuation is the one.
+        An id that differs only in organisation, `deepseek` and punctuation is the only result.
         """
         if meant := self._by_plain_name.get(_plain(model_id)):
             return [meant]
@@ -154,7 +154,7 @@ class Models:
         return [self._ids[name] for name in close]
 
     def meant(self, model_id: str) -> str | None:
-        """The published id that a name of nobody else's stands for, such as `deepseek/R1`."""
+        """Return the published id that a name such as `deepseek/R1` means, None if there is none."""
         organisation = model_id.lower().partition("/")[0]
         same = IDLE.sub("", organisation) in ("", "ai")
         return self._by_plain_name.get(_plain(model_id)) if same else None
@@ -166,10 +166,10 @@ def _plain(model_id: str) -> str:
 
 @cache
 def models() -> Models:
-    """The catalogue's models, the installation's own among them.
+    """Return the catalogue's models, including those that the installation adds.
 
     Raises:
-        EntryError: An entry is wrong.
+        EntryError: An entry is invalid.
     """
     data = built_in("models")
     known: dict[str, Model | None] = {}

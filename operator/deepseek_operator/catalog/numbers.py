@@ -1,4 +1,4 @@
-"""How many numbers the weights of a model have, by what several GPUs and eight bits do to them.
+"""Number of parameters of a model, by how they are split over GPUs and quantized.
 
 The layers are those that transformers builds; tests/unit/test_catalogue.py compares the sums with
 its models.
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers in weights, by what several GPUs and eight bits do to them.
+    """Numbers of parameters, by how they are split over GPUs and quantized.
 
     Attributes:
-        experts: Of routed experts, a part on each GPU.
-        heads: Of matrices whose rows or columns are heads of latent attention, a part on each GPU.
-        split: Of other matrices of which each GPU has a part.
-        whole: Of matrices that each GPU has whole.
-        split_plain: As `split`, of matrices that are never packed.
-        whole_plain: As `whole`, of matrices, norms and biases that are never packed.
-        whole_exact: As `whole`, of what has four bytes whatever is computed in.
+        experts: Parameters of routed experts, split over GPUs.
+        heads: Parameters of matrices whose rows or columns are heads of latent attention, split.
+        split: Parameters of other split matrices.
+        whole: Parameters of matrices that are replicated on each GPU.
+        split_plain: Like `split`, for matrices that are never quantized.
+        whole_plain: Like `whole`, for matrices, norms and biases that are never quantized.
+        whole_exact: Like `whole`, for parameters of four bytes in any data type.
     """
 
     experts: int = 0
@@ -57,13 +57,13 @@ class Numbers:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all parameters."""
         whole = self.whole + self.whole_plain + self.whole_exact
         return self.experts + self.heads + self.split + self.split_plain + whole
 
 
 def count(shape: "Shape") -> Numbers:
-    """The numbers in the weights of a model, all of its layers."""
+    """Count the parameters in all layers of a model."""
     hidden, vocabulary = shape.hidden, shape.vocabulary
     ends = Numbers(whole_plain=vocabulary * hidden + hidden)
     if not shape.config.get("tie_word_embeddings"):
@@ -79,9 +79,9 @@ def count(shape: "Shape") -> Numbers:
 
 
 def count_predictors(shape: "Shape") -> Numbers:
-    """Count the numbers in the layers of V3's checkpoints that predict further tokens: not served.
+    """Count the parameters of V3's layers for multi-token prediction, which are not served.
 
-    Each joins two hidden states by a matrix and has its own copies of the embedding and the head
+    Each has a matrix that combines two hidden states, and its own copies of embedding and head
     (https://github.com/deepseek-ai/DeepSeek-V3, README_WEIGHTS.md).
     """
     layers = shape.get("num_nextn_predict_layers", 0)
@@ -101,7 +101,7 @@ def _dense_layers(shape: "Shape") -> int:
 
 
 def _mixture(shape: "Shape") -> Numbers:
-    """A feed-forward network of experts."""
+    """Count the parameters of a layer's mixture of experts."""
     if not shape.experts:
         return Numbers()
     one = 3 * shape.hidden * shape.expert_width
@@ -125,7 +125,7 @@ def _attention(shape: "Shape") -> Numbers:
 
 
 def _latent(shape: "Shape") -> Numbers:
-    """A layer of multi-head latent attention, with V3.2's indexer where there is one."""
+    """Count the parameters of a layer's multi-head latent attention, with V3.2's indexer."""
     config, hidden = shape.config, shape.hidden
     rank, rope = config["kv_lora_rank"], config["qk_rope_head_dim"]
     keys, values = config["qk_nope_head_dim"], config["v_head_dim"]
@@ -133,7 +133,7 @@ def _latent(shape: "Shape") -> Numbers:
     numbers = Numbers(
         heads=shape.heads * values * hidden + (lora or hidden) * query,
         whole=hidden * (rank + rope) + hidden * (lora or 0),
-        # Absorbed attention takes this one apart, so it is not packed.
+        # Absorbed attention splits this matrix, so it is not quantized.
         split_plain=rank * shape.heads * (keys + values),
         whole_plain=rank + (lora or 0),
     )
@@ -145,14 +145,14 @@ def _latent(shape: "Shape") -> Numbers:
 
 
 def _windowed(shape: "Shape") -> Numbers:
-    """All of V4's attention, its layers with and without compressed entries."""
+    """Count the parameters of V4's attention, in layers with and without compressed entries."""
     config, hidden, head = shape.config, shape.hidden, shape.head
     lora, output = config["q_lora_rank"], config["o_lora_rank"]
     query, groups = shape.heads * head, config["o_groups"]
     streams = config["hc_mult"]
     common = Numbers(
         whole=hidden * (lora + head) + lora * query + output * (query + groups * hidden),
-        # What mixes the streams; sinks and norms beside it are too few to count.
+        # Mixing of the residual streams; sinks and norms are negligible.
         whole_exact=2 * streams * (streams + 2) * streams * hidden,
     )
     heads, width = config["index_n_heads"], config["index_head_dim"]

@@ -1,4 +1,4 @@
-"""How fast the bundled server was measured to be, and the rates that this comes to."""
+"""Measured performance of the bundled server, and the rates fitted to it."""
 
 from functools import cache
 
@@ -8,14 +8,16 @@ from deepseek_operator.catalog.entries import Entry, built_in
 
 
 class Rates(Entry):
-    """What of a GPU is reached, and what a step takes beside that.
+    """Achieved shares of a GPU's peak rates, and overheads of a step.
 
     Attributes:
-        bandwidth: Share of the memory's.
-        arithmetic: Share of the products', `experts` in those of a mixture of experts.
-        layer: Seconds of a layer, `layer_of_experts` of one with experts.
-        sequence: Seconds for each request.
-        exchange: Seconds of a sum over several GPUs, beside its bytes.
+        bandwidth: Achieved share of the memory bandwidth.
+        arithmetic: Achieved share of the peak TFLOP/s.
+        experts: Achieved share of the peak TFLOP/s in a mixture of experts.
+        layer: Overhead of a layer, in seconds.
+        layer_of_experts: Overhead of a layer with experts, in seconds.
+        sequence: Overhead per request, in seconds.
+        exchange: Latency of an all-reduce, in seconds, in addition to the time for its bytes.
     """
 
     bandwidth: float = Field(gt=0, le=1)
@@ -28,14 +30,14 @@ class Rates(Entry):
 
 
 class Load(Entry):
-    """A closed load: as soon as an answer ends, the next request begins.
+    """Closed-loop load: each finished request is followed by the next one.
 
     Attributes:
-        model: Repository, without its organisation.
-        gpus: That share it.
-        at_once: Requests.
-        input: Tokens of each prompt.
-        output: Tokens of each answer.
+        model: Repository, without the organisation.
+        gpus: Tensor parallel GPUs.
+        at_once: Concurrent requests.
+        input: Tokens per prompt.
+        output: Tokens per answer.
     """
 
     model: str
@@ -47,25 +49,25 @@ class Load(Entry):
 
 
 class Point(Load):
-    """What it came to: tokens of all answers in a second."""
+    """Throughput of a load: output tokens per second."""
 
     per_second: float
 
 
 class Ratio(Load):
-    """What it came to in terms of one GPU."""
+    """Throughput of a load relative to one GPU."""
 
     ratio: float
 
 
 class Performance(Entry):
-    """All that is known of speed.
+    """Performance data of the catalogue.
 
     Attributes:
-        links: GB/s between the GPUs of a node, by their kind.
-        measured: With the bundled server.
-        split: With the bundled server on several GPUs.
-        estimated: By others, of other servers.
+        links: GB/s between the GPUs of a node, by kind of GPU.
+        measured: Measurements of the bundled server.
+        split: Measurements of the bundled server on several GPUs.
+        estimated: Third-party estimates of other engines.
     """
 
     as_of: str
@@ -77,11 +79,11 @@ class Performance(Entry):
     estimated: tuple[Point, ...]
 
     def link(self, profile: str) -> float:
-        """Bytes per second between two GPUs of a kind."""
+        """Return the bytes per second between two GPUs of a kind."""
         return 1e9 * self.links.get(profile, self.links["other"])
 
 
 @cache
 def performance() -> Performance:
-    """What the catalogue has."""
+    """Return the catalogue's performance data."""
     return Performance.model_validate(built_in("performance"))

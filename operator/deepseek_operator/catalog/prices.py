@@ -1,6 +1,6 @@
-"""What machines, hosted models and hardware cost: data with an age and a source.
+"""Prices of cloud machines, hosted models and hardware, each with a date and a source.
 
-All amounts are US dollars.
+All amounts are in US dollars.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from deepseek_operator.catalog.entries import Entry, EntryError, built_in
 
 
 class Fact(Entry):
-    """A figure that was read somewhere.
+    """Figure with a source.
 
     Attributes:
-        as_of: When.
-        source: Where.
-        weak: Whether its order of magnitude alone is to be trusted.
-        assumed: Whether it is nobody's figure.
+        as_of: Date at which it was read.
+        source: Source of the figure.
+        weak: Whether only its order of magnitude is reliable.
+        assumed: Whether it is an assumption without a source.
     """
 
     as_of: date
@@ -31,12 +31,12 @@ class Fact(Entry):
 
 
 class Spot(Entry):
-    """The price of a machine that may be taken away.
+    """Spot price of a machine.
 
     Attributes:
-        per_hour: A price.
-        saves: In its place the share by which it is cheaper.
-        interrupted: How many were, in a month; in words.
+        per_hour: Price per hour.
+        saves: Alternatively, the discount on the on-demand price, from 0 to 1.
+        interrupted: Human-readable share of machines interrupted in a month.
     """
 
     per_hour: float | None = Field(default=None, gt=0)
@@ -51,12 +51,12 @@ class Spot(Entry):
 
 
 class Machine(Fact):
-    """A machine of a cloud.
+    """Machine type of a cloud.
 
     Attributes:
         profile: Kind of its GPUs.
-        per_hour: On demand.
-        spot_as_of: When its spot price was read, None: with the other.
+        per_hour: On-demand price per hour.
+        spot_as_of: Date of the spot price; None: that of the on-demand price.
     """
 
     cloud: str
@@ -71,7 +71,7 @@ class Machine(Fact):
 
     @property
     def spot_per_hour(self) -> float | None:
-        """Its price as spot, None where nobody has told."""
+        """Spot price per hour, None if it is not known."""
         if self.spot is None:
             return None
         if self.spot.per_hour is not None:
@@ -80,10 +80,10 @@ class Machine(Fact):
 
 
 class Commitment(Fact):
-    """Hours that are promised for years.
+    """Committed use of a cloud for one or more years.
 
     Attributes:
-        saves: The share by which they are cheaper.
+        saves: Discount on the on-demand price, from 0 to 1.
     """
 
     cloud: str
@@ -92,7 +92,7 @@ class Commitment(Fact):
 
 
 class Tokens(Entry):
-    """Prices of a million tokens: of a prompt that was cached, of any other, of an answer."""
+    """Prices per million tokens: cached input, other input, output."""
 
     cached: float = Field(ge=0)
     input: float = Field(ge=0)
@@ -100,13 +100,13 @@ class Tokens(Entry):
 
 
 class Hosted(Fact, Tokens):
-    """A model as a service.
+    """Model as a service.
 
     Attributes:
-        models: Repositories that it serves, without their organisation.
-        note: What its provider calls it, and when its prices hold.
-        peak: Prices in its busy hours, None: they are the same.
-        sold: Whether one can still have it.
+        models: Repositories that it serves, without the organisation.
+        note: Provider's name of the model, and hours of its prices.
+        peak: Prices in peak hours; None: the same.
+        sold: Whether it is still available.
     """
 
     provider: str
@@ -117,10 +117,10 @@ class Hosted(Fact, Tokens):
 
 
 class Hardware(Fact):
-    """A machine that one buys.
+    """Purchased machine.
 
     Attributes:
-        kilowatts: Power that it draws at most.
+        kilowatts: Maximum power, in kW.
     """
 
     name: str
@@ -131,21 +131,21 @@ class Hardware(Fact):
 
 
 class Amount(Fact):
-    """One number."""
+    """Single number."""
 
     value: float = Field(ge=0)
 
 
 class Running(Entry):
-    """What a machine of one's own takes beside its price.
+    """Running costs of purchased machines.
 
     Attributes:
-        years: After which it is written off.
-        residual: Share of its price that it is worth then.
-        kilowatt_hour: Price of a kilowatt-hour.
-        overhead: Power of the building for each watt of the machine.
-        room: Room and network, by month and machine.
-        people: Those who run it, by month, whatever the number of machines.
+        years: Depreciation period, in years.
+        residual: Residual value after it, as a share of the price.
+        kilowatt_hour: Price per kilowatt-hour.
+        overhead: Power usage effectiveness: watts of the building per watt of the machine.
+        room: Colocation and network, per month and machine.
+        people: Staff, per month, independent of the number of machines.
     """
 
     years: Amount
@@ -168,36 +168,38 @@ class Prices:
     stale_days: int
 
     def stale(self, as_of: date, today: date) -> bool:
-        """Whether what was read then is too old to be relied on."""
+        """Return whether a figure of that date is too old to rely on."""
         return (today - as_of).days > self.stale_days
 
     def of(self, profile: str) -> list[Machine]:
-        """The machines with a kind of GPU."""
+        """Return the machines with a kind of GPU."""
         return [machine for machine in self.machines if machine.profile == profile]
 
     def committed(self, cloud: str) -> list[Commitment]:
-        """The commitments of a cloud."""
+        """Return the commitments of a cloud."""
         return [item for item in self.commitments if item.cloud == cloud]
 
     def as_service(self, model_id: str) -> list[Hosted]:
-        """Who serves a model."""
+        """Return the hosted services of a model."""
         name = model_id.rpartition("/")[2].lower()
         return [item for item in self.hosted if name in map(str.lower, item.models)]
 
 
 def prices(own: Mapping[str, Any] | None = None, where: str = "--prices") -> Prices:
-    """The catalogue's prices, somebody's own among them.
+    """Return the catalogue's prices, overridden by the user's own.
 
     Args:
-        own: Content of a file like prices.yaml; an entry of the same name takes the other's place.
-        where: It was read, for what is said of mistakes.
+        own: Content of a file like prices.yaml; its entries override those of the same name.
+        where: Origin of `own`, for error messages.
 
     Raises:
-        EntryError: An entry is wrong.
+        EntryError: An entry is invalid.
     """
     data, ours = _built_in(), dict(own or {})
     if unknown := set(ours) - set(data):
-        raise EntryError(f"{where}: {sorted(unknown)[0]} is none of {', '.join(data)}.")
+        raise EntryError(
+            f"{where}: unknown section {sorted(unknown)[0]}; write one of {', '.join(data)}."
+        )
     try:
         return Prices(
             tuple(_over(_machines, data, ours, "offers", ("cloud", "region", "name"))),
@@ -223,7 +225,7 @@ def _built_in() -> dict[str, Any]:
 def _over(
     made: Any, data: Mapping[str, Any], own: Mapping[str, Any], section: str, key: tuple[str, ...]
 ) -> list[Any]:
-    """Entries of a section by what names them, somebody's own over the others."""
+    """Return the entries of a section; the user's own override those with the same key."""
     found: dict[str, Any] = {}
     for entry in [*made(data[section]), *made(own.get(section, []))]:
         found[str([getattr(entry, name) for name in key])] = entry

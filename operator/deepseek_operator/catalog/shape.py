@@ -1,10 +1,10 @@
-"""What a model's config.json says about its size: numbers in its weights, bytes in its cache.
+"""Size of a model from its config.json: parameters of its weights, bytes of its KV cache.
 
-Everything here follows from the layers that transformers builds for a `model_type`; the names of
-fields are those of config.json. Attention is one of five kinds: grouped heads (Llama, Qwen), a
-latent that all heads share (V2, V3), the same over tokens that an indexer chooses by keys of its own
-(V3.2), or a window and entries that many tokens became (V4). Sliding windows of other models the
-server keeps sequence by sequence.
+Everything here follows from the layers that transformers builds for a `model_type`; field names are
+those of config.json. There are five kinds of attention: grouped heads (Llama, Qwen), a latent shared
+by all heads (V2, V3), a latent over tokens that an indexer with its own keys selects (V3.2), a window
+with entries that each compress many tokens (V4), and sliding windows of other models, whose cache the
+server keeps per sequence.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from deepseek_operator.catalog.numbers import count
 
 Attention = Literal["grouped", "latent", "sparse", "compressed", "whole"]
 
-# model_type: how the bundled server attends.
+# Kind of attention of the bundled server by model_type.
 ATTENTION: dict[str, Attention] = {
     "llama": "grouped",
     "qwen2": "grouped",
@@ -25,14 +25,14 @@ ATTENTION: dict[str, Attention] = {
     "deepseek_v32": "sparse",
     "deepseek_v4": "compressed",
 }
-# The kinds of V4's layers, by the names of transformers; in its config.json they are numbers.
+# Kinds of V4's layers, by transformers' names; V4's config.json has numbers for them.
 WINDOW, SPARSE, HEAVY = (
     "sliding_attention",
     "compressed_sparse_attention",
     "heavily_compressed_attention",
 )
 BY_RATIO = {0: WINDOW, 4: SPARSE, 128: HEAVY}
-# The fields of config.json that are whole numbers, and the most that one of them can be.
+# Integer fields of config.json, and their maximum.
 NUMBERS = (
     "max_position_embeddings",
     "num_hidden_layers",
@@ -61,24 +61,24 @@ NUMBERS = (
     "index_head_dim",
 )
 LARGEST = 10**9
-# As many GPUs as the bundled server shares a model among.
+# Maximum tensor parallel size of the bundled server.
 MOST = 64
-# Bytes of a number in a cache: the types that GPUs serve in have two.
+# Bytes of a number in the KV cache: the data types used on GPUs have two.
 CACHED = 2
 
 
 class ShapeError(Exception):
-    """A config.json says too little, or is of a model that the bundled server does not serve."""
+    """Raised when a config.json is incomplete, or the bundled server does not serve its model."""
 
 
 class Shape:
-    """The shape of a model.
+    """Shape of a model.
 
     Args:
-        config: Its config.json, or what of it decides on its size.
+        config: Its config.json, or the fields of it that determine its size.
 
     Raises:
-        ShapeError: Says which field is missing, or that the server does not serve such a model.
+        ShapeError: A field is missing or invalid, or the server does not serve the model_type.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -99,29 +99,29 @@ class Shape:
             self.cache_per_token = self._cache_per_token()
             self.cache_per_sequence = self._cache_per_sequence()
         except KeyError as error:
-            raise ShapeError(f"config.json does not say {error.args[0]}") from error
+            raise ShapeError(f"config.json lacks {error.args[0]}") from error
         except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-            raise ShapeError(f"config.json has a value of a wrong kind: {error}") from error
+            raise ShapeError(f"config.json has an invalid value: {error}") from error
 
     def _check(self, name: str) -> None:
         value = self.config.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
         if value is not None and not whole:
-            raise ShapeError(f"config.json has {name} {str(value)[:40]}, which is no such number")
+            raise ShapeError(f"config.json has an invalid {name}: {str(value)[:40]}")
 
     def _number(self, name: str) -> int:
         value = self.config.get(name)
         if not value:
-            raise ShapeError(f"config.json does not say {name}")
+            raise ShapeError(f"config.json lacks {name}")
         return int(value)
 
     def get(self, name: str, otherwise: int) -> int:
-        """A number of config.json that may be left out."""
+        """Return an optional number of config.json, or a default."""
         value = self.config.get(name)
         return otherwise if value is None else int(value)
 
     def _attention(self) -> Attention:
-        """How the bundled server attends; a sliding window it keeps sequence by sequence."""
+        """Return the bundled server's kind of attention; sliding windows are cached per sequence."""
         config = self.config
         kinds = set(config.get("layer_types") or ["full_attention"])
         windows = bool(config.get("use_sliding_window")) or kinds != {"full_attention"}
@@ -129,9 +129,9 @@ class Shape:
         return "whole" if known == "grouped" and windows else known
 
     def paged(self) -> "Shape | None":
-        """The same where an engine has paged attention for it; None where nobody knows its cache then.
+        """Return the shape for an engine with paged attention; None if its cache size is unknown.
 
-        The bundled server keeps some models sequence by sequence, which others do not.
+        The bundled server keeps the cache of some models per sequence, other engines page it.
         """
         if self.model_type == "deepseek_v4":
             return None
@@ -141,67 +141,67 @@ class Shape:
 
     @cached_property
     def kv_heads(self) -> int:
-        """Heads of keys and values."""
+        """Number of key-value heads."""
         return self.get("num_key_value_heads", self.heads)
 
     @cached_property
     def head(self) -> int:
-        """Numbers of one head of keys or values."""
+        """Size of a key or value head."""
         return self.get("head_dim", self.hidden // self.heads)
 
     @cached_property
     def chosen(self) -> int:
-        """Routed experts that a token meets in a layer, 0 where there are none."""
+        """Routed experts per token in a layer, 0 without experts."""
         return self.get("num_experts_per_tok", 0) if self.experts else 0
 
     @cached_property
     def experts(self) -> int:
-        """Routed experts of a layer, 0 where there are none."""
+        """Routed experts of a layer, 0 without experts."""
         return self.get("n_routed_experts", 0)
 
     @cached_property
     def expert_width(self) -> int:
-        """Inner width of an expert."""
+        """Intermediate size of an expert, 0 without experts."""
         return int(self.config["moe_intermediate_size"]) if self.experts else 0
 
     @cached_property
     def width(self) -> int:
-        """Inner width of a feed-forward network that is no expert, 0 where there is none."""
+        """Intermediate size of a dense feed-forward network, 0 if there is none."""
         return self.get("intermediate_size", 0)
 
     @cached_property
     def in_float16(self) -> bool:
-        """Whether transformers can compute it in float16: V4 mixes types that do not mix with it."""
+        """Whether transformers can compute it in float16, which V4's mixed data types prevent."""
         return self.model_type != "deepseek_v4"
 
     @cached_property
     def attended(self) -> int:
-        """Numbers by which a token asks for others in a layer, in the space of what is cached."""
+        """Size of a token's queries in a layer, in the space of the cached keys."""
         if self.attention in ("latent", "sparse"):
             return self.heads * int(self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"])
         return self.heads * self.head if self.attention == "compressed" else 0
 
     @cached_property
     def compared(self) -> int:
-        """Products for each token before one, in a layer that has no kernel of its own for them."""
+        """Attention scores per previous token, in a layer without an attention kernel."""
         return self.heads if self.attention == "whole" else 0
 
     @cached_property
     def streams(self) -> int:
-        """Residual streams of a token."""
+        """Number of residual streams."""
         return self.get("hc_mult", 1) if self.attention == "compressed" else 1
 
     @cached_property
     def uneven(self) -> str:
-        """Why it can't be split over several GPUs whatever their number, empty where it can."""
+        """Reason why it can't be split over any number of GPUs, empty if it can."""
         if self.attention in ("compressed", "whole"):
             return f"the bundled server does not split {self.model_type} models over several GPUs"
         biases = [name for name in ("attention_bias", "mlp_bias") if self.config.get(name)]
-        return f"the bundled server does not split a model with {biases[0]}" if biases else ""
+        return f"the bundled server does not split models with {biases[0]}" if biases else ""
 
     @cached_property
     def divided(self) -> dict[str, int]:
-        """The numbers that are divided among GPUs, in words."""
+        """Sizes that the number of GPUs must divide, by human-readable name."""
         numbers = {"attention heads": self.heads, "intermediate size": self.width}
         if self.attention == "grouped":
             numbers["key-value heads"] = self.kv_heads
@@ -210,42 +210,42 @@ class Shape:
         return numbers
 
     def splits(self, gpus: int) -> bool:
-        """Whether so many GPUs can share it."""
+        """Return whether it can be split over a number of GPUs."""
         if gpus == 1:
             return True
         uneven = any(number % gpus for number in self.divided.values())
         return gpus <= MOST and not self.uneven and not uneven
 
     def packs(self, gpus: int) -> bool:
-        """Whether the parts of matrices begin and end with blocks of 128, so that they stay fp8."""
+        """Return whether the shards of matrices consist of whole blocks of 128 and so stay fp8."""
         widths = (self.width, self.expert_width, self.hidden)
         return not any(width % (128 * gpus) for width in widths[:2]) and not self.hidden % 128
 
     def packs_heads(self, gpus: int) -> bool:
-        """Return the same for latent attention alone, whose matrices have heads for rows or columns."""
+        """Return the same for latent attention, whose matrices are split by heads."""
         config = self.config
         query = int(config["qk_nope_head_dim"] + config["qk_rope_head_dim"])
         sizes = (self.heads * query, self.heads * int(config["v_head_dim"]))
         return not any(size % (128 * gpus) for size in sizes)
 
     def cache_of_gpu(self, gpus: int) -> int:
-        """Bytes of the cache of each of so many GPUs for a token.
+        """Return the bytes of KV cache per token on each of a number of GPUs.
 
-        Heads of keys and values are divided; a latent is kept by each
+        Key-value heads are split; a latent is replicated
         (https://github.com/vllm-project/vllm-project.github.io, 2025-12-17-large-scale-serving).
         """
         return self.cache_per_token // (gpus if self.attention == "grouped" else 1)
 
     @cached_property
     def kinds(self) -> list[str]:
-        """The kinds of V4's layers: a window alone, or with entries that many tokens become."""
+        """Kinds of V4's layers: a window alone, or with entries that compress many tokens."""
         ratios = self.config.get("compress_ratios")
         kinds = [BY_RATIO[ratio] for ratio in ratios] if ratios else self.config["layer_types"]
         return [str(kind) for kind in kinds][: self.layers]
 
     @cached_property
     def rates(self) -> dict[str, int]:
-        """How many tokens become one entry in those layers of V4 that have entries."""
+        """Tokens per compressed entry, by kind of V4's layers with entries."""
         return dict(self.config.get("compress_rates") or {SPARSE: 4, HEAVY: 128})
 
     def _cache_per_token(self) -> int:
@@ -261,9 +261,9 @@ class Shape:
         return int(self.layers * (latent + indexed) * CACHED)
 
     def _cache_per_sequence(self) -> int:
-        """V4's window in each layer, and the tokens that wait for being compressed, with their gates.
+        """Return the bytes of V4's windows, and of tokens not yet compressed with their gates.
 
-        An entry of few tokens is made of as many before it too, for which each has a second value
+        A sparse layer's entry also uses as many previous tokens, so each token has a second value
         and gate.
         """
         if self.model_type != "deepseek_v4":

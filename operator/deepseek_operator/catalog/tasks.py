@@ -1,4 +1,4 @@
-"""What models are asked to do, and how well each was published to do it."""
+"""Catalogue of tasks, with published benchmark scores of models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from deepseek_operator.catalog.prices import Fact
 
 
 class Table(Fact):
-    """Scores that were read in one place, by repository without its organisation."""
+    """Scores of one source, by repository without the organisation."""
 
     scores: dict[str, float] = Field(min_length=1)
 
 
 class Entered(Entry):
-    """A task as the catalogue has it.
+    """Task entry of the catalogue.
 
     Attributes:
-        benchmark: By which its models are compared.
-        about: What that measures.
-        note: What to bear in mind.
-        figures: Tables; no model is in two of them.
+        benchmark: Benchmark that compares models.
+        about: Description of the benchmark.
+        note: Limitations of the comparison.
+        figures: Tables of scores; no model is in two of them.
     """
 
     benchmark: str
@@ -36,13 +36,13 @@ class Entered(Entry):
 
 @dataclass(frozen=True)
 class Figure:
-    """How well a model was published to do a task.
+    """Published score of a model.
 
     Attributes:
-        score: The higher the better, 100 at most.
-        source: Where it was read.
-        as_of: When.
-        weak: Whether that was in a copy.
+        score: Score from 0 to 100, higher is better.
+        source: Source of the score.
+        as_of: Date at which it was read.
+        weak: Whether it was read in a copy of the source.
     """
 
     score: float
@@ -53,10 +53,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Task:
-    """A task.
+    """Task with the scores of models.
 
     Attributes:
-        figures: By repository.
+        figures: Scores by repository.
     """
 
     name: str
@@ -67,13 +67,13 @@ class Task:
 
     @property
     def best(self) -> float:
-        """The best score of any model."""
+        """Best score of any model."""
         return max(figure.score for figure in self.figures.values())
 
 
 @cache
 def tasks() -> dict[str, Task]:
-    """The catalogue's tasks by name."""
+    """Return the catalogue's tasks by name."""
     found = entries("tasks", Entered, built_in("tasks")["tasks"])
     return {name: _task(name, entry) for name, entry in found.items()}
 

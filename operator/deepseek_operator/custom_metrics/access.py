@@ -1,4 +1,4 @@
-"""Whether a user may ask: the API server decides, by a SubjectAccessReview."""
+"""Authorization of users by the API server, with SubjectAccessReviews."""
 
 from typing import Any, NamedTuple
 
@@ -7,12 +7,12 @@ from deepseek_operator.cluster.kinds import ACCESS_REVIEW
 from deepseek_operator.custom_metrics.front_proxy import User
 from deepseek_operator.custom_metrics.shared import Shared
 
-# As long as Kubernetes' own extension servers take an answer for good.
+# As long as Kubernetes' own extension servers cache a decision.
 FRESH = 10.0  # seconds
 
 
 class Question(NamedTuple):
-    """What a user wants: an HTTP path, or a subresource (the metric) of a pod."""
+    """Access that a user requests: an HTTP path, or a subresource (the metric) of a pod."""
 
     user: User
     path: str
@@ -23,14 +23,14 @@ class Question(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The API server's answer."""
+    """Decision of the API server."""
 
     allowed: bool
     reason: str
 
 
 class Access:
-    """Asks the API server, and remembers its answers for a moment."""
+    """Authorizer that asks the API server and caches its decisions for `FRESH` seconds."""
 
     def __init__(self, client: Client, group: str):
         self._client = client
@@ -38,13 +38,13 @@ class Access:
         self._verdicts: Shared[Question, Verdict] = Shared(FRESH, self._ask)
 
     async def verdict(self, question: Question) -> Verdict:
-        """Whether it is allowed.
+        """Return the decision on a user's access.
 
-        Asked for the whole cluster first: the autoscaler may ask there, and then one answer is
-        enough for all of its questions about a thousand models.
+        Access to the whole cluster is checked first: the autoscaler has it, and then one decision
+        covers all of its requests for a thousand models.
 
         Raises:
-            ApiError: The API server could not be asked.
+            ApiError: The API server could not be reached.
         """
         everywhere = await self._verdicts.get(question._replace(namespace="", pod=""))
         if everywhere.allowed:
@@ -63,7 +63,7 @@ class Access:
                 "group": self._group,
                 "version": question.version,
                 "verb": "get",
-                # Empty: every one.
+                # Empty: all of them.
                 "namespace": question.namespace,
                 "name": question.pod,
                 "resource": "pods",

@@ -1,4 +1,4 @@
-"""The routes of custom.metrics.k8s.io: which metrics there are, and their values for pods."""
+"""Routes of custom.metrics.k8s.io: the list of metrics, and their values for pods."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -13,8 +13,7 @@ from deepseek_operator.custom_metrics.load import Load, UnreadableError, Value
 from deepseek_operator.plan.desired.scaling import METRICS
 
 GROUP = "custom.metrics.k8s.io"
-# Where others serve the group too, theirs is v1beta1: prometheus-adapter's chart installs that one,
-# so it must stay free.
+# prometheus-adapter's chart installs v1beta1, so that version must stay free.
 VERSION = "v1beta2"
 ROOT = f"/apis/{GROUP}/{VERSION}"
 EVERY_POD = "*"
@@ -23,7 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RefusalError(Exception):
-    """A request that is not answered, in the terms of Kubernetes' Status."""
+    """Rejected request, with the fields of Kubernetes' Status."""
 
     def __init__(self, code: HTTPStatus, reason: str, message: str):
         super().__init__(message)
@@ -32,7 +31,7 @@ class RefusalError(Exception):
 
 
 class Api:
-    """Answers for one way in which the API server shows who it is."""
+    """Handlers of the API, for one configuration of the API server's front proxy."""
 
     def __init__(self, front_proxy: FrontProxy, access: Access, load: Load):
         self._front_proxy = front_proxy
@@ -40,7 +39,7 @@ class Api:
         self._load = load
 
     def application(self) -> web.Application:
-        """The routes as an application; everything else is not found, if one may ask at all."""
+        """Return the application; unknown paths are answered with 404 to authorized users."""
         app = web.Application(middlewares=[_told, self._let_in])
         app.router.add_get(ROOT, self._discovery)
         app.router.add_get("/openapi/{version:v[23]}", _openapi)
@@ -92,11 +91,13 @@ class Api:
             raise RefusalError(
                 HTTPStatus.NOT_FOUND,
                 "NotFound",
-                f"There is no metric {request.match_info['metric']}; there are: {', '.join(METRICS)}",
+                f"Unknown metric {request.match_info['metric']}; available: {', '.join(METRICS)}",
             )
         if request.query.get("metricLabelSelector"):
             raise RefusalError(
-                HTTPStatus.BAD_REQUEST, "BadRequest", "These metrics have no labels to select by."
+                HTTPStatus.BAD_REQUEST,
+                "BadRequest",
+                "These metrics have no labels: remove metricLabelSelector.",
             )
         if pod == EVERY_POD:
             selector = request.query.get("labelSelector", "")
@@ -110,7 +111,7 @@ class Api:
                 raise RefusalError(
                     HTTPStatus.NOT_FOUND,
                     "NotFound",
-                    f"No pod {namespace}/{pod} that serves a DeepSeek model is ready.",
+                    f"{namespace}/{pod} is not a ready pod of a DeepSeekDeployment.",
                 )
         return web.json_response(
             {
@@ -123,7 +124,7 @@ class Api:
 
 
 async def _openapi(request: web.Request) -> web.Response:
-    """No schema: the API server asks for one every minute and logs an error where there is none."""
+    """Return an empty schema; the API server requests it every minute and logs an error without one."""
     if request.match_info["version"] == "v3":
         return web.json_response({"paths": {}})
     info = {"title": GROUP, "version": VERSION}
@@ -145,7 +146,7 @@ def _item(namespace: str, metric: str, value: Value) -> dict[str, Any]:
 
 
 def quantity(value: float) -> str:
-    """A number as Kubernetes writes quantities: whole, or in thousandths."""
+    """Return a number as a Kubernetes quantity, whole or in thousandths."""
     thousandths = round(value * 1000)
     whole, rest = divmod(thousandths, 1000)
     return f"{thousandths}m" if rest else str(whole)
@@ -153,7 +154,7 @@ def quantity(value: float) -> str:
 
 @web.middleware
 async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Failures in the form that clients of Kubernetes understand."""
+    """Convert exceptions to Kubernetes' Status objects."""
     try:
         return await handler(request)
     except StrangerError as error:

@@ -1,8 +1,8 @@
-"""A certificate for the server, and the authority that has signed it.
+"""Certificate of the server, and the authority that signed it.
 
-The authority signs this one certificate and its key is thrown away, so nothing that is kept could
-sign another one. A renewal makes a new authority; clients trust the one before too, until every
-replica has changed over.
+The authority signs this one certificate and its key is discarded, so no stored key can sign another
+one. A renewal creates a new authority; clients trust the previous one too, until every replica uses
+the new certificate.
 """
 
 import datetime
@@ -14,20 +14,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID = datetime.timedelta(days=90)
-# A third of its life is left for a renewal to succeed.
+# Remaining lifetime at which it is renewed: a third of it is left for retries.
 RENEWED = datetime.timedelta(days=30)
-# Clocks differ by moments.
+# Tolerance for clock skew.
 BACKDATED = datetime.timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server needs to be trusted.
+    """Certificate of the server with its key and authorities.
 
     Attributes:
-        authorities: Whom clients are to trust, PEM, the newest first.
-        chain: The server's certificate, PEM.
-        key: Its private key, PEM.
+        authorities: Authorities that clients trust, PEM, the newest first.
+        chain: Certificate of the server, PEM.
+        key: Private key of the server, PEM.
     """
 
     authorities: bytes
@@ -35,15 +35,15 @@ class Certificate:
     key: bytes
 
     def issued(self) -> datetime.datetime:
-        """When it was made."""
+        """Return the time at which the certificate was issued."""
         return self._parsed().not_valid_before_utc + BACKDATED
 
     def follows(self, other: "Certificate") -> bool:
-        """Whether who trusts this one's authorities trusts the other certificate too."""
+        """Return whether clients that trust this one's authorities trust the other one too."""
         return _newest(other.authorities) in self.authorities
 
     def serves(self, host: str, now: datetime.datetime) -> bool:
-        """Whether it is whole, of this host name, and not to be renewed yet."""
+        """Return whether it is valid, has this host name, and is not due for renewal."""
         try:
             parsed = self._parsed()
             key = serialization.load_pem_private_key(self.key, None)
@@ -62,7 +62,7 @@ class Certificate:
 
 
 def make(host: str, now: datetime.datetime, before: Certificate | None = None) -> Certificate:
-    """A new certificate for a host name, signed by a new authority."""
+    """Create a certificate for a host name, signed by a new authority."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name(f"{host} authority {now:%Y-%m-%dT%H:%M:%SZ}")
     authority = (
@@ -74,7 +74,7 @@ def make(host: str, now: datetime.datetime, before: Certificate | None = None) -
     key = ec.generate_private_key(ec.SECP256R1())
     signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     certificate = (
-        # A common name has at most 64 characters; what counts is the alternative name.
+        # A common name has at most 64 characters; clients verify the alternative name.
         _builder(_name(host[:64]), authority_name, key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs=False), critical=True)
@@ -95,7 +95,7 @@ def make(host: str, now: datetime.datetime, before: Certificate | None = None) -
 
 
 def _newest(authorities: bytes) -> bytes:
-    """The first of some certificates; none where they can't be read."""
+    """Return the first of several certificates, empty if they can't be parsed."""
     try:
         return _pem(x509.load_pem_x509_certificates(authorities)[0])
     except ValueError:

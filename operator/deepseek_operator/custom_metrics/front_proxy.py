@@ -1,8 +1,8 @@
-"""Who asks, as the API server says it: it passes requests on with a certificate of its own.
+"""Authentication of requests that the API server forwards with its front proxy certificate.
 
-The ConfigMap extension-apiserver-authentication, which every API server keeps up to date, tells
-which authority has signed that certificate, which names it may have, and in which headers the
-user stands. Nobody but the API server is served.
+The ConfigMap extension-apiserver-authentication, which the API server keeps up to date, has the
+authority that signs this certificate, its allowed names, and the headers with the user. Requests
+of other clients are rejected.
 """
 
 import json
@@ -19,12 +19,12 @@ NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
 
 
 class StrangerError(Exception):
-    """Whoever asks is not the API server, or it does not say for whom it asks."""
+    """Raised when a client is not the API server, or its request names no user."""
 
 
 @dataclass(frozen=True)
 class User:
-    """For whom the API server asks, in the terms of an access review."""
+    """User on whose behalf the API server forwards a request, with the fields of an access review."""
 
     name: str
     uid: str = ""
@@ -34,15 +34,15 @@ class User:
 
 @dataclass(frozen=True)
 class FrontProxy:
-    """How the API server shows who it is.
+    """Configuration of the API server's front proxy.
 
     Attributes:
         authority: Certificates of the authority, PEM.
-        names: Common names that the certificate may have; empty: any.
-        user_headers: Where the user's name may stand.
-        uid_headers: Where the user's uid may stand.
-        group_headers: Where the user's groups may stand.
-        extra_prefixes: What headers with further attributes start with, lower case.
+        names: Allowed common names of the certificate; empty: any.
+        user_headers: Headers that may have the user's name.
+        uid_headers: Headers that may have the user's uid.
+        group_headers: Headers that may have the user's groups.
+        extra_prefixes: Prefixes of headers with further attributes, lower case.
     """
 
     authority: str
@@ -54,7 +54,7 @@ class FrontProxy:
 
     @classmethod
     def of(cls, config_map: Mapping[str, Any]) -> "FrontProxy | None":
-        """What the ConfigMap says, None where the API server passes no requests on."""
+        """Return the configuration in the ConfigMap, None if the API server forwards no requests."""
         data = config_map.get("data", {})
         if not data.get("requestheader-client-ca-file"):
             return None
@@ -76,30 +76,34 @@ class FrontProxy:
     def user(
         self, certificate: Mapping[str, Any] | None, headers: Iterable[tuple[str, str]]
     ) -> User:
-        """For whom is asked.
+        """Return the user of a request.
 
         Args:
-            certificate: What TLS has verified against `authority`, None where there was none.
-            headers: Of the request.
+            certificate: Client certificate that TLS verified against `authority`, None without one.
+            headers: Headers of the request.
 
         Raises:
-            StrangerError: The certificate is missing or of somebody else, or no user is named.
+            StrangerError: The certificate is missing or not the API server's, or no user is named.
         """
         if not certificate:
-            raise StrangerError("Only the API server may ask here: no certificate was shown.")
+            raise StrangerError(
+                "Only the API server may call this API: the request has no client certificate."
+            )
         common_name = _common_name(certificate)
         if self.names and common_name not in self.names:
-            raise StrangerError(f"Only the API server may ask here, not {common_name}.")
+            raise StrangerError(f"Only the API server may call this API, not {common_name}.")
         by_name: dict[str, list[str]] = {}
         for name, value in headers:
             by_name.setdefault(name.lower(), []).append(value)
         names = _first(by_name, self.user_headers)
         if not names:
-            raise StrangerError("The API server does not say for whom it asks.")
+            raise StrangerError(
+                "The request names no user: none of the API server's user headers is set."
+            )
         uids = _first(by_name, self.uid_headers)
         groups = [value for name in self.group_headers for value in by_name.get(name.lower(), [])]
-        # The API server leaves it out where it asks for itself; Kubernetes' own extension servers
-        # add it too, and who may look at what there is depends on it.
+        # The API server omits the group in its own requests. Kubernetes' extension servers add it too,
+        # and access to discovery depends on it.
         if AUTHENTICATED not in groups:
             groups.append(AUTHENTICATED)
         return User(
@@ -131,10 +135,10 @@ def _common_name(certificate: Mapping[str, Any]) -> str:
 
 
 async def read(client: Client) -> FrontProxy | None:
-    """What the API server says about itself, None where it passes no requests on.
+    """Read the front proxy's configuration, None if the API server forwards no requests.
 
     Raises:
-        ApiError: It could not be asked.
+        ApiError: The API server could not be reached.
     """
     config_map = await client.get(CONFIG_MAP, NAMESPACE, NAME)
     return FrontProxy.of(config_map) if config_map else None

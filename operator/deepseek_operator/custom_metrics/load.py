@@ -1,4 +1,4 @@
-"""The load of pods, from their own /metrics, read when somebody asks."""
+"""Load of pods, read on demand from their /metrics."""
 
 import asyncio
 import math
@@ -17,12 +17,12 @@ from deepseek_operator.plan.desired.scaling import METRICS, Metric
 from deepseek_operator.plan.state.labels import SELECTOR
 from deepseek_operator.plan.traffic.pod_endpoints import Desk, desk
 
-# An autoscaler asks for each of its metrics in turn: both come from one reading.
+# An autoscaler requests its metrics one after the other; both come from one reading.
 FRESH = 2.0  # seconds
 DEADLINE = 3.0  # seconds for one pod
 IN_FLIGHT = 64
 
-# The names of all engines; which one a pod runs, what it tells says.
+# Sample names of all engines; those in its answer show which engine a pod runs.
 SAMPLES = tuple(
     sample
     for metric in METRICS.values()
@@ -39,11 +39,11 @@ SHARES = frozenset(
 
 
 class UnreadableError(Exception):
-    """The load could not be read; the text says of which pods and why."""
+    """Raised when the load can't be read; the message names the pods and the cause."""
 
 
 class Address(NamedTuple):
-    """Where a pod is."""
+    """Address of a pod's metrics."""
 
     namespace: str
     name: str
@@ -52,18 +52,18 @@ class Address(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Of its metrics."""
+        """URL of the pod's metrics."""
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
         return f"http://{host}:{self.desk.port}{self.desk.metrics}"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a pod's /metrics said.
+    """One reading of a pod's /metrics.
 
     Attributes:
-        samples: Sums by name of the sample, averages where it is a share.
-        time: When, as RFC 3339.
+        samples: Sums by name of the sample, averages for shares.
+        time: Time of the reading, as RFC 3339.
     """
 
     samples: dict[str, float]
@@ -72,7 +72,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Value:
-    """A metric of a pod."""
+    """Value of a metric for one pod."""
 
     pod: str
     value: float
@@ -80,7 +80,7 @@ class Value:
 
 
 class Load:
-    """Asks pods for their load: few at a time, for a limited time, not twice for the same."""
+    """Reader of pods' load, with a concurrency limit, a timeout and a short-lived cache."""
 
     def __init__(self, client: Client, session: aiohttp.ClientSession):
         self._client = client
@@ -92,14 +92,14 @@ class Load:
     async def of(
         self, metric: Metric, namespace: str, selector: str = "", name: str = ""
     ) -> list[Value]:
-        """A metric of every pod that takes requests, of those that a selector or a name chooses.
+        """Return a metric of every ready pod that a selector or a name selects.
 
-        A pod that is not ready is left out: autoscalers take what is missing for neither busy nor
-        idle, so a model that is being loaded neither calls for more replicas nor costs one.
+        Pods that are not ready are left out: autoscalers take missing pods as neither busy nor idle,
+        so a pod that loads its model causes neither more replicas nor fewer.
 
         Raises:
-            UnreadableError: No pod of several could be read.
-            ApiError: The API server does not say which pods there are.
+            UnreadableError: None of the pods could be read.
+            ApiError: The API server could not list the pods.
         """
         pods = await self._pods.get((namespace, selector, name))
         found = await asyncio.gather(
@@ -112,7 +112,7 @@ class Load:
                 raise error
         if failures and not values:
             raise UnreadableError(
-                f"None of {len(pods)} ready pod(s) could be read, the first because {failures[0]}"
+                f"None of {len(pods)} ready pod(s) could be read; first error: {failures[0]}"
             )
         return values
 
@@ -124,7 +124,7 @@ class Load:
         samples = next(told, None)
         if samples is None:
             names = ", or ".join(" and ".join(known) for known in metric.samples.values())
-            raise UnreadableError(f"{pod.url} of pod {pod.name} does not tell {names}")
+            raise UnreadableError(f"{pod.url} of pod {pod.name} lacks {names}")
         total = sum(reading.samples[sample] for sample in samples)
         return Value(pod.name, total * metric.factor, reading.time)
 
@@ -147,7 +147,7 @@ class Load:
             ):
                 text = await answer.text()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            why = str(error) or f"there was no answer within {DEADLINE:.0f} s"
+            why = str(error) or f"no answer within {DEADLINE:.0f} s"
             raise UnreadableError(
                 f"{pod.url} of pod {pod.name} could not be read: {why}"
             ) from error
@@ -156,10 +156,9 @@ class Load:
 
 
 def sums(text: str) -> dict[str, float]:
-    """The samples that count, of Prometheus' text format: each summed over its labels.
+    """Return the relevant samples of Prometheus' text format, each summed over its labels.
 
-    Shares are not added up: of several groups in a pod that have caches of their own, the average
-    counts.
+    Shares are averaged instead: a pod may have several groups, each with its own KV cache.
     """
     lines = [line for line in text.splitlines() if line.startswith(SAMPLES)]
     found: dict[str, list[float]] = {}

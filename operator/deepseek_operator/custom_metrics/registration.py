@@ -1,8 +1,8 @@
-"""The APIService by which the API server passes requests for custom.metrics.k8s.io on to us.
+"""APIService that makes the API server forward requests for custom.metrics.k8s.io to the operator.
 
-A group belongs to one server: where somebody else has an APIService for it, ours is taken away, and
-it comes back when theirs goes. Kubernetes removes it with the ClusterRole of the installation,
-because an APIService that leads nowhere keeps namespaces from being deleted.
+An API group belongs to one server: while another APIService serves it, the operator's is deleted,
+and it is created again when the other one is gone. Kubernetes deletes it with the ClusterRole of
+the installation, because an APIService without a server blocks the deletion of namespaces.
 """
 
 import asyncio
@@ -26,21 +26,21 @@ logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 
 NAME = f"{VERSION}.{GROUP}"
-LOOK = 10.0  # seconds between two looks
+LOOK = 10.0  # seconds between two checks
 # Until this replica listens.
 FIRST_LOOK = 1.0
-# Low: the group of nobody who has asked for more.
+# Low, so that any other server of the group takes precedence.
 PRIORITY = 100
 
 
 class Registration:
-    """Keeps the certificate and the APIService as they shall be.
+    """Reconciler of the certificate and the APIService.
 
     Args:
-        client: May write as long as this replica leads.
-        place: Where the API is served.
-        listens: Whether this replica answers: before it does, nobody is sent here.
-        tell: Called with who else serves the group, empty where nobody does.
+        client: Client that may write while this replica is the leader.
+        place: Service and port of the API.
+        listens: Returns whether this replica serves the API; until then no APIService is created.
+        tell: Called with the other server of the group, empty if there is none.
     """
 
     def __init__(
@@ -57,19 +57,19 @@ class Registration:
         self._said = ""
 
     async def keep(self) -> None:
-        """Look again and again, for ever."""
+        """Reconcile periodically, forever."""
         while True:
             try:
                 await self.look(datetime.datetime.now(datetime.UTC))
             except (ApiError, ValueError) as error:
-                self._say(f"The custom metrics API could not be registered: {error}")
+                self._say(f"Could not register the custom metrics API, will retry: {error}")
             await asyncio.sleep(LOOK if self._listens() else FIRST_LOOK)
 
     async def look(self, now: datetime.datetime) -> None:
-        """One look, and what follows from it.
+        """Reconcile once.
 
         Raises:
-            ApiError: The API server could not be asked or refuses.
+            ApiError: The API server could not be reached or rejects a write.
         """
         services = await self._client.select(API_SERVICE)
         group = [item for item in services if item["spec"].get("group") == GROUP]
@@ -77,14 +77,14 @@ class Registration:
         other = owner(group, self._place)
         self._tell(other)
         if other:
-            self._say(f"{GROUP} is served by {other}: the operator does not serve it")
+            self._say(f"{GROUP} is served by {other}, so the operator does not serve it")
             if ours is not None:
                 await self._client.delete(API_SERVICE, ours)
             return
         if await front_proxy.read(self._client) is None:
             self._say(
-                f"The API server has no aggregation layer (--requestheader-client-ca-file): "
-                f"{GROUP} can't be served. Write scaling.metrics: keda."
+                f"Can't serve {GROUP}: the API server has no aggregation layer "
+                f"(--requestheader-client-ca-file). Enable it, or set scaling.metrics: keda."
             )
             return
         certificate = await serving.keep(self._client, self._place, now)
@@ -104,20 +104,20 @@ class Registration:
             return None
 
     def _say(self, sentence: str) -> None:
-        """In the log, when it is news."""
+        """Log a message unless it repeats the last one."""
         if sentence != self._said:
             self._said = sentence
             logger.info("%s", sentence)
 
 
 def is_ours(service: Object, place: Place) -> bool:
-    """Whether an APIService leads to us."""
+    """Return whether an APIService refers to the operator's Service."""
     target = service["spec"].get("service") or {}
     return (target.get("namespace"), target.get("name")) == (place.namespace, place.service)
 
 
 def owner(group: Iterable[Object], place: Place) -> str:
-    """Who else serves the group, as namespace/name of its Service; empty where nobody does."""
+    """Return the other server of the group as namespace/name of its Service, empty if none."""
     for service in group:
         if not is_ours(service, place):
             target = service["spec"].get("service")
@@ -128,7 +128,7 @@ def owner(group: Iterable[Object], place: Place) -> str:
 
 
 def manifest(place: Place, certificate: Certificate, cluster_role: Object | None) -> Object:
-    """The APIService that leads to us."""
+    """Return the operator's APIService."""
     metadata: Object = {"name": NAME, "labels": {MANAGED_BY: MANAGER}}
     if cluster_role is not None:
         metadata["ownerReferences"] = [
@@ -155,7 +155,7 @@ def manifest(place: Place, certificate: Certificate, cluster_role: Object | None
 
 
 def differs(wanted: Object, live: Object) -> bool:
-    """Whether the live APIService is not as it shall be."""
+    """Return whether the live APIService differs from the desired one."""
     owners = wanted["metadata"].get("ownerReferences", [])
     known = {item["uid"] for item in live["metadata"].get("ownerReferences", [])}
     return any(live["spec"].get(key) != value for key, value in wanted["spec"].items()) or any(

@@ -1,4 +1,4 @@
-"""Serves the API over TLS, with whatever certificate and trusted authority hold at the time."""
+"""TLS server of the API, which follows changes of its certificate and of the trusted authority."""
 
 import asyncio
 import datetime
@@ -22,23 +22,23 @@ from deepseek_operator.custom_metrics.serving import Place
 
 logger = logging.getLogger(__name__)
 
-LOOK = 10.0  # seconds between two looks
+LOOK = 10.0  # seconds between two checks
 # Until there is a first certificate.
 FIRST_LOOK = 1.0
-# Before a renewed certificate is used, the API server has to have learned to trust it.
+# A renewed certificate is used after this time, by which the API server trusts its authority.
 SETTLED = datetime.timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Who we are to the API server, and how we know it."""
+    """Certificate of the server, and the API server's front proxy that it trusts."""
 
     certificate: Certificate
     front_proxy: FrontProxy
 
 
 class Server:
-    """Listens while there is a certificate, and anew where certificate or authority change."""
+    """Server that listens while there is a certificate, and restarts when trust changes."""
 
     def __init__(self, client: Client, place: Place):
         self._client = client
@@ -48,13 +48,13 @@ class Server:
 
     @property
     def listens(self) -> bool:
-        """Whether requests are answered."""
+        """Whether the server accepts requests."""
         return self._runner is not None
 
     async def serve(self) -> None:
-        """Serve for ever; trouble is logged and tried again."""
+        """Serve forever; errors are logged and retried."""
         limits = aiohttp.TCPConnector(limit=IN_FLIGHT)
-        # Pods are asked directly, whatever proxy the environment names.
+        # Pods are read directly, without a proxy from the environment.
         async with aiohttp.ClientSession(connector=limits, trust_env=False) as session:
             load, access = Load(self._client, session), Access(self._client, GROUP)
             try:
@@ -62,8 +62,8 @@ class Server:
                     try:
                         await self._look(access, load)
                     except (ApiError, OSError, ValueError) as error:
-                        # ValueError: a certificate that is none, until it is renewed.
-                        logger.warning("The custom metrics API can't be served now: %s", error)
+                        # ValueError: an invalid certificate, until it is renewed.
+                        logger.warning("Can't serve the custom metrics API, will retry: %s", error)
                     await asyncio.sleep(LOOK if self.listens else FIRST_LOOK)
             finally:
                 await self._stop()
@@ -86,7 +86,7 @@ class Server:
             "0.0.0.0",  # noqa: S104 - the API server is elsewhere
             self.place.port,
             ssl_context=context,
-            # The new one listens before the old one stops.
+            # The new server listens before the old one stops.
             reuse_port=True,
         )
         try:
@@ -98,7 +98,7 @@ class Server:
         self._runner, self._trust = runner, trust
 
     def _may_change(self, trust: Trust) -> bool:
-        """Whether the API server trusts the new certificate already, or the old one no longer."""
+        """Return whether the API server trusts the new certificate already, or not the old one."""
         if self._trust is None or self._trust.front_proxy != trust.front_proxy:
             return True
         if not trust.certificate.follows(self._trust.certificate):
@@ -113,18 +113,18 @@ class Server:
 
 
 def tls(trust: Trust) -> ssl.SSLContext:
-    """TLS that shows our certificate, and verifies the API server's where one is shown.
+    """Return a TLS context with the server's certificate that verifies client certificates.
 
     Raises:
-        ssl.SSLError: Certificate, key or authority is none.
+        ssl.SSLError: The certificate, key or authority is invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Who shows none gets an answer that says why it is refused.
+    # Optional, so that a client without a certificate gets an error message.
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_verify_locations(cadata=trust.front_proxy.authority)
-    # Python loads a key from a file alone, so this one is of memory: nothing is written to a disk,
-    # which the operator's container lets nobody do anyway.
+    # Python loads keys from files only. A file in memory keeps the key off the disk, and the
+    # operator's root file system is read-only.
     with open(os.memfd_create("tls"), "wb") as file:  # noqa: PTH123 - a descriptor, not a path
         file.write(trust.certificate.chain + trust.certificate.key)
         file.flush()

@@ -1,4 +1,4 @@
-"""The Secret with the server's certificate: made and renewed by one replica, read by all."""
+"""Secret with the server's certificate: created and renewed by one replica, read by all."""
 
 import base64
 import binascii
@@ -18,11 +18,11 @@ AUTHORITIES, CHAIN, KEY = "ca.crt", "tls.crt", "tls.key"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the API is served: a Service of the operator's own namespace.
+    """Service of the API, in the operator's namespace.
 
     Attributes:
-        port: Of the Service and of the operator's pod.
-        cluster_role: With which Kubernetes removes the APIService, empty: with none.
+        port: Port of the Service and of the operator's pod.
+        cluster_role: ClusterRole that owns the APIService; empty: it has no owner.
     """
 
     namespace: str
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def host(self) -> str:
-        """The name that the API server expects in the certificate."""
+        """Host name that the API server expects in the certificate."""
         return f"{self.service}.{self.namespace}.svc"
 
     @property
@@ -42,20 +42,20 @@ class Place:
 
 
 async def read(client: Client, place: Place) -> Certificate | None:
-    """The certificate, None where there is none yet or its Secret can't be understood.
+    """Read the certificate, None if there is none yet or its Secret is invalid.
 
     Raises:
-        ApiError: The API server could not be asked.
+        ApiError: The API server could not be reached.
     """
     secret = await client.get(SECRET, place.namespace, place.secret)
     return _certificate(secret) if secret else None
 
 
 async def keep(client: Client, place: Place, now: datetime.datetime) -> Certificate:
-    """The certificate, made where there is none and renewed where it is time.
+    """Return the certificate, created if there is none and renewed if it is due.
 
     Raises:
-        ApiError: The API server could not be asked.
+        ApiError: The API server could not be reached.
     """
     secret = await client.get(SECRET, place.namespace, place.secret)
     present = _certificate(secret) if secret else None
@@ -71,7 +71,7 @@ async def keep(client: Client, place: Place, now: datetime.datetime) -> Certific
             manifest["type"] = secret.get("type", manifest["type"])
             await client.replace(SECRET, manifest)
     except ConflictError:
-        # Another replica was faster; what it has made is as good.
+        # Another replica was faster; its certificate is used.
         return await read(client, place) or made
     return made
 

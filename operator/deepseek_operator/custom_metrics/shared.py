@@ -1,4 +1,4 @@
-"""Answers that are worth the same for a moment, asked for once however many want them."""
+"""Short-lived cache of asynchronous results, with one request for all concurrent callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -7,16 +7,16 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# More than this many keys are looked through for what is too old.
+# Number of keys from which on expired ones are removed.
 TIDY = 1024
 
 
 class Shared(Generic[K, V]):
-    """Answers by key, each good for some seconds; who asks meanwhile waits for the same one.
+    """Cache of results by key, each valid for some seconds; concurrent callers share one request.
 
     Args:
-        seconds: How long an answer is good, counted from when it was asked for.
-        ask: Gets the answer for a key. A failure is told to all who wait and not kept.
+        seconds: Lifetime of a result, from the start of its request.
+        ask: Returns the result for a key. An exception is raised in all waiting callers, not cached.
     """
 
     def __init__(self, seconds: float, ask: Callable[[K], Awaitable[V]]):
@@ -25,16 +25,16 @@ class Shared(Generic[K, V]):
         self._answers: dict[K, tuple[float, asyncio.Future[V]]] = {}
 
     async def get(self, key: K) -> V:
-        """The answer for a key; raises what asking for it raises."""
+        """Return the result for a key, or raise the exception of its request."""
         now = asyncio.get_running_loop().time()
         since, answer = self._answers.get(key, (0.0, None))
         if answer is None or now - since > self._seconds or _failed(answer):
             self._tidy(now)
             answer = asyncio.ensure_future(self._ask(key))
-            # A failure that nobody waits for any more is not worth a line in the log.
+            # Retrieve the exception, so that asyncio does not log it if no caller is left.
             answer.add_done_callback(_failed)
             self._answers[key] = (now, answer)
-        # One who gives up does not take the answer from the others.
+        # A cancelled caller must not cancel the request of the others.
         return await asyncio.shield(answer)
 
     def _tidy(self, now: float) -> None:

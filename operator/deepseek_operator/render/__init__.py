@@ -1,1 +1,1 @@
-"""Decisions as Kubernetes manifests: one template per kind, no I/O."""
+"""Rendering of decisions as Kubernetes manifests: one template per kind, no I/O."""

@@ -1,4 +1,4 @@
-"""The children of a resource, as manifests ready for server-side apply."""
+"""Manifests of a resource's children, ready for server-side apply."""
 
 import json
 from typing import Any
@@ -26,24 +26,25 @@ from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]
 
-# Time for a pod's address to disappear from Services everywhere; ample on a busy cluster.
+# Seconds until every node has removed a terminating pod from Services; ample on a busy cluster.
 LEAVE_SECONDS = 5
-# The volume for what is downloaded or compiled.
+# Volume for downloads and compiled code.
 CACHE = "cache"
-# 5353 is where the DNS pods of OpenShift listen, behind a Service with the usual port.
+# OpenShift's DNS pods listen on 5353, behind a Service with port 53.
 DNS = [{"port": port, "protocol": way} for port in (53, 5353) for way in ("UDP", "TCP")]
 
-# In the order in which they are applied: what a pod needs comes before the pods.
+# In the order of application: what a pod needs comes before the pods.
 TEMPLATES = (
     "serviceaccount.yaml.j2",
     "configmap.yaml.j2",
     "service.yaml.j2",
     "poddisruptionbudget.yaml.j2",
-    # Before the pods: there is no moment in which everybody may reach them.
+    # Before the pods, so that they are never open to all.
     "networkpolicy.yaml.j2",
 )
-# Annotations of pods with a sidecar, whatever the mesh is set to: it asks the server the kubelet's
-# questions and adds the server's metrics to its own, since no program outside the mesh can ask.
+# Annotations of pods with a sidecar, independent of the mesh's settings: the sidecar forwards the
+# kubelet's probes to the server and merges the server's metrics into its own, because programs
+# outside the mesh can't reach the server.
 MESH = {
     "sidecar.istio.io/rewriteAppHTTPProbers": "true",
     "prometheus.istio.io/merge-metrics": "true",
@@ -56,9 +57,9 @@ POD_MONITOR = "podmonitor.yaml.j2"
 
 
 def children(target: Target) -> list[Manifest]:
-    """All manifests of a resource, in the order in which they are to be applied.
+    """Return all manifests of a resource, in the order of application.
 
-    What runs the pods still lacks the step of its rollout (`workload.rolled`).
+    The workload still lacks the step of its rollout (`workload.rolled`).
     """
     name, slot = target.resource.name, target.slot
     own = set_name(name, slot)
@@ -66,11 +67,11 @@ def children(target: Target) -> list[Manifest]:
     values = {
         "target": target,
         "metadata": metadata,
-        # Of what belongs to these pods alone.
+        # Metadata of objects that belong to this set of pods alone.
         "own": {**metadata, "name": own, "labels": labels(name, slot)},
         "selector": selector(name),
-        # A Deployment's selector can't be changed, and was there before there was a second place. That
-        # it fits the other set's pods, too, does no harm: they have a controller.
+        # A Deployment's selector is immutable, and the blue one predates colors. It matches the green
+        # pods too, which does no harm: they have a controller.
         "own_selector": selector(name, None if slot == BLUE else slot),
         "serving": serving(target),
         "gang": gang_name(name, slot),
@@ -99,13 +100,13 @@ def children(target: Target) -> list[Manifest]:
     else:
         values |= {role: _pod(target, values, role) for role in (LEADER, WORKER)}
     manifests = [render(template, **values) for template in templates]
-    # Before the pods as well.
+    # Mesh policies, before the pods as well.
     manifests[len(TEMPLATES) : len(TEMPLATES)] = trust.manifests(target.trust, values)
     route = target.ways.route if target.ways else None
     if route:
         manifests += routes.manifests(route, metadata)
     if target.trust.meshed and target.trust.steered and not (route and route.api == "istio"):
-        # Callers in the mesh have no route of ours: by themselves their sidecars keep a connection for
+        # Callers in the mesh have no route from us, and by default their sidecars keep idle connections
         # longer than servers do.
         manifests.append(routes.sharing(metadata))
     for manifest in manifests:
@@ -114,7 +115,7 @@ def children(target: Target) -> list[Manifest]:
 
 
 def common(target: Target, name: str) -> Manifest:
-    """The metadata of a child."""
+    """Return the metadata of a child."""
     return {
         "name": name,
         "namespace": target.resource.namespace,
@@ -124,22 +125,22 @@ def common(target: Target, name: str) -> Manifest:
 
 
 def serving(target: Target, slot: Slot | None = None) -> dict[str, str]:
-    """The labels of the pods that take requests: of several pods of a replica one does."""
+    """Return the labels of the pods that accept requests: of a replica of several pods, the leader."""
     role = {ROLE: LEADER} if target.pods > 1 else {}
     return selector(target.resource.name, slot) | role
 
 
 def mesh_defaults(drain_seconds: int) -> dict[str, str]:
-    """Return annotations of pods with a sidecar that podTemplate may replace.
+    """Return annotations of pods with a sidecar that podTemplate may override.
 
     Args:
         drain_seconds: Time for running requests when a replica is stopped.
     """
-    # A change of the Service, as when a rollout switches, gives the sidecar another listener, and
+    # A change of the Service, such as a blue-green switch, replaces the sidecar's listener, and
     # connections through the old one are cut after this time (45 s by default).
     lasting = f"{drain_seconds + LEAVE_SECONDS}s"
-    # A sidecar that is no native one gets SIGTERM together with the server, and by default ends after
-    # five seconds whatever the server still answers.
+    # A non-native sidecar gets SIGTERM together with the server, and by default exits after five
+    # seconds even if the server still answers requests.
     until_idle = {
         "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
         "MINIMUM_DRAIN_DURATION": f"{LEAVE_SECONDS}s",
@@ -156,7 +157,7 @@ def mesh_defaults(drain_seconds: int) -> dict[str, str]:
 
 
 def owner(target: Target) -> Manifest:
-    """The reference by which Kubernetes deletes a child with its resource."""
+    """Return the owner reference, by which Kubernetes deletes a child with its resource."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -168,11 +169,11 @@ def owner(target: Target) -> Manifest:
 
 
 def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
-    """What a pod of a resource is made of, by what it is in its replica where that has several."""
+    """Return the pod template of a resource, for a role in a replica of several pods."""
     own = labels(target.resource.name, target.slot) | ({ROLE: role} if role else {})
     runs = target.programs.leader
     if role == WORKER:
-        own["sidecar.istio.io/inject"] = "false"  # nobody sends it requests
+        own["sidecar.istio.io/inject"] = "false"  # workers get no requests
         runs = target.programs.worker or runs
     over = target.pod_template
     mesh = {}
@@ -193,15 +194,15 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
 
 
 def _asked_for(target: Target) -> Manifest:
-    """What the model server's container requests; a limit of somebody's own stands for its request."""
+    """Return the model server's resource requests, without those that podTemplate sets limits for."""
     needs, over = target.needs, target.pod_template
     quantities = {"cpu": f"{needs.millicores}m", "memory": _mebibytes(needs.memory)}
-    # Somebody's own volume for downloads is not the node's disk.
+    # With a volume of the user's own for downloads, the node's disk is not used.
     if needs.download and not any(item["name"] == CACHE for item in over.spec.get("volumes", [])):
         quantities["ephemeral-storage"] = _mebibytes(needs.download)
     return {name: value for name, value in quantities.items() if name not in limits(over)}
 
 
 def _mebibytes(count: int) -> str:
-    """A quantity of bytes, rounded up; empty for none."""
+    """Return a number of bytes as a quantity in Mi, rounded up; empty for 0."""
     return f"{-(-count // 2**20)}Mi" if count else ""

@@ -1,4 +1,4 @@
-"""The manifests of a resource that has just been created, as they are applied first."""
+"""Manifests of a new resource, as they are applied first."""
 
 from copy import deepcopy
 from datetime import datetime
@@ -15,11 +15,11 @@ from deepseek_operator.render.workload import is_workload, possible, rolled
 
 
 def manifests(sets: Sets, now: datetime) -> list[Manifest]:
-    """All manifests, in the order in which they are applied.
+    """Return all manifests of a new resource, in the order of application.
 
     Args:
-        sets: What shall be.
-        now: The time.
+        sets: Desired pod sets.
+        now: Current time.
     """
     return [
         _rolled(child, sets.lead, now) if is_workload(child) else child
@@ -28,7 +28,10 @@ def manifests(sets: Sets, now: datetime) -> list[Manifest]:
 
 
 def unowned(manifest: dict[str, Any]) -> Manifest:
-    """A manifest without its owner: of a resource that is nowhere, Kubernetes would delete it."""
+    """Return a manifest without owner reference.
+
+    If the owner does not exist in the cluster, Kubernetes deletes its children.
+    """
     free = deepcopy(manifest)
     free["metadata"].pop("ownerReferences", None)
     sign(free)
@@ -36,7 +39,7 @@ def unowned(manifest: dict[str, Any]) -> Manifest:
 
 
 def _rolled(manifest: Manifest, target: Target, now: datetime) -> Manifest:
-    """What runs the pods, with the step of a rollout that has nothing to replace."""
+    """Return the workload with the step of a rollout that has no pods to replace."""
     wanted = manifest["spec"].get("replicas", 0)
     situation = Situation(target.rollout, wanted, True, DeploymentView(), (), (), None, now)
     return rolled(manifest, possible(manifest, wanted, next_step(situation, None)))

@@ -1,8 +1,8 @@
-"""Strategic merge of a person's PodSpec over the operator's, by the merge keys of Kubernetes' API."""
+"""Strategic merge of podTemplate over the operator's PodSpec, by the merge keys of Kubernetes' API."""
 
 from typing import Any
 
-# Lists whose items are one object each, recognised by this key.
+# Lists whose items are identified by this key.
 MERGE_KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -16,17 +16,17 @@ MERGE_KEYS = {
     "volumeMounts": "mountPath",
     "volumeDevices": "devicePath",
 }
-# Lists without a key where both sides count.
+# Lists without a key that are appended.
 APPENDED = frozenset({"tolerations"})
-# Lists whose items hold one of several things, such as the kinds of volumes: what is laid over an
-# item decides which, and fields that it does not name are gone.
+# Lists whose items are unions, such as the types of volumes: the override decides on the type, and
+# fields that it does not have are removed.
 CHOICES = frozenset({"volumes", "env"})
-# A list of alternatives: a node has to fit one of each side.
+# List of alternatives: a node must match one of each side.
 ALTERNATIVES = "nodeSelectorTerms"
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid over it; null in `over` removes a field."""
+    """Return `base` with `over` merged into it; null in `over` removes a field."""
     result = dict(base)
     for key, value in over.items():
         if value is None:
@@ -50,9 +50,9 @@ def _merged(key: str, base: Any, over: Any) -> Any:
 
 
 def _both(one: Any, other: Any) -> Any:
-    """A node selector term that holds where both do."""
+    """Return the conjunction of two node selector terms."""
     if not isinstance(other, dict):
-        return other  # no term at all, which the API server will say
+        return other  # invalid, the API server will reject it
     joined = dict(other)
     for field, wanted in one.items():
         more = other.get(field) or []

@@ -1,4 +1,4 @@
-"""What templates need of the program that runs in a container."""
+"""Template values for the program that runs in a container."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from deepseek_operator.plan.engines.program import Probe, Program
 
 
 def values(program: Program) -> dict[str, Any]:
-    """The values of the pod's template that depend on its program."""
+    """Return the values of the pod's template that depend on its program."""
     asked = program.probes
     probes = (
         {

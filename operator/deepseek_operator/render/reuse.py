@@ -1,8 +1,8 @@
-"""Rendering once what many resources have in common.
+"""Cache of rendered manifests, shared by resources that differ in name only.
 
-Templates take milliseconds, and of a thousand resources most differ in nothing but namespace, name
-and uid. So what is rendered is for a resource that has placeholders for these, and is kept as text;
-for a real one they are replaced in it. The placeholders are random, so no input can contain one.
+Rendering takes milliseconds, and most of a thousand resources differ in nothing but namespace, name
+and uid. So manifests are rendered once with placeholders for these and cached as text; for each
+resource the placeholders are replaced. They are random, so no input can contain one.
 """
 
 import json
@@ -14,20 +14,20 @@ from deepseek_operator.plan.desired.desired_state import Resource, Target
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.signature import sign
 
-# As text about 10 kB each.
+# Cached texts, about 10 kB each.
 KEPT = 256
 
 
 class Renderer:
-    """Renders the children of resources; equal in all but speed to `children`."""
+    """Renderer with a cache; its results equal those of `children`."""
 
     def __init__(self) -> None:
-        # As long as nothing in a manifest shortens a name, and of letters that a name may have.
+        # Valid as names, and short enough that no manifest truncates them.
         self._anybody = Resource(*(f"x{secrets.token_hex(8)}" for _ in range(3)))
         self._texts: OrderedDict[str, str] = OrderedDict()
 
     def children(self, target: Target) -> list[Manifest]:
-        """All manifests of a resource, in the order in which they are to be applied."""
+        """Return all manifests of a resource, in the order of application."""
         anybody = replace(target, resource=self._anybody)
         shape = repr(anybody)
         text = self._texts.get(shape)

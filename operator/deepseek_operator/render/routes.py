@@ -1,4 +1,4 @@
-"""The route of a model in the words of Istio's API or of Gateway API."""
+"""Manifests of a model's route, with Istio's API or Gateway API."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ API_PATH = "/v1"
 
 
 def manifests(route: Route, metadata: Manifest) -> list[Manifest]:
-    """What leads requests to a model.
+    """Return the manifests that route requests to a model.
 
     Args:
-        route: What was decided.
-        metadata: Of the children of the resource.
+        route: The decided route.
+        metadata: Metadata of the resource's children.
     """
     gateway = route.gateway
     values = {"route": route, "gateway": gateway, "metadata": metadata}
@@ -31,11 +31,11 @@ def manifests(route: Route, metadata: Manifest) -> list[Manifest]:
 
 
 def sharing(metadata: Manifest, affinity: str | None = None) -> Manifest:
-    """How the pods behind a Service share its requests, and what callers in the mesh may do to them.
+    """Return the DestinationRule of a Service: load balancing, connections and outlier detection.
 
     Args:
-        metadata: Of the Service's name.
-        affinity: Header by which a replica is chosen; None: the least busy one is.
+        metadata: Metadata with the name of the Service.
+        affinity: Header for session affinity; None: the least busy replica is chosen.
     """
     return render("destinationrule.yaml.j2", metadata=metadata, affinity=affinity)
 
@@ -58,8 +58,8 @@ def _istio(route: Route, values: dict[str, Any]) -> list[Manifest]:
         "match": _istio_match(route),
         "rewrite": f"{API_PATH}/" if route.path else "",
     }
-    # Apart, because models may share a name from outside, and only at a gateway does Istio join what
-    # several VirtualServices say of it. A resource's name has no dot, so no other has this one.
+    # A second VirtualService, because models may share an external host, and Istio merges several
+    # VirtualServices of a host only at a gateway. Names of resources have no dot, so this one is free.
     inside = {
         "way": "inside",
         "metadata": {**metadata, "name": f"{name}.mesh"},
@@ -75,21 +75,21 @@ def _istio(route: Route, values: dict[str, Any]) -> list[Manifest]:
 
 
 def _reference(route: Route, name: str) -> str:
-    """The gateway, as a VirtualService names it."""
+    """Return the gateway as a reference in a VirtualService."""
     gateway = route.gateway
     own = gateway.name or name
     return f"{gateway.namespace}/{own}" if gateway.namespace else own
 
 
 def _parent(route: Route, name: str) -> dict[str, str]:
-    """The gateway, as an HTTPRoute names it."""
+    """Return the gateway as a parentRef of an HTTPRoute."""
     gateway = route.gateway
     parent = {"name": gateway.name or name}
     return parent | ({"namespace": gateway.namespace} if gateway.namespace else {})
 
 
 def _istio_match(route: Route) -> dict[str, Any]:
-    """Requests for the API and nothing else: metrics and what else an engine has stay inside."""
+    """Return the match for the API alone; an engine's metrics and other paths stay internal."""
     match: dict[str, Any] = {"uri": {"prefix": f"{route.path}{API_PATH}/"}}
     if route.headers:
         match["headers"] = {name: {"exact": value} for name, value in route.headers}
@@ -97,7 +97,7 @@ def _istio_match(route: Route) -> dict[str, Any]:
 
 
 def _match(route: Route) -> dict[str, Any]:
-    """The same in the words of Gateway API, whose prefixes are whole parts of a path."""
+    """Return the same match for Gateway API, whose prefixes match whole path segments."""
     match: dict[str, Any] = {"path": {"type": "PathPrefix", "value": f"{route.path}{API_PATH}"}}
     if route.headers:
         match["headers"] = [

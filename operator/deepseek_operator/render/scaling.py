@@ -1,4 +1,4 @@
-"""What the manifests of both autoscalers, Kubernetes' and KEDA's, have in common."""
+"""Template values shared by both autoscalers, HorizontalPodAutoscaler and KEDA's ScaledObject."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ TEMPLATES = {
 
 
 def values(target: Target, scaling: Scaling) -> dict[str, Any]:
-    """What the templates need beyond the target."""
+    """Return the template values for autoscaling."""
     return {
         "goals": goals(scaling),
         "promql": promql,
@@ -26,7 +26,7 @@ def values(target: Target, scaling: Scaling) -> dict[str, Any]:
 
 
 def _scaled(target: Target) -> dict[str, str]:
-    """What has the number of replicas."""
+    """Return the reference to the scaled workload."""
     name, slot = target.resource.name, target.slot
     if target.pods == 1:
         return {"apiVersion": "apps/v1", "kind": "Deployment", "name": set_name(name, slot)}
@@ -35,10 +35,10 @@ def _scaled(target: Target) -> dict[str, str]:
 
 
 def behavior(scaling: Scaling) -> dict[str, Any]:
-    """How fast replicas go; they come as fast as Kubernetes' defaults let them.
+    """Return the scale-down policy; scaling up uses Kubernetes' defaults.
 
-    A replica that is taken away has to load the model again when it is missed, so at most half of
-    them go in a minute.
+    At most half of the replicas are removed per minute, because a replica that is needed again has to
+    load the model again.
     """
     return {
         "scaleDown": {

@@ -1,4 +1,4 @@
-"""The children of a resource that has a second set of pods, or has had one."""
+"""Manifests of a resource that has, or has had, a second set of pods."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,16 +20,16 @@ from deepseek_operator.render.signature import sign
 from deepseek_operator.render.template import render
 from deepseek_operator.render.workload import is_workload
 
-# What each set has for itself.
+# Kinds of which each set has its own object.
 OWN = ("ConfigMap", "Deployment", "LeaderWorkerSet")
 
 
 def children(sets: Sets, rendered: Callable[[Target], list[Manifest]]) -> list[Manifest]:
-    """All manifests of a resource, in the order in which they are to be applied.
+    """Return all manifests of a resource, in the order of application.
 
     Args:
-        sets: What shall be.
-        rendered: Makes the children of one set.
+        sets: Desired pod sets.
+        rendered: Function that renders the children of one set.
     """
     if sets.record is None:
         return rendered(sets.lead)
@@ -44,7 +44,7 @@ def children(sets: Sets, rendered: Callable[[Target], list[Manifest]]) -> list[M
 
 
 def _amended(child: Manifest, sets: Sets, rendered: Callable[[Target], list[Manifest]]) -> Manifest:
-    """A child of the set that has the requests, with what the other one needs of it."""
+    """Return a child of the set that has the requests, extended for the other set."""
     if child["kind"] == "Service":
         return _in_front(child, sets)
     if child["kind"] == "NetworkPolicy" and sets.other:
@@ -53,7 +53,7 @@ def _amended(child: Manifest, sets: Sets, rendered: Callable[[Target], list[Mani
 
 
 def _noted(child: Manifest, target: Target | None) -> Manifest:
-    """What runs pods, with their revision."""
+    """Return a workload with the revision of its pods."""
     if target and target.revision and is_workload(child):
         _annotate(child, REVISION, target.revision)
     return child
@@ -65,7 +65,7 @@ def _annotate(child: Manifest, name: str, value: str) -> None:
 
 
 def _in_front(service: Manifest, sets: Sets) -> Manifest:
-    """The Service that clients use: whose pods it has, and how far the change is, in one object."""
+    """Return the clients' Service with selector and rollout state, which change in one write."""
     places = sets.traffic.common
     target = sets.of(places[0]) or sets.lead
     apart = len({one.pods > 1 for one in sets.both}) > 1
@@ -76,7 +76,7 @@ def _in_front(service: Manifest, sets: Sets) -> Manifest:
 
 
 def _alone(sets: Sets, slot: Slot) -> Manifest:
-    """A Service of one set, for routes that give each its share."""
+    """Return the Service of one set, for routes with a weight per set."""
     target = sets.of(slot) or sets.lead
     metadata = common(target, service_name(target.resource.name, slot))
     service = render("service.yaml.j2", metadata=metadata, serving=serving(target, slot))
@@ -85,7 +85,7 @@ def _alone(sets: Sets, slot: Slot) -> Manifest:
 
 
 def _opened(policy: Manifest, others: list[Manifest]) -> Manifest:
-    """A policy that lets through what either set needs."""
+    """Return the NetworkPolicy with the rules of both sets."""
     (other,) = (child for child in others if child["kind"] == "NetworkPolicy")
     for way in ("ingress", "egress"):
         rules = policy["spec"].setdefault(way, [])
@@ -95,7 +95,7 @@ def _opened(policy: Manifest, others: list[Manifest]) -> Manifest:
 
 
 def _revision(target: Target, revision: Revision) -> Manifest:
-    """What a set was made of, kept while the spec moves on."""
+    """Return the ControllerRevision that keeps what a set was made of while the spec changes."""
     name = target.resource.name
     metadata: dict[str, Any] = common(target, f"{name}-{revision.name}")
     metadata["labels"] = {**labels(name), REVISION: revision.name}

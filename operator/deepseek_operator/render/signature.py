@@ -1,4 +1,4 @@
-"""The hash on each child of the manifest that it was made of, so that an unchanged one is not sent again."""
+"""Hash of the manifest on each child, so that an unchanged manifest is not sent again."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from deepseek_operator.plan.state.labels import MANIFEST_HASH
 
 
 def sign(manifest: dict[str, Any]) -> None:
-    """Note on an object which manifest it was made of."""
+    """Annotate a manifest with its own hash."""
     metadata = manifest["metadata"]
     notes = metadata.pop("annotations", {})
     notes.pop(MANIFEST_HASH, None)
@@ -18,5 +18,5 @@ def sign(manifest: dict[str, Any]) -> None:
 
 
 def digest(content: Any) -> str:
-    """Changes with the content, whatever the order of its keys."""
+    """Return a hash of the content that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Templates in which every value is serialised, so that no input can turn into YAML structure."""
+"""Templates that serialise every value, so that no input can become YAML structure."""
 
 import json
 import re
@@ -8,19 +8,19 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
-# JSON writes what lies beyond 16 bits as two surrogates; YAML has one escape for it.
+# JSON escapes characters beyond 16 bits as two surrogates; YAML has one escape for them.
 SURROGATES = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
 
-# The one in C, where PyYAML was built with it, is ten times as fast.
+# libyaml's loader, if PyYAML was built with it, is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def serialised(value: Any) -> str:
-    """A value as one YAML flow node on one line, whatever it holds."""
+    """Return any value as one YAML flow node on one line."""
     if isinstance(value, Undefined):
-        return str(value)  # raises jinja2.UndefinedError, which names what is missing
+        return str(value)  # raises jinja2.UndefinedError, which names the missing value
     if isinstance(value, dict):
-        # With "?", because YAML takes a key without it only up to 1024 characters.
+        # With "?", because YAML limits keys without it to 1024 characters.
         parts = (f"? {serialised(key)} : {serialised(part)}" for key, part in value.items())
         return f"{{{', '.join(parts)}}}"
     if isinstance(value, list | tuple):
@@ -38,17 +38,17 @@ def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("deepseek_operator.render"),
         undefined=StrictUndefined,
-        # Runs on the result of every {{ expression }}: a template can't forget it.
+        # Runs on the result of every {{ expression }}, so a template can't omit it.
         finalize=serialised,
         autoescape=False,  # noqa: S701 - the output is YAML, escaped by `finalize`
     )
 
 
 def render(name: str, **values: Any) -> dict[str, Any]:
-    """The manifest that a template makes of values.
+    """Render a template as a manifest.
 
     Raises:
-        jinja2.UndefinedError: The template names a value that it was not given.
+        jinja2.UndefinedError: The template uses a value that is missing.
     """
     text = _environment().get_template(name).render(**values)
     manifest: dict[str, Any] = yaml.load(text, Loader=LOADER)  # noqa: S506 - a safe loader

@@ -1,4 +1,4 @@
-"""What callers have to prove, in the words of Istio's security API."""
+"""Manifests of a model's authentication and authorization, with Istio's security API."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ Manifest = dict[str, Any]
 
 
 def manifests(trust: Trust, values: dict[str, Any]) -> list[Manifest]:
-    """The policies of a model: none where the mesh is not told anything.
+    """Return the mesh policies of a model; empty if it is not in the mesh.
 
     Args:
-        trust: What was decided.
-        values: What templates get: `metadata`, and `serving`, the labels of its pods.
+        trust: The decided trust.
+        values: Template values: `metadata`, and `serving`, the labels of the pods.
     """
     if not trust.meshed:
         return []
@@ -34,10 +34,10 @@ def manifests(trust: Trust, values: dict[str, Any]) -> list[Manifest]:
 
 
 def _source(caller: Caller, own: str, token: Token | None) -> dict[str, Any]:
-    """Who a caller has to be, all of it at once."""
+    """Return the source of an AuthorizationPolicy that matches a caller."""
     namespace = caller.namespace or own
     source: dict[str, Any] = (
-        # Whatever the mesh's trust domain is called.
+        # "*" matches any trust domain.
         {"principals": [f"*/ns/{namespace}/sa/{account}" for account in caller.accounts]}
         if caller.accounts
         else {"namespaces": [namespace]}

@@ -1,6 +1,6 @@
-"""What runs the pods: a Deployment, or a LeaderWorkerSet where a replica has several.
+"""Workload of a resource: a Deployment, or a LeaderWorkerSet if a replica has several pods.
 
-Both take a step of a rollout as how many replicas more and fewer there may be.
+A step of a rollout sets maxSurge and maxUnavailable of either.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ WORKLOADS = (DEPLOYMENT, GROUPS)
 
 
 def is_workload(manifest: Manifest) -> bool:
-    """Whether a child runs the pods."""
+    """Return whether a child is the workload, which runs the pods."""
     return manifest["kind"] in WORKLOADS
 
 
 def pod_spec(manifest: Manifest) -> Manifest:
-    """What each of its pods asks for."""
+    """Return the spec of the workload's pods; of a LeaderWorkerSet, of its leaders."""
     return _templates(manifest)[0]["spec"]  # type: ignore[no-any-return]
 
 
@@ -35,7 +35,7 @@ def _templates(manifest: Manifest) -> list[Manifest]:
 
 
 def template_hash(manifest: Manifest) -> str:
-    """Changes with what starts a rollout: the pod templates, and how many pods a replica has."""
+    """Return a hash of what starts a rollout: the pod templates and the pods per replica."""
     templates = _templates(manifest)
     if len(templates) == 1:
         return digest(templates[0])
@@ -43,12 +43,12 @@ def template_hash(manifest: Manifest) -> str:
 
 
 def possible(manifest: Manifest, wanted: int, step: Step) -> Step:
-    """A step as what runs so many replicas can take it."""
+    """Return the step, or its replacement if the workload can't surge with so many replicas."""
     return ALONE if manifest["kind"] == GROUPS and wanted == 1 and step.surge else step
 
 
 def rolled(manifest: Manifest, step: Step) -> Manifest:
-    """Its manifest with a step of its rollout."""
+    """Return the workload's manifest with a step of its rollout."""
     hashed = template_hash(manifest)
     spec, room = manifest["spec"], {"maxSurge": step.surge, "maxUnavailable": step.unavailable}
     if manifest["kind"] == DEPLOYMENT:
@@ -61,7 +61,7 @@ def rolled(manifest: Manifest, step: Step) -> Manifest:
             "rolloutStrategy": strategy,
             "leaderWorkerTemplate": {
                 **group,
-                # Its own status does not say which of its pods are of which template.
+                # The status of a LeaderWorkerSet does not tell which pods have which template.
                 **{
                     name: _noted(group[name], hashed)
                     for name in ("leaderTemplate", "workerTemplate")

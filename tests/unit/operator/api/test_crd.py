@@ -1,4 +1,4 @@
-"""The generated CRD: what a person reads in it and what Kubernetes asks of it."""
+"""Tests of the generated CRD: descriptions for users, and Kubernetes' requirements."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ def fields(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any
         yield from fields(node["items"], f"{path}[]")
 
 
-def test_every_field_is_described() -> None:
+def test_every_field_has_a_description() -> None:
     bare = [
         path
         for path, node in fields(SCHEMA, "")
@@ -37,14 +37,14 @@ def test_only_the_model_id_is_required() -> None:
     assert spec["properties"]["model"]["required"] == ["id"]
 
 
-def test_rules_see_bounded_strings() -> None:
-    """An unbounded string in a CEL rule can make the API server refuse the CRD."""
+def test_strings_in_rules_have_a_maximum_length() -> None:
+    """An unbounded string in a CEL rule can make the API server reject the CRD."""
     model = SCHEMA["properties"]["spec"]["properties"]["model"]["properties"]
     assert model["id"]["maxLength"] == 200
     assert model["source"]["properties"]["hostPath"]["properties"]["path"]["maxLength"] == 1024
 
 
-def test_pod_template_keeps_fields_that_the_schema_does_not_know() -> None:
+def test_pod_template_preserves_unknown_fields() -> None:
     template = SCHEMA["properties"]["spec"]["properties"]["podTemplate"]["properties"]["spec"]
     assert template["x-kubernetes-preserve-unknown-fields"] is True
 

@@ -1,4 +1,4 @@
-"""The reference of the custom resource: every field, with what the schema says about it."""
+"""Tests of the reference of the custom resource: every field, with type, default and limits."""
 
 from typing import Any
 
@@ -23,10 +23,10 @@ def test_every_field_has_a_row() -> None:
             assert row(section, field), path
 
 
-def test_a_row_tells_type_default_and_limits() -> None:
+def test_a_row_has_type_default_and_limits() -> None:
     assert row("spec", "replicas") == (
-        "| `replicas` | integer | `1` | Copies of the model that share the load. 0 stops serving and "
-        "frees the GPUs. With scaling this must stay 1, the default, and has no meaning. "
+        "| `replicas` | integer | `1` | Number of replicas of the model, which share the requests. "
+        "0 stops serving and frees the GPUs. Ignored with scaling, where it must be absent or 1. "
         "From 0 to 1000. |"
     )
     assert row("spec", "model").startswith("| **`model`** | object |")
@@ -37,7 +37,7 @@ def test_a_row_tells_type_default_and_limits() -> None:
     assert "| map of string |" in row("spec.podTemplate.metadata", "labels")
 
 
-def test_every_rule_is_told() -> None:
+def test_every_validation_rule_is_listed() -> None:
     def rules(node: Any) -> list[str]:
         if isinstance(node, list):
             return [message for item in node for message in rules(item)]
@@ -50,5 +50,5 @@ def test_every_rule_is_told() -> None:
     assert all(f"- {message}\n" in TEXT for message in rules(SCHEMA))
 
 
-def test_the_file_is_what_the_types_say() -> None:
+def test_the_file_is_up_to_date() -> None:
     assert PLACE.read_text() == TEXT, "run `make generate`"

@@ -1,4 +1,4 @@
-"""An installation's own entries of the catalogue: laid over the built-in ones, or told what is wrong."""
+"""Tests of an installation's catalogue entries: merged over the built-in ones, or rejected."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ GB200 = {
 
 @pytest.fixture
 def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], None]]:
-    """Read a catalogue with a file of one's own, and forget it after the test."""
+    """Return a function that adds a catalogue file; the additions are reset after the test."""
     monkeypatch.setattr(entries, "_own", entries.Own())
 
     def read(content: Any) -> None:
@@ -73,7 +73,7 @@ def test_a_built_in_entry_can_be_replaced(add: Callable[[Any], None]) -> None:
     assert accelerators().profiles["nvidia-h200"].labels == labels
 
 
-def test_a_resource_of_ones_own_is_looked_for_on_nodes(add: Callable[[Any], None]) -> None:
+def test_an_added_extended_resource_is_read_from_nodes(add: Callable[[Any], None]) -> None:
     add({"accelerators": {"acme-npu": {**GB200, "resource": "acme.com/npu"}}})
     assert "acme.com/npu" in accelerators().resources
 
@@ -89,12 +89,12 @@ def test_a_resource_of_ones_own_is_looked_for_on_nodes(add: Callable[[Any], None
         ({"models": {"acme/x": {"config": {"model_type": "gpt2"}}}}, "does not serve model_type"),
         (
             {"models": {"acme/x": {"config": {**CONFIG, "vocab_size": None}}}},
-            "models.acme/x: config: config.json does not say vocab_size",
+            "models.acme/x: config: config.json lacks vocab_size",
         ),
         ({"models": {"acme/x": {"config": CONFIG, "weights": "int4"}}}, "models.acme/x: weights:"),
     ],
 )
-def test_a_wrong_entry_is_one_sentence_that_names_it(
+def test_an_invalid_entry_is_reported_in_one_line_with_its_name(
     add: Callable[[Any], None], content: Any, words: str
 ) -> None:
     with pytest.raises(StartError) as caught:
@@ -104,12 +104,12 @@ def test_a_wrong_entry_is_one_sentence_that_names_it(
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"can't be read: No such file"):
         read_catalogue(tmp_path / "none.yaml")
 
 
-def test_the_start_ends_with_that_sentence(tmp_path: Path) -> None:
+def test_the_operator_exits_with_that_message(tmp_path: Path) -> None:
     path = tmp_path / "catalog.yaml"
     path.write_text("accelerators: {nvidia-x: {memoryMiB: much, labels: {a: [b]}}}")
     environment = {**os.environ, "DSO_SERVER_IMAGE": "server:test", "DSO_CATALOG": str(path)}

@@ -61,7 +61,7 @@ def test_prices_of_ones_own_are_laid_over_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("offer: []", "offer is none of"),
+        ("offer: []", "unknown section offer;"),
         ("hardware: [{name: x}]", "Hardware: asOf: Field required"),
         ("running: {people: {value: 5, asOf: 2026-01-01}}", "source"),
         ("offers: 3", "shows the fields"),

@@ -1,4 +1,4 @@
-"""Who asks for custom metrics, as the API server says it, and what pods answer."""
+"""Front proxy configuration and metrics for tests of the custom metrics API."""
 
 from typing import Any
 

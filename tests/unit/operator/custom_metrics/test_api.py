@@ -1,4 +1,4 @@
-"""The custom metrics API, request by request; a real API server asks it in tests/integration."""
+"""Tests of the custom metrics API by request; tests/integration calls it through an API server."""
 
 import asyncio
 from collections import Counter
@@ -22,7 +22,7 @@ from tests.unit.operator.custom_metrics.asking import METRICS, front_proxy, peer
 
 
 class Cluster:
-    """The API server, as far as the API asks it."""
+    """Fake API server with the calls that the API makes."""
 
     def __init__(self, ready: int = 1) -> None:
         self.ready = ready
@@ -54,7 +54,7 @@ class Cluster:
 
 
 class Setup:
-    """The API over a stand-in for the cluster and one for the pods."""
+    """The API with a fake API server and fake pods."""
 
     def __init__(self, client: TestClient[Any, Any], cluster: Cluster, scrapes: Counter[str]):
         self._client = client
@@ -84,7 +84,7 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
         monkeypatch.setattr(asking, "SERVER_DESK", here)
 
         class KnownProxy(FrontProxy):
-            """TLS is the integration tests' matter: whoever comes has shown the certificate."""
+            """Every client has the certificate; integration tests cover TLS."""
 
             def user(self, _certificate: Any, headers: Any) -> User:
                 return front_proxy().user(peer("front-proxy"), headers)
@@ -103,7 +103,9 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
 PODS = f"{ROOT}/namespaces/apps/pods"
 
 
-async def test_every_ready_pod_tells_running_and_waiting_requests(setup: Setup) -> None:
+async def test_requests_are_the_sum_of_running_and_waiting_for_every_ready_pod(
+    setup: Setup,
+) -> None:
     setup.cluster.ready = 2
     code, body = await setup.get(f"{PODS}/*/deepseek_requests?labelSelector=a%3Db")
     assert code == 200
@@ -133,7 +135,7 @@ async def test_both_metrics_come_from_one_reading(setup: Setup) -> None:
         ("sglang:num_running_reqs", "sglang:num_queue_reqs"),
     ],
 )
-async def test_pods_of_other_engines_are_read_by_their_own_names(
+async def test_pods_of_other_engines_are_read_by_their_metric_names(
     setup: Setup, names: tuple[str, str]
 ) -> None:
     setup.text = "".join(
@@ -159,7 +161,7 @@ async def test_no_ready_pod_is_an_empty_list(setup: Setup) -> None:
     assert (code, body["items"]) == (200, [])
 
 
-async def test_pods_that_cannot_be_read_are_told_in_words(setup: Setup) -> None:
+async def test_pods_that_cannot_be_read_are_reported(setup: Setup) -> None:
     setup.text = ""
     code, body = await setup.get(f"{PODS}/*/deepseek_requests")
     assert (code, body["kind"]) == (503, "Status")
@@ -167,51 +169,53 @@ async def test_pods_that_cannot_be_read_are_told_in_words(setup: Setup) -> None:
     assert "500" in body["message"]
 
 
-async def test_a_server_of_another_make_is_told_in_words(setup: Setup) -> None:
+async def test_missing_metrics_of_an_unknown_engine_are_reported(setup: Setup) -> None:
     setup.text = "vllm:num_requests_running 1.0\n"
     code, body = await setup.get(f"{PODS}/*/deepseek_requests")
     assert code == 503
-    assert "does not tell deepseek_server_num_requests_running" in body["message"]
+    assert "lacks deepseek_server_num_requests_running" in body["message"]
 
 
 @pytest.mark.parametrize(
     ("path", "code", "words"),
     [
-        (f"{PODS}/*/cpu", 404, "there are: deepseek_requests"),
+        (f"{PODS}/*/cpu", 404, "available: deepseek_requests"),
         (f"{PODS}/*/deepseek_requests?metricLabelSelector=a", 400, "no labels"),
         (f"{ROOT}/namespaces/apps/services/*/deepseek_requests", 404, "services"),
         ("/", 404, "404 /"),
     ],
 )
-async def test_what_there_is_not(setup: Setup, path: str, code: int, words: str) -> None:
+async def test_unknown_metrics_and_paths_are_rejected(
+    setup: Setup, path: str, code: int, words: str
+) -> None:
     found, body = await setup.get(path)
     assert (found, body["kind"], body["code"]) == (code, "Status", code)
     assert words in body["message"]
 
 
-async def test_a_selector_that_the_api_server_refuses_is_the_clients_mistake(setup: Setup) -> None:
+async def test_an_invalid_selector_is_a_client_error(setup: Setup) -> None:
     setup.cluster.failure = RejectedError("unable to parse requirement")
     code, body = await setup.get(f"{PODS}/*/deepseek_requests?labelSelector=((")
     assert (code, body["message"]) == (400, "unable to parse requirement")
 
 
-async def test_an_api_server_that_does_not_answer_is_nobodys_mistake(setup: Setup) -> None:
+async def test_an_unreachable_api_server_is_a_server_error(setup: Setup) -> None:
     setup.cluster.failure = UnreachableError("down")
     code, _ = await setup.get(f"{PODS}/*/deepseek_requests")
     assert code == 503
     setup.cluster.failure = None
     code, _ = await setup.get(f"{PODS}/*/deepseek_requests")
-    assert code == 200, "a failure is not remembered"
+    assert code == 200, "a failure is not cached"
 
 
-async def test_who_may_ask_everywhere_is_asked_about_once(setup: Setup) -> None:
+async def test_cluster_wide_access_is_reviewed_once(setup: Setup) -> None:
     for namespace in ("apps", "others", "more"):
         code, _ = await setup.get(f"{ROOT}/namespaces/{namespace}/pods/*/deepseek_requests")
         assert code == 200
     assert len(setup.cluster.reviews) == 1
 
 
-async def test_the_api_server_decides_who_may_ask_for_what(setup: Setup) -> None:
+async def test_access_reviews_name_user_groups_and_metric(setup: Setup) -> None:
     setup.cluster.allowed_in = {"apps"}
     await setup.get(f"{PODS}/*/deepseek_requests", **{"X-Remote-Group": "g"})
     await setup.get(f"{PODS}/*/deepseek_requests", **{"X-Remote-Group": "g"})
@@ -236,7 +240,7 @@ async def test_the_api_server_decides_who_may_ask_for_what(setup: Setup) -> None
     assert setup.cluster.reviews[-1]["nonResourceAttributes"] == {"path": ROOT, "verb": "get"}
 
 
-async def test_who_may_not_gets_nothing_and_no_pod_is_asked(setup: Setup) -> None:
+async def test_an_unauthorized_user_gets_403_and_no_pod_is_read(setup: Setup) -> None:
     setup.cluster.allowed_in = set()
     for path in (ROOT, f"{PODS}/*/deepseek_requests", "/metrics"):
         code, body = await setup.get(path)
@@ -254,7 +258,7 @@ async def test_discovery_lists_the_metrics(setup: Setup) -> None:
     }
 
 
-async def test_there_is_a_schema_to_ask_for_though_nothing_is_in_it(setup: Setup) -> None:
+async def test_the_openapi_schema_is_empty(setup: Setup) -> None:
     assert (await setup.get("/openapi/v3")) == (200, {"paths": {}})
     code, body = await setup.get("/openapi/v2")
     assert (code, body["swagger"], body["paths"]) == (200, "2.0", {})

@@ -1,4 +1,4 @@
-"""The certificate of the custom metrics API, and whose the API is."""
+"""Tests of the custom metrics API's certificate and APIService."""
 
 import datetime
 from typing import Any
@@ -14,7 +14,7 @@ NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PLACE = Place("deepseek-system", "operator-metrics", 8443, "operator")
 
 
-def test_a_certificate_serves_until_a_third_of_its_life_is_left() -> None:
+def test_a_certificate_is_valid_until_a_third_of_its_life_is_left() -> None:
     made = certificate.make(PLACE.host, NOW)
     assert made.serves(PLACE.host, NOW)
     assert made.serves(PLACE.host, NOW + datetime.timedelta(days=59))
@@ -23,7 +23,7 @@ def test_a_certificate_serves_until_a_third_of_its_life_is_left() -> None:
     assert made.issued() == NOW
 
 
-def test_after_a_renewal_the_certificate_before_is_still_trusted_but_none_older() -> None:
+def test_a_renewed_certificate_trusts_the_previous_authority_but_none_older() -> None:
     first = certificate.make(PLACE.host, NOW)
     second = certificate.make(PLACE.host, NOW, first)
     third = certificate.make(PLACE.host, NOW, second)
@@ -57,7 +57,7 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": "a"}, "spec": {"group": GROUP, **spec}}
 
 
-def test_whoever_else_has_an_api_service_of_the_group_owns_it() -> None:
+def test_another_api_service_of_the_group_owns_it() -> None:
     made = certificate.make(PLACE.host, NOW)
     ours = registration.manifest(PLACE, made, None)
     theirs = service("v1beta1", service={"namespace": "monitoring", "name": "adapter"})
@@ -66,7 +66,7 @@ def test_whoever_else_has_an_api_service_of_the_group_owns_it() -> None:
     assert registration.owner([service("local")], PLACE) == "APIService local"
 
 
-def test_the_api_service_goes_with_the_installation() -> None:
+def test_the_api_service_is_owned_by_the_cluster_role() -> None:
     made = certificate.make(PLACE.host, NOW)
     role = {"metadata": {"name": "operator", "uid": "r-1"}}
     wanted = registration.manifest(PLACE, made, role)

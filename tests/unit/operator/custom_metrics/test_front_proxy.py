@@ -1,4 +1,4 @@
-"""Whom the API server speaks for, and how strangers are told."""
+"""Tests of front proxy authentication: users of forwarded requests, and rejected clients."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from deepseek_operator.custom_metrics.front_proxy import FrontProxy, StrangerErr
 from tests.unit.operator.custom_metrics.asking import CONFIG_MAP, front_proxy, peer
 
 
-def test_the_user_stands_in_the_headers_of_the_api_server() -> None:
+def test_the_user_is_read_from_the_api_servers_headers() -> None:
     user = front_proxy().user(
         peer("front-proxy"),
         [
@@ -27,24 +27,24 @@ def test_the_user_stands_in_the_headers_of_the_api_server() -> None:
 @pytest.mark.parametrize(
     ("certificate", "headers", "words"),
     [
-        (None, [("X-Remote-User", "system:admin")], "no certificate"),
+        (None, [("X-Remote-User", "system:admin")], "no client certificate"),
         (peer("kubelet"), [("X-Remote-User", "system:admin")], "not kubelet"),
-        (peer("front-proxy"), [], "for whom"),
-        (peer("front-proxy"), [("X-Remote-User", "")], "for whom"),
+        (peer("front-proxy"), [], "names no user"),
+        (peer("front-proxy"), [("X-Remote-User", "")], "names no user"),
     ],
 )
-def test_a_stranger_is_no_user_whatever_the_headers_say(
+def test_other_clients_are_rejected_whatever_their_headers(
     certificate: Any, headers: list[tuple[str, str]], words: str
 ) -> None:
     with pytest.raises(StrangerError, match=words):
         front_proxy().user(certificate, headers)
 
 
-def test_where_no_names_are_listed_the_authority_alone_decides() -> None:
+def test_without_allowed_names_any_certificate_of_the_authority_is_accepted() -> None:
     anybody = FrontProxy.of({"data": {**CONFIG_MAP["data"], "requestheader-allowed-names": "[]"}})
     assert anybody is not None
     assert anybody.user(peer("any"), [("X-Remote-User", "jane")]).name == "jane"
 
 
-def test_an_api_server_without_aggregation_is_told_apart() -> None:
+def test_an_api_server_without_aggregation_has_no_front_proxy() -> None:
     assert FrontProxy.of({"data": {"client-ca-file": "PEM"}}) is None

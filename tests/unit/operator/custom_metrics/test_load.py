@@ -1,4 +1,4 @@
-"""What is read of the metrics that pods tell."""
+"""Tests of parsing pods' metrics."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,12 +27,12 @@ vllm:kv_cache_usage_perc{engine="1",model_name="r1"} 0.75
 
 
 @given(st.text())
-def test_no_text_of_a_pod_breaks_the_reading(text: str) -> None:
+def test_any_text_of_a_pod_can_be_parsed(text: str) -> None:
     assert sums(text) == {} or any(sample in text for sample in SAMPLES)
 
 
 @given(st.floats(min_value=0, max_value=1e9))
-def test_a_quantity_is_the_number_in_thousandths(value: float) -> None:
+def test_a_quantity_has_a_precision_of_a_thousandth(value: float) -> None:
     text = quantity(value)
     number = int(text[:-1]) / 1000 if text.endswith("m") else int(text)
     assert abs(number - value) <= 0.0005 + value * 1e-9

@@ -1,4 +1,4 @@
-"""Answers that several who ask at once share."""
+"""Tests of results that concurrent callers share."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from deepseek_operator.custom_metrics.shared import Shared
 
 
-async def test_one_who_gives_up_does_not_take_the_answer_from_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_request_of_others() -> None:
     asked = 0
     go = asyncio.Event()
 
@@ -28,7 +28,7 @@ async def test_one_who_gives_up_does_not_take_the_answer_from_others() -> None:
 
 
 @pytest.mark.looptime
-async def test_an_answer_ages() -> None:
+async def test_a_result_expires() -> None:
     asked: list[str] = []
 
     async def ask(key: str) -> str:

@@ -1,4 +1,4 @@
-"""What the examples of sizes, engines and routing become: all children of each, as a cluster gets them."""
+"""Golden files: the rendered children of the examples of sizes, engines and routing."""
 
 from pathlib import Path
 
@@ -20,18 +20,18 @@ EXAMPLES = sorted(
     for example in (ROOT / "examples" / folder).glob("*.yaml")
 )
 SETTINGS = Settings(server_image="registry.example/deepseek-server:1")
-# Optional APIs that examples need; without PodMonitor, which all would have.
+# Optional APIs that examples need; without PodMonitor, which every example would have.
 SERVED = frozenset(kind.called for kind in OPTIONAL) - {"PodMonitor"}
-HEADER = "# What the operator makes of {}. Written by `python -m tests.unit.operator.golden`.\n"
+HEADER = "# Children of {}. Written by `python -m tests.unit.operator.golden`.\n"
 
 
 def golden_file(example: Path) -> Path:
-    """Where the children of an example are."""
-    return Path(__file__).parent / example.parent.name / example.name
+    """Return the golden file of an example."""
+    return Path(__file__).parent / example.name
 
 
 def rendered(example: Path) -> str:
-    """The children of an example in an empty cluster that has what it needs, as YAML."""
+    """Return the children of an example as YAML, in an empty cluster with all optional APIs."""
     body = yaml.safe_load(example.read_text(encoding="utf-8"))
     body["metadata"] |= {"namespace": "apps", "uid": "00000000-0000-0000-0000-000000000000"}
     decision = decide(body, SETTINGS, Observed(served=SERVED))

@@ -1,4 +1,4 @@
-"""The children of a resource as a cluster gets them."""
+"""Tests of the rendered children of a resource."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def config_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return config
 
 
-def test_the_children_of_the_minimal_resource_are_named_like_it() -> None:
+def test_the_children_of_a_minimal_resource_have_its_name() -> None:
     manifests = made()
     assert list(manifests) == [
         "ServiceAccount",
@@ -65,7 +65,7 @@ def test_pods_pass_the_restricted_pod_security_standard() -> None:
     }
 
 
-def test_the_service_finds_the_pods_by_labels_that_they_have() -> None:
+def test_the_service_selects_the_pods() -> None:
     manifests = made()
     labels = manifests["Deployment"]["spec"]["template"]["metadata"]["labels"]
     selector = manifests["Service"]["spec"]["selector"]
@@ -80,7 +80,7 @@ def test_weights_from_the_hub() -> None:
     assert [volume["name"] for volume in pod_of(made())["volumes"]] == ["config", "tmp", "cache"]
 
 
-def test_the_hub_mirror_of_the_installation_is_the_default() -> None:
+def test_the_installations_hub_mirror_is_the_default_endpoint() -> None:
     mirror = Settings("image", hub_endpoint="http://mirror")
     assert config_of(made(mirror))["model"]["source"] == {
         "huggingFace": {"endpoint": "http://mirror"}
@@ -112,7 +112,7 @@ def test_weights_on_a_host_path_are_mounted_read_only() -> None:
     assert config_of(manifests)["model"]["source"] == {"path": "/models"}
 
 
-def test_weights_on_a_claim_may_lie_in_a_directory_of_it() -> None:
+def test_weights_may_be_in_a_directory_of_a_claim() -> None:
     model = {"id": "v3", "source": {"pvc": {"claimName": "models", "path": "v3/fp8"}}}
     manifests = made(model=model)
     claim = pod_of(manifests)["volumes"][-1]["persistentVolumeClaim"]
@@ -120,7 +120,7 @@ def test_weights_on_a_claim_may_lie_in_a_directory_of_it() -> None:
     assert config_of(manifests)["model"]["source"] == {"path": "/models/v3/fp8"}
 
 
-def test_gpus() -> None:
+def test_a_profile_sets_gpu_limits_node_affinity_and_device() -> None:
     manifests = made(accelerator={"profile": "nvidia-h200", "count": 8})
     assert server_of(manifests)["resources"]["limits"] == {"nvidia.com/gpu": 8}
     terms = pod_of(manifests)["affinity"]["nodeAffinity"][
@@ -134,11 +134,11 @@ def test_gpus() -> None:
     assert config_of(manifests)["device"] == "cuda"
 
 
-def test_a_count_alone_takes_any_gpu() -> None:
+def test_a_count_without_profile_accepts_any_gpu() -> None:
     assert "affinity" not in pod_of(made(accelerator={"count": 1}))
 
 
-def test_cpu() -> None:
+def test_without_accelerator_the_device_is_the_cpu() -> None:
     manifests = made()
     assert "limits" not in server_of(manifests)["resources"]
     assert config_of(manifests)["device"] == "cpu"
@@ -188,7 +188,7 @@ def test_pod_template_is_merged_by_name() -> None:
     assert server_of(manifests)["ports"][0]["containerPort"] == 8000
 
 
-def test_the_processes_of_a_pod_meet_on_its_loopback() -> None:
+def test_the_processes_of_a_pod_communicate_over_loopback() -> None:
     def variables(count: int) -> dict[str, str]:
         env = server_of(made(accelerator={"count": count}))["env"]
         return {item["name"]: item["value"] for item in env if "IFNAME" in item["name"]}
@@ -197,7 +197,7 @@ def test_the_processes_of_a_pod_meet_on_its_loopback() -> None:
     assert variables(2) == {"NCCL_SOCKET_IFNAME": "=lo", "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def test_replicas_would_rather_be_apart_and_a_change_of_their_number_replaces_none() -> None:
+def test_replicas_prefer_different_nodes_and_zones_whatever_their_number() -> None:
     for replicas in (1, 3):
         constraints = pod_of(made(replicas=replicas))["topologySpreadConstraints"]
         assert [item["topologyKey"] for item in constraints] == [
@@ -207,7 +207,7 @@ def test_replicas_would_rather_be_apart_and_a_change_of_their_number_replaces_no
         assert {item["whenUnsatisfiable"] for item in constraints} == {"ScheduleAnyway"}
 
 
-def test_a_drain_takes_one_replica_at_a_time_and_never_waits_for_one_that_does_not_serve() -> None:
+def test_a_drain_evicts_one_replica_at_a_time_and_unready_pods_always() -> None:
     for replicas in (0, 1, 5):
         budget = made(replicas=replicas)["PodDisruptionBudget"]["spec"]
         assert budget["maxUnavailable"] == 1
@@ -215,7 +215,7 @@ def test_a_drain_takes_one_replica_at_a_time_and_never_waits_for_one_that_does_n
         assert budget["selector"]["matchLabels"] == {"deepseek-operator.io/name": "r1"}
 
 
-def test_a_pod_monitor_is_made_where_its_kind_is_served_unless_it_is_not_wanted() -> None:
+def test_a_pod_monitor_is_created_if_its_kind_is_served_unless_disabled() -> None:
     there = frozenset({"PodMonitor"})
     assert "PodMonitor" not in made()
     assert "PodMonitor" in made(served=there)
@@ -229,7 +229,7 @@ def test_a_pod_monitor_is_made_where_its_kind_is_served_unless_it_is_not_wanted(
     assert [port["name"] for port in ports] == ["http"]
 
 
-def test_a_step_of_a_rollout_changes_the_strategy_and_nothing_that_starts_one() -> None:
+def test_a_step_of_a_rollout_changes_the_strategy_and_not_the_pod_template() -> None:
     plain = made()["Deployment"]
     surge, in_place = rolled(plain, SURGE), rolled(plain, IN_PLACE)
     assert surge["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
@@ -241,7 +241,7 @@ def test_a_step_of_a_rollout_changes_the_strategy_and_nothing_that_starts_one() 
     assert rolled(rolled(plain, IN_PLACE), SURGE) == surge
 
 
-def test_pods_get_the_time_to_drain_that_was_asked_for() -> None:
+def test_drain_seconds_extend_the_termination_grace_period() -> None:
     manifests = made(rollout={"drainSeconds": 600})
     assert config_of(manifests)["drainSeconds"] == 600
     assert pod_of(manifests)["terminationGracePeriodSeconds"] > 600

@@ -1,4 +1,4 @@
-"""The resources of each family and size, as files that a person has read."""
+"""Tests of the rendered examples against reviewed golden files."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import yaml
 from deepseek_operator.render.workload import is_workload, pod_spec
 from tests.unit.operator.golden import EXAMPLES, golden_file, rendered
 
-# What a GPU engineer would ask for.
+# Expected GPUs per pod, decided by hand.
 EXPECTED = {
     "api-keys": ("nvidia.com/gpu", 1),
     "gateway-api": ("nvidia.com/gpu", 1),
@@ -37,13 +37,13 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_becomes_its_golden_file(example: Path) -> None:
-    """Where the change is meant: python -m tests.unit.operator.golden, and read the difference."""
+def test_an_example_renders_its_golden_file(example: Path) -> None:
+    """After an intended change run python -m tests.unit.operator.golden and review the diff."""
     assert golden_file(example).read_text(encoding="utf-8") == rendered(example)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_the_golden_file_asks_for_the_gpus_that_the_model_needs(example: Path) -> None:
+def test_the_golden_file_requests_the_gpus_that_the_model_needs(example: Path) -> None:
     manifests = yaml.safe_load_all(golden_file(example).read_text(encoding="utf-8"))
     (workload,) = filter(is_workload, manifests)
     (server,) = pod_spec(workload)["containers"]
@@ -51,6 +51,6 @@ def test_the_golden_file_asks_for_the_gpus_that_the_model_needs(example: Path) -
     assert server["resources"]["limits"][resource] == count
 
 
-def test_no_golden_file_is_left_over() -> None:
-    files = {path.stem for path in golden_file(EXAMPLES[0]).parents[1].glob("*/*.yaml")}
+def test_every_golden_file_has_an_example() -> None:
+    files = {path.stem for path in golden_file(EXAMPLES[0]).parent.glob("*.yaml")}
     assert files == set(EXPECTED) == {example.stem for example in EXAMPLES}

@@ -1,9 +1,9 @@
-"""Strategic merge."""
+"""Tests of the strategic merge of podTemplate."""
 
 from deepseek_operator.render.merge import merge
 
 
-def test_null_removes() -> None:
+def test_null_removes_a_field() -> None:
     assert merge({"a": 1, "b": {"c": 2, "d": 3}}, {"a": None, "b": {"c": None}}) == {"b": {"d": 3}}
 
 
@@ -11,20 +11,20 @@ def test_lists_without_a_key_are_replaced() -> None:
     assert merge({"args": ["a"]}, {"args": ["b"]}) == {"args": ["b"]}
 
 
-def test_the_base_is_left_alone() -> None:
+def test_the_base_is_not_modified() -> None:
     base = {"env": [{"name": "A", "value": "1"}]}
     merge(base, {"env": [{"name": "A", "value": "2"}]})
     assert base == {"env": [{"name": "A", "value": "1"}]}
 
 
-def test_tolerations_are_not_doubled() -> None:
+def test_tolerations_are_not_duplicated() -> None:
     base = {"tolerations": [{"key": "a"}]}
     assert merge(base, {"tolerations": [{"key": "a"}, {"key": "b"}]}) == {
         "tolerations": [{"key": "a"}, {"key": "b"}]
     }
 
 
-def test_a_volume_or_variable_of_another_kind_takes_the_place_of_the_first() -> None:
+def test_a_volume_or_variable_of_another_type_replaces_the_base() -> None:
     base = {
         "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "1Gi"}}],
         "env": [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
@@ -34,7 +34,7 @@ def test_a_volume_or_variable_of_another_kind_takes_the_place_of_the_first() -> 
     assert merge(base, over) == over
 
 
-def test_a_volume_of_the_same_kind_is_merged() -> None:
+def test_a_volume_of_the_same_type_is_merged() -> None:
     base = {"volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]}
     over = {"volumes": [{"name": "shm", "emptyDir": {"sizeLimit": "2Gi"}}]}
     assert merge(base, over)["volumes"] == [
@@ -42,7 +42,7 @@ def test_a_volume_of_the_same_kind_is_merged() -> None:
     ]
 
 
-def test_alternatives_of_both_sides_have_to_hold() -> None:
+def test_node_selector_terms_of_both_sides_must_match() -> None:
     def term(key: str) -> dict[str, object]:
         return {"matchExpressions": [{"key": key}]}
 

@@ -1,4 +1,4 @@
-"""What is rendered once for many is what would be rendered for each."""
+"""Tests that cached manifests equal those rendered for each resource."""
 
 from dataclasses import replace
 from typing import Any
@@ -31,7 +31,7 @@ SPECS: list[dict[str, Any]] = [
     {"podTemplate": {"metadata": {"labels": {"a": "r1"}}, "spec": {"nodeName": "r1"}}},
 ]
 
-# As long as the CRD lets a name be, and a namespace.
+# Up to the maximum length that the CRD allows.
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?", fullmatch=True)
 
 
@@ -44,14 +44,14 @@ def target(spec: dict[str, Any]) -> Target:
 @pytest.mark.parametrize("spec", SPECS)
 @settings(max_examples=20, deadline=None)
 @given(name=names, namespace=names, uid=st.uuids())
-def test_it_is_what_children_renders(
+def test_cached_manifests_equal_rendered_ones(
     spec: dict[str, Any], name: str, namespace: str, uid: Any
 ) -> None:
     wanted = replace(target(spec), resource=Resource(namespace, name, str(uid)))
     assert RENDERER.children(wanted) == children(wanted)
 
 
-def test_resources_that_differ_in_identity_alone_are_rendered_once(
+def test_resources_that_differ_only_in_identity_are_rendered_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = []

@@ -1,4 +1,4 @@
-"""No value can become YAML structure."""
+"""Tests that no value can become YAML structure."""
 
 import pytest
 import yaml
@@ -23,13 +23,13 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_a_serialised_value_reads_back_as_itself(value: object) -> None:
+def test_a_serialised_value_is_parsed_back_unchanged(value: object) -> None:
     text = serialised(value)
     assert "\n" not in text
     assert yaml.safe_load(f"a: [{text}]") == {"a": [value]}
 
 
-def test_a_long_key_reads_back_as_itself() -> None:
+def test_a_long_key_is_parsed_back_unchanged() -> None:
     value = {"\u0301" * 400: None}
     assert yaml.safe_load(serialised(value)) == value
 
@@ -38,7 +38,7 @@ def test_a_long_key_reads_back_as_itself() -> None:
 def test_hostile_text_stays_text(text: str) -> None:
     body = resource(
         model={"id": "x", "servedName": text, "source": {"hostPath": {"path": "/" + text}}},
-        # What begins as a flag of the operator's is refused.
+        # With a prefix, because arguments that look like the operator's flags are rejected.
         engine={
             "args": [f"x{text}", "}}{{ 1 }}", "\n- evil: yes"],
             "env": [{"name": "TEXT", "value": text}],
@@ -54,6 +54,6 @@ def test_hostile_text_stays_text(text: str) -> None:
     assert pod["volumes"][-1]["hostPath"]["path"] == "/" + text
 
 
-def test_a_value_that_a_template_lacks_is_an_error() -> None:
+def test_a_missing_template_value_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         render("service.yaml.j2", metadata={})

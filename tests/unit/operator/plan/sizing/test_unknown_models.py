@@ -36,8 +36,8 @@ def test_the_models_own_config_json_sizes_it() -> None:
         (None, "from the hub of its installation alone"),
         (ConfigFile("", "someone/tuned", "main", problem="the hub says 404"), "the hub says 404"),
         (read(model_type="mamba"), "does not serve model_type 'mamba'"),
-        (read(hidden_size=None), "does not say hidden_size"),
-        (read(quantization_config={"quant_method": "awq"}), "packed in a way of their own (awq)"),
+        (read(hidden_size=None), "config.json lacks hidden_size"),
+        (read(quantization_config={"quant_method": "awq"}), "quantization is not supported (awq)"),
     ],
 )
 def test_what_cannot_be_known_is_carried_out_and_said(config: ConfigFile | None, why: str) -> None:
