@@ -14,7 +14,7 @@ from deepseek_operator.plan.target import Target
 from tests.unit.operator.resources import SETTINGS, resource
 
 PAGE = Path(__file__).parents[4] / "docs" / "sizing.md"
-HEADING = "## Least hardware for V3, R1, V3.1 and V3.2"
+HEADING = "## Minimum hardware for V3, R1, V3.1 and V3.2"
 KINDS = ("nvidia-h100", "nvidia-h200", "nvidia-h20", "nvidia-b200", "nvidia-a100-80gb")
 NODES = (1, 2, 4)
 
