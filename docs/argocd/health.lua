@@ -2,11 +2,11 @@
 -- See docs/rollout.md for how to install it; a test of the operator runs this file.
 --
 --   Healthy      every replica serves the newest spec
---   Suspended    stopped as asked for: replicas is 0
---   Progressing  it comes to that by itself, or waits for a node or a GPU
---   Degraded     somebody has to look
+--   Suspended    stopped: replicas is 0
+--   Progressing  it starts or rolls out, or waits for a node or a GPU
+--   Degraded     user action required
 
--- What passes by itself; every other reason of Ready is trouble.
+-- Reasons of Ready that resolve without intervention; all others are failures.
 local ordinary = {
   Starting = true,
   Downloading = true,
@@ -30,9 +30,9 @@ for _, condition in ipairs(status.conditions or {}) do
 end
 local ready = conditions.Ready
 
--- What is said about an older spec must not make a new one look healthy.
+-- The status of an older spec must not make a new one look healthy.
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
-  return health("Progressing", "The operator has not looked at this spec yet")
+  return health("Progressing", "The operator has not processed this spec yet")
 end
 local available = conditions.Available or {}
 if ready.status == "True" then

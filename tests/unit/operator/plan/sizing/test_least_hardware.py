@@ -14,7 +14,7 @@ from tests.support.operator.resources import SETTINGS, resource
 from tests.support.repository import ROOT
 
 PAGE = ROOT / "docs" / "sizing.md"
-HEADING = "## Least hardware for V3, R1, V3.1 and V3.2"
+HEADING = "## Minimum hardware for V3, R1, V3.1 and V3.2"
 KINDS = ("nvidia-h100", "nvidia-h200", "nvidia-h20", "nvidia-b200", "nvidia-a100-80gb")
 NODES = (1, 2, 4)
 
