@@ -75,9 +75,7 @@ def _hint(route: Route) -> str:
             "routing.gateway.className."
         )
     where = f" in namespace {gateway.namespace}" if gateway.namespace else ""
-    return (
-        f"Check that Gateway {gateway.name}{where} exists and allows routes from this namespace."
-    )
+    return f"Check that Gateway {gateway.name}{where} exists and allows routes from this namespace."
 
 
 def words(route: Route) -> str:

@@ -78,7 +78,9 @@ def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
             )
     for outcome, words in findings:
         if outcome == "inconclusive":
-            return Verdict(outcome, f"{words} Not significant yet: more requests are needed.", number)
+            return Verdict(
+                outcome, f"{words} Not significant yet: more requests are needed.", number
+            )
     compared = "; ".join(words for _, words in findings if words)
     return Verdict("pass", f"No worse over {number} requests. {compared}", number)
 

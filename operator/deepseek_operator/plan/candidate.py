@@ -37,9 +37,7 @@ def broken(target: Target, observed: Observed, rules: Rollout, now: datetime) ->
         return finding.message
     limit = deadline(target, rules)
     if waits >= limit:
-        return (
-            f"A replica was not ready within {limit:.0f} s after it was scheduled. {finding.message}"
-        )
+        return f"A replica was not ready within {limit:.0f} s after it was scheduled. {finding.message}"
     return ""
 
 

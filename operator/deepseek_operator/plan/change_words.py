@@ -142,4 +142,7 @@ def _blue_green(record: Record, situation: Situation, doing: str) -> tuple[str, 
         return STARTING, f"{new} is starting: {ready}.{doing}"
     if situation.rules.hold:
         return HELD, f"{new} is ready ({ready}); the switch is paused because rollout.hold is true."
-    return CHECKING, f"{new} is being checked with smoke requests before it receives client requests."
+    return (
+        CHECKING,
+        f"{new} is being checked with smoke requests before it receives client requests.",
+    )

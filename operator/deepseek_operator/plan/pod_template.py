@@ -93,7 +93,9 @@ def _items_have_names(template: PodTemplate) -> str | None:
             )
         names = [item["name"] for item in items]
         if len(set(names)) < len(names):
-            return f"podTemplate.spec.{field} has two items with the same name. Merge them into one."
+            return (
+                f"podTemplate.spec.{field} has two items with the same name. Merge them into one."
+            )
     return None
 
 

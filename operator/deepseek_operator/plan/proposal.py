@@ -164,7 +164,9 @@ def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
         return ["No speed prediction: there are no measurements of similar configurations."]
     said = []
     if target.engine != "transformers":
-        said.append(f"The speed is predicted for the bundled server; {target.engine} differs from it.")
+        said.append(
+            f"The speed is predicted for the bundled server; {target.engine} differs from it."
+        )
     if load.requests and load.peak > best * replicas:
         said.append(
             f"A peak of {load.peak:g} requests/s exceeds the {best * replicas:.3g} requests/s of "

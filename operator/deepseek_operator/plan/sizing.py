@@ -242,7 +242,9 @@ def _any_gpu(
         return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
     others = ", ".join(kind for kind in found if kind not in fitting)
-    note = f"It does not fit on nodes with {others}: list profiles that fit in accelerator.profiles."
+    note = (
+        f"It does not fit on nodes with {others}: list profiles that fit in accelerator.profiles."
+    )
     return replace(plain, memory=least, note=note if others else "")
 
 
