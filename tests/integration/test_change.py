@@ -279,7 +279,7 @@ def test_a_set_that_never_serves_is_rolled_back(site: Site, kube: Kube) -> None:
     site.counts("r1-green", 1)
     site.pod("r1-green-b", "green", ready=False)
     eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
-    assert "does not serve within 10 s" in kube.condition("r1")["message"]
+    assert "was not ready within 10 s" in kube.condition("r1")["message"]
 
 
 def test_who_deletes_the_record_or_a_set_gets_them_back(site: Site, kube: Kube) -> None:

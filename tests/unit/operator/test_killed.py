@@ -281,7 +281,7 @@ async def test_a_bad_change_is_taken_back(run: Run) -> None:
 
 
 @pytest.mark.parametrize("run", [BLUE_GREEN], indirect=True)
-async def test_an_edit_after_the_switch_keeps_what_has_the_requests(run: Run) -> None:
+async def test_edit_after_the_switch_promotes_the_serving_set(run: Run) -> None:
     keeps = {"strategy": "blueGreen", "blueGreen": {"keepOld": "9h"}}
     run.edit("b", keeps)
     await run.until_rest()
