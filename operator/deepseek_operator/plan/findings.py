@@ -103,7 +103,7 @@ def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None
         REPLICAS_BLOCK_EACH_OTHER,
         f"{len(half)} replicas block each other",
         f"{len(half)} replicas have nodes for only some of their {target.pods} pods. Their "
-        f"{sum(half)} scheduled pods take the place of {more} more complete replicas. "
+        f"{sum(half)} scheduled pods would suffice for {more} more complete replica(s). "
         f"Set replicas to {complete + more}, or set scheduling.queue so that Kueue admits only "
         f"whole replicas. Scheduler: {pod.unscheduled}"
         f"{_since(pod.unscheduled_since)}",

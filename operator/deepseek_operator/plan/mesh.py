@@ -45,7 +45,7 @@ def _no_sidecar(bare: list[PodView], total: int, name: str) -> str:
         else f"kubectl delete pod {bare[0].name}"
     )
     return (
-        f"{pods[0].upper()}{pods[1:]} no sidecar, such as {bare[0].name}; only the NetworkPolicy "
+        f"{pods[0].upper()}{pods[1:]} no sidecar (for example {bare[0].name}); only the NetworkPolicy "
         f"protects the model there. If the pod is older than Istio: {command}. Otherwise sidecar "
         "injection is off in this namespace: check that istiod runs and serves its revision label."
     )

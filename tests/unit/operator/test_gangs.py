@@ -225,7 +225,7 @@ def test_replicas_that_block_each_other_get_a_suggestion() -> None:
     found = findings.find(decision, seen)
     assert found is not None
     assert found.reason == findings.REPLICAS_BLOCK_EACH_OTHER
-    assert "5 scheduled pods take the place of 1 more complete replicas" in found.message
+    assert "5 scheduled pods would suffice for 1 more complete replica(s)" in found.message
     assert "Set replicas to 2" in found.message
     # A single waiting replica is not blocked by others.
     alone = findings.find(decision, waiting(4, 2, 0))
