@@ -166,7 +166,11 @@ def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> No
         ([], {"accelerator": None}, "It runs on the CPU"),
         ([], {"accelerator": {"count": 1}}, "Whether the model fits was not checked"),
         (["--served", "none"], {"routing": {"hosts": ["a.example"]}}, "neither Istio nor"),
-        ([], {"routing": {"hosts": ["a.example"]}}, "All clients that reach the gateway can send requests"),
+        (
+            [],
+            {"routing": {"hosts": ["a.example"]}},
+            "All clients that reach the gateway can send requests",
+        ),
         ([], {"engine": {"type": "vllm"}}, "The speed is predicted for the bundled server"),
         ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price of nvidia-h20"),
     ],
