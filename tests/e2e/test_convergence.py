@@ -82,7 +82,7 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
 
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed"), replicas=0))
     eventually("stopped", lambda: ready(kube) and not kube.all("pod"))
-    assert "Stopped: 0 replicas asked for" in kube.run("get", "dsd")
+    assert "Stopped: replicas is 0" in kube.run("get", "dsd")
 
     kube.run("delete", "dsd", "tiny")
     eventually("nothing is left", lambda: not left(kube))

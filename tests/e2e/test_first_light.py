@@ -61,7 +61,7 @@ def test_a_deepseek_v3_from_a_directory_of_the_node(
         answer = client.completions.create(model="v3", prompt="The operator", max_tokens=8)
     assert answer.choices[0].text
     described = kube.run("describe", "dsd", "v3")
-    for words in ("Every replica serves.", f"directory {models['deepseek-v3']} of the node"):
+    for words in ("All replicas are serving.", f"directory {models['deepseek-v3']} of the node"):
         assert words in described
     kube.run("wait", "--for=condition=Ready", "dsd/v3", "--timeout=5s")
 

@@ -257,7 +257,7 @@ def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_un
         lambda: "pod gang-gang-1-1 ended" in kube.condition("gang").get("message", ""),
     )
     told = kube.condition("gang")["message"]
-    assert "starts again when the spec is changed" in told
+    assert "restarts only when the spec changes" in told
     # Its pods are there and do nothing: no half of a replica goes on.
     eventually("two pods again", lambda: len(pods_of(kube, "gang", 1)) == 2, RECOVERY)
     answered(kube, "gang")

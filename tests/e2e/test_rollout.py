@@ -117,7 +117,7 @@ def test_without_a_free_gpu_it_goes_in_place_and_ends(
     eventually("it says so", lambda: "Rolling out (in place)" in phase(kube))
     assert strategy(kube) == {"maxSurge": 0, "maxUnavailable": 1}
     message = kube.condition("tiny", "Progressing")["message"]
-    assert "No fitting GPU is free" in message
+    assert "No suitable GPU is free" in message
     replaced(kube, "new")
     assert reasons(kube).count("RolloutFinished") == 1
 
@@ -163,7 +163,7 @@ def test_who_waits_for_a_gpu_is_told_who_holds_it(
     )
     assert isinstance(said, dict)
     assert said["reason"] == "WaitingForGPU"
-    assert f"Of {gpus} {GPU} on 1 node(s) that it may use 0 are free" in said["message"]
+    assert f"0 of {gpus} {GPU} are free on 1 eligible node(s)" in said["message"]
     assert f"held by pod {kube.namespace}/holder ({gpus})" in said["message"]
     kube.run("delete", "pod", "holder")
     eventually("ready", lambda: ready(kube), READY)
@@ -179,7 +179,7 @@ def test_who_would_rather_wait_keeps_serving(
     with asked_all_the_time(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", gpus, rollout=waits))
         eventually("it waits", lambda: f"waiting for {gpus} x GPU; 1 of 1 serve" in phase(kube))
-        assert "Each successor waits for a free GPU" in kube.condition("tiny")["message"]
+        assert "Each new replica waits for a free GPU" in kube.condition("tiny")["message"]
     assert set(outcomes) == {"200"}
     kube.apply(model(models, "new", gpus, rollout={"whenNoGpuIsFree": "inPlace"}))
     replaced(kube, "new")

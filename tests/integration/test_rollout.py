@@ -174,5 +174,5 @@ def test_a_waiting_model_reports_the_holders_of_the_gpus(
     )
     assert isinstance(said, dict)
     assert said["reason"] == "WaitingForGPU"
-    assert f"Of 4 {GPU} on 1 node(s) that it may use 1 are free" in said["message"]
+    assert f"1 of 4 {GPU} are free on 1 eligible node(s)" in said["message"]
     assert f"held by pod {kube.namespace}/stranger (3)" in said["message"]

@@ -61,7 +61,7 @@ def test_a_model_on_the_hub_is_sized_by_its_own_config_json(
         )
         assert eventually("its Deployment", lambda: gpus(kube, "tuned")) == 4
         said = eventually("a verdict", lambda: kube.condition("tuned", "Accepted"))
-        assert said["message"] == "The spec is carried out."
+        assert said["message"] == "The spec is accepted."
         assert eventually("the other's Deployment", lambda: gpus(kube, "gone")) == 1
         said = eventually("a verdict", lambda: kube.condition("gone", "Accepted"))
         assert said["status"] == "True"

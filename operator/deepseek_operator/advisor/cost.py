@@ -1,6 +1,6 @@
-"""What it costs to run a model: on a cloud's machines, on one's own, or as somebody's service.
+"""Cost of running a model: on cloud machines, on own machines, or as a hosted API.
 
-All amounts are US dollars. A figure that is old, weak or nobody's says so.
+All amounts are US dollars. Outdated, weak and assumed figures are marked.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from typing import Literal
 from deepseek_operator.advisor.workload import MONTH, Load
 from deepseek_operator.catalog.prices import Fact, Hardware, Hosted, Machine, Prices
 
-# What one's own machines cost beside wages, which differ more than machines do.
+# Marks the cost of own machines without wages, which differ more than machines do.
 UNSTAFFED = "without people"
 GONE = "not sold any more"
 
@@ -21,11 +21,11 @@ Terms = Literal["on demand", "reserved", "spot", "owned", "hosted"]
 
 @dataclass(frozen=True)
 class Pods:
-    """What is to be placed.
+    """The pods to place.
 
     Attributes:
-        profile: Kind of GPU.
-        gpus: Of each pod.
+        profile: GPU profile.
+        gpus: GPUs of each pod.
         count: Pods of all replicas.
     """
 
@@ -34,21 +34,21 @@ class Pods:
     count: int
 
     def machines(self, gpus: int) -> int:
-        """How many machines with so many GPUs they take; 0 where a pod is larger than a machine."""
+        """Return the machines of `gpus` GPUs that they need; 0 if a pod is larger than a machine."""
         each = gpus // self.gpus
         return ceil(self.count / each) if each else 0
 
 
 @dataclass(frozen=True)
 class Offer:
-    """One way to pay.
+    """One offer.
 
     Attributes:
-        where: Cloud and region, or what is bought.
-        what: Machines and terms, in words.
-        machines: How many.
-        per_hour: While they run.
-        doubts: Why the figure is not to be relied on.
+        where: Cloud and region, provider, or `own`.
+        what: Machines and terms, as text.
+        machines: Number of machines.
+        per_hour: Cost per running hour.
+        doubts: Reasons why the figure is unreliable.
     """
 
     terms: Terms
@@ -59,17 +59,17 @@ class Offer:
     doubts: tuple[str, ...] = ()
 
     def per_month(self, share: float = 1.0) -> float:
-        """Of a month in which they run for a share of the time."""
+        """Return the cost of a month with the machines running for a share of the time."""
         return self.per_hour * MONTH * share
 
 
 def per_million(per_month: float, tokens_per_month: float) -> float | None:
-    """Of a million tokens, None where there are none."""
+    """Return the cost per million tokens, None without tokens."""
     return 1e6 * per_month / tokens_per_month if tokens_per_month else None
 
 
 def rented(prices: Prices, pods: Pods, today: date) -> list[Offer]:
-    """The cheapest machines of each cloud, by terms."""
+    """Return the cheapest machines of each cloud, by terms."""
     cheapest: dict[tuple[str, str, str], Offer] = {}
     for machine in prices.of(pods.profile):
         number = pods.machines(machine.gpus)
@@ -97,13 +97,13 @@ def _of_machine(prices: Prices, machine: Machine, number: int, today: date) -> I
 
 
 def owned(prices: Prices, pods: Pods, today: date, people: float | None = None) -> list[Offer]:
-    """What machines of one's own cost, written off, powered and looked after; cheapest first.
+    """Return the cost of own machines with depreciation, power and staff; cheapest first.
 
     Args:
         prices: All prices.
-        pods: What is to be placed.
-        today: The day by which they are old or not.
-        people: Those who run them, by month; None: as the prices say.
+        pods: The pods to place.
+        today: The date that decides whether prices are outdated.
+        people: Dollars per month for their staff; None: from the prices.
     """
     found = [
         _bought(prices, hardware, pods.machines(hardware.gpus), today, people)
@@ -132,13 +132,13 @@ def _bought(
 
 
 def per_request(hosted: Hosted, load: Load, cached: float, peak: float = 0.0) -> float:
-    """What a request costs as a service.
+    """Return the cost of a request to a hosted API.
 
     Args:
-        hosted: The service.
-        load: Of which a request is one.
-        cached: Share of the prompts' tokens that are cached there.
-        peak: Share of the requests in its busy hours.
+        hosted: The hosted API.
+        load: The load, which has the tokens of a request.
+        cached: Share of the prompt tokens that it has cached.
+        peak: Share of the requests in its peak hours.
     """
 
     def one(input_: float, hit: float, output: float) -> float:
@@ -155,7 +155,7 @@ def per_request(hosted: Hosted, load: Load, cached: float, peak: float = 0.0) ->
 def as_service(
     prices: Prices, model_id: str, load: Load, today: date, cached: float = 0.0, peak: float = 0.0
 ) -> list[Offer]:
-    """What a model costs as a service under a load, cheapest first."""
+    """Return the cost of a model as a hosted API under a load, cheapest first."""
     found = []
     for hosted in prices.as_service(model_id):
         per_month = load.requests_per_month * per_request(hosted, load, cached, peak)
@@ -166,7 +166,7 @@ def as_service(
 
 
 def said(prices: Prices, fact: Fact, today: date) -> tuple[str, ...]:
-    """What speaks against a figure."""
+    """Return the reasons why a figure is unreliable."""
     doubts: list[tuple[str, Callable[[], bool]]] = [
         ("stale", lambda: prices.stale(fact.as_of, today)),
         ("weak", lambda: fact.weak),

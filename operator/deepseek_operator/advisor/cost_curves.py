@@ -1,6 +1,7 @@
-"""What a load costs as it grows: by the ways to pay for one resource, and by the ways to run a model.
+"""Cost curves over a growing load: by the terms for one resource, and by the options for a model.
 
-Machines come in steps, a service is paid by the request; where the lines cross, another way is cheaper.
+Machines are added in steps, a hosted API is paid by request; where two curves cross, the cheaper option
+changes.
 """
 
 from collections.abc import Sequence
@@ -15,22 +16,22 @@ from deepseek_operator.advisor.proposal import Proposal, offers
 from deepseek_operator.advisor.provisioning import Wish
 from deepseek_operator.catalog.prices import Prices
 
-# As many replicas as a picture is of, at least and at most.
+# Minimum and maximum replicas in a plot.
 FEW, MANY = 6, 12
-# How far a comparison looks beside its load, and how many loads it looks at.
+# Range of a comparison as a factor of its load in both directions, and its number of loads.
 FAR, LOADS = 30.0, 41
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What loads cost with replicas that are added as they fill.
+    """The cost over the load, with replicas added as they fill up.
 
     Attributes:
-        way: How they are paid: terms as in `Offer`.
-        what: The cheapest of that way for the first replica, in words.
-        carries: Requests in a second that a replica does.
-        per_hour: Dollars of an hour by the number of replicas, of one first.
-        each: In place of all that what a request costs.
+        way: Terms as in `Offer`.
+        what: The cheapest offer for the first replica, as text.
+        carries: Requests per second of a replica.
+        per_hour: Dollars per hour by number of replicas, starting with one.
+        each: Cost of a request of a hosted API, which has no replicas.
     """
 
     way: str
@@ -40,7 +41,7 @@ class Curve:
     each: float = 0.0
 
     def at(self, requests: float) -> float:
-        """Dollars of an hour under so many requests in a second, as far as there are replicas."""
+        """Return the dollars per hour for requests per second, up to the capacity of all replicas."""
         if not self.per_hour:
             return 3600 * requests * self.each
         return self.per_hour[max(ceil(requests / self.carries - 1e-9), 1) - 1]
@@ -49,13 +50,13 @@ class Curve:
 def curves(
     found: Proposal, prices: Prices, today: date, people: float | None = None
 ) -> list[Curve]:
-    """A curve for each way to pay, cheapest first; none where speed or prices are not known.
+    """Return a curve for each of the terms, cheapest first; none if speed or prices are unknown.
 
     Args:
-        found: What a resource comes to.
+        found: The proposal for a resource.
         prices: All prices.
-        today: The day by which they are old or not.
-        people: Those who run machines of one's own, by month.
+        today: The date that decides whether prices are outdated.
+        people: Dollars per month for the staff of own machines.
     """
     best = max((item.requests(found.load.output) for item in found.predictions), default=0.0)
     if not best:
@@ -71,13 +72,13 @@ def curves(
         Curve(way, _words(of[0]), best, tuple(offer.per_hour for offer in of))
         for way, of in by_way.items()
     ]
-    # A service alone has no replicas to add.
+    # A hosted API is only drawn for comparison with replicas.
     others = _service(found, prices, today, best) if drawn else []
     return sorted([*drawn, *others], key=lambda each: each.at(best))
 
 
 def _service(found: Proposal, prices: Prices, today: date, best: float) -> list[Curve]:
-    """What the cheapest service takes for as many requests as a replica does."""
+    """Return the curve of the cheapest hosted API."""
     load = replace(found.load, requests=best, hours=24.0)
     sold = [
         offer
@@ -95,17 +96,17 @@ def _words(offer: Offer) -> str:
 
 
 def replicas(found: Proposal) -> int:
-    """How many replicas a picture is of."""
+    """Return the number of replicas in a plot."""
     return min(max(FEW, found.replicas[1]), MANY)
 
 
 @dataclass(frozen=True)
 class Compared:
-    """The ways to run a model under one load.
+    """The options to run a model under one load.
 
     Attributes:
-        requests: In a second on average.
-        ways: Of each way the cheapest.
+        requests: Average requests per second.
+        ways: The cheapest option of each kind.
     """
 
     requests: float
@@ -113,19 +114,19 @@ class Compared:
 
     @property
     def cheapest(self) -> Option | None:
-        """The one to choose."""
+        """The cheapest option without caveats."""
         return chosen(self.ways)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Where another way becomes the cheapest.
+    """A load at which the cheapest option changes.
 
     Attributes:
-        requests: In a second on average, up to which the one before was.
-        before: That way.
-        after: The other one.
-        per_month: What it costs there.
+        requests: Average requests per second.
+        before: The kind that is cheapest below.
+        after: The kind that is cheapest from there on.
+        per_month: Its cost at this load.
     """
 
     requests: float
@@ -135,7 +136,7 @@ class Turn:
 
 
 def by_load(wish: Wish, prices: Prices, today: date) -> list[Compared]:
-    """The ways under loads around the one that is asked for, ascending."""
+    """Return the options under loads around the given one, ascending."""
     loads = [wish.load.requests * FAR ** (2 * step / (LOADS - 1) - 1) for step in range(LOADS)]
     return [
         Compared(
@@ -146,7 +147,7 @@ def by_load(wish: Wish, prices: Prices, today: date) -> list[Compared]:
 
 
 def turns(compared: Sequence[Compared]) -> list[Turn]:
-    """Where another way becomes the cheapest, to the next load that was looked at."""
+    """Return the loads at which the cheapest option changes, to the resolution of the comparison."""
     found = []
     for before, after in pairwise(compared):
         first, second = before.cheapest, after.cheapest

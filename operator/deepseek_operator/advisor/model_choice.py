@@ -1,4 +1,4 @@
-"""Which model to take for a task: the cheapest way of those that do it well enough."""
+"""Model selection for a task: the cheapest option among models with a sufficient score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import Prices
 from deepseek_operator.catalog.tasks import Figure, Task
 
-# What of the best published score a model has to reach where nobody says how much.
+# Default minimum score, as a share of the best published one.
 SHARE = 0.8
 
 
@@ -19,10 +19,10 @@ class Candidate:
     """A model for a task.
 
     Attributes:
-        model_id: Which.
-        figure: How well it does the task.
-        ways: Of running it, cheapest first; none where it does the task too badly.
-        against: Why it is not the one, empty for the one that is.
+        model_id: Id of the model.
+        figure: Its score for the task.
+        ways: Options to run it, cheapest first; empty if its score is too low.
+        against: Why it is not chosen, empty for the chosen one.
     """
 
     model_id: str
@@ -32,26 +32,26 @@ class Candidate:
 
     @property
     def way(self) -> Option | None:
-        """The cheapest against which nothing speaks."""
+        """The cheapest option without caveats."""
         return chosen(self.ways)
 
 
 def least_of(task: Task, asked: float | None) -> float:
-    """The score that a model has to reach."""
+    """Return the minimum score of a model."""
     return SHARE * task.best if asked is None else asked
 
 
 def candidates(
     task: Task, wish: Wish, prices: Prices, today: date, least: float
 ) -> list[Candidate]:
-    """The models of a task: what can be taken, cheapest first, then the others, best first.
+    """Return the models of a task: suitable ones, cheapest first, then the others, best first.
 
     Args:
-        task: What is to be done.
-        wish: The load and what is to be kept to; its model is of no matter.
+        task: The task.
+        wish: The load and the requirements; its model is ignored.
         prices: All prices.
-        today: The day by which they are old or not.
-        least: Score that a model has to reach.
+        today: The date that decides whether prices are outdated.
+        least: Minimum score of a model.
     """
     found = [
         _candidate(task, name, replace(wish, model_id=name), prices, today, least)
@@ -79,22 +79,22 @@ def _candidate(
 
 
 def _why(wish: Wish, ways: Sequence[Option]) -> str:
-    """Why a model can't be run so."""
+    """Return why no option of a model meets the requirements."""
     if ways:
         return "; ".join(f"{option.way}: {option.against}" for option in ways)
     model = models().get(wish.model_id)
     if model is not None and context_of(wish.load, model) is None:
         longest = wish.load.input + wish.load.output
-        return f"{longest:,} tokens are more than its {model.shape.context:,}"
-    return "no kind of GPU with a price holds it within the latency"
+        return f"{longest:,} tokens exceed its context length of {model.shape.context:,}"
+    return "no GPU profile with a price holds it within the latency limits"
 
 
 def _cost(candidate: Candidate) -> tuple[float, float]:
-    """By cost, and of two that cost the same the better first."""
-    assert candidate.way is not None  # noqa: S101 - those without were sorted out
+    """Return the sort key: cost, then the better score."""
+    assert candidate.way is not None  # noqa: S101 - callers pass only candidates with an option
     return candidate.way.per_month, -candidate.figure.score
 
 
 def _dearer(candidate: Candidate, cheapest: Candidate) -> str:
     more = _cost(candidate)[0] - _cost(cheapest)[0]
-    return f"{more:,.0f} more a month" if more >= 1 else "costs the same, and is no better"
+    return f"{more:,.0f} more a month" if more >= 1 else "same cost, no better score"

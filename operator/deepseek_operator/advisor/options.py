@@ -1,7 +1,7 @@
-"""Which way to run a model: one machine, a cluster of one's own, a cloud, or somebody's service.
+"""Options to run a model: one machine, an own cluster, a cloud, or a hosted API.
 
-What would carry the load at its peak (advisor/provisioning.py) is priced by all terms; of each way
-the cheapest is told, and why it is not to be chosen where something speaks against it.
+The replicas for the peak load (advisor/provisioning.py) are priced at all terms. The result has the cheapest
+option of each kind, with the caveats that rule it out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.catalog.prices import Prices
 from deepseek_operator.plan.sizing.fit import LEAST_CONTEXT
 
-# As many replicas as a resource may ask for.
+# Maximum replicas of a resource.
 MOST = 1000
-# Ways to run it, in the order in which they are told.
+# Kinds of options, in display order.
 MACHINE, CLUSTER = "one machine", "own cluster"
 DEMAND, RESERVED, SPOT, HOURS = "on demand", "reserved", "spot mix", "scaled to zero"
 SPOT_ALONE = "spot alone"
@@ -27,13 +27,13 @@ OWN = (MACHINE, CLUSTER)
 
 @dataclass(frozen=True)
 class Option:
-    """One way.
+    """One option.
 
     Attributes:
-        way: Which.
-        per_month: What it costs.
-        shape: What runs, None for a service.
-        against: Why it is not to be chosen, empty where nothing speaks against it.
+        way: Its kind.
+        per_month: Cost in dollars per month.
+        shape: Its replicas, None for a hosted API.
+        against: Caveats that rule it out, empty if there are none.
     """
 
     way: str
@@ -46,7 +46,7 @@ class Option:
 
 
 def options(wish: Wish, prices: Prices, today: date) -> list[Option]:
-    """The cheapest of each way, cheapest first, those that are ruled out last."""
+    """Return the cheapest option of each kind, cheapest first, ruled-out ones last."""
     found = [option for shape in shapes(wish) for option in _of_shape(wish, shape, prices, today)]
     load = wish.load
     services = as_service(prices, wish.model_id, load, today, wish.cached, wish.busy)
@@ -59,7 +59,7 @@ def options(wish: Wish, prices: Prices, today: date) -> list[Option]:
 
 
 def chosen(found: Sequence[Option]) -> Option | None:
-    """The cheapest against which nothing speaks."""
+    """Return the cheapest option without caveats."""
     return next((option for option in found if not option.against), None)
 
 
@@ -92,7 +92,7 @@ def _of_shape(wish: Wish, shape: Shape, prices: Prices, today: date) -> Iterator
 
 
 def _mixed(always: Offer, spot: Offer, shape: Shape, load: Load) -> Option:
-    """The average load on demand, what the peak adds on spot, in the hours with requests."""
+    """Return the mix of on-demand machines for the average load and spot machines for the peak."""
     more = shape.peak - shape.mean
     per_month = always.per_month() + spot.per_month(load.share) * more / shape.peak
     what = f"{always.what}, and {more} of {shape.peak} replicas on spot: {spot.what}"
@@ -109,19 +109,19 @@ def _against(wish: Wish, option: Option) -> str:
     if wish.data == "on-premises" and option.way not in OWN:
         said.append("data must stay on premises")
     if wish.data == "hybrid" and option.way == HOSTED:
-        said.append("data must stay in machines of one's own or of a cloud")
+        said.append("data must stay on own or cloud machines")
     if wish.data == "cloud" and option.way in OWN:
-        said.append("it is to be in a cloud")
+        said.append("data must be in a cloud")
     if option.way == SPOT_ALONE and not wish.interruptible:
-        said.append("all of it may be taken away at once")
+        said.append("all machines may be reclaimed at once")
     if GONE in option.doubts:
         said.append(GONE)
     if option.way == HOSTED and (wish.ttft or wish.itl):
-        said.append("nobody promises the latency")
+        said.append("no guarantee of latency")
     if wish.budget is not None and option.per_month > wish.budget:
         said.append(f"above the budget of {wish.budget:,.0f}")
     if option.shape and option.shape.peak > MOST:
-        said.append(f"{option.shape.peak:,} replicas are more than a resource may have")
+        said.append(f"{option.shape.peak:,} replicas exceed the maximum of {MOST:,}")
     if option.way == HOURS and wish.load.hours >= 24:
         said.append("there are requests at all hours")
     return "; ".join(said)
@@ -129,12 +129,12 @@ def _against(wish: Wish, option: Option) -> str:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Where two ways cost the same.
+    """The load at which two options cost the same.
 
     Attributes:
-        first: Cheaper above.
-        second: Cheaper below.
-        requests: In a second on average, in the same hours.
+        first: Cheaper above it.
+        second: Cheaper below it.
+        requests: Average requests per second, in the same hours.
     """
 
     first: str
@@ -143,9 +143,9 @@ class BreakEven:
 
 
 def break_even(found: Sequence[Option], load: Load) -> list[BreakEven]:
-    """Above how many requests a second what runs the model is cheaper than a service.
+    """Return the loads above which running the model is cheaper than a hosted API.
 
-    The machines stay as they are, so this holds up to what they carry; above it they become more.
+    The number of machines is fixed, so this is valid only up to their capacity.
     """
     hosted = next((option for option in found if option.way == HOSTED), None)
     if hosted is None or GONE in hosted.doubts or not load.requests or not hosted.per_month:
@@ -159,7 +159,7 @@ def break_even(found: Sequence[Option], load: Load) -> list[BreakEven]:
 
 
 def hours_of_break_even(found: Sequence[Option]) -> float | None:
-    """Hours of a day from which a machine of one's own is cheaper than one on demand; None: never."""
+    """Return the hours per day above which own machines are cheaper than on demand; None: never."""
     own = min((o.per_month for o in found if o.way in OWN), default=None)
     rent = min((o.per_month for o in found if o.way == DEMAND), default=None)
     if own is None or rent is None or own > rent:
@@ -168,19 +168,19 @@ def hours_of_break_even(found: Sequence[Option]) -> float | None:
 
 
 def token_price(option: Option, load: Load) -> float | None:
-    """Dollars of a million output tokens at the load."""
+    """Return the dollars per million output tokens at the load."""
     return per_million(option.per_month, load.output_per_month)
 
 
 def resource(option: Option, wish: Wish, name: str) -> dict[str, object]:
-    """The resource of a way, with replicas by load where machines come and go.
+    """Return the resource for an option, with autoscaling unless its machines are fixed.
 
     Raises:
-        ValueError: A service has none.
+        ValueError: The option is a hosted API, which needs no resource.
     """
     shape = option.shape
     if shape is None:
-        raise ValueError("a hosted API takes no resource")
+        raise ValueError("a hosted API needs no resource")
     longest = wish.load.input + wish.load.output
     said = {"maxContext": longest} if longest > LEAST_CONTEXT else {}
     spec: dict[str, object] = {

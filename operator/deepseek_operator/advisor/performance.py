@@ -1,9 +1,9 @@
-"""How fast a replica will be: a roofline, with the shares of it that the server was measured to reach.
+"""Performance prediction of a replica: a roofline model, scaled to the measured efficiency of the server.
 
-A step reads the weights that it uses and the cached keys and values, and computes; whichever takes
-longer counts (Williams et al., Roofline, CACM 52(4), 2009). Beside that every layer takes a while for
-launches, every request for sampling, and GPUs that share a layer for two sums. The shares and times
-are in catalog/performance.yaml; how far they are off is said with every prediction.
+A step reads the weights that it uses and the KV cache, and computes; the longer of the two counts
+(Williams et al., Roofline, CACM 52(4), 2009). In addition every layer has a launch overhead, every
+request a sampling overhead, and tensor-parallel GPUs two all-reduces per layer. The efficiencies and
+times are in catalog/performance.yaml; every prediction includes its error.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ from deepseek_operator.catalog.performance import Load, Point, Ratio, performanc
 from deepseek_operator.plan.sizing.fit import compute_type
 from deepseek_operator.plan.sizing.memory import BYTES, Memory
 
-# What one run of the same measurement differed from another (docs/performance.md).
+# Variation between runs of the same measurement (docs/performance.md).
 RUNS = 0.05
-# With fewer points of a kind of GPU they say little of it: one may be near by chance.
+# Fewer points of a GPU profile are not conclusive: one may be close by chance.
 ENOUGH = 3
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a replica does while so many requests run on it all the time.
+    """The performance of a replica at a constant number of concurrent requests.
 
     Attributes:
-        at_once: Requests.
-        ttft: Seconds to the first token of an answer where no other prompt is before it.
-        itl: Seconds between two tokens of an answer, prompts of others among them.
-        per_second: Output tokens of all answers in a second.
-        error: How far it may be off, as a share.
-        basis: What that is known from, in words.
+        at_once: Concurrent requests.
+        ttft: Time to first token in seconds, without other prompts queued before it.
+        itl: Inter-token latency in seconds, including the prefill of other requests.
+        per_second: Output tokens per second over all requests.
+        error: Relative error of the prediction.
+        basis: Source of the error estimate, as text.
     """
 
     at_once: int
@@ -42,7 +42,7 @@ class Prediction:
     basis: str
 
     def requests(self, output: int) -> float:
-        """Requests in a second with answers of so many tokens."""
+        """Return the requests per second for answers of `output` tokens."""
         return self.per_second / output
 
 
@@ -51,8 +51,8 @@ class Speed:
     """The speed of a model on GPUs that share every layer.
 
     Attributes:
-        memory: How it lies in them.
-        profile: Name of their kind.
+        memory: Memory use of the model on these GPUs.
+        profile: Name of the GPU profile.
     """
 
     memory: Memory
@@ -60,7 +60,7 @@ class Speed:
 
     @property
     def known(self) -> bool:
-        """Whether anything is known: of plain and sparse attention, and of several nodes, nothing is."""
+        """Whether a prediction is possible; not for plain and sparse attention, nor several nodes."""
         memory = self.memory
         return (
             memory.model.shape.attention in ("grouped", "latent")
@@ -71,11 +71,11 @@ class Speed:
         )
 
     def step(self, at_once: int, context: float) -> float:
-        """Seconds of a step that gives each of so many requests a token.
+        """Return the seconds of a decode step.
 
         Args:
-            at_once: Requests.
-            context: Tokens that each has in the mean.
+            at_once: Concurrent requests.
+            context: Average tokens of context per request.
         """
         rates, memory = performance().rates, self.memory
         read = self._read(at_once) + at_once * context * memory.per_token
@@ -83,17 +83,17 @@ class Speed:
         return max(moving, self._computing(at_once, context)) + self._beside(at_once, at_once)
 
     def prompt(self, tokens: int, prompts: int = 1) -> float:
-        """Seconds to compute so many prompts of so many tokens."""
+        """Return the prefill seconds of `prompts` prompts of `tokens` tokens each."""
         rates, memory = performance().rates, self.memory
         moving = self._read(tokens * prompts) / (memory.profile.bandwidth * 1e9 * rates.bandwidth)
         computing = prompts * self._computing(tokens, tokens / 2)
         return max(moving, computing) + self._beside(tokens * prompts, prompts)
 
     def at(self, at_once: int, prompt: int, answer: int) -> Prediction:
-        """What it does under a closed load.
+        """Return the performance under a closed-loop load.
 
         Args:
-            at_once: Requests.
+            at_once: Concurrent requests.
             prompt: Tokens of each prompt.
             answer: Tokens of each answer.
         """
@@ -111,15 +111,15 @@ class Speed:
         )
 
     def rate(self, at_once: int, prompt: int, answer: int) -> float:
-        """Output tokens in a second under a closed load."""
+        """Return the output tokens per second under a closed-loop load."""
         decoding = (answer - 1) * self.step(at_once, prompt + answer / 2)
         return at_once * answer / (self.prompt(prompt, at_once) + decoding)
 
     def _read(self, tokens: int) -> float:
-        """Bytes of the weights that a step of so many tokens reads in each GPU."""
+        """Return the weight bytes that a step of `tokens` tokens reads on each GPU."""
         memory, shape = self.memory, self.memory.model.shape
         numbers, widths = shape.numbers, memory.widths
-        # Each token chooses experts as if at random.
+        # Routing is modelled as random.
         used = 1 - (1 - shape.chosen / shape.experts) ** tokens if shape.experts else 0.0
         split = (
             numbers.experts * used * widths.expert
@@ -133,14 +133,14 @@ class Speed:
 
     @property
     def _met(self) -> int:
-        """Plain numbers that each GPU has whole and every token meets: of the embedding it reads a row."""
+        """Replicated plain parameters used by every token, without the embedding, which is a row lookup."""
         shape = self.memory.model.shape
         embedding = shape.vocabulary * shape.hidden
         tied = bool(shape.config.get("tie_word_embeddings"))
         return shape.numbers.whole_plain - (0 if tied else embedding)
 
     def _computing(self, tokens: int, before: float) -> float:
-        """Seconds of arithmetic for so many tokens with so many before each."""
+        """Return the seconds of arithmetic for `tokens` tokens with `before` tokens of context each."""
         rates, memory, shape = performance().rates, self.memory, self.memory.model.shape
         kind = "fp8" if memory.packed and "fp8" in memory.profile.tflops else memory.dtype
         peak = memory.profile.tflops[kind] * 1e12 * memory.gpus
@@ -153,7 +153,7 @@ class Speed:
         return 2 * tokens * (dense + experts + attended) / (peak * share)
 
     def _beside(self, tokens: int, requests: int) -> float:
-        """Seconds of a step beside weights and arithmetic."""
+        """Return the overhead seconds of a step: launches, sampling and communication."""
         rates, memory, shape = performance().rates, self.memory, self.memory.model.shape
         layer = rates.layer_of_experts if shape.experts else rates.layer
         seconds = shape.layers * layer + requests * rates.sequence
@@ -165,7 +165,7 @@ class Speed:
 
 
 def error(model: Model, profile: str, gpus: int) -> tuple[float, str]:
-    """How far a prediction may be off, as a share, and what that is known from."""
+    """Return the relative error of a prediction, and the source of that estimate."""
     found = [point for point in performance().measured if _is_of(point, model, profile)]
     if found:
         off, basis = (
@@ -186,22 +186,22 @@ def error(model: Model, profile: str, gpus: int) -> tuple[float, str]:
 
 @cache
 def deviation(point: Point) -> float:
-    """By what share the prediction is off what was measured or estimated."""
+    """Return the relative deviation of the prediction from a measured or estimated point."""
     return abs(predicted(point) / point.per_second - 1)
 
 
 @cache
 def deviation_of_ratio(ratio: Ratio) -> float:
-    """By what share it is off what was measured on several GPUs in terms of one."""
+    """Return the relative deviation from a measured speed-up of several GPUs over one."""
     one = ratio.model_copy(update={"gpus": 1})
     return abs(predicted(ratio) / predicted(one) / ratio.ratio - 1)
 
 
 def predicted(load: Load) -> float:
-    """What is predicted for a load of the catalogue, in output tokens per second."""
+    """Return the predicted output tokens per second for a load of the catalogue."""
     model = models().get(f"{models().organisation}/{load.model}")
     profile = accelerators().profiles[load.profile]
-    assert model is not None  # noqa: S101 - the catalogue is ours, and tested
+    assert model is not None  # noqa: S101 - tests check the catalogue
     memory = Memory(model, profile, load.gpus, compute_type("auto", model, profile))
     return Speed(memory, load.profile).rate(load.at_once, load.input, load.output)
 
@@ -213,7 +213,7 @@ def _is_of(point: Point, model: Model, profile: str) -> bool:
 
 
 def _attended(model: Model) -> int:
-    """Products of a token with another one in a layer, as prompts are computed."""
+    """Return the multiplications per pair of tokens and layer in prefill attention."""
     shape = model.shape
     if shape.attention == "latent":
         config = shape.config

@@ -1,4 +1,4 @@
-"""What a resource comes to, before anything is created: fit, shape, speed, cost, and what to think of."""
+"""Proposal for a resource before anything is created: fit, size, speed, cost and warnings."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -11,21 +11,21 @@ from deepseek_operator.catalog.prices import Prices
 from deepseek_operator.plan.desired.desired_state import Target
 from deepseek_operator.plan.state.observed import Observed
 
-# How many requests at once speed is told of, as far as so many fit.
+# Concurrent requests of the predictions, as far as they fit.
 AT_ONCE = (1, 8, 32, 128, 256)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What is known before anything is created.
+    """The forecast for a resource before anything is created.
 
     Attributes:
-        target: What shall be.
-        load: That costs are told for; `requests` None: as much as the replicas can do.
-        predictions: By requests at once, none where nothing is known of the speed.
-        capacity: Requests in a second that all replicas do at most, None where that is not known.
-        offers: Ways to pay for the fewest replicas, cheapest first; for a load a hosted API's, too.
-        most: The same for as many replicas as there may be, where that is another number.
+        target: The desired state.
+        load: The load for the costs; without requests, the capacity of the replicas.
+        predictions: Predictions by concurrent requests, empty if the speed is unknown.
+        capacity: Maximum requests per second of all replicas, None if unknown.
+        offers: Offers for the minimum of replicas, cheapest first; with a load also hosted APIs.
+        most: Offers for the maximum of replicas, if it differs from the minimum.
         warnings: Sentences.
     """
 
@@ -39,7 +39,7 @@ class Proposal:
 
     @property
     def replicas(self) -> tuple[int, int]:
-        """The fewest and the most that there may be."""
+        """Minimum and maximum of replicas."""
         scaling = self.target.scaling
         if scaling is None:
             return self.target.replicas, self.target.replicas
@@ -47,13 +47,13 @@ class Proposal:
 
     @property
     def tokens_per_month(self) -> float:
-        """Output tokens that a month's costs are shared among."""
+        """Output tokens per month, for the cost per token."""
         if self.load.requests:
             return self.load.output_per_month
         return (self.capacity or 0) * self.load.output * 3600 * MONTH
 
     def per_million(self, offer: Offer) -> float | None:
-        """What a million output tokens cost."""
+        """Return the cost of a million output tokens."""
         return per_million(offer.per_month(), self.tokens_per_month)
 
 
@@ -65,15 +65,15 @@ def propose(
     today: date,
     people: float | None = None,
 ) -> Proposal:
-    """What a target comes to.
+    """Return the proposal for a desired state.
 
     Args:
-        target: What shall be.
-        observed: The cluster that it would be in.
-        load: That it is to carry; with 0 requests as much as it can.
+        target: The desired state.
+        observed: The cluster.
+        load: The expected load; 0 requests: the capacity of the replicas.
         prices: All prices.
-        today: The day by which they are old or not.
-        people: Those who run machines of one's own, by month.
+        today: The date that decides whether prices are outdated.
+        people: Dollars per month for the staff of own machines.
     """
     predictions = _predictions(target, load)
     scaling = target.scaling
@@ -95,7 +95,7 @@ def propose(
 
 
 def arithmetic(target: Target) -> dict[str, Any]:
-    """How the model lies in each GPU, in bytes; empty where that is not known."""
+    """Return the memory use on each GPU in bytes; empty if unknown."""
     memory = target.sizing.memory
     if memory is None:
         return {}
@@ -126,7 +126,7 @@ def _predictions(target: Target, load: Load) -> tuple[Prediction, ...]:
 def offers(
     target: Target, replicas: int, prices: Prices, today: date, people: float | None
 ) -> tuple[Offer, ...]:
-    """Ways to pay for so many replicas, cheapest first; none where no price is known."""
+    """Return the offers for a number of replicas, cheapest first; none without known prices."""
     gpus = target.gpus
     if gpus is None or gpus.profile is None or not replicas:
         return ()
@@ -143,16 +143,16 @@ def _of_cluster(target: Target, observed: Observed) -> list[str]:
     if gpus is None:
         said.append("It runs on the CPU: whether a node has enough memory was not checked.")
     elif observed.nodes and not any(gpus.fit(node) for node in observed.nodes):
-        said.append(f"None of the nodes has {gpus}: its pods would wait for one.")
+        said.append(f"No node has {gpus}: pods would stay pending.")
     if target.ways and target.ways.lack:
         said.append(target.ways.lack.message)
     if target.replicas == 1 and target.scaling is None and gpus:
         said.append(
-            "It is one replica: while it is replaced nobody serves, unless a GPU is free for its "
-            "successor."
+            "With a single replica a rollout interrupts the service, unless a GPU is free for the new "
+            "replica."
         )
     if target.ways and target.ways.route and not (target.trust.keys or target.trust.token):
-        said.append("Everybody who reaches the gateway may ask it: see spec.security.")
+        said.append("All clients that reach the gateway can send requests: see spec.security.")
     return said
 
 
@@ -161,14 +161,16 @@ def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
     if not replicas:
         return []
     if best is None:
-        return ["Its speed is not predicted: nobody has measured anything like it."]
+        return ["No speed prediction: there are no measurements of similar configurations."]
     said = []
     if target.engine != "transformers":
-        said.append(f"The speed is that of the bundled server; {target.engine} differs from it.")
+        said.append(
+            f"The speed is predicted for the bundled server; {target.engine} differs from it."
+        )
     if load.requests and load.peak > best * replicas:
         said.append(
-            f"A peak of {load.peak:g} requests/s is more than {replicas} replica(s) do, which is "
-            f"{best * replicas:.3g}: it takes {-(-load.peak // best):.0f}."
+            f"A peak of {load.peak:g} requests/s exceeds the {best * replicas:.3g} requests/s of "
+            f"{replicas} replica(s): {-(-load.peak // best):.0f} are needed."
         )
     return said
 
@@ -176,14 +178,14 @@ def _of_speed(found: Proposal, best: float | None, replicas: int) -> list[str]:
 def _of_cost(found: Proposal) -> list[str]:
     target, ways = found.target, found.offers
     if not found.replicas[1]:
-        return ["It asks for no replicas: nothing runs, and nothing is paid."]
+        return ["replicas is 0: nothing runs and nothing is charged."]
     if target.gpus and not ways:
         kind = target.gpus.profile or "GPUs of any kind"
-        return [f"What it costs is not known: there is no price of {kind} in the catalogue."]
+        return [f"Cost unknown: the catalogue has no price for {kind}."]
     words = {
-        "stale": "older than the catalogue trusts",
-        "weak": "of a weak source",
+        "stale": "outdated",
+        "weak": "from a weak source",
         "assumed": "assumed",
     }
     doubts = [words[name] for name in words if any(name in offer.doubts for offer in ways)]
-    return [f"Some prices are {', '.join(doubts)}: --prices takes yours."] if doubts else []
+    return [f"Some prices are {', '.join(doubts)}: set yours with --prices."] if doubts else []

@@ -1,4 +1,4 @@
-"""What would carry a load: for each kind of GPU the fewest that hold the model and are quick enough."""
+"""Provisioning for a load: for each GPU profile the fewest GPUs that meet the latency limits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deepseek_operator.catalog.models import Model, models
 from deepseek_operator.plan.sizing.fit import LEAST_CONTEXT, compute_type, computes, smallest
 
 Data = Literal["anywhere", "cloud", "hybrid", "on-premises"]
-# How full a replica is at the peak: above this, queues grow faster than load.
+# Utilisation of a replica at the peak: above this, queues grow faster than the load.
 FULL = 0.8
 GPUS = (1, 2, 4, 8, 16)
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -20,17 +20,17 @@ AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for.
+    """The requirements.
 
     Attributes:
-        ttft: Seconds to the first token at most, None: any.
-        itl: Seconds between two tokens at most.
-        data: Where prompts and answers may be.
-        budget: Dollars of a month at most.
-        people: Dollars of a month for those who run one's own machines.
-        cached: Share of prompts that a service has seen before.
-        busy: Share of the requests in a service's busy hours.
-        interruptible: Whether nobody minds when nothing serves for a while.
+        ttft: Maximum time to first token in seconds, None: any.
+        itl: Maximum inter-token latency in seconds, None: any.
+        data: Where prompts and answers may be processed.
+        budget: Maximum dollars per month.
+        people: Dollars per month for the staff of own machines.
+        cached: Share of prompt tokens that a hosted API has cached.
+        busy: Share of the requests in the peak hours of a hosted API.
+        interruptible: Whether interruptions of the service are acceptable.
     """
 
     model_id: str
@@ -47,13 +47,13 @@ class Wish:
 
 @dataclass(frozen=True)
 class Shape:
-    """Replicas of a kind that carry the load.
+    """Replicas on one GPU profile that carry the load.
 
     Attributes:
-        gpus: Of a replica.
-        at: What a replica does when it is as full as the latency allows.
-        mean: Replicas that the average load takes.
-        peak: Replicas that the peak takes.
+        gpus: GPUs of a replica.
+        at: Performance of a replica at the highest concurrency that meets the latency limits.
+        mean: Replicas for the average load.
+        peak: Replicas for the peak.
     """
 
     profile: str
@@ -64,7 +64,7 @@ class Shape:
 
 
 def shapes(wish: Wish) -> Iterator[Shape]:
-    """What would carry the load, by kind of GPU; nothing of a model that nobody knows the speed of."""
+    """Yield the replicas that carry the load, by GPU profile; none for models of unknown speed."""
     model = models().get(wish.model_id)
     if model is None:
         return
@@ -78,10 +78,10 @@ def shapes(wish: Wish) -> Iterator[Shape]:
 
 
 def _shape(wish: Wish, model: Model, name: str, dtype: str) -> Shape | None:
-    """Return the replica of a kind that holds the model, is quick enough and needs the fewest GPUs.
+    """Return the replicas of a profile that meet the latency limits with the fewest GPUs in total.
 
-    A replica that barely holds the model has little room for requests, so more GPUs for each replica
-    may be fewer in all.
+    A replica that barely holds the model has little KV cache, so more GPUs per replica may need fewer
+    GPUs in total.
     """
     context = context_of(wish.load, model)
     if context is None:
@@ -93,7 +93,7 @@ def _shape(wish: Wish, model: Model, name: str, dtype: str) -> Shape | None:
 
 
 def _of(wish: Wish, model: Model, name: str, dtype: str, context: int, gpus: int) -> Shape | None:
-    """Return the replica of so many GPUs, if it holds the model and is quick enough."""
+    """Return replicas of `gpus` GPUs each, None if they don't fit the model or meet the latency limits."""
     load = wish.load
     memory = smallest(model, name, dtype, context, gpus)
     if memory is None or not Speed(memory, name).known:
@@ -114,7 +114,7 @@ def _of(wish: Wish, model: Model, name: str, dtype: str, context: int, gpus: int
 
 
 def context_of(load: Load, model: Model) -> int | None:
-    """Tokens that a request must be able to have; None: more than the model was made for."""
+    """Return the context length that a load needs, None if it exceeds the model's."""
     longest = load.input + load.output
     if longest > model.shape.context:
         return None

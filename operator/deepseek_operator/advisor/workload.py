@@ -1,4 +1,4 @@
-"""The load that a model is to carry."""
+"""The expected load of a model."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ class Load:
     """A load.
 
     Attributes:
-        requests: In a second, on average over the hours in which there are any.
+        requests: Requests per second, averaged over the hours with requests.
         input: Tokens of a prompt.
         output: Tokens of an answer.
-        burst: The peak in terms of that average.
-        hours: Of a day in which there are requests.
+        burst: Ratio of the peak to that average.
+        hours: Hours of a day with requests.
     """
 
     requests: float
@@ -26,20 +26,20 @@ class Load:
 
     @property
     def peak(self) -> float:
-        """Requests in a second at most."""
+        """Requests per second at the peak."""
         return self.requests * max(self.burst, 1)
 
     @property
     def share(self) -> float:
-        """Of the month in which there are requests."""
+        """Share of the month with requests."""
         return self.hours / 24
 
     @property
     def requests_per_month(self) -> float:
-        """All of a month."""
+        """Requests per month."""
         return self.requests * 3600 * MONTH * self.share
 
     @property
     def output_per_month(self) -> float:
-        """Tokens of all answers of a month."""
+        """Output tokens per month."""
         return self.requests_per_month * self.output

@@ -1,6 +1,6 @@
-"""Who can reach what, as a table: what all policies of a model come to.
+"""Reachability table: the combined effect of all policies of a model.
 
-It is made from the decisions and not from the policies, and a test holds the policies to it.
+It is derived from the plan and not from the policies; a test checks the policies against it.
 """
 
 from collections.abc import Iterator
@@ -17,22 +17,22 @@ from deepseek_operator.plan.traffic.authorization import (
 )
 
 ANYTHING = ("*",)
-# What the model server tells without a key.
+# Paths of the model server that need no API key.
 FREE = ("/metrics", "/health/*")
 CERTIFICATE, TOKEN, KEY = "certificate of the mesh", "token", "API key"
 
 
 @dataclass(frozen=True)
 class Reach:
-    """One thing that can be reached.
+    """One allowed connection.
 
     Attributes:
-        who: In words.
-        namespace: Of their pods; None: of no pod, or of any.
-        accounts: Their service accounts; none: whatever they have.
+        who: The peer, as text.
+        namespace: Namespace of the peer's pods; None: no pod, or any.
+        accounts: Service accounts of the peer; empty allows all.
         port: TCP port; None: any.
-        paths: What is answered there; `*` at the end stands for more.
-        proofs: What they have to show.
+        paths: Allowed paths; a trailing `*` is a wildcard.
+        proofs: Required credentials.
     """
 
     who: str
@@ -44,10 +44,10 @@ class Reach:
 
 
 def incoming(target: Target, settings: Settings) -> list[Reach]:
-    """Who can reach the pods that take requests.
+    """Return the peers that can reach the pods that serve requests.
 
-    What is not here is denied: by the NetworkPolicy, where the cluster's network enforces it, and
-    under STRICT by the sidecars as well.
+    Everything else is denied by the NetworkPolicy, if the cluster's network enforces it, and with
+    STRICT mTLS by the sidecars as well.
     """
     own, trust = target.resource.namespace, target.trust
     rows = [row for caller in trust.callers for row in _caller(caller, own, trust, target)]
@@ -59,18 +59,18 @@ def incoming(target: Target, settings: Settings) -> list[Reach]:
 
 
 def outgoing(target: Target) -> list[Reach]:
-    """What the pods can reach."""
+    """Return the destinations that the pods can reach."""
     rows = [Reach("the DNS", port=port) for port in (53, 5353)]
     if target.pods > 1:
         rows.append(Reach("the other pods of the model", target.resource.namespace, port=None))
     for place in target.network.destinations:
-        who = "istiod" if place.port == CONTROL_PORT else "where weights come from, or a proxy"
+        who = "istiod" if place.port == CONTROL_PORT else "the source of the weights, or a proxy"
         rows.append(Reach(who, place.namespace, port=place.port))
     return rows
 
 
 def table(rows: list[Reach]) -> str:
-    """Rows as text, aligned."""
+    """Format rows as an aligned text table."""
     cells = [("WHO", "PORT", "WHAT", "PROOF")]
     cells += [
         (
@@ -100,7 +100,7 @@ def _caller(caller: Caller, own: str, trust: Trust, target: Target) -> Iterator[
     if trust.policies or trust.keys:
         yield Reach(who, namespace, caller.accounts, paths=API_PATHS, proofs=proofs)
     if not trust.policies:
-        # The model server asks for keys where it computes something.
+        # The model server requires API keys only for inference.
         yield Reach(who, namespace, caller.accounts, paths=FREE if trust.keys else ANYTHING)
 
 
@@ -114,7 +114,7 @@ def _proofs(trust: Trust) -> Iterator[str]:
 
 
 def _watchers(target: Target, settings: Settings) -> Iterator[Reach]:
-    """Those who ask how the model is: the sidecars, where there are any."""
+    """Yield the connections of operator and monitoring, to the sidecars in a mesh."""
     meshed = target.trust.meshed
     operator, monitoring = settings.namespace, settings.monitoring_namespace
     if operator and not target.trust.policies:

@@ -1,1 +1,1 @@
-"""Decisions, without I/O: from a spec and what was observed to what shall be and what to say."""
+"""Decisions without I/O: from spec and observed state to desired state and status."""

@@ -1,4 +1,4 @@
-"""What shall be for a resource that has just been created: one set, and what is remembered of it."""
+"""Initial desired sets of a resource that was just created, with its first rollout state."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,12 +21,12 @@ MACHINES: Mapping[str, Machine] = {"canary": canary, "blueGreen": blue_green}
 def fresh(
     body: Mapping[str, object], settings: Settings, observed: Observed, now: datetime
 ) -> Sets | Refusal:
-    """What the first look at a new resource comes to, or why nothing is made.
+    """Return the desired sets of a new resource, or a refusal.
 
     Args:
         body: The resource.
-        settings: What the installation decides for all resources.
-        observed: The nodes, the optional kinds, and the model's config.json where it was read.
+        settings: Settings of the installation.
+        observed: The nodes, the optional kinds, and the model's config.json if it was read.
         now: The time.
     """
     target = decide(body, settings, observed)

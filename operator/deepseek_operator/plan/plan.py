@@ -1,4 +1,4 @@
-"""The two decisions: what shall be for a resource, and what to say about it."""
+"""The two decisions about a resource: its desired state, and its status with Events."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,34 +23,34 @@ SPEC_UNREADABLE = "SpecUnreadable"
 
 @dataclass(frozen=True)
 class Report:
-    """What to say about a resource: its whole status, and Events for what happened."""
+    """The complete status of a resource, and its new Events."""
 
     status: dict[str, Any]
     news: list[News]
 
 
 def unread_file(body: Object, settings: Settings) -> ConfigFile | None:
-    """What has to be read before it can be decided, None where that is nothing.
+    """Return the config.json that has to be read before `decide`, None if none has to.
 
     Args:
         body: The resource as the API server has it.
-        settings: What the installation decides for all resources.
+        settings: Settings of the installation.
     """
     if "accelerator" not in body["spec"]:
         return None
     try:
         return unread(Spec.model_validate(body["spec"]), settings)
     except ValidationError:
-        return None  # `decide` says so
+        return None  # `decide` reports it
 
 
 def decide(body: Object, settings: Settings, observed: Observed) -> Target | Refusal:
-    """What shall be for a resource, or why nothing is made or changed.
+    """Return the desired state of a resource, or a refusal that leaves its objects unchanged.
 
     Args:
         body: The resource as the API server has it.
-        settings: What the installation decides for all resources.
-        observed: What there is of it by now, the nodes, and what `unread_file` asked for.
+        settings: Settings of the installation.
+        observed: Its observed state, the nodes, and the file that `unread_file` requested.
     """
     metadata = body["metadata"]
     try:
@@ -58,7 +58,10 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in ("spec", *first["loc"]))
-        return Refusal(SPEC_UNREADABLE, f"{where}: {first['msg']}. Is the CRD of another version?")
+        return Refusal(
+            SPEC_UNREADABLE,
+            f"{where}: {first['msg']}. Check that CRD and operator have the same version.",
+        )
     if refusal := check(spec, observed.served) or possible(spec):
         return refusal
     sizing = size(spec, observed, status.resolved_before(body))
@@ -72,12 +75,12 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
 
 
 def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:
-    """What to say about a resource.
+    """Return the status of a resource, and its new Events.
 
     Args:
         body: The resource as the API server has it, with its present status.
-        decision: What was decided for it.
-        observed: Its Deployment and pods after the decision was carried out, and the nodes.
+        decision: The desired state or the refusal.
+        observed: Its Deployment and pods after the desired state was applied, and the nodes.
         now: The time as RFC 3339, for conditions that change.
     """
     before = dict(body.get("status") or {})

@@ -1,4 +1,4 @@
-"""Resources, pods, nodes and Deployments as the API server would give them."""
+"""Resources, pods, nodes and Deployments as the API server returns them."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def deployment(wanted: int = 1, settled: bool = True) -> dict[str, Any]:
     }
 
 
-# What a repository that the catalogue does not have says of itself.
+# config.json of a repository that is not in the catalogue.
 TUNED = {
     "model_type": "qwen2",
     "max_position_embeddings": 32_768,

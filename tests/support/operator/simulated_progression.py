@@ -1,7 +1,7 @@
-"""A cluster in virtual time in which a candidate comes up beside what serves.
+"""Simulated cluster in virtual time, in which a candidate starts beside the stable set.
 
-Everything but the cluster is forgotten after every single write: what is decided next is decided from
-what the cluster has, as after a restart of the operator.
+The operator keeps no state between writes: every decision is made from the cluster's state, as after a
+restart of the operator.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class World:
 
     Args:
         rules: `spec.rollout`.
-        spec: The revision that the spec is.
-        replicas: That are asked for.
-        gpus: Places for replicas; None: more than anybody needs.
-        load: Seconds until a placed replica serves.
+        spec: The revision of the spec.
+        replicas: Desired replicas.
+        gpus: Slots for replicas; None: unlimited.
+        load: Seconds until a scheduled replica serves.
         bad: Revisions whose servers fail a third of the requests.
         broken: Revisions that never serve.
     """
@@ -72,7 +72,7 @@ class World:
     # The cluster
 
     def tick(self) -> None:
-        """Ten seconds in which pods are made, placed, loaded, and asked."""
+        """Advance ten seconds: create, schedule and load pods, and send requests."""
         self.now += timedelta(seconds=TICK)
         for slot in (BLUE, GREEN):
             self._replaced(slot)
@@ -83,7 +83,7 @@ class World:
                 pod.counted += 20
 
     def _replaced(self, slot: Slot) -> None:
-        """As a Deployment's controller would do it: at most one fewer serves, the youngest go first."""
+        """Replace pods like a Deployment's controller: at most one unavailable, youngest first."""
         revision, number = self.wanted.get(slot, ("", 0))
         pods = self.pods[slot]
         old = sorted(
@@ -158,7 +158,7 @@ class World:
         return Sample(number, errors, Histogram(EDGES, (0.0, number, 0.0, 0.0, 0.0), 0.3 * number))
 
     def writes(self) -> list[Callable[[], None]]:
-        """One pass of the operator: what it writes, in its order."""
+        """Return the writes of one pass of the operator, in order."""
         record = Record.parse(self.note) or Record(BLUE, self.spec)
         if self.rules.strategy == "auto":
             place, stable = record.place, record.stable
@@ -193,14 +193,14 @@ class World:
         self.pods[slot].clear()
 
     def look(self, killed: bool = True) -> None:
-        """What the operator does; killed after every single write, it starts anew from the cluster."""
+        """Run the operator; with `killed` it restarts from the cluster's state after every write."""
         for _ in range(50):
             todo = self.writes()
             if not todo:
                 return
             for write in todo[:1] if killed else todo:
                 write()
-        raise AssertionError("it never comes to rest")
+        raise AssertionError("the operator does not settle")
 
     def run(self, seconds: int, killed: bool = True) -> None:
         for _ in range(seconds // TICK):

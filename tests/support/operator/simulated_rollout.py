@@ -1,8 +1,7 @@
-"""A Deployment's controller, a scheduler and GPUs that others want too, in steps of five seconds.
+"""Simulated Deployment controller, scheduler and shared GPUs, in steps of five seconds.
 
-The controller's arithmetic is that of a rolling update as Kubernetes documents and does it: as many
-pods as `replicas + maxSurge` allows are made; of the old ones as many go, unhealthy ones first, as
-leave `replicas - maxUnavailable` available.
+The controller follows the Kubernetes rolling update: it creates pods up to `replicas + maxSurge`, and
+removes old ones, unhealthy first, while `replicas - maxUnavailable` stay available.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Pod:
-    """A pod that asks for one GPU."""
+    """A pod that requests one GPU."""
 
     name: str
     template: int
@@ -47,13 +46,13 @@ class Pod:
 
 @dataclass
 class World:
-    """One Deployment, `gpus` GPUs, and `others` of them held by somebody else."""
+    """One Deployment and `gpus` GPUs, of which others hold `others`."""
 
     wanted: int
     gpus: int
     others: int
     policy: Rollout = field(default_factory=Rollout)
-    # What the scheduler looks at and the operator does not: with it set no pod is placed.
+    # A scheduling constraint unknown to the operator: while true, no pod is scheduled.
     obstacle: Callable[[World], bool] = lambda world: False
     template: int = 1
     applied: int = 1
@@ -66,7 +65,7 @@ class World:
     made: int = 0
 
     def settle(self) -> None:
-        """As many replicas as find a GPU serve the present template."""
+        """Run the present template on all replicas that find a GPU."""
         for _ in range(self.wanted):
             self._make(self.template)
         for _ in range(LOAD_TICKS + 2):
@@ -96,7 +95,7 @@ class World:
         )
 
     def tick(self, others: int | None = None) -> None:
-        """Five seconds; `others` is how many GPUs somebody else would like to hold."""
+        """Advance five seconds; `others` is the number of GPUs that others request."""
         if others is not None:
             self.others += min(others - self.others, self.free)
         self._operate()
@@ -135,7 +134,7 @@ class World:
         )
 
     def _control(self) -> None:
-        """One sync of the Deployment's controller."""
+        """Run one sync of the Deployment's controller."""
         assert self.step is not None
         alive = self.alive
         new = [pod for pod in alive if pod.template == self.template]

@@ -1,4 +1,4 @@
-"""What shall be: a spec with every default made explicit."""
+"""Desired state: a spec with every default made explicit."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ HOLDS_FILE = "/etc/deepseek/holds.json"
 
 @dataclass(frozen=True)
 class Resource:
-    """Which resource a target is for."""
+    """Identity of the resource that a desired state is for."""
 
     namespace: str
     name: str
@@ -48,20 +48,20 @@ class Resource:
 
 @dataclass(frozen=True)
 class Target:
-    """What shall be for one resource.
+    """The desired state of one resource.
 
     Attributes:
-        programs: What runs in the pods of a replica.
-        trust: What callers have to prove.
-        replicas: How many there shall be; where there is scaling, what it has decided last.
-        holds: Replicas of several pods that are not to start yet; None: there are no such.
-        max_restarts: Failures of such a replica that are followed by another start.
-        exclusive_topology: Label of nodes that the pods of a replica share with no other one.
-        queue: Where replicas wait for their turn; None: the scheduler alone decides.
+        programs: Containers of the pods of a replica.
+        trust: The authorization plan.
+        replicas: Desired replicas; with scaling, as the autoscaler last set them.
+        holds: Multi-pod replicas that must not start yet; None: replicas have one pod.
+        max_restarts: Failures within an hour after which a multi-pod replica still restarts.
+        exclusive_topology: Node label whose domain a replica shares with no other replica.
+        queue: Kueue queue of the replicas; None: they are not queued.
         pod_monitor: Labels of the PodMonitor; None: there is none.
-        slot: In which of two places its pods are.
-        revision: Name of what they are made of, empty where nobody asks.
-        ways: What was made of spec.routing; None: nothing is asked for.
+        slot: Color of its set of pods.
+        revision: Name of their revision, empty if revisions are not used.
+        ways: The routing plan; None: spec.routing requests no route.
     """
 
     resource: Resource
@@ -100,12 +100,12 @@ class Target:
 
     @property
     def holds_text(self) -> str:
-        """The file by which pods learn that they are to wait."""
+        """The file that tells pods to delay their start."""
         return json.dumps(self.holds, indent=2, sort_keys=True) + "\n"
 
     @property
     def config_hash(self) -> str:
-        """Changes with the config file, so that pods are replaced when it does."""
+        """Hash of the config file; pods are replaced when it changes."""
         return hashlib.sha256(self.config_text.encode()).hexdigest()[:16]
 
     @property
@@ -120,10 +120,10 @@ class Target:
 
     @property
     def limits(self) -> dict[str, int]:
-        """The devices of one pod by the names of their resources.
+        """The devices of one pod by resource name.
 
-        Of the fast network a pod of several takes one device, as shared device plug-ins offer it;
-        where each adapter is a device of its own, podTemplate asks for more.
+        A pod of a multi-pod replica requests one RDMA device, as shared device plug-ins offer it;
+        where each adapter is a device of its own, podTemplate has to request more.
         """
         if self.gpus is None:
             return {}
@@ -134,13 +134,13 @@ class Target:
 
     @property
     def accelerator(self) -> str:
-        """What one replica runs on, in words."""
+        """The hardware of one replica, as text."""
         each = str(self.gpus) if self.gpus else "CPU"
         return each if self.pods == 1 else f"{self.pods} pods of {each}"
 
     @property
     def endpoint(self) -> str:
-        """Base URL: from outside where there is a route, else inside the cluster."""
+        """Base URL: of the route if there is one, else of the Service."""
         if self.ways and self.ways.route:
             return self.ways.route.url
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
@@ -157,12 +157,12 @@ def target(
     """Make every default of a spec explicit; the spec has passed the checks.
 
     Args:
-        resource: Which one it is.
-        spec: What its owner wants.
-        settings: What the installation decides for all resources.
-        sizing: What a replica runs on.
-        observed: What there is of it, and the optional kinds that the cluster has.
-        holds: Its replicas that are not to start yet.
+        resource: Identity of the resource.
+        spec: Its spec.
+        settings: Settings of the installation.
+        sizing: Hardware of a replica.
+        observed: Its observed state, and the optional kinds that the cluster has.
+        holds: Its replicas that must not start yet.
     """
     model = spec.model
     source = model.source
@@ -241,7 +241,7 @@ def target(
         needs=needs(
             known,
             sizing.gpus.count if sizing.gpus else 0,
-            # What `auto` is on a CPU, too.
+            # `auto` is float32 on a CPU.
             2 if model.dtype in ("bfloat16", "float16") else 4,
             downloads=place == "hub",
             pods=sizing.split.pods,
@@ -262,7 +262,7 @@ def target(
 
 
 def _split(spec: Spec, sizing: Sizing) -> dict[str, Any]:
-    """Said only where there are several, so that what runs on one goes on as it is."""
+    """Return the parallelism part of the config; empty for one GPU, so that its pods don't change."""
     said: dict[str, Any] = {}
     if sizing.split.tensor > 1:
         said["tensorParallel"] = sizing.split.tensor

@@ -1,6 +1,6 @@
-"""What `podTemplate` must leave alone, because the operator needs it: a chain of small checks.
+"""Validation of `podTemplate`: fields that the operator needs must not be changed.
 
-Everything else is a person's own business, and what is no pod at all the API server refuses.
+All other fields are the user's; the API server refuses what is not a valid pod.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from deepseek_operator.plan.state.labels import PREFIX, labels
 
 SERVER = "server"
 PORT_NAME, PORT = "http", 8000
-# By which programs are told to use a proxy, in capitals or not.
+# Environment variables for proxies, in upper or lower case.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 KEYS_VOLUME = "api-keys-file"
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
@@ -21,21 +21,21 @@ HANDLERS = frozenset({"httpGet", "exec", "tcpSocket", "grpc"})
 
 Object = Mapping[str, Any]
 
-# What is merged by name, and needs one.
+# Lists that are merged by name, so each item needs one.
 NAMED = ("containers", "initContainers", "volumes")
 # Fields of the pod that are set elsewhere: field, what to write instead.
 POD_FIELDS = {
     "replicas": "Set spec.replicas.",
     "hostNetwork": (
-        "On the node's network replicas would fight for its port 8000, and no NetworkPolicy would "
-        "apply to them. Remove it."
+        "On the host network replicas would conflict on port 8000, and no NetworkPolicy would apply "
+        "to them. Remove it."
     ),
 }
 # Fields of the container `server` that are set elsewhere.
 SERVER_FIELDS = {
     "image": "Set spec.engine.image.",
     "command": "Set spec.engine.type, or spec.engine.image to an image with your entrypoint.",
-    "args": "Set spec.engine.args, which come after the operator's own.",
+    "args": "Set spec.engine.args, which are appended to the operator's own.",
 }
 VOLUMES = {
     "config": "It holds the model server's config file; give your volume another name.",
@@ -50,7 +50,7 @@ MOUNTS = {
 
 
 def conflict(template: PodTemplate) -> str | None:
-    """The first thing that a template must not touch, and what to write instead; None if all is well."""
+    """Return the first conflict and what to write instead, None if there is none."""
     for check in CHAIN:
         if said := check(template):
             return said
@@ -58,12 +58,12 @@ def conflict(template: PodTemplate) -> str | None:
 
 
 def limits(template: PodTemplate) -> Object:
-    """The limits that are laid over those of the model server's container."""
+    """Return the limits that override those of the model server's container."""
     return _object(_object(_server(template), "resources"), "limits")
 
 
 def proxies(template: PodTemplate, engine: Engine) -> list[str]:
-    """URLs of the proxies that the model server is told to use."""
+    """Return the URLs of the proxies that the model server is configured to use."""
     told = [(str(item.get("name")), item.get("value")) for item in _items(_server(template), "env")]
     told += [(variable.name, variable.value) for variable in engine.env]
     return [str(value) for name, value in told if name.upper() in PROXY_VARIABLES and value]
@@ -75,8 +75,8 @@ def _labels_are_free(template: PodTemplate) -> str | None:
         taken = sorted(name for name in names if name.startswith(PREFIX) or name in labels(""))
         if taken:
             return (
-                f"podTemplate.metadata.{field} must not set {', '.join(taken)}: it belongs to the "
-                "operator, which finds its pods by such labels. Remove it."
+                f"podTemplate.metadata.{field} must not set {', '.join(taken)}: reserved for the "
+                "operator, which selects its pods by it. Remove it."
             )
     return None
 
@@ -88,12 +88,14 @@ def _items_have_names(template: PodTemplate) -> str | None:
             isinstance(item, Mapping) and isinstance(item.get("name"), str) for item in items
         ):
             return (
-                f"podTemplate.spec.{field} must be a list of objects that each have a name. Name "
-                "them; the model server's container is called server."
+                f"podTemplate.spec.{field} must be a list of objects with a name each. Add the names; "
+                "the model server's container is named server."
             )
         names = [item["name"] for item in items]
         if len(set(names)) < len(names):
-            return f"podTemplate.spec.{field} has a name twice. Write what belongs to it once."
+            return (
+                f"podTemplate.spec.{field} has two items with the same name. Merge them into one."
+            )
     return None
 
 
@@ -140,7 +142,7 @@ def _port_is_kept(template: PodTemplate) -> str | None:
     if "ports" in server and not isinstance(server["ports"], list):
         return (
             "ports of container server in podTemplate.spec must be a list: the Service needs its "
-            "port http. List further ports only."
+            "port http. List only additional ports."
         )
     for container in _items(template.spec, "containers"):
         for port in _items(container, "ports"):
@@ -161,13 +163,13 @@ def _probes_ask_the_server(template: PodTemplate) -> str | None:
     if "readinessProbe" in server and server["readinessProbe"] is None:
         return (
             "readinessProbe of container server in podTemplate.spec must not be removed: a pod that "
-            "loads its model would get requests. Change its times only."
+            "is still loading its model would receive requests. Change only its times."
         )
     for name in PROBES:
         if taken := sorted(HANDLERS & _object(server, name).keys()):
             return (
                 f"{name} of container server in podTemplate.spec must not set {taken[0]}: the "
-                "operator knows what the model server is to be asked. Change its times only."
+                "operator sets the request of the probe. Change only its times."
             )
     return None
 
@@ -185,13 +187,13 @@ CHAIN: tuple[Callable[[PodTemplate], str | None], ...] = (
 
 
 def _server(template: PodTemplate) -> Object:
-    """What is laid over the model server's container, {} where nothing is."""
+    """Return the overrides of the model server's container, {} if there are none."""
     containers = _items(template.spec, "containers")
     return next((item for item in containers if item.get("name") == SERVER), {})
 
 
 def _items(parent: Object, field: str) -> Iterator[Object]:
-    """The objects of a list, whatever else stands in its place."""
+    """Yield the objects of a list field; ignore values of other types."""
     items = parent.get(field)
     return (
         (item for item in items if isinstance(item, Mapping))

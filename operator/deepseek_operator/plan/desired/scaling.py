@@ -1,4 +1,4 @@
-"""How many replicas there are where load decides: by which metrics, and what is said about it."""
+"""Autoscaling: the metrics, the desired number of replicas, and the condition Autoscaling."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ METRICS_API_TAKEN = "MetricsApiTaken"
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a pod that an autoscaler looks at.
+    """A pod metric that an autoscaler reads.
 
     Attributes:
-        name: Its name in the custom metrics API.
-        samples: Names in /metrics whose values are added, by the engine of the pod.
-        factor: What the sum is multiplied by.
-        share: Whether each value is a share of a whole: of several in a pod the average counts.
+        name: Name in the custom metrics API.
+        samples: Names in /metrics whose values are summed, by the engine of the pod.
+        factor: Multiplier of the sum.
+        share: True if values are fractions: several in a pod are averaged, not summed.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Metric:
 REQUESTS = Metric(
     "deepseek_requests", {name: entry.metrics.requests for name, entry in engines().items()}
 )
-# All engines tell a share from 0 to 1.
+# All engines report a fraction from 0 to 1.
 KV_CACHE = Metric(
     "deepseek_kv_cache_percent",
     {name: (entry.metrics.cache,) for name, entry in engines().items()},
@@ -45,7 +45,7 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (REQUESTS, KV
 
 
 def goals(scaling: Scaling) -> list[tuple[Metric, int]]:
-    """The metrics that count, each with the value that a replica shall have on average."""
+    """Return the metrics in use, each with its target average per replica."""
     wanted = (
         (REQUESTS, scaling.target.requests_per_replica),
         (KV_CACHE, scaling.target.kv_cache_percent),
@@ -54,23 +54,23 @@ def goals(scaling: Scaling) -> list[tuple[Metric, int]]:
 
 
 def promql(metric: Metric, namespace: str, name: str, engine: EngineType = "transformers") -> str:
-    """The sum of a metric over the pods of a resource, in Prometheus' language.
+    """Return a PromQL query for the sum of a metric over the pods of a resource.
 
-    Pods are named after their ReplicaSet, and that after the resource; of a very long name
-    Kubernetes cuts the end off, the hyphen before the last part included. Names hold letters,
-    digits and hyphens alone, so nothing in them has a meaning of its own here.
+    Pods are named after their ReplicaSet, and that after the resource. Kubernetes truncates very long
+    names, including the hyphen before the last part. Names have only letters, digits and hyphens, so
+    they need no escaping.
     """
     pods = f"{name}-[a-z0-9]+(-[a-z0-9]+)?"
     samples = "|".join(metric.samples[engine])
     found = f'{{__name__=~"{samples}",namespace="{namespace}",pod=~"{pods}"}}'
     if metric.share and "data" in engines()[engine].parallelism:
-        # Each group that has requests of its own tells a share.
+        # Each data-parallel rank reports its own fraction.
         found = f"avg by (pod) ({found})"
     return f"sum({found}) * {metric.factor}"
 
 
 def replicas(spec: Spec, observed: Observed) -> int:
-    """Replicas that there shall be: what the spec says, or what the autoscaler has said last."""
+    """Return the desired number of replicas: from the spec, or last set by the autoscaler."""
     if spec.scaling is None:
         return spec.replicas
     wanted = observed.deployment.wanted
@@ -79,7 +79,7 @@ def replicas(spec: Spec, observed: Observed) -> int:
 
 @dataclass(frozen=True)
 class Word:
-    """Whether load decides. `holds` None means that nobody knows yet."""
+    """Status, reason and message of Autoscaling; `holds` None means Unknown."""
 
     holds: bool | None
     reason: str
@@ -87,27 +87,27 @@ class Word:
 
 
 def said(scaling: Scaling, observed: Observed) -> Word:
-    """Whether load decides about the number of replicas, and why not."""
+    """Return whether the autoscaler sets the number of replicas, with the reason if not."""
     if scaling.metrics == "operator" and observed.metrics_served_by:
         return Word(
             False,
             METRICS_API_TAKEN,
-            f"The API custom.metrics.k8s.io belongs to {observed.metrics_served_by}, so the "
-            "operator can't tell the load. Where that is prometheus-adapter, give it the rules of "
-            "examples/prometheus-adapter and write scaling.metrics: prometheusAdapter; else remove "
-            "its APIService, or write scaling.metrics: keda.",
+            f"The API custom.metrics.k8s.io is served by {observed.metrics_served_by}, so the "
+            "operator can't provide the load metrics. If that is prometheus-adapter, add the rules "
+            "of examples/prometheus-adapter and set scaling.metrics: prometheusAdapter; otherwise "
+            "remove its APIService, or set scaling.metrics: keda.",
         )
     autoscaler = observed.autoscaler
     if autoscaler is None or autoscaler.active is None:
-        return Word(None, STARTING, "The autoscaler is being made.")
+        return Word(None, STARTING, "The autoscaler is being created.")
     if not autoscaler.active:
         return Word(False, autoscaler.reason, autoscaler.message)
     words = " and ".join(_goal(metric, value) for metric, value in goals(scaling))
     return Word(
         True,
         ACTIVE,
-        f"Between {scaling.min_replicas} and {scaling.max_replicas} replicas, so that each has "
-        f"{words}.",
+        f"Scaling between {scaling.min_replicas} and {scaling.max_replicas} replicas; target per "
+        f"replica: {words}.",
     )
 
 

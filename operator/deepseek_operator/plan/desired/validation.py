@@ -1,4 +1,4 @@
-"""What the API server can't see: a chain of checks that each refuse a spec with a reason and a way out."""
+"""Spec validation beyond the CRD schema: checks that each refuse with a reason and an alternative."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,26 @@ UNKNOWN_PROFILE = "UnknownProfile"
 POD_TEMPLATE_CONFLICT = "PodTemplateConflict"
 ENGINE_UNSUPPORTED = "EngineUnsupported"
 ENGINE_ARGS_CONFLICT = "EngineArgsConflict"
+API_MISSING = "ApiMissing"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The reason why a spec is rejected.
+
+    Attributes:
+        reason: Machine-readable, in CamelCase.
+        message: What is wrong and what to write instead.
+    """
+
+    reason: str
+    message: str
 
 
 def model_is_published(spec: Spec) -> Refusal | None:
-    """DeepSeek's repositories are known: any other name of theirs is a mistake.
+    """Refuse a repository of DeepSeek that the catalogue does not know, most likely a typo.
 
-    A repository newer than the catalogue passes by naming its source.
+    A repository newer than the catalogue passes if the spec names its source.
     """
     model = spec.model
     if model.source is not None or models().knows(model.id):
@@ -38,7 +52,7 @@ def model_is_published(spec: Spec) -> Refusal | None:
 
 
 def profile_is_known(spec: Spec) -> Refusal | None:
-    """A profile must be in the catalogue, else nobody knows which nodes fit."""
+    """Refuse a profile that is not in the catalogue: its nodes can't be recognised."""
     named = spec.accelerator.kinds if spec.accelerator else []
     unknown = next((name for name in named if name not in accelerators().profiles), None)
     if unknown is None:
@@ -46,26 +60,26 @@ def profile_is_known(spec: Spec) -> Refusal | None:
     return Refusal(
         UNKNOWN_PROFILE,
         f"accelerator.profile {unknown} is not in the catalogue. "
-        f"Known and similar: {', '.join(accelerators().nearest(unknown))}. For any NVIDIA GPU "
-        "write accelerator.count alone and choose nodes with podTemplate.spec.nodeSelector; the "
-        "chart's value catalog.accelerators adds a kind.",
+        f"Similar profiles: {', '.join(accelerators().nearest(unknown))}. For other NVIDIA GPUs "
+        "set only accelerator.count and select nodes with podTemplate.spec.nodeSelector, or add a "
+        "profile with the chart value catalog.accelerators.",
     )
 
 
 def pod_template_fits(spec: Spec) -> Refusal | None:
-    """What the operator needs of its pods is not for others to change."""
+    """Refuse a pod template that changes fields which the operator sets."""
     said = conflict(spec.pod_template)
     return Refusal(POD_TEMPLATE_CONFLICT, said) if said else None
 
 
 def engine_can(spec: Spec) -> Refusal | None:
-    """An engine must be able to serve the model on what there is."""
+    """Refuse an engine that can't serve the model on the chosen hardware."""
     said = unsupported(spec)
     return Refusal(ENGINE_UNSUPPORTED, said) if said else None
 
 
 def engine_args_are_free(spec: Spec) -> Refusal | None:
-    """An argument that contradicts what the operator sets would break what depends on it."""
+    """Refuse engine arguments that the operator sets itself."""
     said = reserved(spec)
     return Refusal(ENGINE_ARGS_CONFLICT, said) if said else None
 
@@ -79,7 +93,7 @@ CHAIN: tuple[Callable[[Spec], Refusal | None], ...] = (
 )
 
 
-# Fields that need an API which not every cluster has: the kind, the field, whether it is asked for.
+# Fields that need an optional API: the kind, the field, and whether a spec uses it.
 NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
     ("PodMonitor", "observability.podMonitor", lambda spec: spec.observability.pod_monitor is True),
     (
@@ -87,7 +101,7 @@ NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
         "scaling.metrics: keda",
         lambda spec: spec.scaling is not None and spec.scaling.metrics == "keda",
     ),
-    # Without a mesh nobody would check these, so everybody would be let in.
+    # Only a mesh checks these; without one every client would be admitted.
     (AUTHORIZATION_POLICY, "security.jwt", lambda spec: spec.security.jwt is not None),
     (
         AUTHORIZATION_POLICY,
@@ -99,10 +113,10 @@ NEEDED_APIS: tuple[tuple[str, str, Callable[[Spec], bool]], ...] = (
 
 
 def check(spec: Spec, served: frozenset[str]) -> Refusal | None:
-    """The first refusal of the chain, or None where the spec can be carried out.
+    """Return the first refusal of the chain, None if the spec is valid.
 
     Args:
-        spec: What is asked for.
+        spec: The spec to validate.
         served: Names of the optional kinds that the cluster has.
     """
     for step in CHAIN:
@@ -112,13 +126,13 @@ def check(spec: Spec, served: frozenset[str]) -> Refusal | None:
 
 
 def apis_are_there(spec: Spec, served: frozenset[str]) -> Refusal | None:
-    """What is asked for by name must be there."""
+    """Refuse a spec that requests an optional API which the cluster does not have."""
     for kind, field, asked in NEEDED_APIS:
         if asked(spec) and kind not in served:
             return Refusal(
                 API_MISSING,
-                f"{field} needs the kind {kind}, which this cluster does not have. Install it "
-                f"({install_commands()[kind]}), or leave {field} out.",
+                f"{field} needs the kind {kind}, which is not installed in this cluster. Install it "
+                f"({install_commands()[kind]}), or remove {field}.",
             )
     return None
 

@@ -1,4 +1,4 @@
-"""What keeps a replica from serving: a chain of checks over pods and nodes, the weightiest first."""
+"""Reasons why a replica does not serve: a chain of checks over pods and nodes, most serious first."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -39,7 +39,7 @@ REPLICA_PAUSES = "ReplicaPauses"
 
 # Holders of GPUs that are named in a message.
 HOLDERS_SHOWN = 5
-# Findings about where pods run; all others are about what runs in them.
+# Findings about scheduling; all others are about containers.
 PLACEMENT = frozenset(
     {
         PODS_REFUSED,
@@ -50,22 +50,22 @@ PLACEMENT = frozenset(
         REPLICAS_BLOCK_EACH_OTHER,
     }
 )
-# Findings that are the ordinary course of a start.
+# Findings of a normal start.
 ORDINARY = frozenset({STARTING, DOWNLOADING, LOADING, WARMING_UP})
-# Findings that pass by themselves when somebody frees or adds a node.
+# Findings that resolve when capacity is freed or a node is added.
 WAITING = frozenset({WAITING_FOR_NODE, WAITING_FOR_GPU, WAITING_IN_QUEUE})
-# Findings that nothing but another spec, or other files at the source, can mend.
+# Findings that only another spec, or other files at the source, can resolve.
 STALLED = frozenset({MODEL_UNUSABLE, OUT_OF_MEMORY, REPLICA_STOPPED})
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Why a replica does not serve.
+    """The reason why a replica does not serve.
 
     Attributes:
-        reason: One CamelCase word for programs.
+        reason: Machine-readable, in CamelCase.
         summary: A few words for the phase.
-        message: What is wrong, where, and what to do.
+        message: The problem, its place, and the next step.
     """
 
     reason: str
@@ -74,7 +74,7 @@ class Finding:
 
 
 def _stopped(observed: Observed) -> Finding | None:
-    """A replica of several pods that does not start again by itself."""
+    """Return a finding for a multi-pod replica that is stopped or pauses after failures."""
     serving = {replica.group for replica in observed.replicas if replica.ready}
     down = [item for item in observed.groups if item.index not in serving]
     item = min(down, key=lambda item: not item.stopped, default=None)
@@ -82,7 +82,7 @@ def _stopped(observed: Observed) -> Finding | None:
         return None
     if item.stopped:
         return Finding(REPLICA_STOPPED, f"Replica {item.index} was stopped", gangs.words(item))
-    summary = f"Replica {item.index} starts again at {item.held_until}"
+    summary = f"Replica {item.index} restarts at {item.held_until}"
     return Finding(REPLICA_PAUSES, summary, gangs.words(item))
 
 
@@ -90,7 +90,7 @@ Check = Callable[[Target, Observed, PodView], Finding | None]
 
 
 def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None:
-    """Replicas that each have a part of what one of them would need, and wait for the rest."""
+    """Return a finding for replicas that are each partly scheduled and wait for the same nodes."""
     if target.pods == 1 or pod.unscheduled is None:
         return None
     placed = Counter(item.group for item in observed.pods if item.scheduled)
@@ -102,26 +102,26 @@ def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None
     return Finding(
         REPLICAS_BLOCK_EACH_OTHER,
         f"{len(half)} replicas block each other",
-        f"{len(half)} replicas have nodes for some of their {target.pods} pods and wait for the "
-        f"others: {sum(half)} pods hold places with which {more} more of them would be complete. "
-        f"Set replicas to {complete + more}, or have Kueue admit whole replicas only "
-        f"(scheduling.queue). The scheduler says: {pod.unscheduled}"
+        f"{len(half)} replicas have nodes for only some of their {target.pods} pods. Their "
+        f"{sum(half)} scheduled pods would suffice for {more} more complete replica(s). "
+        f"Set replicas to {complete + more}, or set scheduling.queue so that Kueue admits only "
+        f"whole replicas. Scheduler: {pod.unscheduled}"
         f"{_since(pod.unscheduled_since)}",
     )
 
 
 def _queued(target: Target, observed: Observed, pod: PodView) -> Finding | None:
-    """A replica that the scheduler has not been allowed to look at."""
+    """Return a finding for a pod that a scheduling gate holds back."""
     if not pod.gated:
         return None
     waiting = sum(replica.gated for replica in observed.replicas)
-    where = f"queue {target.queue}" if target.queue else "a scheduling gate"
-    see = ", which kubectl get workloads tells about" if target.queue else ""
+    where = f"in queue {target.queue}" if target.queue else "at a scheduling gate"
+    see = "; see kubectl get workloads" if target.queue else ""
     return Finding(
         WAITING_IN_QUEUE,
-        f"{waiting} of {len(observed.replicas)} replicas wait in {where}",
-        f"{waiting} of {len(observed.replicas)} replicas wait in {where} and hold nothing meanwhile. "
-        f"They start as soon as they are admitted{see}.",
+        f"{waiting} of {len(observed.replicas)} replicas wait {where}",
+        f"{waiting} of {len(observed.replicas)} replicas wait {where} and hold no resources. "
+        f"They start when they are admitted{see}.",
     )
 
 
@@ -129,36 +129,36 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
     if pod.unscheduled is None:
         return None
     gpus, crowd = target.gpus, observed.crowd
-    scheduler = f"The scheduler says: {pod.unscheduled}{_since(pod.unscheduled_since)}"
+    scheduler = f"Scheduler: {pod.unscheduled}{_since(pod.unscheduled_since)}"
     fitting = [node for node in observed.nodes if gpus and gpus.fit(node)]
     if gpus and not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
     if (gpus is None and crowd is None) or (crowd and crowd.places):
-        message = f"No node takes pod {pod.name}. {_crowded(crowd)}{scheduler}"
+        message = f"No node can run pod {pod.name} now. {_crowded(crowd)}{scheduler}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
     part = "A replica" if target.pods == 1 else f"Each of {target.pods} pods of a replica"
     needed = (
         f"{part} needs {gpus} on one node; {len(fitting)} node(s) are large enough "
-        f"({_names(fitting)}), but none takes pod {pod.name} now."
+        f"({_names(fitting)}), but none can run pod {pod.name} now."
         if gpus
-        else f"No node takes pod {pod.name} now."
+        else f"No node can run pod {pod.name} now."
     )
-    # Devices that `podTemplate` alone asks for have no other name than that of their resource.
+    # Devices that only `podTemplate` requests are known by their resource name alone.
     waits_for = gpus or (crowd and crowd.devices)
     message = f"{needed} {_crowded(crowd)}{scheduler}"
     return Finding(WAITING_FOR_GPU, f"Waiting for {waits_for}", message)
 
 
 def _crowded(crowd: Crowd | None) -> str:
-    """Who holds what is waited for, where somebody looked."""
+    """Return a sentence about the free devices and their holders, empty if usage is unknown."""
     if crowd is None or not crowd.nodes:
         return ""
     shown = ", ".join(f"{name} ({number})" for name, number in crowd.holders[:HOLDERS_SHOWN])
     more = len(crowd.holders) - HOLDERS_SHOWN
-    holders = f"{shown} and {more} more" if more > 0 else shown or "nobody"
+    holders = f"{shown} and {more} more" if more > 0 else shown or "no pods"
     return (
-        f"Of {crowd.total} {crowd.devices} on {len(crowd.nodes)} node(s) that it may use "
-        f"{crowd.free} are free; held by {holders}. "
+        f"{crowd.free} of {crowd.total} {crowd.devices} are free on {len(crowd.nodes)} eligible "
+        f"node(s); held by {holders}. "
     )
 
 
@@ -179,8 +179,8 @@ def _no_node(gpus: Gpus, nodes: tuple[NodeView, ...]) -> str:
     if gpus.profile:
         labels = ", ".join(f"{label}={'|'.join(values)}" for label, values in gpus.nodes.items())
         return (
-            f"{needed}, but no node has a label that marks such a GPU ({labels}). Label the nodes "
-            "(NVIDIA's GPU feature discovery does), choose another accelerator.profile, or add a node."
+            f"{needed}, but no node is labelled with this kind of GPU ({labels}). Label the nodes "
+            "(NVIDIA GPU feature discovery does), choose another accelerator.profile, or add a node."
         )
     return (
         f"{needed}, but no node advertises {gpus.resource}. Install NVIDIA's device plug-in or GPU "
@@ -201,14 +201,14 @@ def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding |
         return Finding(
             MOUNT_FAILED,
             "Cannot mount the API keys",
-            f"Pod {pod.name} needs Secret {keys.secret_name} with the key {keys.key}, as "
-            f"security.apiKeys says. The kubelet says: {pod.mount_failure}",
+            f"Pod {pod.name} can't mount the Secret of security.apiKeys. Create Secret "
+            f"{keys.secret_name} with the key {keys.key}. Kubelet: {pod.mount_failure}",
         )
     return Finding(
         MOUNT_FAILED,
         "Cannot mount the weights",
-        f"A volume of pod {pod.name} can't be mounted. The weights come from: {target.source}. "
-        f"The kubelet says: {pod.mount_failure}",
+        f"A volume of pod {pod.name} can't be mounted. Source of the weights: {target.source}. "
+        f"Kubelet: {pod.mount_failure}",
     )
 
 
@@ -220,7 +220,7 @@ def _image_unavailable(target: Target, _observed: Observed, pod: PodView) -> Fin
         IMAGE_UNAVAILABLE,
         "Cannot pull the image",
         f"Image {target.image} can't be pulled; check engine.image and the pull secrets. "
-        f"The kubelet says: {message or reason}",
+        f"Kubelet: {message or reason}",
     )
 
 
@@ -240,30 +240,28 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
         return None
     code, reason, message = pod.exited
     if target.pods > 1 and gangs.CONSEQUENCE in message:
-        return None  # it ended because another one did, which says why
-    # Only the bundled server's codes mean something, and only its last word is a sentence.
+        return None  # it ended because another pod did, which reports the cause
+    # Only the bundled server has defined exit codes and ends its output with a sentence.
     speaks = target.engine == "transformers"
     if speaks and code == EXIT_MODEL_UNUSABLE:
         return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
     if speaks and code == EXIT_SOURCE_UNREACHABLE and target.pods > 1:
-        # Of several pods also what ends because of another one, or is killed, may be tried again.
-        return Finding(REPLICA_FAILED, "A part of a replica has failed", message)
+        # With several pods this code also stands for pods that were killed or ended with another one.
+        return Finding(REPLICA_FAILED, "A pod of a replica has failed", message)
     if speaks and code == EXIT_SOURCE_UNREACHABLE:
         return Finding(SOURCE_UNREACHABLE, "The weights can't be fetched", message)
     if speaks and code == gangs.EXIT_GANG:
-        return Finding(
-            gangs.PREFLIGHT_FAILED, "The pods of a replica do not work together", message
-        )
+        return Finding(gangs.PREFLIGHT_FAILED, "The preflight of a replica has failed", message)
     if reason == "OOMKilled":
         return Finding(
             OUT_OF_MEMORY,
             "Out of memory",
-            f"The server of pod {pod.name} needed more memory than its limit. Raise "
-            "resources.limits.memory of container server in podTemplate.spec, or take a smaller model.",
+            f"The server of pod {pod.name} exceeded its memory limit. Raise "
+            "resources.limits.memory of container server in podTemplate.spec, or use a smaller model.",
         )
     if code == 0 or pod.running:
         return None
-    last_line = message.splitlines()[-1].strip() if message else "it said nothing"
+    last_line = message.splitlines()[-1].strip() if message else "no message"
     return Finding(
         SERVER_CRASHED,
         "The server crashed",
@@ -278,17 +276,17 @@ def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | Non
     since = _since(pod.started)
     loading = pod.loading
     if loading is None:
-        message = f"The model is loaded from {target.source}{since}."
+        message = f"Loading the model from {target.source}{since}."
         return Finding(LOADING, WORDS[LOADING], message)
-    until = f"; this step ends at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
-    message = f"{loading}. The model comes from {target.source}{since}{until}."
+    until = f"; done at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
+    message = f"{loading}. Source: {target.source}{since}{until}."
     return Finding(loading.stage, str(loading), message)
 
 
 def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready:
         return None
-    message = "Pods are being started: their image is pulled, their volumes are mounted."
+    message = "Pods are starting: images are pulled and volumes are mounted."
     return Finding(STARTING, "Starting", message)
 
 
@@ -306,9 +304,9 @@ CHAIN: tuple[Check, ...] = (
 
 
 def find(target: Target, observed: Observed) -> Finding | None:
-    """The weightiest reason why a replica does not serve, or None where all do."""
+    """Return the most serious reason why a replica does not serve, None if all serve."""
     if observed.deployment.failure:
-        return Finding(PODS_REFUSED, "Pods are refused", observed.deployment.failure)
+        return Finding(PODS_REFUSED, "Pods can't be created", observed.deployment.failure)
     if stopped := _stopped(observed):
         return stopped
     for check in CHAIN:

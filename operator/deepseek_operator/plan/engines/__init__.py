@@ -1,1 +1,1 @@
-"""How each engine is told what it shall serve: one module for each, one interface for all."""
+"""Engines: one module for each, with a common interface."""

@@ -1,4 +1,4 @@
-"""Which engine it is."""
+"""Registry of engines."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,10 +14,10 @@ PROGRAMS: Mapping[EngineType, Callable[[Serving], Programs]] = {
 
 
 def programs(engine: EngineType, serving: Serving) -> Programs:
-    """What runs in the pods of a replica.
+    """Return the containers of the pods of a replica.
 
     Args:
-        engine: Which program it is.
-        serving: What it shall serve.
+        engine: The engine.
+        serving: The model to serve, and how.
     """
     return PROGRAMS[engine](serving)

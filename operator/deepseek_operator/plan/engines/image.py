@@ -1,4 +1,4 @@
-"""From which image an engine runs."""
+"""Container image of an engine."""
 
 from deepseek_operator.api.engine import Engine
 from deepseek_operator.catalog.engines import engines
@@ -6,10 +6,10 @@ from deepseek_operator.plan.state.settings import Settings
 
 
 def image(engine: Engine, settings: Settings) -> str:
-    """The image that a resource names, else the catalogue's, else the installation's.
+    """Return the image of the resource, else of the catalogue, else of the installation.
 
     Args:
-        engine: What the resource says.
-        settings: What the installation decides for all resources.
+        engine: `spec.engine`.
+        settings: Settings of the installation.
     """
     return engine.image or engines()[engine.type].image or settings.server_image

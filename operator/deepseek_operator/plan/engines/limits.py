@@ -1,4 +1,4 @@
-"""What an engine can't do, and what of a spec contradicts it: each as a sentence with a way out."""
+"""Limits of an engine and conflicts of a spec with it, each as a sentence with an alternative."""
 
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
@@ -8,24 +8,24 @@ from deepseek_operator.plan.state.split import Split
 
 
 def unsupported(spec: Spec) -> str | None:
-    """Why an engine can't serve what a spec asks for, None where nothing is known against it."""
+    """Return why an engine can't serve a spec, None if no reason is known."""
     engine = engines()[spec.engine.type]
     if spec.engine.type == "transformers":
-        return None  # plan/sizing/sizing.py knows what it can do
+        return None  # plan/sizing/sizing.py checks the bundled server's limits
     if spec.accelerator is None:
         return (
-            f"engine.type {spec.engine.type} runs on GPUs only: set accelerator, or leave "
-            "engine.type out to serve on the CPU."
+            f"engine.type {spec.engine.type} runs only on GPUs: set accelerator, or remove "
+            "engine.type to serve on the CPU."
         )
     if foreign := _other_vendor(spec):
         return (
-            f"The image of engine.type {spec.engine.type} is for GPUs of NVIDIA, and {foreign} is "
-            "none: set engine.image to one that is made for it, or choose another profile."
+            f"The image of engine.type {spec.engine.type} supports only NVIDIA GPUs, not {foreign}: "
+            "set engine.image to an image built for it, or choose another accelerator.profile."
         )
     if spec.security.api_keys:
         return (
-            f"{engine.title} reads no file of API keys: use security.jwt, or leave engine.type out "
-            "for the bundled server, which does."
+            f"{engine.title} does not support security.apiKeys: use security.jwt, or remove "
+            "engine.type to use the bundled server, which does."
         )
     model = models().get(spec.model.id)
     if model is None:
@@ -34,23 +34,23 @@ def unsupported(spec: Spec) -> str | None:
     if kind not in engine.serves:
         return (
             f"{engine.title} {engine.release} does not serve {spec.model.id} (model_type {kind}). "
-            "Leave engine.type out, or choose another model."
+            "Remove engine.type, or choose another model."
         )
     if older := _too_old(spec, engine.serves_from.get(kind)):
         return (
             f"{engine.title} {engine.release} has no kernels for {spec.model.id} on {older}: choose "
-            "a newer kind of GPU, or set engine.image to one that has them."
+            "a newer GPU, or set engine.image to an image that has them."
         )
     if spec.model.dtype == "float32" and kind in engine.sixteen_bit:
         return (
-            f"{engine.title} {engine.release} computes {spec.model.id} in 16 bits only: set "
-            "model.dtype to bfloat16 or float16, or leave it out."
+            f"{engine.title} {engine.release} runs {spec.model.id} only in 16 bits: set "
+            "model.dtype to bfloat16 or float16, or remove it."
         )
     return None
 
 
 def _other_vendor(spec: Spec) -> str | None:
-    """An accelerator that the engine's own image is not for."""
+    """Return an accelerator that the engine's own image does not support."""
     kinds = spec.accelerator.kinds if spec.accelerator and not spec.engine.image else []
     profiles = accelerators().profiles
     return next((name for name in kinds if not profiles[name].resource.startswith("nvidia.")), None)
@@ -67,10 +67,9 @@ def _too_old(spec: Spec, capability: tuple[int, int] | None) -> str | None:
 
 
 def reserved(spec: Spec) -> str | None:
-    """The first of a spec's arguments that says what another field says, None if all is well.
+    """Return why an engine argument conflicts with another field, None if none does.
 
-    Programs take a flag by any beginning that no other flag has; such a beginning of a flag of the
-    operator's is refused like the flag.
+    Programs accept any unambiguous prefix of a flag, so a prefix of a reserved flag is refused too.
     """
     for arg in spec.engine.args:
         flag = _flag(arg)
@@ -83,7 +82,7 @@ def reserved(spec: Spec) -> str | None:
 
 
 def _flag(arg: str) -> str | None:
-    """The flag that an argument sets, with hyphens; None where it is a value."""
+    """Return the flag that an argument sets, with hyphens; None if it is a value."""
     name = arg.partition("=")[0]
     if not name.startswith("-") or len(name.lstrip("-")) == 0:
         return None
@@ -97,7 +96,7 @@ def _means(flag: str, known: str) -> bool:
 
 
 def beyond(spec: Spec, asked: Split) -> str | None:
-    """The first way of spreading a model that its engine does not have, as a sentence."""
+    """Return a sentence about the first kind of parallelism that the engine lacks, or None."""
     engine = engines()[spec.engine.type]
     wanted = {
         "tensor": asked.tensor > 1,
@@ -113,6 +112,6 @@ def beyond(spec: Spec, asked: Split) -> str | None:
     able = [name for name, entry in engines().items() if set(missing) <= set(entry.parallelism)]
     return (
         f"{engine.title[0].upper()}{engine.title[1:]} has no {missing[0]} parallelism: set "
-        f"engine.type to {' or '.join(able)}, or leave parallelism.{missing[0]} out and write "
-        "parallelism.tensor with all GPUs of a replica."
+        f"engine.type to {' or '.join(able)}, or remove parallelism.{missing[0]} and set "
+        "parallelism.tensor to all GPUs of a replica."
     )

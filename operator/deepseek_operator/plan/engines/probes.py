@@ -1,4 +1,4 @@
-"""What engines are asked that open their port only when the model is loaded."""
+"""Probes of engines that open their port only after loading the model."""
 
 import math
 
@@ -8,15 +8,15 @@ STARTUP_PERIOD = 10
 
 
 def probes(start_seconds: int, alive: Probe, ready: str) -> Probes:
-    """Probes for such an engine.
+    """Return the probes for such an engine.
 
-    It can't say whether its start stands still, so a start has the time that one of the slowest kind
-    takes, and is begun anew then. What is downloaded by that time is kept.
+    The engine can't report a stalled start, so the startup probe allows the time of the slowest start and
+    restarts the container after it. Downloaded files are kept.
 
     Args:
-        start_seconds: How long a start may take.
-        alive: What fails only where a restart would help.
-        ready: The path that says whether a request would be taken.
+        start_seconds: Maximum time of a start.
+        alive: Liveness probe, which fails only if a restart would help.
+        ready: Path of the readiness probe.
     """
     return Probes(
         startup=Probe(ready, STARTUP_PERIOD, math.ceil(start_seconds / STARTUP_PERIOD), 5),

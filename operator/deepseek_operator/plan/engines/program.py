@@ -1,4 +1,4 @@
-"""What an engine is given, and what its containers are: the same for all engines."""
+"""Interface of all engines: their input, and their containers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,32 +9,32 @@ PORT = 8000
 MODEL_MOUNT = "/models"
 CACHE_MOUNT = "/cache"
 
-# What a LeaderWorkerSet tells each container of a group; Kubernetes puts the values into arguments
-# (https://lws.sigs.k8s.io/docs/concepts/, as of 2026-11).
+# Variables that LeaderWorkerSet sets in each container of a group; Kubernetes expands them in
+# arguments (https://lws.sigs.k8s.io/docs/concepts/, as of 2026-11).
 LEADER_ADDRESS, WORKER_INDEX = "$(LWS_LEADER_ADDRESS)", "$(LWS_WORKER_INDEX)"
-# Where the pods of a group meet.
+# Rendezvous port of the pods of a group.
 MEETING_PORT = 29500
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What is to be served, and how.
+    """The model to serve, and how.
 
     Attributes:
-        model_id: The repository, or any name where the weights are on a volume.
-        model: What the engine loads: a repository of the hub, or a directory of the container.
-        served_name: What clients call it.
-        revision: Of the repository, None for a directory.
+        model_id: The repository, or any name if the weights are on a volume.
+        model: Source for the engine: a repository of the hub, or a directory in the container.
+        served_name: Model name for clients.
+        revision: Revision of the repository, None for a directory.
         hub: URL of the hub's mirror, empty for the public hub.
-        dtype: The type of the computation; `auto`: the engine chooses.
-        max_context: Tokens of the longest request, None for what the model was made for.
-        asked_context: Whether a person has asked for that, and not just found out what fits.
-        split: Over which GPUs it is spread.
-        on_gpus: Whether there are any.
-        drain_seconds: How long running requests get at the end.
-        start_seconds: How long a start may take.
-        args: Further arguments, which come last.
-        env: Further variables, which come last.
+        dtype: Data type of the computation; `auto`: the engine chooses.
+        max_context: Context length in tokens, None for the model's own.
+        asked_context: Whether the spec sets max_context; otherwise the operator computed it.
+        split: The split of the model over GPUs.
+        on_gpus: Whether it runs on GPUs.
+        drain_seconds: Time for running requests at shutdown.
+        start_seconds: Maximum time of a start.
+        args: Additional arguments, appended last.
+        env: Additional variables, applied last.
     """
 
     model_id: str
@@ -55,13 +55,13 @@ class Serving:
 
 @dataclass(frozen=True)
 class Probe:
-    """A question of the kubelet over HTTP.
+    """An HTTP probe of the kubelet.
 
     Attributes:
-        path: What is asked.
-        period: Seconds between questions.
-        failures: Wrong answers in a row that count.
-        timeout: Seconds for an answer, None for Kubernetes' default.
+        path: Path of the request.
+        period: Seconds between requests.
+        failures: Failure threshold.
+        timeout: Timeout in seconds, None for Kubernetes' default.
     """
 
     path: str
@@ -72,7 +72,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Probes:
-    """All that the kubelet asks a container."""
+    """All probes of a container."""
 
     startup: Probe
     liveness: Probe
@@ -81,13 +81,13 @@ class Probes:
 
 @dataclass(frozen=True)
 class Program:
-    """What runs in a container.
+    """The program of a container.
 
     Attributes:
-        command: In place of the image's entrypoint; empty: the image's.
-        args: Its arguments.
-        env: Its variables.
-        probes: What it is asked, None where it does not listen.
+        command: Replaces the image's entrypoint; empty: the image's own.
+        args: Arguments.
+        env: Environment variables.
+        probes: Probes, None if it has no HTTP server.
         reads_config: Whether it reads the config file that the operator writes.
     """
 
@@ -100,11 +100,11 @@ class Program:
 
 @dataclass(frozen=True)
 class Programs:
-    """What runs in the pods of a replica.
+    """The programs in the pods of a replica.
 
     Attributes:
-        leader: In the one that takes requests, which is the only one where there is one pod.
-        worker: In each of the others, None where there are none.
+        leader: In the pod that serves requests, the only one of a single-pod replica.
+        worker: In each of the other pods, None if there are none.
     """
 
     leader: Program

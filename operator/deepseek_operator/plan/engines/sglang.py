@@ -19,12 +19,12 @@ from deepseek_operator.plan.engines.variables import of_foreign_image
 from deepseek_operator.plan.state.split import Split
 
 COMMAND = ("python3", "-m", "sglang.launch_server")
-# It computes a token where nothing else is computed, and gives itself 20 seconds for that.
+# An idle server generates a token for this request, with a timeout of 20 seconds.
 ALIVE = Probe("/health", period=10, failures=6, timeout=30)
 
 
 def programs(serving: Serving) -> Programs:
-    """What runs in its pods."""
+    """Return the containers of its pods."""
     env = {**of_foreign_image(serving), **serving.env}
     common = (*_model(serving), *_parallelism(serving.split))
     front = (*_listen(), *_parsers(serving.model_id))
@@ -32,12 +32,12 @@ def programs(serving: Serving) -> Programs:
         COMMAND,
         (*common, *front, *serving.args),
         env,
-        # At SIGTERM it answers what runs, for as long as the pod is given; no flag is needed.
+        # At SIGTERM it completes running requests within the pod's grace period; no flag is needed.
         probes(serving.start_seconds, ALIVE, ready="/ready"),
     )
     if serving.split.pods == 1:
         return Programs(leader)
-    # All pods of a group get the same; those with a rank above 0 take no requests.
+    # All pods of a group run the same command; those with a rank above 0 serve no requests.
     return Programs(leader, Program(COMMAND, leader.args, env, None))
 
 
@@ -53,7 +53,7 @@ def _model(serving: Serving) -> tuple[str, ...]:
 
 def _parallelism(asked: Split) -> tuple[str, ...]:
     # Two kinds of data parallelism: whole copies, each on its own GPUs of one pod, or attention
-    # alone, with the experts spread over all. The size of the tensor group counts all GPUs then.
+    # only, with the experts spread over all. In the latter the tensor size counts all GPUs.
     attention = asked.data > 1 and (asked.expert or asked.pods > 1)
     tensor = asked.tensor * asked.data if attention else asked.tensor
     args = []

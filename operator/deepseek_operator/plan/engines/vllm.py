@@ -18,15 +18,15 @@ from deepseek_operator.plan.engines.program import (
 from deepseek_operator.plan.engines.variables import of_foreign_image
 
 COMMAND = ("vllm", "serve")
-# 503 once the processes that compute are gone; a step that hangs it does not notice.
+# Returns 503 once the engine processes are gone; it does not detect a hanging step.
 ALIVE = Probe("/health", period=10, failures=6, timeout=10)
 
 
 def programs(serving: Serving) -> Programs:
-    """What runs in its pods."""
+    """Return the containers of its pods."""
     env = {
         **of_foreign_image(serving),
-        # It would tell its makers what it runs on.
+        # Disables vLLM's usage statistics.
         "VLLM_NO_USAGE_STATS": "1",
         **serving.env,
     }
@@ -40,7 +40,7 @@ def programs(serving: Serving) -> Programs:
     )
     if serving.split.pods == 1:
         return Programs(leader)
-    # A worker has no HTTP server; when its leader goes it ends by itself.
+    # A worker has no HTTP server, and ends by itself when its leader is gone.
     return Programs(leader, Program(COMMAND, (*common, "--headless", *serving.args), env, None))
 
 
@@ -48,8 +48,8 @@ def _model(serving: Serving) -> tuple[str, ...]:
     args = [serving.model, "--served-model-name", serving.served_name, "--dtype", serving.dtype]
     if serving.revision is not None:
         args += ["--revision", serving.revision]
-    # `auto`: all that the model was made for, or less where that is more than the cache holds. It
-    # knows what it takes of a GPU better than the operator, which computes for the bundled server.
+    # `auto`: the model's context length, or what the KV cache holds if that is less. vLLM knows its
+    # memory use better than the operator, whose formulas are for the bundled server.
     length = str(serving.max_context) if serving.asked_context else "auto"
     return (*args, "--max-model-len", length)
 
@@ -67,14 +67,14 @@ def _parallelism(serving: Serving) -> tuple[str, ...]:
     if asked.expert:
         args.append("--enable-expert-parallel")
     if asked.pods > 1:
-        # The ranks of data parallelism follow from that of the node.
+        # Data-parallel ranks are derived from the node rank.
         args += ["--nnodes", str(asked.pods), "--node-rank", WORKER_INDEX]
         args += ["--master-addr", LEADER_ADDRESS, "--master-port", str(MEETING_PORT)]
     return tuple(args)
 
 
 def _listen(serving: Serving) -> tuple[str, ...]:
-    # Without a timeout it would break off what runs.
+    # Without a timeout it would abort running requests.
     drain = str(serving.drain_seconds)
     address = "0.0.0.0"  # noqa: S104 - a pod's own address
     return ("--host", address, "--port", str(PORT), "--shutdown-timeout", drain)

@@ -1,22 +1,22 @@
-"""Whether a candidate is as good as what serves: statistics over what both have counted, and a sentence.
+"""Canary analysis: statistical comparison of the metrics of candidate and stable set.
 
-A difference counts only where chance does not explain it. Every test here is one-sided at `CHANCE`, so
-low because a rollout looks again and again, and a candidate that is as good as the stable set must
-not be rolled back by the hundredth look.
+A difference counts only if it is statistically significant. Every test is one-sided at level `CHANCE`,
+which is low because a rollout repeats the test many times, and a candidate that is as good as the
+stable set must not be rolled back at the hundredth repetition.
 
 - errors: more than `maxErrorRate` allows (binomial test) and more than the stable set has (Fisher's
-  exact test): what both do wrong is not the candidate's fault.
-- refusals: by the same test, more than the stable set has. What clients do wrong meets both sets alike, so
-  what is refused by one alone is what that one no longer understands.
-- the 95th percentiles of the time to the first token and of that between tokens: the candidate's is above
-  the allowed multiple of the stable set's, and so is the lower confidence bound of a percentile of it
-  above that of the upper bound of the same one of the stable set's. Bounds are by order statistics, which
-  assume nothing about the distribution. Those of the 95th exist from 182 requests on; before that, and
-  where it is clear much lower down, a lower percentile shows that the difference is none of chance.
+  exact test): failures that both sets have are not the candidate's fault.
+- refusals: more than the stable set has, by the same test. Client errors reach both sets alike, so
+  requests that only the candidate refuses are requests that it no longer understands.
+- 95th percentiles of the time to first token and of the inter-token latency: the candidate's is above
+  the allowed multiple of the stable set's, and so is the lower confidence bound of one of its percentiles
+  relative to the upper bound of the stable set's same percentile. Bounds are by order statistics, which
+  assume nothing about the distribution. Bounds of the 95th percentile exist from 182 requests on; below
+  that, or if the difference is large, a lower percentile shows that it is significant.
 
-A histogram says of a duration only in which bucket it lies: 0.99 s and 1.01 s may look like 1 s and
-2.4 s. So a percentile counts as worse if that holds wherever in their buckets both lie, or if the
-averages, which are exact, are worse too. The tokens of one answer go together, so they count as one.
+A histogram gives only the bucket of a duration: 0.99 s and 1.01 s may look like 1 s and 2.4 s. So a
+percentile counts as worse if it is worse for any position within the buckets, or if the averages, which
+are exact, are worse too. The tokens of one answer are correlated, so they count as one observation.
 """
 
 import math
@@ -30,23 +30,22 @@ from deepseek_operator.plan.progressive.samples import Histogram, Sample
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
-# How likely chance alone may make a candidate look worse, at one look, and how many standard
-# deviations of a normal distribution that is.
+# Significance level of one test, and the same in standard deviations of a normal distribution.
 CHANCE, DEVIATIONS = 0.001, 3.09
 QUANTILE = 0.95
-# Percentiles whose bounds may show that a difference is none of chance.
+# Percentiles whose bounds may show that a difference is significant.
 SURE = (0.95, 0.9, 0.75, 0.5)
-# Fewer requests prove nothing, however bad they look.
+# Fewer requests are never significant.
 FEW = 20
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison says.
+    """The result of the comparison.
 
     Attributes:
-        message: Why, in words, with the figures.
-        samples: Requests of the candidate that it is made of.
+        message: The reason, with the figures.
+        samples: Number of the candidate's requests that it is based on.
     """
 
     outcome: Outcome
@@ -55,7 +54,7 @@ class Verdict:
 
 
 def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
-    """Compare what both sets have counted in the same time."""
+    """Compare the metrics of both sets over the same time."""
     number = int(candidate.requests)
     findings = [
         _errors(rules, stable, candidate),
@@ -74,12 +73,14 @@ def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
             return Verdict(
                 "inconclusive",
                 f"The {name} set has answered {counted.requests:.0f} of the {rules.min_requests} "
-                "requests that a comparison needs.",
+                "requests required for a comparison.",
                 number,
             )
     for outcome, words in findings:
         if outcome == "inconclusive":
-            return Verdict(outcome, f"{words} That may be chance: more requests will tell.", number)
+            return Verdict(
+                outcome, f"{words} Not significant yet: more requests are needed.", number
+            )
     compared = "; ".join(words for _, words in findings if words)
     return Verdict("pass", f"No worse over {number} requests. {compared}", number)
 
@@ -94,7 +95,7 @@ def _errors(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
     usual = stable.errors / stable.requests if stable.requests else 0.0
     words = (
         f"Failed requests: {rate:.1%} ({candidate.errors:.0f} of {candidate.requests:.0f}) against "
-        f"{usual:.1%} of the stable set's; maxErrorRate is {rules.max_error_rate:.1%}."
+        f"{usual:.1%} of the stable set; maxErrorRate is {rules.max_error_rate:.1%}."
     )
     if rate <= max(rules.max_error_rate, usual):
         return "pass", words
@@ -106,7 +107,7 @@ def _errors(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
 
 
 def _refusals(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
-    """Told only where there are more: that some clients err is nothing about a set."""
+    """Compare refused requests; no message unless the candidate refuses more."""
     if not candidate.refused or not stable.asked:
         return "pass", ""
     rate, usual = candidate.refused / candidate.asked, stable.refused / stable.asked
@@ -114,7 +115,7 @@ def _refusals(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
         return "pass", ""
     words = (
         f"Refused requests (4xx): {rate:.1%} ({candidate.refused:.0f} of {candidate.asked:.0f}) "
-        f"against {usual:.1%} of the stable set's; maxErrorRate allows {rules.max_error_rate:.1%} more."
+        f"against {usual:.1%} of the stable set; maxErrorRate allows {rules.max_error_rate:.1%} more."
     )
     chance = _fisher(candidate.refused, candidate.asked, stable.refused, stable.asked)
     return ("fail" if chance < CHANCE else "inconclusive"), words
@@ -129,23 +130,23 @@ def _slower(
     stable_set: Sample,
     candidate_set: Sample,
 ) -> Finding:
-    """Whether the 95th percentile is more than `limit` times that of the stable set."""
-    # Durations of one request go together: there are as many that say something as requests.
+    """Test whether the 95th percentile exceeds `limit` times that of the stable set."""
+    # Durations within one request are correlated, so there are only as many observations as requests.
     ours = min(candidate.count, candidate_set.requests)
     theirs = min(stable.count, stable_set.requests)
     if ours < FEW or theirs < FEW:
-        return "pass", ""  # such as answers of a single token
+        return "pass", ""  # for example answers of a single token
     (_, mine, _), (_, usual, _) = (_at(h, QUANTILE * h.count) for h in (candidate, stable))
     words = (
-        f"{what}, p95: {_duration(mine)} against {_duration(usual)} of the stable set, "
-        f"{mine / usual if usual else math.inf:.2g} times; {field} is {limit:g}."
+        f"{what}, p95: {_duration(mine)} against {_duration(usual)} of the stable set, ratio "
+        f"{mine / usual if usual else math.inf:.2g}; {field} is {limit:g}."
     )
     average, surely = _averages(stable, candidate, theirs, ours)
     worse, certain = mine > limit * usual, False
     for quantile in SURE:
         low, least, _ = _bound(candidate, quantile, ours, -1)
         _, most, high = _bound(stable, quantile, theirs, +1)
-        # Wherever in their buckets both lie; or as it looks, if the averages say the same.
+        # For any position within the buckets; or as interpolated, if the averages confirm it.
         certain |= low > limit * high or (least > limit * most and surely > limit)
     if worse and certain:
         return "fail", words
@@ -155,7 +156,7 @@ def _slower(
 def _bound(
     histogram: Histogram, quantile: float, number: float, side: int
 ) -> tuple[float, float, float]:
-    """The confidence bound of a percentile, with the edges of its bucket."""
+    """Return the confidence bound of a percentile, with the edges of its bucket."""
     share = quantile + side * DEVIATIONS * math.sqrt(quantile * (1 - quantile) / number)
     if share >= 1:
         return math.inf, math.inf, math.inf
@@ -163,7 +164,7 @@ def _bound(
 
 
 def _at(histogram: Histogram, rank: float) -> tuple[float, float, float]:
-    """The value at a rank, between the edges of its bucket: lower edge, value, upper edge."""
+    """Return lower edge, interpolated value and upper edge of the bucket at a rank."""
     lower = below = 0.0
     for edge, upto in zip(histogram.edges, accumulate(histogram.counts), strict=True):
         if upto >= rank and upto > below:
@@ -177,7 +178,7 @@ def _at(histogram: Histogram, rank: float) -> tuple[float, float, float]:
 def _averages(
     stable: Histogram, candidate: Histogram, theirs: float, ours: float
 ) -> tuple[float, float]:
-    """The ratio of the averages, and its lower confidence bound."""
+    """Return the ratio of the averages and its lower confidence bound."""
     mine, usual = candidate.total / candidate.count, stable.total / stable.count
     if mine <= 0 or usual <= 0:
         return 0.0, 0.0
@@ -189,7 +190,7 @@ def _averages(
 
 
 def _variance(histogram: Histogram, mean: float) -> float:
-    """Of what lies evenly in its buckets."""
+    """Return the variance, with values spread evenly within their buckets."""
     total = lower = 0.0
     for edge, count in zip(histogram.edges, histogram.counts, strict=True):
         upper = 2 * lower if math.isinf(edge) else edge
@@ -199,7 +200,7 @@ def _variance(histogram: Histogram, mean: float) -> float:
 
 
 def _at_least(errors: float, number: float, rate: float) -> float:
-    """How likely at least so many of a number are errors where each is one at a rate."""
+    """Return the probability of at least `errors` errors in `number` requests (binomial tail)."""
     if rate <= 0:
         return 0.0 if errors else 1.0
     first, last = math.ceil(errors), math.floor(number)
@@ -211,7 +212,7 @@ def _at_least(errors: float, number: float, rate: float) -> float:
 
 
 def _fisher(bad: float, number: float, others_bad: float, others: float) -> float:
-    """How likely chance alone gives the first set at least so many of what both have of it."""
+    """Return the probability that chance gives the first set at least `bad` of all bad requests (Fisher)."""
     ours, theirs = math.floor(number), math.floor(others)
     both = math.ceil(bad) + math.floor(others_bad)
     whole = _choose(ours + theirs, both)
@@ -224,7 +225,7 @@ def _fisher(bad: float, number: float, others_bad: float, others: float) -> floa
 
 
 def _summed(terms: Iterable[float]) -> float:
-    """The sum of terms that fall: those that no longer count are not computed."""
+    """Sum decreasing terms, stopping at negligible ones."""
     total = 0.0
     for term in terms:
         total += term
@@ -234,7 +235,7 @@ def _summed(terms: Iterable[float]) -> float:
 
 
 def _choose(number: int, chosen: int) -> float:
-    """The logarithm of the binomial coefficient."""
+    """Return the logarithm of the binomial coefficient."""
     return math.lgamma(number + 1) - math.lgamma(chosen + 1) - math.lgamma(number - chosen + 1)
 
 

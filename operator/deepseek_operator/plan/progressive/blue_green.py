@@ -1,10 +1,10 @@
-"""A whole second set: started, checked by real requests, then it takes all requests at once.
+"""Blue-green: a second set starts, passes smoke requests, then receives all requests at once.
 
-    the candidate comes up      as many replicas as serve now; the Service has the old set alone
-    all serve and have answered the Service has the new set alone, in one write
-    keepOld is over             the old set goes
+    candidate starts        as many replicas as the stable set; the Service selects the stable set
+    all ready and checked   the Service selects the candidate, in one write
+    keepOld has passed      the old set is removed
 
-As long as the old set is there, an abort, or the old spec again, gives it the requests back.
+While the old set exists, an abort or a revert of the spec switches the requests back to it.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ LOST = "CandidateLost"
 
 
 def advance(record: Record, situation: Situation) -> Record:
-    """The record after one more look, at what the newest spec asks for (`faced`)."""
+    """Return the next state of the rollout, for a record that matches the newest spec (`faced`)."""
     if not record.candidate:
         return record
     rules, now = situation.rules, situation.now
@@ -28,7 +28,7 @@ def advance(record: Record, situation: Situation) -> Record:
     if record.switched:
         if not insisted and not situation.candidate.ready and situation.stable.ready:
             return record.rolled_back(
-                LOST, "After the switch no replica of it served any more.", now
+                LOST, "No replica of it was ready any more after the switch.", now
             )
         over = now - record.switched >= timedelta(seconds=seconds(rules.blue_green.keep_old))
         return record.promoted() if over else record
@@ -40,20 +40,20 @@ def advance(record: Record, situation: Situation) -> Record:
 
 
 def complete(record: Record, situation: Situation) -> bool:
-    """Whether the whole second set serves."""
+    """Tell whether all replicas of the candidate serve."""
     candidate = situation.candidate
     return candidate.revision == record.candidate and candidate.serves(situation.wanted)
 
 
 def sizes(record: Record, situation: Situation) -> tuple[int, int]:
-    """Replicas of the stable set, and of the candidate; what the old one had it keeps."""
+    """Return the replicas of the stable set and of the candidate; the old set keeps its size."""
     if record.switched:
         return situation.stable.wanted, situation.wanted
     return situation.wanted, situation.wanted if record.candidate else 0
 
 
 def traffic(record: Record, situation: Situation) -> Traffic:
-    """Who gets the requests while the record says this."""
+    """Return the distribution of requests over the sets for the present state."""
     if not record.switched:
         return alone(record, situation)
     return Traffic({record.stable: 0, record.place: 100}, (record.place,))

@@ -1,12 +1,12 @@
-"""The steps of a canary: a growing share of the requests for a candidate that is compared all the while.
+"""Canary: the candidate receives a growing share of the requests and is compared at every step.
 
-    step i      as many replicas as its weight asks for; when all of them serve and are past their
-                warm-up, the comparison begins, and ends with the pause or later, when it has passed
-    last step   replica by replica the candidate takes over, and is the stable set when all serve
+    step i      as many replicas as its weight requires; when all of them serve and are past their
+                warm-up, the comparison begins; it ends after the pause, once it has passed
+    last step   the candidate replaces the stable set replica by replica, and is promoted when all serve
 
-A candidate that is worse, or can't serve, is gone at once; one that nobody asks for any more serves until
-the stable set has those replicas back that made room for it. Where no place is free, replicas of the
-candidate take those of the stable set, one at a time, and never that of its last one before the end.
+A candidate that is worse, or can't serve, is removed at once. One that the spec no longer requests keeps
+serving until the stable set has back the replicas that made room for it. If no GPU is free, candidate
+replicas replace stable ones one at a time; the last stable replica is kept until the last step.
 """
 
 from dataclasses import replace
@@ -22,12 +22,12 @@ from deepseek_operator.plan.state.labels import BLUE, GREEN
 
 WORSE = "AnalysisFailed"
 BROKEN = "CandidateFailed"
-# Servers of a set whose counts are compared; their marks have to fit into an annotation.
+# Most servers of a set that are compared; their baselines have to fit into an annotation.
 COMPARED = 32
 
 
 def verdict(record: Record, situation: Situation) -> Verdict | None:
-    """What the comparison says, None while none has begun."""
+    """Return the result of the comparison, None while none has begun."""
     if not record.candidate or record.since is None:
         return None
     if situation.unread:
@@ -40,17 +40,17 @@ def verdict(record: Record, situation: Situation) -> Verdict | None:
 
 
 def advance(record: Record, situation: Situation) -> Record:
-    """The record after one more look, at what the newest spec asks for (`faced`)."""
+    """Return the next state of the rollout, for a record that matches the newest spec (`faced`)."""
     if not record.candidate or leaves(record, situation):
         return record
     rules, now = situation.rules, situation.now
     last = len(rules.canary.steps)
     record = replace(record, step=min(record.step, last))
     if record.candidate == rules.promote:
-        # Somebody insists, so nothing speaks against it.
+        # The user promotes this revision, so findings and analysis are ignored.
         record = record if record.step == last else record.stepped(last)
     elif situation.broken and (situation.stable.ready or not situation.candidate.ready):
-        # Once it alone serves, one of its replicas that does not is no reason to have none at all.
+        # If only the candidate serves, one broken replica is no reason to remove the others.
         return record.rolled_back(BROKEN, situation.broken, now)
     else:
         said = verdict(record, situation)
@@ -66,7 +66,7 @@ def advance(record: Record, situation: Situation) -> Record:
 
 
 def _compared(record: Record, situation: Situation) -> Record:
-    """With marks for servers that have none, from the moment on in which the step's replicas serve."""
+    """Add baselines for servers that have none, once all replicas of the step serve."""
     samples = situation.samples
     if record.since is None:
         ours = samples.get(record.place, {})
@@ -87,7 +87,7 @@ def _compared(record: Record, situation: Situation) -> Record:
 
 
 def aim(record: Record, situation: Situation) -> int:
-    """Replicas of the candidate that the step asks for."""
+    """Return the number of candidate replicas for the current step."""
     steps = situation.rules.canary.steps
     if record.step >= len(steps):
         return situation.wanted
@@ -95,7 +95,7 @@ def aim(record: Record, situation: Situation) -> int:
 
 
 def sizes(record: Record, situation: Situation) -> tuple[int, int]:
-    """Replicas of the stable set, and of the candidate."""
+    """Return the replicas of the stable set and of the candidate."""
     wanted, candidate = situation.wanted, situation.candidate
     if not record.candidate:
         return wanted, 0
@@ -114,7 +114,7 @@ def sizes(record: Record, situation: Situation) -> tuple[int, int]:
 
 
 def traffic(record: Record, situation: Situation) -> Traffic:
-    """Who gets the requests while the record says this."""
+    """Return the distribution of requests over the sets for the present state."""
     stable, candidate = situation.stable, situation.candidate
     usable = candidate.ready and not candidate.rolling and candidate.revision == record.candidate
     if not record.candidate or not usable:
@@ -135,13 +135,13 @@ def traffic(record: Record, situation: Situation) -> Traffic:
 
 
 def _share(record: Record, situation: Situation) -> int:
-    """Percent of the pods that are the candidate's, which is their share of the requests."""
+    """Return the candidate's percentage of the ready pods, which is its share of the requests."""
     ready = situation.stable.ready + situation.candidate.ready
     return round(100 * situation.candidate.ready / ready) if ready else 0
 
 
 def weight(record: Record, situation: Situation) -> int:
-    """Percent of the requests that the candidate gets now."""
+    """Return the percentage of the requests that the candidate receives now."""
     given = traffic(record, situation)
     if situation.routed or len(given.common) == 1:
         return given.weights[record.place]

@@ -1,4 +1,4 @@
-"""What shall be for a resource: one set of pods, or a second one beside it."""
+"""Desired pod sets: the stable one and, during a rollout, a candidate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,22 +13,22 @@ from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.traffic.routing import Backend
 
 NAME_TOO_LONG = "NameTooLong"
-# With `-green-gang`, the number of the replica and a hash.
+# Leaves room in 63 characters for `-green-gang`, the number of the replica and a hash.
 NAME_LENGTH = 38
 EVERYTHING = Traffic({BLUE: 100, GREEN: 0}, (BLUE, GREEN))
 
 
 @dataclass(frozen=True)
 class Sets:
-    """The sets of pods of a resource.
+    """The desired pod sets of a resource.
 
     Attributes:
-        lead: The set that has the requests, with all that there is once for a resource.
-        other: The second one, None where there is none.
-        traffic: Who gets the requests.
-        record: How far the change between them is, None where there is nothing to be remembered.
-        revisions: What is to be kept of what they were made of.
-        wanted: Replicas that take requests in the end; None: as many as `lead` has.
+        lead: The set that serves the requests, with all objects that a resource has once.
+        other: The second set, None if there is none.
+        traffic: Distribution of the requests.
+        record: State of the rollout between them, None if there is none to store.
+        revisions: Revisions to store.
+        wanted: Replicas that serve after the rollout; None: as many as `lead` has.
     """
 
     lead: Target
@@ -40,12 +40,12 @@ class Sets:
 
     @property
     def both(self) -> tuple[Target, ...]:
-        """The sets that there shall be."""
+        """All desired sets."""
         return (self.lead,) if self.other is None else (self.lead, self.other)
 
     @property
     def backends(self) -> tuple[Backend, ...]:
-        """The Services that share the requests of a route, each with its percent."""
+        """The Services that share the requests of a route, each with its percentage."""
         name = self.lead.resource.name
         if self.other is None:
             return (Backend(name),)
@@ -54,21 +54,21 @@ class Sets:
         )
 
     def of(self, slot: Slot) -> Target | None:
-        """The set in a place."""
+        """Return the set of a color, or None."""
         return next((target for target in self.both if target.slot == slot), None)
 
 
 class Machine(Protocol):
-    """The steps of a strategy."""
+    """A rollout strategy."""
 
     def advance(self, record: Record, situation: Situation) -> Record:
-        """The record after one more look, at what the newest spec asks for (`faced`)."""
+        """Return the next state of the rollout, for a record that matches the newest spec (`faced`)."""
 
     def sizes(self, record: Record, situation: Situation) -> tuple[int, int]:
-        """Replicas of the stable set, and of the candidate."""
+        """Return the replicas of the stable set and of the candidate."""
 
     def traffic(self, record: Record, situation: Situation) -> Traffic:
-        """Who gets the requests while the record says this."""
+        """Return the distribution of requests over the sets for the present state."""
 
 
 def sets(
@@ -78,7 +78,7 @@ def sets(
     targets: Mapping[str, Target],
     known: Mapping[str, Revision],
 ) -> tuple[Sets, int]:
-    """What a record means, and how many replicas of the second set take requests."""
+    """Return the desired sets of a record, and the number of serving replicas of the second set."""
     stable, ours = machine.sizes(record, situation)
     traffic = machine.traffic(record, situation)
     lead = replace(
@@ -90,7 +90,7 @@ def sets(
         second = replace(second, replicas=ours)
         if record.switched:
             lead, second = second, lead
-        # Load decides about the one that has the requests.
+        # The autoscaler controls only the set that serves the requests.
         second = replace(second, scaling=None)
     names = [name for name in (record.revision, record.candidate) if name]
     revisions = tuple(known[name] for name in names)
@@ -100,7 +100,7 @@ def sets(
 
 
 def _routed(lead: Target, backends: tuple[Backend, ...]) -> Target:
-    """With the Services among which its route, if it has one, divides the requests."""
+    """Return the set with the backends of its route, if it has one."""
     if lead.ways is None or lead.ways.route is None:
         return lead
     route = replace(lead.ways.route, backends=backends)
@@ -108,18 +108,19 @@ def _routed(lead: Target, backends: tuple[Backend, ...]) -> Target:
 
 
 def placed(target: Target, slot: Slot, name: str) -> Target:
-    """A set in its place; replicas that paused in another place do not in this one."""
+    """Return a set with its color and revision; start holds of another color don't apply to it."""
     holds = target.holds if target.slot == slot or target.holds is None else {"groups": {}}
     return replace(target, slot=slot, revision=name, holds=holds)
 
 
 def too_long(target: Target) -> Refusal | None:
-    """Kubernetes labels the pods of a group with its name and a hash, in 63 characters."""
+    """Refuse a name that is too long for the labels of multi-pod replicas (63 with number and hash)."""
     name = target.resource.name
     if target.rollout.strategy == "auto" or target.pods == 1 or len(name) <= NAME_LENGTH:
         return None
     return Refusal(
         NAME_TOO_LONG,
-        f"With several pods for a replica and rollout.strategy {target.rollout.strategy} the name "
-        f"may have {NAME_LENGTH} characters, {name} has {len(name)}: take a shorter one, or auto.",
+        f"The name {name} has {len(name)} characters; with multi-pod replicas and rollout.strategy "
+        f"{target.rollout.strategy} at most {NAME_LENGTH} are allowed. Use a shorter name, or set "
+        "rollout.strategy to auto.",
     )

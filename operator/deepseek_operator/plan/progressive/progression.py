@@ -1,4 +1,4 @@
-"""The change from one revision to another, as far as canary and blueGreen do the same."""
+"""Rollout from one revision to another: the part that canary and blue-green share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,16 +15,16 @@ ABORTED = "Aborted"
 
 @dataclass(frozen=True)
 class SetView:
-    """A set of pods.
+    """The observed state of a set of pods.
 
     Attributes:
-        revision: That it was made of, empty where that is not known or there is no set.
-        there: Whether there is one at all, or pods of one.
-        wanted: Replicas that were asked for last.
+        revision: Its revision, empty if unknown or if there is no set.
+        there: Whether the set, or pods of it, exist.
+        wanted: Replicas requested last.
         replicas: Replicas that exist.
-        placed: Those that have nodes.
-        ready: Those that take requests.
-        rolling: Whether some may be of an older pod template.
+        placed: Replicas that are scheduled.
+        ready: Replicas that are ready.
+        rolling: Whether some pods may have an older pod template.
     """
 
     revision: str = ""
@@ -36,12 +36,12 @@ class SetView:
     rolling: bool = False
 
     def serves(self, replicas: int) -> bool:
-        """Whether exactly so many replicas are there, and all of them serve what they shall."""
+        """Tell whether exactly so many replicas exist, and all are ready and up to date."""
         return not self.rolling and self.wanted == self.replicas == replicas <= self.ready
 
     @classmethod
     def of(cls, observed: Observed) -> "SetView":
-        """The view of what was observed of a set."""
+        """Return the view of the observed state of a set."""
         deployment, replicas = observed.deployment, observed.replicas
         there = deployment.wanted is not None
         return cls(
@@ -57,22 +57,22 @@ class SetView:
 
 @dataclass(frozen=True)
 class Situation:
-    """What a step is decided on.
+    """The input of a canary or blue-green decision.
 
     Attributes:
         rules: `spec.rollout`.
         newest: The revision of the spec.
-        wanted: Replicas that take requests in the end.
-        stable: The set in the stable place.
-        candidate: The set in the other place, of whatever revision.
-        scaled: Whether load decides how many replicas the stable set has.
-        routed: Whether routes give each set its share; else the numbers of pods do.
-        room: Places for replicas, ours included; None where nobody had to look.
-        broken: Why the candidate will not serve, empty where nothing is known against it.
-        samples: By place and pod, what servers have counted that are past their warm-up.
-        unread: Why a server of the candidate could not be read, empty where all could.
-        check: Whether the candidate has answered real requests, None where that is not known yet.
-        problem: What was wrong with its answers.
+        wanted: Replicas that serve after the rollout.
+        stable: The stable set.
+        candidate: The set of the other color, of any revision.
+        scaled: Whether an autoscaler sets the stable set's replicas.
+        routed: Whether a route splits the requests by weight; otherwise the pod counts decide.
+        room: Slots for replicas, occupied ones included; None if not determined.
+        broken: Why the candidate has failed, empty if it has not.
+        samples: Metrics of servers past their warm-up, by color and pod.
+        unread: Why a server of the candidate could not be scraped, empty if all were.
+        check: Whether the candidate passed the smoke requests, None if not known yet.
+        problem: Why the smoke requests failed.
     """
 
     rules: Rollout
@@ -92,12 +92,12 @@ class Situation:
 
     @property
     def least(self) -> int:
-        """Replicas that serve at any time: one fewer than are asked for, and never none."""
+        """Minimum of serving replicas: one fewer than desired, at least one."""
         return max(1, self.wanted - 1)
 
     @property
     def turned(self) -> "Situation":
-        """With the candidate as the stable set; what was asked about it holds no longer."""
+        """The situation with candidate and stable set swapped, and the candidate's checks reset."""
         return replace(
             self,
             stable=self.candidate,
@@ -109,11 +109,11 @@ class Situation:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Who gets the requests.
+    """The distribution of requests over the sets.
 
     Attributes:
-        weights: Percent by place, for routes.
-        common: The places whose pods the Service has that clients use.
+        weights: Percentage by color, for routes.
+        common: Colors whose pods the client Service selects.
     """
 
     weights: Mapping[Slot, int]
@@ -121,14 +121,14 @@ class Traffic:
 
 
 def aimed(record: Record, situation: Situation) -> Record:
-    """The record with the candidate that the newest spec asks for."""
+    """Return the record with the candidate that the newest spec requests."""
     newest, rules = situation.newest, situation.rules
     if record.switched and newest not in (record.revision, record.candidate):
-        # What has the requests is what is kept.
+        # The set that receives the requests becomes the stable one.
         record = record.promoted()
     if leaves(record, situation) and _serves(record, situation):
         if not situation.stable.ready and record.step >= len(rules.canary.steps):
-            # It has taken over: what comes now, the way back too, is a change like any other.
+            # Only the candidate serves, so it counts as promoted; going back is another rollout.
             record = record.promoted()
         elif situation.stable.ready < situation.least:
             return record
@@ -139,7 +139,7 @@ def aimed(record: Record, situation: Situation) -> Record:
     if record.failed and newest != rules.promote:
         return record
     if not situation.wanted or not (record.candidate or situation.stable.ready):
-        # Nobody serves: there is nothing to lose, and nothing to compare with.
+        # No replica serves, so there is no availability to protect and no baseline to compare with.
         return Record(record.stable, newest)
     if rules.abort == newest:
         message = "spec.rollout.abort names this revision."
@@ -148,39 +148,39 @@ def aimed(record: Record, situation: Situation) -> Record:
 
 
 def faced(record: Record, situation: Situation) -> tuple[Record, Situation]:
-    """The record that the newest spec asks for, and the situation as it looks from there."""
+    """Return the record that the newest spec requests, and the situation adapted to it."""
     ahead = aimed(record, situation)
     return ahead, situation if ahead.stable == record.stable else situation.turned
 
 
 def leaves(record: Record, situation: Situation) -> bool:
-    """Whether the candidate is not what the newest spec asks for.
+    """Tell whether the candidate is no longer requested by the newest spec.
 
-    A canary may have taken the places of stable replicas: it serves on until those are back.
+    A canary may have replaced stable replicas: it keeps serving until those are back.
     """
     return record.candidate not in ("", situation.newest)
 
 
 def _serves(record: Record, situation: Situation) -> bool:
-    """Whether the candidate takes requests that others would not."""
+    """Tell whether the candidate of a canary is serving requests."""
     candidate = situation.candidate
     takes = situation.rules.strategy == "canary" and not candidate.rolling
     return takes and candidate.revision == record.candidate and candidate.ready > 0
 
 
 def settled(record: Record, candidate: SetView, stable: SetView, newest: str) -> Record:
-    """The record where the strategy is auto: one set, that which serves."""
+    """Return the record for strategy auto: a single set, the one that serves."""
     ahead = record.candidate == newest and candidate.ready > stable.ready
     kept = record.promoted() if record.switched or (record.candidate and ahead) else record
     return Record(kept.stable)
 
 
 def recovered(views: Mapping[Slot, SetView], numbers: Mapping[str, int], newest: str) -> Record:
-    """The record that what is in the cluster amounts to, where somebody has deleted it.
+    """Reconstruct a deleted record from the sets in the cluster.
 
     Args:
         views: The sets.
-        numbers: Of the revisions that are kept, by name: which came later.
+        numbers: Ordinals of the stored revisions, by name.
         newest: The revision of the spec.
     """
     there = [slot for slot in (BLUE, GREEN) if views[slot].there]
@@ -194,6 +194,6 @@ def recovered(views: Mapping[Slot, SetView], numbers: Mapping[str, int], newest:
 
 
 def alone(record: Record, situation: Situation) -> Traffic:
-    """All requests for the stable set."""
+    """Return the distribution that sends all requests to the stable set."""
     common = (record.stable,) if situation.candidate.there or record.candidate else (BLUE, GREEN)
     return Traffic({record.stable: 100, record.place: 0}, common)

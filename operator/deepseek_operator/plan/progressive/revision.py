@@ -1,7 +1,7 @@
-"""What a set of pods was made of: the part of a spec that makes pods, and a name for it.
+"""Revision of a set of pods: the part of a spec that determines its pods, and a name for it.
 
-A revision is kept in the cluster as a ControllerRevision, so that what serves can be healed and scaled
-while the spec has moved on.
+A revision is stored in the cluster as a ControllerRevision, so that the serving set can be repaired and
+scaled after the spec has changed.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.plan.engines.image import image
 from deepseek_operator.plan.state.settings import Settings
 
-# The fields that pods are made of; all others are about how many there are, who reaches them and the like.
+# The fields that determine the pods; all others are about replicas, access and the like.
 FIELDS = ("model", "accelerator", "parallelism", "engine", "podTemplate")
 LENGTH = 10
 
@@ -24,9 +24,9 @@ class Revision:
     """A revision.
 
     Attributes:
-        name: A hash of what it says.
+        name: Hash of its content.
         content: The part of the spec, without defaults.
-        number: Which one came later.
+        number: Ordinal; later revisions have higher ones.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Revision:
 
 
 def revision(spec: Spec, settings: Settings) -> Revision:
-    """The revision of a spec.
+    """Return the revision of a spec.
 
-    The image that an installation chooses is part of it: a new version of the server comes as any
-    other change does.
+    The default image of the installation is part of it: a new version of the server is rolled out like
+    any other change.
     """
     plain = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content = {field: plain[field] for field in FIELDS if field in plain}
@@ -50,10 +50,10 @@ def revision(spec: Spec, settings: Settings) -> Revision:
 
 
 def spec_of(found: Revision, newest: Spec) -> Spec:
-    """The spec by which a set of a revision is made now: all but its pods is as the newest one says.
+    """Return the spec for a set of a revision: its pods from the revision, the rest from the newest spec.
 
     Raises:
-        pydantic.ValidationError: The revision is none that this version can read.
+        pydantic.ValidationError: This version can't read the revision.
     """
     plain = newest.model_dump(mode="json", by_alias=True, exclude_unset=True)
     kept = {name: value for name, value in plain.items() if name not in FIELDS}

@@ -1,9 +1,9 @@
-"""How far the change from one set of pods to another is: all that has to be known after a restart.
+"""Rollout state between two sets of pods, as it is stored across restarts of the operator.
 
-A resource has two places for sets of pods, `blue` and `green`. One of them has the stable set; a
-candidate comes up in the other one, and becomes the stable set where it is, so that no model is
-loaded twice. The record stands in an annotation of the Service that clients use, because what it says
-and whom that Service selects have to change in one write.
+A resource has two colors for sets of pods, `blue` and `green`. One has the stable set. A candidate
+starts in the other one and is promoted in place, so that no model is loaded twice. The record is stored
+in an annotation of the client Service, because the record and the Service's selector have to change in
+one write.
 """
 
 import json
@@ -18,10 +18,10 @@ from deepseek_operator.plan.state.labels import BLUE, GREEN, Slot, other
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a revision is not tried again.
+    """The failure of a revision, which is not retried.
 
     Attributes:
-        reason: One CamelCase word for programs.
+        reason: Machine-readable, in CamelCase.
         message: What was wrong with it, with the figures.
     """
 
@@ -33,17 +33,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Record:
-    """The state of a change.
+    """The state of a rollout.
 
     Attributes:
-        stable: The place of the stable set.
+        stable: Color of the stable set.
         revision: Its revision.
-        candidate: The revision in the other place, empty where there is none.
-        step: Which step of a canary; as many as there are steps: it takes over.
-        since: When the comparison of this step began, None as long as it has not.
-        switched: When the candidate of blueGreen got the requests.
+        candidate: Revision of the other color, empty if there is none.
+        step: Index of the canary step; the number of steps while the candidate is promoted.
+        since: Start of the comparison of this step, None before it.
+        switched: Time at which a blue-green candidate received the requests.
         failed: The last revision that was rolled back.
-        marks: By pod, how much it had counted when the comparison began.
+        marks: Baseline of the counters by pod, from the start of the comparison.
     """
 
     stable: Slot = BLUE
@@ -57,27 +57,27 @@ class Record:
 
     @property
     def place(self) -> Slot:
-        """The place of the candidate."""
+        """Color of the candidate."""
         return other(self.stable)
 
     def begun(self, revision: str) -> "Record":
-        """With a candidate of a revision, from its first step on."""
+        """Return the record with a new candidate at its first step."""
         return Record(self.stable, self.revision, revision)
 
     def stepped(self, step: int) -> "Record":
-        """In another step, whose comparison has not begun."""
+        """Return the record at another step, whose comparison has not begun."""
         return replace(self, step=step, since=None, marks={})
 
     def promoted(self) -> "Record":
-        """With the candidate as the stable set."""
+        """Return the record with the candidate as the stable set."""
         return Record(self.place, self.candidate)
 
     def withdrawn(self) -> "Record":
-        """Without a candidate."""
+        """Return the record without a candidate."""
         return Record(self.stable, self.revision, failed=self.failed)
 
     def rolled_back(self, reason: str, message: str, now: datetime) -> "Record":
-        """Without a candidate, whose revision is not tried again."""
+        """Return the record without the candidate, whose revision is marked as failed."""
         failed = Failure(self.candidate, reason, message, _text(now))
         return Record(self.stable, self.revision, failed=failed)
 
@@ -96,7 +96,7 @@ class Record:
 
     @classmethod
     def parse(cls, text: str | None) -> "Record | None":
-        """The record of an annotation, None where it is none of ours."""
+        """Parse the record of an annotation, None if it is not valid."""
         try:
             plain = json.loads(text or "")
             if plain["stable"] not in (BLUE, GREEN):

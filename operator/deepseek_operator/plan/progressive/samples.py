@@ -1,4 +1,4 @@
-"""What a server has counted, read from its /metrics, as far as two versions are compared by it."""
+"""Metrics of a server for the comparison of two revisions, read from its /metrics."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deepseek_operator.api.engine import EngineType
 from deepseek_operator.catalog.engines import Metrics, engines
 
-# Routes that generate.
+# Inference endpoints.
 PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
 ERROR = "error"
 BUSY = "429"
@@ -19,12 +19,12 @@ BUSY = "429"
 
 @dataclass(frozen=True)
 class Histogram:
-    """Durations by size.
+    """A histogram of durations.
 
     Attributes:
         edges: Upper edges of the buckets in seconds, the last one infinite.
-        counts: How many lie in each bucket.
-        total: Seconds of all of them.
+        counts: Number of durations in each bucket.
+        total: Sum of all durations in seconds.
     """
 
     edges: tuple[float, ...] = ()
@@ -33,18 +33,18 @@ class Histogram:
 
     @property
     def count(self) -> float:
-        """How many there are."""
+        """Number of durations."""
         return sum(self.counts)
 
     def __add__(self, other: "Histogram") -> "Histogram":
-        """Both together; what has other buckets can't be added and is left out."""
+        """Return the sum; a histogram with other buckets can't be added and is dropped."""
         if not self.counts or not other.counts or self.edges != other.edges:
             return self if self.counts else other
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return Histogram(self.edges, counts, self.total + other.total)
 
     def since(self, counts: tuple[float, ...], total: float) -> "Histogram":
-        """What has come since a reading of these counts; all of it after a restart of the server."""
+        """Return the increase since a reading of these counts; everything after a server restart."""
         if len(counts) != len(self.counts) or any(
             now < then for now, then in zip(self.counts, counts, strict=True)
         ):
@@ -55,13 +55,12 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one server, or a set of them, has counted.
+    """The metrics of one server, or of a set of them.
 
     Attributes:
-        requests: Answers to requests that generate; what was refused (4xx) left out.
-        errors: Those of them that failed, also in the middle of a stream.
-        refused: Requests that were refused, for what clients did wrong as the server sees it;
-            without those of a server that has too much to do (429).
+        requests: Answered inference requests, without refused ones (4xx).
+        errors: Those that failed, including failures in the middle of a stream.
+        refused: Requests refused as client errors (4xx), without those of an overloaded server (429).
     """
 
     requests: float = 0.0
@@ -72,7 +71,7 @@ class Sample:
 
     @property
     def asked(self) -> float:
-        """All requests that have their answer."""
+        """All completed requests, refused ones included."""
         return self.requests + self.refused
 
     def __add__(self, other: "Sample") -> "Sample":
@@ -85,7 +84,7 @@ class Sample:
         )
 
     def since(self, mark: "Mark | None") -> "Sample":
-        """What has come since a mark; all of it after a restart of the server."""
+        """Return the increase since a baseline; everything after a server restart."""
         if mark is None or any(
             now < then
             for now, then in (
@@ -105,7 +104,7 @@ class Sample:
 
     @property
     def mark(self) -> "Mark":
-        """From here on."""
+        """The baseline at this sample."""
         return Mark(
             self.requests,
             self.errors,
@@ -119,7 +118,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Mark:
-    """How much a server had counted when a comparison began, small enough for an annotation."""
+    """Baseline of a server's counters at the start of a comparison, small enough for an annotation."""
 
     requests: float
     errors: float
@@ -131,17 +130,17 @@ class Mark:
 
     @property
     def plain(self) -> list[Any]:
-        """It as JSON."""
+        """The baseline as JSON."""
         first, between = map(list, (self.first_token, self.between_tokens))
         parts = [self.requests, self.errors, first, self.first_token_seconds, between]
         return [*parts, self.between_tokens_seconds, self.refused]
 
     @classmethod
     def of(cls, plain: Any) -> "Mark":
-        """The mark that was written so.
+        """Parse a baseline from JSON.
 
         Raises:
-            TypeError, ValueError: It was not.
+            TypeError, ValueError: The JSON is not a baseline.
         """
         requests, errors, first, first_seconds, between, between_seconds, refused = plain
         return cls(
@@ -156,13 +155,13 @@ class Mark:
 
 
 def read(text: str, engine: EngineType) -> Sample | None:
-    """What a server's /metrics tell, None where they are not those of its engine."""
+    """Parse a server's /metrics, None if they are not those of its engine."""
     names = engines()[engine].metrics
     wanted = tuple(
         name for name in (names.first_token, names.between_tokens, names.answers.sample, names.ends)
         if name
     )  # fmt: skip
-    # A counter's family is told by its name without the ending.
+    # The family name of a counter has no suffix.
     families = tuple(name.removesuffix("_total") for name in wanted)
     lines = [
         line for line in text.splitlines() if line.removeprefix("# TYPE ").startswith(families)
@@ -184,7 +183,7 @@ def read(text: str, engine: EngineType) -> Sample | None:
     )
     return Sample(
         answered,
-        # An answer that is an error and a stream that ends with one are told by different counters.
+        # Error responses and streams that end with an error are in different counters.
         min(answered, max(failed, broken)),
         _histogram(samples, names.first_token),
         _histogram(samples, names.between_tokens),
@@ -211,7 +210,7 @@ def _answers(samples: Iterable[Any], names: Metrics) -> tuple[float, float, floa
 
 
 def _histogram(samples: Iterable[Any], name: str) -> Histogram:
-    """A histogram, summed over its labels."""
+    """Return a histogram, summed over its labels."""
     below: dict[float, float] = {}
     total = 0.0
     for sample in samples:
@@ -228,6 +227,6 @@ def _histogram(samples: Iterable[Any], name: str) -> Histogram:
 
 
 def together(samples: Mapping[str, Sample], marks: Mapping[str, Mark]) -> Sample:
-    """What servers have counted since their marks; those without one do not count yet."""
+    """Sum the increases of servers since their baselines; servers without one are skipped."""
     parts = (sample.since(marks[name]) for name, sample in samples.items() if name in marks)
     return sum(parts, Sample())

@@ -1,8 +1,8 @@
-"""Where one more pod fits: what it asks for against what nodes have left.
+"""Capacity of nodes for another pod: its requests against the resources that are left.
 
-A pod is judged by its own manifest, so whatever `podTemplate` changed counts. The rules are those of
-Kubernetes' scheduler for resources, node selector, required node affinity and taints; what else it
-looks at (topology, volumes, other pods' affinity) shows when it finds no node for a pod all the same.
+The pod's own manifest is used, so changes by `podTemplate` count. The rules are those of the Kubernetes
+scheduler for resources, node selector, required node affinity and taints. Its other rules (topology,
+volumes, pod affinity) are not modelled; they show when the scheduler finds no node in spite of this.
 """
 
 from collections import defaultdict
@@ -22,10 +22,10 @@ BINARY_UNITS = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 
 
 def quantity(text: str | int) -> Fraction:
-    """A Kubernetes quantity (`500m`, `16Gi`, `8`, `1e3`) as a number.
+    """Parse a Kubernetes quantity (`500m`, `16Gi`, `8`, `1e3`).
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a quantity.
     """
     text = str(text)
     if text[-2:] in BINARY_UNITS:
@@ -36,7 +36,7 @@ def quantity(text: str | int) -> Fraction:
 
 
 def requests(pod_spec: Object) -> Amounts:
-    """What a pod takes from its node: its containers together, or its greediest init container.
+    """Return the effective requests of a pod: its containers together, or its largest init container.
 
     Source: https://kubernetes.io/docs/concepts/workloads/pods/init-containers/#resource-sharing-within-containers
     """
@@ -60,7 +60,7 @@ def requests(pod_spec: Object) -> Amounts:
 
 
 def _asked(container: Object) -> Amounts:
-    """A limit without a request is one."""
+    """Return the requests of a container; a limit without a request counts as request."""
     resources = container.get("resources") or {}
     asked = {**resources.get("limits", {}), **resources.get("requests", {})}
     return {name: quantity(text) for name, text in asked.items()}
@@ -73,13 +73,13 @@ def _add(total: Amounts, more: Amounts) -> None:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a pod asks of a node.
+    """The requirements of a pod on its node.
 
     Attributes:
-        amounts: Resources by name.
+        amounts: Requests by resource name.
         selector: Labels that the node must have.
-        terms: Required node affinity: one term must hold; empty: any node.
-        tolerations: Taints that the pod bears.
+        terms: Required node affinity: one term must match; empty: any node.
+        tolerations: Tolerations of the pod.
     """
 
     amounts: Amounts
@@ -89,10 +89,10 @@ class Demand:
 
     @classmethod
     def of(cls, pod_spec: Object) -> "Demand":
-        """The demand of a PodSpec.
+        """Return the demand of a PodSpec.
 
         Raises:
-            ArithmeticError, AttributeError, KeyError, TypeError, ValueError: It is none.
+            ArithmeticError, AttributeError, KeyError, TypeError, ValueError: The PodSpec is malformed.
         """
         affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
         required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
@@ -102,7 +102,7 @@ class Demand:
             tuple(required.get("nodeSelectorTerms") or []),
             tuple(pod_spec.get("tolerations") or []),
         )
-        # Tried once on nothing, so that what is malformed shows here and not at some node.
+        # Evaluated once without a node, so that malformed input fails here and not at some node.
         for term in demand.terms:
             _meets(NOWHERE, term)
         for toleration in demand.tolerations:
@@ -111,7 +111,7 @@ class Demand:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Names of the devices among the resources: GPUs, which are never shared or overcommitted."""
+        """Names of the extended resources: GPUs, which are never shared or overcommitted."""
         return tuple(sorted(name for name in self.amounts if "/" in name))
 
 
@@ -119,7 +119,7 @@ NOWHERE = NodeView("", {})
 
 
 def suits(node: NodeView, demand: Demand) -> bool:
-    """Whether an empty node of this kind would take the pod."""
+    """Tell whether the node could run the pod if it were empty."""
     return (
         node.schedulable
         and all(node.labels.get(key) == value for key, value in demand.selector.items())
@@ -137,18 +137,18 @@ def _meets(node: NodeView, term: Object) -> bool:
 
 
 def places_on(node: NodeView, demand: Demand, holders: Iterable["Holder"]) -> int:
-    """How many more such pods a node has resources for beside those that hold some."""
+    """Return the number of further such pods that a node has resources for beside its holders."""
     left = {name: quantity(node.allocatable.get(name, 0)) for name in demand.amounts}
     for holder in holders:
         for name in left:
             left[name] -= holder.amounts.get(name, 0)
-    # For a pod that asks for nothing there is always room.
+    # A pod without requests always fits.
     fits = [int(left[name] // amount) for name, amount in demand.amounts.items()]
     return max(0, min(fits, default=1))
 
 
 def _holds(requirement: Object, values: Mapping[str, str]) -> bool:
-    """One expression of a node selector term."""
+    """Evaluate one expression of a node selector term."""
     operator, wanted = requirement["operator"], requirement.get("values") or []
     value = values.get(requirement["key"])
     match operator:
@@ -168,7 +168,7 @@ def _holds(requirement: Object, values: Mapping[str, str]) -> bool:
 
 
 def tolerated(taint: Object, tolerations: Iterable[Object]) -> bool:
-    """Whether a pod with these tolerations may be put on a node with this taint."""
+    """Tell whether these tolerations allow scheduling on a node with this taint."""
     if taint["effect"] == "PreferNoSchedule":
         return True
     return any(_tolerates(item, taint) for item in tolerations)
@@ -189,8 +189,8 @@ class Holder:
     """A pod that holds resources of a node.
 
     Attributes:
-        resource: Name of the DeepSeekDeployment that it belongs to, None where it is somebody else's.
-        amounts: What it holds.
+        resource: Name of its DeepSeekDeployment, None if it belongs to none.
+        amounts: Its requests.
     """
 
     namespace: str
@@ -205,7 +205,7 @@ class Holder:
 
     @classmethod
     def of(cls, pod: Object) -> "Holder":
-        """The view of a Pod object."""
+        """Return the view of a Pod object."""
         metadata = pod["metadata"]
         return cls(
             metadata["namespace"],
@@ -219,12 +219,12 @@ Usage = Mapping[str, tuple[Holder, ...]]
 
 
 def places(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> int:
-    """How many more such pods suitable nodes take; one whose pods are not known counts as full."""
+    """Return the number of further such pods on suitable nodes; a node of unknown usage counts as full."""
     return sum(places_on(node, demand, usage[node.name]) for node in nodes if node.name in usage)
 
 
 def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd:
-    """Who holds the devices of suitable nodes that such a pod, which needs some, waits for."""
+    """Return the usage of the devices that such a pod waits for, on suitable nodes."""
     device = demand.devices[0]
     alone = replace(demand, amounts={name: demand.amounts[name] for name in demand.devices})
     known = [node for node in nodes if node.name in usage]

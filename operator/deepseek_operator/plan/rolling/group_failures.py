@@ -1,9 +1,9 @@
-"""Replicas of several pods that fail: the first cause, and how long their pods pause.
+"""Failures of multi-pod replicas: the first cause, and the backoff before a restart.
 
-When one process of a replica ends the others end too, and LeaderWorkerSet makes all pods anew, again
-and again. What is told here of each replica is why it failed first, kept when the pods are gone; and
-the pause before its pods start again, which they read from a file beside their config file
-(`holds`), because nothing else can keep pods from starting that something else makes.
+When one process of a replica ends, the others end too, and LeaderWorkerSet recreates all pods, again
+and again. This module keeps the first cause of each failure after the pods are gone, and computes a
+backoff. Pods read the backoff from a file beside their config file (`holds`), because LeaderWorkerSet
+creates them and the operator has no other way to delay their start.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,18 +13,18 @@ from typing import Any
 from deepseek_operator.api.status import GroupFailure, GroupStatus
 from deepseek_operator.plan.state.observed import PodView
 
-# How the last words of a process end that ends because another one did (the server's lifeline).
+# Marks the last message of a process that ended because another one did (the server's lifeline).
 CONSEQUENCE = " ends too"
-# Failures that count.
+# Only failures within this time count.
 WINDOW = timedelta(hours=1)
-# The pause after the second failure; it doubles with each further one.
+# The backoff after the second failure; it doubles with each further one.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=5)
-# Characters of a process's last words that are kept.
+# Characters of a process's last message that are kept.
 WORDS = 1000
 PREFLIGHT_FAILED = "PreflightFailed"
 NETWORK_TOO_SLOW = "NetworkTooSlow"
 MET = "Met"
-# The exit code of a server whose pods did not meet, or not well enough.
+# The exit code of a server whose pods did not connect, or whose preflight failed.
 EXIT_GANG = 5
 
 
@@ -35,14 +35,14 @@ def groups(
     size: int,
     max_restarts: int,
 ) -> list[GroupStatus]:
-    """What is known of every replica that has failed.
+    """Return the recorded failures of every replica, updated with pods that have ended.
 
     Args:
-        before: What was known.
+        before: Failures that the status records.
         failed: Pods whose server has ended.
-        generation: Of the spec; what failed before it changed is forgotten.
-        size: How many replicas there are.
-        max_restarts: Failures within an hour that are followed by another start.
+        generation: Of the spec; failures of earlier generations are dropped.
+        size: Number of replicas.
+        max_restarts: Failures within an hour after which a replica still restarts.
     """
     known = {item.index: item for item in before if item.generation == generation}
     for pod in sorted((pod for pod in failed if pod.ended), key=_ended):
@@ -59,11 +59,11 @@ def _ended(pod: PodView) -> datetime:
 def _with(
     last: GroupStatus | None, pod: PodView, generation: int, max_restarts: int
 ) -> GroupStatus:
-    """What is known of a replica once one of its pods has ended."""
+    """Return the failures of a replica with one more pod that has ended."""
     cause = _cause(pod)
     if last and pod.created and pod.created <= _time(last.failures[-1]):
-        # A pod of those that were there when it failed: one failure, whose cause this may be.
-        # One that was told to stop meanwhile, because of that very failure, is no cause of it.
+        # The pod existed when the replica failed: the same failure, and perhaps its cause. A pod
+        # that was deleted after the failure, because of it, is not the cause.
         stopped = pod.leaving and cause.time > last.cause.time
         better = not stopped and _first(cause, last.cause)
         return last.model_copy(update={"cause": cause}) if better else last
@@ -85,7 +85,7 @@ def _with(
 
 
 def _pause(failures: int) -> timedelta:
-    """The first failure is followed by a start at once."""
+    """Return the backoff after a number of failures; the first one restarts at once."""
     if failures < 2:
         return timedelta()
     doubled: timedelta = FIRST_PAUSE * 2 ** min(failures - 2, 16)
@@ -94,18 +94,18 @@ def _pause(failures: int) -> timedelta:
 
 def _cause(pod: PodView) -> GroupFailure:
     code, reason, message = pod.exited or (0, "", "")
-    words = message[-WORDS:] or reason or "it said nothing"
+    words = message[-WORDS:] or reason or "no message"
     return GroupFailure(time=_text(_ended(pod)), pod=pod.name, exit_code=code, message=words)
 
 
 def _first(cause: GroupFailure, known: GroupFailure) -> bool:
-    """Whether a cause comes before the known one: a consequence never does, then the earlier one."""
+    """Tell whether a cause precedes the known one: consequences come last, then the earlier one wins."""
     ranks = [(CONSEQUENCE in item.message, item.time) for item in (cause, known)]
     return ranks[0] < ranks[1]
 
 
 def holds(items: Iterable[GroupStatus], generation: int) -> Mapping[str, Any]:
-    """The replicas whose pods are not to start yet, as their servers read it."""
+    """Return the replicas whose pods must not start yet, in the format that the server reads."""
     held = {
         str(item.index): {"until": item.held_until, "why": words(item)}
         for item in items
@@ -115,20 +115,20 @@ def holds(items: Iterable[GroupStatus], generation: int) -> Mapping[str, Any]:
 
 
 def pausing(items: Iterable[GroupStatus], now: str) -> tuple[GroupStatus, ...]:
-    """Those of the replicas whose pods do not start at a time (RFC 3339, as in the status)."""
+    """Return the replicas whose pods do not start at a time (RFC 3339, as in the status)."""
     return tuple(item for item in items if item.stopped or (item.held_until or "") > now)
 
 
 def words(item: GroupStatus) -> str:
-    """Why a replica failed, and what comes now, in one sentence or two."""
+    """Return one or two sentences: why a replica failed, and when it restarts."""
     cause = item.cause
     last = cause.message.strip().splitlines()[-1]
     first = f"Replica {item.index} failed: pod {cause.pod} ended with exit code {cause.exit_code}: {last}"
     if item.stopped:
         times = "once" if item.restarts == 1 else f"{item.restarts} times within an hour"
-        return f"{first} It has failed {times} and starts again when the spec is changed."
+        return f"{first} It has failed {times} and restarts only when the spec changes."
     if item.held_until:
-        return f"{first} It starts again at {item.held_until}."
+        return f"{first} It restarts at {item.held_until}."
     return first
 
 

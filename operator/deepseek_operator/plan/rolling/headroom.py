@@ -1,4 +1,4 @@
-"""Whether what shall be finds room now, and whether a later rollout could start a successor first."""
+"""Capacity forecast: whether all replicas find a node now, and whether a later rollout can surge."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from deepseek_operator.plan.state.observed import Crowd, DeploymentView, NodeVie
 
 @dataclass(frozen=True)
 class Room:
-    """Room for the replicas of a resource.
+    """The capacity for the replicas of a resource.
 
     Attributes:
-        nodes: Names of the nodes that would take a pod if they were empty.
-        places: Further replicas that they take now, beside all pods that are there.
-        missing: Replicas that are asked for and have no node yet.
-        crowd: Who holds GPUs, None where its pods need none.
-        step: How a rollout would begin as soon as all replicas have their nodes, None where two sets
-            of pods stand beside each other.
+        nodes: Names of the nodes that could run a pod if they were empty.
+        places: Further replicas that they can run now, beside all existing pods.
+        missing: Desired replicas without a node.
+        crowd: GPU usage of the nodes, None if the pods need no GPU.
+        step: First step of a rollout once all replicas are scheduled, None for strategies with two
+            sets of pods.
     """
 
     nodes: tuple[str, ...]
@@ -31,7 +31,7 @@ class Room:
 
     @property
     def enough(self) -> bool:
-        """Whether all replicas that are asked for find a node."""
+        """Whether all desired replicas find a node."""
         return self.places >= self.missing
 
 
@@ -45,23 +45,23 @@ def room(
     pods: int,
     now: datetime,
 ) -> Room:
-    """How much room there is.
+    """Return the capacity for the replicas of a resource.
 
     Args:
-        demand: What a pod asks for.
-        nodes: Those that suit it.
-        usage: Who holds what of them.
-        observed: The pods that the resource has.
+        demand: Resource requests and constraints of a pod.
+        nodes: Suitable nodes.
+        usage: Resource usage of the nodes.
+        observed: The existing pods of the resource.
         policy: `spec.rollout`.
-        wanted: Replicas that are asked for.
-        pods: Of one replica.
+        wanted: Desired replicas.
+        pods: Pods of one replica.
         now: The time.
     """
     nodes = tuple(nodes)
     found = places(demand, nodes, usage) // pods
     placed = sum(replica.scheduled for replica in observed.replicas)
     missing = max(0, wanted - placed)
-    # When all of them have a node, what is left is free for a successor.
+    # Slots that remain once all replicas are scheduled are available for a surge.
     left = found - missing if demand.devices else None
     there = DeploymentView(replicas=wanted)
     situation = Situation(policy, 0, True, there, (), (), left, now)

@@ -1,15 +1,15 @@
-"""The step of a rolling update: with one pod more, or one fewer.
+"""Rolling updates: the surge and unavailability of the next step.
 
-A Deployment's own settings can't say "with one more if a GPU is free, else in place", so its strategy
-is decided here, before a new pod template is applied and again while old pods are being replaced:
+A Deployment's strategy can't express "surge if a GPU is free, else in place". So the operator decides
+it before a new pod template is applied, and again while old pods are being replaced:
 
-    a fitting GPU is free      -> surge: one more pod, none fewer
-    none is                    -> in place: one pod fewer, none more
-    a pod finds no node        -> in place, with as many fewer as find none: the surge is withdrawn
+    a suitable GPU is free     -> surge: one extra pod, none unavailable
+    no suitable GPU is free    -> in place: no extra pod, one unavailable
+    a pod finds no node        -> in place, with one unavailable for each such pod: surge withdrawn
 
-Within one rollout a step only moves down this list (busy may become free once, before anything was
-withdrawn), so nothing flaps. The step stands in an annotation of the Deployment, beside the hash of the
-pod template that it is for: a restart of the operator goes on from there.
+Within one rollout a step only moves down this list, which prevents flapping; the exception is that a
+busy GPU may become free once, before a surge was withdrawn. The step is stored in an annotation of the
+Deployment, beside the hash of its pod template, so a restarted operator continues from it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,18 +19,18 @@ from enum import StrEnum
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.plan.state.observed import DeploymentView, PodView
 
-# A pod that the scheduler has found no node for in this time waits for something that does not come.
+# After this time without a node a pod is taken to wait for capacity that will not come.
 PENDING_SECONDS = 30.0
-# In place, one more serving replica is given up only for a pod that has waited this long.
+# In place, another serving replica is stopped only for a pod that has waited this long.
 STUCK_SECONDS = 300.0
-# How often a rollout in place looks whether a GPU has become free.
+# Interval at which a rollout in place checks for a free GPU.
 LOOK_SECONDS = 15.0
-# A node that is lost keeps its pods terminating: what is over its time by this much frees nothing.
+# Pods of a lost node stay terminating: a pod overdue by this much will not free its GPUs.
 OVERDUE = timedelta(seconds=30)
 
 
 class Why(StrEnum):
-    """Why a step is as it is."""
+    """The cause of a step."""
 
     FREE = "free"
     BUSY = "busy"
@@ -41,10 +41,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Step:
-    """How many pods more and fewer than asked for there may be.
+    """The surge and unavailability of a rolling update.
 
     Attributes:
-        unavailable: How many fewer may serve.
+        unavailable: Number of replicas that may be unavailable.
     """
 
     why: Why
@@ -52,7 +52,7 @@ class Step:
 
     @property
     def surge(self) -> int:
-        """How many pods more there may be."""
+        """Number of extra pods."""
         return 0 if self.unavailable else 1
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Step:
 
     @classmethod
     def parse(cls, text: str | None) -> "Step | None":
-        """The step of an annotation, None where it is none of ours."""
+        """Parse the step of an annotation, None if it is not valid."""
         why, _, number = (text or "").partition("/")
         if why not in list(Why) or not number.isdigit():
             return None
@@ -70,22 +70,22 @@ class Step:
 SURGE = Step(Why.FREE)
 IN_PLACE = Step(Why.BUSY, 1)
 WAIT = Step(Why.WAIT)
-# LeaderWorkerSet makes no second replica beside a single one (0.8: it takes the surge back at once).
+# LeaderWorkerSet does not surge a single replica (0.8 reclaims the surge at once).
 ALONE = Step(Why.ALONE, 1)
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What a step is decided on.
+    """The input of a step decision.
 
     Attributes:
         policy: `spec.rollout`.
-        wanted: Replicas that are asked for.
-        changed: Whether the pod template that will be applied is another one than the live one's.
+        wanted: Desired replicas.
+        changed: Whether the pod template to apply differs from the live one.
         deployment: The live Deployment.
-        pods: Its pods that are not on their way out.
-        leaving: When those that are will have to be gone.
-        free: Places for one more pod, None where nobody looked.
+        pods: Its pods that are not terminating.
+        leaving: Deadlines of its terminating pods.
+        free: Free slots for further pods, None if not determined.
     """
 
     policy: Rollout
@@ -99,49 +99,49 @@ class Situation:
 
     @property
     def rolling(self) -> bool:
-        """Whether old pods are being replaced, as far as the Deployment's controller has told."""
+        """Whether old pods are being replaced, by the Deployment's observed status."""
         return self.deployment.settled and self.deployment.rolling
 
     @property
     def unplaced(self) -> list[PodView]:
-        """Pods that have no node."""
+        """Pods without a node."""
         return [pod for pod in self.pods if not pod.scheduled]
 
     @property
     def freeing(self) -> bool:
-        """Whether a pod is about to free what it holds."""
+        """Whether a terminating pod is about to free its GPUs."""
         return any(self.now < end + OVERDUE for end in self.leaving)
 
     def waiting(self, seconds: float) -> int:
-        """Pods that the scheduler has found no node for in so many seconds, while none is freed."""
+        """Return the number of pods unscheduled for so many seconds; 0 while a pod frees GPUs."""
         if self.freeing:
             return 0
         return sum(self.pending(pod) >= seconds for pod in self.unplaced)
 
     def pending(self, pod: PodView) -> float:
-        """Seconds that the scheduler has found no node for a pod; 0 while it has not tried."""
+        """Return the seconds for which a pod has been unschedulable; 0 before the first attempt."""
         if pod.unscheduled_since is None:
             return 0.0
         return (self.now - pod.unscheduled_since).total_seconds()
 
     @property
     def spare(self) -> int:
-        """Free places that no pod of this resource is going to take anyway."""
+        """Free slots that no pending or missing pod of this resource will take."""
         missing = max(0, self.wanted - len(self.pods))
         extra = max(0, len(self.pods) - self.wanted)
-        # Of a surge that is under way the place is ours already.
+        # A surge pod that is not ready yet already occupies its slot.
         surging = min(extra, sum(pod.scheduled and not pod.ready for pod in self.pods))
         ours = sum(self.now < end + OVERDUE for end in self.leaving) + surging
         return (self.free or 0) + ours - missing - len(self.unplaced)
 
 
 def needs_look(situation: Situation, live: Step | None, devices: bool) -> bool:
-    """Whether it matters how many GPUs are free.
+    """Tell whether the decision depends on the number of free GPUs.
 
     Args:
-        situation: With `free` not known yet.
-        live: The step that the Deployment has.
-        devices: Whether the pods ask for any.
+        situation: The input, with `free` not determined yet.
+        live: The step of the live Deployment.
+        devices: Whether the pods request GPUs.
     """
     if not devices or situation.policy.when_no_gpu_is_free == "wait":
         return False
@@ -151,7 +151,7 @@ def needs_look(situation: Situation, live: Step | None, devices: bool) -> bool:
 
 
 def _steady(situation: Situation) -> bool:
-    """A rollout in which every pod has its node, so that what is free now is free for a surge."""
+    """Tell whether all pods of a rollout have nodes, so that a free GPU is available for a surge."""
     return (
         situation.rolling
         and not situation.unplaced
@@ -161,11 +161,11 @@ def _steady(situation: Situation) -> bool:
 
 
 def next_step(situation: Situation, live: Step | None) -> Step:
-    """The step with which the Deployment is to be applied.
+    """Return the step to apply to the Deployment.
 
     Args:
-        situation: With `free` known where `needs_look` asked for it.
-        live: The step that it has, None where it has none.
+        situation: The input, with `free` determined if `needs_look` requires it.
+        live: The step of the live Deployment, None if it has none.
     """
     if live is None or situation.changed:
         return _first(situation)
@@ -185,15 +185,15 @@ def next_step(situation: Situation, live: Step | None) -> Step:
 
 
 def _first(situation: Situation) -> Step:
-    """The step of a new pod template."""
+    """Return the first step for a new pod template."""
     if situation.policy.when_no_gpu_is_free == "wait":
         return WAIT
-    # Where nobody had to look there is nothing to replace, or no GPU is needed.
+    # `free` is not determined if there is nothing to replace, or no GPU is needed.
     return SURGE if situation.free is None or situation.spare > 0 else IN_PLACE
 
 
 def look_again(situation: Situation, step: Step) -> float | None:
-    """Seconds after which the step may have to change though nothing happens, None for never."""
+    """Return the seconds until the step may change without an event, None for never."""
     if not situation.rolling or step.why is Why.WAIT:
         return None
     limit = PENDING_SECONDS if step.surge else STUCK_SECONDS

@@ -1,7 +1,7 @@
-"""What so many GPUs of a kind hold of a model: the memory that the bundled server takes, in bytes.
+"""GPU memory use of a model in the bundled server, in bytes.
 
 The terms are those of the server (models/capacity.py, runners/compressed.py and whole.py there),
-computed before there is a GPU to ask. docs/sizing.md has the formulas and what was measured.
+computed without a GPU. docs/sizing.md has the formulas and the measurements.
 """
 
 from dataclasses import dataclass
@@ -12,36 +12,37 @@ from deepseek_operator.catalog.accelerators import Profile
 from deepseek_operator.catalog.models import EXACT, FP4, FP8, Model
 from deepseek_operator.catalog.shape import CACHED, Shape
 
-# What the driver, CUDA and the libraries keep of a GPU: 1.5 GB on an H100 with torch's attention
-# (2026-11-25); an A100 shows 0.4 GB less to programs, and FlashInfer has buffers of its own.
+# Memory of the driver, CUDA and the libraries: 1.5 GB on an H100 with torch's attention
+# (2026-11-25); an A100 exposes 0.4 GB less to programs, and FlashInfer has buffers of its own.
 RESERVED = 2 * 2**30
-# What NCCL keeps beside that (https://github.com/ai-dynamo/aiconfigurator, systems/*.yaml).
+# Additional memory of NCCL (https://github.com/ai-dynamo/aiconfigurator, systems/*.yaml).
 NCCL = 392 * 2**20
-# What the server keeps free: bytes for kernels that are loaded late, and fragments, a part of a step.
+# Memory that the server keeps free: bytes for kernels that are loaded late, and for fragmentation as
+# a share of a step.
 LATER, FRAGMENTS = 512 * 2**20, 0.25
-# What the allocator takes for the tensors of a step, in terms of these (an H200, 2026-11-30).
+# Ratio of allocated memory to the tensors of a step (an H200, 2026-11-30).
 SEGMENTS = 1.15
-# Graphs: of decode steps; and of steps with prompts up to so many tokens, as a share of what weights
-# leave free at most.
+# CUDA graphs: of decode steps; and of steps with prompts up to so many tokens, limited to a share of
+# the memory besides the weights.
 DECODE_GRAPHS = 512 * 2**20
 PROMPT_GRAPHS, GRAPHS_SHARE = 4096, 0.1
-# Tokens of the server's largest step, on the paged cache and where each request has its own.
+# Tokens of the server's largest step, with the paged cache and with one cache for each request.
 STEP, WHOLE_STEP = 8192, 2048
-# Requests that run at once at most, likewise.
+# Maximum concurrent requests, likewise.
 REQUESTS, WHOLE_REQUESTS = 256, 16
-# Bytes in which sparse and compressed attention score, and gather what they attend to.
+# Bytes of the tile in which sparse and compressed attention score and gather their tokens.
 TILE = 2**29
-# Bytes that plain attention takes for a pair of tokens and a head: scores, in two types, and a mask.
+# Bytes of plain attention for a pair of tokens and a head: scores in two types, and a mask.
 PAIR = 8
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
-# The only compute capability that the server multiplies blocks of fp8 on, and the least on which
-# transformers, which loads V4, keeps them packed.
+# The only compute capability with block-fp8 matrix products in the server, and the minimum for
+# transformers, which loads V4, to keep them packed.
 FP8_CAPABILITY, FP8_OF_TRANSFORMERS = "9.0", (8, 9)
 
 
 class Widths(NamedTuple):
-    """Bytes of a number in memory, by the kinds of catalog/numbers.py."""
+    """Bytes per parameter in memory, by the kinds of catalog/numbers.py."""
 
     expert: float
     heads: float
@@ -52,15 +53,15 @@ class Widths(NamedTuple):
 
 @dataclass(frozen=True)
 class Memory:
-    """How a model lies in the memory of each of so many GPUs.
+    """The memory use of a model on each of its GPUs.
 
     Attributes:
         model: The model.
-        profile: The kind of GPU.
-        gpus: How many share every layer.
-        dtype: The type of the computation.
-        recorded: Whether the server records its steps, which it does with FlashInfer.
-        stages: Groups of layers, each on as many GPUs; taken to be of one size.
+        profile: The GPU profile.
+        gpus: GPUs that share every layer.
+        dtype: Data type of the computation.
+        recorded: Whether the server captures CUDA graphs, which it does with FlashInfer.
+        stages: Pipeline stages, each on as many GPUs; assumed to be of equal size.
     """
 
     model: Model
@@ -77,16 +78,16 @@ class Memory:
 
     @property
     def reserved(self) -> int:
-        """Bytes that are nobody's."""
+        """Bytes of driver and libraries."""
         return RESERVED + (NCCL if self.gpus * self.stages > 1 else 0)
 
     @cached_property
     def packs(self) -> bool:
-        """Return whether matrices stay packed in memory where each GPU's part is of whole blocks."""
+        """Return whether matrices stay packed in memory if each GPU's part has whole blocks."""
         if self.model.weights == "bf16" or not self.profile.capability:
             return False
         if self.model.packed_from:
-            # Parts that are not of whole blocks end the start of the engine.
+            # The engine fails to start if a part does not have whole blocks.
             whole = self.model.shape.packs(self.gpus)
             return whole and self.profile.version >= self.model.packed_from
         if self.model.shape.model_type == "deepseek_v4":
@@ -95,13 +96,13 @@ class Memory:
 
     @cached_property
     def packed(self) -> bool:
-        """Return whether experts and other feed-forward matrices do, nearly all of the model."""
+        """Return whether experts and other feed-forward matrices, nearly the whole model, stay packed."""
         shape = self.model.shape
         return self.packs and (shape.model_type == "deepseek_v4" or shape.packs(self.gpus))
 
     @cached_property
     def widths(self) -> Widths:
-        """Return the bytes of a number in each kind of matrix."""
+        """Return the bytes per parameter in each kind of matrix."""
         shape, plain = self.model.shape, BYTES[self.dtype]
         matrix: float = FP8 if self.packed else plain
         expert: float = FP4 if self.packed and self.model.weights == "fp4" else matrix
@@ -111,7 +112,7 @@ class Memory:
 
     @cached_property
     def weights(self) -> int:
-        """Bytes of the weights."""
+        """Return the bytes of the weights."""
         numbers, widths = self.model.shape.numbers, self.widths
         split = (
             numbers.experts * widths.expert
@@ -124,22 +125,22 @@ class Memory:
 
     @cached_property
     def per_token(self) -> float:
-        """Bytes of the cache for a token; at least one, which no model falls short of."""
+        """Return the cache bytes per token, at least one."""
         cached = self.model.shape.cache_of_gpu(self.gpus) * BYTES[self.dtype] / CACHED
         return max(cached / self.stages, 1)
 
     @cached_property
     def step(self) -> int:
-        """Bytes of the largest step, as long as no token has others before it."""
+        """Return the bytes of the largest step, for tokens without context before them."""
         shape = self.model.shape
         tokens = WHOLE_STEP if shape.attention == "whole" else STEP
         tile = TILE if shape.attention in ("sparse", "compressed") else 0
         return round(tokens * BYTES[self.dtype] * self._numbers_of_token(shape)) + tile
 
     def _numbers_of_token(self, shape: Shape) -> float:
-        """What a layer holds of a token at once: the residual stream and the widest of its parts."""
+        """Return the numbers that a layer holds per token: residual stream and its widest part."""
         gpus, hidden = self.gpus, shape.hidden
-        # In eight bits the inputs of experts are kept in two forms.
+        # With fp8 the inputs of experts are kept in two forms.
         forms = 2 if self.packed else 1
         experts = shape.chosen * forms * (shape.expert_width / gpus + hidden)
         widest = max(3 * shape.width / gpus, experts, 2 * shape.attended / gpus)
@@ -147,7 +148,7 @@ class Memory:
 
     @property
     def graphs(self) -> int:
-        """Bytes that graphs keep: of decode steps, and of steps with prompts."""
+        """Bytes of CUDA graphs: of decode steps, and of steps with prompts."""
         if not self.recorded or self.model.shape.attention not in ("grouped", "latent"):
             return 0
         free = self.total - self.reserved - self.weights
@@ -156,12 +157,12 @@ class Memory:
 
     @property
     def steps(self) -> int:
-        """Bytes that the largest step takes, and that graphs keep."""
+        """Bytes of the largest step and of CUDA graphs."""
         return self._segments + self.graphs
 
     @property
     def _segments(self) -> int:
-        """Bytes that the allocator takes for the largest step."""
+        """Bytes that the allocator reserves for the largest step."""
         return round(self.step * (1 if self.model.shape.attention == "whole" else SEGMENTS))
 
     @property
@@ -171,12 +172,12 @@ class Memory:
 
     @cached_property
     def step_per_token(self) -> float:
-        """Bytes by which a step grows for each token before it."""
+        """Return the bytes by which a step grows with each token of context."""
         return WHOLE_STEP * PAIR * self.model.shape.compared
 
     @cached_property
     def cache(self) -> int:
-        """Bytes for the caches of all requests, before a step grows with what is before it."""
+        """Return the bytes for the caches of all requests, before a step grows with its context."""
         shape = self.model.shape
         free = self.total - self.reserved - self.weights
         fixed = REQUESTS * shape.cache_per_sequence * BYTES[self.dtype] // CACHED
@@ -184,16 +185,16 @@ class Memory:
 
     @cached_property
     def longest(self) -> int:
-        """Tokens of the longest request that the cache holds, whatever the model was made for."""
+        """Return the tokens of the longest request that the cache holds, ignoring the model's limit."""
         return int(self.cache / (self.per_token + self.step_per_token))
 
     @cached_property
     def context(self) -> int:
-        """Tokens of the longest request."""
+        """Return the tokens of the longest request."""
         return min(self.longest, self.model.shape.context)
 
     def requests(self, context: int) -> int:
-        """How many requests of so many tokens run at once, where the server is made for that many."""
+        """Return the number of concurrent requests of a length, up to the server's maximum."""
         tokens = (self.cache - context * self.step_per_token) / self.per_token
         most = WHOLE_REQUESTS if self.model.shape.attention == "whole" else REQUESTS
         return max(min(int(tokens // context), most), 0)

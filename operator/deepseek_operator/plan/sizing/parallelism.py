@@ -1,7 +1,7 @@
-"""How the GPUs of one replica share its model, and how many pods they are in.
+"""Parallelism of a replica: how its GPUs share the model, and over how many pods they are spread.
 
-GPUs that share every layer (tensor) stay on one node where they can; groups of layers (pipeline)
-and of requests (data) are what goes to other nodes first. Every pod has as many GPUs as every other.
+Tensor-parallel GPUs, which share every layer, stay on one node if possible; pipeline stages and
+data-parallel groups are spread over nodes first. All pods of a replica have the same number of GPUs.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from deepseek_operator.plan.state.split import Split
 
 UNSUPPORTED_PARALLELISM = "UnsupportedParallelism"
 GROUPS = "LeaderWorkerSet"
-# GPUs of the nodes that are to come, where there are none to look at.
+# Assumed GPUs of a node while no matching node exists.
 COMMON_NODE = 8
 
 
 def split(parallelism: Parallelism | None, shared: int) -> Split:
-    """The split of a spec with so many GPUs that share every layer, in one pod."""
+    """Return the split of a spec in one pod, with `shared` GPUs that share every layer."""
     if parallelism is None:
         return Split(shared)
     whole = (parallelism.expert or 1) > 1
@@ -31,7 +31,7 @@ def split(parallelism: Parallelism | None, shared: int) -> Split:
 
 
 def tensor(spec: Spec) -> int | None:
-    """GPUs that are to share every layer, None for as few as the model fits on."""
+    """Return the number of GPUs that share every layer, None for as few as the model fits on."""
     parallelism = spec.parallelism
     count = spec.accelerator.count if spec.accelerator else None
     if parallelism is None:
@@ -40,7 +40,7 @@ def tensor(spec: Spec) -> int | None:
 
 
 def possible(spec: Spec) -> Refusal | None:
-    """What the engine can't do with several GPUs, and what can."""
+    """Refuse parallelism that the engine or the number of GPUs does not allow."""
     parallelism = spec.parallelism
     if parallelism is None:
         return None
@@ -48,13 +48,13 @@ def possible(spec: Spec) -> Refusal | None:
     if count and not parallelism.tensor and count % parallelism.others:
         return Refusal(
             UNSUPPORTED_PARALLELISM,
-            f"accelerator.count {count} can't be shared by parallelism.pipeline x data, which is "
-            f"{parallelism.others}. Write a multiple of {parallelism.others}.",
+            f"accelerator.count {count} is not divisible by parallelism.pipeline x "
+            f"parallelism.data ({parallelism.others}). Set a multiple of {parallelism.others}.",
         )
     said = beyond(spec, split(parallelism, parallelism.tensor or 1))
     if said is None:
         return None
-    instead = " For independent copies of a model write replicas." if parallelism.data else ""
+    instead = " For independent copies of the model set replicas." if parallelism.data else ""
     return Refusal(UNSUPPORTED_PARALLELISM, f"{said}{instead}")
 
 
@@ -65,17 +65,17 @@ def pods(
     nodes: Sequence[NodeView],
     previous: ResolvedModel | None,
 ) -> int:
-    """How many pods a replica has.
+    """Return the number of pods of a replica.
 
-    As few as nodes are large enough for; and as many as before while that holds, because a running
-    replica must not change with the nodes that come and go. On the CPU each process has a pod.
+    As few as the largest node allows; the earlier number is kept while it is possible, because a running
+    replica must not change as nodes come and go. On the CPU each process has a pod.
 
     Args:
-        asked: How its GPUs share the model.
-        gpus: All of them, None for the CPU.
-        together: GPUs that a node is taken to have while there is none to look at.
+        asked: The split of the model.
+        gpus: All GPUs of the replica, None for the CPU.
+        together: Assumed GPUs of a node while no matching node exists.
         nodes: All nodes.
-        previous: What was resolved before.
+        previous: The sizing resolved before.
     """
     if gpus is None:
         return asked.gpus
@@ -91,7 +91,7 @@ def pods(
 
 
 def _even(asked: Split, number: int) -> bool:
-    """Whether so many pods have as many GPUs each, without a layer on parts of two of them."""
+    """Tell whether the GPUs divide evenly over the pods, aligned with the tensor-parallel groups."""
     if asked.gpus % number:
         return False
     each = asked.gpus // number
@@ -99,11 +99,11 @@ def _even(asked: Split, number: int) -> bool:
 
 
 def groups_are_there(number: int, served: frozenset[str]) -> Refusal | None:
-    """Pods that start, fail and move together need an API of their own."""
+    """Refuse multi-pod replicas if the cluster lacks LeaderWorkerSet."""
     if number == 1 or GROUPS in served:
         return None
     return Refusal(
         API_MISSING,
-        f"A replica of {number} pods needs the kind {GROUPS}, which this cluster does not have. "
+        f"A replica of {number} pods needs the kind {GROUPS}, which is not installed in this cluster. "
         f"Install it ({install_commands()[GROUPS]}), or choose GPUs that hold the model on one node.",
     )

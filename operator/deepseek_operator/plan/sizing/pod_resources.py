@@ -1,8 +1,8 @@
-"""What a pod asks of its node beside GPUs: CPU, memory, shared memory, room for the weights.
+"""Resource requests of a pod besides GPUs: CPU, memory, shared memory, disk for the weights.
 
-Requests and no limits: a pod without requests is the first to be evicted where memory runs short,
-and may be put where there is none; a limit on CPU slows a server down that could be quick, and one
-on memory ends it where a node would have had more.
+Requests without limits: a pod without requests is evicted first under memory pressure, and may be
+scheduled to a node without free memory; a CPU limit throttles a server, and a memory limit kills it on
+a node that has more memory.
 """
 
 from dataclasses import dataclass
@@ -12,39 +12,38 @@ from deepseek_operator.catalog.models import Model
 GIB = 2**30
 
 # Measured with a tiny model on a CPU (torch 2.15, 2026-11-25): 0.4 GiB for the HTTP process and
-# 0.5 GiB for the one that computes, beside its cache.
+# 0.5 GiB for the engine process, without its cache.
 SERVER_BYTES = GIB
 # On the host for every GPU: 1 GiB for torch, CUDA and NCCL (torch 2.11, two H100, 2026-11-25), the
-# rest for transformers, pinned buffers and tensors on their way.
+# rest for transformers, pinned buffers and tensors in transfer.
 BYTES_PER_GPU = 2 * GIB
 # On a CPU the cache of running requests takes as much (models/capacity.py of the model server).
 CPU_CACHE_BYTES = GIB
-# Where GPUs can't reach each other directly, NCCL passes data through /dev/shm, with older drivers
-# by files in it. Two H100 so restricted took 74 MiB with 4 channels (2026-11-25), which is more than
-# the 64 MiB that a container has by default; at most 32 channels make 300 MiB for each GPU, and
-# more neighbours some more.
+# Without peer-to-peer access between GPUs, NCCL transfers data through /dev/shm, with older drivers
+# through files in it. Two H100 without it took 74 MiB with 4 channels (2026-11-25), more than the
+# 64 MiB of a container by default; the maximum of 32 channels takes 300 MiB for each GPU, and more
+# peers take somewhat more.
 SHM_BYTES_PER_GPU = GIB
-# Every GPU has a process that launches its kernels and must never wait for a core.
+# Every GPU has a process that launches its kernels and must not wait for a core.
 MILLICORES_PER_GPU = 1000
 MILLICORES_ON_CPU = 1000
 UNKNOWN_MILLICORES = 100
-# Room for a download: the files themselves, and a quarter more for what is half there; beside that
-# compiled kernels and odds and ends. A pod that takes more than the limit is evicted, so there is
-# room in it for another revision, and for a catalogue that is wrong about a size.
+# Disk for a download: the files, a quarter more for partial files, and a fixed part for compiled
+# kernels and other caches. A pod above the limit is evicted, so the limit leaves room for another
+# revision and for an error in the catalogue.
 DOWNLOAD_SHARE, DOWNLOAD_REST = 1.25, 4 * GIB
 DOWNLOAD_LIMIT = 2
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a pod asks of its node.
+    """The resource requests of a pod.
 
     Attributes:
-        millicores: Thousandths of a CPU that it is promised.
-        memory: Bytes of memory that it is promised, shared memory included.
-        shm: Bytes that /dev/shm may grow to; 0: it stays as the container runtime makes it.
-        download: Bytes of disk that it is promised for what is downloaded; 0: nothing is, or nobody
-            knows how much.
+        millicores: Requested CPU in thousandths.
+        memory: Requested memory in bytes, shared memory included.
+        shm: Size of /dev/shm in bytes; 0: the container runtime's default.
+        download: Requested disk in bytes for downloads; 0: no download, or unknown size.
     """
 
     millicores: int
@@ -54,33 +53,33 @@ class Needs:
 
     @property
     def download_limit(self) -> int:
-        """Bytes of disk that a download may take; 0: as many as there are."""
+        """Disk limit of a download in bytes; 0: no limit."""
         return DOWNLOAD_LIMIT * self.download
 
 
 def needs(
     model: Model | None, gpus: int, bytes_per_parameter: int, downloads: bool, pods: int = 1
 ) -> Needs:
-    """What a pod asks of its node.
+    """Return the resource requests of a pod.
 
     Args:
-        model: The model, None where its size is unknown.
+        model: The model, None if its size is unknown.
         gpus: GPUs of the pod; each has a process of its own.
-        bytes_per_parameter: In memory, for a model that runs on the CPU.
+        bytes_per_parameter: Bytes in memory, for a model that runs on the CPU.
         downloads: Whether the pod downloads the weights itself.
-        pods: Pods that share the model, where it runs on the CPU.
+        pods: Pods that share the model, if it runs on the CPU.
     """
     download = (
         int(model.weight_bytes * DOWNLOAD_SHARE) + DOWNLOAD_REST if model and downloads else 0
     )
     if gpus:
         shm = gpus * SHM_BYTES_PER_GPU if gpus > 1 else 0
-        # Not the weights: they pass through the page cache, which the kernel takes back.
+        # Without the weights: they pass through the page cache, which the kernel reclaims.
         return Needs(
             gpus * MILLICORES_PER_GPU, SERVER_BYTES + gpus * BYTES_PER_GPU + shm, shm, download
         )
     if model is None:
-        # It may be tiny, and a tiny one must find a place everywhere.
+        # The model may be tiny, and must then fit on any node.
         return Needs(UNKNOWN_MILLICORES, SERVER_BYTES + CPU_CACHE_BYTES)
     weights = model.parameters * bytes_per_parameter // pods
     return Needs(MILLICORES_ON_CPU, SERVER_BYTES + CPU_CACHE_BYTES + weights, download=download)

@@ -1,4 +1,4 @@
-"""What to say of a model that does not fit: the arithmetic, and what would fit instead."""
+"""Refusals of models that do not fit: the arithmetic, and alternatives that fit."""
 
 from collections.abc import Iterator, Sequence
 
@@ -25,39 +25,39 @@ CONTEXT_TOO_LONG = "ContextTooLong"
 UNEVEN_SPLIT = "UnevenSplit"
 TYPE_UNSUPPORTED = "TypeUnsupported"
 
-# Other kinds of GPU to name.
+# Number of other GPU profiles in a message.
 OTHERS = 3
-# A shorter context than this is no way out.
+# The shortest context that is offered as an alternative.
 SHORTEST = 1024
 
 
 def too_long(spec: Spec, model: Model) -> Refusal | None:
-    """A context that is longer than what the model was made for."""
+    """Refuse a context that is longer than the model supports."""
     asked, made_for = spec.model.max_context or 0, model.shape.context
     if asked <= made_for:
         return None
     return Refusal(
         CONTEXT_TOO_LONG,
-        f"model.maxContext {asked} is more than {spec.model.id} was made for. "
+        f"model.maxContext {asked} exceeds the context length of {spec.model.id}. "
         f"Set it to {made_for} or less, or leave it out.",
     )
 
 
 def slices(name: str, count: int) -> Refusal:
-    """Several slices of GPUs for one model."""
+    """Refuse several GPU slices for one model."""
     return Refusal(
         UNEVEN_SPLIT,
-        f"{count} x {name} can't serve one model together. Slices of a GPU can't send each other "
-        "anything: set accelerator.count to 1, or choose a profile of whole GPUs.",
+        f"{count} x {name} can't serve one model together. GPU slices can't communicate with each "
+        "other: set accelerator.count to 1, or choose a profile of whole GPUs.",
     )
 
 
 def no_type(spec: Spec, model: Model, name: str, profile: Profile, dtype: str) -> Refusal:
-    """A type that the GPU, or the server with this model, does not compute in."""
+    """Refuse a data type that the GPU, or the server for this model, does not support."""
     types = [kind for kind in ("bfloat16", "float16", "float32") if computes(model, profile, kind)]
     return Refusal(
         TYPE_UNSUPPORTED,
-        f"{spec.model.id} can't be computed in {dtype} on {name}. "
+        f"{spec.model.id} can't run in {dtype} on {name}. "
         f"Set model.dtype to {' or '.join(types)}, or choose another accelerator.profile.",
     )
 
@@ -65,47 +65,47 @@ def no_type(spec: Spec, model: Model, name: str, profile: Profile, dtype: str) -
 def uneven(
     spec: Spec, model: Model, name: str | None, count: int, nodes: Sequence[NodeView]
 ) -> Refusal:
-    """A number of GPUs that the model can't be split over."""
+    """Refuse a number of GPUs that the model can't be split over."""
     shape = model.shape
     numbers = [f"{number} {what}" for what, number in shape.divided.items() if number % count]
     why = shape.uneven or f"{count} does not divide its {' and its '.join(numbers)}"
     if count > MOST:
-        why = f"the bundled server shares a model among {MOST} at most"
+        why = f"the bundled server splits a model over at most {MOST} GPUs"
     ways = [f"accelerator.count {number}" for number in _counts(spec, model, name)]
     if not ways and name:
         ways = list(_ways_out(spec, model, name, nodes))
     return Refusal(
         UNEVEN_SPLIT,
-        f"{spec.model.id} can't be split over {count} GPUs. The reason: {why}. {_instead(ways)}",
+        f"{spec.model.id} can't be split over {count} GPUs. Reason: {why}. {_instead(ways)}",
     )
 
 
 def too_small(
     spec: Spec, model: Model, name: str, dtype: str, nodes: Sequence[NodeView]
 ) -> Refusal:
-    """GPUs whose memory does not hold the model."""
+    """Refuse GPUs whose memory does not hold the model."""
     profile = accelerators().profiles[name]
     shared = tensor(spec) or _most(model, profile)
     memory = Memory(model, profile, shared, dtype, stages=stages(spec))
     count = split(spec.parallelism, shared).gpus
     needed = wanted(spec, model)
     left = (
-        f"what is left holds a request of {memory.context} tokens, and {needed} are wanted"
+        f"the rest holds a request of {memory.context} tokens, {needed} are required"
         if memory.context
-        else "that leaves nothing for the cache of requests"
+        else "no memory is left for the KV cache"
     )
     whole = f" ({model.shape.uneven})" if model.shape.uneven else ""
     return Refusal(
         DOES_NOT_FIT,
         f"{spec.model.id} does not fit on {Gpus.of(name, profile, count)}. "
-        f"Each GPU has {_gb(memory.total)}: the driver and the libraries keep "
-        f"{_gb(memory.reserved)}, the weights take {_gb(memory.weights)}{whole}, steps "
+        f"Each GPU has {_gb(memory.total)}: driver and libraries take "
+        f"{_gb(memory.reserved)}, the weights {_gb(memory.weights)}{whole}, activations and CUDA graphs "
         f"{_gb(memory.steps)}; {left}. {_instead(list(_ways_out(spec, model, name, nodes)))}",
     )
 
 
 def all_of(refusals: Sequence[Refusal]) -> Refusal:
-    """What to say where each acceptable kind of GPU is refused."""
+    """Combine the refusals of all acceptable GPU profiles into one."""
     first = refusals[0]
     if len(refusals) == 1:
         return first
@@ -114,7 +114,7 @@ def all_of(refusals: Sequence[Refusal]) -> Refusal:
 
 
 def _ways_out(spec: Spec, model: Model, name: str, nodes: Sequence[NodeView]) -> Iterator[str]:
-    """What would fit, as it is to be written: the least change first."""
+    """Yield alternatives that fit, as fields to set, the smallest change first."""
     asked = spec.model.max_context
     profile = accelerators().profiles[name]
     dtype = compute_type(spec.model.dtype, model, profile)
@@ -134,7 +134,7 @@ def _ways_out(spec: Spec, model: Model, name: str, nodes: Sequence[NodeView]) ->
 
 
 def _several_nodes(spec: Spec, model: Model, name: str, dtype: str) -> int:
-    """How many whole nodes hold a model that one does not, 0 where none do."""
+    """Return the number of whole nodes that hold a model too large for one, 0 if none do."""
     together = accelerators().profiles[name].together
     if together == 1:
         return 0
@@ -145,7 +145,7 @@ def _several_nodes(spec: Spec, model: Model, name: str, dtype: str) -> int:
 
 
 def _other_kinds(spec: Spec, model: Model, nodes: Sequence[NodeView]) -> list[str]:
-    """Kinds that fit: first those that the cluster has, then by how much memory they take."""
+    """Return profiles that fit: those of the cluster's nodes first, then by memory."""
     accelerator = spec.accelerator
     listed = accelerator.kinds if accelerator else []
     found = []
@@ -163,7 +163,7 @@ def _other_kinds(spec: Spec, model: Model, nodes: Sequence[NodeView]) -> list[st
 
 
 def _counts(spec: Spec, model: Model, name: str | None) -> list[int]:
-    """The numbers of GPUs that would do, of a kind if there is one."""
+    """Return the numbers of GPUs that the model can use, of one profile if given."""
     if name is None:
         return [count for count in range(1, MOST + 1) if model.shape.splits(count)]
     profile = accelerators().profiles[name]
@@ -176,14 +176,14 @@ def _counts(spec: Spec, model: Model, name: str | None) -> list[int]:
 
 
 def _most(model: Model, profile: Profile) -> int:
-    """As many of a kind as can share a model on one node."""
+    """Return the largest number of GPUs of one node that the model can be split over."""
     return max(count for count in range(1, profile.together + 1) if model.shape.splits(count))
 
 
 def _instead(ways: list[str]) -> str:
     if ways:
         return f"What would fit: {', or '.join(ways)}."
-    return "No number of GPUs of a kind in the catalogue holds it: choose a smaller model."
+    return "No GPU profile of the catalogue holds it: choose a smaller model."
 
 
 def _gb(count: int) -> str:

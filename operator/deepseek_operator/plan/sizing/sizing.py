@@ -1,8 +1,8 @@
-"""On how many GPUs of which kind a replica runs, and what it can hold there.
+"""Sizing of a replica: the number and profile of its GPUs, and the context that fits.
 
-The smallest number of GPUs is taken that can share the model and on which the weights and one
-request of the wanted length fit. Of several acceptable kinds it is the first on which the model
-fits and of which the cluster has nodes; a choice that was made stays while that holds of it.
+The smallest number of GPUs is used that the model can be split over and that holds the weights and
+one request of the required length. Of several acceptable profiles the first one is used that fits
+the model and that the cluster has nodes for; an earlier choice is kept while it satisfies both.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,22 +31,22 @@ from deepseek_operator.plan.state.observed import NodeView, Observed
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.state.split import ALONE, Split
 
-# Says why a kind won't do; what it says takes longer to find out than that it won't.
+# Computes why a profile is refused; lazy, because finding alternatives is slower than the refusal.
 Why = Callable[[], Refusal]
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """What a replica runs on.
+    """The hardware of a replica.
 
     Attributes:
-        gpus: The GPUs of each of its pods, None for the CPU.
-        dtype: The type of the computation, `auto` where the server is to choose.
-        max_context: Tokens of a request that the server is told, None for what the model was made for.
-        memory: How the model lies in each GPU, None where that is not known.
-        note: What a person should know of the fit, as a sentence: that it was not checked, and why.
-        before: What was resolved while the size was known, where it is not any more.
-        split: How its GPUs, or on the CPU its pods, share the model.
+        gpus: GPUs of each pod, None for the CPU.
+        dtype: Data type of the computation, `auto` if the server chooses.
+        max_context: Context length of the server in tokens, None for the model's own.
+        memory: Memory use of the model on each GPU, None if unknown.
+        note: A sentence for the user about the fit, such as why it was not checked.
+        before: The sizing resolved while the model's size was known, if it is no longer known.
+        split: How the GPUs, or on the CPU the pods, share the model.
     """
 
     gpus: Gpus | None
@@ -59,12 +59,12 @@ class Sizing:
 
     @property
     def context(self) -> int | None:
-        """Tokens of the longest request, None where that is not known."""
+        """Tokens of the longest request, None if unknown."""
         return self.max_context or (self.memory.context if self.memory else None)
 
     @property
     def concurrency(self) -> str | None:
-        """How many requests run at once, in words."""
+        """The number of concurrent requests, as text; None if unknown."""
         if self.memory is None:
             return None
         longest = self.context or self.memory.context
@@ -74,12 +74,12 @@ class Sizing:
 
 
 def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizing | Refusal:
-    """What a replica of a spec runs on, or why it can't.
+    """Return the hardware of a replica, or a refusal.
 
     Args:
-        spec: It has passed the checks.
-        observed: The nodes, and the model's config.json where it had to be read.
-        previous: What was resolved before, for this spec or an earlier one.
+        spec: The spec, which has passed the checks.
+        observed: The nodes, and the model's config.json if it had to be read.
+        previous: The sizing resolved before, for this spec or an earlier one.
     """
     model = known_model(spec, observed)
     if isinstance(model, Model) and (refusal := misfit.too_long(spec, model)):
@@ -100,7 +100,7 @@ def size(spec: Spec, observed: Observed, previous: ResolvedModel | None) -> Sizi
 
 
 def _on_cpu(spec: Spec, model: Model | Unknown) -> Sizing | Refusal:
-    """Each process has a pod of its own, and with that a node's cores and memory."""
+    """Return the sizing on CPUs: one pod for each process, to give it a node's cores and memory."""
     count = tensor(spec) or 1
     if isinstance(model, Model) and not model.shape.splits(count):
         return misfit.uneven(spec, model, None, count, ())
@@ -116,15 +116,15 @@ def _spread(
     previous: ResolvedModel | None,
     together: int = COMMON_NODE,
 ) -> Sizing:
-    """What a replica runs on, with its GPUs in as many pods as it takes.
+    """Distribute the GPUs of a replica over as many pods as the nodes require.
 
     Args:
-        spec: What is asked for.
-        sizing: With all GPUs in one pod.
+        spec: The spec.
+        sizing: The sizing with all GPUs in one pod.
         shared: GPUs that share every layer.
         nodes: All nodes.
-        previous: What was resolved before.
-        together: GPUs of a node that nobody has seen.
+        previous: The sizing resolved before.
+        together: Assumed GPUs of a node while no matching node exists.
     """
     asked, gpus = split(spec.parallelism, shared), sizing.gpus
     if spec.parallelism is None:
@@ -137,7 +137,7 @@ def _spread(
 def _chosen(
     options: Mapping[str, Sizing], nodes: Sequence[NodeView], previous: ResolvedModel | None
 ) -> str:
-    """The kind that was chosen before, else the first one; one with nodes before one without."""
+    """Return the profile to use: one that has nodes first, then the earlier choice, then spec order."""
 
     def there(name: str) -> bool:
         gpus = options[name].gpus
@@ -156,7 +156,7 @@ def _on(
     previous: ResolvedModel | None,
     nodes: Sequence[NodeView],
 ) -> Sizing | Why:
-    """What a replica runs on if it is to be this kind, or what can be said of why it can't."""
+    """Return the sizing on one profile, or a function that computes the refusal."""
     profile = accelerators().profiles[name]
     others = spec.parallelism.others if spec.parallelism else 1
     if (count or 1) * others > profile.together == 1:
@@ -186,7 +186,7 @@ def _unknown(
     unknown: Unknown,
     previous: ResolvedModel | None,
 ) -> Sizing:
-    """A model of unknown size is taken as it was resolved while it was known, else as it is written."""
+    """Return the sizing of a model of unknown size: as resolved earlier, else as the spec says."""
     asked = spec.model
     if previous and _still_true(spec, name, count, previous):
         gpus = Gpus.of(name, profile, previous.tensor_parallel or 1)
@@ -199,7 +199,7 @@ def _unknown(
 
 
 def _still_true(spec: Spec, name: str, count: int | None, previous: ResolvedModel) -> bool:
-    """Whether what was resolved when the model's size was known is what the spec asks for now."""
+    """Tell whether an earlier sizing of known size still matches the spec."""
     model = spec.model
     return (
         previous.weight_bytes_per_gpu is not None
@@ -217,9 +217,10 @@ def _any_gpu(
     nodes: Sequence[NodeView],
     previous: ResolvedModel | None,
 ) -> Sizing | Refusal:
-    """A number of GPUs of no kind: what nodes say of theirs is told, and decides nothing but that.
+    """Return the sizing on a number of GPUs without a profile.
 
-    Nodes come and go, and a running replica must not change with them.
+    The profiles of the nodes decide only whether the model fits. They don't change the pods: nodes
+    come and go, and a running replica must not change with them.
     """
     count, asked = tensor(spec) or 1, spec.model
     plain = Sizing(Gpus(ANY_GPU, count), asked.dtype, asked.max_context)
@@ -230,7 +231,7 @@ def _any_gpu(
         return misfit.uneven(spec, model, None, count, nodes)
     able = [node for node in nodes if plain.gpus and plain.gpus.fit(node)]
     kinds = {accelerators().of_node(node.labels) for node in able}
-    why = "no node tells by its labels which kind of GPU it has; accelerator.profile names one"
+    why = "the node labels don't show the GPU model; set accelerator.profile to have it checked"
     if not kinds or None in kinds:
         return replace(plain, note=unchecked(why))
     found = {
@@ -241,12 +242,14 @@ def _any_gpu(
         return misfit.all_of([why() for why in found.values() if not isinstance(why, Sizing)])
     least = min(filter(None, (option.memory for option in fitting.values())), key=_cache)
     others = ", ".join(kind for kind in found if kind not in fitting)
-    note = f"It does not fit on nodes with {others}: name kinds that do in accelerator.profiles."
+    note = (
+        f"It does not fit on nodes with {others}: list profiles that fit in accelerator.profiles."
+    )
     return replace(plain, memory=least, note=note if others else "")
 
 
 def unchecked(why: str) -> str:
-    """The sentence that says that a fit was not checked."""
+    """Return a sentence that the fit was not checked, with the reason."""
     return f"Whether the model fits was not checked: {why}."
 
 
@@ -255,10 +258,10 @@ def _cache(memory: Memory) -> int:
 
 
 def _written(spec: Spec, memory: Memory) -> int | None:
-    """The longest request that the server is told of: what is asked for, or what fits if that is less.
+    """Return the context length for the server: as requested, or what fits if that is less.
 
-    All that the model was made for is left to the server, unless it was read from its own file: then
-    the status has it too, from where it comes while the file can't be read.
+    The model's full context is left to the server, unless it was read from config.json: then it is
+    also recorded in the status, which provides it while that file can't be read.
     """
     model = memory.model
     if spec.model.max_context or (memory.context == model.shape.context and not model.read):
@@ -267,7 +270,7 @@ def _written(spec: Spec, memory: Memory) -> int | None:
 
 
 def resolved(sizing: Sizing) -> dict[str, Any]:
-    """What the status says of it."""
+    """Return the fields of status.resolved for a sizing."""
     memory, before = sizing.memory, sizing.before
     chosen = memory.dtype if memory else None if sizing.gpus else "float32"
     return {

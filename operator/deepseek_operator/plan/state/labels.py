@@ -1,11 +1,11 @@
-"""The labels of everything that the operator makes; a fixed list, nothing is copied from the resource."""
+"""Labels of all objects that the operator creates: a fixed list, nothing is copied from the resource."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 from deepseek_operator.api.section import GROUP
 
-# Where a set of pods has its place: two of them can serve side by side (plan/progressive/rollout_state.py).
+# Color of a set of pods: two sets can serve side by side (plan/progressive/rollout_state.py).
 Slot = Literal["blue", "green"]
 BLUE: Slot = "blue"
 GREEN: Slot = "green"
@@ -14,65 +14,65 @@ PREFIX = f"{GROUP}/"
 NAME = f"{PREFIX}name"
 CONFIG_HASH = f"{PREFIX}config-hash"
 MANIFEST_HASH = f"{PREFIX}manifest-hash"
-# On a Deployment: the step of its rollout, and the pod template that it is for.
+# On a Deployment: the step of its rollout, and the hash of the pod template that it is for.
 ROLLOUT_STEP = f"{PREFIX}rollout-step"
 TEMPLATE_HASH = f"{PREFIX}template-hash"
-# On what runs the pods: the revision that they are of. On the Service: how far the change to another is.
+# On a Deployment or LeaderWorkerSet: the revision of its pods. On the Service: the rollout state.
 REVISION = f"{PREFIX}revision"
 RECORD = f"{PREFIX}rollout"
-# Which of two sets a pod belongs to: its value is the set's name. A label of its own would have to
-# be given to pods that run, which would replace them.
+# Identifies a pod's set: its value is the set's name. A new label would have to be added to running
+# pods, which would replace them.
 INSTANCE = "app.kubernetes.io/instance"
-# What a pod of several is in its replica: `leader` or `worker`.
+# Role of a pod in a multi-pod replica: `leader` or `worker`.
 ROLE = f"{PREFIX}role"
 LEADER, WORKER = "leader", "worker"
-# Which of the replicas a pod belongs to, and which of its pods it is: by LeaderWorkerSet.
+# Index of a pod's replica, and of the pod within it, set by LeaderWorkerSet.
 GROUP_INDEX = "leaderworkerset.sigs.k8s.io/group-index"
 WORKER_INDEX = "leaderworkerset.sigs.k8s.io/worker-index"
-# Which queue of Kueue something waits in.
+# The Kueue queue of a workload.
 QUEUE = "kueue.x-k8s.io/queue-name"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "deepseek-operator"
-# What the operator lists and watches: nothing else of the cluster reaches it.
+# Selects the objects that the operator lists and watches; it receives no others.
 SELECTOR = f"{MANAGED_BY}={MANAGER},{NAME}"
 
 
 def other(slot: Slot) -> Slot:
-    """The place beside a place."""
+    """Return the other color."""
     return GREEN if slot == BLUE else BLUE
 
 
 def set_name(name: str, slot: Slot) -> str:
-    """The name of a set of pods: of its Deployment and its ConfigMap, and in the label of its pods."""
+    """Return the name of a set of pods, used for its Deployment, its ConfigMap and its pods' label."""
     return name if slot == BLUE else f"{name}-{slot}"
 
 
 def gang_name(name: str, slot: Slot = BLUE) -> str:
-    """The name of what starts the pods of replicas that have several.
+    """Return the name of the LeaderWorkerSet of a set.
 
-    LeaderWorkerSet makes a Service of the same name, which must not be that of the resource.
+    LeaderWorkerSet creates a Service of the same name, which must differ from the resource's Service.
     """
     return f"{set_name(name, slot)}-gang"
 
 
 def service_name(name: str, slot: Slot) -> str:
-    """The name of the Service of one set alone."""
+    """Return the name of the Service that selects one set only."""
     return f"{name}-{slot}"
 
 
 def selector(name: str, slot: Slot | None = None) -> dict[str, str]:
-    """The labels by which a Service and a Deployment find the pods of a resource.
+    """Return the labels by which Services and Deployments select the pods of a resource.
 
     Args:
-        name: Of the resource.
-        slot: Those of one set alone; None: of both.
+        name: Name of the resource.
+        slot: Color of a single set; None: both sets.
     """
     alone = {INSTANCE: set_name(name, slot)} if slot else {}
     return {NAME: name, **alone}
 
 
 def labels(name: str, slot: Slot = BLUE) -> dict[str, str]:
-    """The labels of the children of a resource, and of the pods of one of its sets."""
+    """Return the labels of the children of a resource, and of the pods of one of its sets."""
     return {
         "app.kubernetes.io/name": "deepseek-model",
         INSTANCE: set_name(name, slot),
@@ -82,5 +82,5 @@ def labels(name: str, slot: Slot = BLUE) -> dict[str, str]:
 
 
 def slot_of(labels: Mapping[str, str]) -> Slot:
-    """The set that a pod or a child belongs to."""
+    """Return the color of the set that a pod or child belongs to."""
     return GREEN if labels.get(INSTANCE) == set_name(labels.get(NAME, ""), GREEN) else BLUE

@@ -1,6 +1,6 @@
-"""How far a model server is with its model, from what its /health/ready answers.
+"""Load progress of a model server, parsed from its /health/ready response.
 
-Told in steps of ten percent, so that the status is written a few times and not once a second.
+Progress is rounded to steps of ten percent, so that the status is not written every second.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ DOWNLOADING = "Downloading"
 LOADING = "Loading"
 WARMING_UP = "WarmingUp"
 
-# First word of the server's `detail` while it is about that; everything else is loading, too.
+# First word of the server's `detail` by stage; any other word counts as loading.
 STAGES = {"downloading": DOWNLOADING, "loading": LOADING, "making": WARMING_UP}
 WORDS = {
     DOWNLOADING: "Downloading the model",
@@ -20,19 +20,19 @@ WORDS = {
     WARMING_UP: "Warming up",
 }
 STEP_PERCENT = 10
-# Bytes and seconds beyond which a server does not mean what it says.
+# Bytes and seconds beyond which a server's numbers are implausible.
 MOST, LONGEST = 2**60, 10**7
 TEXT = 1000
 
 
 @dataclass(frozen=True)
 class Network:
-    """What the pods of a replica have found out about the network between them.
+    """The network between the pods of a replica, as the preflight measured it.
 
     Attributes:
-        transport: By what data travels, as the server names it.
-        speed: Of an all-reduce over all of them, in GB/s.
-        problem: Why it will not do, as a sentence; empty where it does.
+        transport: Transport by the server's name.
+        speed: Bandwidth of an all-reduce over all pods, in GB/s.
+        problem: Why it is insufficient, as a sentence; empty if it is sufficient.
     """
 
     transport: str
@@ -41,7 +41,7 @@ class Network:
 
     @classmethod
     def of(cls, answer: Any) -> "Network | None":
-        """What an answer says, None where it says nothing."""
+        """Parse the `gang` part of a response, None if it has no result."""
         if not isinstance(answer, Mapping) or not answer.get("transport"):
             return None
         speed = answer.get("gigabytesPerSecond")
@@ -52,20 +52,20 @@ class Network:
         )
 
     def __str__(self) -> str:
-        return f"They exchange data over {self.transport}, {self.speed:.3g} GB/s in an all-reduce."
+        return f"Transport {self.transport}, all-reduce bandwidth {self.speed:.3g} GB/s."
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How far a server is.
+    """The load progress of a server.
 
     Attributes:
         stage: One of the reasons above.
         percent: Of the stage's bytes, in steps; None where the stage has none.
         size: All bytes of the stage.
-        left: Seconds that the stage would still take when this was said, 0 while nobody can tell.
-        ends: When it will be over, then.
-        network: Of a replica of several pods, what is between them.
+        left: Seconds left in the stage at the time of the response, 0 if unknown.
+        ends: Estimated end of the stage.
+        network: Network between the pods of a multi-pod replica.
     """
 
     stage: str
@@ -77,7 +77,7 @@ class Loading:
 
     @classmethod
     def of(cls, answer: Any, now: datetime, before: "Loading | None") -> "Loading | None":
-        """What an answer says; `before` itself where that is no news; None where it says nothing."""
+        """Parse a response; return `before` itself if nothing changed, None if nothing is loading."""
         if not isinstance(answer, Mapping) or answer.get("status") != "loading":
             return None
         word = str(answer.get("detail", "")).partition(" ")[0]
@@ -93,7 +93,7 @@ class Loading:
         return before if before and not said._differs(before) else said
 
     def _differs(self, before: "Loading") -> bool:
-        """Whether it tells more than a moment ago; when it ends is told once for every step."""
+        """Tell whether the progress changed; the estimated end counts once for every step."""
         told = [(item.stage, item.percent, item.size, item.network) for item in (self, before)]
         return told[0] != told[1] or (before.ends is None and self.ends is not None)
 

@@ -1,4 +1,4 @@
-"""What was observed in the cluster, cut down to what decisions need."""
+"""Observed state of the cluster, reduced to what decisions need."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from deepseek_operator.plan.state.route_conditions import RouteConditions
 
 SERVER = "server"
 SIDECAR = "istio-proxy"
-# The reason of a pod that has scheduling gates, for having no node.
+# Reason of the condition PodScheduled for a pod with scheduling gates.
 GATED = "SchedulingGated"
 # Exit codes of the model server whose termination message is a sentence for the user.
 EXIT_MODEL_UNUSABLE = 3
@@ -35,23 +35,23 @@ class PodView:
     """A pod of a resource.
 
     Attributes:
-        gated: Whether the scheduler is not allowed to look for a node yet.
-        unscheduled: The scheduler's words where it found no node, else None.
-        unscheduled_since: When it first found none, or was kept from looking, else None.
-        waiting: Why the server's container does not run (reason, message), else None.
-        exited: How it last ended (exit code, reason, termination message), else None.
-        mount_failure: The kubelet's words where a volume could not be mounted, else None.
-        started: When the server was started, else None.
-        loading: How far it is with its model, None where it has not told.
-        group: The replica that it is one of several pods of, None where it is one by itself.
-        index: Which of its pods it is; 0 leads.
-        template: The hash of what it was made of, where it is one of several.
-        created: When it was made.
-        ended: When its server last ended by itself, None where it has not.
-        leaving: Whether it was told to stop.
-        slot: In which of the two places of its resource it is.
-        turned: Since when it is ready, or is not, None where nobody has said.
-        sidecar: Whether it has one of a mesh.
+        gated: Whether a scheduling gate holds it back.
+        unscheduled: The scheduler's message if it found no node, else None.
+        unscheduled_since: Time since which it is unschedulable or gated, else None.
+        waiting: Why the server's container is waiting (reason, message), else None.
+        exited: Last termination of the server (exit code, reason, termination message), else None.
+        mount_failure: The kubelet's message if a volume could not be mounted, else None.
+        started: Start of the server's container, else None.
+        loading: Load progress of the server, None if not reported.
+        group: Index of its multi-pod replica, None if it is a replica by itself.
+        index: Index within its replica; 0 is the leader.
+        template: Hash of its pod template, for multi-pod replicas.
+        created: Time of creation.
+        ended: Last failure of its server, None if it has not failed.
+        leaving: Whether it is terminating.
+        slot: Color of its set.
+        turned: Last transition of its readiness, None if unknown.
+        sidecar: Whether it has the sidecar of a mesh.
     """
 
     name: str
@@ -80,7 +80,7 @@ class PodView:
     def of(
         cls, pod: Object, mount_failure: str | None = None, loading: Loading | None = None
     ) -> "PodView":
-        """The view of a Pod object."""
+        """Return the view of a Pod object."""
         metadata, status = pod["metadata"], pod.get("status", {})
         labels = metadata.get("labels", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
@@ -121,14 +121,14 @@ class PodView:
 
 
 def _has_sidecar(spec: Object) -> bool:
-    """Of either kind: sidecars that start first are among the init containers."""
+    """Tell whether a pod has a sidecar, as a container or as a native sidecar (init container)."""
     containers = [*spec.get("containers", []), *spec.get("initContainers", [])]
     return any(container["name"] == SIDECAR for container in containers)
 
 
 def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
-    """When a server failed, None where it ended well or its pod had been told to stop by then."""
-    if terminated["exitCode"] == 0:  # a pod of several that left with its leader
+    """Return when a server failed, None if it succeeded or its pod was already being deleted."""
+    if terminated["exitCode"] == 0:  # a worker that ended with its leader
         return None
     ended = _time(terminated.get("finishedAt"))
     gone = _time(metadata.get("deletionTimestamp"))
@@ -139,7 +139,7 @@ def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
 
 
 def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:
-    """Pods, those of one replica as one: placed when all of them are, and ready when their leader is."""
+    """Merge the pods of each replica: scheduled when all pods are, and ready when the leader is."""
     alone: list[PodView] = []
     groups: dict[int, list[PodView]] = {}
     for pod in pods:
@@ -174,14 +174,14 @@ def _exit(ended: Object) -> tuple[int, str, str]:
 
 @dataclass(frozen=True)
 class DeploymentView:
-    """The Deployment of a resource, or the LeaderWorkerSet where its replicas have several pods.
+    """The Deployment of a resource, or the LeaderWorkerSet for multi-pod replicas.
 
     Attributes:
-        wanted: How many replicas its spec asks for, whoever has written that; None: there is none.
-        settled: Whether its controller has seen the newest spec.
-        step: The step of its rollout, as noted on it.
+        wanted: Replicas in its spec, set by the operator or an autoscaler; None: it does not exist.
+        settled: Whether its controller has observed the newest spec.
+        step: Rollout step from its annotation.
         failure: Why pods could not be created (quota, admission), else None.
-        revision: Of what its pods are made, empty where nobody asks.
+        revision: Revision of its pods, empty if revisions are not used.
     """
 
     wanted: int | None = None
@@ -194,12 +194,12 @@ class DeploymentView:
 
     @property
     def rolling(self) -> bool:
-        """Whether there are pods of an older spec."""
+        """Whether pods of an older spec exist."""
         return self.replicas > self.updated
 
     @classmethod
     def of(cls, deployment: Object) -> "DeploymentView":
-        """The view of a Deployment object."""
+        """Return the view of a Deployment object."""
         status = deployment.get("status", {})
         failures = [
             item.get("message", "")
@@ -220,14 +220,14 @@ class DeploymentView:
 
     @classmethod
     def of_groups(cls, groups: Object, pods: Iterable[PodView]) -> "DeploymentView":
-        """The view of a LeaderWorkerSet object.
+        """Return the view of a LeaderWorkerSet object.
 
-        What it says of itself may be about an older spec, and it does not say whether it is; so its
-        groups are counted, by the hash that their pods carry.
+        Its status may be about an older spec and has no observed generation, so its groups are counted
+        by the template hash of their pods.
 
         Args:
             groups: The object.
-            pods: Its pods that are not on their way out.
+            pods: Its pods that are not terminating.
         """
         notes = groups["metadata"].get("annotations", {})
         leaders = [pod for pod in pods if pod.group is not None and pod.index == 0]
@@ -241,7 +241,7 @@ class DeploymentView:
         )
 
 
-# By kind of autoscaler, the condition that says whether it works.
+# The condition that an autoscaler works: of the HorizontalPodAutoscaler, of the ScaledObject.
 WORKING = ("ScalingActive", "Ready")
 
 
@@ -250,9 +250,9 @@ class AutoscalerView:
     """The HorizontalPodAutoscaler or ScaledObject of a resource.
 
     Attributes:
-        active: Whether it decides, None as long as it has not said so.
-        reason: Its own reason.
-        message: Its own words.
+        active: Whether it is working, None if not reported yet.
+        reason: Reason of its condition.
+        message: Message of its condition.
     """
 
     active: bool | None = None
@@ -261,7 +261,7 @@ class AutoscalerView:
 
     @classmethod
     def of(cls, autoscaler: Object) -> "AutoscalerView":
-        """The view of an autoscaler."""
+        """Return the view of an autoscaler."""
         for item in autoscaler.get("status", {}).get("conditions", []):
             if item["type"] in WORKING and item["status"] != "Unknown":
                 active = item["status"] == "True"
@@ -271,11 +271,11 @@ class AutoscalerView:
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node, as far as it matters whether a pod fits.
+    """A node, reduced to what decides whether a pod fits.
 
     Attributes:
         allocatable: Quantities by resource.
-        schedulable: Whether it takes new pods at all (it is not cordoned).
+        schedulable: Whether it accepts new pods (it is not cordoned).
     """
 
     name: str
@@ -286,7 +286,7 @@ class NodeView:
 
     @classmethod
     def of(cls, node: Object) -> "NodeView":
-        """The view of a Node object."""
+        """Return the view of a Node object."""
         metadata, spec = node["metadata"], node.get("spec", {})
         allocatable = node.get("status", {}).get("allocatable", {})
         return cls(
@@ -306,7 +306,7 @@ class ConfigFile:
         endpoint: URL of the hub, empty for the public one.
         model_id: The repository.
         revision: Its branch, tag or commit.
-        content: What is in it, None while nobody could read it.
+        content: Its content, None if it could not be read.
         problem: Why it could not be read, as the second half of a sentence.
     """
 
@@ -319,14 +319,14 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Who holds the devices that a pod waits for.
+    """Usage of the devices that a pod waits for.
 
     Attributes:
-        nodes: Names of the nodes that would take the pod if they were empty.
+        nodes: Names of the nodes that could run the pod if they were empty.
         devices: Name of the resource.
-        total: How many the nodes have.
-        places: How many more such pods the nodes have devices for, whatever else they lack.
-        holders: How many each holds, by name, the greediest first.
+        total: Number of devices on these nodes.
+        places: Number of further such pods that the free devices suffice for, other resources aside.
+        holders: Devices held by each holder, by name, largest first.
     """
 
     nodes: tuple[str, ...]
@@ -337,27 +337,27 @@ class Crowd:
 
     @property
     def free(self) -> int:
-        """How many nobody holds."""
+        """Number of free devices."""
         return self.total - sum(number for _, number in self.holders)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything that was observed for one resource.
+    """The observed state of one resource.
 
     Attributes:
-        pods: Its pods that are not on their way out.
-        leaving: When those that are will have to be gone.
-        crowd: Who holds what a pod waits for, None where nobody looked.
-        changed: Whether a new pod template was given to pods that run.
-        failed: Pods of replicas that have several whose server has ended, leaving ones too.
-        groups: Such replicas whose pods do not start now, because they have failed too often.
-        config: The model's config.json, None where it has not been looked for.
-        metrics_served_by: Who else serves custom.metrics.k8s.io, empty where the operator may.
+        pods: Its pods that are not terminating.
+        leaving: Deadlines of its terminating pods.
+        crowd: Usage of the devices that a pod waits for, None if not determined.
+        changed: Whether a new pod template was applied to running pods.
+        failed: Pods of multi-pod replicas whose server has ended, including terminating ones.
+        groups: Multi-pod replicas that are held back after failures.
+        config: The model's config.json, None if it was not requested.
+        metrics_served_by: Another server of custom.metrics.k8s.io, empty if the operator may serve it.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
-        beside: Replicas of a second set that take requests, too.
-        change: What to say about that set, None where there is none.
-        heard: What controllers of others say of its route, by kind.
+        beside: Ready replicas of a second set that also serves requests.
+        change: Status of a canary or blue-green rollout, None if there is none.
+        heard: Conditions that other controllers set for its route, by kind.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -378,10 +378,10 @@ class Observed:
 
     @property
     def replicas(self) -> tuple[PodView, ...]:
-        """Its pods, those of one replica as one."""
+        """Its replicas, each with its pods merged into one view."""
         return replicas(self.pods)
 
     @property
     def ready(self) -> int:
-        """Replicas that take requests; they know it a moment before their Deployment does."""
+        """Number of ready replicas, counted from pods, which are newer than the Deployment's status."""
         return sum(replica.ready for replica in self.replicas) + self.beside

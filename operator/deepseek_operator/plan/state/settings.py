@@ -1,11 +1,11 @@
-"""What the operator's own installation decides for all resources."""
+"""Settings of the operator's installation that apply to all resources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 class SettingsError(Exception):
-    """What an installation says can't be used; the text says why and what to do."""
+    """An invalid setting of the installation; the message has the cause and the next step."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Settings:
         server_image: Image of the bundled model server.
         server_pull_policy: Image pull policy of the model server; empty: Kubernetes' default.
         hub_endpoint: Mirror of the model hub; empty: the public one.
-        namespace: Where the operator runs; empty: outside the cluster.
-        monitoring_namespace: Where what scrapes metrics runs; empty: nowhere.
-        istio_namespace: Where Istio's control plane runs, if there is one.
+        namespace: Namespace of the operator; empty: it runs outside the cluster.
+        monitoring_namespace: Namespace of the metrics scraper; empty: there is none.
+        istio_namespace: Namespace of Istio's control plane, if there is one.
         pod_monitor_labels: Labels by which a Prometheus chooses its PodMonitors.
     """
 
@@ -32,15 +32,15 @@ class Settings:
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> "Settings":
-        """What the variables of the operator's process say, which the chart sets.
+        """Return the settings from the operator's environment variables, which the chart sets.
 
         Raises:
-            SettingsError: One is missing or can't be read.
+            SettingsError: A variable is missing or invalid.
         """
         image = variables.get("DSO_SERVER_IMAGE", "")
         if not image:
             raise SettingsError(
-                "DSO_SERVER_IMAGE is not set: it names the image of the model server."
+                "DSO_SERVER_IMAGE is not set: set it to the image of the model server."
             )
         return cls(
             server_image=image,
@@ -54,7 +54,7 @@ class Settings:
 
 
 def _labels(text: str) -> dict[str, str]:
-    """Labels written as `name=value,name=value`."""
+    """Parse labels written as `name=value,name=value`."""
     pairs = [item.partition("=") for item in text.split(",") if item]
     if not all(name and sign for name, sign, _ in pairs):
         raise SettingsError(f"DSO_POD_MONITOR_LABELS must be name=value,name=value, not {text!r}.")

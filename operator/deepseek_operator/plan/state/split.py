@@ -1,18 +1,18 @@
-"""How one copy of a model is spread over GPUs and pods."""
+"""Split of one model copy over GPUs and pods."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Split:
-    """How one copy of a model is spread over GPUs, or on the CPU over processes.
+    """The split of one model copy over GPUs, or on the CPU over processes.
 
     Attributes:
-        tensor: Those that share each layer.
-        pipeline: Groups that have some of the layers each.
-        data: Groups that have the attention of all layers each, for requests of their own.
-        expert: Whether whole experts are spread, and not parts of each expert.
-        pods: Pods over which they are spread evenly.
+        tensor: GPUs that share each layer.
+        pipeline: Number of pipeline stages.
+        data: Number of data-parallel attention groups, each with its own requests.
+        expert: Whether whole experts are distributed, instead of parts of each expert.
+        pods: Pods over which the GPUs are distributed evenly.
     """
 
     tensor: int = 1
@@ -23,12 +23,12 @@ class Split:
 
     @property
     def gpus(self) -> int:
-        """All of them, each with a process."""
+        """All GPUs, each with a process."""
         return self.tensor * self.pipeline * self.data
 
     @property
     def gpus_of_pod(self) -> int:
-        """Those of each pod."""
+        """GPUs of each pod."""
         return self.gpus // self.pods
 
 

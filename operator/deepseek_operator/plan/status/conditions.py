@@ -1,4 +1,4 @@
-"""What to say about a resource: conditions, and the phase in one sentence."""
+"""Status of a resource: its conditions, and the phase in one sentence."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,7 +45,7 @@ DEGRADED = "Degraded"
 
 @dataclass(frozen=True)
 class Verdict:
-    """One condition before it gets its generation and time. `holds` None means Unknown."""
+    """A condition without generation and transition time; `holds` None means Unknown."""
 
     type: str
     holds: bool | None
@@ -56,9 +56,9 @@ class Verdict:
 def refused(
     refusal: Refusal, previous: dict[str, Any], generation: int, now: str
 ) -> dict[str, Any]:
-    """The status of a resource whose spec is not carried out.
+    """Return the status of a resource whose spec is rejected.
 
-    What an earlier spec made goes on serving, so the rest of the status is kept.
+    The objects of the last accepted spec go on serving, so the rest of the status is kept.
     """
     kept = Status.model_validate(previous)
     said = {item.type for item in kept.conditions}
@@ -86,9 +86,9 @@ def refused(
 def reported(
     target: Target, observed: Observed, previous: dict[str, Any], generation: int, now: str
 ) -> dict[str, Any]:
-    """The status of a resource whose spec is carried out."""
+    """Return the status of a resource whose spec is accepted."""
     before = Status.model_validate(previous)
-    # What has failed in a set that has gone is no failure of its successor.
+    # Failures of a set of pods that was replaced don't count against its successor.
     own = f"{gang_name(target.resource.name, target.slot)}-"
     known = [item for item in before.groups if item.cause.pod.startswith(own)]
     failures = gangs.groups(
@@ -140,33 +140,33 @@ def reported(
 
 
 def groups_before(body: Object) -> list[GroupStatus]:
-    """What was known of the failures of replicas that have several pods."""
+    """Return the failures of multi-pod replicas that the stored status records."""
     return Status.model_validate(body.get("status") or {}).groups
 
 
 def rollout_before(body: Object) -> RolloutStatus | None:
-    """The rollout that was under way before."""
+    """Return the rollout that the stored status records, or None."""
     return Status.model_validate(body.get("status") or {}).rollout
 
 
 def resolved_before(body: Object) -> ResolvedModel | None:
-    """What was made of the defaults before, None where nothing was yet."""
+    """Return the resolved defaults that the stored status records, or None."""
     return Status.model_validate(body.get("status") or {}).resolved
 
 
 def _accepted(target: Target) -> Verdict:
-    message = f"The spec is carried out. {target.sizing.note}".rstrip()
+    message = f"The spec is accepted. {target.sizing.note}".rstrip()
     return Verdict(ACCEPTED, True, "Accepted", message)
 
 
 def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:
     if target.replicas == 0:
-        return Verdict(SCHEDULED, True, STOPPED, "No replica is asked for.")
+        return Verdict(SCHEDULED, True, STOPPED, "No pods are needed: replicas is 0.")
     if finding and finding.reason in findings.PLACEMENT:
         return Verdict(SCHEDULED, False, finding.reason, finding.message)
     if observed.pods and all(pod.scheduled for pod in observed.pods):
-        return Verdict(SCHEDULED, True, "Scheduled", "Every pod has a node.")
-    return Verdict(SCHEDULED, None, findings.STARTING, "Pods are being made.")
+        return Verdict(SCHEDULED, True, "Scheduled", "All pods are scheduled.")
+    return Verdict(SCHEDULED, None, findings.STARTING, "Pods are being created.")
 
 
 def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
@@ -174,13 +174,13 @@ def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
         return Verdict(MODEL_READY, True, "Loaded", "The model is loaded.")
     if finding and finding.reason not in findings.PLACEMENT:
         return Verdict(MODEL_READY, False, finding.reason, finding.message)
-    return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model.")
+    return Verdict(MODEL_READY, False, "NotLoaded", "No pod has loaded the model yet.")
 
 
 def _gang_ready(
     target: Target, observed: Observed, failures: list[GroupStatus], before: Status
 ) -> list[Verdict]:
-    """Whether the pods of each replica have met, and over what; said only where there are several."""
+    """Return GangReady, whether the pods of each replica are connected; nothing for single-pod replicas."""
     if target.pods == 1:
         return []
     serving = {replica.group for replica in observed.replicas if replica.ready}
@@ -193,12 +193,12 @@ def _gang_ready(
         return [Verdict(GANG_READY, False, gangs.NETWORK_TOO_SLOW, slow.problem)]
     old = next((item for item in before.conditions if item.type == GANG_READY), None)
     if not said and old and old.reason in (gangs.NETWORK_TOO_SLOW, gangs.MET) and serving:
-        # Servers that serve are not asked any more: what they said before holds.
+        # Ready servers are not polled any more, so the last report stays valid.
         return [Verdict(GANG_READY, old.status == "True", old.reason, old.message)]
     if said or serving:
-        message = f"The pods of a replica have met. {said[0] if said else ''}".rstrip()
+        message = f"The pods of each replica are connected. {said[0] if said else ''}".rstrip()
         return [Verdict(GANG_READY, True, gangs.MET, message)]
-    return [Verdict(GANG_READY, None, "Starting", "The pods of a replica have not met yet.")]
+    return [Verdict(GANG_READY, None, "Starting", "The pods of a replica are not connected yet.")]
 
 
 def _available(
@@ -206,30 +206,30 @@ def _available(
 ) -> Verdict:
     if target.replicas == 0 or not observed.ready:
         reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
-        return Verdict(AVAILABLE, False, reason, "No replica answers requests.")
+        return Verdict(AVAILABLE, False, reason, "No replica is serving.")
     if observed.ready >= target.replicas:
-        return Verdict(AVAILABLE, True, "Serving", "As many replicas as asked for answer requests.")
-    # Fewer than before with as many asked for, or in trouble: that is not just a start.
+        return Verdict(AVAILABLE, True, "Serving", "All requested replicas are serving.")
+    # Degraded, not just starting: all replicas served before, or a replica has a problem.
     old = next((item.reason for item in before.conditions if item.type == AVAILABLE), "")
     had_all = old in ("Serving", DEGRADED) and before.desired_replicas == target.replicas
     trouble = finding and finding.reason not in findings.ORDINARY | findings.WAITING
     reason = DEGRADED if had_all or trouble else "Partial"
-    message = f"{observed.ready} of {target.replicas} replicas answer requests."
+    message = f"{observed.ready} of {target.replicas} replicas are serving."
     return Verdict(AVAILABLE, True, reason, message)
 
 
 def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | None) -> Verdict:
     if progress.complete(target, observed):
-        return Verdict(PROGRESSING, False, "Complete", "Every replica is as the spec says.")
+        return Verdict(PROGRESSING, False, "Complete", "All replicas match the spec.")
     if under_way and under_way.reason == ROLLED_BACK:
         return Verdict(PROGRESSING, False, ROLLED_BACK, under_way.message)
     if under_way:
         return Verdict(PROGRESSING, True, ROLLING_OUT, under_way.message)
-    return Verdict(PROGRESSING, True, "Scaling", "Replicas are being made or stopped.")
+    return Verdict(PROGRESSING, True, "Scaling", "Replicas are being added or removed.")
 
 
 def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
-    """Said only where there is scaling."""
+    """Return Autoscaling; nothing without spec.scaling."""
     if target.scaling is None:
         return []
     word = scaling.said(target.scaling, observed)
@@ -237,7 +237,7 @@ def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
 
 
 def _routes_ready(target: Target, observed: Observed) -> list[Verdict]:
-    """Said only where a route is asked for; the model serves all the same."""
+    """Return RoutesReady; nothing without spec.routing. It has no influence on Ready."""
     if target.ways is None:
         return []
     route, lack = target.ways.route, target.ways.lack
@@ -249,7 +249,7 @@ def _routes_ready(target: Target, observed: Observed) -> list[Verdict]:
 
 
 def _trust_ready(target: Target, observed: Observed) -> list[Verdict]:
-    """Said only where the pods shall be in a mesh."""
+    """Return TrustReady; nothing where the pods need no mesh."""
     if not target.trust.in_mesh:
         return []
     holds, reason, message = mesh.verdict(target.trust, target.resource.name, observed)
@@ -261,8 +261,8 @@ def _ready(
 ) -> Verdict:
     if progress.complete(target, observed):
         if target.replicas == 0:
-            return Verdict(READY, True, STOPPED, "Stopped as asked for: replicas is 0.")
-        return Verdict(READY, True, READY, "Every replica serves.")
+            return Verdict(READY, True, STOPPED, "Stopped: replicas is 0.")
+        return Verdict(READY, True, READY, "All replicas are serving.")
     usual = finding is None or finding.reason in findings.ORDINARY | findings.WAITING
     if under_way and under_way.reason == ROLLED_BACK and usual:
         return Verdict(READY, False, ROLLED_BACK, under_way.message)
@@ -272,34 +272,34 @@ def _ready(
     if finding:
         return Verdict(READY, False, finding.reason, finding.message)
     if observed.ready < target.replicas:
-        return Verdict(READY, False, findings.STARTING, "Pods are being made.")
-    return Verdict(READY, False, STOPPING, "Replicas that are no longer asked for are stopped.")
+        return Verdict(READY, False, findings.STARTING, "Pods are being created.")
+    return Verdict(READY, False, STOPPING, "Surplus replicas are being stopped.")
 
 
 def _for_tools(ready: Verdict, finding: Finding | None) -> list[Verdict]:
-    """The two conditions that kstatus knows (Flux, kpt and others wait by them).
+    """Return the two conditions that kstatus reads (Flux, kpt and others wait for them).
 
     Source: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
     """
     if ready.holds:
-        settled = "Nothing is left to be done."
+        settled = "Reconciliation is complete."
         return [
             Verdict(RECONCILING, False, ready.reason, settled),
             Verdict(STALLED, False, ready.reason, settled),
         ]
     if ready.reason == ROLLED_BACK:
         return [
-            Verdict(RECONCILING, False, ready.reason, "Another spec is needed, see Stalled."),
+            Verdict(RECONCILING, False, ready.reason, "The spec has to change; see Stalled."),
             Verdict(STALLED, True, ready.reason, ready.message),
         ]
     if finding and finding.reason in findings.STALLED:
         return [
-            Verdict(RECONCILING, False, finding.reason, "Somebody has to mend it, see Stalled."),
+            Verdict(RECONCILING, False, finding.reason, "User action required; see Stalled."),
             Verdict(STALLED, True, finding.reason, finding.message),
         ]
     return [
         Verdict(RECONCILING, True, ready.reason, ready.message),
-        Verdict(STALLED, False, ready.reason, "It may come to its end by itself."),
+        Verdict(STALLED, False, ready.reason, "May resolve without intervention."),
     ]
 
 
@@ -312,7 +312,7 @@ def _phase(
 ) -> str:
     serving = f"{min(observed.ready, target.replicas)} of {target.replicas} replicas serve"
     if progress.complete(target, observed):
-        return f"Ready: {serving}" if target.replicas else "Stopped: 0 replicas asked for"
+        return f"Ready: {serving}" if target.replicas else "Stopped: replicas is 0"
     if under_way:
         return progress.words(target, observed, under_way, finding)
     stopping = observed.ready >= target.replicas
@@ -327,7 +327,10 @@ def _phase(
 def _conditions(
     verdicts: list[Verdict], previous: list[Condition], generation: int, now: str
 ) -> list[Condition]:
-    """The verdicts as conditions; what is not judged anew is kept, and so is the time of no change."""
+    """Return the verdicts as conditions.
+
+    Conditions without a new verdict are kept. A transition time moves only with the status.
+    """
     before = {item.type: item for item in previous}
     after = dict(before)
     for verdict in verdicts:
@@ -353,5 +356,5 @@ def _plain(status: Status) -> dict[str, Any]:
 
 
 def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
-    """One condition of a status, {} where it has not been said yet."""
+    """Return one condition of a status, {} where it is not set yet."""
     return next((item for item in status.get("conditions", []) if item["type"] == kind), {})

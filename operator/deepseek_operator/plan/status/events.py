@@ -1,4 +1,4 @@
-"""What happened to a resource, for Events: told from two statuses, so what merely is is never repeated."""
+"""Events of a resource, derived from the difference of two statuses so that none is repeated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ Said = dict[str, Any]
 
 @dataclass(frozen=True)
 class News:
-    """Something that happened to a resource."""
+    """One Event: its type (Warning or Normal), reason and message."""
 
     warning: bool
     reason: str
@@ -30,7 +30,7 @@ class News:
 
 
 def news(before: Said, after: Said) -> list[News]:
-    """What happened between two statuses of a resource, in its order."""
+    """Return the Events between two statuses of a resource, in order."""
     found = (
         _scaled(before, after),
         _lost(before, after),
@@ -45,11 +45,11 @@ def _scaled(before: Said, after: Said) -> News | None:
     old, new = before.get("desiredReplicas"), after.get("desiredReplicas")
     if old is None or old == new:
         return None
-    return News(False, SCALED, f"From {old} to {new} replicas.")
+    return News(False, SCALED, f"Scaled from {old} to {new} replicas.")
 
 
 def _lost(before: Said, after: Said) -> News | None:
-    """Fewer serve, and nobody asked for it."""
+    """Return an Event if fewer replicas serve without a rollout or scaling."""
     if before.get("rollout") or after.get("rollout"):
         return None
     wanted, ready = after.get("desiredReplicas", 0), after.get("readyReplicas", 0)
@@ -57,7 +57,7 @@ def _lost(before: Said, after: Said) -> News | None:
     if not same or not ready < min(before.get("readyReplicas", 0), wanted):
         return None
     why = status.condition(after, status.READY)["message"]
-    return News(True, REPLICA_LOST, f"{ready} of {wanted} replicas serve. {why}")
+    return News(True, REPLICA_LOST, f"{ready} of {wanted} replicas are serving. {why}")
 
 
 def _rollout(before: Said, after: Said) -> list[News]:
@@ -71,12 +71,12 @@ def _rollout(before: Said, after: Said) -> list[News]:
         reason = SURGE_WITHDRAWN if withdrawn else ROLLOUT_MODE_CHANGED
         return [News(withdrawn, reason, new["message"])]
     if old and not new and status.condition(after, status.READY)["reason"] == status.READY:
-        return [News(False, ROLLOUT_FINISHED, "Every replica is new and serves.")]
+        return [News(False, ROLLOUT_FINISHED, "All replicas are updated and serving.")]
     return []
 
 
 def _change(old: Said | None, new: Said | None, serves: str | None) -> list[News]:
-    """What happened to a change between two sets: each step, and its end."""
+    """Return the Events of a canary or blue-green rollout: each step, and the end."""
     if new is not None:
         names = ("revision", "reason", "step")
         if old and all(old.get(name) == new.get(name) for name in names):
@@ -85,13 +85,13 @@ def _change(old: Said | None, new: Said | None, serves: str | None) -> list[News
     if old is None or not serves:
         return []
     if serves == old["revision"]:
-        return [News(False, ROLLOUT_FINISHED, f"Revision {serves} is the stable set.")]
-    message = f"Revision {serves} serves on: the spec asks for it again."
+        return [News(False, ROLLOUT_FINISHED, f"Revision {serves} is now stable.")]
+    message = f"Revision {serves} keeps serving: the spec was reverted to it."
     return [News(False, ROLLOUT_WITHDRAWN, message)]
 
 
 def _failed(before: Said, after: Said) -> list[News]:
-    """A replica of several pods has failed, or its first cause has become known."""
+    """Return Events for multi-pod replicas that failed, or whose first cause became known."""
     known = {item["index"]: item for item in before.get("groups", [])}
     return [
         News(True, findings.REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
@@ -101,7 +101,7 @@ def _failed(before: Said, after: Said) -> list[News]:
 
 
 def _turned(before: Said, after: Said) -> News | None:
-    """The reason of Ready changed; a rollout tells of itself."""
+    """Return an Event if the reason of Ready changed; rollouts have Events of their own."""
     old, new = status.condition(before, status.READY), status.condition(after, status.READY)
     if old.get("reason") == new["reason"] or new["reason"] in (
         status.ROLLING_OUT,

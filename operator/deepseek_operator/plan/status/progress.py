@@ -1,4 +1,4 @@
-"""How far a resource is: whether it is complete, and the rollout that is under way, in words."""
+"""Progress of a resource: whether it is complete, and the rollout under way, with messages."""
 
 from deepseek_operator.api.status import RolloutStatus
 from deepseek_operator.plan.desired.desired_state import Target
@@ -18,36 +18,37 @@ from deepseek_operator.plan.status.rollout_status import (
 
 SURGE_WITHDRAWN = "SurgeWithdrawn"
 
-# Why a rollout goes as it does: one word for programs, a sentence for people.
+# Reason and message of the rollout status, by the cause of the rollout step.
 REASONS = {
     Why.FREE: (
         "RoomForOneMore",
-        "Each successor serves before a replica is stopped, as long as there is room for one more.",
+        "Each new replica serves before an old one is stopped, as long as there is room for one more.",
     ),
     Why.BUSY: (
         "NoGpuFree",
-        "No fitting GPU is free: each replica is stopped before its successor starts on its GPUs.",
+        "No suitable GPU is free: each old replica is stopped before its replacement starts on its "
+        "GPUs.",
     ),
     Why.WAIT: (
         "WaitsForGpu",
-        "Each successor waits for a free GPU while all replicas serve, because "
+        "Each new replica waits for a free GPU while all old replicas serve, because "
         "rollout.whenNoGpuIsFree is wait.",
     ),
     Why.ALONE: (
         "SingleReplica",
-        "LeaderWorkerSet makes no second replica beside a single one: it is stopped before its "
-        "successor starts. With two replicas or more one serves all the time.",
+        "LeaderWorkerSet does not surge a single replica: it is stopped before its replacement "
+        "starts. With two or more replicas, one serves all the time.",
     ),
     Why.WITHDRAWN: (
         SURGE_WITHDRAWN,
-        f"A successor found no node within {PENDING_SECONDS:.0f} s: replicas are stopped before "
-        "their successors start.",
+        f"A new replica found no node within {PENDING_SECONDS:.0f} s: old replicas are now stopped "
+        "before their replacements start.",
     ),
 }
 
 
 def complete(target: Target, observed: Observed) -> bool:
-    """Whether as many replicas as asked for serve the newest spec, and no others are left."""
+    """Tell whether all requested replicas serve the newest spec and no others are left."""
     if observed.change is not None:
         return False
     deployment = observed.deployment
@@ -58,9 +59,10 @@ def complete(target: Target, observed: Observed) -> bool:
 def rollout(
     target: Target, observed: Observed, before: RolloutStatus | None, now: str
 ) -> RolloutStatus | None:
-    """The rollout that is under way, None where none is.
+    """Return the status of the rollout under way, None if there is none.
 
-    It starts when a new pod template meets running pods, and ends when every replica serves it.
+    A rollout starts when a new pod template is applied to running pods, and ends when every replica
+    serves it.
     """
     if observed.change is not None:
         return observed.change
@@ -80,7 +82,10 @@ def rollout(
 
 
 def _updated(observed: Observed, before: RolloutStatus | None) -> int:
-    """New replicas; until the Deployment's controller has seen the new template it counts old ones."""
+    """Return the number of updated replicas.
+
+    Until the Deployment's controller has observed the new template, its count is about the old one.
+    """
     if observed.deployment.settled:
         return observed.deployment.updated
     return before.updated_replicas if before and not observed.changed else 0
@@ -89,7 +94,7 @@ def _updated(observed: Observed, before: RolloutStatus | None) -> int:
 def words(
     target: Target, observed: Observed, under_way: RolloutStatus, finding: Finding | None
 ) -> str:
-    """A rollout in one line."""
+    """Return the rollout as one line for the phase."""
     serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
     if under_way.strategy != "auto":
         return f"{_summary(under_way)}; {serve}"
@@ -100,27 +105,27 @@ def words(
 
 
 def _summary(change: RolloutStatus) -> str:
-    """A change between two sets in a few words."""
+    """Return a canary or blue-green rollout in a few words."""
     if change.reason == ROLLED_BACK:
         why = change.message.partition("). ")[2]
         return f"Rolled back: {why.split('. ')[0].rstrip('.')}"
     new = f"revision {change.revision}"
     if change.strategy == "blueGreen":
-        return f"Blue-green, {new} {BLUE_GREEN[change.reason]}"
+        return f"Blue-green, {new}: {BLUE_GREEN[change.reason]}"
     doing = CANARY[change.reason]
-    return f"Canary {change.step}/{change.steps} ({change.weight} %), {new} {doing}"
+    return f"Canary {change.step}/{change.steps} ({change.weight} %), {new}: {doing}"
 
 
 CANARY = {
-    STARTING: "starts",
-    COMPARING: "is compared",
-    HELD: "is held",
-    TAKES_OVER: "takes over",
-    LEAVES: "leaves",
+    STARTING: "starting",
+    COMPARING: "comparing",
+    HELD: "paused",
+    TAKES_OVER: "promoting",
+    LEAVES: "removing",
 }
 BLUE_GREEN = {
-    STARTING: "comes up",
-    CHECKING: "is tried",
-    HELD: "is held",
-    SWITCHED: "serves, the old set is kept",
+    STARTING: "starting",
+    CHECKING: "smoke requests",
+    HELD: "paused",
+    SWITCHED: "serving, the old set is kept",
 }

@@ -1,4 +1,4 @@
-"""What to say about a change between two sets of pods."""
+"""Rollout status and messages of a canary or blue-green rollout."""
 
 from deepseek_operator.api.rollout import seconds
 from deepseek_operator.api.status import AnalysisStatus, RolloutStatus
@@ -26,14 +26,14 @@ def said(
     before: RolloutStatus | None,
     now: str,
 ) -> RolloutStatus | None:
-    """What to say, None where no change is under way and none has failed.
+    """Return the rollout status, None if no rollout is under way and none has failed.
 
     Args:
-        record: How far it is.
-        situation: What was decided on.
-        verdict: How a canary compares.
+        record: The state of the rollout.
+        situation: The input that was decided on.
+        verdict: The result of the canary analysis.
         finding: Why the candidate does not serve.
-        before: What was said before.
+        before: The previous rollout status.
         now: The time as RFC 3339.
     """
     strategy = situation.rules.strategy
@@ -80,7 +80,7 @@ def said(
 
 
 def _weight(record: Record, situation: Situation) -> int:
-    """Percent of the requests that the new set gets."""
+    """Return the percentage of the requests that the candidate receives."""
     if situation.rules.strategy == "blueGreen":
         return 100 if record.switched else 0
     return canary.weight(record, situation)
@@ -95,51 +95,54 @@ def _canary(
     if leaves(record, situation):
         return (
             LEAVES,
-            f"Revision {record.candidate} leaves: {ready} of its replicas serve until the stable set "
-            f"has {situation.least} ready, which now has {situation.stable.ready}.",
+            f"Revision {record.candidate} is being removed: {ready} of its replicas keep serving until "
+            f"the stable set has {situation.least} ready replicas (now {situation.stable.ready}).",
         )
     if record.step >= len(steps):
         return (
             TAKES_OVER,
-            f"Revision {record.candidate} takes over: {ready} of {situation.wanted} replicas serve."
-            + doing,
+            f"Revision {record.candidate} is being promoted: {ready} of {situation.wanted} replicas are "
+            "serving." + doing,
         )
     step = steps[record.step]
-    at = f"Step {record.step + 1} of {len(steps)} ({step.weight} %) of revision {record.candidate}"
+    at = f"Step {record.step + 1} of {len(steps)} ({step.weight} %), revision {record.candidate}"
     if record.since is None:
         wanted = canary.aim(record, situation)
         if ready < wanted:
-            return STARTING, f"{at}: {ready} of {wanted} of its replicas serve.{doing}"
-        words = situation.unread or "its replicas warm up, which does not count."
+            return STARTING, f"{at}: {ready} of {wanted} canary replicas are serving.{doing}"
+        words = situation.unread or "waiting for the warm-up of its replicas, which does not count."
         return STARTING, f"{at}: {words}"
     left = seconds(step.pause) - (situation.now - record.since).total_seconds()
     figures = verdict.message if verdict else ""
     share = _share(record, situation, step.weight)
     if rules.hold and left <= 0 and verdict and verdict.outcome == "pass":
-        return HELD, f"{at}: it waits because rollout.hold is true.{share} {figures}"
-    return COMPARING, f"{at}: it is compared with revision {record.revision}.{share} {figures}"
+        return HELD, f"{at}: paused because rollout.hold is true.{share} {figures}"
+    return COMPARING, f"{at}: comparing with revision {record.revision}.{share} {figures}"
 
 
 def _share(record: Record, situation: Situation, weight: int) -> str:
-    """That pods are a coarse measure, where they are the only one."""
+    """Return a note on the actual share of requests, where pod counts decide it."""
     given = canary.weight(record, situation)
     if situation.routed or given == weight:
         return ""
-    return f" Without routes the numbers of pods decide: it gets {given} % of the requests."
+    return f" Without a route the pod counts decide: it receives {given} % of the requests."
 
 
 def _blue_green(record: Record, situation: Situation, doing: str) -> tuple[str, str]:
     keep = situation.rules.blue_green.keep_old
-    ready = f"{situation.candidate.ready} of {situation.wanted} replicas serve"
+    ready = f"{situation.candidate.ready} of {situation.wanted} replicas are serving"
     new = f"Revision {record.candidate}"
     if record.switched:
         return (
             SWITCHED,
-            f"{new} has the requests since {record.switched:%Y-%m-%dT%H:%M:%SZ}; revision "
-            f"{record.revision} is kept for {keep} after that.",
+            f"{new} has received all requests since {record.switched:%Y-%m-%dT%H:%M:%SZ}; revision "
+            f"{record.revision} is kept for {keep} after the switch.",
         )
     if situation.candidate.ready < situation.wanted or situation.candidate.rolling:
-        return STARTING, f"{new} comes up beside what serves: {ready}.{doing}"
+        return STARTING, f"{new} is starting: {ready}.{doing}"
     if situation.rules.hold:
-        return HELD, f"{new} is ready ({ready}) and waits because rollout.hold is true."
-    return CHECKING, f"{new} is tried with requests before it gets those of clients."
+        return HELD, f"{new} is ready ({ready}); the switch is paused because rollout.hold is true."
+    return (
+        CHECKING,
+        f"{new} is being checked with smoke requests before it receives client requests.",
+    )

@@ -1,7 +1,7 @@
-"""Who has to prove what to reach a model: the decision, apart from the words of any policy.
+"""Authorization of clients: the plan, independent of the API that enforces it.
 
-NetworkPolicies let in namespaces. What goes further, service accounts and tokens, only a mesh can
-check, so a resource that asks for it is refused where there is none, and not served half protected.
+NetworkPolicies admit namespaces. Only a mesh can check service accounts and tokens, so a resource that
+requires them is refused without a mesh instead of being served with partial protection.
 """
 
 from collections.abc import Iterable
@@ -12,24 +12,24 @@ from deepseek_operator.api.security import ApiKeys, Security
 
 AUTHORIZATION_POLICY, DESTINATION_RULE = "AuthorizationPolicy", "DestinationRule"
 
-# Where a sidecar says how it and the program beside it are; it takes no part in the mesh, so a
-# caller needs no certificate (https://istio.io/latest/docs/ops/deployment/application-requirements/).
+# The sidecar's port for health and metrics. It is excluded from mTLS, so a client needs no
+# certificate (https://istio.io/latest/docs/ops/deployment/application-requirements/).
 STATUS_PORT = 15020
 METRICS_PATH = "/stats/prometheus"
-# Where a sidecar gets its certificate and what it has to know.
+# The port of istiod that provides certificates and configuration to sidecars.
 CONTROL_PORT = 15012
 KEYS_MOUNT = "/etc/deepseek-keys"
-# What the mesh lets in, of all that a model server answers.
+# The paths of a model server that the mesh admits.
 API_PATHS = ("/v1/*",)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who may send requests.
+    """Pods that may send requests.
 
     Attributes:
-        namespace: Of its pods; None: the resource's own.
-        accounts: Service accounts of these pods; none: whatever they have.
+        namespace: Their namespace; None: the resource's own.
+        accounts: Their service accounts; empty allows all.
     """
 
     namespace: str | None
@@ -38,10 +38,10 @@ class Caller:
 
 @dataclass(frozen=True)
 class Token:
-    """The token that a request must bring.
+    """The JWT that a request must carry.
 
     Attributes:
-        claims: What it must say: names of claims, and values of which one is needed.
+        claims: Required claims: their names, each with the accepted values.
     """
 
     issuer: str
@@ -52,15 +52,15 @@ class Token:
 
 @dataclass(frozen=True)
 class Trust:
-    """What callers have to prove.
+    """The authorization plan of a resource.
 
     Attributes:
-        mtls: How strict the pods are in the mesh; None: whether they are in one is not ours to say.
-        enforced: Whether the cluster has the mesh's API, so that policies can be made.
-        steered: Whether it has that for how callers in the mesh use connections.
-        callers: Who may send requests, the own namespace first.
-        token: What each request must bring, checked by the mesh.
-        keys: Secret with the keys of which a request must bring one, checked by the model server.
+        mtls: mTLS mode of the pods; None: the operator does not decide about a mesh.
+        enforced: Whether the cluster has the mesh's API, so that policies can be created.
+        steered: Whether the cluster has the API for connection settings of mesh clients.
+        callers: Clients that may send requests, the own namespace first.
+        token: JWT that each request must carry, checked by the mesh.
+        keys: Secret with the accepted API keys, checked by the model server.
     """
 
     mtls: Literal["STRICT", "PERMISSIVE"] | None = None
@@ -72,7 +72,7 @@ class Trust:
 
     @property
     def in_mesh(self) -> bool:
-        """Whether the pods shall have a sidecar."""
+        """Whether the spec requires a sidecar in the pods."""
         return self.mtls is not None
 
     @property
@@ -82,16 +82,16 @@ class Trust:
 
     @property
     def policies(self) -> bool:
-        """Whether the mesh is told who is let in."""
+        """Whether the mesh enforces authorization policies."""
         return self.meshed and self.mtls == "STRICT"
 
 
 def trust(security: Security, gateway: Iterable[str], served: frozenset[str]) -> Trust:
-    """What callers have to prove.
+    """Return the authorization plan of a resource.
 
     Args:
-        security: What the resource says.
-        gateway: Namespaces of a gateway's pods that requests come through.
+        security: `spec.security`.
+        gateway: Namespaces of the pods of the gateway that forwards requests.
         served: Names of the optional kinds that the cluster has.
     """
     named: dict[str, tuple[str, ...] | None] = {}

@@ -1,9 +1,9 @@
-"""Whether the pods of a model are in the mesh that is to protect them.
+"""Mesh membership of a model's pods, for the condition TrustReady.
 
-A sidecar is put into a pod when it is made, by a webhook of the mesh. Pods from before the mesh, or
-of a namespace that the webhook leaves out, serve without one, and nobody asks their callers who they
-are but the NetworkPolicy. That is said; pods are not replaced for it, since a model takes long to
-load and a mesh that is just being installed has its API before it has its webhook.
+A webhook of the mesh injects the sidecar when a pod is created. Pods that are older than the mesh, or
+in a namespace that the webhook excludes, serve without a sidecar and are protected only by the
+NetworkPolicy. The condition reports this; pods are not replaced for it, since a model takes long to
+load and a mesh that is being installed has its API before its webhook.
 """
 
 from deepseek_operator.catalog.apis import install_commands
@@ -12,29 +12,29 @@ from deepseek_operator.plan.traffic.authorization import AUTHORIZATION_POLICY, T
 
 
 def verdict(trust: Trust, name: str, observed: Observed) -> tuple[bool | None, str, str]:
-    """Whether callers have to prove what they are asked for: status, reason and message.
+    """Return status, reason and message of TrustReady: whether the mesh protects the pods.
 
     Args:
-        trust: What they are asked for, in a mesh.
-        name: Of the resource.
+        trust: The authorization that the mesh enforces.
+        name: Name of the resource.
         observed: Its pods.
     """
     if not trust.enforced:
         return (
             False,
             "ApiMissing",
-            f"security.mtls needs Istio, which this cluster does not have: the NetworkPolicy alone "
-            f"protects the model. Install it ({install_commands()[AUTHORIZATION_POLICY]}), or leave "
-            "security.mtls out.",
+            f"security.mtls needs Istio, which is not installed in this cluster: only the "
+            f"NetworkPolicy protects the model. Install it "
+            f"({install_commands()[AUTHORIZATION_POLICY]}), or remove security.mtls.",
         )
     pods = [pod for pod in observed.pods if pod.index == 0]
     if not pods:
-        return None, "Starting", "There is no pod yet."
+        return None, "Starting", "No pod exists yet."
     if bare := [pod for pod in pods if not pod.sidecar]:
         return False, "NoSidecar", _no_sidecar(bare, len(pods), name)
     if trust.mtls == "PERMISSIVE":
-        return True, "Permissive", "Every pod is in the mesh; callers outside it are answered, too."
-    return True, "Enforced", "Every pod is in the mesh and answers only those that may ask."
+        return True, "Permissive", "All pods are in the mesh; clients outside it are served, too."
+    return True, "Enforced", "All pods are in the mesh and serve only authorized clients."
 
 
 def _no_sidecar(bare: list[PodView], total: int, name: str) -> str:
@@ -45,7 +45,7 @@ def _no_sidecar(bare: list[PodView], total: int, name: str) -> str:
         else f"kubectl delete pod {bare[0].name}"
     )
     return (
-        f"{pods[0].upper()}{pods[1:]} no sidecar, such as {bare[0].name}, so only the NetworkPolicy "
-        f"protects the model there. If it is older than Istio: {command}. Else the injection of "
-        "sidecars is off here: is istiod running, and is it the revision of this namespace?"
+        f"{pods[0].upper()}{pods[1:]} no sidecar (for example {bare[0].name}); only the NetworkPolicy "
+        f"protects the model there. If the pod is older than Istio: {command}. Otherwise sidecar "
+        "injection is off in this namespace: check that istiod runs and serves its revision label."
     )

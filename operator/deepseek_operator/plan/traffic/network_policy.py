@@ -1,6 +1,6 @@
-"""Who may reach a model's pods, and what they may reach: everything else is denied.
+"""Network plan: allowed ingress and egress of a model's pods; everything else is denied.
 
-NetworkPolicies only ever add up, so whoever needs more writes a second one for the same pods.
+NetworkPolicies are additive, so users who need more add a second one for the same pods.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ HTTP, HTTPS = 80, 443
 
 @dataclass(frozen=True)
 class Destination:
-    """What pods may connect to.
+    """An allowed egress destination.
 
     Attributes:
         port: TCP port; None: any.
-        namespace: Pods of it; None: anything anywhere.
+        namespace: Namespace of the pods; None: any address.
     """
 
     port: int | None = None
@@ -28,12 +28,12 @@ class Destination:
 
 @dataclass(frozen=True)
 class Network:
-    """What a model's pods may exchange with others, beside asking the DNS.
+    """The allowed connections of a model's pods, DNS excepted.
 
     Attributes:
-        namespaces: Those whose pods may send requests, beside the model's own namespace.
-        beside: Those whose pods may ask the sidecar how it and the model server are.
-        destinations: What its pods may connect to.
+        namespaces: Namespaces whose pods may send requests, besides the model's own.
+        beside: Namespaces whose pods may read the sidecar's health and metrics port.
+        destinations: Allowed egress.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -44,20 +44,20 @@ class Network:
 def network(
     trust: Trust, settings: Settings, scraped: bool, destinations: tuple[Destination, ...]
 ) -> Network:
-    """What a model's pods may exchange with others.
+    """Return the allowed connections of a model's pods.
 
     Args:
-        trust: Who may send requests, and whether the pods are in a mesh.
-        settings: Where the operator runs, which reads the metrics, and where monitoring does.
-        scraped: Whether somebody is told to scrape the pods.
-        destinations: What the model server connects to.
+        trust: The authorization plan.
+        settings: Namespaces of the operator, which reads the metrics, and of monitoring.
+        scraped: Whether a PodMonitor makes Prometheus scrape the pods.
+        destinations: Destinations of the model server.
     """
     requests = {caller.namespace or "" for caller in trust.callers}
     watchers = {settings.namespace, settings.monitoring_namespace if scraped else ""}
     if not trust.meshed:
         return Network(_named(requests | watchers), (), destinations)
-    # The operator may ask the model server, too: pods that were there before the mesh have no
-    # sidecar, and where there is one, it answers nobody without a certificate.
+    # The operator may also reach the model server: pods older than the mesh have no sidecar, and a
+    # sidecar rejects connections without a certificate.
     control = Destination(CONTROL_PORT, settings.istio_namespace)
     return Network(
         _named(requests | {settings.namespace}), _named(watchers), (*destinations, control)
@@ -69,11 +69,11 @@ def _named(namespaces: set[str]) -> tuple[str, ...]:
 
 
 def destinations(urls: list[str], namespace: str) -> tuple[Destination, ...]:
-    """What has to be open for these URLs to be reached from a namespace.
+    """Return the egress destinations that these URLs need from a namespace.
 
-    A policy sees a connection to a Service only after its port was replaced by the pod's, which
-    nobody knows here: where a host can be a Service of this cluster, all ports of the pods in its
-    namespace are opened.
+    A policy sees a connection to a Service only after its port was replaced by the pod's port, which
+    is unknown here. If a host may be a Service of this cluster, all ports of the pods in its namespace
+    are allowed.
     """
     found: dict[Destination, None] = {}
     for url in urls:
@@ -86,15 +86,15 @@ def destinations(urls: list[str], namespace: str) -> tuple[Destination, ...]:
 
 
 def _port(netloc: str) -> int | None:
-    """The port, None where there is none or what stands there is no port."""
+    """Return the port of a network location, None if there is no valid one."""
     text = netloc.rpartition("]")[2].rpartition(":")[2] if ":" in netloc else ""
     return int(text) if text.isascii() and text.isdigit() and 0 < int(text) < 65536 else None
 
 
 def _namespace_of(host: str, port: int, namespace: str) -> str | None:
-    """The namespace of a Service of this name: `hub`, `hub.models`, `hub.models.svc[...]`.
+    """Return the namespace of a Service by its host name: `hub`, `hub.models`, `hub.models.svc[...]`.
 
-    Two words that are asked over HTTPS are a site of the internet, such as huggingface.co.
+    A name of two labels with HTTPS is taken for an internet host, such as huggingface.co.
     """
     labels = host.rstrip(".").split(".")
     if ":" in host or labels[-1].isdigit():

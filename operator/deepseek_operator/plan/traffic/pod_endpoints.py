@@ -1,11 +1,11 @@
-"""Where the operator, which is in no mesh, asks a pod for its metrics and how far it is.
+"""Endpoints of a pod for the operator, which is outside the mesh: metrics and readiness.
 
-A pod in a mesh that is STRICT answers nobody on the port of its API who has no certificate. Its
-sidecar has a port of its own that takes no part in the mesh: there it passes on what the kubelet asks
-(https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/) and adds the metrics of the
-program beside it to its own (https://istio.io/latest/docs/ops/integrations/prometheus/). That port is
-there in any case, so nothing has to be opened. Which of the two a pod has, the annotation tells that
-the mesh changes when it puts the sidecar in.
+With STRICT mTLS a pod rejects connections without a certificate on its API port. Its sidecar has a port
+that is excluded from mTLS: it forwards the kubelet's probes
+(https://istio.io/latest/docs/ops/configuration/mesh/app-health-check/) and merges the metrics of the
+application into its own (https://istio.io/latest/docs/ops/integrations/prometheus/). That port exists in
+any case, so no extra port has to be opened. Whether a pod has a sidecar is visible in the annotation
+that the mesh changes at injection.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ PATH = "prometheus.io/path"
 
 @dataclass(frozen=True)
 class Desk:
-    """Where a pod answers.
+    """Port and paths of a pod's endpoints.
 
     Attributes:
-        port: On which port.
-        ready: The path that tells how far it is with its model.
-        metrics: The path of its metrics.
+        port: TCP port.
+        ready: Path of readiness and load progress.
+        metrics: Path of its metrics.
     """
 
     port: int
@@ -39,6 +39,6 @@ SIDECAR_DESK = Desk(STATUS_PORT, f"/app-health/{SERVER}/readyz", METRICS_PATH)
 
 
 def desk(pod: Mapping[str, Any]) -> Desk:
-    """Where a Pod object is to be asked."""
+    """Return the endpoints of a Pod object."""
     annotations = pod["metadata"].get("annotations") or {}
     return SIDECAR_DESK if annotations.get(PATH) == METRICS_PATH else SERVER_DESK

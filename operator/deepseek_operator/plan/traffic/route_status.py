@@ -1,7 +1,6 @@
-"""What the controllers of others say of a route: who takes it up, who refuses it, and why.
+"""Acceptance of a route by the controllers of Gateway API and cert-manager, from their conditions.
 
-Istio says nothing of what was written by its own API (`istioctl analyze` does); Gateway API and
-cert-manager answer in conditions.
+Istio sets no conditions on objects of its own API; `istioctl analyze` checks them instead.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from deepseek_operator.plan.state.route_conditions import RouteConditions
 from deepseek_operator.plan.traffic.routing import NoRoute, Route
 
 CERTIFICATE, GATEWAY, HTTP_ROUTE = "Certificate", "Gateway", "HTTPRoute"
-# The conditions that count, by kind.
+# The relevant conditions, by kind.
 COUNTING = {
     CERTIFICATE: ("Ready",),
     GATEWAY: ("Accepted", "Programmed"),
@@ -19,10 +18,12 @@ COUNTING = {
 }
 
 Object = Mapping[str, Any]
+# The conditions of the resource's objects, by kind.
+Heard = Mapping[str, tuple[Object, ...]]
 
 
 def conditions(kind: str, status: Object) -> list[Object]:
-    """The conditions that count of an object's status, as far as they are read."""
+    """Return the relevant conditions of an object's status, reduced to the fields that are read."""
     parents = status.get("parents") or [] if kind == HTTP_ROUTE else [status]
     return [
         {name: item.get(name, "") for name in ("type", "status", "reason", "message")}
@@ -32,8 +33,8 @@ def conditions(kind: str, status: Object) -> list[Object]:
     ]
 
 
-def problem(route: Route, heard: RouteConditions) -> NoRoute | None:
-    """What keeps a route from working, None where nothing is known against it."""
+def problem(route: Route, heard: Heard) -> NoRoute | None:
+    """Return the problem that keeps a route from working, None if none is known."""
     if route.gateway.issuer and (trouble := _certificate(heard.get(CERTIFICATE, ()))):
         return trouble
     if route.api == "istio":
@@ -47,8 +48,8 @@ def _certificate(said: tuple[Object, ...]) -> NoRoute | None:
     condition = said[0] if said else {}
     if condition.get("status") == "True":
         return None
-    why = condition.get("message") or "cert-manager has not looked at it yet"
-    return NoRoute("CertificateNotReady", f"The Certificate has not been issued: {why}.")
+    why = condition.get("message") or "cert-manager has not processed it yet"
+    return NoRoute("CertificateNotReady", f"The Certificate is not issued yet: {why}.")
 
 
 def _refused(kind: str, route: Route, heard: RouteConditions) -> NoRoute | None:
@@ -59,7 +60,7 @@ def _refused(kind: str, route: Route, heard: RouteConditions) -> NoRoute | None:
     if all(any(_holds(item, name) for item in answers) for name in COUNTING[kind]):
         return None
     return NoRoute(
-        "WaitsForController", f"No controller has taken up the {kind} yet. {_hint(route)}"
+        "WaitsForController", f"No controller has accepted the {kind} yet. {_hint(route)}"
     )
 
 
@@ -71,21 +72,19 @@ def _hint(route: Route) -> str:
     gateway = route.gateway
     if gateway.is_made:
         return (
-            f"Is there a controller for GatewayClass {gateway.class_name}? "
-            "routing.gateway.className names another one."
+            f"Check that a controller for GatewayClass {gateway.class_name} is installed, or set "
+            "routing.gateway.className."
         )
     where = f" in namespace {gateway.namespace}" if gateway.namespace else ""
-    return (
-        f"Is there a Gateway {gateway.name}{where}, and does it let this namespace attach routes?"
-    )
+    return f"Check that Gateway {gateway.name}{where} exists and allows routes from this namespace."
 
 
 def words(route: Route) -> str:
-    """What a route does, as a sentence."""
-    said = [f"{', '.join(route.hosts)}{route.path}/v1 leads to the model"]
+    """Return a sentence that describes a route."""
+    said = [f"{', '.join(route.hosts)}{route.path}/v1 routes to the model"]
     if len(route.backends) > 1:
         shares = (f"{backend.weight} to {backend.service}" for backend in route.backends)
-        said.append(f"by weight {', '.join(shares)}")
+        said.append(f"weights: {', '.join(shares)}")
     if route.affinity:
-        said.append(f"requests with the same {route.affinity} go to the same replica")
+        said.append(f"requests with the same header {route.affinity} go to the same replica")
     return "; ".join(said) + "."

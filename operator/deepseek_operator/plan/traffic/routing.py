@@ -1,7 +1,7 @@
-"""How requests from outside the cluster reach a model: the decision, apart from any API's words.
+"""Routing of requests from outside the cluster: the plan, independent of the API that implements it.
 
-By which API it is made depends on what the cluster serves, and may change while the model serves:
-the Service is there in any case, so a cluster without such an API is no reason to refuse anything.
+The API depends on what the cluster has, and may change while the model serves. A cluster without one
+is no reason to refuse a resource, because the Service exists in any case.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.plan.state.refusal import API_MISSING
 from deepseek_operator.plan.state.settings import Settings
 
-# The kinds whose API decides.
+# The kinds whose presence decides about the API.
 VIRTUAL_SERVICE, HTTP_ROUTE, CERTIFICATE = "VirtualService", "HTTPRoute", "Certificate"
 DEFAULT_CLASS = "istio"
 DEFAULT_SELECTOR = {"istio": "ingressgateway"}
@@ -24,11 +24,11 @@ KINDS: dict[RouteApi, str] = {"istio": VIRTUAL_SERVICE, "gatewayAPI": HTTP_ROUTE
 
 @dataclass(frozen=True)
 class Backend:
-    """A Service that takes a share of the requests.
+    """A Service that receives a share of the requests.
 
     Attributes:
         service: Its name, in the namespace of the resource.
-        weight: Its share, relative to those of the others.
+        weight: Its weight, relative to the other backends.
     """
 
     service: str
@@ -37,16 +37,16 @@ class Backend:
 
 @dataclass(frozen=True)
 class GatewayPlan:
-    """The gateway that requests come through.
+    """The gateway that receives the requests.
 
     Attributes:
-        name: One that exists; None: one is made, of the resource's name.
-        namespace: Of the one that exists; None: that of the resource.
-        pods_namespace: Where its pods run; None: that of the resource.
-        class_name: GatewayClass of one that is made with Gateway API.
-        selector: Labels of the pods of one that is made with Istio's API.
-        secret: Secret with the certificate of one that is made; None: it speaks plain HTTP.
-        issuer: Kind and name of what of cert-manager fills that Secret; None: somebody does.
+        name: Name of an existing gateway; None: the operator creates one with the resource's name.
+        namespace: Namespace of an existing gateway; None: that of the resource.
+        pods_namespace: Namespace of its pods; None: that of the resource.
+        class_name: GatewayClass of a gateway created with Gateway API.
+        selector: Pod labels of a gateway created with Istio's API.
+        secret: Secret with the certificate of a created gateway; None: plain HTTP.
+        issuer: Kind and name of the cert-manager issuer of that Secret; None: the user provides it.
     """
 
     name: str | None = None
@@ -59,21 +59,21 @@ class GatewayPlan:
 
     @property
     def is_made(self) -> bool:
-        """Whether it is ours."""
+        """Whether the operator creates it."""
         return self.name is None
 
 
 @dataclass(frozen=True)
 class Route:
-    """The way of requests from outside to a model.
+    """The route of requests from outside the cluster to a model.
 
     Attributes:
-        api: By which API it is made.
-        hosts: Names under which clients reach it; the first is told to people.
-        path: What stands before /v1, empty or with a slash at its beginning.
-        headers: Names, in small letters, and values that a request must have.
-        scheme: What the gateway speaks with clients.
-        affinity: Header by which a replica is chosen; None: the least busy one is.
+        api: The API that implements it.
+        hosts: Host names for clients; the first one is in the endpoint.
+        path: Path prefix before /v1, empty or with a leading slash.
+        headers: Header names, in lower case, and values that a request must have.
+        scheme: URL scheme of the gateway.
+        affinity: Header that selects the replica; None: the least busy one is selected.
         backends: The Services that share the requests.
     """
 
@@ -94,11 +94,11 @@ class Route:
 
 @dataclass(frozen=True)
 class NoRoute:
-    """Why there is no route, or not all of one that was asked for.
+    """The reason why a route is missing or incomplete.
 
     Attributes:
-        reason: One CamelCase word for programs.
-        message: What is missing, and what to do.
+        reason: Machine-readable, in CamelCase.
+        message: What is missing, and the next step.
     """
 
     reason: str
@@ -107,11 +107,11 @@ class NoRoute:
 
 @dataclass(frozen=True)
 class Ways:
-    """What was made of spec.routing.
+    """The routing plan of a resource.
 
     Attributes:
-        route: What is made, None where nothing can be.
-        lack: What of it the cluster can't do, None where all is well.
+        route: The route, None if the cluster can't have one.
+        lack: What the cluster can't provide of spec.routing, None if nothing is missing.
     """
 
     route: Route | None = None
@@ -119,7 +119,7 @@ class Ways:
 
     @property
     def pods_namespaces(self) -> tuple[str, ...]:
-        """Namespaces, other than the resource's, of pods that requests come from."""
+        """Namespaces of the gateway's pods, other than the resource's."""
         found = self.route and self.route.gateway.pods_namespace
         return (found,) if found else ()
 
@@ -127,12 +127,12 @@ class Ways:
 def ways(
     routing: Routing | None, name: str, settings: Settings, served: frozenset[str]
 ) -> Ways | None:
-    """What is made of spec.routing; None where no route is asked for.
+    """Return the routing plan; None if the spec requests no route.
 
     Args:
-        routing: What the resource says.
-        name: The resource's.
-        settings: Where Istio runs.
+        routing: `spec.routing`.
+        name: Name of the resource.
+        settings: Settings of the installation: Istio's namespace.
         served: Names of the optional kinds that the cluster has.
     """
     if routing is None or routing.api == "none" or not routing.hosts:
@@ -148,7 +148,7 @@ def ways(
 
 
 def _api(routing: Routing, served: frozenset[str]) -> RouteApi | None:
-    """By which API a route is made, None where the cluster has none of those that may be."""
+    """Return the API for the route, None if the cluster has none of the acceptable ones."""
     if routing.api in ("istio", "gatewayAPI"):
         order = [routing.api]
     elif _is_for_gateway_api(routing):
@@ -159,7 +159,7 @@ def _api(routing: Routing, served: frozenset[str]) -> RouteApi | None:
 
 
 def _is_for_gateway_api(routing: Routing) -> bool:
-    """Whether it says what only a gateway of Gateway API has, whose pods are where its Secret is."""
+    """Tell whether spec.routing needs Gateway API, whose gateway pods run beside their Secret."""
     issued = routing.tls is not None and routing.tls.issuer is not None
     return routing.gateway.class_name is not None or (issued and not routing.gateway.selector)
 
@@ -169,8 +169,8 @@ def _missing(routing: Routing) -> NoRoute:
         commands = install_commands()
         return NoRoute(
             API_MISSING,
-            "This cluster has neither Istio nor Gateway API, so there is no route; the Service "
-            f"serves. Install Istio ({commands[VIRTUAL_SERVICE]}) or Gateway API with a controller "
+            "No route: this cluster has neither Istio nor Gateway API; the model is served by its "
+            f"Service only. Install Istio ({commands[VIRTUAL_SERVICE]}) or Gateway API with a controller "
             f"({commands[HTTP_ROUTE]}), or set routing.api to none.",
         )
     return _needs(f"routing.api: {routing.api}", KINDS[routing.api])  # type: ignore[index]
@@ -179,21 +179,21 @@ def _missing(routing: Routing) -> NoRoute:
 def _needs(field: str, kind: str) -> NoRoute:
     return NoRoute(
         API_MISSING,
-        f"{field} needs the kind {kind}, which this cluster does not have, so there is no route; "
-        f"the Service serves. Install it ({install_commands()[kind]}), or change {field}.",
+        f"No route: {field} needs the kind {kind}, which is not installed in this cluster; the model "
+        f"is served by its Service only. Install it ({install_commands()[kind]}), or change {field}.",
     )
 
 
 def _out_of_reach(routing: Routing, api: RouteApi) -> NoRoute | None:
-    """A certificate that the gateway could not read."""
+    """Return the problem that the gateway can't read the certificate, or None."""
     issued = routing.tls is not None and routing.tls.issuer is not None
     if api == "gatewayAPI" or not issued or routing.gateway.selector:
         return None
     return NoRoute(
         "CertificateOutOfReach",
-        "There is no route: Istio reads a certificate where the gateway's pods run, and the one of "
-        "routing.tls.issuer is in this namespace. Run a gateway here and name its pods by "
-        f"routing.gateway.selector, or install Gateway API ({install_commands()[HTTP_ROUTE]}).",
+        "No route: Istio reads certificates from the namespace of the gateway's pods, but "
+        "routing.tls.issuer stores the certificate in this namespace. Run a gateway here and select "
+        f"it with routing.gateway.selector, or install Gateway API ({install_commands()[HTTP_ROUTE]}).",
     )
 
 
@@ -202,8 +202,8 @@ def _without_affinity(routing: Routing, api: RouteApi) -> NoRoute | None:
         return None
     return NoRoute(
         "AffinityNeedsIstio",
-        "The route is made, without routing.affinity, which Gateway API does not have: install "
-        f"Istio ({install_commands()[VIRTUAL_SERVICE]}), or leave routing.affinity out.",
+        "The route works without routing.affinity, which Gateway API does not support: install "
+        f"Istio ({install_commands()[VIRTUAL_SERVICE]}), or remove routing.affinity.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Predictions of speed, held to what was measured (docs/performance.md) and to what others estimate."""
+"""Performance predictions against measurements (docs/performance.md) and estimates of others."""
 
 import re
 
@@ -30,12 +30,12 @@ def speed(name: str, kind: str, gpus: int = 1) -> Speed:
 
 
 @pytest.mark.parametrize("point", performance().measured, ids=named)
-def test_it_is_within_30_percent_of_what_was_measured(point: Point) -> None:
+def test_prediction_is_within_30_percent_of_measurements(point: Point) -> None:
     assert predicted(point) == pytest.approx(point.per_second, rel=0.3)
 
 
 @pytest.mark.parametrize("point", performance().measured, ids=named)
-def test_what_was_measured_is_what_the_documentation_says(point: Point) -> None:
+def test_measurements_match_the_docs(point: Point) -> None:
     text = DOCS.read_text(encoding="utf-8")
     section = text[text.index("| R1-Distill-Qwen-7B | Floor") :]
     if "V2" in point.model:
@@ -46,24 +46,24 @@ def test_what_was_measured_is_what_the_documentation_says(point: Point) -> None:
 
 
 @pytest.mark.parametrize("point", performance().estimated, ids=named)
-def test_it_is_in_sight_of_what_others_estimate(point: Point) -> None:
+def test_prediction_is_within_40_percent_of_other_estimates(point: Point) -> None:
     assert predicted(point) == pytest.approx(point.per_second, rel=0.4)
 
 
 @pytest.mark.parametrize("gpus", [8, 32])
 @pytest.mark.parametrize("name", ["DeepSeek-V2-Lite", "DeepSeek-V3", "DeepSeek-R1-Distill-Qwen-7B"])
-def test_a_step_of_many_tokens_reads_all_weights_but_the_embedding(name: str, gpus: int) -> None:
+def test_large_step_reads_all_weights_but_the_embedding(name: str, gpus: int) -> None:
     all_of = speed(name, "nvidia-h200", gpus)
     shape = all_of.memory.model.shape
     embedding = shape.vocabulary * shape.hidden * all_of.memory.widths.plain
     assert all_of._read(1_000_000) == pytest.approx(all_of.memory.weights - embedding, abs=1)
 
 
-def test_several_gpus() -> None:
+def test_speed_up_of_several_gpus_is_within_20_percent() -> None:
     assert max(map(deviation_of_ratio, performance().split)) < 0.2
 
 
-def test_the_error_is_that_of_what_is_known() -> None:
+def test_error_depends_on_the_available_measurements() -> None:
     lite, llama = (models().get(f"deepseek-ai/DeepSeek-{name}") for name in ("V2-Lite", "R1"))
     assert lite is not None
     assert llama is not None
@@ -77,20 +77,20 @@ def test_the_error_is_that_of_what_is_known() -> None:
     assert error(lite, "nvidia-h200", 2)[0] > own
 
 
-def test_first_tokens_and_gaps_make_up_the_rate() -> None:
+def test_ttft_and_itl_add_up_to_the_rate() -> None:
     found = speed("DeepSeek-R1-Distill-Qwen-7B", "nvidia-h200").at(32, 512, 128)
     assert 32 * 128 / (found.ttft + 127 * found.itl) == pytest.approx(found.per_second)
     assert found.requests(128) == pytest.approx(found.per_second / 128)
 
 
 @pytest.mark.parametrize("name", ["DeepSeek-V4-Flash", "DeepSeek-V3.2"])
-def test_of_plain_attention_nothing_is_known(name: str) -> None:
+def test_speed_of_plain_and_sparse_attention_is_unknown(name: str) -> None:
     assert not speed(name, "nvidia-b200").known
 
 
 @given(st.sampled_from(NAMES), st.sampled_from(KINDS), st.integers(1, 200), st.integers(16, 4096))
 @settings(max_examples=100, deadline=None)
-def test_more_requests_at_once_are_never_slower_together_nor_faster_each(
+def test_more_concurrency_raises_throughput_and_latency(
     name: str, kind: str, at_once: int, prompt: int
 ) -> None:
     model, profile = models().get(name), accelerators().profiles[kind]

@@ -1,4 +1,4 @@
-"""Replicas that wait in a queue before the scheduler may look for nodes."""
+"""Replicas in a Kueue queue, held back by scheduling gates."""
 
 from typing import Any
 
@@ -37,18 +37,18 @@ def workload(**spec: Any) -> dict[str, Any]:
     return dict(found)
 
 
-def test_what_runs_the_pods_is_in_the_queue_whatever_it_is() -> None:
+def test_workload_of_any_kind_has_the_queue_label() -> None:
     one, several = workload(**QUEUED), workload(**QUEUED, parallelism={"tensor": 2})
     assert [one["kind"], several["kind"]] == ["Deployment", "LeaderWorkerSet"]
     assert one["metadata"]["labels"][QUEUE] == several["metadata"]["labels"][QUEUE] == "gpus"
     assert QUEUE not in workload()["metadata"]["labels"]
 
 
-def test_a_queue_changes_no_pod() -> None:
+def test_queue_does_not_change_pods() -> None:
     assert workload(**QUEUED)["spec"] == workload()["spec"]
 
 
-def test_without_kueue_it_is_refused_with_the_command_that_installs_it() -> None:
+def test_queue_without_kueue_is_refused_with_the_install_command() -> None:
     refusal = decide(resource(**QUEUED), SETTINGS, Observed())
     assert isinstance(refusal, Refusal)
     assert refusal.reason == checks.API_MISSING
@@ -66,22 +66,22 @@ def status(spec: dict[str, Any], *pods: dict[str, Any]) -> dict[str, Any]:
     return report(body, decide(body, SETTINGS, observed), observed, LATER).status
 
 
-def test_it_is_told_how_many_wait_and_where_to_look() -> None:
+def test_queued_replicas_are_counted_in_the_message() -> None:
     said = status(QUEUED, pod("r1-a", ready=True, state={"running": {}}), gated("r1-b"))
     scheduled = condition(said, "Scheduled")
     assert scheduled["reason"] == findings.WAITING_IN_QUEUE
     assert scheduled["message"] == (
-        "1 of 2 replicas wait in queue gpus and hold nothing meanwhile. They start as soon as they are "
-        "admitted, which kubectl get workloads tells about."
+        "1 of 2 replicas wait in queue gpus and hold no resources. They start when they are admitted; "
+        "see kubectl get workloads."
     )
     assert "1 of 2 replicas wait in queue gpus" in said["phase"]
 
 
-def test_a_gate_of_somebody_elses_is_called_a_gate() -> None:
-    assert "wait in a scheduling gate" in condition(status({}, gated("r1-a")), "Ready")["message"]
+def test_other_scheduling_gate_is_reported_as_a_gate() -> None:
+    assert "wait at a scheduling gate" in condition(status({}, gated("r1-a")), "Ready")["message"]
 
 
-def test_a_part_of_a_replica_that_may_not_start_is_not_taken_for_one_that_finds_no_node() -> None:
+def test_gated_pod_of_a_replica_is_not_unschedulable() -> None:
     body = gated("r1-gang-0-1")
     body["metadata"]["labels"] = {
         "leaderworkerset.sigs.k8s.io/group-index": "0",

@@ -1,4 +1,4 @@
-"""Tests of the catalogue's kinds of GPU: recognised by node labels, and listed in the docs."""
+"""GPU profiles of the catalogue: recognised by node labels, and listed in the docs."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ PROFILES = accelerators().profiles
 SHAPES = yaml.safe_load((ROOT / "hack/cluster/components/nodes.yaml").read_text())
 
 
-def test_a_label_identifies_one_profile_of_a_resource() -> None:
+def test_label_identifies_one_profile() -> None:
     marks = Counter(
         (kind.resource, label, value)
         for kind in PROFILES.values()
@@ -25,14 +25,14 @@ def test_a_label_identifies_one_profile_of_a_resource() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES["fake"], ids=lambda shape: shape["name"])
-def test_nodes_with_the_labels_of_clouds_are_recognised(shape: dict[str, dict[str, str]]) -> None:
+def test_cloud_node_labels_are_recognised(shape: dict[str, dict[str, str]]) -> None:
     name = accelerators().of_node(shape["labels"])
     assert name is not None
     assert name.startswith(f"nvidia-{shape['name']}")
     assert PROFILES[name].memory_mib == int(shape["labels"]["nvidia.com/gpu.memory"])
 
 
-def test_slices_match_the_gpu_in_their_name() -> None:
+def test_slices_match_their_whole_gpu() -> None:
     slices = {name: kind for name, kind in PROFILES.items() if "-mig-" in name}
     assert len(slices) == 12
     for name, kind in slices.items():
@@ -44,7 +44,7 @@ def test_slices_match_the_gpu_in_their_name() -> None:
         assert kind.memory < whole.memory / 2
 
 
-def test_bfloat16_and_fp8_follow_the_compute_capability() -> None:
+def test_bfloat16_and_fp8_match_the_compute_capability() -> None:
     for name, kind in PROFILES.items():
         if kind.capability:
             major, minor = map(int, kind.capability.split("."))
@@ -52,7 +52,7 @@ def test_bfloat16_and_fp8_follow_the_compute_capability() -> None:
             assert ("fp8" in kind.tflops) == ((major, minor) >= (8, 9)), name
 
 
-def test_a_node_view_has_all_extended_resources() -> None:
+def test_node_view_has_all_resources() -> None:
     body = node("a", 4)
     body["status"]["allocatable"] |= {"nvidia.com/mig-3g.40gb": "2", "amd.com/gpu": "8"}
     seen = NodeView.of(body).allocatable
@@ -60,7 +60,7 @@ def test_a_node_view_has_all_extended_resources() -> None:
     assert [seen[name] for name in names] == ["4", "2", "8"]
 
 
-def test_the_docs_list_every_profile_with_its_memory() -> None:
+def test_docs_list_every_profile_with_its_memory() -> None:
     table = (ROOT / "docs/sizing.md").read_text().partition("## Kinds of GPU")[2]
     for name, kind in PROFILES.items():
         base, mig, slice_name = name.partition("-mig-")

@@ -160,14 +160,18 @@ def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "spec", "said"),
     [
-        (["--requests", 500], {}, "requests/s is more than 1 replica(s) do"),
+        (["--requests", 500], {}, "requests/s of 1 replica(s)"),
         ([], {"replicas": 1}, "while it is replaced nobody serves"),
         ([], {"replicas": 0}, "nothing is paid"),
         ([], {"accelerator": None}, "It runs on the CPU"),
         ([], {"accelerator": {"count": 1}}, "Whether the model fits was not checked"),
         (["--served", "none"], {"routing": {"hosts": ["a.example"]}}, "neither Istio nor"),
-        ([], {"routing": {"hosts": ["a.example"]}}, "Everybody who reaches the gateway"),
-        ([], {"engine": {"type": "vllm"}}, "The speed is that of the bundled server"),
+        (
+            [],
+            {"routing": {"hosts": ["a.example"]}},
+            "All clients that reach the gateway can send requests",
+        ),
+        ([], {"engine": {"type": "vllm"}}, "The speed is predicted for the bundled server"),
         ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price of nvidia-h20"),
     ],
     ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],

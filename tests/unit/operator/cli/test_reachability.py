@@ -1,4 +1,4 @@
-"""The table of who can reach what agrees with the policies, judged as a cluster would."""
+"""The reachability table matches the policies, evaluated as a cluster does."""
 
 from itertools import product
 from typing import Any
@@ -67,7 +67,7 @@ def mesh_lets_in(
     certificate: bool,
     token: bool,
 ) -> bool:
-    """As a sidecar judges what comes to the port of the API."""
+    """Evaluate the policies like a sidecar for a request to the API port."""
     peer = manifests.get("PeerAuthentication")
     if peer is None:
         return True
@@ -104,9 +104,7 @@ def table_lets_in(
 
 
 @pytest.mark.parametrize(("served", "spec"), SPECS)
-def test_what_the_policies_let_in_is_what_the_table_says(
-    served: frozenset[str], spec: dict[str, Any]
-) -> None:
+def test_table_matches_the_ingress_policies(served: frozenset[str], spec: dict[str, Any]) -> None:
     target = decided(served, spec)
     manifests = {manifest["kind"]: manifest for manifest in children(target)}
     rows = [row for row in incoming(target, SETTINGS) if row.namespace is not None]
@@ -126,11 +124,11 @@ def test_what_the_policies_let_in_is_what_the_table_says(
         said = any(table_lets_in(row, namespace, account, port, path, proofs) for row in others)
         assert said == allowed, (namespace, account, port, path, proofs)
         judged += allowed
-    assert judged, "somebody is let in"
+    assert judged, "some connections are allowed"
 
 
 @pytest.mark.parametrize(("served", "spec"), SPECS)
-def test_ranks_reach_each_other_and_nobody_else_does(
+def test_only_ranks_of_the_model_reach_each_other(
     served: frozenset[str], spec: dict[str, Any]
 ) -> None:
     target = decided(served, spec)
@@ -142,9 +140,7 @@ def test_ranks_reach_each_other_and_nobody_else_does(
 
 
 @pytest.mark.parametrize(("served", "spec"), SPECS)
-def test_what_the_pods_may_reach_is_what_the_table_says(
-    served: frozenset[str], spec: dict[str, Any]
-) -> None:
+def test_table_matches_the_egress_policies(served: frozenset[str], spec: dict[str, Any]) -> None:
     target = decided(served, spec)
     (policy,) = (m["spec"] for m in children(target) if m["kind"] == "NetworkPolicy")
     rendered = set()
@@ -161,7 +157,7 @@ def test_what_the_pods_may_reach_is_what_the_table_says(
     assert {(row.namespace, row.port) for row in outgoing(target)} == rendered
 
 
-def test_the_table_reads_as_a_person_would_ask() -> None:
+def test_table_text() -> None:
     served, spec = SPECS[5]
     text = table(incoming(decided(served, spec), SETTINGS))
     assert text.splitlines()[0].split() == ["WHO", "PORT", "WHAT", "PROOF"]

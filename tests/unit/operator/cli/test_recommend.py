@@ -91,7 +91,7 @@ def test_a_budget_that_nothing_keeps_is_told_way_by_way() -> None:
 def test_spot_alone_is_for_what_may_be_interrupted() -> None:
     asked = (SEVEN, "--requests", 5, "--hours", 8, "--burst", 1)
     careful, careless = recommended(*asked), recommended(*asked, "--interruptible")
-    assert ways(careful)["spot alone"]["against"] == "all of it may be taken away at once"
+    assert ways(careful)["spot alone"]["against"] == "all machines may be reclaimed at once"
     assert careless["chosen"] == "spot alone"
 
 

@@ -76,14 +76,20 @@ def test_what_is_too_slow_or_too_dear_is_not_taken() -> None:
     assert loose["model"] == "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"
     result = deepseek("recommend", "--task", "chat", "--itl", 5, "--as-of", DAY)
     assert result.code == 1
-    assert "DeepSeek-V2.5: no kind of GPU with a price holds it within the latency." in result.err
+    assert (
+        "DeepSeek-V2.5: no GPU profile with a price holds it within the latency limits."
+        in result.err
+    )
     result = deepseek("recommend", "--task", "math", "--budget", 1, "--as-of", DAY)
     assert (result.code, "above the budget of 1" in result.err) == (1, True)
 
 
 def test_a_request_that_is_too_long_for_a_model_is_said_to_be() -> None:
     said = recommended("--task", "code", "--least", 0, "--input", 20_000)
-    assert rows(said)["deepseek-llm-67b-chat"]["against"] == "20,128 tokens are more than its 4,096"
+    assert (
+        rows(said)["deepseek-llm-67b-chat"]["against"]
+        == "20,128 tokens exceed its context length of 4,096"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What podTemplate may change, and what it may not."""
+"""Fields that podTemplate may change, and fields that it must not."""
 
 from typing import Any
 
@@ -36,7 +36,10 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
     ({"spec": {"containers": {"name": "server"}}}, "spec.containers must be a list"),
     ({"spec": {"initContainers": ["x"]}}, "spec.initContainers must be a list"),
     ({"spec": {"volumes": [{"name": 1}]}}, "spec.volumes must be a list"),
-    ({"spec": {"containers": [{"name": "server"}, {"name": "server"}]}}, "name twice"),
+    (
+        {"spec": {"containers": [{"name": "server"}, {"name": "server"}]}},
+        "two items with the same name",
+    ),
     ({"spec": {"replicas": 3}}, "Set spec.replicas"),
     ({"spec": {"replicas": 0}}, "Set spec.replicas"),
     ({"spec": {"hostNetwork": True}}, "hostNetwork"),
@@ -77,28 +80,26 @@ FREE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(("template", "words"), CONFLICTS, ids=[words for _, words in CONFLICTS])
-def test_what_the_operator_needs_is_refused_with_a_way_out(
-    template: dict[str, Any], words: str
-) -> None:
+def test_conflicts_are_refused_with_an_alternative(template: dict[str, Any], words: str) -> None:
     said = refusal(template)
     assert said is not None
     assert words in said
     assert "podTemplate" in said
-    assert said.count(". ") >= 1, "it says what to write instead"
+    assert said.count(". ") >= 1, "the message has an alternative"
 
 
 @pytest.mark.parametrize("template", FREE)
-def test_everything_else_is_free(template: dict[str, Any]) -> None:
+def test_other_fields_are_accepted(template: dict[str, Any]) -> None:
     assert refusal(template) is None
 
 
-def test_a_class_of_priority_and_of_runtime_reach_the_pod() -> None:
+def test_priority_and_runtime_class_are_applied() -> None:
     over = {"spec": {"priorityClassName": "high", "runtimeClassName": "nvidia"}}
     pod = pod_of(made(podTemplate=over))
     assert (pod["priorityClassName"], pod["runtimeClassName"]) == ("high", "nvidia")
 
 
-def test_a_spread_can_be_made_a_condition() -> None:
+def test_topology_spread_can_be_made_mandatory() -> None:
     strict = {"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
     pod = pod_of(made(podTemplate={"spec": {"topologySpreadConstraints": [strict]}}))
     ways = {
@@ -110,7 +111,7 @@ def test_a_spread_can_be_made_a_condition() -> None:
     }
 
 
-def test_probes_keep_what_they_ask() -> None:
+def test_probes_keep_their_requests() -> None:
     probe = server_of(made(podTemplate=server(readinessProbe={"periodSeconds": 30})))[
         "readinessProbe"
     ]
@@ -118,7 +119,7 @@ def test_probes_keep_what_they_ask() -> None:
     assert probe["periodSeconds"] == 30
 
 
-def test_nodes_must_be_both_of_the_profile_and_as_asked_for() -> None:
+def test_node_affinity_combines_profile_and_template() -> None:
     wanted = {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["a"]}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [wanted]}}
     over = {"spec": {"affinity": {"nodeAffinity": required}}}
@@ -160,7 +161,7 @@ json_values = st.recursive(
         max_size=3,
     )
 )  # fmt: skip
-def test_whatever_stands_there_is_refused_or_rendered_and_never_breaks(
+def test_any_template_is_refused_or_rendered(
     spec: dict[str, Any],
 ) -> None:
     decision = decide(

@@ -1,4 +1,4 @@
-"""What `spec.scaling` makes, hands over, and says."""
+"""Autoscaling: objects of `spec.scaling`, handover of replicas, and the condition."""
 
 import re
 from typing import Any
@@ -49,7 +49,7 @@ def metrics(autoscaler: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def test_an_autoscaler_of_the_deployment_by_requests_and_cache() -> None:
+def test_autoscaler_scales_the_deployment_by_requests_and_kv_cache() -> None:
     spec = made(minReplicas=2)["HorizontalPodAutoscaler"]["spec"]
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "r1"}
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 4)
@@ -58,18 +58,18 @@ def test_an_autoscaler_of_the_deployment_by_requests_and_cache() -> None:
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
 
 
-def test_only_the_target_that_is_named_counts() -> None:
+def test_only_the_given_target_is_used() -> None:
     assert metrics(made(target={"requestsPerReplica": 3})["HorizontalPodAutoscaler"]) == {
         "deepseek_requests": "3"
     }
 
 
-def test_scale_in_waits_as_long_as_asked() -> None:
+def test_scale_in_uses_the_stabilization_window() -> None:
     down = made(scaleIn={"stabilizationSeconds": 7})["HorizontalPodAutoscaler"]["spec"]["behavior"]
     assert down["scaleDown"]["stabilizationWindowSeconds"] == 7
 
 
-def test_without_scaling_there_is_no_autoscaler() -> None:
+def test_no_autoscaler_without_scaling() -> None:
     decision = decide(resource(replicas=3), SETTINGS, Observed())
     assert isinstance(decision, Target)
     manifests = {manifest["kind"]: manifest for manifest in children(decision)}
@@ -77,13 +77,13 @@ def test_without_scaling_there_is_no_autoscaler() -> None:
     assert manifests["Deployment"]["spec"]["replicas"] == 3
 
 
-def test_the_number_of_replicas_is_not_sent_and_changes_no_manifest() -> None:
+def test_replicas_are_not_applied_with_scaling() -> None:
     one, three = made(autoscaled(1, 1)), made(autoscaled(3, 3))
     assert "replicas" not in one["Deployment"]["spec"]
     assert one == three
 
 
-def test_keda_gets_a_scaled_object_instead() -> None:
+def test_keda_gets_a_scaled_object() -> None:
     served = Observed(served=frozenset({"ScaledObject"}))
     manifests = made(served, metrics="keda", prometheusAddress="http://prometheus:9090")
     assert "HorizontalPodAutoscaler" not in manifests
@@ -103,10 +103,8 @@ NAME = st.from_regex(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", fullmatch=True)
 
 
 @given(name=NAME, other=st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True))
-def test_the_query_finds_the_pods_of_this_resource_and_of_no_longer_name(
-    name: str, other: str
-) -> None:
-    """Names as Kubernetes makes them: a ReplicaSet's, cut at 58 characters, and five more."""
+def test_query_matches_only_the_pods_of_the_resource(name: str, other: str) -> None:
+    """Pod names of Kubernetes: the ReplicaSet's, truncated to 58 characters, and five more."""
     pattern = re.search(r'pod=~"([^"]*)"', promql(REQUESTS, "apps", name))
     assert pattern is not None
     pods = re.compile(pattern[1])  # Prometheus anchors it, as fullmatch does
@@ -119,23 +117,23 @@ def test_the_query_finds_the_pods_of_this_resource_and_of_no_longer_name(
         assert not pods.fullmatch(pod_of(f"{name}-{other}"))
 
 
-def test_the_query_multiplies_a_share() -> None:
+def test_query_multiplies_a_fraction() -> None:
     assert promql(KV_CACHE, "apps", "r1").startswith(
         'sum({__name__=~"deepseek_server_kv_cache_usage_perc",namespace="apps"'
     )
 
 
-def test_the_query_names_the_metrics_of_the_engine() -> None:
+def test_query_uses_the_metrics_of_the_engine() -> None:
     assert 'sum({__name__=~"vllm:num_requests_running|vllm:num_requests_waiting",' in promql(
         REQUESTS, "apps", "r1", "vllm"
     )
-    # Groups with data of their own each tell a share: their sum would be more than all of it.
+    # Each data-parallel rank reports a fraction: their sum would exceed 1.
     assert promql(KV_CACHE, "apps", "r1", "sglang").startswith(
         'sum(avg by (pod) ({__name__=~"sglang:token_usage",'
     )
 
 
-def test_prometheus_adapter_is_told_the_same_metrics() -> None:
+def test_prometheus_adapter_example_has_the_same_metrics() -> None:
     values = yaml.safe_load((ROOT / "examples/prometheus-adapter/values.yaml").read_text())
     rules = {rule["name"]["as"]: rule for rule in values["rules"]["custom"]}
     assert set(rules) == set(METRICS)
@@ -150,7 +148,7 @@ def test_prometheus_adapter_is_told_the_same_metrics() -> None:
         assert query.endswith(f"* {metric.factor}")
 
 
-def test_ready_is_measured_by_what_the_autoscaler_wants() -> None:
+def test_ready_compares_with_the_autoscaler_s_replicas() -> None:
     status = said(autoscaled(3, 3, AutoscalerView(True)))
     assert status["phase"] == "Ready: 3 of 3 replicas serve"
     assert status["replicas"] == 3
@@ -159,7 +157,7 @@ def test_ready_is_measured_by_what_the_autoscaler_wants() -> None:
     assert condition(status, "Ready")["status"] == "False"
 
 
-def test_before_there_is_a_deployment_the_least_number_is_wanted() -> None:
+def test_min_replicas_are_desired_before_the_deployment_exists() -> None:
     assert "0 of 2" not in said(Observed(), minReplicas=2)["phase"]
     decision = decide(resource(scaling={"minReplicas": 2, "maxReplicas": 4}), SETTINGS, Observed())
     assert isinstance(decision, Target)
@@ -176,7 +174,7 @@ def test_before_there_is_a_deployment_the_least_number_is_wanted() -> None:
         (AutoscalerView(True), "monitoring/adapter", ("False", "MetricsApiTaken")),
     ],
 )  # fmt: skip
-def test_whether_load_decides(
+def test_autoscaling_condition(
     autoscaler: AutoscalerView | None, served_by: str, verdict: tuple[str, str]
 ) -> None:
     observed = Observed(autoscaler=autoscaler, metrics_served_by=served_by)
@@ -187,12 +185,12 @@ def test_whether_load_decides(
         assert "scaling.metrics: prometheusAdapter" in found["message"]
 
 
-def test_another_api_service_is_right_where_it_was_asked_for() -> None:
+def test_foreign_metrics_api_is_accepted_with_prometheus_adapter() -> None:
     observed = Observed(autoscaler=AutoscalerView(True), metrics_served_by="monitoring/adapter")
     assert condition(said(observed, metrics="prometheusAdapter"), "Autoscaling")["status"] == "True"
 
 
-def test_the_condition_goes_with_scaling() -> None:
+def test_condition_is_removed_with_scaling() -> None:
     before = said(autoscaled(1, 1, AutoscalerView(True)))
     assert condition(before, "Autoscaling")
     body = resource(before)
@@ -210,17 +208,17 @@ def owning(replicas: int, *fields: str) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {"replicas": replicas}}
 
 
-def test_a_number_that_the_operator_owns_is_handed_over_as_it_is() -> None:
+def test_replicas_owned_by_the_operator_are_handed_over() -> None:
     assert handover.is_due(owning(5, "replicas", "selector"))
     given = handover.manifest(made()["Deployment"], owning(5, "replicas"), 1)
     assert given["spec"] == {"replicas": 5}
     assert given["metadata"] == {"name": "r1", "namespace": "apps", "uid": "d-1"}
 
 
-def test_a_number_of_somebody_else_is_left_alone() -> None:
+def test_replicas_of_another_owner_are_left_alone() -> None:
     assert not handover.is_due(owning(5, "selector"))
 
 
-def test_no_autoscaler_wakes_a_deployment_without_replicas() -> None:
+def test_deployment_without_replicas_gets_min_replicas() -> None:
     assert handover.is_due(owning(0, "selector"))
     assert handover.manifest(made()["Deployment"], owning(0), 2)["spec"] == {"replicas": 2}

@@ -1,4 +1,4 @@
-"""Specs that the API server lets through and nobody could carry out."""
+"""Specs that pass the CRD schema and that the operator refuses."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_unknown_model_is_refused_with_suggestions() -> None:
         ("deepseek-ai/coder-33b-instruct", "deepseek-coder-33b-instruct"),
     ],
 )
-def test_a_name_from_memory_is_answered_with_the_right_one(written: str, meant: str) -> None:
+def test_misspelled_model_gets_the_right_suggestion(written: str, meant: str) -> None:
     said = refusal(model={"id": written})
     assert said.reason == checks.UNKNOWN_MODEL
     assert f"Did you mean deepseek-ai/{meant}?" in said.message
@@ -51,23 +51,23 @@ def test_a_name_from_memory_is_answered_with_the_right_one(written: str, meant: 
         {"id": "deepseek-ai/DeepSeek-V9", "source": {"hostPath": {"path": "/models/v9"}}},
     ],
 )
-def test_models_that_exist_or_name_their_source_pass(model: dict[str, object]) -> None:
+def test_known_models_and_models_with_a_source_pass(model: dict[str, object]) -> None:
     assert not isinstance(decide(resource(model=model), SETTINGS, Observed()), Refusal)
 
 
-def test_unknown_profile_is_refused_with_what_looks_like_it() -> None:
+def test_unknown_profile_is_refused_with_similar_ones() -> None:
     said = refusal(accelerator={"profile": "nvidia-h300"})
     assert said.reason == checks.UNKNOWN_PROFILE
     assert "nvidia-h200" in said.message
 
 
-def test_an_unknown_profile_among_several_is_refused() -> None:
+def test_unknown_profile_among_several_is_refused() -> None:
     said = refusal(accelerator={"profiles": ["nvidia-h200", "nvidia-h300"]})
     assert said.reason == checks.UNKNOWN_PROFILE
     assert "nvidia-h300 is not in the catalogue" in said.message
 
 
-def test_what_needs_an_api_that_is_not_there_is_refused_with_the_command_that_installs_it() -> None:
+def test_field_of_a_missing_api_is_refused_with_the_install_command() -> None:
     said = refusal(observability={"podMonitor": True})
     assert said.reason == checks.API_MISSING
     assert "observability.podMonitor needs the kind PodMonitor" in said.message
@@ -77,13 +77,13 @@ def test_what_needs_an_api_that_is_not_there_is_refused_with_the_command_that_in
     assert not isinstance(decide(body, SETTINGS, there), Refusal)
 
 
-def test_every_api_that_a_field_needs_has_a_command_that_installs_it() -> None:
+def test_every_needed_api_has_an_install_command() -> None:
     kinds = {kind for kind, _, _ in checks.NEEDED_APIS}
     assert kinds
     assert kinds <= install_commands().keys()
 
 
-def test_a_spec_of_another_crd_version_is_refused_not_crashed_on() -> None:
+def test_unreadable_spec_is_refused() -> None:
     said = refusal(replicas="many")
     assert said.reason == "SpecUnreadable"
     assert "spec.replicas" in said.message

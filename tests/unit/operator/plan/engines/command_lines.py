@@ -1,4 +1,4 @@
-"""Command lines as the parsers of released engines take them."""
+"""Command-line parsers of released engines."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from hack.engines import read
 
 
 class Parser:
-    """What a release's parser takes, of hack/engines/*.json; raises AssertionError for the rest."""
+    """Parser of a release, from hack/engines/*.json; raises AssertionError for unknown arguments."""
 
     def __init__(self, engine: str):
         content = read(engine)
@@ -21,7 +21,7 @@ class Parser:
         return set(self._flags)
 
     def parse(self, args: tuple[str, ...]) -> dict[str, str]:
-        """Values by flag; what stands before the first flag is under the empty name."""
+        """Return values by flag; a positional argument before the first flag has the empty name."""
         found: dict[str, str] = {}
         rest = list(args)
         if not rest[0].startswith("-"):

@@ -1,4 +1,4 @@
-"""What of a spec an engine can't do, and what of its arguments is not free."""
+"""Limits of engines, and engine arguments that are reserved."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def refused(**spec: Any) -> Refusal:
 
 
 @pytest.mark.parametrize("engine", TYPES)
-def test_other_engines_need_a_gpu_of_nvidia(engine: EngineType) -> None:
+def test_other_engines_need_an_nvidia_gpu(engine: EngineType) -> None:
     said = refused(engine={"type": engine})
     assert said.reason == checks.ENGINE_UNSUPPORTED
     assert "set accelerator" in said.message
@@ -45,13 +45,13 @@ def test_other_engines_need_a_gpu_of_nvidia(engine: EngineType) -> None:
     assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
 
 
-def test_a_type_that_the_engine_does_not_compute_in() -> None:
+def test_unsupported_data_type_is_refused() -> None:
     said = refused(model={"id": R1, "dtype": "float32"}, engine={"type": "vllm"}, accelerator=H200)
     assert said.reason == checks.ENGINE_UNSUPPORTED
     assert "set model.dtype to bfloat16 or float16" in said.message
 
 
-def test_a_model_whose_kernels_want_a_newer_gpu() -> None:
+def test_gpu_without_kernels_for_the_model_is_refused() -> None:
     model, a100 = {"id": "deepseek-ai/DeepSeek-V3.2"}, {"profile": "nvidia-a100-80gb"}
     parallelism = {"tensor": 16}
     said = refused(model=model, engine={"type": "vllm"}, accelerator=a100, parallelism=parallelism)
@@ -63,7 +63,7 @@ def test_a_model_whose_kernels_want_a_newer_gpu() -> None:
 
 
 @pytest.mark.parametrize("engine", TYPES)
-def test_models_that_one_knows_the_size_of_are_served(engine: EngineType) -> None:
+def test_models_of_known_size_are_served(engine: EngineType) -> None:
     assert set(engines()[engine].serves) >= set(ATTENTION)
     decision = decided(engine={"type": engine}, accelerator=H200)
     assert isinstance(decision, Target)
@@ -72,7 +72,7 @@ def test_models_that_one_knows_the_size_of_are_served(engine: EngineType) -> Non
 
 
 @pytest.mark.parametrize("engine", TYPES)
-def test_v32_is_spread_over_gpus_and_of_v4_the_fit_is_not_known(engine: EngineType) -> None:
+def test_fit_of_v32_is_known_and_of_v4_is_not(engine: EngineType) -> None:
     def on(model: str) -> Target:
         decision = decided(
             model={"id": f"deepseek-ai/{model}"}, engine={"type": engine}, accelerator=H200
@@ -81,12 +81,15 @@ def test_v32_is_spread_over_gpus_and_of_v4_the_fit_is_not_known(engine: EngineTy
         return decision
 
     assert on("DeepSeek-V3.2").sizing.memory is not None
-    assert f"how {engines()[engine].title} keeps" in on("DeepSeek-V4-Pro").sizing.note
+    assert (
+        f"memory layout of deepseek-ai/DeepSeek-V4-Pro in {engines()[engine].title}"
+        in on("DeepSeek-V4-Pro").sizing.note
+    )
     bundled = decided(model={"id": "deepseek-ai/DeepSeek-V4-Pro"}, accelerator=H200)
     assert isinstance(bundled, Refusal)
 
 
-def test_the_bundled_server_spreads_v32_over_as_many_gpus_as_v3() -> None:
+def test_bundled_server_uses_as_many_gpus_for_v32_as_for_v31() -> None:
     def count(model: str) -> int:
         decision = decided(model={"id": f"deepseek-ai/{model}"}, accelerator=H200)
         assert isinstance(decision, Target)
@@ -96,7 +99,7 @@ def test_the_bundled_server_spreads_v32_over_as_many_gpus_as_v3() -> None:
     assert count("DeepSeek-V3.2") == count("DeepSeek-V3.1") == 8
 
 
-def test_fp8_stays_packed_where_the_engine_can() -> None:
+def test_fp8_stays_packed_if_the_engine_supports_it() -> None:
     b200 = {"profile": "nvidia-b200"}
     counts = {}
     for engine in ("transformers", "vllm"):
@@ -123,7 +126,7 @@ def test_fp8_stays_packed_where_the_engine_can() -> None:
         ("transformers", ["--dtype", "float16"], "--dtype", "spec.model.dtype"),
     ],
 )
-def test_arguments_that_say_what_other_fields_say_are_refused(
+def test_arguments_of_other_fields_are_refused(
     engine: str, args: list[str], flag: str, instead: str
 ) -> None:
     said = refused(engine={"type": engine, "args": args}, accelerator=H200)
@@ -141,13 +144,13 @@ def test_arguments_that_say_what_other_fields_say_are_refused(
         ("transformers", ["--attention", "sdpa"]),
     ],
 )
-def test_other_arguments_are_free(engine: str, args: list[str]) -> None:
+def test_other_arguments_are_accepted(engine: str, args: list[str]) -> None:
     spec = Spec.model_validate(resource(engine={"type": engine, "args": args})["spec"])
     assert reserved(spec) is None
 
 
 @pytest.mark.parametrize("engine", TYPES)
-def test_reserved_flags_are_flags_and_no_beginning_of_one_is_another(engine: EngineType) -> None:
+def test_reserved_flags_exist_and_are_no_prefix_conflicts(engine: EngineType) -> None:
     names = Parser(engine).names
     taken = {flag for entry in engines()[engine].reserved for flag in entry.flags}
     assert taken <= names
@@ -155,7 +158,7 @@ def test_reserved_flags_are_flags_and_no_beginning_of_one_is_another(engine: Eng
     assert not [name for name in free if any(flag.startswith(name) for flag in taken)]
 
 
-def test_ways_of_spreading_that_the_engine_does_not_have() -> None:
+def test_unsupported_parallelism_names_engines_that_have_it() -> None:
     def of(engine: str, **asked: Any) -> str | None:
         spec = Spec.model_validate(resource(engine={"type": engine})["spec"])
         return beyond(spec, Split(**asked))

@@ -1,4 +1,4 @@
-"""The pods of other engines."""
+"""Pods of other engines."""
 
 from typing import Any
 
@@ -33,9 +33,9 @@ def server_of(manifests: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_config_file_that_they_do_not_read_is_not_mounted(engine: str) -> None:
+def test_config_file_is_not_mounted_for_other_engines(engine: str) -> None:
     manifests = made({"type": engine})
-    # Pods of the bundled server that are yet to be replaced need it.
+    # Pods of the bundled server that are not replaced yet need it.
     assert "ConfigMap" in manifests
     pod = pod_of(manifests)
     assert "config" not in [volume["name"] for volume in pod["spec"]["volumes"]]
@@ -59,7 +59,7 @@ def test_pods_pass_the_restricted_pod_security_standard(engine: str) -> None:
     assert server_of(manifests)["workingDir"] == "/tmp"  # noqa: S108 - a volume
 
 
-def test_probes_ask_what_each_engine_answers() -> None:
+def test_probes_use_the_paths_of_each_engine() -> None:
     def paths(engine: str) -> list[str]:
         server = server_of(made({"type": engine}))
         return [
@@ -73,7 +73,7 @@ def test_probes_ask_what_each_engine_answers() -> None:
 
 
 @pytest.mark.parametrize("engine", ["transformers", *ENGINES])
-def test_variables_of_a_person_take_the_place_of_the_operator_s(engine: str) -> None:
+def test_user_variables_override_the_operator_s(engine: str) -> None:
     secret = {"id": R1, "source": {"huggingFace": {"tokenSecret": {"name": "hf"}}}}
     env = [{"name": "HF_HOME", "value": "/mine"}, {"name": "HF_TOKEN", "value": "t"}, {"name": "X"}]
     found = server_of(made({"type": engine, "env": env}, model=secret))["env"]
@@ -83,19 +83,19 @@ def test_variables_of_a_person_take_the_place_of_the_operator_s(engine: str) -> 
     assert (values["HF_HOME"], values["HF_TOKEN"], values["X"]) == ("/mine", "t", "")
 
 
-def test_a_proxy_among_the_variables_is_reached() -> None:
+def test_proxy_in_a_variable_is_reachable() -> None:
     env = [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}]
     egress = made({"type": "vllm", "env": env})["NetworkPolicy"]["spec"]["egress"]
     ports = [port["port"] for rule in egress for port in rule.get("ports", [])]
     assert 3128 in ports
 
 
-def test_another_image_of_an_engine() -> None:
+def test_engine_image_can_be_overridden() -> None:
     assert server_of(made({"type": "vllm", "image": "own/vllm:1"}))["image"] == "own/vllm:1"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_another_engine_says_at_its_end_is_not_taken_for_the_bundled_one_s(
+def test_exit_codes_of_other_engines_are_reported_as_crashes(
     engine: str,
 ) -> None:
     ended = {"exitCode": 3, "reason": "Error", "message": "Traceback\nValueError: no such flag"}
@@ -111,7 +111,7 @@ def test_what_another_engine_says_at_its_end_is_not_taken_for_the_bundled_one_s(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_load_of_another_engine_is_told_without_numbers(engine: str) -> None:
+def test_loading_of_other_engines_is_reported_without_numbers(engine: str) -> None:
     view = PodView.of(pod(state={"running": {"startedAt": NOW}}))
     decision = decide(resource(engine={"type": engine}, accelerator=H200), SETTINGS, Observed())
     assert isinstance(decision, Target)

@@ -1,4 +1,4 @@
-"""The command lines of other engines, held against the parsers of their releases."""
+"""Command lines of other engines, checked by the parsers of their releases."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def parsed(engine: EngineType, **fields: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(serving=servings())
-def test_every_flag_is_one_of_the_release(engine: EngineType, serving: Serving) -> None:
+def test_every_flag_exists_in_the_release(engine: EngineType, serving: Serving) -> None:
     made = programs(engine, serving)
     PARSERS[engine].parse(made.leader.args)
     assert (made.worker is None) == (serving.split.pods == 1)
@@ -66,13 +66,13 @@ def test_every_flag_is_one_of_the_release(engine: EngineType, serving: Serving) 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_flags_that_are_kept_are_those_of_the_catalogue_s_release(engine: EngineType) -> None:
+def test_recorded_flags_are_of_the_catalogue_s_release(engine: EngineType) -> None:
     assert PARSERS[engine].release == engines()[engine].release
     assert engines()[engine].image.endswith(f":v{engines()[engine].release}")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_parser_of_answers_is_one_of_the_release(engine: EngineType) -> None:
+def test_every_output_parser_exists_in_the_release(engine: EngineType) -> None:
     for model in MODELS:
         PARSERS[engine].parse(leader(engine, model_id=model).args)
 
@@ -89,7 +89,7 @@ def test_every_parser_of_answers_is_one_of_the_release(engine: EngineType) -> No
         ("sglang", "deepseek-ai/DeepSeek-V4.1-Flash", None, None),
     ],
 )
-def test_answers_are_taken_apart_as_the_model_writes_them(
+def test_output_parsers_by_model(
     engine: EngineType, model: str, reasoning: str | None, tools: str | None
 ) -> None:
     found = parsed(engine, model_id=model)
@@ -97,7 +97,7 @@ def test_answers_are_taken_apart_as_the_model_writes_them(
     assert found.get("--tool-call-parser") == tools
 
 
-def test_vllm_is_given_what_the_resource_says() -> None:
+def test_vllm_gets_the_fields_of_the_spec() -> None:
     found = parsed("vllm", dtype="bfloat16", max_context=4096, asked_context=True, drain_seconds=30)
     assert found[""] == "a/b"
     assert found["--served-model-name"] == "b"
@@ -108,11 +108,11 @@ def test_vllm_is_given_what_the_resource_says() -> None:
     assert found["--shutdown-timeout"] == "30"
 
 
-def test_vllm_finds_out_itself_how_much_fits_where_nobody_has_asked_for_a_length() -> None:
+def test_vllm_sizes_its_own_context_without_max_context() -> None:
     assert parsed("vllm", max_context=4096)["--max-model-len"] == "auto"
 
 
-def test_sglang_is_given_what_the_resource_says() -> None:
+def test_sglang_gets_the_fields_of_the_spec() -> None:
     found = parsed("sglang", max_context=4096)
     assert found["--model-path"] == "a/b"
     assert found["--context-length"] == "4096"
@@ -121,14 +121,14 @@ def test_sglang_is_given_what_the_resource_says() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_person_s_own_arguments_and_variables_come_last(engine: EngineType) -> None:
+def test_user_arguments_and_variables_come_last(engine: EngineType) -> None:
     program = leader(engine, args=("--seed", "7"), env={"HOME": "/h", "X": "1"})
     assert program.args[-2:] == ("--seed", "7")
     assert (program.env["HOME"], program.env["X"]) == ("/h", "1")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_all_that_is_written_lands_on_a_volume_under_a_user_with_a_name(engine: EngineType) -> None:
+def test_caches_are_on_a_volume_and_the_user_has_a_name(engine: EngineType) -> None:
     env = leader(engine).env
     assert env["USER"]
     for name in ("HOME", "HF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_CACHE_DIR"):
@@ -136,7 +136,7 @@ def test_all_that_is_written_lands_on_a_volume_under_a_user_with_a_name(engine: 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_weights_on_a_volume_ask_no_hub_and_a_mirror_is_named(engine: EngineType) -> None:
+def test_weights_on_a_volume_are_offline_and_a_mirror_is_set(engine: EngineType) -> None:
     volume = leader(engine, model="/models/a", revision=None)
     assert "--revision" not in PARSERS[engine].parse(volume.args)
     assert volume.env["HF_HUB_OFFLINE"] == "1"
@@ -146,7 +146,7 @@ def test_weights_on_a_volume_ask_no_hub_and_a_mirror_is_named(engine: EngineType
 
 @pytest.mark.parametrize("engine", ENGINES)
 @given(seconds=st.integers(900, 86_400))
-def test_a_start_is_given_all_the_time_that_it_may_take(engine: EngineType, seconds: int) -> None:
+def test_startup_probe_allows_the_whole_deadline(engine: EngineType, seconds: int) -> None:
     probes = leader(engine, start_seconds=seconds).probes
     assert probes is not None
     startup = probes.startup
@@ -154,7 +154,7 @@ def test_a_start_is_given_all_the_time_that_it_may_take(engine: EngineType, seco
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_processes_of_one_pod_meet_on_its_loopback_and_those_of_several_do_not(
+def test_only_single_pod_replicas_use_loopback(
     engine: EngineType,
 ) -> None:
     one = leader(engine, split=Split(tensor=8)).env
@@ -163,7 +163,7 @@ def test_processes_of_one_pod_meet_on_its_loopback_and_those_of_several_do_not(
     assert "NCCL_SOCKET_IFNAME" not in two
 
 
-def test_a_group_of_pods_with_vllm() -> None:
+def test_vllm_on_several_pods() -> None:
     serving = Serving("a/b", "a/b", "b", "main", split=Split(tensor=8, pipeline=2, pods=2))
     made = programs("vllm", serving)
     assert made.worker is not None
@@ -178,7 +178,7 @@ def test_a_group_of_pods_with_vllm() -> None:
     assert "--port" not in other
 
 
-def test_a_group_of_pods_with_sglang() -> None:
+def test_sglang_on_several_pods() -> None:
     serving = Serving("a/b", "a/b", "b", "main", split=Split(tensor=16, pods=2))
     made = programs("sglang", serving)
     assert made.worker is not None
@@ -190,7 +190,7 @@ def test_a_group_of_pods_with_sglang() -> None:
     assert found["--tensor-parallel-size"] == "16"
 
 
-def test_experts_over_all_gpus_with_attention_in_groups() -> None:
+def test_expert_parallelism_with_data_parallel_attention() -> None:
     spread = Split(tensor=2, data=8, expert=True, pods=2)
     found = parsed("vllm", split=spread)
     assert (found["--tensor-parallel-size"], found["--data-parallel-size"]) == ("2", "8")
@@ -201,7 +201,7 @@ def test_experts_over_all_gpus_with_attention_in_groups() -> None:
     assert "--enable-dp-attention" in found
 
 
-def test_whole_copies_in_a_pod_with_sglang() -> None:
+def test_data_parallel_copies_in_a_pod_with_sglang() -> None:
     found = parsed("sglang", split=Split(tensor=2, data=4))
     assert (found["--tensor-parallel-size"], found["--data-parallel-size"]) == ("2", "4")
     assert "--enable-dp-attention" not in found

@@ -1,4 +1,4 @@
-"""The comparison of two sets: what is as good passes, what is worse fails, and chance is told apart."""
+"""Canary analysis: equal candidates pass, worse ones fail, insignificant differences are inconclusive."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def histogram(values: list[float], edges: tuple[float, ...]) -> Histogram:
 
 
 class Server:
-    """Answers requests at random, the same for the same seed.
+    """A server that answers requests at random, reproducibly by seed.
 
     Args:
-        first: Median of the time to the first token in seconds; tokens follow in a twentieth.
-        spread: Of the logarithm.
+        first: Median time to first token in seconds; the inter-token latency is a twentieth of it.
+        spread: Standard deviation of the logarithm.
     """
 
     def __init__(
@@ -65,43 +65,43 @@ class Server:
 
 
 def refusing(server: Server, number: int, share: float) -> Sample:
-    """What a server has counted that refuses a share of its requests."""
+    """Return the metrics of a server that refuses a share of its requests."""
     refused = round(number * share)
     return server.answer(number - refused) + Sample(refused=refused)
 
 
-def test_what_refuses_requests_that_the_other_takes_is_worse() -> None:
+def test_candidate_that_refuses_more_requests_fails() -> None:
     stable = refusing(Server(1), 400, 0.05)
     verdict = judge(RULES, stable, refusing(Server(2), 60, 0.5))
     assert verdict.outcome == "fail"
     assert verdict.message == (
-        "Refused requests (4xx): 50.0% (30 of 60) against 5.0% of the stable set's; "
+        "Refused requests (4xx): 50.0% (30 of 60) against 5.0% of the stable set; "
         "maxErrorRate allows 1.0% more."
     )
     nothing_else = judge(RULES, stable, refusing(Server(2), 60, 1.0))
-    assert nothing_else.outcome == "fail", "though it has answered nobody"
+    assert nothing_else.outcome == "fail", "without a single answered request"
 
 
-def test_clients_who_err_are_no_fault_of_a_set() -> None:
+def test_client_errors_of_both_sets_are_not_a_fault() -> None:
     stable = refusing(Server(1), 1000, 0.3)
     assert judge(RULES, stable, refusing(Server(2), 500, 0.3)).outcome == "pass"
     assert judge(RULES, stable, refusing(Server(2), 500, 0.1)).outcome == "pass"
     few = refusing(Server(2), 300, 0.33)
-    assert judge(RULES, stable, few).outcome == "inconclusive", "may be chance"
+    assert judge(RULES, stable, few).outcome == "inconclusive", "may not be significant"
     assert judge(RULES, Sample(), refusing(Server(2), 300, 0.5)).outcome == "inconclusive"
 
 
-def test_few_requests_pass_nothing() -> None:
+def test_too_few_requests_are_inconclusive() -> None:
     verdict = judge(RULES, Server(1).answer(1000), Server(2).answer(57))
     assert verdict.outcome == "inconclusive"
     assert verdict.message == (
-        "The new set has answered 57 of the 200 requests that a comparison needs."
+        "The new set has answered 57 of the 200 requests required for a comparison."
     )
     verdict = judge(RULES, Server(1).answer(10), Server(2).answer(500))
     assert "The stable set has answered 10 of the 200" in verdict.message
 
 
-def test_what_is_as_good_passes_with_its_figures() -> None:
+def test_equal_candidate_passes_with_figures() -> None:
     verdict = judge(RULES, Server(1).answer(2000), Server(2).answer(250))
     assert (verdict.outcome, verdict.samples) == ("pass", 250)
     assert "No worse over 250 requests" in verdict.message
@@ -112,13 +112,15 @@ def test_what_is_as_good_passes_with_its_figures() -> None:
     ({"errors": 0.3}, "Failed requests: "),
     ({"slow": 3.0}, "Time to first token, p95: "),
 ])  # fmt: skip
-def test_what_is_worse_fails_before_there_are_enough(what: dict[str, Any], words: str) -> None:
+def test_clearly_worse_candidate_fails_before_min_requests(
+    what: dict[str, Any], words: str
+) -> None:
     verdict = judge(RULES, Server(1).answer(1000), Server(2, **what).answer(100))
     assert verdict.outcome == "fail"
     assert verdict.message.startswith(words)
 
 
-def test_slower_tokens_fail_though_the_first_one_is_as_quick() -> None:
+def test_slower_inter_token_latency_alone_fails() -> None:
     stable, slow = Server(1).answer(1000), Server(2, slow=2.0).answer(300)
     candidate = Sample(300, 0, Server(3).answer(300).first_token, slow.between_tokens)
     verdict = judge(RULES, stable, candidate)
@@ -126,47 +128,47 @@ def test_slower_tokens_fail_though_the_first_one_is_as_quick() -> None:
     assert verdict.message.startswith("Time between tokens, p95: ")
 
 
-def test_errors_that_both_have_are_not_the_candidates_fault() -> None:
+def test_errors_of_both_sets_pass() -> None:
     verdict = judge(RULES, Server(1, errors=0.2).answer(2000), Server(2, errors=0.2).answer(300))
     assert verdict.outcome == "pass"
 
 
-def test_one_error_is_chance() -> None:
+def test_single_error_is_inconclusive() -> None:
     good = Server(1).answer(1000)
     one = Sample(90, 1, good.first_token, good.between_tokens)
     verdict = judge(Analysis(min_requests=50), good, one)
     assert verdict.outcome == "inconclusive"
-    assert "chance" in verdict.message
+    assert "Not significant yet" in verdict.message
 
 
-def test_two_sides_of_the_edge_of_a_bucket_are_no_difference() -> None:
+def test_values_on_both_sides_of_a_bucket_edge_pass() -> None:
     """0.99 s and 1.01 s lie in buckets whose percentiles look like 1 s and 2.4 s."""
     stable = Sample(500, 0, histogram([0.99] * 500, FIRST))
     candidate = Sample(500, 0, histogram([1.01] * 500, FIRST))
     assert judge(RULES, stable, candidate).outcome == "pass"
 
 
-def test_a_slow_tail_alone_fails() -> None:
+def test_slow_tail_alone_fails() -> None:
     stable = Sample(500, 0, histogram([0.3] * 500, FIRST))
     candidate = Sample(500, 0, histogram([0.3] * 440 + [3.0] * 60, FIRST))
     assert judge(RULES, stable, candidate).outcome == "fail"
 
 
-def test_many_tokens_of_few_answers_prove_nothing() -> None:
-    """A thousand tokens of thirty answers say as much as thirty answers."""
+def test_many_tokens_of_few_answers_are_inconclusive() -> None:
+    """A thousand tokens of thirty answers count as thirty observations."""
     stable = Sample(300, 0, Histogram(), histogram([0.02] * 3000, BETWEEN))
     few = histogram([0.02] * 26_000 + [0.04] * 4_000, BETWEEN)
     assert judge(RULES, stable, Sample(30, 0, Histogram(), few)).outcome == "inconclusive"
     assert judge(RULES, stable, Sample(3000, 0, Histogram(), few)).outcome == "fail"
 
 
-def test_an_engine_that_tells_no_durations_is_judged_by_its_errors() -> None:
+def test_engine_without_durations_is_judged_by_errors() -> None:
     assert judge(RULES, Sample(500), Sample(500)).outcome == "pass"
     assert judge(RULES, Sample(500), Sample(500, 100)).outcome == "fail"
 
 
-def test_many_times_slower_shows_early_on_both_sides() -> None:
-    """As measured: a stable set that is answered as seldom as the candidate, thirteen times as slow."""
+def test_large_slowdown_fails_early() -> None:
+    """Measured histograms: both sets have few requests, and the candidate is thirteen times slower."""
     edges = (*FIRST, math.inf)
     stable = (0, 3, 9, 16, 29, 36, 6, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0)
     slow = (0, 0, 0, 0, 0, 0, 2, 12, 14, 60, 9, 0, 0, 0, 0, 0, 0)
@@ -177,14 +179,14 @@ def test_many_times_slower_shows_early_on_both_sides() -> None:
     assert judge(Analysis(max_ttft_ratio=3), *sets).outcome == "fail"
 
 
-def test_a_slow_median_alone_is_not_what_was_asked_for() -> None:
+def test_slow_median_alone_passes() -> None:
     stable = Sample(400, 0, histogram([0.06] * 300 + [3.0] * 100, FIRST))
     candidate = Sample(400, 0, histogram([0.3] * 300 + [3.0] * 100, FIRST))
     assert judge(RULES, stable, candidate).outcome == "pass"
 
 
-def test_equal_sets_hardly_ever_fail_however_often_somebody_looks() -> None:
-    """Less than one in a hundred of whole comparisons, each looked at sixty times."""
+def test_equal_sets_rarely_fail_over_many_looks() -> None:
+    """Fewer than one in a hundred comparisons fail, each evaluated sixty times."""
     failed = 0
     for seed in range(300):
         stable, candidate = Server(seed, errors=0.02), Server(seed + 10_000, errors=0.02)
@@ -204,7 +206,7 @@ def test_equal_sets_hardly_ever_fail_however_often_somebody_looks() -> None:
     slow=st.floats(3, 20),
 )
 @MANY
-def test_what_is_clearly_slower_fails_and_goes_on_failing(
+def test_clearly_slower_candidate_fails_at_every_look(
     seed: int, first: float, spread: float, slow: float
 ) -> None:
     """More data never makes a clear degradation pass."""
@@ -217,7 +219,7 @@ def test_what_is_clearly_slower_fails_and_goes_on_failing(
 
 @given(seed=st.integers(0, 10**6), usual=st.floats(0, 0.02), errors=st.floats(0.15, 1))
 @MANY
-def test_what_clearly_fails_more_often_fails_and_goes_on_failing(
+def test_candidate_with_clearly_more_errors_fails_at_every_look(
     seed: int, usual: float, errors: float
 ) -> None:
     stable, candidate = Server(seed, errors=usual), Server(seed + 1, errors=errors)
@@ -233,9 +235,7 @@ def test_what_clearly_fails_more_often_fails_and_goes_on_failing(
     errors=st.integers(0, 500),
 )
 @settings(deadline=None)
-def test_whatever_was_counted_there_is_a_verdict(
-    counts: list[int], others: list[int], errors: int
-) -> None:
+def test_any_counts_give_a_verdict(counts: list[int], others: list[int], errors: int) -> None:
     edges = (*FIRST, math.inf)
     sets = [
         Sample(max(sum(c), errors), errors, Histogram(edges, tuple(map(float, c)), 7.0 * sum(c)))

@@ -1,4 +1,4 @@
-"""Tests of the rendered children of a resource with two sets of pods."""
+"""Children of a resource with two sets of pods."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def two(traffic: Traffic = SHARED, **spec: Any) -> dict[tuple[str, str], Object]
     return made(Sets(lead, other, traffic, RECORDED, REVISIONS))
 
 
-def test_without_a_rollout_state_the_children_are_those_of_one_set() -> None:
+def test_children_without_a_record_are_those_of_a_single_target() -> None:
     only = target()
     assert children(Sets(only), Renderer().children) == Renderer().children(only)
 
 
-def test_each_set_has_its_own_workload_and_config_map_and_all_else_is_shared() -> None:
+def test_each_set_has_its_own_pods_and_config_and_shares_the_rest() -> None:
     assert [name for name in two() if name[0] != "ControllerRevision"] == [
         ("ServiceAccount", "r1"),
         ("ConfigMap", "r1"),
@@ -79,8 +79,8 @@ def test_each_set_has_its_own_workload_and_config_map_and_all_else_is_shared() -
     ]
 
 
-def test_choosing_a_strategy_does_not_change_the_pod_template_of_the_blue_set() -> None:
-    """An additional label would replace all pods of all installations."""
+def test_choosing_a_strategy_keeps_the_running_pods() -> None:
+    """A new pod label would replace all pods of all installations."""
     before = {child["kind"]: child for child in Renderer().children(target())}["Deployment"]
     after = made(
         Sets(target(BLUE, "aaaaaaaaaa"), None, SHARED, Record(BLUE, "aaaaaaaaaa"), REVISIONS[:1])
@@ -89,7 +89,7 @@ def test_choosing_a_strategy_does_not_change_the_pod_template_of_the_blue_set() 
     assert after["Deployment", "r1"]["metadata"]["annotations"][REVISION] == "aaaaaaaaaa"
 
 
-def test_the_pods_of_each_set_have_their_own_labels() -> None:
+def test_selectors_distinguish_the_pods_of_each_set() -> None:
     children = two()
     pods = {
         name: children["Deployment", name]["spec"]["template"]["metadata"]["labels"]
@@ -108,7 +108,7 @@ def test_the_pods_of_each_set_have_their_own_labels() -> None:
     }
 
 
-def test_the_clients_service_selects_the_sets_with_traffic_and_has_the_rollout_state() -> None:
+def test_client_service_selects_by_traffic_and_stores_the_record() -> None:
     shared = two()["Service", "r1"]
     assert shared["spec"]["selector"] == {NAME: "r1"}
     assert Record.parse(shared["metadata"]["annotations"][RECORD]) == RECORDED
@@ -118,7 +118,7 @@ def test_the_clients_service_selects_the_sets_with_traffic_and_has_the_rollout_s
     assert switched["spec"]["selector"] == {NAME: "r1", INSTANCE: "r1-green"}
 
 
-def test_the_network_policy_allows_both_sets_to_reach_their_weights() -> None:
+def test_network_policy_lets_both_sets_reach_their_weights() -> None:
     other = {"model": {"id": "m", "source": {"huggingFace": {"endpoint": "http://hub.apps:8080"}}}}
     policies = two(**other)
     egress = policies["NetworkPolicy", "r1"]["spec"]["egress"]
@@ -127,7 +127,7 @@ def test_the_network_policy_allows_both_sets_to_reach_their_weights() -> None:
     assert any("to" in rule for rule in egress), "the hub of the second set is in the cluster"
 
 
-def test_each_set_of_multi_pod_replicas_has_its_own_leader_worker_set() -> None:
+def test_sets_of_multi_pod_replicas_have_their_own_groups() -> None:
     split = {"accelerator": {"profile": "nvidia-h200"}, "parallelism": {"tensor": 8, "pipeline": 2},
              "engine": {"type": "vllm"}}  # fmt: skip
     lead = target(BLUE, "aaaaaaaaaa", **split)
@@ -142,7 +142,7 @@ def test_each_set_of_multi_pod_replicas_has_its_own_leader_worker_set() -> None:
     )
 
 
-def test_sets_with_different_workload_kinds_do_not_share_the_service() -> None:
+def test_sets_of_different_kinds_do_not_share_a_service() -> None:
     split = {"accelerator": {"profile": "nvidia-h200"}, "parallelism": {"tensor": 8, "pipeline": 2},
              "engine": {"type": "vllm"}}  # fmt: skip
     children = two(**split)
@@ -150,7 +150,7 @@ def test_sets_with_different_workload_kinds_do_not_share_the_service() -> None:
     assert children["Service", "r1"]["spec"]["selector"][INSTANCE] == "r1"
 
 
-def test_a_revision_is_a_controller_revision_owned_by_the_resource() -> None:
+def test_revision_is_an_object_owned_by_the_resource() -> None:
     children = two()
     found = children["ControllerRevision", "r1-bbbbbbbbbb"]
     assert found["revision"] == 2
@@ -159,7 +159,7 @@ def test_a_revision_is_a_controller_revision_owned_by_the_resource() -> None:
 
 
 @pytest.mark.parametrize("slot", [BLUE, GREEN])
-def test_the_autoscaler_scales_the_set_that_has_the_requests(slot: Slot) -> None:
+def test_autoscaler_targets_the_serving_set(slot: Slot) -> None:
     lead = target(slot, "aaaaaaaaaa", scaling={"maxReplicas": 4})
     children = made(Sets(lead, None, SHARED, Record(slot, "aaaaaaaaaa"), REVISIONS[:1]))
     name = "r1" if slot == BLUE else "r1-green"
@@ -172,7 +172,7 @@ def test_the_autoscaler_scales_the_set_that_has_the_requests(slot: Slot) -> None
     ("VirtualService", "VirtualService"),
     ("HTTPRoute", "HTTPRoute"),
 ])  # fmt: skip
-def test_a_route_gives_each_set_its_weight(api: str, kind: str) -> None:
+def test_route_splits_requests_by_the_weight_of_the_step(api: str, kind: str) -> None:
     served = frozenset({api})
     found = decide(resource(routing={"hosts": ["r1.test"]}), SETTINGS, Observed(served=served))
     assert isinstance(found, Target)

@@ -1,4 +1,4 @@
-"""Canary and blueGreen in virtual time, the operator killed after every write."""
+"""Canary and blue-green in virtual time, with the operator killed after every write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def blue_green(**more: Any) -> Rollout:
 
 
 def serving(rules: Rollout, **more: Any) -> World:
-    """Revision `a` serves, and the spec has just become `b`."""
+    """Return a world in which revision `a` serves and the spec has just changed to `b`."""
     world = World(rules, **more)
     world.run(600)
     assert world.record == Record(BLUE, "a")
@@ -40,18 +40,18 @@ def serving(rules: Rollout, **more: Any) -> World:
 
 @pytest.mark.parametrize("killed", [True, False])
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_a_good_revision_becomes_the_stable_set_where_it_is(rules: Rollout, killed: bool) -> None:
+def test_good_revision_is_promoted_in_place(rules: Rollout, killed: bool) -> None:
     world = serving(rules)
     world.run(3600, killed)
     assert world.record == Record(GREEN, "b")
     assert world.wanted == {GREEN: ("b", 3)}
-    assert min(world.serving) == 3, "somebody serves all the time, as many as before"
+    assert min(world.serving) == 3, "as many replicas as before serve all the time"
     world.spec = "c"
     world.run(3600, killed)
-    assert world.record == Record(BLUE, "c"), "and the next one comes up in the other place"
+    assert world.record == Record(BLUE, "c"), "the next revision uses the other color"
 
 
-def test_a_canary_takes_its_steps_in_order_and_its_time() -> None:
+def test_canary_takes_its_steps_in_order_with_pauses() -> None:
     world = serving(canary())
     world.run(3600)
     steps = [record.step for record in world.records if record.candidate]
@@ -66,7 +66,7 @@ def test_a_canary_takes_its_steps_in_order_and_its_time() -> None:
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
 @pytest.mark.parametrize("how", ["bad", "broken"])
-def test_what_is_worse_is_rolled_back_and_not_tried_again(rules: Rollout, how: str) -> None:
+def test_worse_revision_is_rolled_back_and_not_retried(rules: Rollout, how: str) -> None:
     world = serving(rules, **{how: frozenset("b")})
     world.run(3600)
     assert (world.record.stable, world.record.revision, world.record.candidate) == (BLUE, "a", "")
@@ -76,14 +76,14 @@ def test_what_is_worse_is_rolled_back_and_not_tried_again(rules: Rollout, how: s
     assert min(world.serving) == 3
     count = len(world.records)
     world.run(3600)
-    assert len(world.records) == count, "it stays rolled back"
+    assert len(world.records) == count, "the rollback is permanent"
     world.spec = "c"
     world.run(3600)
     assert world.record == Record(GREEN, "c")
 
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_the_old_spec_from_git_is_just_another_change(rules: Rollout) -> None:
+def test_reverted_spec_withdraws_the_candidate(rules: Rollout) -> None:
     world = serving(rules)
     world.run(200)
     assert world.record.candidate == "b"
@@ -94,7 +94,7 @@ def test_the_old_spec_from_git_is_just_another_change(rules: Rollout) -> None:
 
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_an_edit_in_the_middle_goes_to_the_newest_target(rules: Rollout) -> None:
+def test_edit_during_a_rollout_ends_at_the_newest_revision(rules: Rollout) -> None:
     world = serving(rules)
     world.run(40)
     world.spec = "c"
@@ -105,16 +105,16 @@ def test_an_edit_in_the_middle_goes_to_the_newest_target(rules: Rollout) -> None
     assert min(world.serving) == 3
 
 
-def test_without_a_spare_place_a_canary_takes_that_of_one_replica() -> None:
+def test_canary_without_a_free_slot_replaces_one_replica() -> None:
     world = serving(canary(), gpus=3)
     world.run(120)
     assert world.wanted == {BLUE: ("a", 2), GREEN: ("b", 1)}
     world.run(3600)
     assert world.record == Record(GREEN, "b")
-    assert min(world.serving) == 2, "never more than one fewer"
+    assert min(world.serving) == 2, "at most one replica is missing"
 
 
-def test_a_free_place_is_used_first() -> None:
+def test_free_slot_is_used_first() -> None:
     world = serving(canary(), gpus=4)
     world.run(120)
     assert world.wanted == {BLUE: ("a", 3), GREEN: ("b", 1)}
@@ -123,7 +123,7 @@ def test_a_free_place_is_used_first() -> None:
     assert min(world.serving) == 3
 
 
-def test_the_last_replica_is_never_taken_for_a_canary() -> None:
+def test_last_replica_is_never_replaced_by_a_canary() -> None:
     world = serving(canary(), gpus=1, replicas=1)
     world.run(3600)
     assert world.record == Record(BLUE, "a", "b")
@@ -134,14 +134,14 @@ def test_the_last_replica_is_never_taken_for_a_canary() -> None:
     assert world.record == Record(GREEN, "b")
 
 
-def test_who_waits_gives_up_no_replica() -> None:
+def test_wait_policy_keeps_all_stable_replicas() -> None:
     world = serving(canary(whenNoGpuIsFree="wait"), gpus=3)
     world.run(3600)
     assert world.wanted == {BLUE: ("a", 3), GREEN: ("b", 1)}
     assert min(world.serving) == 3
 
 
-def test_a_candidate_that_fails_gives_its_place_back() -> None:
+def test_failed_candidate_releases_its_slot() -> None:
     world = serving(canary(), gpus=3, bad=frozenset("b"))
     world.run(3600)
     assert world.wanted == {BLUE: ("a", 3)}
@@ -149,7 +149,7 @@ def test_a_candidate_that_fails_gives_its_place_back() -> None:
 
 
 @pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
-def test_a_hold_keeps_it_where_it_is_until_it_is_taken_away(rules: Rollout) -> None:
+def test_hold_pauses_the_rollout_until_it_is_removed(rules: Rollout) -> None:
     world = serving(rules)
     world.run(3600)
     assert world.record.candidate == "b"
@@ -160,25 +160,25 @@ def test_a_hold_keeps_it_where_it_is_until_it_is_taken_away(rules: Rollout) -> N
 
 
 @pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
-def test_what_is_worse_goes_in_spite_of_a_hold(rules: Rollout) -> None:
+def test_worse_revision_is_rolled_back_during_a_hold(rules: Rollout) -> None:
     world = serving(rules, bad=frozenset("b"))
     world.run(3600)
     assert world.record.failed is not None
 
 
 @pytest.mark.parametrize("rules", [canary(hold=True), blue_green(hold=True)])
-def test_who_promotes_a_revision_waits_for_nothing(rules: Rollout) -> None:
+def test_promote_skips_all_steps(rules: Rollout) -> None:
     world = serving(rules)
     world.rules = rules.model_copy(update={"promote": "b"})
     world.run(1200)
     assert world.record == Record(GREEN, "b")
     world.spec = "c"
     world.run(600)
-    assert world.record.candidate == "c", "the field means no later change"
+    assert world.record.candidate == "c", "promote does not apply to later revisions"
 
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_who_aborts_a_revision_is_obeyed_at_once_and_only_for_it(rules: Rollout) -> None:
+def test_abort_applies_at_once_and_only_to_its_revision(rules: Rollout) -> None:
     world = serving(rules)
     world.run(200)
     world.rules = rules.model_copy(update={"abort": "b"})
@@ -192,7 +192,7 @@ def test_who_aborts_a_revision_is_obeyed_at_once_and_only_for_it(rules: Rollout)
 
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_a_failed_revision_comes_when_somebody_promotes_it(rules: Rollout) -> None:
+def test_promote_retries_a_failed_revision(rules: Rollout) -> None:
     world = serving(rules, bad=frozenset("b"))
     world.run(3600)
     world.rules = rules.model_copy(update={"promote": "b"})
@@ -200,7 +200,7 @@ def test_a_failed_revision_comes_when_somebody_promotes_it(rules: Rollout) -> No
     assert (world.record.stable, world.record.revision) == (GREEN, "b")
 
 
-def test_blue_green_switches_at_once_and_keeps_the_way_back() -> None:
+def test_blue_green_switches_at_once_and_can_switch_back() -> None:
     world = serving(blue_green())
     while not world.record.switched:
         assert world.traffic.common in ((BLUE,), (BLUE, GREEN))
@@ -216,7 +216,7 @@ def test_blue_green_switches_at_once_and_keeps_the_way_back() -> None:
     assert min(world.serving) == 3
 
 
-def test_blue_green_goes_back_by_itself_when_the_new_set_is_lost() -> None:
+def test_blue_green_switches_back_when_the_new_set_is_lost() -> None:
     world = serving(blue_green())
     world.run(300)
     assert world.record.switched
@@ -227,7 +227,7 @@ def test_blue_green_goes_back_by_itself_when_the_new_set_is_lost() -> None:
     assert world.wanted == {BLUE: ("a", 3)}
 
 
-def test_an_edit_after_the_switch_keeps_what_has_the_requests() -> None:
+def test_edit_after_the_switch_promotes_the_serving_set() -> None:
     world = serving(blue_green())
     world.run(300)
     assert world.record.switched
@@ -239,14 +239,14 @@ def test_an_edit_after_the_switch_keeps_what_has_the_requests() -> None:
     assert min(world.serving) == 3
 
 
-def test_blue_green_without_places_waits_and_serves() -> None:
+def test_blue_green_without_free_slots_waits_while_serving() -> None:
     world = serving(blue_green(), gpus=4)
     world.run(3600)
     assert world.record == Record(BLUE, "a", "b")
     assert min(world.serving) == 3
 
 
-def test_before_anything_serves_a_change_takes_no_steps() -> None:
+def test_change_before_any_replica_serves_takes_no_steps() -> None:
     world = World(canary(), broken=frozenset("a"))
     world.run(60)
     world.spec = "b"
@@ -256,7 +256,9 @@ def test_before_anything_serves_a_change_takes_no_steps() -> None:
 
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
-def test_who_stops_everything_in_the_middle_goes_on_with_the_newest(rules: Rollout) -> None:
+def test_scaling_to_zero_during_a_rollout_continues_with_the_newest_revision(
+    rules: Rollout,
+) -> None:
     world = serving(rules)
     world.run(200)
     world.replicas = 0
@@ -269,7 +271,7 @@ def test_who_stops_everything_in_the_middle_goes_on_with_the_newest(rules: Rollo
 
 @pytest.mark.parametrize("rules", [canary(), blue_green()])
 @pytest.mark.parametrize("seconds", [100, 300, 500, 800])
-def test_back_to_auto_there_is_one_set_and_no_gap(rules: Rollout, seconds: int) -> None:
+def test_change_to_auto_keeps_one_serving_set(rules: Rollout, seconds: int) -> None:
     world = serving(rules)
     world.run(seconds)
     world.rules = Rollout()
@@ -278,7 +280,7 @@ def test_back_to_auto_there_is_one_set_and_no_gap(rules: Rollout, seconds: int) 
     assert min(world.serving) >= 2
 
 
-def test_a_deleted_record_is_made_anew_from_the_sets() -> None:
+def test_deleted_record_is_reconstructed_from_the_sets() -> None:
     a = SetView("a", there=True)
     b = SetView("b", there=True)
     numbers = {"a": 1, "b": 2}
@@ -289,7 +291,7 @@ def test_a_deleted_record_is_made_anew_from_the_sets() -> None:
     assert recovered({BLUE: SetView(), GREEN: SetView()}, {}, "a") == Record(BLUE, "a")
 
 
-def test_a_record_survives_its_annotation() -> None:
+def test_record_round_trips_through_its_annotation() -> None:
     marks = {"p": Sample(3, 1).mark}
     failed = Failure("b", "Aborted", "why", "2026-01-01T00:00:00Z")
     for record in (
@@ -304,14 +306,12 @@ def test_a_record_survives_its_annotation() -> None:
 @pytest.mark.parametrize("text", [None, "", "x", "[]", "{}", '{"stable":"red","revision":"a"}',
                                   '{"stable":"blue","revision":"a","marks":{"p":[1]}}',
                                   '{"stable":"blue","revision":"a","failed":{"x":1}}'])  # fmt: skip
-def test_an_annotation_that_somebody_wrote_is_no_record(text: str | None) -> None:
+def test_invalid_annotation_is_no_record(text: str | None) -> None:
     assert Record.parse(text) is None
 
 
 @pytest.mark.parametrize(("stable", "rolled_back"), [(0, False), (1, True)])
-def test_one_broken_replica_of_a_candidate_that_alone_serves_does_not_leave_nobody(
-    stable: int, rolled_back: bool
-) -> None:
+def test_sole_serving_candidate_survives_one_broken_replica(stable: int, rolled_back: bool) -> None:
     record = Record(BLUE, "a", "b", step=len(canary().canary.steps))
     situation = Situation(
         canary(),
@@ -330,7 +330,7 @@ def test_one_broken_replica_of_a_candidate_that_alone_serves_does_not_leave_nobo
 @pytest.mark.parametrize("edit", ["a", "c"])
 @pytest.mark.parametrize("seconds", [260, 440, 480, 520, 700])
 @pytest.mark.parametrize("replicas", [2, 3])
-def test_a_canary_that_made_room_for_itself_serves_until_the_stable_set_is_back(
+def test_withdrawn_canary_serves_until_the_stable_set_is_back(
     replicas: int, seconds: int, edit: str
 ) -> None:
     world = World(canary(), replicas=replicas, gpus=replicas)
@@ -353,7 +353,7 @@ def test_a_canary_that_made_room_for_itself_serves_until_the_stable_set_is_back(
     bad=st.frozensets(st.sampled_from("bcd"), max_size=1),
 )
 @settings(deadline=None, max_examples=60)
-def test_whatever_is_edited_somebody_serves_and_it_ends_right(
+def test_any_edits_keep_a_replica_serving_and_converge(
     strategy: str, replicas: int, spare: int, edits: list[tuple[int, str]], bad: frozenset[str]
 ) -> None:
     rules = canary() if strategy == "canary" else blue_green()
@@ -376,9 +376,9 @@ def test_whatever_is_edited_somebody_serves_and_it_ends_right(
         assert len(world.ready(record.stable)) == replicas
 
 
-def test_the_view_of_a_set_counts_every_replica() -> None:
+def test_set_view_counts_every_replica() -> None:
     view = SetView("a", True, 2, 2, 2, 2)
     assert view.serves(2)
     assert not view.serves(3)
     assert not replace(view, rolling=True).serves(2)
-    assert not replace(view, replicas=3).serves(2), "one is still leaving"
+    assert not replace(view, replicas=3).serves(2), "one is still terminating"

@@ -1,4 +1,4 @@
-"""What belongs to a revision, and that a set can be made again from it."""
+"""Content of a revision, and the spec reconstructed from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def name(**more: Any) -> str:
     {"engine": {}},
     {"model": {"id": R1, "revision": "main"}},
 ])  # fmt: skip
-def test_what_makes_no_pods_and_what_is_the_default_is_no_other_revision(
+def test_fields_without_effect_on_pods_keep_the_revision(
     more: dict[str, Any],
 ) -> None:
     assert name(**more) == name()
@@ -43,26 +43,26 @@ def test_what_makes_no_pods_and_what_is_the_default_is_no_other_revision(
     {"accelerator": {"count": 2}},
     {"podTemplate": {"metadata": {"annotations": {"note": "b"}}}},
 ])  # fmt: skip
-def test_what_makes_other_pods_is_another_revision(more: dict[str, Any]) -> None:
+def test_fields_that_change_pods_change_the_revision(more: dict[str, Any]) -> None:
     assert name(**more) != name()
     assert len(name(**more)) == 10
 
 
-def test_a_new_image_of_the_installation_is_another_revision() -> None:
+def test_new_default_image_changes_the_revision() -> None:
     newer = replace(SETTINGS, server_image="registry/server:2")
     assert revision(spec(), newer).name != name()
 
 
-def test_a_set_is_made_again_of_its_revision_and_of_what_is_not_about_pods_now() -> None:
+def test_spec_of_a_revision_keeps_its_pods_and_the_newest_rest() -> None:
     old = spec(engine={"args": ["--old"]}, rollout={"drainSeconds": 5}, replicas=2)
     new = spec(engine={"args": ["--new"]}, rollout={"strategy": "canary"}, replicas=7)
     made = spec_of(revision(old, SETTINGS), new)
     assert made.engine.args == ["--old"]
     assert made.engine.image == SETTINGS.server_image
     assert (made.rollout.drain_seconds, made.rollout.strategy, made.replicas) == (5, "canary", 7)
-    assert revision(made, SETTINGS) == revision(old, SETTINGS), "and is of the same revision"
+    assert revision(made, SETTINGS) == revision(old, SETTINGS), "the revision is the same"
 
 
-def test_what_somebody_wrote_into_a_revision_is_refused() -> None:
+def test_invalid_revision_is_refused() -> None:
     with pytest.raises(ValueError, match="model"):
         spec_of(Revision("x", {"model": 5}), spec())

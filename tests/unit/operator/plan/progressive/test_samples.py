@@ -1,4 +1,4 @@
-"""What the servers' /metrics say, by engine, and what has come since a mark."""
+"""Parsed /metrics by engine, and increases since a baseline."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ sglang:http_responses_total{endpoint="/v1/chat/completions",status_code="503",me
 """
 
 
-def test_the_bundled_server_is_understood() -> None:
+def test_metrics_of_the_bundled_server_are_parsed() -> None:
     metrics = Metrics("m")
     for status in (200, 200, 500, 400, 429):
         metrics.answered("/v1/chat/completions", "POST", status)
@@ -57,26 +57,26 @@ def test_the_bundled_server_is_understood() -> None:
     assert math.isinf(sample.first_token.edges[-1])
 
 
-def test_vllm_is_understood() -> None:
-    """Its engines count for themselves; a stream that breaks counts though HTTP said 200."""
+def test_metrics_of_vllm_are_parsed() -> None:
+    """Each engine has its own counters; a broken stream counts as error in spite of HTTP 200."""
     sample = read(VLLM, "vllm")
     assert sample is not None
     assert (sample.requests, sample.errors) == (6, 2)
     assert sample.first_token == Histogram((0.1, math.inf), (4, 1), pytest.approx(0.95))
 
 
-def test_sglang_is_understood() -> None:
+def test_metrics_of_sglang_are_parsed() -> None:
     sample = read(SGLANG, "sglang")
     assert sample is not None
     assert (sample.requests, sample.errors, sample.first_token.count) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("text", ["", "<html>", VLLM, "vllm:time_to_first_token_seconds_bucket{"])
-def test_what_is_not_of_the_engine_is_nothing(text: str) -> None:
+def test_metrics_of_another_engine_are_ignored(text: str) -> None:
     assert read(text, "sglang") is None
 
 
-def test_a_mark_survives_its_annotation() -> None:
+def test_baseline_round_trips_through_json() -> None:
     sample = read(VLLM, "vllm")
     assert sample is not None
     mark = Mark.of(json.loads(json.dumps(sample.mark.plain)))
@@ -85,25 +85,25 @@ def test_a_mark_survives_its_annotation() -> None:
 
 
 @pytest.mark.parametrize("plain", [None, [], "text", [1, 2, 3, 4, 5, 6], [1, 1, ["x"], 1, [], 1]])
-def test_a_mark_that_somebody_wrote_is_none(plain: object) -> None:
+def test_invalid_baseline_is_refused(plain: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         Mark.of(plain)
 
 
-def test_a_server_that_was_started_anew_counts_from_nothing() -> None:
+def test_restarted_server_counts_from_zero() -> None:
     edges = (1.0, math.inf)
     before = Sample(100, 5, Histogram(edges, (90.0, 10.0), 50.0))
     after = Sample(7, 1, Histogram(edges, (7.0, 0.0), 2.0))
     assert after.since(before.mark) == after
 
 
-def test_what_was_refused_before_the_mark_does_not_count() -> None:
+def test_refusals_before_the_baseline_do_not_count() -> None:
     before, after = Sample(10, refused=7), Sample(12, refused=9)
     assert after.since(before.mark) == Sample(2, refused=2)
     anew = Sample(12, refused=1)
     assert anew.since(before.mark) == anew
 
 
-def test_only_servers_with_a_mark_count() -> None:
+def test_only_servers_with_a_baseline_count() -> None:
     one, other = Sample(10, 1), Sample(90, 80)
     assert together({"a": one, "b": other}, {"a": Sample(4).mark}) == Sample(6, 1)

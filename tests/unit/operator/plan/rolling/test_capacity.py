@@ -1,4 +1,4 @@
-"""Where one more pod fits, by the scheduler's rules for resources, labels and taints."""
+"""Capacity of nodes for pods, by the scheduler's rules for resources, labels and taints."""
 
 from fractions import Fraction
 from typing import Any
@@ -44,12 +44,12 @@ def test_quantities(text: str, number: Fraction) -> None:
     assert quantity(text) == number
 
 
-def test_no_quantity() -> None:
+def test_invalid_quantity_is_refused() -> None:
     with pytest.raises(ValueError, match="much"):
         quantity("much")
 
 
-def test_a_pod_takes_its_containers_together_or_its_greediest_start() -> None:
+def test_pod_requests_are_containers_or_the_largest_init_container() -> None:
     def container(cpu: str, **more: str) -> dict[str, Any]:
         return {"resources": {"requests": {"cpu": cpu}}, **more}
 
@@ -61,19 +61,19 @@ def test_a_pod_takes_its_containers_together_or_its_greediest_start() -> None:
     assert requests(overhead) == {"cpu": 2, "memory": 1024}
 
 
-def test_a_limit_without_a_request_is_one() -> None:
+def test_limit_without_a_request_counts_as_request() -> None:
     resources = {"limits": {GPU: 2, "cpu": "4"}, "requests": {"cpu": "1"}}
     assert requests({"containers": [{"resources": resources}]}) == {GPU: 2, "cpu": 1}
 
 
-def test_free_is_what_other_pods_leave() -> None:
+def test_free_slots_exclude_resources_of_other_pods() -> None:
     big = view(node("a", 8))
     assert places_on(big, demand(2), [holder(4), holder(1)]) == 1
     assert places_on(big, demand(2), [holder(8)]) == 0
     assert places_on(big, demand(0), [holder(8)]) == 1
 
 
-def test_a_node_whose_pods_are_not_known_counts_as_full() -> None:
+def test_node_of_unknown_usage_counts_as_full() -> None:
     nodes = [view(node("a", 8)), view(node("b", 4))]
     assert places(demand(2), nodes, {"a": (holder(5),)}) == 1
     assert places(demand(2), nodes, {"a": (), "b": (holder(1),)}) == 5
@@ -137,7 +137,7 @@ def test_selector_cordon_and_size() -> None:
     assert not suits(view(body | {"spec": {"unschedulable": True}}), demand())
 
 
-def test_who_holds_what_a_pod_waits_for() -> None:
+def test_usage_names_the_holders_of_devices() -> None:
     nodes = [
         view(node("a", 8)),
         view(node("b", 8)),
@@ -149,7 +149,7 @@ def test_who_holds_what_a_pod_waits_for() -> None:
     }
     found = crowd(demand(2), nodes, usage)
     assert (found.nodes, found.devices, found.total, found.free) == (("a", "b"), GPU, 16, 1)
-    assert found.places == 0, "the last one is alone on its node"
+    assert found.places == 0, "the last free GPU is on a node of its own"
     assert found.holders == (
         ("DeepSeekDeployment n/v3", 8),
         ("DeepSeekDeployment n/r1", 6),
@@ -157,7 +157,7 @@ def test_who_holds_what_a_pod_waits_for() -> None:
     )
 
 
-def test_where_memory_is_short_it_is_not_gpus_that_are_waited_for() -> None:
+def test_usage_counts_free_devices_when_memory_is_short() -> None:
     full = node("a", 8)
     full["status"]["allocatable"]["memory"] = "16Gi"
     container = {"resources": {"limits": {GPU: 1}, "requests": {"memory": "12Gi"}}}

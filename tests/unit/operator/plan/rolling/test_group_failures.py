@@ -1,4 +1,4 @@
-"""Replicas of several pods that fail: which cause is kept, how long they pause, when they are stopped."""
+"""Failures of multi-pod replicas: the kept cause, the backoff, and the stop."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: its own log says
 def ended(
     at: float, message: str = DIED, group: int = 0, index: int = 1, made: float = 0, code: int = 1
 ) -> PodView:
-    """A pod of a replica whose server ended so many seconds after the start."""
+    """Return a pod of a replica whose server ended `at` seconds after START."""
     return PodView(
         name=f"r1-gang-{group}" + (f"-{index}" if index else ""),
         scheduled=True,
@@ -45,7 +45,7 @@ def known(
 
 
 def after(times: list[float], restarts: int = 5) -> GroupStatus:
-    """What is known after failures at these times, of pods made a second before each."""
+    """Return the status after failures at these times, of pods created a second before each."""
     found: list[GroupStatus] = []
     for time in times:
         found = known(ended(time, made=time - 1), before=found, restarts=restarts)
@@ -53,7 +53,7 @@ def after(times: list[float], restarts: int = 5) -> GroupStatus:
     return item
 
 
-def test_the_first_cause_is_kept_whichever_is_seen_first() -> None:
+def test_first_cause_is_kept_in_any_order_of_observation() -> None:
     worker, leader = ended(10), ended(11, FOLLOWED, index=0, code=4)
     (seen_together,) = known(worker, leader)
     (consequence,) = known(leader)
@@ -64,35 +64,35 @@ def test_the_first_cause_is_kept_whichever_is_seen_first() -> None:
     assert then_the_cause.restarts == 1
 
 
-def test_a_consequence_that_is_stamped_earlier_is_still_one() -> None:
+def test_consequence_with_an_earlier_time_is_not_the_cause() -> None:
     (item,) = known(ended(10, FOLLOWED, index=0), ended(11))
     assert item.cause.message == DIED
 
 
-def test_a_pod_that_is_killed_while_it_is_deleted_for_a_failure_is_not_its_cause() -> None:
+def test_pod_killed_during_its_deletion_is_not_the_cause() -> None:
     silent = "rank 1 on node-b has not been heard of for 30 s, so rank 0 ends too"
     first = known(ended(10, silent, index=0, code=5))
     killed = replace(ended(90, "waiting for the leader", code=137), leaving=True)
     (item,) = known(killed, before=first)
     assert item.cause.message == silent
-    # One that failed before it was told to stop may be.
+    # A pod that failed before its deletion may be the cause.
     (item,) = known(replace(ended(9), leaving=True), before=first)
     assert item.cause.message == DIED
 
 
-def test_the_same_pod_that_ends_again_is_the_same_failure() -> None:
+def test_same_pod_ending_again_is_the_same_failure() -> None:
     first = known(ended(10))
     (item,) = known(ended(14, "again"), before=first)
     assert (item.restarts, item.cause.message) == (1, DIED)
 
 
-def test_the_first_failure_is_followed_by_a_start_at_once_and_later_ones_by_pauses() -> None:
+def test_first_failure_restarts_at_once_and_later_ones_after_a_backoff() -> None:
     assert after([10]).held_until is None
     assert after([10, 100]).held_until == "2026-01-01T00:01:50Z"  # 10 s after it
     assert after([10, 100, 200]).held_until == "2026-01-01T00:03:40Z"  # 20 s
 
 
-def test_after_the_budget_the_replica_stops_and_others_do_not() -> None:
+def test_replica_over_its_restart_budget_stops_alone() -> None:
     item = after([10, 100, 200], restarts=2)
     assert item.stopped
     assert item.held_until is None
@@ -102,18 +102,18 @@ def test_after_the_budget_the_replica_stops_and_others_do_not() -> None:
     assert DIED in gangs.words(item)
 
 
-def test_failures_of_an_hour_ago_do_not_count() -> None:
+def test_failures_older_than_an_hour_do_not_count() -> None:
     assert after([10, 100, 4000]).restarts == 1
 
 
-def test_another_spec_begins_anew() -> None:
+def test_new_spec_clears_failures() -> None:
     item = after([10, 100, 200], restarts=2)
     assert gangs.groups([item], [], 2, 2, 2) == []
     assert gangs.holds([item], 1)["groups"].keys() == {"0"}
     assert gangs.holds([item], 2) == {"groups": {}}
 
 
-def test_a_replica_that_is_no_longer_asked_for_is_forgotten() -> None:
+def test_failures_of_a_removed_replica_are_dropped() -> None:
     assert known(ended(10, group=1), size=1) == []
 
 
@@ -121,13 +121,13 @@ def test_a_replica_that_is_no_longer_asked_for_is_forgotten() -> None:
     st.lists(st.floats(min_value=1, max_value=20_000), min_size=1, max_size=30, unique=True),
     st.integers(min_value=0, max_value=8),
 )
-def test_it_stops_exactly_when_an_hour_holds_more_failures_than_allowed(
+def test_replica_stops_exactly_when_an_hour_has_too_many_failures(
     times: list[float], restarts: int
 ) -> None:
     times = sorted({round(time) * 2.0 for time in times})
     item = after(times, restarts)
     recent = [time for time in times if time > times[-1] - 3600]
-    # Only what is needed to tell is kept.
+    # Only as many failures are kept as the decision needs.
     assert item.restarts == min(len(recent), restarts + 2)
     assert item.stopped == (len(recent) > restarts)
     assert len(item.failures) <= restarts + 1
@@ -155,7 +155,7 @@ def pods_of(group: int, ready: bool) -> tuple[PodView, ...]:
     )
 
 
-def test_a_stopped_replica_is_told_and_held_while_the_other_one_serves() -> None:
+def test_stopped_replica_is_reported_and_held_while_the_other_serves() -> None:
     workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
     pods = (*pods_of(0, ready=True), *pods_of(1, ready=False))
     failed = (ended(10, group=1), ended(100, group=1, made=90))
@@ -169,11 +169,11 @@ def test_a_stopped_replica_is_told_and_held_while_the_other_one_serves() -> None
     target, _ = served(second.status, deployment=workload, pods=pods)
     assert target.holds is not None
     assert list(target.holds["groups"]) == ["1"]
-    # The file is no part of what pods are replaced for.
+    # A change of the holds file does not replace pods.
     assert target.config_hash == served({})[0].config_hash
 
 
-def test_a_pause_that_is_over_is_not_told() -> None:
+def test_backoff_is_not_reported_after_its_end() -> None:
     workload = DeploymentView(wanted=2, replicas=2, updated=2, settled=True)
     failed = (ended(10), ended(100, made=90))
     status: dict[str, Any] = {}
@@ -185,11 +185,11 @@ def test_a_pause_that_is_over_is_not_told() -> None:
         decision = decide(body, SETTINGS, seen)
         now = "2026-01-01T00:01:45Z"
         status = report(body, decision, seen, now).status
-    assert status["phase"].startswith("Replica 0 starts again at 2026-01-01T00:01:50Z")
-    assert "starts again" not in report(body, decision, seen, LATER).status["phase"]
+    assert status["phase"].startswith("Replica 0 restarts at 2026-01-01T00:01:50Z")
+    assert "restarts at" not in report(body, decision, seen, LATER).status["phase"]
 
 
-def test_the_pods_of_a_replica_count_as_one() -> None:
+def test_pods_of_a_replica_count_as_one() -> None:
     half = (pods_of(0, ready=True)[0], PodView("r1-gang-0-1", unscheduled="no", group=0, index=1))
     (replica,) = replicas(half)
     assert (replica.ready, replica.scheduled, replica.unscheduled) == (False, False, "no")
@@ -208,7 +208,7 @@ def test_groups_are_counted_by_the_template_of_their_leaders() -> None:
 
 
 def waiting(*placed: int, size: int = 4) -> Observed:
-    """Replicas of so many pods, of which so many have nodes."""
+    """Return replicas of `size` pods, each with the given number of scheduled pods."""
     pods = [
         PodView(f"r1-gang-{group}-{index}", scheduled=index < number, group=group, index=index,
                 unscheduled=None if index < number else "0/40 nodes are available")
@@ -218,7 +218,7 @@ def waiting(*placed: int, size: int = 4) -> Observed:
     return Observed(served=frozenset({GROUPS}), pods=tuple(pods))
 
 
-def test_replicas_that_block_each_other_are_told_what_to_do() -> None:
+def test_replicas_that_block_each_other_get_a_suggestion() -> None:
     body = resource(replicas=3, parallelism={"tensor": 4})
     seen = waiting(4, 2, 3)
     decision = decide(body, SETTINGS, seen)
@@ -226,9 +226,9 @@ def test_replicas_that_block_each_other_are_told_what_to_do() -> None:
     found = findings.find(decision, seen)
     assert found is not None
     assert found.reason == findings.REPLICAS_BLOCK_EACH_OTHER
-    assert "5 pods hold places with which 1 more of them would be complete" in found.message
+    assert "5 scheduled pods would suffice for 1 more complete replica(s)" in found.message
     assert "Set replicas to 2" in found.message
-    # One that waits alone is not blocked by its own kind.
+    # A single waiting replica is not blocked by others.
     alone = findings.find(decision, waiting(4, 2, 0))
     assert alone is not None
     assert alone.reason != findings.REPLICAS_BLOCK_EACH_OTHER
@@ -244,16 +244,16 @@ def loading(answer: dict[str, Any]) -> tuple[PodView, ...]:
     return (replace(pods_of(0, False)[0], loading=told), pods_of(0, False)[1])
 
 
-def test_what_is_between_the_pods_is_told_and_stays_told_when_they_serve() -> None:
+def test_network_result_is_reported_and_kept_while_serving() -> None:
     fast = {"transport": "IB", "gigabytesPerSecond": 41.26}
     _, said = served({}, pods=loading(fast))
     assert gang_ready(said.status)[:2] == ("True", gangs.MET)
-    assert "IB, 41.3 GB/s" in gang_ready(said.status)[2]
+    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(said.status)[2]
     _, later = served(said.status, pods=pods_of(0, ready=True))
-    assert "IB, 41.3 GB/s" in gang_ready(later.status)[2]
+    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(later.status)[2]
 
 
-def test_a_network_that_is_too_slow_is_told_with_the_pair_also_while_it_serves() -> None:
+def test_slow_network_is_reported_with_its_pair_and_kept_while_serving() -> None:
     slow = {"transport": "Socket", "gigabytesPerSecond": 0.1, "problem": "node-a and node-b: 0.1"}
     _, said = served({}, pods=loading(slow))
     assert gang_ready(said.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
@@ -261,19 +261,19 @@ def test_a_network_that_is_too_slow_is_told_with_the_pair_also_while_it_serves()
     assert gang_ready(later.status)[0] == "False"
 
 
-def test_pods_that_did_not_meet_are_told() -> None:
+def test_failed_preflight_is_reported() -> None:
     failed = ended(10, "rank 1 on node-b did not come within 600 s", code=gangs.EXIT_GANG)
     _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
     assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
     assert "node-b did not come" in gang_ready(said.status)[2]
 
 
-def test_before_they_met_nobody_knows() -> None:
+def test_gang_ready_is_unknown_before_the_pods_connect() -> None:
     _, said = served({}, pods=pods_of(0, ready=False))
     assert gang_ready(said.status)[0] == "Unknown"
 
 
-def test_what_ended_because_another_one_did_is_no_reason() -> None:
+def test_pod_that_ended_with_another_one_is_not_the_finding() -> None:
     body = resource(replicas=1, parallelism={"tensor": 2})
     leader = replace(pods_of(0, False)[0], running=False, exited=(4, "Error", FOLLOWED))
     for worker, reason in (
@@ -292,21 +292,21 @@ def test_what_ended_because_another_one_did_is_no_reason() -> None:
         assert found.reason == reason
 
 
-def test_a_server_that_ends_because_its_pod_is_deleted_has_not_failed() -> None:
+def test_server_that_ends_with_its_deleted_pod_has_not_failed() -> None:
     def ended_at(time: str, code: int = 1, **deleted: Any) -> datetime | None:
         state = {"terminated": {"exitCode": code, "reason": "-", "finishedAt": time}}
         body = pod(state=state)
         body["metadata"] |= deleted
         return PodView.of(body).ended
 
-    # At five past, with a minute for it.
+    # Deleted at 00:05:00, with a grace period of a minute.
     stop = {"deletionTimestamp": "2026-01-01T00:06:00Z", "deletionGracePeriodSeconds": 60}
     assert ended_at("2026-01-01T00:05:10Z", **stop) is None
-    # What came before, and may be why it was deleted, counts.
+    # A failure before the deletion counts: it may be the reason for it.
     assert ended_at("2026-01-01T00:04:50Z", **stop) is not None
     assert ended_at("2026-01-01T00:05:10Z") is not None
-    # One that left with its leader, whose pod is deleted only after that.
+    # A worker that ended with its leader, before its own deletion.
     assert ended_at("2026-01-01T00:05:10Z", code=0) is None
-    # The kubelet is done with it, and a finalizer holds it still.
+    # The grace period is over, and a finalizer keeps the pod.
     held = {"deletionTimestamp": "2026-01-01T00:05:20Z", "deletionGracePeriodSeconds": 0}
     assert ended_at("2026-01-01T00:05:10Z", code=0, **held) is None

@@ -1,4 +1,4 @@
-"""Room for replicas, and whether a rollout could start a successor first."""
+"""Capacity for replicas, and whether a rollout can surge."""
 
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -41,7 +41,7 @@ def look(gpus: int, held: int, wanted: int, placed: int = 0, pods: int = 1, **po
         (0, 8, 1, 0, 1, True, Why.FREE),
     ],
 )  # fmt: skip
-def test_room(
+def test_capacity_and_first_step(
     gpus: int, held: int, wanted: int, placed: int, places: int, enough: bool, why: Why
 ) -> None:
     found = look(gpus, held, wanted, placed)
@@ -49,22 +49,22 @@ def test_room(
     assert (found.places, found.enough, found.step.why) == (places, enough, why)
 
 
-def test_a_replica_of_several_pods_needs_a_place_for_each() -> None:
+def test_multi_pod_replica_needs_a_slot_for_each_pod() -> None:
     assert look(4, 0, 1, pods=2).places == 1
 
 
-def test_who_waits_for_a_gpu_never_stops_a_replica_for_it() -> None:
+def test_wait_policy_gives_a_wait_step() -> None:
     found = look(8, 8, 1, placed=1, whenNoGpuIsFree="wait")
     assert found.step is not None
     assert found.step.why is Why.WAIT
 
 
-def test_two_sets_have_no_such_step() -> None:
+def test_two_set_strategies_have_no_step() -> None:
     assert look(8, 0, 1, strategy="blueGreen").step is None
 
 
 @given(st.integers(1, 8), st.integers(0, 8), st.integers(0, 4), st.integers(0, 4))
-def test_a_successor_starts_first_exactly_where_there_is_a_place_too_many(
+def test_rollout_surges_exactly_if_a_slot_is_left(
     gpus: int, held: int, wanted: int, placed: int
 ) -> None:
     found = look(gpus, held, wanted, placed)

@@ -1,4 +1,4 @@
-"""The step of a rolling update: decision by decision, and whole rollouts against a simulated cluster."""
+"""Rolling updates: single decisions, and whole rollouts on a simulated cluster."""
 
 from __future__ import annotations
 
@@ -63,48 +63,48 @@ def changed(free: int | None, **changes: Any) -> Situation:
 
 
 @pytest.mark.parametrize("step", [SURGE, IN_PLACE, WAIT, Step(Why.WITHDRAWN, 3)])
-def test_a_step_survives_its_annotation(step: Step) -> None:
+def test_step_round_trips_through_its_annotation(step: Step) -> None:
     assert Step.parse(str(step)) == step
 
 
 @pytest.mark.parametrize("text", [None, "", "free", "free/x", "fast/1", "busy/-1"])
-def test_an_annotation_that_somebody_wrote_is_no_step(text: str | None) -> None:
+def test_invalid_annotation_is_no_step(text: str | None) -> None:
     assert Step.parse(text) is None
 
 
-def test_a_free_gpu_is_used_for_a_surge() -> None:
+def test_free_gpu_is_used_for_a_surge() -> None:
     assert next_step(changed(free=1), IN_PLACE) == SURGE
 
 
-def test_without_a_free_gpu_it_goes_in_place() -> None:
+def test_rollout_without_a_free_gpu_is_in_place() -> None:
     assert next_step(changed(free=0), SURGE) == IN_PLACE
 
 
-def test_who_waits_keeps_everything_serving() -> None:
+def test_wait_policy_keeps_all_replicas() -> None:
     assert next_step(changed(free=0, policy=WAITS), SURGE) == WAIT
     stuck = situation(policy=WAITS, pods=(SERVING, pending(10 * STUCK_SECONDS)))
     assert next_step(stuck, WAIT) == WAIT
     assert look_again(stuck, WAIT) is None
 
 
-def test_replicas_that_are_still_to_come_need_the_free_gpu_themselves() -> None:
+def test_missing_replicas_take_free_gpus_first() -> None:
     assert next_step(changed(free=1, wanted=2), SURGE) == IN_PLACE
     assert next_step(changed(free=2, wanted=2), SURGE) == SURGE
 
 
-def test_the_gpu_of_a_pod_that_leaves_counts_as_free_while_it_has_time() -> None:
+def test_gpu_of_a_terminating_pod_counts_as_free_until_its_deadline() -> None:
     assert next_step(changed(free=0, leaving=(START,)), SURGE) == SURGE
     overdue = START - timedelta(minutes=5)
     assert next_step(changed(free=0, leaving=(overdue,)), SURGE) == IN_PLACE
 
 
-def test_an_edit_in_the_middle_of_a_surge_keeps_its_gpu() -> None:
+def test_edit_during_a_surge_keeps_its_gpu() -> None:
     loading = PodView("new", running=True, scheduled=True)
     middle = changed(free=0, pods=(SERVING, loading))
     assert next_step(middle, SURGE) == SURGE
 
 
-def test_nothing_changes_where_nothing_rolls_out() -> None:
+def test_step_is_kept_without_a_rollout() -> None:
     for live in (SURGE, IN_PLACE, Step(Why.WITHDRAWN, 2)):
         calm = situation(deployment=QUIET)
         assert next_step(calm, live) == live
@@ -112,7 +112,7 @@ def test_nothing_changes_where_nothing_rolls_out() -> None:
         assert not needs_look(calm, live, devices=True)
 
 
-def test_a_surge_pod_that_finds_no_node_is_withdrawn_after_a_time() -> None:
+def test_unschedulable_surge_pod_is_withdrawn_after_a_time() -> None:
     young = situation(pods=(SERVING, pending(PENDING_SECONDS - 10)))
     assert next_step(young, SURGE) == SURGE
     assert look_again(young, SURGE) == 10
@@ -120,20 +120,20 @@ def test_a_surge_pod_that_finds_no_node_is_withdrawn_after_a_time() -> None:
     assert next_step(old, SURGE) == Step(Why.WITHDRAWN, 1)
 
 
-def test_it_is_not_withdrawn_while_the_gpu_that_it_needs_is_being_freed() -> None:
+def test_surge_is_kept_while_a_gpu_is_being_freed() -> None:
     freeing = situation(pods=(SERVING, pending(60)), leaving=(START + timedelta(seconds=20),))
     assert next_step(freeing, SURGE) == SURGE
     assert look_again(freeing, SURGE) == LOOK_SECONDS
 
 
-def test_what_was_withdrawn_is_not_tried_again_in_this_rollout() -> None:
+def test_withdrawn_surge_is_not_retried_in_the_same_rollout() -> None:
     withdrawn = Step(Why.WITHDRAWN, 1)
     assert not needs_look(situation(), withdrawn, devices=True)
     assert next_step(situation(free=4), withdrawn) == withdrawn
     assert next_step(changed(free=4), withdrawn) == SURGE
 
 
-def test_a_gpu_that_becomes_free_turns_the_rest_into_a_surge() -> None:
+def test_gpu_that_becomes_free_starts_a_surge() -> None:
     loading = PodView("new", running=True, scheduled=True)
     middle = situation(wanted=2, pods=(SERVING, loading))
     assert needs_look(middle, IN_PLACE, devices=True)
@@ -144,7 +144,7 @@ def test_a_gpu_that_becomes_free_turns_the_rest_into_a_surge() -> None:
     assert not needs_look(replace(middle, leaving=(START,)), IN_PLACE, devices=True)
 
 
-def test_in_place_another_replica_is_given_up_only_for_one_that_waits_long() -> None:
+def test_in_place_stops_another_replica_only_after_a_long_wait() -> None:
     waiting = situation(wanted=3, pods=(SERVING, SERVING, pending(STUCK_SECONDS - 1)))
     assert next_step(waiting, IN_PLACE) == IN_PLACE
     longer = replace(waiting, pods=(SERVING, SERVING, pending(STUCK_SECONDS)))
@@ -153,21 +153,21 @@ def test_in_place_another_replica_is_given_up_only_for_one_that_waits_long() -> 
     assert next_step(surplus, IN_PLACE) == IN_PLACE, "the old pod is only about to be stopped"
 
 
-def test_a_cpu_model_surges_without_a_look_and_is_withdrawn_all_the_same() -> None:
+def test_cpu_model_surges_without_checking_gpus() -> None:
     assert not needs_look(changed(free=None), SURGE, devices=False)
     assert next_step(changed(free=None), SURGE) == SURGE
     full = situation(pods=(SERVING, pending(PENDING_SECONDS)))
     assert next_step(full, SURGE).surge == 0
 
 
-def test_a_changed_policy_counts_at_once() -> None:
+def test_changed_policy_applies_at_once() -> None:
     assert next_step(situation(policy=WAITS), IN_PLACE) == WAIT
     stuck = situation(pods=(SERVING, pending(PENDING_SECONDS)))
     assert next_step(stuck, WAIT) == Step(Why.WITHDRAWN, 1)
 
 
 def rolled(world: World, others: list[int] | None = None) -> World:
-    """A new template, rolled out while others take and give back GPUs."""
+    """Roll out a new template while others take and release GPUs."""
     world.settle()
     world.template += 1
     for number in others or []:
@@ -181,7 +181,7 @@ def rolled(world: World, others: list[int] | None = None) -> World:
 
 @UNHURRIED
 @given(wanted=st.integers(1, 5), spare=st.integers(1, 3))
-def test_with_a_spare_gpu_no_replica_is_missed(wanted: int, spare: int) -> None:
+def test_rollout_with_a_spare_gpu_keeps_all_replicas(wanted: int, spare: int) -> None:
     world = rolled(World(wanted, wanted + spare, 0))
     assert min(world.served) == wanted
     assert world.steps == [SURGE]
@@ -190,7 +190,7 @@ def test_with_a_spare_gpu_no_replica_is_missed(wanted: int, spare: int) -> None:
 
 @UNHURRIED
 @given(wanted=st.integers(1, 5), others=st.integers(0, 3))
-def test_without_one_never_more_than_one_is_missed(wanted: int, others: int) -> None:
+def test_rollout_without_a_spare_gpu_misses_at_most_one_replica(wanted: int, others: int) -> None:
     world = rolled(World(wanted, wanted + others, others))
     assert min(world.served) == wanted - 1
     assert world.steps == [SURGE, IN_PLACE]
@@ -198,8 +198,8 @@ def test_without_one_never_more_than_one_is_missed(wanted: int, others: int) -> 
 
 @UNHURRIED
 @given(wanted=st.integers(1, 5))
-def test_a_surge_that_the_scheduler_does_not_place_costs_one_replica_and_ends(wanted: int) -> None:
-    """A node has a free GPU, but the scheduler has reasons of its own not to use it."""
+def test_unscheduled_surge_costs_one_replica_and_ends(wanted: int) -> None:
+    """A node has a free GPU that the scheduler can't use for other reasons."""
     world = World(wanted, wanted + 1, 0, obstacle=lambda world: world.free <= 1)
     world = rolled(world)
     assert min(world.served) == wanted - 1
@@ -213,12 +213,12 @@ def test_a_surge_that_the_scheduler_does_not_place_costs_one_replica_and_ends(wa
     others=st.lists(st.integers(0, 8), max_size=60),
     start=st.integers(0, 7),
 )
-def test_whatever_others_do_with_the_gpus_every_replica_becomes_new(
+def test_rollout_completes_under_competing_gpu_usage(
     wanted: int, gpus: int, others: list[int], start: int
 ) -> None:
     world = World(wanted, gpus, min(start, gpus - 1))
     before = min(wanted, gpus - world.others)
-    # In the end there is a GPU for at least one replica; where there is none nobody can help.
+    # At the end there is a GPU for at least one replica; without one no rollout can finish.
     world = rolled(world, [*others, gpus - 1])
     allowed = max(step.unavailable for step in world.steps)
     assert min(world.served) >= min(before, wanted - allowed)
@@ -232,7 +232,9 @@ def test_whatever_others_do_with_the_gpus_every_replica_becomes_new(
 @given(
     others=st.lists(st.integers(0, 4), max_size=40), edits=st.lists(st.integers(0, 39), max_size=4)
 )
-def test_edits_in_the_middle_only_change_where_it_ends(others: list[int], edits: list[int]) -> None:
+def test_edits_during_a_rollout_end_at_the_newest_template(
+    others: list[int], edits: list[int]
+) -> None:
     world = World(3, 4, 0)
     world.settle()
     world.template += 1
@@ -244,7 +246,7 @@ def test_edits_in_the_middle_only_change_where_it_ends(others: list[int], edits:
     assert world.done
 
 
-def test_who_waits_misses_nothing_however_long_it_takes() -> None:
+def test_wait_policy_misses_no_replica() -> None:
     world = World(2, 3, 1, policy=WAITS)
     world.settle()
     world.template += 1

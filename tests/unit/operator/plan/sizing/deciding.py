@@ -1,4 +1,4 @@
-"""What is decided for a model on some nodes."""
+"""Helpers: the decision for a model on given nodes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a person is told, and which of several kinds is taken."""
+"""Messages of sizing, and the choice among several profiles."""
 
 import re
 from typing import Any
@@ -23,7 +23,7 @@ from tests.unit.operator.plan.sizing.deciding import (
 )
 
 
-def test_the_server_is_told_what_was_found_out() -> None:
+def test_server_config_has_the_sizing() -> None:
     made = target(QWEN_32B, profile="nvidia-l4")
     config = made.config
     assert config["tensorParallel"] == 4
@@ -34,41 +34,41 @@ def test_the_server_is_told_what_was_found_out() -> None:
     assert str(made.gpus) == "4 x nvidia-l4"
 
 
-def test_a_context_that_fits_whole_is_the_models_own_and_one_gpu_shares_nothing() -> None:
+def test_full_context_and_single_gpu_are_left_to_the_server() -> None:
     config = target(QWEN_7B, profile="nvidia-h200").config
     assert config["model"]["maxContext"] is None
     assert "tensorParallel" not in config
 
 
-def test_a_gpu_without_bfloat16_computes_in_float16() -> None:
+def test_gpu_without_bfloat16_uses_float16() -> None:
     made = target(QWEN_7B, profile="nvidia-t4")
     assert made.config["model"]["dtype"] == "float16"
     said = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
     assert said.reason == misfit.TYPE_UNSUPPORTED
     assert "Set model.dtype to float16 or float32" in said.message
     said = refusal("deepseek-ai/DeepSeek-V4-Flash", profile="nvidia-t4")
-    assert "can't be computed in float16" in said.message
+    assert "can't run in float16" in said.message
 
 
-def test_what_a_person_reads_of_a_model_that_is_too_large() -> None:
+def test_message_for_a_model_that_is_too_large() -> None:
     said = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
     assert said.message == (
-        f"{QWEN_32B} does not fit on 2 x nvidia-l4. Each GPU has 24.2 GB: the driver and the "
-        "libraries keep 2.6 GB, the weights take 33.5 GB, steps 1.7 GB; that leaves "
-        "nothing for the cache of requests. What would fit: accelerator.count 4, or "
+        f"{QWEN_32B} does not fit on 2 x nvidia-l4. Each GPU has 24.2 GB: driver and libraries take "
+        "2.6 GB, the weights 33.5 GB, activations and CUDA graphs 1.7 GB; no memory is left for the "
+        "KV cache. What would fit: accelerator.count 4, or "
         "1 x nvidia-h200, or 1 x nvidia-h100, or 1 x nvidia-a100-80gb."
     )
 
 
-def test_a_context_that_does_not_fit_is_told_what_does() -> None:
+def test_context_that_does_not_fit_gets_alternatives() -> None:
     said = refusal(QWEN_32B, asked={"maxContext": 131_072}, profile="nvidia-h100", count=1)
     assert said.reason == misfit.DOES_NOT_FIT
-    assert "and 131072 are wanted" in said.message
+    assert ", 131072 are required" in said.message
     assert "accelerator.count 2" in said.message
     assert re.search(r"model\.maxContext 4\d{4}, or", said.message)
 
 
-def test_a_context_longer_than_the_model_is_refused_on_a_cpu_too() -> None:
+def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
     body = resource(model={"id": QWEN_7B, "maxContext": 200_000})
     said = decide(body, SETTINGS, Observed())
     assert isinstance(said, Refusal)
@@ -82,12 +82,12 @@ def test_a_context_longer_than_the_model_is_refused_on_a_cpu_too() -> None:
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "3 does not divide its 28 attention heads"),
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "accelerator.count 1, or accelerator.count 2, or"),
         ("deepseek-coder-5.7bmqa-base", 2, "its 1 key-value heads"),
-        ("DeepSeek-V3", 128, "shares a model among 64 at most"),
+        ("DeepSeek-V3", 128, "splits a model over at most 64 GPUs"),
         ("DeepSeek-V4-Flash", 8, "does not split deepseek_v4 models over several GPUs"),
     ],
 )
 @pytest.mark.parametrize("kind", [{}, {"profile": "nvidia-h200"}])
-def test_a_number_of_gpus_that_cannot_share_a_model(
+def test_uneven_numbers_of_gpus_are_refused(
     name: str, count: int, words: str, kind: dict[str, str]
 ) -> None:
     said = refusal(f"deepseek-ai/{name}", count=count, **kind)
@@ -95,15 +95,15 @@ def test_a_number_of_gpus_that_cannot_share_a_model(
     assert words in said.message
 
 
-def test_slices_of_gpus_serve_alone() -> None:
+def test_gpu_slices_can_not_be_combined() -> None:
     made = target("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
     assert made.gpus is not None
     assert (made.gpus.resource, made.gpus.count) == ("nvidia.com/mig-3g.40gb", 1)
     said = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
-    assert "Slices of a GPU can't send each other anything" in said.message
+    assert "GPU slices can't communicate with each other" in said.message
 
 
-# Several acceptable kinds.
+# Several acceptable profiles.
 
 BOTH = ["nvidia-h200", "nvidia-l4"]
 
@@ -112,7 +112,7 @@ def chosen(nodes: list[dict[str, Any]], status: dict[str, Any] | None = None) ->
     return str(target(QWEN_32B, nodes, status, profiles=BOTH).gpus)
 
 
-def test_the_first_kind_of_which_there_are_nodes_is_taken() -> None:
+def test_first_profile_with_nodes_is_chosen() -> None:
     h200, l4 = node("a", 8, **H200), node("b", 8, **L4)
     assert chosen([h200, l4]) == "1 x nvidia-h200"
     assert chosen([l4]) == "4 x nvidia-l4"
@@ -120,7 +120,7 @@ def test_the_first_kind_of_which_there_are_nodes_is_taken() -> None:
     assert chosen([node("b", 2, **L4)]) == "1 x nvidia-h200", "the nodes have too few"
 
 
-def test_a_choice_stays_while_it_has_nodes() -> None:
+def test_choice_is_kept_while_it_has_nodes() -> None:
     h200, l4 = node("a", 8, **H200), node("b", 8, **L4)
     made = target(QWEN_32B, [l4], profiles=BOTH)
     body = resource(model={"id": QWEN_32B}, accelerator={"profiles": BOTH})
@@ -131,7 +131,7 @@ def test_a_choice_stays_while_it_has_nodes() -> None:
     assert chosen([], status) == "4 x nvidia-l4"
 
 
-def test_a_kind_that_is_too_small_is_passed_over_and_all_of_them_are_told() -> None:
+def test_small_profiles_are_skipped_and_all_are_named_in_a_refusal() -> None:
     made = target("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
     assert str(made.gpus) == "8 x nvidia-h200"
     said = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
@@ -140,25 +140,25 @@ def test_a_kind_that_is_too_small_is_passed_over_and_all_of_them_are_told() -> N
     assert "8 x nvidia-h200" in said.message
 
 
-# A number of GPUs of no kind.
+# A number of GPUs without a profile.
 
 
-def test_nodes_tell_what_their_gpus_hold_and_pods_do_not_change_with_them() -> None:
+def test_nodes_decide_the_fit_without_changing_pods() -> None:
     with_nodes = target(QWEN_7B, [node("a", 8, **H200)], count=1)
     without = target(QWEN_7B, count=1)
     assert with_nodes.config == without.config
     assert with_nodes.sizing.memory is not None
     assert without.sizing.memory is None
-    assert "no node tells by its labels" in without.sizing.note
+    assert "the node labels don't show the GPU model" in without.sizing.note
 
 
-def test_no_node_holds_it() -> None:
+def test_model_that_fits_on_no_node_is_refused() -> None:
     said = refusal("deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1)
     assert "does not fit on 1 x nvidia-h200" in said.message
     assert "does not fit on 1 x nvidia-l4" in said.message
     assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), Target)
 
 
-def test_some_nodes_hold_it() -> None:
+def test_nodes_without_fit_are_named_in_a_note() -> None:
     made = target(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
     assert "It does not fit on nodes with nvidia-l4" in made.sizing.note

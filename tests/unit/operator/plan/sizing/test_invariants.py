@@ -1,4 +1,4 @@
-"""What must hold of every decision, whatever is asked for."""
+"""Invariants of every sizing decision."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ DTYPES = ["auto", "bfloat16", "float16", "float32"]
     st.none() | st.integers(16, 200_000),
 )
 @settings(max_examples=300, deadline=None)
-def test_what_is_carried_out_fits_and_what_is_refused_names_what_is_not(
+def test_accepted_specs_fit_and_refusals_name_alternatives_that_fit(
     name: str, kind: str, dtype: str, count: int | None, context: int | None
 ) -> None:
     asked: dict[str, Any] = {"dtype": dtype, "maxContext": context}
@@ -57,10 +57,10 @@ def test_what_is_carried_out_fits_and_what_is_refused_names_what_is_not(
 def ways_out(
     refused: Refusal, asked: dict[str, Any], accelerator: dict[str, Any]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """What a message tells a person to write instead, written."""
+    """Return the alternatives of a message as spec fields."""
     message = refused.message
     if refused.reason == misfit.CONTEXT_TOO_LONG:
-        # Shorter is no longer too long, but may still not fit.
+        # A shorter context is within the model's limit, but may still not fit.
         return []
     if found := re.search(r"Set model\.dtype to ([a-z0-9 ]+),", message):
         types = found[1].split(" or ")
@@ -69,7 +69,7 @@ def ways_out(
     if "set accelerator.count to 1" in message:
         return []
     _, _, ways = message.partition("What would fit: ")
-    assert ways or "No number of GPUs of a kind in the catalogue" in message
+    assert ways or "No GPU profile of the catalogue" in message
     result = []
     for way in ways.rstrip(".").split(", or ") if ways else []:
         if number := re.fullmatch(r"accelerator\.count (\d+)", way):
@@ -94,7 +94,7 @@ def ways_out(
     st.integers(16, 131_072),
 )
 @settings(max_examples=200, deadline=None)
-def test_more_memory_never_takes_more_gpus_nor_holds_less(
+def test_more_memory_never_needs_more_gpus(
     name: str, kind: str, dtype: str, more: int, context: int
 ) -> None:
     model, small = models().get(name), accelerators().profiles[kind]

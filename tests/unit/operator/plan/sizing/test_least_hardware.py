@@ -1,4 +1,4 @@
-"""The table of least hardware in docs/sizing.md is what is planned, and no more than was published."""
+"""The table of least hardware in docs/sizing.md matches the plan and published requirements."""
 
 import re
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ NODES = (1, 2, 4)
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table, for one model, engine and kind."""
+    """A line of the table, for one model, engine and profile."""
 
     model: str
     engine: str
@@ -51,7 +51,7 @@ def rows() -> list[Row]:
 
 
 def planned(row: Row) -> tuple[str, ...]:
-    """Return GPUs, nodes, tokens and weights, as the table has them."""
+    """Return GPUs, nodes, tokens and weights in the format of the table."""
     least = next(filter(None, (on_nodes(row, nodes) for nodes in NODES)), None)
     if least is None or least.sizing.memory is None:
         return ("refused", "", "", "")
@@ -61,7 +61,7 @@ def planned(row: Row) -> tuple[str, ...]:
 
 
 def on_nodes(row: Row, nodes: int) -> Target | None:
-    """Plan for so many whole nodes, on one node for as few GPUs as it takes."""
+    """Plan for a number of whole nodes; on a single node for as few GPUs as possible."""
     body = resource(
         model={"id": f"deepseek-ai/DeepSeek-{row.model}"},
         accelerator={"profile": row.kind},
@@ -74,16 +74,16 @@ def on_nodes(row: Row, nodes: int) -> Target | None:
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_the_table_has_what_is_planned(row: Row) -> None:
+def test_table_matches_the_plan(row: Row) -> None:
     assert row.planned == planned(row)
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)
-def test_no_more_is_planned_than_was_published(row: Row) -> None:
+def test_plan_needs_no_more_gpus_than_published(row: Row) -> None:
     least = re.match(r"\d+", row.published)
     assert least is None or int(row.planned[0]) <= int(least[0])
 
 
-def test_the_table_has_every_kind_for_every_model() -> None:
+def test_table_has_every_profile_for_every_model() -> None:
     listed = {(row.model, row.kind) for row in rows()}
     assert listed == {(m, kind) for m in ("V3", "R1", "V3.1", "V3.2") for kind in KINDS}

@@ -1,4 +1,4 @@
-"""How models lie in memory: against what was published and what was measured."""
+"""Memory use of models against published requirements and measurements."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.memory import Memory
 from tests.unit.operator.plan.sizing.deciding import known, refusal, target
 
-# Model, kind, and the least number of GPUs that somebody recommends or that arithmetic allows.
+# Model, profile, and the minimum of GPUs that a publication recommends or that arithmetic allows.
 # docs/sizing.md has the sources.
 PUBLISHED = [
     ("DeepSeek-V2-Lite", "nvidia-a100-40gb", 1),  # its model card
@@ -26,7 +26,7 @@ PUBLISHED = [
     ("DeepSeek-R1-Distill-Qwen-32B", "nvidia-a10g", 4),
     ("DeepSeek-R1-Distill-Llama-70B", "nvidia-h200", 2),
 ]
-# Kinds of which one node is too small: SGLang's documentation wants several.
+# Profiles of which one node is too small: SGLang's documentation requires several.
 TOO_SMALL = [
     ("DeepSeek-V3", "nvidia-h100"),
     ("DeepSeek-V3", "nvidia-a100-80gb"),
@@ -36,20 +36,20 @@ TOO_SMALL = [
 
 
 @pytest.mark.parametrize(("name", "kind", "count"), PUBLISHED)
-def test_the_least_is_what_others_say_it_is(name: str, kind: str, count: int) -> None:
+def test_minimum_gpus_match_published_ones(name: str, kind: str, count: int) -> None:
     gpus = target(f"deepseek-ai/{name}", profile=kind).gpus
     assert gpus is not None
     assert (gpus.profile, gpus.count) == (kind, count)
 
 
 @pytest.mark.parametrize(("name", "kind"), TOO_SMALL)
-def test_more_than_a_node_is_refused(name: str, kind: str) -> None:
+def test_model_larger_than_a_node_is_refused(name: str, kind: str) -> None:
     said = refusal(f"deepseek-ai/{name}", profile=kind)
     assert said.reason == misfit.DOES_NOT_FIT
     assert "GB" in said.message
 
 
-# Tokens that the server's cache held on one H200, with FlashInfer and graphs, 2026-11-30: models of
+# Tokens in the server's KV cache on one H200, with FlashInfer and CUDA graphs, 2026-11-30: models of
 # these shapes in bfloat16 (hack/gpu/memory.py).
 MEASURED = {
     "DeepSeek-R1-Distill-Qwen-7B": 2_271_808,
@@ -58,13 +58,13 @@ MEASURED = {
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_a_cache_is_at_most_one_percent_smaller_than_measured_and_never_larger(name: str) -> None:
+def test_kv_cache_is_within_one_percent_of_the_measured_size(name: str) -> None:
     memory = Memory(known(name), accelerators().profiles["nvidia-h200"], 1, "bfloat16")
     assert 0.99 * MEASURED[name] <= memory.longest <= MEASURED[name]
 
 
-# Bytes of weights and of the largest step on one H100, 2026-11-25: each the first of so many
-# processes, in bfloat16, without the others; latent attention left out.
+# Bytes of weights and of the largest step on one H100, 2026-11-25: the first of so many processes,
+# in bfloat16, run without the others; without latent attention.
 SPLIT = [
     ("DeepSeek-R1-Distill-Qwen-7B", 2, 8_161_605_632, 704_970_752),
     ("DeepSeek-R1-Distill-Qwen-7B", 4, 4_626_157_568, 471_924_736),
@@ -76,7 +76,7 @@ SPLIT = [
 
 
 @pytest.mark.parametrize(("name", "gpus", "weights", "step"), SPLIT)
-def test_parts_and_steps_take_what_was_measured(
+def test_split_weights_and_steps_match_measurements(
     name: str, gpus: int, weights: int | None, step: int
 ) -> None:
     memory = Memory(known(name), accelerators().profiles["nvidia-a100-80gb"], gpus, "bfloat16")

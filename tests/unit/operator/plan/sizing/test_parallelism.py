@@ -1,4 +1,4 @@
-"""How the GPUs of a replica share its model: how many pods, what is refused, what the pods are told."""
+"""Parallelism of replicas: number of pods, refusals, and the pods' configuration."""
 
 import json
 from dataclasses import replace
@@ -60,26 +60,26 @@ def test_v3_on_sixteen_h100_is_two_pods_of_eight() -> None:
     assert target.config["gang"]["pods"] == 2
 
 
-def test_nodes_with_fewer_gpus_take_more_pods() -> None:
+def test_smaller_nodes_need_more_pods() -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 16}}
     target = accepted((h100("a", 4), h100("b", 2)), model=V3, **spec)
     assert (target.pods, target.gpus and target.gpus.count) == (4, 4)
 
 
-def test_one_gpu_for_each_node_is_a_pod_for_each() -> None:
+def test_single_gpu_nodes_get_one_pod_each() -> None:
     target = accepted((h100("a", 1), h100("b", 1)), parallelism={"tensor": 2},
                       accelerator={"profile": "nvidia-h100", "count": 2},
                       model={"id": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"})  # fmt: skip
     assert (target.pods, target.gpus and target.gpus.count) == (2, 1)
 
 
-def test_without_parallelism_a_replica_stays_on_one_node_and_is_told_of_the_way_out() -> None:
+def test_refusal_without_parallelism_suggests_several_nodes() -> None:
     refusal = refused(model=V3, accelerator={"profile": "nvidia-h100"})
     assert refusal.reason == DOES_NOT_FIT
     assert "parallelism.tensor 16 on 2 nodes" in refusal.message
 
 
-def test_what_does_not_fit_is_told_with_the_gpus_that_were_asked_for() -> None:
+def test_refusal_names_the_requested_gpus() -> None:
     refusal = refused(
         model=V3, accelerator={"profile": "nvidia-a100-80gb"}, parallelism={"tensor": 16}
     )
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_told_with_the_gpus_that_were_asked_for() -> None:
     assert "parallelism.tensor 32 on 4 nodes" in refusal.message
 
 
-def test_what_fits_on_one_node_stays_there() -> None:
+def test_model_that_fits_on_one_node_has_one_pod() -> None:
     target = accepted(
         groups=False, model={"id": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"},
         accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 4},
@@ -97,14 +97,14 @@ def test_what_fits_on_one_node_stays_there() -> None:
     assert "gang" not in target.config
 
 
-def test_on_the_cpu_each_process_has_a_pod() -> None:
+def test_each_process_on_the_cpu_has_a_pod() -> None:
     target = accepted(parallelism={"tensor": 2}, model={"id": "deepseek-ai/DeepSeek-V2-Lite"})
     assert (target.pods, target.gpus, target.accelerator) == (2, None, "2 pods of CPU")
     alone = accepted(model={"id": "deepseek-ai/DeepSeek-V2-Lite"})
     assert target.needs.memory < alone.needs.memory
 
 
-def test_a_running_replica_keeps_its_pods_as_nodes_come_and_go() -> None:
+def test_running_replica_keeps_its_pods_as_nodes_change() -> None:
     spec = {
         "model": V3, "accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 16}
     }  # fmt: skip
@@ -114,11 +114,11 @@ def test_a_running_replica_keeps_its_pods_as_nodes_come_and_go() -> None:
     }  # fmt: skip
     kept = accepted((h100("a", 8),), status={"resolved": resolved}, **spec)
     assert kept.pods == 4
-    # Nodes of two take no pod of four.
+    # A node with two GPUs has no room for a pod with four.
     assert accepted((h100("a", 2),), status={"resolved": resolved}, **spec).pods == 8
 
 
-def test_groups_need_their_api() -> None:
+def test_multi_pod_replicas_need_leader_worker_set() -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 16}}
     refusal = refused(groups=False, model=V3, **spec)
     assert refusal.reason == API_MISSING
@@ -127,7 +127,7 @@ def test_groups_need_their_api() -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipeline", "expert", "data"])
-def test_what_the_bundled_server_does_not_do_is_refused(kind: str) -> None:
+def test_parallelism_without_support_is_refused(kind: str) -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 2, kind: 2}}
     refusal = refused(model=V3, **spec)
     assert refusal.reason == UNSUPPORTED_PARALLELISM
@@ -135,12 +135,12 @@ def test_what_the_bundled_server_does_not_do_is_refused(kind: str) -> None:
     assert "parallelism.tensor" in refusal.message
 
 
-def test_heads_that_do_not_split_are_refused() -> None:
+def test_uneven_split_of_heads_is_refused() -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 12}}
     assert refused(model=V3, **spec).reason == UNEVEN_SPLIT
 
 
-def test_pods_of_a_replica_differ_in_their_role_alone() -> None:
+def test_pods_of_a_replica_differ_only_in_their_role() -> None:
     target = accepted(
         model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16}, replicas=2
     )
@@ -156,11 +156,11 @@ def test_pods_of_a_replica_differ_in_their_role_alone() -> None:
     )
     assert manifests[GROUPS]["spec"]["replicas"] == 2
     assert json.loads(manifests["ConfigMap"]["data"]["config.json"])["gang"]["pods"] == 2
-    # NCCL is not held to the loopback of one pod.
+    # NCCL is not restricted to the loopback interface.
     assert not any("SOCKET_IFNAME" in str(env) for env in leader["spec"]["containers"][0]["env"])
 
 
-def test_pods_of_a_replica_reach_each_other_and_nobody_else_does() -> None:
+def test_only_pods_of_the_model_reach_each_other_on_all_ports() -> None:
     target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
     (policy,) = (item for item in children(target) if item["kind"] == "NetworkPolicy")
     inside = {"podSelector": {"matchLabels": {"deepseek-operator.io/name": "r1"}}}
@@ -168,7 +168,7 @@ def test_pods_of_a_replica_reach_each_other_and_nobody_else_does() -> None:
     assert open_to == [[inside]]
 
 
-def test_a_rack_for_each_replica() -> None:
+def test_exclusive_topology_is_set() -> None:
     parallelism = {"tensor": 16, "exclusiveTopology": "example.com/rack"}
     target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism=parallelism)
     (groups,) = (item for item in children(target) if item["kind"] == GROUPS)
@@ -176,7 +176,7 @@ def test_a_rack_for_each_replica() -> None:
     assert topology == "example.com/rack"
 
 
-def test_the_fast_network_of_a_kind_is_asked_for_where_pods_are_several() -> None:
+def test_multi_pod_replicas_request_rdma_devices() -> None:
     kind = accelerators().profiles["nvidia-h100"].model_copy(update={"rdma": "rdma/hca"})
     target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
     sizing = replace(target.sizing, gpus=Gpus.of("nvidia-h100", kind, 8))
@@ -196,7 +196,7 @@ SIZES = st.sampled_from([1, 2, 3, 4, 6, 8, 16])
     counts=st.lists(st.integers(min_value=0, max_value=16), max_size=4),
     before=st.none() | st.integers(min_value=1, max_value=64),
 )
-def test_pods_are_of_one_size_that_some_node_has(
+def test_pods_have_equal_sizes_that_fit_a_node(
     split: Split, counts: list[int], before: int | None
 ) -> None:
     nodes = [NodeView.of(node(str(number), gpus)) for number, gpus in enumerate(counts)]
@@ -208,5 +208,5 @@ def test_pods_are_of_one_size_that_some_node_has(
     assert split.gpus % number == 0
     each = split.gpus // number
     assert each <= max([count for count in counts if count], default=8)
-    # A layer's GPUs are on one node, or fill several.
+    # The GPUs of a layer are on one node, or fill several.
     assert each % split.tensor == 0 or split.tensor % each == 0

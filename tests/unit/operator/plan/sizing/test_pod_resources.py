@@ -1,4 +1,4 @@
-"""What a pod asks of its node."""
+"""Resource requests of pods."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ def volume(name: str, **spec: Any) -> dict[str, Any] | None:
     return next((item for item in pod_of(made(**spec))["volumes"] if item["name"] == name), None)
 
 
-def test_no_pod_is_the_first_to_be_evicted() -> None:
+def test_every_pod_has_requests() -> None:
     for spec in ({}, {"accelerator": {"count": 1}}, {"model": TINY}):
         assert {"cpu", "memory"} <= requests(**spec).keys()
 
 
-def test_on_a_cpu_the_weights_are_in_memory_in_the_format_of_the_computation() -> None:
+def test_cpu_memory_includes_the_weights_in_their_data_type() -> None:
     size = models().get(SMALL)
     assert size is not None
     wide = needs(size, 0, 4, downloads=False).memory
@@ -38,15 +38,15 @@ def test_on_a_cpu_the_weights_are_in_memory_in_the_format_of_the_computation() -
     assert asked == f"{-(-narrow // 2**20)}Mi"
 
 
-def test_on_gpus_the_host_keeps_no_weights_and_every_gpu_has_a_process() -> None:
+def test_gpu_requests_count_processes_and_no_weights() -> None:
     one = requests(model={"id": V3}, accelerator={"count": 1})
     eight = requests(model={"id": V3}, accelerator={"count": 8})
     assert (one["cpu"], one["memory"]) == ("1000m", "3072Mi")
-    # 1 GiB, 8 times 2 GiB, and what /dev/shm may take.
+    # 1 GiB, 8 times 2 GiB, and the size limit of /dev/shm.
     assert (eight["cpu"], eight["memory"]) == ("8000m", f"{(1 + 16 + 8) * 1024}Mi")
 
 
-def test_shared_memory_is_there_for_several_gpus_only_and_limited() -> None:
+def test_shared_memory_is_mounted_only_for_several_gpus() -> None:
     assert volume("shm") is None
     assert volume("shm", accelerator={"count": 1}) is None
     several = {"accelerator": {"count": 4}}
@@ -60,11 +60,11 @@ def test_shared_memory_is_there_for_several_gpus_only_and_limited() -> None:
     assert mounts["/dev/shm"] == "shm"  # noqa: S108 - a path in a pod
 
 
-def test_a_download_is_promised_its_room_on_the_node() -> None:
+def test_download_requests_ephemeral_storage() -> None:
     asked = requests(model={"id": SMALL})
     # 3.55 GB and a quarter, and 4 GiB.
     assert asked["ephemeral-storage"] == "8333Mi"
-    # The limit is far away, because whoever reaches it is evicted.
+    # The limit is generous, because a pod that reaches it is evicted.
     assert volume("cache", model={"id": SMALL}) == {
         "name": "cache",
         "emptyDir": {"sizeLimit": "16666Mi"},
@@ -79,20 +79,20 @@ def test_a_download_is_promised_its_room_on_the_node() -> None:
         {"id": "someone/else", "source": {"huggingFace": {}}},
     ],
 )
-def test_without_a_download_of_known_size_nothing_is_promised(model: dict[str, Any]) -> None:
+def test_no_storage_request_without_a_download_of_known_size(model: dict[str, Any]) -> None:
     assert "ephemeral-storage" not in requests(model=model)
     assert volume("cache", model=model) == {"name": "cache", "emptyDir": {}}
 
 
-def test_a_volume_of_ones_own_for_downloads_is_not_the_nodes_disk() -> None:
+def test_own_cache_volume_needs_no_ephemeral_storage() -> None:
     cache = {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}}
     spec = {"model": {"id": SMALL}, "podTemplate": {"spec": {"volumes": [cache]}}}
     assert "ephemeral-storage" not in requests(**spec)
     assert volume("cache", **spec) == cache
 
 
-def test_a_limit_of_ones_own_stands_for_the_request() -> None:
-    """Kubernetes takes the limit for a request that is not there, and refuses a greater one."""
+def test_own_limit_replaces_the_request() -> None:
+    """Kubernetes uses the limit as a missing request, and refuses a request above the limit."""
     limits = {"resources": {"limits": {"memory": "1Gi"}}}
     over = {"spec": {"containers": [{"name": "server", **limits}]}}
     assert "memory" not in requests(podTemplate=over)

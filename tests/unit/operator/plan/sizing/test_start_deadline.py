@@ -1,4 +1,4 @@
-"""How long a start may take."""
+"""Start deadline of a model server."""
 
 import pytest
 
@@ -9,25 +9,25 @@ from tests.unit.operator.render.test_children import config_of, made
 V3 = 688_586_727_753
 
 
-def test_it_follows_from_bytes_and_place() -> None:
+def test_deadline_depends_on_bytes_and_source() -> None:
     hub, claim = start_seconds(V3, "hub"), start_seconds(V3, "claim")
-    # 688.6 GB at 25 MB/s and again at 131 MB/s, doubled; and from the volume at 131 MB/s, doubled.
+    # 688.6 GB at 25 MB/s, then at 131 MB/s, doubled; from the volume at 131 MB/s only, doubled.
     assert hub == pytest.approx(2 * (27543 + 5254) + 300, rel=0.001)
     assert claim == pytest.approx(2 * 5254 + 300, rel=0.001)
     assert start_seconds(V3, "hostPath") == claim
 
 
-def test_small_models_get_the_floor_and_nothing_gets_more_than_the_cap() -> None:
+def test_deadline_has_a_floor_and_a_cap() -> None:
     assert start_seconds(3_000_000_000, "claim") == FLOOR_SECONDS
     assert start_seconds(0, "hub") == FLOOR_SECONDS
     assert start_seconds(10**13, "hub") == CAP_SECONDS
 
 
-def test_what_is_unknown_gets_plenty() -> None:
+def test_unknown_size_gets_a_long_deadline() -> None:
     assert FLOOR_SECONDS < start_seconds(None, "hub") < CAP_SECONDS
 
 
-def test_the_server_is_told() -> None:
+def test_server_config_has_the_deadline() -> None:
     hub = config_of(made())["startSeconds"]
     claim = config_of(made(model={"id": R1, "source": {"pvc": {"claimName": "m"}}}))["startSeconds"]
     assert hub > claim > FLOOR_SECONDS

@@ -1,4 +1,4 @@
-"""Models that the catalogue does not have."""
+"""Models that are not in the catalogue."""
 
 import re
 from typing import Any
@@ -24,7 +24,7 @@ def read(**changes: Any) -> ConfigFile:
     return ConfigFile("", "someone/tuned", "main", content={**TUNED, **changes})
 
 
-def test_the_models_own_config_json_sizes_it() -> None:
+def test_config_json_sizes_an_unknown_model() -> None:
     made = target("someone/tuned", profile="nvidia-l4", config=read())
     assert str(made.gpus) == "4 x nvidia-l4"
     assert not made.sizing.note
@@ -33,14 +33,14 @@ def test_the_models_own_config_json_sizes_it() -> None:
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (None, "from the hub of its installation alone"),
+        (None, "only from the hub of its installation"),
         (ConfigFile("", "someone/tuned", "main", problem="the hub says 404"), "the hub says 404"),
         (read(model_type="mamba"), "does not serve model_type 'mamba'"),
         (read(hidden_size=None), "config.json lacks hidden_size"),
         (read(quantization_config={"quant_method": "awq"}), "quantization is not supported (awq)"),
     ],
 )
-def test_what_cannot_be_known_is_carried_out_and_said(config: ConfigFile | None, why: str) -> None:
+def test_unknown_size_is_accepted_with_a_note(config: ConfigFile | None, why: str) -> None:
     made = target("someone/tuned", profile="nvidia-l4", config=config)
     assert str(made.gpus) == "1 x nvidia-l4"
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
@@ -50,14 +50,14 @@ def test_what_cannot_be_known_is_carried_out_and_said(config: ConfigFile | None,
     assert why in said["message"]
 
 
-def test_a_volume_is_not_read() -> None:
+def test_weights_on_a_volume_are_not_read() -> None:
     source = {"source": {"pvc": {"claimName": "models"}}}
     made = target("v3", asked=source, profile="nvidia-h200", count=8)
     assert "does not read weights on a volume" in made.sizing.note
     assert made.config["tensorParallel"] == 8
 
 
-def test_a_config_json_that_is_out_of_reach_does_not_change_what_runs() -> None:
+def test_unreachable_config_json_keeps_the_sizing() -> None:
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
     before = target("someone/tuned", profile="nvidia-l4", config=read())
     status = report(body, before, Observed(), NOW).status
@@ -66,7 +66,7 @@ def test_a_config_json_that_is_out_of_reach_does_not_change_what_runs() -> None:
     assert after.gpus == before.gpus
 
 
-def test_a_choice_and_a_size_outlive_an_edit_of_something_else() -> None:
+def test_choice_and_sizing_survive_other_edits() -> None:
     kinds = {"profiles": ["nvidia-h200", "nvidia-l4"]}
     body = resource(model={"id": "someone/tuned"}, accelerator=kinds)
     l4, h200 = node("b", 8, **L4), node("a", 8, **H200)
@@ -84,7 +84,7 @@ def test_a_choice_and_a_size_outlive_an_edit_of_something_else() -> None:
     assert report(edited, after, Observed(), NOW).status["resolved"] == status["resolved"]
 
 
-def test_what_was_resolved_for_another_model_says_nothing() -> None:
+def test_sizing_of_another_model_is_not_reused() -> None:
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
     before = target("someone/tuned", profile="nvidia-l4", config=read())
     status = report(body, before, Observed(), NOW).status
@@ -110,7 +110,7 @@ KNOWN = [known(name) for name in ("DeepSeek-V3.2", "DeepSeek-V4-Flash", "deepsee
     st.none() | st.integers(1, 8),
 )
 @settings(max_examples=400, deadline=None)
-def test_whatever_a_config_json_holds_there_is_an_answer(
+def test_any_config_json_gives_a_decision(
     model: Model, model_type: str, changes: dict[str, Any], count: int | None
 ) -> None:
     content = {**model.shape.config, "model_type": model_type, **changes}
@@ -122,7 +122,7 @@ def test_whatever_a_config_json_holds_there_is_an_answer(
         assert report(body, decision, Observed(), NOW).status["resolved"]["tensorParallel"] >= 1
 
 
-def test_the_status_says_what_was_resolved() -> None:
+def test_status_has_the_resolved_sizing() -> None:
     body = resource(model={"id": QWEN_32B}, accelerator={"profile": "nvidia-h100"})
     status = report(body, target(QWEN_32B, profile="nvidia-h100"), Observed(), NOW).status
     resolved = status["resolved"]

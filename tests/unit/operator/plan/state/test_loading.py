@@ -1,4 +1,4 @@
-"""How far a model server is, from its answer to words; and that its words are still those we know."""
+"""Load progress: from the server's response to text, and agreement with the server's stage names."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def answer(percent: int, left: int | None = None, detail: str = "loading r1") ->
         ({"status": "loading", "totalBytes": -5, "secondsLeft": 10**30}, "Loading the model"),
     ],
 )
-def test_words(said: dict[str, Any], words: str) -> None:
+def test_text_of_load_progress(said: dict[str, Any], words: str) -> None:
     assert str(Loading.of(said, NOW, None)) == words
 
 
-# The last one is what vLLM and SGLang answer to a path that they don't have.
+# The last one is the response of vLLM and SGLang to an unknown path.
 @pytest.mark.parametrize(
     "said",
     [None, [], "no", {}, {"status": "ready"}, {"detail": "loading"}, {"detail": "Not Found"}],
 )
-def test_an_answer_that_says_nothing(said: Any) -> None:
+def test_response_without_progress_is_ignored(said: Any) -> None:
     assert Loading.of(said, NOW, None) is None
 
 
@@ -72,13 +72,13 @@ FIELDS = st.sampled_from(["detail", "loadedBytes", "totalBytes", "secondsLeft"])
 
 @settings(deadline=None)
 @given(st.dictionaries(FIELDS, ANYTHING))
-def test_no_answer_of_a_pod_can_do_harm(said: dict[str, Any]) -> None:
+def test_any_response_of_a_pod_is_handled(said: dict[str, Any]) -> None:
     loading = Loading.of({"status": "loading", **said}, NOW, None)
     assert loading is not None
     assert str(loading)
 
 
-def test_a_whole_load_is_told_in_a_few_steps() -> None:
+def test_load_is_reported_in_few_steps() -> None:
     told: list[Loading] = []
     before = None
     for second in range(601):
@@ -93,7 +93,7 @@ def test_a_whole_load_is_told_in_a_few_steps() -> None:
 
 
 def stages() -> Iterator[str]:
-    """The first words of every stage that the model server names."""
+    """Yield the first word of every stage of the model server."""
     for path in Path(deepseek_server.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
@@ -108,13 +108,13 @@ def stages() -> Iterator[str]:
                 yield str(first.value).split()[0]
 
 
-def test_the_model_server_still_names_the_stages_that_we_tell_apart() -> None:
+def test_model_server_uses_the_known_stage_names() -> None:
     words = set(stages())
     assert set(STAGES) <= words, f"the model server knows {words}"
     assert set(STAGES.values()) == {DOWNLOADING, LOADING, WARMING_UP}
 
 
-async def test_servers_that_load_are_asked_and_silent_ones_disturb_nobody() -> None:
+async def test_loading_servers_are_polled_and_unreachable_ones_are_skipped() -> None:
     async def ready(_: web.Request) -> web.Response:
         return web.json_response(answer(50), status=503)
 

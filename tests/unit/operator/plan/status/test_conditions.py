@@ -1,4 +1,4 @@
-"""What a person reads in `kubectl get dsd` and in the conditions, state by state."""
+"""Phase and conditions of a resource, state by state."""
 
 from typing import Any
 
@@ -67,9 +67,9 @@ def test_old_pods_do_not_make_a_new_spec_ready() -> None:
     assert condition(status, "Available")["status"] == "True"
 
 
-def test_stopped_is_what_was_asked_for() -> None:
+def test_zero_replicas_is_ready_and_stopped() -> None:
     status = said([], body=resource(replicas=0)).status
-    assert status["phase"] == "Stopped: 0 replicas asked for"
+    assert status["phase"] == "Stopped: replicas is 0"
     assert ready(status)["status"] == "True"
     assert condition(status, "Available")["status"] == "False"
 
@@ -88,18 +88,18 @@ def test_stopped_is_what_was_asked_for() -> None:
             {"profile": "nvidia-h200"},
             [node("a", 8, **{"nvidia.com/gpu.product": "Tesla-T4"})],
             "NoFittingNode",
-            "no node has a label that marks such a GPU",
+            "no node is labelled with this kind of GPU",
         ),
-        ({"count": 4}, [node("a", 8)], "WaitingForGPU", "none takes pod r1-a now"),
+        ({"count": 4}, [node("a", 8)], "WaitingForGPU", "none can run pod r1-a now"),
         (
             {"profile": "nvidia-h200", "count": 8},
             [node("a", 8, **{"nvidia.com/gpu.product": "NVIDIA-H200"})],
             "WaitingForGPU",
-            "The scheduler says: busy (since 2026-01-01T00:00:00Z)",
+            "Scheduler: busy (since 2026-01-01T00:00:00Z)",
         ),
     ],
 )
-def test_no_node_takes_the_pod(
+def test_unschedulable_pod_reports_its_reason(
     accelerator: dict[str, Any], nodes: list[dict[str, Any]], reason: str, words: str
 ) -> None:
     body = resource(accelerator=accelerator)
@@ -173,7 +173,7 @@ def test_no_node_takes_the_pod(
         ),
     ],
 )
-def test_trouble_of_a_pod_is_told_with_its_own_words(
+def test_pod_failure_is_reported_with_its_own_message(
     state: dict[str, Any], last: dict[str, Any] | None, reason: str, words: str
 ) -> None:
     status = said([pod(state=state, last=last)]).status
@@ -183,7 +183,7 @@ def test_trouble_of_a_pod_is_told_with_its_own_words(
     assert condition(status, "Scheduled")["status"] == "True"
 
 
-def test_a_restart_after_a_crash_is_loading_again() -> None:
+def test_restart_after_a_crash_reports_loading() -> None:
     last = {"terminated": {"exitCode": 1, "reason": "Error"}}
     assert said([pod(state=RUNNING, last=last)]).status["phase"] == "Loading the model"
 
@@ -195,12 +195,12 @@ def test_failed_mount() -> None:
     assert "/models/x is not a directory" in ready(status)["message"]
 
 
-def test_a_mount_failure_is_forgotten_once_the_server_runs() -> None:
+def test_mount_failure_is_cleared_once_the_server_runs() -> None:
     status = said([pod(state=RUNNING)], mount_failure="not yet").status
     assert ready(status)["reason"] == findings.LOADING
 
 
-def test_one_bad_replica_does_not_hide_that_others_serve() -> None:
+def test_one_broken_replica_is_degraded_and_still_available() -> None:
     bad = pod("r1-b", state={"waiting": {"reason": "ErrImagePull", "message": "denied"}})
     body = resource(replicas=2)
     status = said([pod(ready=True, state=RUNNING), bad], body=body).status
@@ -220,7 +220,7 @@ def test_refused_pods() -> None:
     assert "exceeded quota: gpus" in ready(status)["message"]
 
 
-def test_a_refused_edit_keeps_what_was_said_of_the_serving_pods() -> None:
+def test_refused_edit_keeps_the_status_of_serving_pods() -> None:
     before = said([pod(ready=True, state=RUNNING)]).status
     body = resource(before, generation=2, model={"id": "deepseek-ai/DeepSeek-V1.5"})
     status = report(body, decide(body, SETTINGS, Observed()), Observed(), LATER).status
@@ -233,21 +233,21 @@ def test_a_refused_edit_keeps_what_was_said_of_the_serving_pods() -> None:
     assert status["observedGeneration"] == 2
 
 
-def test_saying_the_same_again_changes_nothing() -> None:
+def test_unchanged_state_changes_no_status_and_makes_no_event() -> None:
     first = said([pod(state=RUNNING)])
     again = said([pod(state=RUNNING)], body=resource(first.status), now=LATER)
     assert again.status == first.status
     assert again.news == []
 
 
-def test_time_moves_only_with_the_status_of_a_condition() -> None:
+def test_transition_time_changes_only_with_the_status() -> None:
     before = said([pod(state=RUNNING)]).status
     after = said([pod(ready=True, state=RUNNING)], body=resource(before), now=LATER).status
     assert ready(after)["lastTransitionTime"] == LATER
     assert condition(after, "Accepted")["lastTransitionTime"] == NOW
 
 
-def test_news_are_told_once_and_trouble_as_a_warning() -> None:
+def test_events_are_emitted_once_and_failures_as_warnings() -> None:
     before = said([pod(state=RUNNING)]).status
     trouble = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
     after = said([pod(state=trouble)], body=resource(before))

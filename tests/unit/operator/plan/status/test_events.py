@@ -1,4 +1,4 @@
-"""A rollout and a loss, as a person follows them: in the phase, and once each in Events."""
+"""Rollouts and lost replicas in the phase and in Events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITS = PodView("r1-c", unscheduled="0/1 nodes are available.")
 
 
 class Told:
-    """One resource whose status is written again and again; `events` is all that was told."""
+    """A resource whose status is reported repeatedly; `events` collects all Event reasons."""
 
     def __init__(self, **spec: Any):
         self.body = resource(**spec)
@@ -29,7 +29,7 @@ class Told:
     def see(
         self, *pods: PodView, step: Step = SURGE, old: int = 0, **observed: Any
     ) -> dict[str, Any]:
-        """The status when there are these pods, of which `old` are of an older spec."""
+        """Report the status with these pods, of which `old` are of an older spec."""
         live = DeploymentView(
             replicas=len(pods),
             updated=len(pods) - old,
@@ -49,14 +49,14 @@ class Told:
 
 
 def serving(**spec: Any) -> Told:
-    """A resource that serves with as many replicas as it asks for; nothing is told of its start."""
+    """Return a resource with all replicas serving, without the Events of its start."""
     told = Told(**spec)
     told.see(*[SERVES] * spec.get("replicas", 1))
     told.events.clear()
     return told
 
 
-def test_a_rollout_with_a_surge() -> None:
+def test_rollout_with_a_surge() -> None:
     told = serving()
     assert told.see(SERVES, old=1, changed=True)["phase"] == (
         "Rolling out (surge), 0 of 1 replicas new; 1 of 1 serve"
@@ -74,7 +74,7 @@ def test_a_rollout_with_a_surge() -> None:
     assert told.events == ["RolloutStarted", "RolloutFinished"]
 
 
-def test_a_rollout_in_place_is_one_until_the_successor_serves() -> None:
+def test_rollout_in_place_lasts_until_the_replacement_serves() -> None:
     told = serving()
     told.see(SERVES, old=1, step=IN_PLACE, changed=True)
     assert told.see(LOADS, step=IN_PLACE)["phase"] == (
@@ -85,7 +85,7 @@ def test_a_rollout_in_place_is_one_until_the_successor_serves() -> None:
     assert told.events == ["RolloutStarted", "RolloutFinished"]
 
 
-def test_a_surge_that_is_withdrawn() -> None:
+def test_withdrawn_surge() -> None:
     told = serving()
     told.see(SERVES, old=1, changed=True)
     assert "waiting for a node; 1 of 1" in told.see(SERVES, WAITS, old=1)["phase"]
@@ -96,7 +96,7 @@ def test_a_surge_that_is_withdrawn() -> None:
     assert told.events == ["RolloutStarted", "SurgeWithdrawn", "RolloutFinished"]
 
 
-def test_a_gpu_becomes_free_in_the_middle() -> None:
+def test_gpu_that_becomes_free_changes_the_mode() -> None:
     told = serving(replicas=2)
     told.see(SERVES, SERVES, old=2, step=IN_PLACE, changed=True)
     told.see(SERVES, LOADS, old=1, step=IN_PLACE)
@@ -104,7 +104,7 @@ def test_a_gpu_becomes_free_in_the_middle() -> None:
     assert told.events == ["RolloutStarted", "RolloutModeChanged"]
 
 
-def test_trouble_in_a_rollout_is_told_though_others_serve() -> None:
+def test_failure_in_a_rollout_is_reported_while_others_serve() -> None:
     told = serving()
     told.see(SERVES, old=1, changed=True)
     bad = PodView("r1-b", scheduled=True, waiting=("ErrImagePull", "no such tag"))
@@ -114,39 +114,44 @@ def test_trouble_in_a_rollout_is_told_though_others_serve() -> None:
     assert told.events == ["RolloutStarted", "ImageUnavailable"]
 
 
-def test_who_waits_for_gpus_is_told_what_for() -> None:
+def test_waiting_rollout_reports_the_missing_gpu() -> None:
     told = serving()
     told.see(SERVES, old=1, step=WAIT, changed=True)
     status = told.see(SERVES, WAITS, old=1, step=WAIT)
-    assert "waits for a free GPU while all replicas serve" in condition(status, "Ready")["message"]
+    assert (
+        "waits for a free GPU while all old replicas serve" in condition(status, "Ready")["message"]
+    )
     assert condition(status, "Scheduled")["status"] == "False"
 
 
-def test_who_holds_the_gpus_is_named_but_not_all_of_them() -> None:
+def test_largest_holders_of_gpus_are_named() -> None:
     holders = tuple((f"pod a/{number}", 1) for number in range(7))
     crowd = Crowd(("n1", "n2"), "nvidia.com/gpu", 8, 0, holders)
     told = Told()
     status = told.see(WAITS, crowd=crowd)
     assert status["phase"] == "Waiting for nvidia.com/gpu"
     assert (
-        "Of 8 nvidia.com/gpu on 2 node(s) that it may use 1 are free; held by pod a/0 (1), "
+        "1 of 8 nvidia.com/gpu are free on 2 eligible node(s); held by pod a/0 (1), "
         "pod a/1 (1), pod a/2 (1), pod a/3 (1), pod a/4 (1) and 2 more. "
-        "The scheduler says: 0/1 nodes are available."
+        "Scheduler: 0/1 nodes are available."
     ) in condition(status, "Ready")["message"]
     assert told.events == ["WaitingForGPU"]
     told.see(WAITS, crowd=replace(crowd, holders=holders[:3]))
-    assert told.events == ["WaitingForGPU"], "who holds them is no news"
+    assert told.events == ["WaitingForGPU"], "a change of holders emits no event"
 
 
-def test_where_gpus_are_free_it_is_something_else_that_is_waited_for() -> None:
+def test_pod_with_free_gpus_waits_for_a_node() -> None:
     told = Told()
     status = told.see(WAITS, crowd=Crowd(("n1",), "nvidia.com/gpu", 8, 8, ()))
     assert status["phase"] == "Waiting for a node"
     message = condition(status, "Ready")["message"]
-    assert "8 are free; held by nobody. The scheduler says: 0/1" in message
+    assert (
+        "8 of 8 nvidia.com/gpu are free on 1 eligible node(s); held by no pods. Scheduler: 0/1"
+        in message
+    )
 
 
-def test_a_lost_replica() -> None:
+def test_lost_replica() -> None:
     told = serving(replicas=2)
     status = told.see(SERVES, LOADS)
     assert status["phase"] == (
@@ -159,7 +164,7 @@ def test_a_lost_replica() -> None:
     assert told.events == ["ReplicaLost", "Loading", "Ready"]
 
 
-def test_scaling_is_no_loss() -> None:
+def test_scaling_is_not_reported_as_a_lost_replica() -> None:
     told = serving(replicas=2)
     told.edit(replicas=1)
     assert told.see(SERVES, SERVES)["phase"] == "Stopping replicas; 1 of 1 replicas serve"
@@ -172,7 +177,7 @@ def test_scaling_is_no_loss() -> None:
     assert "ReplicaLost" not in told.events
 
 
-def test_a_refusal_is_told_once_and_keeps_what_serves() -> None:
+def test_refusal_emits_one_event() -> None:
     told = serving()
     told.edit(model={"id": "deepseek-ai/DeepSeek-V1.5"})
     told.see(SERVES)
@@ -181,7 +186,7 @@ def test_a_refusal_is_told_once_and_keeps_what_serves() -> None:
 
 
 @pytest.mark.parametrize("step", [SURGE, IN_PLACE, WAIT, Step(Why.WITHDRAWN, 1)])
-def test_looking_again_changes_nothing(step: Step) -> None:
+def test_second_report_changes_nothing(step: Step) -> None:
     told = serving()
     told.see(SERVES, old=1, step=step, changed=True)
     first = told.see(SERVES, LOADS, old=1, step=step)

@@ -1,4 +1,4 @@
-"""What a person reads while there are two sets of pods: status, phase and Events."""
+"""Status, phase and Events of canary and blue-green rollouts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def told(record: Record, case: Situation, verdict: Verdict | None = None) -> Rol
 
 
 def status(change: RolloutStatus | None, beside: int = 0, revision: str = "a") -> dict[str, Any]:
-    """The whole status of a resource of three replicas, all of which serve."""
+    """Return the status of a resource with three serving replicas."""
     target = decide(resource(replicas=3), SETTINGS, Observed())
     assert isinstance(target, Target)
     target = replace(target, revision=revision)
@@ -57,22 +57,22 @@ def status(change: RolloutStatus | None, beside: int = 0, revision: str = "a") -
     return reported(target, observed, {}, 1, NOW)
 
 
-def test_a_canary_says_step_share_and_figures() -> None:
+def test_canary_reports_step_weight_and_figures() -> None:
     record = Record(BLUE, "a", "b", 0, START)
     change = told(record, situation(), COUNTED)
     assert (change.strategy, change.revision, change.stable_revision) == ("canary", "b", "a")
     assert (change.step, change.steps, change.weight) == (1, 2, 25)
     assert change.analysis is not None
     assert (change.analysis.verdict, change.analysis.requests) == ("pass", 250)
-    assert "Without routes the numbers of pods decide: it gets 25 %" in change.message
-    assert status(change, 1)["phase"] == ("Canary 1/2 (25 %), revision b is compared; 3 of 3 serve")
+    assert "Without a route the pod counts decide: it receives 25 %" in change.message
+    assert status(change, 1)["phase"] == ("Canary 1/2 (25 %), revision b: comparing; 3 of 3 serve")
 
 
-def test_with_routes_the_share_is_that_of_the_step() -> None:
+def test_weight_is_that_of_the_step_with_a_route() -> None:
     routed = replace(situation(), routed=True)
     change = told(Record(BLUE, "a", "b", 0, START), routed, COUNTED)
     assert change.weight == 10
-    assert "Without routes" not in change.message
+    assert "Without a route" not in change.message
 
 
 @pytest.mark.parametrize(("record", "case", "reason"), [
@@ -84,7 +84,7 @@ def test_with_routes_the_share_is_that_of_the_step() -> None:
     (Record(BLUE, "a", "b"), situation(strategy="blueGreen"), "NewSetStarts"),
     (Record(BLUE, "a", "b", switched=START), situation(strategy="blueGreen"), "Switched"),
 ])  # fmt: skip
-def test_every_state_has_a_word_and_a_phase(record: Record, case: Situation, reason: str) -> None:
+def test_every_state_has_a_reason_and_a_phase(record: Record, case: Situation, reason: str) -> None:
     change = told(record, case, COUNTED)
     assert change.reason == reason
     found = status(change)
@@ -94,7 +94,7 @@ def test_every_state_has_a_word_and_a_phase(record: Record, case: Situation, rea
     assert condition(found, "Stalled")["status"] == "False"
 
 
-def test_what_was_rolled_back_is_told_until_the_spec_changes() -> None:
+def test_rollback_is_reported_until_the_spec_changes() -> None:
     record = Record(BLUE, "a", failed=FAILED)
     found = status(told(record, situation()))
     assert found["phase"] == "Rolled back: Failed requests: 9.0%; 3 of 3 serve"
@@ -105,7 +105,7 @@ def test_what_was_rolled_back_is_told_until_the_spec_changes() -> None:
     assert said(record, replace(situation(), newest="a"), None, None, None, NOW) is None
 
 
-def test_each_step_is_told_once_and_so_is_the_end() -> None:
+def test_each_step_and_the_end_emit_one_event() -> None:
     first = status(told(Record(BLUE, "a", "b", 0, START), situation(), COUNTED))
     more = replace(COUNTED, message="No worse over 260 requests.", samples=260)
     again = status(told(Record(BLUE, "a", "b", 0, START), situation(), more))
@@ -117,10 +117,10 @@ def test_each_step_is_told_once_and_so_is_the_end() -> None:
     assert [item.reason for item in news(first, second)] == ["Comparing"]
     assert [(item.reason, item.warning) for item in news(second, back)] == [("RolledBack", True)]
     (end,) = news(second, status(None, revision="b"))
-    assert (end.reason, end.message) == ("RolloutFinished", "Revision b is the stable set.")
+    assert (end.reason, end.message) == ("RolloutFinished", "Revision b is now stable.")
 
 
-def test_the_time_of_a_start_stays() -> None:
+def test_start_time_is_kept() -> None:
     record = Record(BLUE, "a", "b")
     first = told(record, situation())
     later = said(record, situation(), None, None, first, "2027-01-01T00:00:00Z")
@@ -128,17 +128,17 @@ def test_the_time_of_a_start_stays() -> None:
     assert later.start_time == first.start_time
 
 
-def test_the_old_spec_again_ends_it_without_a_claim() -> None:
+def test_reverted_spec_withdraws_the_rollout() -> None:
     first = status(told(Record(GREEN, "a", "b"), situation()))
     (end,) = news(first, status(None))
     assert (end.reason, end.message) == (
         "RolloutWithdrawn",
-        "Revision a serves on: the spec asks for it again.",
+        "Revision a keeps serving: the spec was reverted to it.",
     )
 
 
-def test_what_failed_in_a_set_that_has_gone_is_forgotten() -> None:
-    """Groups are known by their number, and the successor has the same."""
+def test_failures_of_a_replaced_set_are_dropped() -> None:
+    """Groups are identified by index, which the successor set shares."""
     failed = {
         "index": 0,
         "restarts": 1,

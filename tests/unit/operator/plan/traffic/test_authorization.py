@@ -1,4 +1,4 @@
-"""What callers have to prove, as policies; and how the operator is let in where nobody else is."""
+"""Authorization of clients as policies, and the operator's access to pods in the mesh."""
 
 import json
 from typing import Any
@@ -50,14 +50,14 @@ def verdict(security: dict[str, Any], *pods: PodView, served: frozenset[str] = M
     return condition(report(body, decision, observed, NOW).status, "TrustReady")
 
 
-def test_without_mtls_the_mesh_is_not_our_business() -> None:
+def test_without_mtls_no_mesh_objects_are_created() -> None:
     manifests = made()
     assert not any("Authentication" in kind or "Authorization" in kind for kind in manifests)
     assert "sidecar.istio.io/inject" not in template(manifests)["metadata"]["labels"]
     assert verdict({}) == {}
 
 
-def test_strict_answers_nobody_but_the_own_namespace_and_those_named() -> None:
+def test_strict_admits_only_own_and_listed_namespaces() -> None:
     peers = [{"namespace": "chat", "serviceAccounts": ["bot", "web"]}, {"namespace": "jobs"}]
     manifests = made(security={"mtls": "STRICT", "allowFrom": peers})
     selector = {"matchLabels": {"deepseek-operator.io/name": "r1"}}
@@ -79,13 +79,13 @@ def test_strict_answers_nobody_but_the_own_namespace_and_those_named() -> None:
     assert "RequestAuthentication" not in manifests
 
 
-def test_policies_are_there_before_the_pods() -> None:
+def test_policies_are_applied_before_the_pods() -> None:
     kinds = [manifest["kind"] for manifest in children(decided(security={"mtls": "STRICT"}))]
     for kind in ("PeerAuthentication", "AuthorizationPolicy", "NetworkPolicy"):
         assert kinds.index(kind) < kinds.index("Deployment")
 
 
-def test_a_token_is_needed_by_everybody() -> None:
+def test_token_is_required_of_all_clients() -> None:
     claims = [{"name": "groups", "values": ["ml", "ops"]}]
     jwt = {**JWT, "jwksUri": "https://login.example.com/keys", "claims": claims}
     peers = [{"namespace": "chat", "serviceAccounts": ["bot"]}]
@@ -103,14 +103,14 @@ def test_a_token_is_needed_by_everybody() -> None:
     assert rule["when"] == [{"key": "request.auth.claims[groups]", "values": ["ml", "ops"]}]
 
 
-def test_permissive_lets_others_in_for_a_move_into_the_mesh() -> None:
+def test_permissive_admits_clients_outside_the_mesh() -> None:
     manifests = made(security={"mtls": "PERMISSIVE"})
     assert manifests["PeerAuthentication"]["spec"]["mtls"] == {"mode": "PERMISSIVE"}
     assert "AuthorizationPolicy" not in manifests
     assert template(manifests)["metadata"]["labels"]["sidecar.istio.io/inject"] == "true"
 
 
-def test_the_gateway_is_let_in() -> None:
+def test_gateway_is_admitted() -> None:
     served = MESH | {"VirtualService"}
     security = {"mtls": "STRICT"}
     for gateway, namespace in (
@@ -127,7 +127,7 @@ def test_the_gateway_is_let_in() -> None:
         assert {"namespaceSelector": selector} in ingress["from"]
 
 
-def test_a_gateway_may_be_let_in_by_its_account_alone() -> None:
+def test_gateway_can_be_admitted_by_its_account_only() -> None:
     peers = [{"namespace": "istio-system", "serviceAccounts": ["ingress"]}]
     manifests = made(
         MESH | {"VirtualService"},
@@ -141,9 +141,7 @@ def test_a_gateway_may_be_let_in_by_its_account_alone() -> None:
     ]
 
 
-def test_which_kind_of_sidecar_is_for_the_user_to_say_and_what_the_operator_asks_it_is_not() -> (
-    None
-):
+def test_user_sets_the_sidecar_kind_and_operator_its_config() -> None:
     kind, config = "sidecar.istio.io/nativeSidecar", "proxy.istio.io/config"
     said = {kind: "false", "prometheus.istio.io/merge-metrics": "false", "team": "search"}
     template_of = {"metadata": {"annotations": said}}
@@ -158,13 +156,13 @@ def test_which_kind_of_sidecar_is_for_the_user_to_say_and_what_the_operator_asks
     assert json.loads(usual[config])["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"] == "true"
 
 
-def test_a_sidecar_keeps_connections_as_long_as_the_server_drains() -> None:
+def test_sidecar_drains_as_long_as_the_server() -> None:
     spec = {"security": {"mtls": "STRICT"}, "rollout": {"drainSeconds": 900}}
     annotations = template(made(MESH, **spec))["metadata"]["annotations"]
     assert json.loads(annotations["proxy.istio.io/config"])["drainDuration"] == "905s"
 
 
-def test_probes_and_metrics_are_asked_of_the_sidecar_and_nothing_is_opened_for_them() -> None:
+def test_probes_and_metrics_use_the_sidecar_port() -> None:
     manifests = made(MESH | {"PodMonitor"}, OPERATOR, security={"mtls": "STRICT"})
     annotations = template(manifests)["metadata"]["annotations"]
     assert annotations["sidecar.istio.io/rewriteAppHTTPProbers"] == "true"
@@ -184,7 +182,7 @@ def test_probes_and_metrics_are_asked_of_the_sidecar_and_nothing_is_opened_for_t
     assert endpoint["relabelings"][0]["replacement"] == "$1:15020"
 
 
-def test_sidecars_reach_the_control_plane() -> None:
+def test_sidecars_can_reach_the_control_plane() -> None:
     rules = made(security={"mtls": "STRICT"})["NetworkPolicy"]["spec"]["egress"]
     assert {
         "to": [
@@ -194,7 +192,7 @@ def test_sidecars_reach_the_control_plane() -> None:
     } in rules
 
 
-def test_the_operator_asks_a_pod_where_the_mesh_says() -> None:
+def test_endpoints_follow_the_mesh_annotation() -> None:
     bare = {"metadata": {"annotations": {"prometheus.io/path": "/metrics"}}}
     injected = {"metadata": {"annotations": {"prometheus.io/path": "/stats/prometheus"}}}
     assert desk(bare) == desk({"metadata": {}}) == SERVER_DESK
@@ -202,7 +200,7 @@ def test_the_operator_asks_a_pod_where_the_mesh_says() -> None:
     assert (SIDECAR_DESK.port, SIDECAR_DESK.ready) == (15020, "/app-health/server/readyz")
 
 
-def test_of_several_pods_only_the_leader_is_in_the_mesh_with_its_api_alone() -> None:
+def test_only_the_leader_of_a_multi_pod_replica_is_in_the_mesh() -> None:
     served = MESH | {"LeaderWorkerSet"}
     group = made(served, security={"mtls": "STRICT"}, parallelism={"tensor": 2})["LeaderWorkerSet"]
     pods = group["spec"]["leaderWorkerTemplate"]
@@ -214,12 +212,12 @@ def test_of_several_pods_only_the_leader_is_in_the_mesh_with_its_api_alone() -> 
     assert not any("istio" in name for name in worker.get("annotations", {}))
 
 
-def test_pods_are_not_replaced_when_the_mesh_comes_or_goes() -> None:
+def test_pods_are_not_replaced_when_the_mesh_is_added_or_removed() -> None:
     security = {"mtls": "STRICT"}
     assert template(made(security=security)) == template(made(frozenset(), security=security))
 
 
-def test_callers_in_the_mesh_keep_no_connection_that_the_server_is_closing() -> None:
+def test_mesh_clients_close_idle_connections_before_the_server() -> None:
     security = {"mtls": "STRICT"}
     rule = made(security=security)["DestinationRule"]
     assert rule["metadata"]["name"] == rule["spec"]["host"] == "r1"
@@ -229,7 +227,7 @@ def test_callers_in_the_mesh_keep_no_connection_that_the_server_is_closing() -> 
     assert "DestinationRule" not in made()
 
 
-def test_a_route_of_istios_brings_that_rule_itself() -> None:
+def test_istio_route_includes_the_destination_rule() -> None:
     served = MESH | {"VirtualService", "HTTPRoute"}
     for api in ("istio", "gatewayAPI"):
         routing = {"api": api, "hosts": ["a.example.com"], "gateway": {"name": "shared"}}
@@ -238,7 +236,7 @@ def test_a_route_of_istios_brings_that_rule_itself() -> None:
         assert kinds.count("DestinationRule") == 1, api
 
 
-def test_without_a_mesh_the_model_serves_and_it_is_said_what_protects_it() -> None:
+def test_model_serves_without_a_mesh_and_reports_the_missing_api() -> None:
     manifests = made(frozenset(), OPERATOR, security={"mtls": "STRICT"})
     assert "PeerAuthentication" not in manifests
     (ingress,) = manifests["NetworkPolicy"]["spec"]["ingress"]
@@ -258,14 +256,14 @@ def test_without_a_mesh_the_model_serves_and_it_is_said_what_protects_it() -> No
         ),
     ],
 )
-def test_what_nobody_would_check_is_refused(security: dict[str, Any], field: str) -> None:
+def test_unenforceable_security_is_refused(security: dict[str, Any], field: str) -> None:
     refusal = refused(security=security)
     assert refusal.reason == "ApiMissing"
     assert refusal.message.startswith(field)
     assert decided(security=security)
 
 
-def test_a_pod_without_a_sidecar_is_told() -> None:
+def test_pod_without_a_sidecar_is_reported() -> None:
     security = {"mtls": "STRICT"}
     inside, outside = PodView("r1-a", sidecar=True), PodView("r1-b")
     assert verdict(security)["status"] == "Unknown"
@@ -281,7 +279,7 @@ def test_a_pod_without_a_sidecar_is_told() -> None:
     )
 
 
-def test_a_sidecar_is_seen_wherever_it_is() -> None:
+def test_sidecar_is_found_among_all_containers() -> None:
     for place in ("containers", "initContainers"):
         body = pod()
         body["spec"] = {place: [{"name": "istio-proxy"}]}
@@ -289,7 +287,7 @@ def test_a_sidecar_is_seen_wherever_it_is() -> None:
     assert not PodView.of(pod()).sidecar
 
 
-def test_api_keys_are_a_file_of_a_secret_and_never_a_variable() -> None:
+def test_api_keys_are_mounted_as_a_file() -> None:
     manifests = made(security={"apiKeys": {"secretName": "keys"}})
     (volume,) = (v for v in template(manifests)["spec"]["volumes"] if v["name"] == "api-keys-file")
     assert volume["secret"] == {
@@ -312,7 +310,7 @@ def test_api_keys_are_a_file_of_a_secret_and_never_a_variable() -> None:
     assert "/etc/deepseek-keys/mine" in other["ConfigMap"]["data"]["config.json"]
 
 
-def test_a_secret_that_is_missing_is_named() -> None:
+def test_missing_secret_is_named() -> None:
     words = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
     waiting = pod(state={"waiting": {"reason": "ContainerCreating", "message": ""}})
     body = resource(security={"apiKeys": {"secretName": "keys"}})
@@ -322,7 +320,7 @@ def test_a_secret_that_is_missing_is_named() -> None:
     assert "Secret keys with the key keys.json" in condition(status, "Ready")["message"]
 
 
-def test_api_keys_that_an_engine_does_not_read_are_refused() -> None:
+def test_api_keys_are_refused_for_engines_without_support() -> None:
     refusal = refused(
         security={"apiKeys": {"secretName": "keys"}},
         engine={"type": "vllm"},

@@ -1,4 +1,4 @@
-"""Who may reach the pods of a model, and what they may reach."""
+"""Allowed ingress and egress of the pods of a model."""
 
 from typing import Any
 
@@ -34,12 +34,12 @@ def beside_dns(policy: dict[str, Any]) -> list[dict[str, Any]]:
     return others
 
 
-def test_everything_else_is_denied_in_both_directions() -> None:
+def test_other_traffic_is_denied_in_both_directions() -> None:
     assert policy()["policyTypes"] == ["Ingress", "Egress"]
     assert policy()["podSelector"] == {"matchLabels": {"deepseek-operator.io/name": "r1"}}
 
 
-def test_pods_of_the_own_namespace_reach_the_api_and_nothing_else() -> None:
+def test_pods_of_the_own_namespace_reach_only_the_api() -> None:
     (rule,) = policy()["ingress"]
     assert rule == {
         "ports": [{"port": 8000, "protocol": "TCP"}],
@@ -47,12 +47,12 @@ def test_pods_of_the_own_namespace_reach_the_api_and_nothing_else() -> None:
     }
 
 
-def test_other_namespaces_are_let_in_by_name_and_the_operator_always() -> None:
+def test_listed_namespaces_and_the_operator_are_admitted() -> None:
     security = {"allowFrom": [{"namespace": "apps"}, {"namespace": "apps"}, {"namespace": "chat"}]}
     assert namespaces(policy(OPERATOR, security=security)) == ["apps", "chat", "deepseek-system"]
 
 
-def test_monitoring_is_let_in_only_where_it_is_told_to_scrape() -> None:
+def test_monitoring_is_admitted_only_with_a_pod_monitor() -> None:
     watched = {"observability": {"podMonitor": True}}
     served = frozenset({"PodMonitor"})
     assert namespaces(made(OPERATOR, served, **watched)["NetworkPolicy"]["spec"]) == [
@@ -62,17 +62,17 @@ def test_monitoring_is_let_in_only_where_it_is_told_to_scrape() -> None:
     assert namespaces(policy(OPERATOR)) == ["deepseek-system"]
 
 
-def test_weights_from_the_hub_need_https() -> None:
+def test_hub_downloads_need_https() -> None:
     assert beside_dns(policy()) == [{"ports": [{"port": 443, "protocol": "TCP"}]}]
 
 
 @pytest.mark.parametrize("source", [{"hostPath": {"path": "/m"}}, {"pvc": {"claimName": "m"}}])
-def test_weights_on_a_volume_need_nothing_but_the_dns(source: dict[str, Any]) -> None:
+def test_weights_on_a_volume_need_only_dns(source: dict[str, Any]) -> None:
     assert beside_dns(policy(model={"id": "tiny", "source": source})) == []
 
 
-def test_a_mirror_inside_the_cluster_is_reached_on_the_port_of_its_pods() -> None:
-    """What a policy sees is the pod's port, not the Service's."""
+def test_mirror_in_the_cluster_is_reachable_on_its_pods_port() -> None:
+    """A policy sees the pod's port, not the Service's."""
     source = {"huggingFace": {"endpoint": "http://hub.models.svc"}}
     assert beside_dns(policy(model={"id": R1, "source": source})) == [
         {"ports": [{"port": 80, "protocol": "TCP"}]},
@@ -80,7 +80,7 @@ def test_a_mirror_inside_the_cluster_is_reached_on_the_port_of_its_pods() -> Non
     ]
 
 
-def test_a_proxy_is_reached() -> None:
+def test_proxy_is_reachable() -> None:
     env = [
         {"name": "https_proxy", "value": "http://proxy.example.com:3128"},
         {"name": "NO_PROXY", "value": "http://elsewhere.example.com:1"},
@@ -109,7 +109,7 @@ def test_a_proxy_is_reached() -> None:
         ("http://", 80, None),
     ],
 )
-def test_where_a_url_leads(url: str, port: int, namespace: str | None) -> None:
+def test_destinations_of_a_url(url: str, port: int, namespace: str | None) -> None:
     expected = [Destination(port=port)]
     if namespace:
         expected.append(Destination(namespace=namespace))

@@ -1,4 +1,4 @@
-"""What spec.routing becomes, by each API, and what is said where it can't become anything."""
+"""Objects of spec.routing by API, and the condition RoutesReady."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ ISTIO = frozenset({"VirtualService", "DestinationRule", "IstioGateway", "Authori
 GATEWAY_API = frozenset({"HTTPRoute", "Gateway"})
 CERT_MANAGER = frozenset({"Certificate"})
 HOST = "v3.example.com"
-# Of what routes are made.
+# The kinds of objects of a route.
 KINDS = ("VirtualService", "DestinationRule", "Gateway", "HTTPRoute", "Certificate")
 
 Manifest = dict[str, Any]
@@ -51,7 +51,7 @@ def verdict(target: Target, heard: Any = None) -> Manifest:
     return condition(report(body, target, observed, NOW).status, "RoutesReady")
 
 
-def test_without_routing_there_is_a_service_alone_and_nothing_is_said() -> None:
+def test_no_route_and_no_condition_without_routing() -> None:
     target = decide(resource(), SETTINGS, Observed(served=ISTIO | GATEWAY_API))
     assert isinstance(target, Target)
     assert made(target) == []
@@ -61,7 +61,7 @@ def test_without_routing_there_is_a_service_alone_and_nothing_is_said() -> None:
     assert verdict(decided(api="none")) == {}
 
 
-def test_istio_leads_requests_for_the_api_from_the_gateway_and_all_in_the_mesh() -> None:
+def test_istio_routes_requests_of_gateway_and_mesh() -> None:
     manifests = made(decided())
     assert {(m["kind"], m["apiVersion"]) for m in manifests} == {
         ("Gateway", "networking.istio.io/v1"),
@@ -80,18 +80,18 @@ def test_istio_leads_requests_for_the_api_from_the_gateway_and_all_in_the_mesh()
         ]
 
 
-def test_a_stream_has_no_timeout_and_nothing_is_tried_twice_that_may_have_begun() -> None:
+def test_streams_have_no_timeout_and_only_failed_connections_are_retried() -> None:
     manifests = made(decided())
     for name in ("r1", "r1.mesh"):
         (http,) = one(manifests, "VirtualService", name)["http"]
-        assert "timeout" not in http, "0s is refused, and unset is no timeout"
+        assert "timeout" not in http, "Istio refuses 0s, and unset means no timeout"
         assert http["retries"] == {"attempts": 2, "retryOn": "connect-failure,refused-stream"}
     (rule,) = one(made(decided(GATEWAY_API)), "HTTPRoute")["rules"]
     assert rule["timeouts"] == {"request": "0s"}
     assert "retry" not in rule
 
 
-def test_overload_ejects_nobody_and_is_not_turned_into_503() -> None:
+def test_overloaded_replicas_are_not_ejected() -> None:
     policy = one(made(decided()), "DestinationRule")["trafficPolicy"]
     assert policy["outlierDetection"]["consecutive5xxErrors"] == 0, "not Envoy's default, 5"
     assert policy["outlierDetection"]["consecutiveGatewayErrors"] == 5
@@ -99,7 +99,7 @@ def test_overload_ejects_nobody_and_is_not_turned_into_503() -> None:
     assert bounds == {"idleTimeout", "connectTimeout", "tcpKeepalive"}, "no bound on requests"
 
 
-def test_the_least_busy_replica_is_chosen_or_by_a_header_the_one_that_knows_the_prefix() -> None:
+def test_load_balancing_by_least_requests_or_by_header() -> None:
     balancer = one(made(decided()), "DestinationRule")["trafficPolicy"]["loadBalancer"]
     assert balancer["simple"] == "LEAST_REQUEST"
     by_session = made(decided(affinity={"header": "x-session-id"}))
@@ -108,7 +108,7 @@ def test_the_least_busy_replica_is_chosen_or_by_a_header_the_one_that_knows_the_
     assert "simple" not in balancer
 
 
-def test_a_path_before_the_api_is_taken_away_and_headers_choose() -> None:
+def test_path_prefix_is_stripped_and_headers_match() -> None:
     said = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
     (http,) = one(made(decided(**said)), "VirtualService")["http"]
     assert http["match"] == [
@@ -130,7 +130,7 @@ def test_a_path_before_the_api_is_taken_away_and_headers_choose() -> None:
     ]
 
 
-def test_requests_are_shared_by_weight() -> None:
+def test_requests_are_split_by_weight() -> None:
     for served in (ISTIO, GATEWAY_API):
         target = decided(served)
         assert target.ways
@@ -156,7 +156,7 @@ def test_requests_are_shared_by_weight() -> None:
             ]
 
 
-def test_gateway_api_makes_a_gateway_of_the_models_own() -> None:
+def test_gateway_api_creates_a_gateway() -> None:
     manifests = made(decided(GATEWAY_API, gateway={"className": "cilium"}))
     gateway = one(manifests, "Gateway")
     assert gateway["gatewayClassName"] == "cilium"
@@ -166,7 +166,7 @@ def test_gateway_api_makes_a_gateway_of_the_models_own() -> None:
     assert one(manifests, "HTTPRoute")["hostnames"] == [HOST]
 
 
-def test_a_gateway_that_exists_is_used_as_it_is() -> None:
+def test_existing_gateway_is_used() -> None:
     said = {"gateway": {"name": "public", "namespace": "gateways"}}
     manifests = made(decided(**said))
     assert [m["kind"] for m in manifests if m["kind"] == "Gateway"] == []
@@ -187,7 +187,7 @@ def test_a_gateway_that_exists_is_used_as_it_is() -> None:
         ({"gateway": {"name": "public", "protocol": "http"}}, f"http://{HOST}"),
     ],
 )
-def test_the_endpoint_is_the_address_from_outside(routing: dict[str, Any], url: str) -> None:
+def test_endpoint_is_the_url_of_the_route(routing: dict[str, Any], url: str) -> None:
     for served in (ISTIO, GATEWAY_API):
         target = decided(served, **routing)
         assert report(resource(), target, Observed(), NOW).status["endpoint"] == url
@@ -203,7 +203,7 @@ def test_tls_by_a_secret() -> None:
     assert listener["tls"]["certificateRefs"] == [{"name": "v3-cert"}]
 
 
-def test_tls_by_cert_manager_where_the_gateway_can_read_the_certificate() -> None:
+def test_tls_by_cert_manager_needs_a_readable_certificate() -> None:
     said = {"tls": {"issuer": {"name": "letsencrypt"}}}
     manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **said))
     assert one(manifests, "Certificate") == {
@@ -231,7 +231,7 @@ def test_tls_by_cert_manager_where_the_gateway_can_read_the_certificate() -> Non
     assert one(made(here), "Certificate")["secretName"] == "r1-tls"
 
 
-def test_auto_takes_istio_then_gateway_api_then_says_what_to_install() -> None:
+def test_auto_prefers_istio_then_gateway_api() -> None:
     assert decided(ISTIO | GATEWAY_API).ways.route.api == "istio"  # type: ignore[union-attr]
     assert decided(GATEWAY_API).ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
     by_class = decided(ISTIO | GATEWAY_API, gateway={"className": "cilium"})
@@ -249,7 +249,7 @@ def test_auto_takes_istio_then_gateway_api_then_says_what_to_install() -> None:
     ("api", "there", "missing"),
     [("istio", GATEWAY_API, "VirtualService"), ("gatewayAPI", ISTIO, "HTTPRoute")],
 )
-def test_an_api_that_is_named_is_not_replaced_by_another(
+def test_named_api_is_not_replaced_by_another(
     api: str, there: frozenset[str], missing: str
 ) -> None:
     target = decided(there, api=api)
@@ -258,7 +258,7 @@ def test_an_api_that_is_named_is_not_replaced_by_another(
     assert missing in verdict(target)["message"]
 
 
-def test_affinity_that_gateway_api_does_not_have_is_left_out_and_told() -> None:
+def test_affinity_without_istio_is_dropped_and_reported() -> None:
     target = decided(GATEWAY_API, affinity={"header": "x-session-id"})
     assert one(made(target), "HTTPRoute")
     assert verdict(target, accepted())["reason"] == "AffinityNeedsIstio"
@@ -278,14 +278,14 @@ def accepted() -> dict[str, Any]:
     }
 
 
-def test_the_condition_tells_what_controllers_say() -> None:
+def test_condition_reports_the_controllers_conditions() -> None:
     target = decided(GATEWAY_API)
     waiting = verdict(target)
     assert (waiting["status"], waiting["reason"]) == ("False", "WaitsForController")
     assert "GatewayClass istio" in waiting["message"]
     done = verdict(target, accepted())
     assert (done["status"], done["reason"]) == ("True", "Routed")
-    assert f"{HOST}/v1 leads to the model" in done["message"]
+    assert f"{HOST}/v1 routes to the model" in done["message"]
     refused = accepted() | {
         "HTTPRoute": said_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
     }
@@ -294,21 +294,21 @@ def test_the_condition_tells_what_controllers_say() -> None:
     given = decided(GATEWAY_API, gateway={"name": "public", "namespace": "gateways"})
     assert "Gateway public in namespace gateways" in verdict(given)["message"]
 
-    assert verdict(decided())["status"] == "True", "Istio says nothing about what is its own"
+    assert verdict(decided())["status"] == "True", "Istio sets no conditions"
     issued = decided(GATEWAY_API | CERT_MANAGER, tls={"issuer": {"name": "ca", "kind": "Issuer"}})
     assert verdict(issued, accepted())["reason"] == "CertificateNotReady"
     ready = {"Certificate": said_of("Certificate", ("Ready", "True", ""))}
     assert verdict(issued, accepted() | ready)["status"] == "True"
 
 
-def test_a_route_that_waits_keeps_no_model_from_being_ready() -> None:
+def test_missing_route_does_not_block_ready() -> None:
     status = report(resource(replicas=0), decided(frozenset()), Observed(), NOW).status
     assert condition(status, "RoutesReady")["status"] == "False"
     assert condition(status, "Accepted")["status"] == "True"
     assert condition(status, "Stalled")["status"] == "False"
 
 
-def test_a_condition_goes_with_its_field() -> None:
+def test_condition_is_removed_with_its_field() -> None:
     before = report(resource(), decided(), Observed(), NOW).status
     assert condition(before, "RoutesReady")
     target = decide(resource(), SETTINGS, Observed())
@@ -316,7 +316,7 @@ def test_a_condition_goes_with_its_field() -> None:
     assert condition(after, "RoutesReady") == {}
 
 
-def test_what_controllers_say_is_kept_of_an_object_and_its_times_are_not() -> None:
+def test_cache_keeps_conditions_without_times() -> None:
     cache, key = Cache(), Key("apps", "r1")
     (manifest,) = (m for m in made(decided(GATEWAY_API)) if m["kind"] == "HTTPRoute")
 
@@ -342,8 +342,8 @@ def one_gateway(served: frozenset[str]) -> Manifest:
     return found
 
 
-def test_what_is_done_to_a_child_of_another_name_is_noticed() -> None:
-    """The VirtualService of the mesh is not called like the resource."""
+def test_change_of_a_child_of_another_name_is_noticed() -> None:
+    """The VirtualService of the mesh has another name than the resource."""
     cache, key = Cache(), Key("apps", "r1")
     (manifest,) = (m for m in made(decided()) if m["metadata"]["name"] == "r1.mesh")
 
