@@ -132,9 +132,7 @@ def page(said: dict[str, Any]) -> None:
         )
     show(table)
     _turns(said["breakEven"])
-    kinds = new_table(
-        "replica", "requests/s", "concurrency", "TTFT", "ITL", "error", "at peak"
-    )
+    kinds = new_table("replica", "requests/s", "concurrency", "TTFT", "ITL", "error", "at peak")
     for row in said["kinds"]:
         kinds.add_row(
             row["replica"],
@@ -178,8 +176,6 @@ def _turns(even: dict[str, Any]) -> None:
     """Print the break-even points between options."""
     write("\n")
     if hours := even["ownBeforeOnDemandFromHoursPerDay"]:
-        write(
-            f"Your own machine is cheaper than an on-demand one from {hours:g} hours per day.\n"
-        )
+        write(f"Your own machine is cheaper than an on-demand one from {hours:g} hours per day.\n")
     for way, rate in even["hostedUpToRequestsPerSecond"].items():
         write(f"A hosted API is cheaper than '{way}' up to {rate:g} requests/s.\n")

@@ -77,9 +77,7 @@ def plan(
     people: options.People = None,
     as_of: options.AsOf = None,
     html: options.Html = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="Output format.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Show whether FILE fits, its performance and cost, and who can reach it.
 

@@ -30,7 +30,7 @@ LONGEST = 52
 
 
 class Data(StrEnum):
-    """Where prompts and answers may be processed."""
+    """Allowed locations of prompts and answers."""
 
     anywhere = "anywhere"
     cloud = "cloud"
@@ -100,9 +100,7 @@ def recommend(
         typer.Option("--write", help="Write the resource of the chosen option to this new file."),
     ] = None,
     html: options.Html = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="Output format.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Compare one machine, your own cluster, clouds and hosted APIs for MODEL under a load.
 
@@ -161,9 +159,7 @@ def _task(model: str | None, task: str | None, least: float | None) -> Task | No
             raise CommandError("--least applies only with --task; leave it out with MODEL.")
         return None
     if task not in tasks():
-        raise CommandError(
-            f"--task {task}: unknown task. Available tasks: {', '.join(tasks())}."
-        )
+        raise CommandError(f"--task {task}: unknown task. Available tasks: {', '.join(tasks())}.")
     return tasks()[task]
 
 

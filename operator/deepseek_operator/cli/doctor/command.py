@@ -38,9 +38,7 @@ def doctor(
     this_machine: Annotated[
         bool, typer.Option("--machine", help="Check this machine instead of a cluster.")
     ] = False,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="Output format.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Check a cluster, or this machine, and show what to fix.
 

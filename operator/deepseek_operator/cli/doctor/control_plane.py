@@ -30,8 +30,9 @@ def supported(facts: Facts) -> Iterator[Finding]:
     oldest = ".".join(map(str, OLDEST))
     if (int(found[1]), int(found[2])) < OLDEST:
         fix = f"Upgrade the cluster to {oldest} or newer."
-        message = f"The version is {facts.version}; the operator needs {oldest}."
-        yield Finding(check, "problem", message, fix)
+        yield Finding(
+            check, "problem", f"The version is {facts.version}; the operator needs {oldest}.", fix
+        )
         return
     yield Finding(check, "ok", f"The version is {facts.version}.")
 
@@ -48,9 +49,7 @@ def knows_our_kind(facts: Facts) -> Iterator[Finding]:
         return
     if isinstance(facts.crd, Unseen):
         found = unseen(check, facts.crd)
-        message = (
-            f"DeepSeekDeployment is served, but its release can't be checked: {found.message}"
-        )
+        message = f"DeepSeekDeployment is served, but its release can't be checked: {found.message}"
         yield Finding(check, "unknown", message, found.fix)
         return
     yield _of_this_release(check, _schema(facts.crd or {}))

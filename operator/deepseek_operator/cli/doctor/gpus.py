@@ -132,7 +132,9 @@ def free(facts: Facts) -> Iterator[Finding]:
     if len(ranked) > SHOWN:
         who += f" and {len(ranked) - SHOWN} more"
     if left <= 0:
-        fix = "Wait, delete one of these workloads, or add a node. A new resource waits and names the holders."
+        fix = (
+            "Wait, delete one of them, or add a node. A new resource waits and reports the holders."
+        )
         yield Finding(check, "warning", f"0 of {total} are free; held by {who}.", fix)
     else:
         yield Finding(
@@ -194,9 +196,7 @@ def _taint(check: str, key: str, value: str, effect: str, nodes: list[Object]) -
     operator = f"operator: Equal, value: {value}" if value else "operator: Exists"
     fix = f"spec.podTemplate.spec.tolerations: [{{key: {key}, {operator}, effect: {effect}}}]"
     if key in accelerators().resources:
-        fix += (
-            "; not needed if the admission plug-in ExtendedResourceToleration is enabled"
-        )
+        fix += "; not needed if the admission plug-in ExtendedResourceToleration is enabled"
     return Finding(check, "warning", message, f"{fix}.")
 
 

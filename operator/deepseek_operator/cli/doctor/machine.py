@@ -81,7 +81,9 @@ def driver(machine: Machine) -> Iterator[Finding]:
                 "Use a small model.",
             )
     elif int(machine.driver.split(".")[0]) < OLDEST_DRIVER:
-        message = f"The version is {machine.driver}; torch for CUDA 13 needs {OLDEST_DRIVER} or newer."
+        message = (
+            f"The version is {machine.driver}; torch for CUDA 13 needs {OLDEST_DRIVER} or newer."
+        )
         yield Finding(
             check, "problem", message, "Upgrade the driver, or install torch for an older CUDA."
         )

@@ -50,7 +50,9 @@ def _state(check: str, deployment: Object, here: str) -> Finding:
         message = f"{namespace}/{name} is release {version}, this command is {here}."
         return Finding(check, "warning", message, "Use the command from the operator's release.")
     return Finding(
-        check, "ok", f"{namespace}/{name}: {ready} of {wanted} are ready, release {version or here}."
+        check,
+        "ok",
+        f"{namespace}/{name}: {ready} of {wanted} are ready, release {version or here}.",
     )
 
 
@@ -72,7 +74,8 @@ def leads(facts: Facts) -> Iterator[Finding]:
     spec = lease["spec"]
     if not _is_held(lease, facts.now):
         yield _nobody(
-            check, f"There is no leader; the last one was {spec.get('holderIdentity') or 'unknown'}."
+            check,
+            f"There is no leader; the last one was {spec.get('holderIdentity') or 'unknown'}.",
         )
         return
     yield Finding(check, "ok", f"{spec['holderIdentity']} is the leader.")

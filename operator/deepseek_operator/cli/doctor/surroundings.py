@@ -10,7 +10,7 @@ from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
 ENFORCE = "pod-security.kubernetes.io/enforce"
 LEVELS = ("privileged", "baseline", "restricted")
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# Parts of the names of provisioners whose volumes several nodes can mount; from general knowledge, unverified.
+# Parts of the names of provisioners with ReadWriteMany volumes; from general knowledge, unverified.
 SHARED = (
     "cephfs",
     "nfs",
@@ -69,7 +69,9 @@ def namespace(facts: Facts) -> Iterator[Finding]:
         return
     level = _labels(facts.space).get(ENFORCE, "")
     if level in ("baseline", "restricted"):
-        message = f"{facts.namespace} enforces {level}: all sources but model.source.hostPath comply."
+        message = (
+            f"{facts.namespace} enforces {level}: all sources but model.source.hostPath comply."
+        )
         yield Finding(check, "ok", message)
     elif level and level not in LEVELS:
         message = f"The label {ENFORCE} of {facts.namespace} is {level!r}, not a valid level."
@@ -132,7 +134,7 @@ def policies(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "NetworkPolicy",
         "unknown",
-        "No API reports whether NetworkPolicies are enforced. If they are not, every pod can reach every model.",
+        "No API reports whether NetworkPolicies are enforced; if not, every pod can reach every model.",
         "Check the network plug-in: Calico and Cilium enforce them, flannel alone does not.",
     )
 
@@ -144,7 +146,9 @@ def storage(facts: Facts) -> Iterator[Finding]:
         yield unseen(check, facts.storage)
         return
     if not facts.storage:
-        message = "There is no StorageClass: model.source.pvc needs a volume that is created manually."
+        message = (
+            "There is no StorageClass: model.source.pvc needs a volume that is created manually."
+        )
         yield Finding(check, "warning", message, "Install a CSI driver, or download from the hub.")
         return
     defaults = [item for item in facts.storage if _annotations(item).get(DEFAULT_CLASS) == "true"]
@@ -171,9 +175,7 @@ def storage(facts: Facts) -> Iterator[Finding]:
             f"{', '.join(shared)}: judging by the provisioner, several nodes can mount a volume.",
         )
     else:
-        message = (
-            "No StorageClass is known to support volumes on several nodes (ReadWriteMany)."
-        )
+        message = "No StorageClass is known to support volumes on several nodes (ReadWriteMany)."
         fix = "Replicas on several nodes can share a model.source.pvc only with such a class."
         yield Finding(check, "unknown", message, fix)
 

@@ -40,7 +40,8 @@ def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
         placement=placement(said["shape"], said["fit"]["accelerator"]),
         speed=speed(said["performance"]),
         ways=Table(
-            ("terms", "cheapest offer for one replica"), [(curve.way, curve.what) for curve in costs]
+            ("terms", "cheapest offer for one replica"),
+            [(curve.way, curve.what) for curve in costs],
         ),
         hourly=hourly(costs),
         tokens=of_tokens(costs, said["performance"]),

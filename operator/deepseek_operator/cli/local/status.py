@@ -14,9 +14,7 @@ def status(
     name: Annotated[
         str | None, typer.Argument(help="Name of the resource. Default: all resources.")
     ] = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="Output format.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Show the resources on this machine and the state of their replicas."""
     places = [place_of(name)] if name else list(Place.every())

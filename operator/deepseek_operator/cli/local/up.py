@@ -137,9 +137,7 @@ def _bytes(memory: str) -> int:
     try:
         return int(quantity(memory))
     except ValueError as error:
-        raise CommandError(
-            f"--memory {memory} is not a quantity: write it as 16Gi."
-        ) from error
+        raise CommandError(f"--memory {memory} is not a quantity: write it as 16Gi.") from error
 
 
 def _weights(body: dict[str, Any], weights: Path | None) -> Path | None:

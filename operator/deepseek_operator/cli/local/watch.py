@@ -81,7 +81,7 @@ class Watch:
             running = {0: "no running requests", 1: "1 running request"}.get(
                 view.requests, f"{view.requests} running requests"
             )
-            self._say(f"Draining: {running}. Press Ctrl-C again to stop now.")
+            self._say(f"Draining: {running}. Ctrl-C stops immediately.")
 
     def _show(self, replica: ReplicaView, asked_to_end: bool) -> None:
         key = _key(replica)

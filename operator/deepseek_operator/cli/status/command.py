@@ -28,9 +28,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Print again after every change, until Ctrl-C.")
     ] = False,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="Output format.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Show the status, conditions and Events of resources in a cluster.
 
