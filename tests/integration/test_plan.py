@@ -226,7 +226,7 @@ def test_room_and_whether_a_rollout_can_surge(planner: Planner, node: str) -> No
     room = planner.plan(resource("r1", replicas=2, **gpus)).said["room"]
     assert (room["replicasMissing"], room["enough"]) == (2, False)
     page = planner.run("plan", resource("r1", replicas=2, **gpus), "--context", ".")
-    assert "room for 1 more replica(s), 2 to come: too few" in page.out
+    assert "1 more replica(s) fit, 2 needed: insufficient" in page.out
     assert f"held by pod {kube.namespace}/train (4)" in page.out
 
 
@@ -288,7 +288,7 @@ def test_a_namespace_that_is_not_there(planner: Planner) -> None:
     file = planner.file
     options = ("--diff", "--operator-namespace", planner.kube.namespace)
     found = deepseek(planner.kube.target.kubeconfig, "plan", file, *options)
-    assert (found.code, "There is no such namespace" in found.err) == (2, True)
+    assert (found.code, "The namespace does not exist" in found.err) == (2, True)
 
 
 def test_what_only_the_api_server_knows_of_a_value_is_told_by_trying(planner: Planner) -> None:

@@ -50,7 +50,7 @@ def test_nobody_has_looked_yet_and_nothing_is_there(kube: Kube) -> None:
     missing = deepseek(config, "status", "r1", "-n", kube.namespace)
     assert (missing.code, "There is no DeepSeekDeployment r1" in missing.err) == (2, True)
     kube.apply(resource("r1"))
-    assert "nobody has looked" in deepseek(config, "status", "-n", kube.namespace).out
+    assert "not reconciled yet" in deepseek(config, "status", "-n", kube.namespace).out
 
 
 def test_the_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_who_may_not_read_is_told_so(kube: Kube, tmp_path: Path) -> None:
              f"--serviceaccount={kube.namespace}:stranger")  # fmt: skip
     kube.apply(resource("r1"))
     found = deepseek(config, "status", "r1", "-n", kube.namespace)
-    assert (found.code, "the right to list events" in found.out) == (0, True)
+    assert (found.code, "permission to list events" in found.out) == (0, True)
 
 
 def hear_ctrl_c() -> None:

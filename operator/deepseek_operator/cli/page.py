@@ -109,7 +109,7 @@ def _performance(performance: dict[str, Any] | None) -> None:
     show(table)
     write(
         f"  {performance['inputTokens']} input tokens, {performance['outputTokens']} output tokens; "
-        f"error {performance['error']:.0%} ({performance['basis']})\n"
+        f"error within {performance['error']:.0%} ({performance['basis']})\n"
     )
 
 

@@ -71,7 +71,7 @@ def speed(performance: dict[str, Any] | None) -> Lines | None:
         Words(
             "Output tokens per second of a replica",
             f"From {points[0][1]:,.0f} at concurrency {points[0][0]} to {points[-1][1]:,.0f} at "
-            f"concurrency {points[-1][0]}; the error is {error:.0%} in both directions.",
+            f"concurrency {points[-1][0]}, each within {error:.0%}.",
             "concurrent requests",
             "tokens/s",
         ),
