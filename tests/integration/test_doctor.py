@@ -62,14 +62,14 @@ def test_a_cluster_without_the_operator(bare: Kube) -> None:
     assert found["operator"]["state"] == "problem"
     assert "helm install" in found["operator"]["do"]
     assert found["NetworkPolicy"]["state"] == "unknown"
-    assert "not there" in found["Prometheus operator"]["message"]
+    assert "Not installed" in found["Prometheus operator"]["message"]
     assert found["your rights"]["state"] == "ok"
 
 
 def test_the_checks_as_a_table(bare: Kube) -> None:
     found = deepseek(bare.target.kubeconfig, "doctor", "-n", bare.namespace)
     assert found.code == 1
-    assert "It is not installed." in found.out
+    assert "The operator is not installed." in found.out
     assert "1 problem" in found.out
 
 
@@ -78,8 +78,8 @@ def test_an_operator_outside_the_cluster_and_an_installed_optional_kind(
 ) -> None:
     found = doctor(kube)
     assert "outside the cluster" in found["operator"]["message"]
-    assert "operator-0 leads" in found["leader"]["message"]
-    assert "It is there" in found["Prometheus operator"]["message"]
+    assert "operator-0 is the leader" in found["leader"]["message"]
+    assert found["Prometheus operator"]["message"].startswith("Installed; ")
 
 
 def test_a_missing_api_that_a_resource_needs_is_a_problem(kube: Kube) -> None:
@@ -129,8 +129,8 @@ def test_held_gpus_and_a_tainted_node_are_reported(kube: Kube) -> None:
             "checks"
         ]
         said = [(row["check"], row["state"], row["message"]) for row in found]
-        assert ("GPUs", "ok", "1 of 1 nodes offer 8 x nvidia.com/gpu.") in said
-        held = f"None of 8 is free. They are held by pod {kube.namespace}/train (8)."
+        assert ("GPUs", "ok", "1 of 1 nodes have GPUs: 8 x nvidia.com/gpu.") in said
+        held = f"0 of 8 are free; held by pod {kube.namespace}/train (8)."
         assert ("free GPUs", "warning", held) in said
         assert any(check == "GPU driver" and state == "problem" for check, state, _ in said)
         assert any("tolerates the taint nvidia.com/gpu:NoSchedule" in words for *_, words in said)
@@ -150,7 +150,7 @@ def test_a_crd_of_another_release_is_a_warning(kube: Kube) -> None:
     try:
         found = doctor(kube)["CRD"]
         assert found["state"] == "warning"
-        assert "it lacks spec.rollout." in found["message"]
+        assert "missing spec.rollout." in found["message"]
     finally:
         kubectl(kube.target, "patch", "crd", CRD, "--type=json", "--patch",
                 json.dumps([{"op": "add", "path": path, "value": before}]))  # fmt: skip
@@ -171,7 +171,7 @@ def test_missing_permissions_are_named(kube: Kube, stranger: Path) -> None:
         ("namespace", "get namespaces"),
     ):
         assert said[check]["state"] == "unknown", said[check]
-        assert f"Ask for the right to {right}." == said[check]["do"]
+        assert f"Ask for permission to {right}." == said[check]["do"]
     assert said["Kubernetes"]["state"] == "ok"
     assert said["your rights"]["state"] == "warning"
     assert "create, update, patch, delete" in said["your rights"]["do"]

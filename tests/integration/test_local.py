@@ -32,16 +32,16 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     assert up.returncode == 0, up.stderr
     said = machine.status("two")
     assert (said["state"], said["ready"]) == ("Ready", 2)
-    assert f"two answers at {said['endpoint']}/v1 as tiny" in up.stdout
+    assert f"two is ready at {said['endpoint']}/v1, model name tiny" in up.stdout
     first, second = said["replicas"]
 
     port = said["endpoint"].rpartition(":")[2]
     taken = machine.run("up", machine.file("other"), "--port", port)
     assert taken.returncode == 2
-    assert f"Port {port} is taken by two (deepseek local down two ends it)" in taken.stderr
+    assert f"Port {port} is in use by two (stop it with deepseek local down two)" in taken.stderr
     again = machine.run("up", machine.file("two"), "--port", 0)
     assert again.returncode == 2
-    assert "two is up already" in again.stderr
+    assert "two is already running" in again.stderr
 
     streams = [Stream(said["endpoint"], 1500) for _ in range(4)]
     eventually(lambda: all(stream.begun() for stream in streams), "streams begin")
@@ -61,7 +61,7 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     eventually(lambda: machine.view("two")["replicas"][1]["ended"], "the engine's end is seen")
     eventually(lambda: machine.phases("two") == ["ready", "ready"], "both are back")
     first, second = machine.view("two")["replicas"]
-    assert first["ended"]["words"].startswith("was ended by SIGKILL")
+    assert first["ended"]["words"].startswith("was killed by SIGKILL")
     assert "SIGKILL, most likely for taking too much memory" in second["ended"]["why"]
     assert (first["starts"], second["starts"]) == (2, 2)
     _kill_the_supervisor(machine, said["run"])
@@ -89,13 +89,13 @@ def _kill_the_supervisor(machine: LocalMachine, run: str) -> None:
     ):
         status = machine.run("status")
         assert "two   Killed" in status.stdout
-        assert "It had left 1 process, now ended." in status.stderr
+        assert "killed 1 process that it left behind." in status.stderr
         assert ours.wait(10) == -signal.SIGKILL
         assert foreign.poll() is None
         foreign.kill()
     down = machine.run("down")
-    assert (down.returncode, down.stderr) == (0, "two is down.\n")
-    assert machine.run("status").stdout == "Nothing is up.\n"
+    assert (down.returncode, down.stderr) == (0, "two is stopped and removed.\n")
+    assert machine.run("status").stdout == "No resources on this machine.\n"
 
 
 def test_ctrl_c_drains_running_requests(machine: LocalMachine) -> None:
@@ -115,8 +115,8 @@ def test_ctrl_c_drains_running_requests(machine: LocalMachine) -> None:
     assert stream.events[-1] == "[DONE]"
     out, _ = up.communicate(timeout=300)
     assert up.returncode == 0, out
-    assert "Ending: " in out
-    assert out.endswith("Ended.\n")
+    assert "Draining: " in out
+    assert out.endswith("Stopped.\n")
     assert not leftovers.processes(run)
     assert "request ended" in machine.run("logs", "one").stdout
 
@@ -126,7 +126,7 @@ def test_a_permanent_error_is_not_retried(machine: LocalMachine) -> None:
     up = machine.run("up", machine.file("wrong"), "--port", 0)
     assert up.returncode == 5
     assert "gpt2" in up.stderr
-    assert "mend what it says" in up.stderr
+    assert "fix the reported cause" in up.stderr
     assert machine.view("wrong")["replicas"][0]["starts"] == 1
 
 
@@ -141,5 +141,7 @@ def test_too_little_memory_or_a_taken_port_is_refused_before_a_start(
         port = opened.getsockname()[1]
         full = machine.run("up", machine.file("full"), "--port", port)
     assert full.returncode == 2
-    assert f"Port {port} is taken ({psutil.Process().name()}, process {os.getpid()})" in full.stderr
-    assert machine.run("status").stdout == "Nothing is up.\n"
+    assert (
+        f"Port {port} is in use ({psutil.Process().name()}, process {os.getpid()})" in full.stderr
+    )
+    assert machine.run("status").stdout == "No resources on this machine.\n"

@@ -228,7 +228,7 @@ def test_plan_reports_free_gpus_and_whether_a_rollout_can_surge(
     room = planner.plan(resource("r1", replicas=2, **gpus)).said["room"]
     assert (room["replicasMissing"], room["enough"]) == (2, False)
     page = planner.run("plan", resource("r1", replicas=2, **gpus), "--context", ".")
-    assert "room for 1 more replica(s), 2 to come: too few" in page.out
+    assert "1 more replica(s) fit, 2 needed: insufficient" in page.out
     assert f"held by pod {kube.namespace}/train (4)" in page.out
 
 
@@ -290,7 +290,7 @@ def test_a_missing_namespace_is_refused(planner: Planner) -> None:
     file = planner.file
     options = ("--diff", "--operator-namespace", planner.kube.namespace)
     found = deepseek(planner.kube.target.kubeconfig, "plan", file, *options)
-    assert (found.code, "There is no such namespace" in found.err) == (2, True)
+    assert (found.code, "The namespace does not exist" in found.err) == (2, True)
 
 
 def test_the_diff_reports_values_that_only_the_api_server_checks(planner: Planner) -> None:

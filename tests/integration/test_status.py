@@ -52,7 +52,7 @@ def test_missing_and_unreconciled_resources_are_reported(kube: Kube) -> None:
     missing = deepseek(config, "status", "r1", "-n", kube.namespace)
     assert (missing.code, "There is no DeepSeekDeployment r1" in missing.err) == (2, True)
     kube.apply(resource("r1"))
-    assert "nobody has looked" in deepseek(config, "status", "-n", kube.namespace).out
+    assert "not reconciled yet" in deepseek(config, "status", "-n", kube.namespace).out
 
 
 def test_the_default_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_missing_permission_is_reported(kube: Kube, tmp_path: Path) -> None:
              f"--serviceaccount={kube.namespace}:stranger")  # fmt: skip
     kube.apply(resource("r1"))
     found = deepseek(config, "status", "r1", "-n", kube.namespace)
-    assert (found.code, "the right to list events" in found.out) == (0, True)
+    assert (found.code, "permission to list events" in found.out) == (0, True)
 
 
 def hear_ctrl_c() -> None:

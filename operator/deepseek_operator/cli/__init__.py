@@ -1,1 +1,1 @@
-"""The command `deepseek`: what a resource comes to before it is created, and how it goes in a cluster."""
+"""The `deepseek` command: plan, check, serve and monitor resources."""

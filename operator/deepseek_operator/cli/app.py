@@ -1,4 +1,4 @@
-"""The commands, and what happens to their errors."""
+"""The command-line application: its commands and error handling."""
 
 import sys
 
@@ -16,7 +16,7 @@ from deepseek_operator.cli.status.command import status
 
 app = typer.Typer(
     name="deepseek",
-    help="DeepSeek models on Kubernetes or this machine: what they come to, what is lacking, how it goes.",
+    help="Plan, check, serve and monitor DeepSeek models on Kubernetes or on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Run a command; a mistake of its user ends it with a sentence."""
+    """Run a command; print a user error as one message and exit with its code."""
     try:
         app()
     except (CommandError, EntryError) as error:

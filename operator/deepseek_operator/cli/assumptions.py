@@ -1,4 +1,4 @@
-"""What is assumed of a cluster that nobody asks: the kinds that it serves, and its nodes."""
+"""Assumptions about a cluster that is not queried: the kinds that it serves, and its nodes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from deepseek_operator.plan.state.settings import Settings
 
 KINDS = tuple(sorted(kind.called for kind in OPTIONAL))
 NONE = "none"
-OFFLINE = "nothing is downloaded here; give its config.json with --model-config"
+OFFLINE = "this command downloads nothing; pass its config.json with --model-config"
 
 
 def cluster(
@@ -23,17 +23,17 @@ def cluster(
     nodes: Path | None,
     config: Path | None,
 ) -> Observed:
-    """The cluster that a resource is thought into.
+    """Return the assumed state of the cluster for a resource.
 
     Args:
         body: The resource.
-        settings: Of the installation.
-        served: Optional kinds that there are, `none` for none; None: all.
-        nodes: What `kubectl get nodes -o yaml` has said; None: there are no nodes yet.
-        config: The model's config.json, where the catalogue does not have the model.
+        settings: Operator settings of the installation.
+        served: Optional kinds that the cluster serves, `none` for none; None: all.
+        nodes: Output of `kubectl get nodes -o yaml`; None: there are no nodes yet.
+        config: The model's config.json, for models that are not in the catalogue.
 
     Raises:
-        CommandError: A kind is no optional one, or a file is of no use.
+        CommandError: A kind is not an optional kind, or a file can't be used.
     """
     observed = Observed(served=kinds(served), nodes=read_nodes(nodes) if nodes else ())
     file = unread_file(body, settings)
@@ -45,7 +45,11 @@ def cluster(
 
 
 def kinds(served: list[str] | None) -> frozenset[str]:
-    """Names of optional kinds, as they were given."""
+    """Return the optional kinds named by --served.
+
+    Raises:
+        CommandError: A name is not an optional kind.
+    """
     if not served:
         return frozenset(KINDS)
     names = [name.strip() for item in served for name in item.split(",") if name.strip()]
@@ -54,14 +58,18 @@ def kinds(served: list[str] | None) -> frozenset[str]:
     for name in names:
         if name not in KINDS:
             raise CommandError(
-                f"--served {name}: this is no optional kind. They are {', '.join(KINDS)}; "
-                f"{NONE} stands for a cluster without any."
+                f"--served {name}: unknown optional kind. Use one of {', '.join(KINDS)}, or "
+                f"{NONE} for a cluster without optional kinds."
             )
     return frozenset(names)
 
 
 def read_nodes(path: Path) -> tuple[NodeView, ...]:
-    """Nodes of a file: a List, or Node after Node."""
+    """Return the nodes of a file: a List, or one document per Node.
+
+    Raises:
+        CommandError: The file can't be read or contains no nodes.
+    """
     found: list[Any] = []
     for item in documents(path):
         found += item.get("items", [item]) if isinstance(item, dict) else [item]
@@ -69,5 +77,5 @@ def read_nodes(path: Path) -> tuple[NodeView, ...]:
         return tuple(NodeView.of(item) for item in found)
     except (AttributeError, KeyError, TypeError) as error:
         raise CommandError(
-            f"{path} holds no nodes: write kubectl get nodes -o yaml > FILE."
+            f"{path} contains no nodes: create it with kubectl get nodes -o yaml > FILE."
         ) from error

@@ -1,4 +1,4 @@
-"""`deepseek catalog`: the facts that plans are made of."""
+"""`deepseek catalog`: the data that plans are based on."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -23,15 +23,16 @@ from deepseek_operator.cli.installation import installation
 from deepseek_operator.cli.output import Format, listed
 
 catalog = typer.Typer(
-    help="Models, accelerators, tasks, prices: what is known, and as of when.", no_args_is_help=True
+    help="List known models, accelerators, tasks and prices, with their dates.",
+    no_args_is_help=True,
 )
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="How it is written.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 
 
 @catalog.command("models")
 def list_models(values: options.Values = None, output: Output = Format.table) -> None:
-    """List the models: their sizes, and the longest context that they were made for."""
+    """List the models with their sizes and maximum context length."""
     installation(values, None, "")
     rows: list[dict[str, Any]] = []
     for name in models():
@@ -51,7 +52,7 @@ def list_models(values: options.Values = None, output: Output = Format.table) ->
 
 @catalog.command("accelerators")
 def list_accelerators(values: options.Values = None, output: Output = Format.table) -> None:
-    """List the kinds of GPU by the name that spec.accelerator.profile takes."""
+    """List the GPU types by their spec.accelerator.profile names."""
     installation(values, None, "")
     rows = [
         {
@@ -69,7 +70,7 @@ def list_accelerators(values: options.Values = None, output: Output = Format.tab
 
 @catalog.command("tasks")
 def list_tasks(output: Output = Format.table) -> None:
-    """List what models are asked to do, and how well each was published to do it."""
+    """List the tasks, and the published benchmark score of each model."""
     rows: list[dict[str, Any]] = [
         {
             "task": task.name,
@@ -89,14 +90,14 @@ def list_tasks(output: Output = Format.table) -> None:
 
 @catalog.command("prices")
 def list_prices(
-    profile: Annotated[str | None, typer.Option(help="Of this kind of GPU alone.")] = None,
+    profile: Annotated[str | None, typer.Option(help="List only this GPU type.")] = None,
     prices: options.PricesFile = None,
     as_of: options.AsOf = None,
     output: Output = Format.table,
 ) -> None:
-    """List what machines, hosted models and hardware cost, each with its age and its source.
+    """List the prices of cloud instances, hosted APIs and hardware, with date and source.
 
-    --prices FILE lays your own over them; the file is like catalog/prices.yaml of the source.
+    --prices FILE overrides them; the format is that of catalog/prices.yaml in the source tree.
     """
     known, today = options.known_prices(prices), options.day(as_of)
     rows: list[dict[str, Any]] = []
@@ -141,7 +142,7 @@ def _priced(kind: str, fact: Fact, known: Prices, today: date) -> dict[str, Any]
 
 
 def _told(fact: Fact, known: Prices, today: date) -> dict[str, Any]:
-    """How far a figure is to be trusted."""
+    """Return the date, caveats and source of a price."""
     doubts = [
         word
         for word, holds in (

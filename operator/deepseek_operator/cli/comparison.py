@@ -1,4 +1,4 @@
-"""The ways to run a model side by side: as plain data, and as a page."""
+"""The comparison of deployment options, as plain data and as text output."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def plain(
     body: dict[str, Any] | None,
     known: Prices,
 ) -> dict[str, Any]:
-    """A comparison as plain data."""
+    """Return a comparison as plain data."""
     load = wish.load
     return {
         "model": wish.model_id,
@@ -63,7 +63,7 @@ def plain(
 
 
 def models(task: Task, found: Sequence[Candidate], least: float) -> dict[str, Any]:
-    """The models of a task as plain data."""
+    """Return the candidate models of a task as plain data."""
     return {
         "name": task.name,
         "benchmark": task.benchmark,
@@ -105,16 +105,18 @@ def _short(value: float | None) -> float | None:
 
 
 def page(said: dict[str, Any]) -> None:
-    """Write a comparison of `plain`."""
+    """Print a comparison as returned by `plain`."""
     load = said["load"]
     if "task" in said:
         _models(said["task"])
     write(
-        f"{said['model']}: {load['requestsPerSecond']:g} requests/s, {load['peakRequestsPerSecond']:g} at "
-        f"the peak, {load['requestsPerDay']:,} a day; {load['inputTokens']} tokens in, "
-        f"{load['outputTokens']} out\n\n"
+        f"{said['model']}: {load['requestsPerSecond']:g} requests/s on average, "
+        f"{load['peakRequestsPerSecond']:g} at peak, {load['requestsPerDay']:,} per day; "
+        f"{load['inputTokens']} input tokens, {load['outputTokens']} output tokens\n\n"
     )
-    table = new_table("", "way", "where", "replicas", "what", "$/month", "$/Mtok out", "but")
+    table = new_table(
+        "", "option", "location", "replicas", "offer", "$/month", "$/Mtok output", "caveats"
+    )
     for row in said["ways"]:
         price = row["perMillionOutputTokens"]
         but = [row["against"]] if row["against"] else row["doubts"]
@@ -130,9 +132,7 @@ def page(said: dict[str, Any]) -> None:
         )
     show(table)
     _turns(said["breakEven"])
-    kinds = new_table(
-        "replica", "requests/s", "at once", "first token", "between", "within", "at the peak"
-    )
+    kinds = new_table("replica", "requests/s", "concurrency", "TTFT", "ITL", "error", "at peak")
     for row in said["kinds"]:
         kinds.add_row(
             row["replica"],
@@ -147,17 +147,17 @@ def page(said: dict[str, Any]) -> None:
         write("\n")
         show(kinds)
     if said["chosen"] == HOURS:
-        write("\nNobody scales it to zero by itself: set spec.replicas to 0 outside those hours.\n")
+        write("\nScaling to zero is manual: set spec.replicas to 0 outside those hours.\n")
     if said["resource"]:
         write(f"\n{as_yaml(said['resource'])}")
     elif said["chosen"]:
-        write("\nA hosted API takes no resource; --choose another way to have one.\n")
+        write("\nA hosted API needs no resource; --choose another option to get one.\n")
 
 
 def _models(task: dict[str, Any]) -> None:
-    """Which models do a task, and why one of them."""
-    write(f"{task['name']}: {task['benchmark']} of {task['least']:g} or more ({task['about']})\n")
-    table = new_table("", "model", task["benchmark"], "way", "$/month", "but")
+    """Print the candidate models of a task, and why each one is not chosen."""
+    write(f"{task['name']}: {task['benchmark']} >= {task['least']:g} ({task['about']})\n")
+    table = new_table("", "model", task["benchmark"], "option", "$/month", "caveats")
     for row in task["models"]:
         month = row["perMonth"]
         table.add_row(
@@ -173,11 +173,9 @@ def _models(task: dict[str, Any]) -> None:
 
 
 def _turns(even: dict[str, Any]) -> None:
-    """Where one way becomes cheaper than another."""
+    """Print the break-even points between options."""
     write("\n")
     if hours := even["ownBeforeOnDemandFromHoursPerDay"]:
-        write(
-            f"A machine of your own is cheaper than one on demand from {hours:g} hours a day on.\n"
-        )
+        write(f"Your own machine is cheaper than an on-demand one from {hours:g} hours per day.\n")
     for way, rate in even["hostedUpToRequestsPerSecond"].items():
         write(f"A hosted API is cheaper than '{way}' up to {rate:g} requests/s.\n")

@@ -1,4 +1,4 @@
-"""Files that commands are given: YAML, of which JSON is a part."""
+"""Input files of commands, in YAML or JSON."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ from deepseek_operator.cli.errors import CommandError
 
 
 def documents(path: Path) -> list[Any]:
-    """The documents of a file, `-` for standard input, without empty ones.
+    """Return the non-empty documents of a file, `-` for standard input.
 
     Raises:
-        CommandError: It can't be read, or is no YAML.
+        CommandError: The file can't be read, or is not YAML.
     """
     name = "standard input" if str(path) == "-" else str(path)
     try:
@@ -28,12 +28,12 @@ def documents(path: Path) -> list[Any]:
 
 
 def mapping(path: Path) -> dict[str, Any]:
-    """The one document of a file, which has fields.
+    """Return the only document of a file, which must be a mapping.
 
     Raises:
-        CommandError: It is nothing of the kind.
+        CommandError: The file can't be read, has several documents, or holds no mapping.
     """
     found = documents(path) or [{}]
     if len(found) != 1 or not isinstance(found[0], dict):
-        raise CommandError(f"{path} must hold one YAML document with fields.")
+        raise CommandError(f"{path} must contain exactly one YAML document, a mapping.")
     return found[0]

@@ -1,17 +1,17 @@
-"""What ends a command with words and not with a traceback."""
+"""Errors that end a command with a message instead of a traceback."""
 
-# Exit codes. Typer's own for a wrong option is 2 as well.
+# Exit codes. Typer also uses 2 for a wrong option.
 REFUSED, UNUSABLE, DIFFERENT, UNANSWERED, FAILED = 1, 2, 3, 4, 5
 
 
 class CommandError(Exception):
-    """A command can't go on; the text says why and what to do."""
+    """A command can't continue; the message states the cause and what to do."""
 
     code = UNUSABLE
 
 
 class RefusedError(CommandError):
-    """The operator would refuse the resource; the text is what it would say.
+    """The operator would reject the resource; the message is the operator's.
 
     Attributes:
         reason: The reason of the condition `Accepted`.
@@ -26,12 +26,12 @@ class RefusedError(CommandError):
 
 
 class UnansweredError(CommandError):
-    """The cluster does not answer, or not this person; the text says what is missing."""
+    """The cluster can't be reached or denies access; the message says what is missing."""
 
     code = UNANSWERED
 
 
 class FailedError(CommandError):
-    """What was started has ended, and nobody asked for that."""
+    """The servers that the command started have failed."""
 
     code = FAILED

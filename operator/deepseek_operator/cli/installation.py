@@ -1,4 +1,4 @@
-"""The installation of the operator, as the values of its chart say."""
+"""The operator's settings, as given by the values of its chart."""
 
 from pathlib import Path
 from typing import Any
@@ -8,22 +8,22 @@ from deepseek_operator.cli.documents import mapping
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.plan.state.settings import Settings
 
-# What stands for the image where nobody names one: none is published.
+# Placeholder for the server image if none is configured: no image is published.
 IMAGE = "deepseek-server"
 TAG = "0.1.0"
-# Where the operator runs, where nobody says.
+# Default namespace of the operator.
 NAMESPACE = "deepseek-system"
-# What the chart says where its values are not changed.
+# Default values of the chart.
 MONITORING, ISTIO = "monitoring", "istio-system"
 
 
 def installation(values: Path | None, image: str | None, namespace: str | None) -> Settings:
-    """What an installation decides for all resources; entries of its catalogue are taken in.
+    """Return the settings of an installation, and load its catalogue entries.
 
     Args:
-        values: Values of its chart; None: as the chart has them.
-        image: Of the model server, before what the values say.
-        namespace: Of the operator; None: `NAMESPACE`.
+        values: Values file of the chart; None: the chart's defaults.
+        image: Image of the model server; overrides the values.
+        namespace: Namespace of the operator; None: `NAMESPACE`.
 
     Raises:
         CommandError: The values can't be used.
@@ -60,7 +60,7 @@ def _part(values: dict[str, Any], path: str) -> dict[str, Any]:
         part = found.get(name) or {}
         if not isinstance(part, dict):
             raise CommandError(
-                f"The value {path} has no fields; the chart's values.yaml shows them."
+                f"The chart value {path} must be a mapping; see the chart's values.yaml."
             )
         found = part
     return found

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,99 +13,101 @@ from deepseek_operator.cli.errors import CommandError
 
 File = Annotated[
     Path,
-    typer.Argument(help="File with a DeepSeekDeployment; - for standard input.", metavar="FILE"),
+    typer.Argument(help="File with a DeepSeekDeployment; - reads standard input.", metavar="FILE"),
 ]
 Namespace = Annotated[
     str | None,
     typer.Option(
-        "--namespace", "-n", help="Where it would be. Default: what FILE says, or default."
+        "--namespace",
+        "-n",
+        help="Namespace of the resource. Default: the one in FILE, or default.",
     ),
 ]
 HomeNamespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", help="Where they are. Default: that of the context."),
+    typer.Option("--namespace", "-n", help="Namespace. Default: the one of the context."),
 ]
 Context = Annotated[
     str | None,
-    typer.Option(help="Cluster of this context of the kubeconfig; . is its current one."),
+    typer.Option(help="Kubeconfig context of the cluster; . is the current context."),
 ]
 Served = Annotated[
     list[str] | None,
     typer.Option(
-        help=f"Optional kinds that the cluster has, or none. Default: all ({', '.join(KINDS)}).",
+        help=f"Optional kinds that the cluster serves, or none. Default: all ({', '.join(KINDS)}).",
         metavar="KIND,...",
     ),
 ]
 Nodes = Annotated[
     Path | None,
-    typer.Option(help="What `kubectl get nodes -o yaml` says. Default: there are no nodes yet."),
+    typer.Option(help="Output of `kubectl get nodes -o yaml`. Default: no nodes."),
 ]
 ModelConfig = Annotated[
     Path | None,
-    typer.Option(help="The model's config.json, where the catalogue does not have the model."),
+    typer.Option(help="The model's config.json, for models that are not in the catalogue."),
 ]
 Values = Annotated[
     Path | None,
-    typer.Option(help="Values of the operator's chart, as it is or would be installed with."),
+    typer.Option(help="Helm values of the operator's installation."),
 ]
 Image = Annotated[
     str | None,
-    typer.Option(help="Image of the model server, before what the values say."),
+    typer.Option(help="Image of the model server; overrides --values."),
 ]
 OperatorNamespace = Annotated[
     str | None,
     typer.Option(
-        help="Where the operator runs; policies let it in. Empty: nowhere. Default: "
-        "deepseek-system, with --context wherever it is."
+        help="Namespace of the operator, which policies allow in. Empty: none. Default: "
+        "deepseek-system; with --context, where the operator is installed."
     ),
 ]
 Requests = Annotated[
     float,
-    typer.Option(min=0, help="Requests in a second, on average. Default: all that it can do."),
+    typer.Option(min=0, help="Average requests per second. Default: full capacity."),
 ]
-Input = Annotated[int, typer.Option("--input", min=1, help="Tokens of a prompt.")]
-Output = Annotated[int, typer.Option("--answer", min=1, help="Tokens of an answer.")]
-Burst = Annotated[float, typer.Option(min=1, help="The peak in terms of the average.")]
-Hours = Annotated[float, typer.Option(min=0.1, max=24, help="Hours of a day with requests.")]
+Input = Annotated[int, typer.Option("--input", min=1, help="Input tokens per request.")]
+Output = Annotated[int, typer.Option("--answer", min=1, help="Output tokens per request.")]
+Burst = Annotated[float, typer.Option(min=1, help="Ratio of peak to average load.")]
+Hours = Annotated[float, typer.Option(min=0.1, max=24, help="Hours per day with requests.")]
 People = Annotated[
     float | None,
-    typer.Option(min=0, help="Dollars by month for those who run machines of your own."),
+    typer.Option(min=0, help="Monthly staff cost of running your own machines, in dollars."),
 ]
 PricesFile = Annotated[
     Path | None,
-    typer.Option("--prices", help="Prices of your own, laid over those of the catalogue."),
+    typer.Option("--prices", help="File with your own prices; overrides the catalogue."),
 ]
 Html = Annotated[
     Path | None,
-    typer.Option(help="Write a page for browsers to this file too, in place of what it holds."),
+    typer.Option(help="Also write an HTML page to this file; overwrites the file."),
 ]
 AsOf = Annotated[
     str | None,
     typer.Option(
-        help="The day by which prices are old or not. Default: today.", metavar="YYYY-MM-DD"
+        help="Date at which the age of prices is judged. Default: today.", metavar="YYYY-MM-DD"
     ),
 ]
 
 
 def known_prices(file: Path | None) -> Prices:
-    """The catalogue's prices, those of a file laid over them.
+    """Return the catalogue's prices, overridden by those of a file.
 
     Raises:
         CommandError: The file can't be read.
-        EntryError: An entry of it is wrong.
+        EntryError: An entry of the file is invalid.
     """
     return prices(mapping(file), str(file)) if file else prices()
 
 
 def day(as_of: str | None) -> date:
-    """The day that was given, or this one.
+    """Return the given date, or today's (UTC).
 
     Raises:
-        CommandError: It is none.
+        CommandError: The text is not a date.
     """
     if as_of is None:
         return datetime.now(UTC).date()
     try:
         return date.fromisoformat(as_of)
     except ValueError as error:
-        raise CommandError(f"--as-of {as_of} is no day: write it as 2026-11-28.") from error
+        raise CommandError(f"--as-of {as_of} is not a date: write it as 2026-11-28.") from error

@@ -1,4 +1,4 @@
-"""Results as people and as programs read them."""
+"""Output of results, for people and for programs."""
 
 import json
 from enum import StrEnum
@@ -12,12 +12,12 @@ from rich.table import Table
 
 from deepseek_operator.cli.errors import CommandError
 
-# Columns of a table that nobody looks at in a terminal.
+# Width of a table, in characters, where standard output is not a terminal.
 WIDE = 200
 
 
 class Format(StrEnum):
-    """How a result is written."""
+    """Output format of a result."""
 
     table = "table"
     json = "json"
@@ -25,14 +25,14 @@ class Format(StrEnum):
 
 
 class Manifests(StrEnum):
-    """How manifests are written."""
+    """Output format of manifests."""
 
     yaml = "yaml"
     json = "json"
 
 
 class _Dumper(yaml.SafeDumper):
-    """Every value where it belongs, and texts of several lines as such."""
+    """A YAML dumper without aliases that writes multi-line strings as blocks."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -47,31 +47,31 @@ _Dumper.add_representer(str, _text)
 
 
 def as_yaml(*results: Any) -> str:
-    """Results as the documents of a YAML file."""
+    """Return results as the documents of a YAML file."""
     texts = (yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=100) for item in results)
     return "---\n".join(texts)
 
 
 def as_json(result: Any) -> str:
-    """A result as JSON."""
+    """Return a result as JSON."""
     return json.dumps(result, indent=2) + "\n"
 
 
 def written(result: Any, output: Format) -> str:
-    """A result as JSON or YAML."""
+    """Return a result as JSON or YAML."""
     return as_json(result) if output is Format.json else as_yaml(result)
 
 
 def write(text: str) -> None:
-    """Write to standard output as it is."""
+    """Write text to standard output without adding a newline."""
     typer.echo(text, nl=False)
 
 
 def save(file: Path, text: str) -> None:
-    """Write a file, in place of what it holds.
+    """Write a file, overwriting its contents.
 
     Raises:
-        CommandError: It can't be written.
+        CommandError: The file can't be written.
     """
     try:
         file.write_text(text, encoding="utf-8")
@@ -80,22 +80,22 @@ def save(file: Path, text: str) -> None:
 
 
 def clear() -> None:
-    """Clear the screen, where there is one."""
+    """Clear the screen if standard output is a terminal."""
     Console().clear()
 
 
 def warn(text: str) -> None:
-    """Say something that is not the result."""
+    """Write a message to standard error."""
     typer.echo(text, err=True)
 
 
 def listed(rows: list[dict[str, Any]], output: Format, note: str = "") -> None:
-    """Write rows that have the same fields, as far as they have them.
+    """Write rows in the given format; a row may lack some columns.
 
     Args:
-        rows: By column.
-        output: How.
-        note: Below the table.
+        rows: Values by column name.
+        output: The format.
+        note: Text below the table; not written as JSON or YAML.
     """
     if output is not Format.table:
         write(as_json(rows) if output is Format.json else as_yaml(rows))
@@ -110,7 +110,7 @@ def listed(rows: list[dict[str, Any]], output: Format, note: str = "") -> None:
 
 
 def new_table(*columns: str) -> Table:
-    """A table without frames, whose lines can be cut and searched."""
+    """Return a table without borders, suitable for cut and grep."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name, overflow="fold")
@@ -118,7 +118,7 @@ def new_table(*columns: str) -> Table:
 
 
 def show(table: Table) -> None:
-    """Write a table, as wide as a terminal is, or as it has to be where there is none."""
+    """Write a table in the width of the terminal, or `WIDE` where there is none."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)

@@ -1,23 +1,31 @@
-"""A plan as a person reads it."""
+"""Text output of a plan."""
 
 from typing import Any
 
 from deepseek_operator.cli.output import new_table, show, write
 
 BAR = 40
-PARTS = ("reserved", "weights", "steps", "cache", "rest")
-# How many ways to pay are shown; all of them are in -o json.
+# Parts of a GPU's memory and their labels.
+PARTS = {
+    "reserved": "reserved",
+    "weights": "weights",
+    "steps": "activations",
+    "cache": "KV cache",
+    "rest": "free",
+}
+# Number of offers shown; -o json has all of them.
 OFFERS = 10
-# How many nodes and holders.
+# Number of nodes and of GPU holders shown.
 NODES = 5
 
 
 def page(said: dict[str, Any]) -> None:
-    """Write a plan of `said.plain`."""
+    """Print a plan as returned by `said.plain`."""
     resource, model, shape = said["resource"], said["model"], said["shape"]
     write(f"{resource['namespace']}/{resource['name']}: {model['id']}\n")
     write(
-        f"  from     {model['source']}\n  answers  {said['endpoint']}/v1 as {model['servedName']}\n"
+        f"  source    {model['source']}\n"
+        f"  endpoint  {said['endpoint']}/v1, model name {model['servedName']}\n"
     )
     _fit(said["fit"])
     _shape(shape)
@@ -28,10 +36,10 @@ def page(said: dict[str, Any]) -> None:
     _head("Children")
     names = [f"{child['kind']}/{child['name']}" for child in said["children"]]
     write("  " + "\n  ".join(names) + "\n")
-    _reach("Who can reach it", said["reach"]["incoming"])
-    _reach("What it reaches", said["reach"]["outgoing"])
+    _reach("Allowed inbound traffic", said["reach"]["incoming"])
+    _reach("Allowed outbound traffic", said["reach"]["outgoing"])
     if said["warnings"]:
-        _head("Think of")
+        _head("Warnings")
         write("".join(f"  - {warning}\n" for warning in said["warnings"]))
 
 
@@ -45,12 +53,12 @@ def _fit(fit: dict[str, Any]) -> None:
     if not sizes:
         write("  not checked\n")
         return
-    for name in PARTS:
+    for name, label in PARTS.items():
         share = sizes[name] / sizes["total"]
         bar = "#" * round(share * BAR)
-        write(f"  {name:9}{sizes[name] / 1e9:8.1f} GB  {bar}\n")
-    write(f"  {'of each':9}{sizes['total'] / 1e9:8.1f} GB\n")
-    write(f"  requests of up to {fit['maxContext']:,} tokens; {fit['concurrency']}\n")
+        write(f"  {label:11}{sizes[name] / 1e9:8.1f} GB  {bar}\n")
+    write(f"  {'per GPU':11}{sizes['total'] / 1e9:8.1f} GB\n")
+    write(f"  context of up to {fit['maxContext']:,} tokens; {fit['concurrency']}\n")
 
 
 def _shape(shape: dict[str, Any]) -> None:
@@ -58,40 +66,38 @@ def _shape(shape: dict[str, Any]) -> None:
     _head(f"Shape: {few if few == many else f'{few} to {many}'} replica(s)")
     pod = shape["pod"]
     write(
-        f"  {shape['podsOfReplica']} pod(s) each, tensor {shape['tensor']}, "
-        f"{shape['gpus']['ofReplica']} GPU(s) of a replica\n"
-        f"  a pod asks for {pod['millicores'] / 1000:g} CPU, {pod['memoryBytes'] / 2**30:.1f} GiB memory, "
+        f"  per replica: {shape['podsOfReplica']} pod(s), {shape['gpus']['ofReplica']} GPU(s), "
+        f"tensor parallel size {shape['tensor']}\n"
+        f"  per pod: {pod['millicores'] / 1000:g} CPU, {pod['memoryBytes'] / 2**30:.1f} GiB memory, "
         f"{pod['shmBytes'] / 2**30:g} GiB /dev/shm, {pod['downloadBytes'] / 1e9:.0f} GB disk\n"
-        f"  a start may take {shape['startSeconds']} s, a drain {shape['drainSeconds']} s\n"
+        f"  start timeout {shape['startSeconds']} s, drain timeout {shape['drainSeconds']} s\n"
     )
 
 
 def _room(room: dict[str, Any] | None) -> None:
-    _head("Room in the cluster now")
+    _head("Free capacity in the cluster")
     if room is None:
-        write(
-            "  not known: who holds what of the nodes may not be read (list pods in all namespaces)\n"
-        )
+        write("  unknown: reading GPU usage needs the right to list pods in all namespaces\n")
         return
     nodes = ", ".join(room["nodes"][:NODES]) + (" ..." if len(room["nodes"]) > NODES else "")
-    write(f"  {len(room['nodes'])} node(s) suit{f': {nodes}' if nodes else ''}\n")
+    write(f"  {len(room['nodes'])} suitable node(s){f': {nodes}' if nodes else ''}\n")
     if gpus := room["gpus"]:
         held = ", ".join(f"{item['who']} ({item['number']})" for item in gpus["holders"][:NODES])
-        of = f"{gpus['free']} of {gpus['total']} x {gpus['resource']} are free"
+        of = f"{gpus['free']} of {gpus['total']} x {gpus['resource']} free"
         write(f"  {of}{f'; held by {held}' if held else ''}\n")
     fits, missing = room["replicasThatFit"], room["replicasMissing"]
-    said = "enough" if room["enough"] else "too few: some would wait"
-    write(f"  room for {fits} more replica(s), {missing} to come: {said}\n")
+    said = "sufficient" if room["enough"] else "insufficient, some would wait"
+    write(f"  {fits} more replica(s) fit, {missing} needed: {said}\n")
     if room["rollout"]:
-        write(f"  a rollout: {room['rollout']['message']}\n")
+        write(f"  rollout: {room['rollout']['message']}\n")
 
 
 def _performance(performance: dict[str, Any] | None) -> None:
-    _head("Speed of a replica")
+    _head("Predicted performance per replica")
     if performance is None:
         write("  not predicted\n")
         return
-    table = new_table("  at once", "first token", "between tokens", "tokens/s", "requests/s")
+    table = new_table("  concurrency", "TTFT", "ITL", "tokens/s", "requests/s")
     for row in performance["ofReplica"]:
         table.add_row(
             f"  {row['atOnce']}",
@@ -102,17 +108,19 @@ def _performance(performance: dict[str, Any] | None) -> None:
         )
     show(table)
     write(
-        f"  {performance['inputTokens']} tokens in, {performance['outputTokens']} out; within "
-        f"{performance['error']:.0%} ({performance['basis']})\n"
+        f"  {performance['inputTokens']} input tokens, {performance['outputTokens']} output tokens; "
+        f"error within {performance['error']:.0%} ({performance['basis']})\n"
     )
 
 
 def _cost(cost: dict[str, Any] | None) -> None:
-    _head("Cost, US dollars")
+    _head("Cost in US dollars")
     if cost is None:
-        write("  not known\n")
+        write("  unknown\n")
         return
-    table = new_table("  terms", "where", "what", "per hour", "per month", "per Mtok out", "doubts")
+    table = new_table(
+        "  terms", "location", "offer", "per hour", "per month", "per Mtok output", "caveats"
+    )
     for row in cost["offers"][:OFFERS]:
         each = row["perMillionOutputTokens"]
         table.add_row(
@@ -126,25 +134,25 @@ def _cost(cost: dict[str, Any] | None) -> None:
         )
     show(table)
     load = cost["load"]
-    of = "all that it can do" if load["full"] else f"{load['hoursPerDay']:g} hours a day"
+    of = "full capacity" if load["full"] else f"{load['hoursPerDay']:g} hours per day"
     if load["requestsPerSecond"]:
         write(f"  at {load['requestsPerSecond']:g} requests/s, {of}\n")
-    write(f"  for {cost['replicas']} replica(s), all hours of a month\n")
+    write(f"  for {cost['replicas']} replica(s), running the whole month\n")
     if "atMost" in cost:
         most = cost["atMost"]
         write(
-            f"  at most {most['offers'][0]['perMonth']:,} a month for {most['replicas']} replicas\n"
+            f"  at most {most['offers'][0]['perMonth']:,} per month for {most['replicas']} replicas\n"
         )
 
 
 def _reach(title: str, rows: list[dict[str, Any]]) -> None:
     _head(title)
-    table = new_table("  who", "port", "what", "proof")
+    table = new_table("  peer", "port", "paths", "authentication")
     for row in rows:
         table.add_row(
             f"  {row['who']}",
             str(row["port"] or "any"),
-            ", ".join(row["paths"] or ["anything"]),
+            ", ".join(row["paths"] or ["any"]),
             ", ".join(row["proofs"]) or "none",
         )
     show(table)

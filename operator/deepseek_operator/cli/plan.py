@@ -1,4 +1,4 @@
-"""`deepseek plan`: what a resource comes to, before anything is created."""
+"""`deepseek plan`: fit, performance, cost and network access of a resource before it is created."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,11 +36,13 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Decided:
-    """What was decided for a resource.
+    """The operator's decision for a resource.
 
     Attributes:
-        room: For its replicas, None where nobody has looked, or may.
-        asked: Whether a cluster was asked.
+        there: The resource and the cluster that it was decided for.
+        sets: The desired pod sets, or the refusal.
+        room: Free capacity for its replicas; None if no cluster was queried or usage can't be read.
+        asked: Whether a cluster was queried.
     """
 
     there: Present
@@ -57,7 +59,7 @@ def plan(
         bool,
         typer.Option(
             "--diff",
-            help="Show what the operator would write into the cluster, which keeps nothing of it.",
+            help="Show the changes that the operator would make in the cluster (dry run).",
         ),
     ] = False,
     served: options.Served = None,
@@ -75,16 +77,14 @@ def plan(
     people: options.People = None,
     as_of: options.AsOf = None,
     html: options.Html = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How it is written.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
-    """Say what FILE comes to: does it fit, how fast will it be, what does it cost, who can reach it.
+    """Show whether FILE fits, its performance and cost, and who can reach it.
 
-    Nothing is created. With --context or --diff a cluster is asked what it has, without them nobody.
+    Nothing is created. A cluster is queried only with --context or --diff.
 
-    Exit code 1: the operator would refuse it, in the same words. 2: FILE or an option can't be used.
-    3: --diff has found differences. 4: the cluster does not answer, or not you.
+    Exit codes: 1: the operator would reject FILE, with the same message. 2: FILE or an option is
+    invalid. 3: --diff found differences. 4: the cluster can't be reached or denies access.
     """
     known, today = options.known_prices(prices), options.day(as_of)
     body = resource.one(file, namespace)
@@ -126,7 +126,7 @@ async def _asked(
     config: Mapping[str, Any] | None,
     now: datetime,
 ) -> Decided:
-    """What was decided for a resource in its cluster."""
+    """Return the operator's decision for a resource in its cluster."""
     there = await present(client, body, await installing.settings(client), config)
     sets = fresh(there.body, there.settings, there.observed, now)
     room = None
@@ -162,7 +162,7 @@ def _show(changes: list[Change], output: Format) -> None:
 
 
 def _refused(reason: str, message: str, output: Format) -> NoReturn:
-    """Say why in the operator's words, to programs too.
+    """Report a refusal with the operator's reason and message, also as JSON or YAML.
 
     Raises:
         RefusedError: Always.

@@ -1,4 +1,4 @@
-"""A plan as plain data: what `-o json` writes, and what the page is made of."""
+"""A plan as plain data: the output of `-o json`, and the input of the text and HTML pages."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from deepseek_operator.render.children import Manifest
 
 
 def plain(found: Proposal, children: list[Manifest], settings: Settings) -> dict[str, Any]:
-    """A plan as plain data."""
+    """Return a plan as plain data."""
     target = found.target
     return {
         "accepted": True,
@@ -37,7 +37,7 @@ def plain(found: Proposal, children: list[Manifest], settings: Settings) -> dict
 
 
 def room_said(found: Room | None) -> dict[str, Any] | None:
-    """Room in a cluster as plain data, None where it may not be seen."""
+    """Return the free capacity of a cluster as plain data; None if it can't be read."""
     if found is None:
         return None
     crowd, step = found.crowd, found.step
@@ -168,5 +168,5 @@ def _reach(row: Reach) -> dict[str, Any]:
 
 
 def _short(value: float | None) -> float | None:
-    """To three digits that count: a prediction has no more."""
+    """Round to three significant digits; predictions are no more precise."""
     return None if value is None else float(f"{value:.3g}")

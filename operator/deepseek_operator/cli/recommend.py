@@ -1,4 +1,4 @@
-"""`deepseek recommend`: which way to run a model, from its load."""
+"""`deepseek recommend`: compare deployment options for a model under a load."""
 
 import re
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from deepseek_operator.cli.output import Format, as_json, as_yaml, save, write
 from deepseek_operator.plan.desired.validation import model_is_published
 
 NOTHING = "NothingSuits"
-# Names of resources have no more characters.
+# Maximum length of a resource name.
 LONGEST = 52
 
 
 class Data(StrEnum):
-    """Where prompts and answers may be."""
+    """Allowed locations of prompts and answers."""
 
     anywhere = "anywhere"
     cloud = "cloud"
@@ -40,13 +40,14 @@ class Data(StrEnum):
 
 def recommend(
     model: Annotated[
-        str | None, typer.Argument(help="Repository of the model; or --task.", metavar="[MODEL]")
+        str | None,
+        typer.Argument(help="Hub repository of the model; or use --task.", metavar="[MODEL]"),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help=f"In place of MODEL what it is to do: {', '.join(tasks())}. The cheapest model is "
-            "taken of those that do it well enough."
+            help=f"Choose the model by task instead of MODEL: {', '.join(tasks())}. Takes the cheapest "
+            "model with a sufficient score."
         ),
     ] = None,
     least: Annotated[
@@ -54,63 +55,61 @@ def recommend(
         typer.Option(
             min=0,
             max=100,
-            help=f"Score that a model of --task has to reach. Default: {SHARE:.0%} of the best.",
+            help=f"Minimum score for --task. Default: {SHARE:.0%} of the best score.",
         ),
     ] = None,
     requests: Annotated[
-        float, typer.Option(min=0.000001, help="Requests in a second, on average.")
+        float, typer.Option(min=0.000001, help="Average requests per second.")
     ] = 1.0,
     input_tokens: options.Input = 512,
     output_tokens: options.Output = 128,
     burst: options.Burst = 2.0,
     hours: options.Hours = 24.0,
     ttft: Annotated[
-        float | None, typer.Option(min=1, help="Milliseconds to the first token at most.")
+        float | None, typer.Option(min=1, help="Maximum time to first token, in milliseconds.")
     ] = None,
     itl: Annotated[
-        float | None, typer.Option(min=0.1, help="Milliseconds between two tokens at most.")
+        float | None, typer.Option(min=0.1, help="Maximum inter-token latency, in milliseconds.")
     ] = None,
     data: Annotated[
         Data,
         typer.Option(
-            help="Where prompts and answers may be; hybrid: with nobody who serves others."
+            help="Where prompts and answers may be processed; hybrid: anywhere but a hosted API."
         ),
     ] = Data.anywhere,
-    budget: Annotated[float | None, typer.Option(min=0, help="Dollars of a month at most.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="Maximum dollars per month.")] = None,
     people: options.People = None,
     cached: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of prompts that a hosted API has in its cache."),
+        typer.Option(min=0, max=1, help="Share of input tokens that a hosted API bills as cached."),
     ] = 0.0,
     busy: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of requests in a hosted API's dearer hours.")
+        float, typer.Option(min=0, max=1, help="Share of requests in a hosted API's peak hours.")
     ] = 0.5,
     interruptible: Annotated[
-        bool, typer.Option("--interruptible", help="Nobody minds when nothing serves for a while.")
+        bool, typer.Option("--interruptible", help="Interruptions of the service are acceptable.")
     ] = False,
     prices: options.PricesFile = None,
     as_of: options.AsOf = None,
     choose: Annotated[
         str | None,
-        typer.Option(help="Take this way, such as 'on demand', in place of the cheapest."),
+        typer.Option(help="Choose this option, such as 'on demand', instead of the cheapest."),
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--write", help="Write the resource of the chosen way to this file."),
+        typer.Option("--write", help="Write the resource of the chosen option to this new file."),
     ] = None,
     html: options.Html = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How it is written.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
-    """Compare one machine, a cluster of your own, a cloud and a hosted API for MODEL under a load.
+    """Compare one machine, your own cluster, clouds and hosted APIs for MODEL under a load.
 
-    With --task the model is chosen too, by what its makers have published (deepseek catalog tasks).
+    With --task the model is chosen too, by its published scores (deepseek catalog tasks).
 
-    Replicas are for the peak, at four fifths of what they can do within the latency. Without --people
-    a machine of your own is told without those who run it.
+    Replicas are sized for the peak, at 80% of their capacity within the latency limits. Without
+    --people the price of your own machines excludes staff.
 
-    Exit code 1: nothing suits. 2: an option can't be used.
+    Exit codes: 1: no option meets the requirements. 2: an option is invalid.
     """
     known, today = options.known_prices(prices), options.day(as_of)
     asked = _task(model, task, least)
@@ -148,21 +147,19 @@ def recommend(
 
 
 def _task(model: str | None, task: str | None, least: float | None) -> Task | None:
-    """The task that is asked for; None: a model is.
+    """Return the task given by --task; None if a model is given.
 
     Raises:
-        CommandError: Both are, or neither, or nobody knows the task.
+        CommandError: Both or neither are given, the task is unknown, or --least lacks a task.
     """
     if (model is None) == (task is None):
-        raise CommandError("Give either MODEL or --task, what a model is to do.")
+        raise CommandError("Give either MODEL or --task.")
     if task is None:
         if least is not None:
-            raise CommandError("--least is of a --task: MODEL is the one that is taken.")
+            raise CommandError("--least applies only with --task; leave it out with MODEL.")
         return None
     if task not in tasks():
-        raise CommandError(
-            f"--task {task}: there is no such task. There are: {', '.join(tasks())}."
-        )
+        raise CommandError(f"--task {task}: unknown task. Available tasks: {', '.join(tasks())}.")
     return tasks()[task]
 
 
@@ -171,10 +168,10 @@ def _none(found: Sequence[Candidate]) -> str:
 
 
 def _published(model: str) -> str:
-    """The repository that is meant.
+    """Return the repository of the model, which may be given without its organisation.
 
     Raises:
-        CommandError: Nobody knows the model.
+        CommandError: The model is unknown.
     """
     for name in models():
         if model.lower() in (name.lower(), name.lower().rpartition("/")[2]):
@@ -184,8 +181,8 @@ def _published(model: str) -> str:
     near = models().nearest(f"{models().organisation}/{model.rpartition('/')[2]}")
     hint = f"Did you mean {', '.join(near)}? " if near else ""
     raise CommandError(
-        f"{model} is not in the catalogue (deepseek catalog models), so its speed is not known. {hint}"
-        "Else write a resource and ask deepseek plan with --model-config."
+        f"{model} is not in the catalogue (deepseek catalog models), so its performance is unknown. "
+        f"{hint}Otherwise write a resource and run deepseek plan with --model-config."
     )
 
 
@@ -196,31 +193,33 @@ def _taken(found: Sequence[Option], choose: str | None) -> Option | None:
         if option.way.lower() == choose.lower():
             return option
     there = ", ".join(option.way for option in found)
-    raise CommandError(f"--choose {choose}: there is no such way. There are: {there}.")
+    raise CommandError(f"--choose {choose}: unknown option. Available options: {there}.")
 
 
 def _why_not(found: Sequence[Option]) -> str:
     if not found:
         return (
-            "No kind of GPU with a price holds the model within this latency, and nobody is known to "
-            "serve it. Allow more time, or give prices with --prices."
+            "No GPU type with a known price serves the model within this latency, and no hosted API "
+            "for it is known. Raise --ttft or --itl, or add prices with --prices."
         )
     return " ".join(f"{option.way}: {option.against}." for option in found)
 
 
 def _write(file: Path, body: dict[str, Any] | None) -> None:
     if body is None:
-        raise CommandError("A hosted API takes no resource: --choose another way to have one.")
+        raise CommandError("A hosted API needs no resource: --choose another option to get one.")
     try:
         with file.open("x", encoding="utf-8") as opened:
             opened.write(as_yaml(body))
     except FileExistsError as error:
-        raise CommandError(f"{file} is there already; it was left alone.") from error
+        raise CommandError(
+            f"{file} already exists and was not changed: choose another file."
+        ) from error
     except OSError as error:
         raise CommandError(f"{file} can't be written: {error.strerror}.") from error
 
 
 def _name(model: str) -> str:
-    """A name for the resource, of the letters that one may have."""
+    """Return a valid resource name derived from the model's name."""
     plain = re.sub(r"[^a-z0-9]+", "-", model.rpartition("/")[2].lower()).removeprefix("deepseek-")
     return re.sub(r"^[^a-z]+", "", plain)[:LONGEST].strip("-") or "model"

@@ -1,4 +1,4 @@
-"""`deepseek render`: the children of a resource, as the operator would apply them."""
+"""`deepseek render`: the child manifests of a resource, as the operator would apply them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,21 +34,22 @@ def render(
     uid: Annotated[
         str | None,
         typer.Option(
-            help="The resource's own in the cluster. Without it the children name no owner: "
-            "Kubernetes deletes what belongs to something that is not there."
+            help="UID of the resource in the cluster. Without it the children have no owner reference: "
+            "Kubernetes deletes objects whose owner does not exist."
         ),
     ] = None,
     output: Annotated[
-        Manifests, typer.Option("--output", "-o", help="How they are written.")
+        Manifests, typer.Option("--output", "-o", help="Output format.")
     ] = Manifests.yaml,
 ) -> None:
-    """Write what the operator would make of FILE, without a cluster, or for that of --context.
+    """Write the manifests that the operator would apply for FILE, without or with a cluster.
 
-    With --uid and --values of the installation every byte is what the operator would apply first.
-    For manifests that live in a repository leave --uid out.
+    A cluster is queried only with --context. With --uid, and --values of the installation, the
+    output is byte for byte what the operator applies first. Leave --uid out for manifests that are
+    kept in a repository.
 
-    Exit code 1: the operator would refuse it. 2: FILE or an option can't be used. 4: the cluster
-    does not answer, or not you.
+    Exit codes: 1: the operator would reject FILE. 2: FILE or an option is invalid. 4: the cluster
+    can't be reached or denies access.
     """
     now = datetime.now(UTC)
     bodies = resource.read(file, namespace, uid)
@@ -70,7 +71,10 @@ def render(
         if isinstance(sets, Refusal):
             raise RefusedError(sets.reason, sets.message)
         if sets.lead.image == f"{IMAGE}:{TAG}":
-            warn(f"No image is published: the pods say {IMAGE}:{TAG}; see --server-image.")
+            warn(
+                f"No image is published: the pods use the placeholder {IMAGE}:{TAG}; "
+                "set --server-image."
+            )
         children = manifests(sets, now)
         owned = there.body["metadata"]["uid"] != resource.NOWHERE
         found += children if owned else [unowned(child) for child in children]

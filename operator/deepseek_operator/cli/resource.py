@@ -1,4 +1,4 @@
-"""Resources in files, as the API server would take them in."""
+"""Resources read from files and validated as the API server would."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -13,39 +13,39 @@ from deepseek_operator.cli.errors import CommandError
 
 Object = dict[str, Any]
 
-# What stands for the uid of a resource that is nowhere.
+# Placeholder UID of a resource that is in no cluster.
 NOWHERE = "00000000-0000-0000-0000-000000000000"
 
 
 def read(path: Path, namespace: str | None, uid: str | None) -> list[Object]:
-    """The resources of a file, each as it would be in a cluster.
+    """Return the resources of a file as they would be stored in a cluster.
 
     Args:
-        path: Of the file, `-` for standard input.
-        namespace: Where they would be; None: where they say, else in `default`.
-        uid: That they would have; None: nobody knows.
+        path: The file, `-` for standard input.
+        namespace: Their namespace; None: their own, else `default`.
+        uid: Their UID; None: `NOWHERE`.
 
     Raises:
-        CommandError: There is none, or the API server would not take one in.
+        CommandError: The file has no resource, or the API server would reject one.
     """
     found = [item for item in documents(path) if _is_ours(item)]
     if not found:
         raise CommandError(
-            f"{path} has no {KIND} ({API_VERSION}). examples/ has some to start from."
+            f"{path} contains no {KIND} ({API_VERSION}); see examples/ for templates."
         )
     return [_created(item, path, namespace, uid) for item in found]
 
 
 def one(path: Path, namespace: str | None) -> Object:
-    """The one resource of a file.
+    """Return the only resource of a file.
 
     Raises:
-        CommandError: There is none or there are several, or the API server would not take it in.
+        CommandError: The file has none or several, or the API server would reject it.
     """
     found = read(path, namespace, None)
     if len(found) > 1:
         names = ", ".join(item["metadata"]["name"] for item in found)
-        raise CommandError(f"{path} has several resources ({names}): give a file with one.")
+        raise CommandError(f"{path} contains several resources ({names}): use a file with one.")
     return found[0]
 
 
@@ -56,12 +56,12 @@ def _is_ours(item: Any) -> bool:
 def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -> Object:
     if item.get("apiVersion") != API_VERSION:
         said = item.get("apiVersion")
-        raise CommandError(f"{path}: apiVersion is {said!r}, write {API_VERSION}.")
+        raise CommandError(f"{path}: apiVersion {said!r} is wrong: write {API_VERSION}.")
     metadata, spec = item.get("metadata"), item.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise CommandError(f"{path}: metadata.name is missing.")
     if not isinstance(spec, dict):
-        raise CommandError(f"{path}: spec is missing. The least is spec.model.id.")
+        raise CommandError(f"{path}: spec is missing. The only required field is spec.model.id.")
     schema = _schema()
     if unknown := next(_unknown(spec, schema["properties"]["spec"], "spec"), None):
         raise CommandError(f"{path}: {unknown}")
@@ -79,13 +79,13 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
 
 @cache
 def _schema() -> Object:
-    """The schema of a resource."""
+    """Return the OpenAPI schema of a resource."""
     found: Object = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return found
 
 
 def _unknown(value: Any, schema: Object, where: str) -> Iterator[str]:
-    """Fields that the CRD does not have; the API server refuses them too where it is asked strictly."""
+    """Yield a message per field that the CRD lacks; the API server rejects them with strict validation."""
     properties = schema.get("properties")
     if isinstance(value, list):
         for place, item in enumerate(value):
@@ -95,6 +95,6 @@ def _unknown(value: Any, schema: Object, where: str) -> Iterator[str]:
     for name, part in value.items():
         if name not in properties:
             known = ", ".join(sorted(properties))
-            yield f"{where}.{name} is no field. {where} has: {known}."
+            yield f"unknown field {where}.{name}. Fields of {where}: {known}."
         else:
             yield from _unknown(part, properties[name], f"{where}.{name}")

@@ -1,8 +1,8 @@
-"""The CRD's own rules (CEL) where no API server is asked.
+"""Validation by the CRD's CEL rules without an API server.
 
-The rules are read from the generated CRD, so there is one truth; `cel-python` evaluates them.
-Kubernetes' `split` is no part of CEL itself and is given to it. A rule about how a value may change
-(`oldSelf`) says nothing about a new resource.
+The rules are read from the generated CRD, the single source of truth; `cel-python` evaluates them.
+Kubernetes' `split` is not part of CEL and is added as a function. Transition rules (`oldSelf`) do
+not apply to a new resource.
 
 Source: https://kubernetes.io/docs/reference/using-api/cel/
 """
@@ -22,15 +22,15 @@ TYPES: Mapping[str, type] = {"object": dict, "array": list, "string": str, "bool
 
 
 def broken(value: Any, schema: Object, where: str = "") -> Iterator[str]:
-    """What the API server would say of rules that do not hold, each with the field that it is about.
+    """Yield the API server's message for each violated rule, prefixed with the field's path.
 
     Args:
         value: An object, or a part of one, with the schema's defaults (`with_defaults`).
-        schema: Of that part, as the CRD has it.
-        where: Name of the part, empty for a whole object.
+        schema: The schema of that part in the CRD.
+        where: Path of the part, empty for a whole object.
     """
     if not isinstance(value, TYPES.get(schema.get("type", ""), object)):
-        return  # of a wrong type, which is told elsewhere
+        return  # wrong type, which the operator reports as SpecUnreadable
     for rule in schema.get(RULES, []):
         if said := _refusal(value, rule):
             yield f"{where}: {said}" if where else said
@@ -45,7 +45,7 @@ def broken(value: Any, schema: Object, where: str = "") -> Iterator[str]:
 
 
 def with_defaults(value: Any, schema: Object) -> Any:
-    """A value as the API server stores it: what is not said has the schema's default."""
+    """Return a value as the API server stores it: absent fields have the schema's default."""
     if isinstance(value, list):
         return [with_defaults(item, schema.get("items", {})) for item in value]
     properties = schema.get("properties")
@@ -59,14 +59,14 @@ def with_defaults(value: Any, schema: Object) -> Any:
 
 
 def _refusal(value: Any, rule: Rule) -> str:
-    """The message of a rule that does not hold, empty where it holds or can't be asked."""
+    """Return the message of a violated rule; empty if it holds or can't be evaluated."""
     if "oldSelf" in rule["rule"]:
         return ""
     try:
         if _evaluated(rule["rule"], value):
             return ""
     except celpy.CELEvalError:
-        return ""  # something in it is of a wrong type
+        return ""  # a part of the value has a wrong type
     try:
         return str(_evaluated(rule.get("messageExpression", ""), value) or rule["message"])
     except celpy.CELEvalError:

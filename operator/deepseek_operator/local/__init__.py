@@ -1,4 +1,4 @@
-"""The same resource as processes of one machine, without a cluster.
+"""Serving a resource as processes of one machine, without a cluster.
 
-What is started, and what is refused, is decided by the same planner as in a cluster.
+The same planner as in a cluster decides what to start and what to reject.
 """

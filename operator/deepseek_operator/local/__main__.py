@@ -1,6 +1,6 @@
-"""Looks after servers without a terminal: `python -m deepseek_operator.local DIRECTORY LOCK SOCKET`.
+"""The detached supervisor: `python -m deepseek_operator.local DIRECTORY LOCK SOCKET`.
 
-LOCK and SOCKET are open files that it inherits, so that nobody else can come between.
+LOCK and SOCKET are inherited file descriptors, so that no other process can take either in between.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from deepseek_operator.local.view import View
 
 
 def main() -> int:
-    """Run what the directory says; 1 where it has ended and nobody asked for that."""
+    """Run the launch plan of the state directory; return 1 if all replicas failed."""
     kept = Place(Path(sys.argv[1]))
     arrangement = kept.arrangement()
     if arrangement is None:
-        sys.exit(f"{kept.directory} says nothing of what is to run")
+        sys.exit(f"{kept.directory} contains no valid launch plan")
     listening = socket.socket(fileno=int(sys.argv[3]))
     return 0 if asyncio.run(_run(arrangement, kept, listening)) else 1
 

@@ -1,4 +1,4 @@
-"""Answers of the endpoint where no replica can answer, in the shape that the model server's have."""
+"""Error responses of the endpoint, in the format of the model server."""
 
 import json
 import math
@@ -7,19 +7,19 @@ from typing import Any
 
 from deepseek_operator.local.view import View
 
-# Seconds after which to try again where nobody knows when a replica will be ready, and the most.
+# Retry-After in seconds if the time until ready is unknown, and its maximum.
 SOON, LATE = 5, 60
 EVENT_END = b"\n\n"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not answered.
+    """The error response of a request that no replica can serve.
 
     Attributes:
-        message: In words.
-        code: A word for programs.
-        retry_after: Seconds after which it may be.
+        message: Error message.
+        code: Machine-readable error code.
+        retry_after: Seconds after which to retry.
     """
 
     message: str
@@ -28,22 +28,22 @@ class Refusal:
 
 
 def body(status: int, message: str, code: str) -> dict[str, Any]:
-    """The JSON value of an error."""
+    """Return the JSON body of an error response."""
     kind = "service_unavailable_error" if status == 503 else "invalid_request_error"
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 def event(message: str, code: str) -> bytes:
-    """An error as the last event of a stream."""
+    """Return an error as the last event of a stream."""
     return b"data: " + json.dumps(body(503, message, code)).encode() + EVENT_END
 
 
 def nobody(view: View) -> Refusal:
-    """Why nobody takes a request at the moment."""
+    """Return the refusal for a request while no replica can serve it."""
     if view.asked_to_end:
-        return Refusal(f"{view.name} is being brought down", "shutting_down", LATE)
+        return Refusal(f"{view.name} is shutting down", "shutting_down", LATE)
     if view.state == "Failed":
-        return Refusal(f"no replica of {view.name} runs any more", "no_replica", LATE)
+        return Refusal(f"all replicas of {view.name} have failed", "no_replica", LATE)
     told = "; ".join(str(replica) for replica in view.replicas if replica.phase != "ready")
     left = [item.seconds_left for item in view.replicas if item.seconds_left is not None]
     seconds = min(max(math.ceil(min(left, default=SOON)), 1), LATE)
@@ -51,18 +51,18 @@ def nobody(view: View) -> Refusal:
 
 
 def gone(index: int) -> str:
-    """What a client is told whose replica ended in the middle of its answer."""
-    return f"replica {index}, which computed this answer, has ended: send the request again"
+    """Return the error message for a client whose replica exited during its request."""
+    return f"replica {index} exited while serving this request: retry the request"
 
 
 class Whole:
-    """Passes on the events of a stream whole, so that an error never lands in the middle of one."""
+    """A buffer that forwards only whole events of a stream, so that an error never splits one."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def push(self, piece: bytes) -> bytes:
-        """What can be sent once this piece is there."""
+        """Add a piece and return the events that are complete."""
         data = self._rest + piece
         cut = data.rfind(EVENT_END)
         end = cut + len(EVENT_END) if cut >= 0 else 0
@@ -70,5 +70,5 @@ class Whole:
         return data[:end]
 
     def rest(self) -> bytes:
-        """What has come of an event that has not ended."""
+        """Return the incomplete event at the end."""
         return self._rest

@@ -1,4 +1,4 @@
-"""Whether this machine has room for what is asked for: GPUs, memory, disk."""
+"""Capacity checks of this machine: GPUs, memory, disk."""
 
 from deepseek_operator.catalog.models import Model
 from deepseek_operator.local.host import Machine
@@ -7,21 +7,21 @@ from deepseek_operator.plan.sizing.pod_resources import GIB, Needs
 from deepseek_operator.plan.sizing.refusals import DOES_NOT_FIT
 from deepseek_operator.plan.state.refusal import Refusal
 
-# Left on the disk, for compiled kernels and for others.
+# Disk space that is kept free, for compiled kernels and other programs.
 DISK_REST = GIB
 
 
 def refused(
     target: Target, known: Model | None, needs: Needs, machine: Machine, downloaded: int
 ) -> Refusal | None:
-    """Why there is no room, with figures and with what would fit; None where there is.
+    """Return a refusal with figures and with what would fit; None if the resource fits.
 
     Args:
-        target: What is asked for.
-        known: The model, None where its size is unknown.
-        needs: What one replica takes.
-        machine: What there is.
-        downloaded: Bytes of the model that are here already.
+        target: The desired state.
+        known: The model; None if its size is unknown.
+        needs: Resource needs of one replica.
+        machine: Resources of the machine.
+        downloaded: Bytes of the model that are already downloaded.
     """
     return (
         _gpus(target, machine)
@@ -43,13 +43,13 @@ def _gpus(target: Target, machine: Machine) -> Refusal | None:
         ways.append(f"{_replicas(fitting)} (--replicas {fitting})")
     elif free:
         ways.append(
-            f"{free} GPUs for a replica (accelerator.count {free}), if the model fits on them"
+            f"{free} GPUs per replica (accelerator.count {free}), if the model fits on them"
         )
     return Refusal(
         DOES_NOT_FIT,
         f"{_replicas(target.replicas)} of {each} x {kind} need{'s' * (target.replicas == 1)} "
-        f"{each * target.replicas} GPUs, and "
-        f"this machine has {free} that are free. {_instead([*ways, 'the CPU (--device cpu)'])}",
+        f"{each * target.replicas} GPUs, but "
+        f"this machine has only {free} free. {_instead([*ways, 'the CPU (--device cpu)'])}",
     )
 
 
@@ -65,16 +65,16 @@ def _memory(target: Target, known: Model | None, needs: Needs, machine: Machine)
         kind = "float32" if target.sizing.dtype == "auto" else target.sizing.dtype
         parts = (
             f" ({_gb(width)} for the weights in {kind}, {_gb(needs.memory - width)} for the server "
-            "and the cache of requests)"
+            "and the KV cache)"
         )
         if kind == "float32" and needs.memory - width // 2 <= machine.memory:
             ways.append("model.dtype bfloat16")
-    each = "" if target.replicas == 1 else f", {_gb(whole)} in all"
+    each = "" if target.replicas == 1 else f", {_gb(whole)} in total"
     return Refusal(
         DOES_NOT_FIT,
         f"{target.model_id} does not fit into the memory of this machine. "
         f"{'A replica needs' if target.replicas == 1 else f'Each of {target.replicas} replicas needs'} "
-        f"{_gb(needs.memory)}{parts}{each}, and {_gb(machine.memory)} can be had. "
+        f"{_gb(needs.memory)}{parts}{each}, but only {_gb(machine.memory)} are available. "
         f"{_instead([*ways, 'a smaller model'])}",
     )
 
@@ -85,12 +85,12 @@ def _disk(target: Target, known: Model | None, machine: Machine, downloaded: int
     missing = max(known.weight_bytes - downloaded, 0)
     if missing == 0 or missing + DISK_REST <= machine.disk:
         return None
-    there = f", {_gb(downloaded)} of which are here" if downloaded else ""
+    there = f", {_gb(downloaded)} of which are downloaded" if downloaded else ""
     return Refusal(
         DOES_NOT_FIT,
-        f"The weights of {target.model_id} take {_gb(known.weight_bytes)}{there}, and the disk has "
-        f"{_gb(machine.disk)} free, of which {_gb(DISK_REST)} are to stay. Make room, or set HF_HOME "
-        "to a directory on a larger disk.",
+        f"The weights of {target.model_id} take {_gb(known.weight_bytes)}{there}, but the disk has only "
+        f"{_gb(machine.disk)} free, of which {_gb(DISK_REST)} must stay free. Free disk space, or set "
+        "HF_HOME to a directory on a larger disk.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How a server is started: the command line and the variables, with and without a container."""
+"""Command line and environment of a server, with and without a container."""
 
 import json
 import sys
@@ -12,14 +12,14 @@ from deepseek_operator.plan.engines.program import CACHE_MOUNT
 from deepseek_operator.plan.engines.transformers import CONFIG
 
 LOOPBACK = "127.0.0.1"
-# Carried by all processes of a server, so that none is taken for another's: RUN/INDEX.
+# Environment variable that identifies all processes of a server: RUN/INDEX.
 MARK = "DEEPSEEK_LOCAL_RUN"
-# The same of containers.
+# Container label with the same value.
 LABEL = "io.deepseek-operator.local"
-# Where a server leaves why it can't start.
+# File in which a server reports why it can't start.
 LAST_WORDS, LAST_WORDS_MOUNT = "TERMINATION_LOG", "/run/deepseek/last-words"
 THREADS = "OMP_NUM_THREADS"
-# Variables of the shell that a container gets: what a download needs, and how logs are written.
+# Shell variables that are passed to a container: for downloads and logging.
 HANDED_ON = (
     "HF_TOKEN",
     "HF_ENDPOINT",
@@ -33,11 +33,11 @@ HANDED_ON = (
 
 @dataclass(frozen=True)
 class Command:
-    """What is run.
+    """A command line and its environment.
 
     Attributes:
         arguments: The program and its arguments.
-        env: Variables beside those of the shell.
+        env: Variables in addition to those of the shell.
     """
 
     arguments: tuple[str, ...]
@@ -46,13 +46,13 @@ class Command:
 
 @dataclass(frozen=True)
 class Files:
-    """What a server is given and what it leaves.
+    """Files of a server.
 
     Attributes:
-        config: Its config file.
-        last_words: Where it says why it can't start.
-        cache: Where downloads are kept.
-        user: The number of the user and of its group, whose files these are.
+        config: Config file.
+        last_words: File in which it reports why it can't start.
+        cache: Download directory.
+        user: User ID and group ID of the owner of these files.
     """
 
     config: Path
@@ -62,16 +62,16 @@ class Files:
 
 
 def mark(run: str, index: int) -> str:
-    """What the processes of a replica carry."""
+    """Return the value that identifies the processes of a replica."""
     return f"{run}/{index}"
 
 
 def config_text(arrangement: Arrangement, port: int) -> str:
-    """The config file of a server on a port of this machine.
+    """Return the config file of a server on a port of this machine.
 
-    In a container it listens where the container's port is.
+    In a container it listens on the container's own port.
     """
-    any_address = "0.0.0.0"  # noqa: S104 - a container's own, published on the loopback alone
+    any_address = "0.0.0.0"  # noqa: S104 - a container's own, published only on the loopback
     listen = (any_address, PORT) if arrangement.engine else (LOOPBACK, port)
     said = {**arrangement.config, "listen": dict(zip(("host", "port"), listen, strict=True))}
     return json.dumps(said, indent=2, sort_keys=True) + "\n"
@@ -80,14 +80,14 @@ def config_text(arrangement: Arrangement, port: int) -> str:
 def command(
     arrangement: Arrangement, replica: Replica, files: Files, port: int, shell: Mapping[str, str]
 ) -> Command:
-    """How a server is started.
+    """Return the command that starts a server.
 
     Args:
-        arrangement: All of them.
-        replica: This one.
-        files: What it is given.
-        port: Where it is to listen.
-        shell: Variables that everything inherits.
+        arrangement: The launch plan.
+        replica: The replica to start.
+        files: Its files.
+        port: Its port.
+        shell: Environment of the shell, which processes inherit.
     """
     env = dict(arrangement.env)
     if arrangement.threads and THREADS not in shell:
@@ -102,7 +102,7 @@ def command(
 
 
 def container_name(arrangement: Arrangement, replica: Replica) -> str:
-    """The container of a replica, which another start of it can't have at the same time."""
+    """Return the container name of a replica; it prevents two simultaneous starts."""
     return f"deepseek-{arrangement.name}-{replica.index}"
 
 
@@ -116,7 +116,7 @@ def _container(
 ) -> tuple[str, ...]:
     env = {
         "HOME": "/tmp",  # noqa: S108 - the container's own
-        "USER": "model",  # torch asks for a name, which a number without an entry does not have
+        "USER": "model",  # torch needs a user name, and the user ID may have no passwd entry
         "HF_HOME": CACHE_MOUNT,
         "TRITON_CACHE_DIR": f"{CACHE_MOUNT}/triton",
         **env,
@@ -141,7 +141,7 @@ def _container(
             for source, there, mode in mounts
             for part in ("--volume", f"{source}:{there}{mode}")
         ),
-        # By name alone: a token is nothing for the list of processes.
+        # By name only, so that a token does not appear in the process list.
         *(part for name in HANDED_ON if name in shell for part in ("--env", name)),
         *(part for item in env.items() for part in ("--env", "=".join(item))),
         *_user(arrangement.engine, files.user),
@@ -152,7 +152,7 @@ def _container(
 
 
 def _user(engine: str, user: tuple[int, int]) -> tuple[str, ...]:
-    """What has files be read and written as the user's own."""
+    """Return the options that run the container as the owner of the files."""
     if engine == "podman":
         return ("--userns", "keep-id")
     return ("--user", ":".join(map(str, user)))
@@ -161,9 +161,9 @@ def _user(engine: str, user: tuple[int, int]) -> tuple[str, ...]:
 def _devices(engine: str, replica: Replica) -> tuple[str, ...]:
     if not replica.gpus:
         return ()
-    if engine == "podman":  # by the specification that NVIDIA's toolkit writes (CDI)
+    if engine == "podman":  # devices as in the CDI specification of NVIDIA's toolkit
         return tuple(
             part for uuid in replica.gpus for part in ("--device", f"nvidia.com/gpu={uuid}")
         )
-    # The quotes are docker's: it reads the value as a line of CSV.
+    # docker parses the value as a CSV line, hence the quotes.
     return ("--gpus", f'"device={",".join(replica.gpus)}"')

@@ -1,6 +1,6 @@
-"""Runs a command that ends with the process that started it, however that ends: `leash PARENT COMMAND...`.
+"""A wrapper that runs a command which the kernel kills with its parent: `leash PARENT COMMAND...`.
 
-Only Linux can do that; elsewhere what is left over is found by the next command (leftovers.py).
+Only Linux supports this; elsewhere the next command kills the orphans (leftovers.py).
 """
 
 import ctypes
@@ -12,12 +12,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Become the command."""
+    """Replace this process by the command."""
     parent, *command = sys.argv[1:]
     if sys.platform == "linux":
-        # SIGKILL: the clients went with the parent, so there is nothing to drain.
+        # SIGKILL: client connections end with the parent, so there is nothing to drain.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(parent):  # it ended before that
+    if os.getppid() != int(parent):  # the parent exited before prctl
         sys.exit(1)
     os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
 

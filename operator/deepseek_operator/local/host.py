@@ -1,4 +1,4 @@
-"""What a machine has, and how the planner sees it: as nodes, one for each kind of GPU."""
+"""The hardware of this machine, and its view for the planner: one node per GPU type."""
 
 import re
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from typing import Any
 from deepseek_operator.catalog.accelerators import ANY_GPU, accelerators
 from deepseek_operator.plan.state.observed import NodeView
 
-# What programs that show nothing take of a GPU at most (a display, an idle driver).
+# Maximum memory in use on a GPU that counts as idle (display, driver).
 IDLE_MIB = 1024
-# By which NVIDIA's feature discovery tells what a node has.
+# Node label of NVIDIA's GPU feature discovery.
 PRODUCT = "nvidia.com/gpu.product"
-# The least compute capability that has bfloat16.
+# Minimum compute capability for bfloat16.
 BFLOAT16 = (8, 0)
 
 
@@ -21,10 +21,10 @@ class Gpu:
     """A GPU of this machine.
 
     Attributes:
-        uuid: By which programs are given it, whatever its number is.
-        name: As the driver shows it.
-        memory_mib: Its memory, in MiB.
-        used_mib: What others have of that.
+        uuid: UUID, which is stable unlike the index.
+        name: Product name as reported by the driver.
+        memory_mib: Total memory in MiB.
+        used_mib: Memory in use, in MiB.
         capability: NVIDIA's compute capability.
     """
 
@@ -36,30 +36,30 @@ class Gpu:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody else computes on it."""
+        """True if another process uses the GPU."""
         return self.used_mib > IDLE_MIB
 
     @property
     def product(self) -> str:
-        """Its name as nodes are labelled with it."""
+        """Product name as in node labels."""
         return self.name.replace(" ", "-")
 
     @property
     def kind(self) -> str:
-        """Its profile in the catalogue, or the name that it gets where the catalogue has none."""
+        """Profile in the catalogue, or a name derived from the product if it is not listed."""
         known = accelerators().of_node({PRODUCT: self.product})
         return known or re.sub(r"[^a-z0-9]+", "-", self.product.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is for models.
+    """The resources of the machine.
 
     Attributes:
-        memory: Bytes of main memory that can be had now.
-        cores: Threads that compute at once.
-        disk: Bytes that are free where downloads are kept.
-        gpus: All of them, those of others too.
+        memory: Available bytes of main memory.
+        cores: Number of CPUs usable by this process.
+        disk: Free bytes on the disk of the download directory.
+        gpus: All GPUs, including busy ones.
     """
 
     memory: int
@@ -69,22 +69,22 @@ class Machine:
 
     @property
     def free(self) -> tuple[Gpu, ...]:
-        """The GPUs on which nobody computes."""
+        """GPUs that no other process uses."""
         return tuple(gpu for gpu in self.gpus if not gpu.busy)
 
     def kinds(self) -> list[str]:
-        """Kinds of the free GPUs, those with the most memory in all first."""
+        """Return the types of the free GPUs, sorted by total memory, largest first."""
         total = dict.fromkeys((gpu.kind for gpu in self.free), 0)
         for gpu in self.free:
             total[gpu.kind] += gpu.memory_mib
         return sorted(total, key=lambda kind: -total[kind])
 
     def of_kind(self, kind: str) -> list[Gpu]:
-        """The free GPUs of a kind."""
+        """Return the free GPUs of a type."""
         return [gpu for gpu in self.free if gpu.kind == kind]
 
     def nodes(self) -> tuple[NodeView, ...]:
-        """The machine as the planner looks at a cluster."""
+        """Return the machine as cluster nodes for the planner."""
         return tuple(
             NodeView(
                 kind,
@@ -96,7 +96,7 @@ class Machine:
 
 
 def unlisted(gpus: Iterable[Gpu]) -> dict[str, dict[str, Any]]:
-    """Entries for the catalogue of GPUs that it does not have, from what the driver says of them."""
+    """Return catalogue entries for GPUs that are not listed, from the driver's data."""
     found: dict[str, dict[str, Any]] = {}
     for gpu in gpus:
         if gpu.kind in accelerators().profiles:

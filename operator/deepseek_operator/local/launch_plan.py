@@ -1,4 +1,4 @@
-"""What is started for a resource on this machine, or why nothing is."""
+"""The launch plan of a resource on this machine, or the reason for rejecting it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,20 +26,20 @@ from deepseek_operator.plan.state.settings import Settings
 NOT_LOCAL = "NotLocal"
 NOTHING_ASKED = "NothingAsked"
 
-# Asking for what a cluster may lack is no mistake here: it is told as ignored.
+# Fields that need an optional API of a cluster are not rejected here but reported as ignored.
 EVERY_API = frozenset({kind for kind, _, _ in NEEDED_APIS} | {GROUPS})
-# Where a container finds the file of API keys.
+# Path of the API key file in a container.
 KEYS_MOUNT = "/etc/deepseek/keys.json"
-# Variables that name volumes of a pod.
+# Variables that refer to volumes of a pod.
 OF_PODS = frozenset({"HOME", "HF_HOME", "TRITON_CACHE_DIR"})
 
 
 class Replica(BaseModel):
-    """One server.
+    """One server of the launch plan.
 
     Attributes:
-        index: From 0.
-        gpus: By their uuid; none: it computes on the CPU.
+        index: Index of the replica, from 0.
+        gpus: UUIDs of its GPUs; empty: it runs on the CPU.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,25 +49,25 @@ class Replica(BaseModel):
 
 
 class Arrangement(BaseModel):
-    """All that is started for a resource.
+    """The launch plan of a resource.
 
     Attributes:
-        name: Of the resource.
-        model_id: Of the model.
-        served_name: What clients put into `model`.
-        source: Where the weights come from, in words.
-        runs_on: What a replica computes on, in words.
-        config: The server's config file, but for where it listens.
-        args: More of its command line.
-        env: More of its environment.
+        name: Name of the resource.
+        model_id: ID of the model.
+        served_name: Model name that clients send.
+        source: Description of the source of the weights.
+        runs_on: Description of the device of a replica.
+        config: Config of the server without its listen address.
+        args: Additional command-line arguments.
+        env: Additional environment variables.
         replicas: The servers.
-        threads: Of each on a CPU; None: as many as it likes.
-        weights: The model's directory here; None: it is downloaded.
-        keys: The file of API keys here, where they are asked for.
-        engine: docker or podman; empty: servers are processes of this machine.
-        image: The server's, for that.
-        shm: Bytes of /dev/shm, for that.
-        run: A name that no other start has; what is started carries it.
+        threads: CPU threads per process; None: not limited.
+        weights: Directory of the model; None: the model is downloaded.
+        keys: File of API keys; None: clients need no key.
+        engine: docker or podman; empty: servers run as plain processes.
+        image: Image for containers.
+        shm: Bytes of /dev/shm for containers.
+        run: Unique ID of this start, which every process and container carries.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,17 +91,17 @@ class Arrangement(BaseModel):
 
     @property
     def drain_seconds(self) -> float:
-        """What running requests get at the end."""
+        """Drain timeout of running requests, in seconds."""
         return float(self.config["drainSeconds"])
 
 
 class Proposal(BaseModel):
-    """An arrangement, and what is to be said of it.
+    """A launch plan with messages for the user.
 
     Attributes:
-        arrangement: What is started.
-        ignored: Fields without a meaning here, and why.
-        notes: Sentences for a person.
+        arrangement: The launch plan.
+        ignored: Ignored fields, and why.
+        notes: Other messages.
     """
 
     arrangement: Arrangement
@@ -117,15 +117,15 @@ def arrange(
     config: dict[str, Any] | None = None,
     downloaded: int = 0,
 ) -> Proposal | Refusal:
-    """What is started for a resource, or why nothing is.
+    """Return the launch plan of a resource, or a refusal.
 
     Args:
         body: The resource.
-        settings: What an installation of the operator would decide.
-        machine: What there is.
-        wish: What the command line says.
-        config: The model's config.json, where it was found.
-        downloaded: Bytes of the model that are here already.
+        settings: Settings of the operator's installation.
+        machine: Devices, memory and disk of the machine.
+        wish: Overrides from the command line.
+        config: The model's config.json, if known.
+        downloaded: Bytes of the model that are already downloaded.
     """
     if refusal := _refused_anywhere(body, settings, wish):
         return refusal
@@ -147,14 +147,14 @@ def arrange(
 
 
 def _or_on_cpu(refusal: Refusal) -> Refusal:
-    """A refusal of GPUs, with the way that is always left."""
+    """Return a refusal for lack of GPUs, extended by the option to run on the CPU."""
     if refusal.reason != DOES_NOT_FIT:
         return refusal
-    return Refusal(refusal.reason, f"{refusal.message} Or compute on the CPU (--device cpu).")
+    return Refusal(refusal.reason, f"{refusal.message} Or run on the CPU (--device cpu).")
 
 
 def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> Refusal | None:
-    """What no cluster would take, and what only a cluster can do."""
+    """Return the refusal of a resource that no cluster would accept, or that only a cluster can serve."""
     try:
         spec = Spec.model_validate(body["spec"])
     except ValueError:
@@ -165,8 +165,8 @@ def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> R
     if spec.engine.type != "transformers":
         return Refusal(
             NOT_LOCAL,
-            f"engine.type {spec.engine.type} is a container of a cluster; here the bundled model "
-            "server serves. Leave engine.type out, together with engine.args and engine.image.",
+            f"engine.type {spec.engine.type} is only supported in a cluster; on one machine the bundled "
+            "model server runs. Remove engine.type, engine.args and engine.image.",
         )
     if said := beyond(spec, split(spec.parallelism, 1)):
         return Refusal(NOT_LOCAL, said)
@@ -174,19 +174,19 @@ def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> R
     if source and source.pvc and wish.weights is None:
         return Refusal(
             NOT_LOCAL,
-            f"model.source.pvc {source.pvc.claim_name} is a volume of a cluster. Give the "
+            f"model.source.pvc {source.pvc.claim_name} is only available in a cluster. Set the "
             "model's directory on this machine with --weights DIR.",
         )
     if not (spec.replicas if wish.replicas is None else wish.replicas):
         return Refusal(
             NOTHING_ASKED,
-            "spec.replicas is 0, so nothing is to be started. --replicas 1 starts one all the same.",
+            "spec.replicas is 0, so there is nothing to start. Start one replica with --replicas 1.",
         )
     return None
 
 
 def _needs(target: Target, spec: Spec, known: Model | None) -> Needs:
-    """What one replica takes of the machine, all of its processes together."""
+    """Return the resource needs of one replica, summed over its processes."""
     half = spec.model.dtype in ("bfloat16", "float16")
     gpus = target.gpus.count * target.pods if target.gpus else 0
     return needs(known, gpus, 2 if half else 4, downloads=target.host_path is None)
@@ -196,7 +196,7 @@ def _unchecked(target: Target, model: Model | Unknown) -> list[str]:
     if target.sizing.note:
         return [target.sizing.note]
     if isinstance(model, Unknown):
-        return [f"Whether the model fits was not checked: {model.why}."]
+        return [f"Did not check whether the model fits: {model.why}."]
     return []
 
 
@@ -234,12 +234,12 @@ def _arrangement(
 
 
 def _args(target: Target) -> tuple[str, ...]:
-    """What the resource adds to the command line, without what names the config file."""
+    """Return the arguments that the resource adds, without the config file option."""
     return target.programs.leader.args[2:]
 
 
 def _env(target: Target, spec: Spec) -> dict[str, str]:
-    """The resource's own variables, and what GPUs of one machine need."""
+    """Return the resource's variables and those that GPUs need, without those of pod volumes."""
     own = {variable.name for variable in spec.engine.env}
     given = target.programs.leader.env
     return {name: value for name, value in given.items() if name in own or name not in OF_PODS}

@@ -1,4 +1,4 @@
-"""A resource as it is meant on one machine: what holds, what has no meaning here, what takes its place."""
+"""Adaptation of a resource to one machine: fields that apply, are ignored, or are overridden."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -14,15 +14,15 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line says beside the resource.
+    """Command-line options that override the resource.
 
     Attributes:
-        device: What computes; auto: free GPUs where there are some, else the CPU.
-        replicas: In place of the resource's.
-        weights: A directory with the model, in place of its source.
-        keys: A file of hashed API keys, which are asked for then.
-        engine: docker or podman, in which servers run; empty: in none.
-        image: The server's, for that; empty: the resource's or the installation's.
+        device: Compute device; auto: free GPUs if there are any, else the CPU.
+        replicas: Number of replicas.
+        weights: Directory with the model, instead of its source.
+        keys: File of hashed API keys; clients then need a key.
+        engine: docker or podman; empty: servers run without containers.
+        image: Image for containers; empty: that of the resource or the installation.
     """
 
     device: Device = "auto"
@@ -40,45 +40,45 @@ def _always(_: Wish) -> bool:
     return True
 
 
-MESH = "there is no mesh here: whoever reaches the port is answered"
+MESH = "there is no mesh on one machine: every client that reaches the port is served"
 # Fields without a meaning on one machine, and why.
 MEANINGLESS: tuple[tuple[str, str, Applies], ...] = (
     ("engine.image", "the server runs without a container", lambda wish: not wish.engine),
     (
         "model.source.huggingFace.tokenSecret",
-        "the token is the variable HF_TOKEN of your shell",
+        "set the variable HF_TOKEN in your shell instead",
         _always,
     ),
-    ("observability", "each replica has /metrics on its own port", _always),
-    ("parallelism.exclusiveTopology", "there is one machine", _always),
-    ("parallelism.maxRestarts", "restarts have a budget of their own here", _always),
-    ("parallelism.preflight", "there is no network between GPUs of one machine", _always),
+    ("observability", "each replica serves /metrics on its own port", _always),
+    ("parallelism.exclusiveTopology", "there is only one machine", _always),
+    ("parallelism.maxRestarts", "restarts have a fixed budget on one machine", _always),
+    ("parallelism.preflight", "there is no network between the GPUs of one machine", _always),
     ("podTemplate", "there are no pods", _always),
-    ("routing", "the endpoint is --host and --port", _always),
-    ("scaling", "there are as many replicas as --replicas says, else 1", _always),
-    ("scheduling", "nobody else decides about this machine", _always),
+    ("routing", "set the endpoint with --host and --port", _always),
+    ("scaling", "set the number of replicas with --replicas (default 1)", _always),
+    ("scheduling", "there is no scheduler on one machine", _always),
     (
         "security.apiKeys",
-        "nobody is asked for a key; --api-keys FILE has the server ask",
+        "clients need no key; require one with --api-keys FILE",
         lambda wish: wish.keys is None,
     ),
     ("security.allowFrom", MESH, _always),
     ("security.jwt", MESH, _always),
     ("security.mtls", MESH, _always),
 )
-# All of spec.rollout but what a replica that is stopped does.
+# The only field of spec.rollout that applies.
 KEPT_OF_ROLLOUT = "drainSeconds"
-ROLLOUT = "nothing is replaced here: bring it down, and up again"
+ROLLOUT = "there are no rollouts on one machine: stop the resource and start it again"
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A resource as it is meant here.
+    """A resource adapted to one machine.
 
     Attributes:
         body: The resource.
-        ignored: Fields without a meaning here, and why.
-        notes: What else a person should know, as sentences.
+        ignored: Ignored fields, and why.
+        notes: Other messages for the user.
     """
 
     body: Object
@@ -87,10 +87,10 @@ class Adapted:
 
 
 def adapt(body: Object, machine: Machine, wish: Wish) -> Adapted:
-    """What a resource means on a machine. It has passed the checks that a cluster's has to."""
+    """Adapt a resource, which has passed the operator's checks, to a machine."""
     found = dict(_ignored(body["spec"], wish))
     spec = copy.deepcopy(body["spec"])
-    # Where the weights are is kept, with or without a token: it says that the model is somewhere.
+    # Only the ignored leaf is removed: model.source must stay, as it says where the model is.
     for path in found:
         _remove(spec, path)
     notes: list[str] = []
@@ -100,11 +100,9 @@ def adapt(body: Object, machine: Machine, wish: Wish) -> Adapted:
         spec["accelerator"] = _gpus(asked, spec, machine, notes)
     elif asked:
         why = "--device cpu" if wish.device == "cpu" else _none_free(machine)
-        notes.append(
-            f"The model is computed on the CPU ({why}), though the resource asks for GPUs."
-        )
+        notes.append(f"The model runs on the CPU ({why}) although the resource requests GPUs.")
     elif wish.device == "auto" and machine.gpus:
-        notes.append(f"The model is computed on the CPU ({_none_free(machine)}).")
+        notes.append(f"The model runs on the CPU ({_none_free(machine)}).")
     if wish.weights is not None:
         spec["model"]["source"] = {"hostPath": {"path": str(wish.weights.absolute())}}
     if wish.replicas is not None:
@@ -114,28 +112,28 @@ def adapt(body: Object, machine: Machine, wish: Wish) -> Adapted:
 
 def _none_free(machine: Machine) -> str:
     if not machine.gpus:
-        return "this machine has no GPU of NVIDIA"
-    return f"others compute on each of the {len(machine.gpus)} GPUs of this machine"
+        return "this machine has no NVIDIA GPU"
+    return f"other processes use all {len(machine.gpus)} GPUs of this machine"
 
 
 def _gpus(asked: Object | None, spec: Object, machine: Machine, notes: list[str]) -> Object:
-    """spec.accelerator on this machine: kinds that it has, in the order in which they were asked for."""
+    """Return spec.accelerator for this machine: its GPU types, in the requested order."""
     kinds, asked = machine.kinds(), asked or {}
     named = [*filter(None, [asked.get("profile")]), *asked.get("profiles", [])]
     here = [kind for kind in named if kind in kinds]
     if named and not here:
-        notes.append(f"The resource asks for {' or '.join(named)}; this machine has {kinds[0]}.")
+        notes.append(f"The resource requests {' or '.join(named)}; using {kinds[0]} instead.")
     found: Object = {"profiles": here or kinds}
     count = asked.get("count")
     if count and (here or not named):
         found["count"] = count
     elif count and not spec.get("parallelism"):
         notes.append(
-            f"accelerator.count {count} is for another kind of GPU: as few as fit are taken."
+            f"accelerator.count {count} is for another GPU type: using as few GPUs as the model needs."
         )
     busy = len(machine.gpus) - len(machine.free)
     if busy:
-        notes.append(f"{busy} of {len(machine.gpus)} GPUs are left alone: others compute on them.")
+        notes.append(f"Skipping {busy} of {len(machine.gpus)} GPUs: other processes use them.")
     return found
 
 

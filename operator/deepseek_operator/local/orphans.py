@@ -1,4 +1,4 @@
-"""Processes and containers of a run, found by the mark that they carry: nobody else's is ever touched."""
+"""Orphaned processes and containers of a run, identified by their mark so that no others are killed."""
 
 import subprocess
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ CONTAINER_SECONDS = 30.0
 
 
 def processes(run: str, index: int | None = None) -> list[psutil.Process]:
-    """The processes of a run, or of one of its replicas, whoever started them.
+    """Return the processes of a run, or of one of its replicas, including their descendants.
 
     Args:
-        run: Its name.
-        index: Of the replica; None: of all.
+        run: ID of the run.
+        index: Index of the replica; None: all replicas.
     """
     return [process for process in psutil.process_iter() if _carries(process, run, index)]
 
@@ -24,21 +24,21 @@ def processes(run: str, index: int | None = None) -> list[psutil.Process]:
 def _carries(process: psutil.Process, run: str, index: int | None) -> bool:
     try:
         carried = str(process.environ().get(MARK, ""))
-    except (psutil.Error, OSError):  # somebody else's, or gone
+    except (psutil.Error, OSError):  # another user's process, or gone
         return False
     return carried == mark(run, index) if index is not None else carried.startswith(f"{run}/")
 
 
 def end(run: str, index: int | None = None, engine: str = "") -> int:
-    """End what is left of a run, or of one of its replicas, and wait for that.
+    """Kill the remaining processes and containers of a run, or of one replica, and wait for their exit.
 
     Args:
-        run: Its name.
-        index: Of the replica; None: of all.
-        engine: docker or podman, where servers ran in containers.
+        run: ID of the run.
+        index: Index of the replica; None: all replicas.
+        engine: docker or podman, if servers ran in containers.
 
     Returns:
-        How many processes and containers there were.
+        Number of processes and containers found.
     """
     found = processes(run, index)
     for process in found:

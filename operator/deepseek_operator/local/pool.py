@@ -1,11 +1,11 @@
-"""Which replica gets a request: the one with the fewest that have not ended."""
+"""Load balancing by least outstanding requests."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
 class Pool:
-    """The replicas that take requests, and how many each has."""
+    """The ready replicas and their numbers of running requests."""
 
     def __init__(self) -> None:
         self._urls: dict[int, str] = {}
@@ -15,25 +15,25 @@ class Pool:
 
     @property
     def requests(self) -> int:
-        """How many run, on replicas that are gone too."""
+        """Number of running requests, including those on removed replicas."""
         return sum(self._running.values())
 
     def put(self, index: int, url: str) -> None:
-        """A replica takes requests."""
+        """Add a replica, or update its URL."""
         self._urls[index] = url
 
     def drop(self, index: int) -> None:
-        """A replica takes none."""
+        """Remove a replica; its running requests still count."""
         self._urls.pop(index, None)
 
     def choose(self, tried: Collection[int] = ()) -> tuple[int, str] | None:
-        """The replica with the fewest requests; of several the one whose last turn is longest ago.
+        """Choose the replica with the fewest requests; among equals the least recently chosen one.
 
         Args:
-            tried: Replicas that could not be reached with this request.
+            tried: Replicas to which this request could not connect.
 
         Returns:
-            Its number and URL; None where nobody takes requests.
+            Its index and URL; None if no replica is available.
         """
         able = [index for index in self._urls if index not in tried]
         if not able:

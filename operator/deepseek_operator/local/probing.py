@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing on it: asked of the system, the driver, and the disk."""
+"""Detection of this machine's hardware and of missing software."""
 
 import importlib.util
 import json
@@ -14,17 +14,17 @@ from deepseek_operator.local.host import Gpu, Machine
 
 ASK_SECONDS = 20.0
 GPU_QUERY = "uuid,name,memory.total,memory.used,compute_cap"
-# Without these the bundled server does not start; they stand for the extra `server`.
+# Packages that the bundled server needs; representative of the extra `server`.
 SERVER_NEEDS = ("torch", "transformers", "fastapi", "uvicorn", "huggingface_hub", "llguidance")
 NO_LIMIT = 2**63
 ENGINES = ("docker", "podman")
 
 
 def look(disk: Path) -> Machine:
-    """What there is.
+    """Detect the machine's resources.
 
     Args:
-        disk: A directory on the disk that downloads go to; need not exist yet.
+        disk: The download directory; need not exist yet.
     """
     return Machine(
         memory=min(psutil.virtual_memory().available, _memory_of_group()),
@@ -35,7 +35,7 @@ def look(disk: Path) -> Machine:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """NVIDIA's GPUs, none where no driver answers."""
+    """Return the NVIDIA GPUs; empty if the driver does not respond."""
     query = [f"--query-gpu={GPU_QUERY}", "--format=csv,noheader,nounits"]
     try:
         shown = subprocess.run(
@@ -47,7 +47,7 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def read_gpus(shown: str) -> tuple[Gpu, ...]:
-    """The GPUs of what nvidia-smi shows; one of which it does not know everything is left out."""
+    """Parse the output of nvidia-smi; skip GPUs with missing values."""
     found = []
     for line in shown.splitlines():
         fields = [field.strip() for field in line.split(",")]
@@ -66,14 +66,14 @@ def _cores() -> int:
 
 
 def _memory_of_group() -> int:
-    """Bytes that a container or a unit around this process may still take (cgroup v2)."""
+    """Return the bytes left under the memory limit of this process's cgroup (v2)."""
     try:
         own = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
         directory = Path("/sys/fs/cgroup") / own.lstrip("/")
         most = (directory / "memory.max").read_text().strip()
         taken = int((directory / "memory.current").read_text())
         counts = dict(line.split() for line in (directory / "memory.stat").read_text().splitlines())
-        # Files that were read count as taken, though the kernel takes them back.
+        # The page cache counts as used although the kernel can reclaim it.
         taken -= int(counts.get("inactive_file", 0))
         return NO_LIMIT if most == "max" else max(int(most) - taken, 0)
     except (OSError, ValueError):
@@ -81,7 +81,7 @@ def _memory_of_group() -> int:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has ended for lack of memory; 0 where it does not tell."""
+    """Return the number of OOM kills since boot; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -90,16 +90,16 @@ def oom_kills() -> int:
 
 
 def missing() -> list[str]:
-    """Packages that the bundled server needs and that are not installed."""
+    """Return the packages that the bundled server needs and that are not installed."""
     return [name for name in SERVER_NEEDS if importlib.util.find_spec(name) is None]
 
 
 def container_engine() -> str | None:
-    """The first of docker and podman that answers; None where neither does."""
+    """Return the first of docker and podman that responds; None if neither does."""
     for name in ENGINES:
         try:
             asked = subprocess.run(
-                [name, "ps", "--quiet"],  # needs what runs containers, not only its client
+                [name, "ps", "--quiet"],  # needs a working engine, not only its client
                 capture_output=True,
                 timeout=ASK_SECONDS,
                 check=False,
@@ -112,24 +112,24 @@ def container_engine() -> str | None:
 
 
 def hub_home() -> Path:
-    """Where the hub's client keeps its files, by the variables that it reads."""
+    """Return the home directory of the hub client, by the same variables that it reads."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("HF_HOME") or home / "huggingface").expanduser()
 
 
 def hub_cache() -> Path:
-    """Where it keeps what was downloaded."""
+    """Return the download directory of the hub client."""
     return Path(os.environ.get("HF_HUB_CACHE") or hub_home() / "hub").expanduser()
 
 
 def downloaded(model_id: str) -> int:
-    """Bytes of a repository that are here, of any of its revisions."""
+    """Return the downloaded bytes of a repository, over all revisions."""
     blobs = hub_cache() / f"models--{model_id.replace('/', '--')}" / "blobs"
     return sum(file.stat().st_size for file in blobs.glob("*")) if blobs.is_dir() else 0
 
 
 def config_of(directory: Path) -> dict[str, Any] | None:
-    """The config.json of a directory, None where it has none that can be read."""
+    """Return the config.json of a directory; None if it can't be read."""
     try:
         content = json.loads((directory / "config.json").read_bytes())
     except (OSError, ValueError):
@@ -138,7 +138,7 @@ def config_of(directory: Path) -> dict[str, Any] | None:
 
 
 def listener(port: int) -> str:
-    """Who listens on a port, in words; empty where the system does not tell."""
+    """Return a description of the process that listens on a port; empty if unknown."""
     try:
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr.port == port and found.pid:

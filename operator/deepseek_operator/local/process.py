@@ -1,4 +1,4 @@
-"""A server as a process of this machine: started, asked how far it is, ended with all that it started."""
+"""A server as a process of this machine: start, health probes, exit with cleanup of its children."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Health:
-    """What a server answers.
+    """The health of a server as it reports it.
 
     Attributes:
-        status: Its word for what it does, such as loading, ready, draining, failed, dead.
-        detail: The same as a sentence.
-        loaded_bytes: Of its present step.
-        total_bytes: Of that; 0 while it does not know.
-        seconds_left: Of that; None while it does not know.
+        status: Its state, such as loading, ready, draining, failed, dead.
+        detail: Description of the state.
+        loaded_bytes: Bytes loaded in the current step.
+        total_bytes: Total bytes of the step; 0 if unknown.
+        seconds_left: Remaining seconds of the step; None if unknown.
     """
 
     status: str
@@ -44,7 +44,7 @@ class Health:
 
     @classmethod
     def of(cls, answer: Any) -> "Health | None":
-        """What an answer to /health/ready says, None where it is no such answer."""
+        """Parse a response of /health/ready; None if it is not one."""
         if not isinstance(answer, Mapping) or not isinstance(answer.get("status"), str):
             return None
         loaded, total = (_number(answer.get(name)) or 0 for name in ("loadedBytes", "totalBytes"))
@@ -58,13 +58,13 @@ def _number(value: Any) -> int | None:
 
 @dataclass(frozen=True)
 class End:
-    """How a server ended.
+    """The exit of a server.
 
     Attributes:
-        code: Its exit code, negative for a signal.
-        words: How, as the second half of a sentence.
-        last_words: What it has left as the reason, empty where nothing.
-        log: Its last lines.
+        code: Exit code, negative for a signal.
+        words: How it exited, as a predicate.
+        last_words: Cause reported by the server; empty if none.
+        log: Last lines of its log.
     """
 
     code: int
@@ -74,30 +74,30 @@ class End:
 
 
 class Server(Protocol):
-    """A server that was started."""
+    """A started server."""
 
     @property
     def port(self) -> int:
-        """Where it listens, on the loopback."""
+        """Port on the loopback."""
 
     @property
     def pid(self) -> int:
-        """Of its first process."""
+        """PID of its first process."""
 
     async def exited(self) -> None:
-        """Wait until it does not answer any more."""
+        """Wait until its first process exits."""
 
     async def ended(self) -> End:
-        """Wait for its end; nothing of it is left after that."""
+        """Wait for its exit, and clean up its remaining processes."""
 
     async def ask(self) -> Health | None:
-        """How far it is; None where it does not answer."""
+        """Return its health; None if it does not respond."""
 
     def terminate(self) -> None:
-        """Ask it to drain and end."""
+        """Request a drain and exit."""
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill it."""
 
 
 class ServerProcess:
@@ -105,11 +105,11 @@ class ServerProcess:
 
     Args:
         started: Its first process, or the client of its container.
-        port: Where it was told to listen.
-        arrangement: What it is one of.
-        replica: Which one.
-        place: Where its files are kept.
-        session: Asks it.
+        port: Its port on the loopback.
+        arrangement: The launch plan.
+        replica: The replica.
+        place: State directory.
+        session: HTTP session for health probes.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class ServerProcess:
     async def ended(self) -> End:
         """See Server."""
         code = await self._process.wait()
-        # What computes would hold the memory that a successor needs.
+        # Leftover engine processes would hold the memory that the next start needs.
         await asyncio.to_thread(
             leftovers.end, self._arrangement.run, self._index, self._arrangement.engine
         )
@@ -167,10 +167,10 @@ async def start(
     """Start a server on a free port.
 
     Args:
-        arrangement: What it is one of.
-        replica: Which one.
-        place: Where its files are kept.
-        session: Asks it.
+        arrangement: The launch plan.
+        replica: The replica.
+        place: State directory.
+        session: HTTP session for health probes.
 
     Raises:
         OSError: Its files can't be written, or its program can't be started.
@@ -196,13 +196,13 @@ async def start(
             stdout=log,
             stderr=log,
             env={**os.environ, **what.env},
-            start_new_session=True,  # what a terminal sends is for the supervisor
+            start_new_session=True,  # signals of the terminal go only to the supervisor
         )
     return ServerProcess(started, port, arrangement, replica, place, session)
 
 
 def free_port() -> int:
-    """A port of the loopback on which nobody listens at the moment."""
+    """Return a loopback port that is currently free."""
     with socket.create_server((LOOPBACK, 0)) as opened:
         port: int = opened.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""One endpoint before the replicas: passes requests on as they come and answers as they grow."""
+"""A reverse proxy in front of the replicas that streams requests and responses."""
 
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,7 +12,7 @@ from deepseek_operator.local import answers
 from deepseek_operator.local.pool import Pool
 from deepseek_operator.local.view import View
 
-# What concerns one connection alone (RFC 9110, 7.6.1).
+# Headers that apply to a single connection (RFC 9110, 7.6.1).
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -26,10 +26,10 @@ HOP_BY_HOP = frozenset(
     }
 )
 EVENTS = "text/event-stream"
-# A replica is on this machine: it takes a connection at once, or it is gone. Answers take their time.
+# A local replica accepts a connection immediately or is gone; responses may take any time.
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 CLOSING_SECONDS = 2.0
-# Less than a server keeps a connection that nobody uses (5 s), so that no request meets one that closes.
+# Below the server's keep-alive timeout (5 s), so that no request uses a connection that is closing.
 KEEP_SECONDS = 2.0
 
 
@@ -37,12 +37,12 @@ KEEP_SECONDS = 2.0
 async def answering(
     listening: socket.socket, pool: Pool, view: Callable[[], View]
 ) -> AsyncIterator[None]:
-    """Answer on a socket until the block is left.
+    """Serve the endpoint on a socket while the context is open.
 
     Args:
-        listening: The endpoint's.
-        pool: Who takes requests.
-        view: What is going on, for those who can't be answered.
+        listening: The endpoint's socket.
+        pool: The ready replicas.
+        view: Returns the current status, for error responses.
     """
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_SECONDS),
@@ -51,7 +51,7 @@ async def answering(
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
-        # A client that leaves ends what computes for it.
+        # With handler_cancellation a client that disconnects aborts its request on the replica.
         runner = web.AppRunner(
             Proxy(session, pool, view).app(),
             access_log=None,
@@ -68,12 +68,12 @@ async def answering(
 
 
 class Proxy:
-    """What the endpoint answers.
+    """Request handlers of the endpoint.
 
     Args:
-        session: Asks replicas.
-        pool: Who takes requests.
-        view: What is going on, for those who can't be answered.
+        session: HTTP session for requests to replicas.
+        pool: The ready replicas.
+        view: Returns the current status, for error responses.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Proxy:
         self._session, self._pool, self._view = session, pool, view
 
     def app(self) -> web.Application:
-        """Its routes."""
+        """Return the application with its routes."""
         app = web.Application()
         app.router.add_get("/health/live", self._live)
         app.router.add_get("/health/ready", self._ready)
@@ -105,10 +105,8 @@ class Proxy:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         ports = [replica.port for replica in self._view().replicas if replica.port]
-        urls = (
-            ", ".join(f"http://127.0.0.1:{port}/metrics" for port in ports) or "none of them runs"
-        )
-        return _error(404, f"each replica has metrics of its own: {urls}", "unknown_route")
+        urls = ", ".join(f"http://127.0.0.1:{port}/metrics" for port in ports) or "no replica runs"
+        return _error(404, f"each replica serves its own metrics: {urls}", "unknown_route")
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         tried: set[int] = set()
@@ -117,7 +115,7 @@ class Proxy:
             with self._pool.running(index):
                 try:
                     return await self._ask(request, index, url)
-                except aiohttp.ClientConnectorError:  # nothing was sent yet
+                except aiohttp.ClientConnectorError:  # nothing was sent, so a retry is safe
                     tried.add(index)
         refusal = answers.nobody(self._view())
         return _error(503, refusal.message, refusal.code, refusal.retry_after)
@@ -145,7 +143,7 @@ class Proxy:
 async def _events(
     request: web.Request, asked: aiohttp.ClientResponse, answer: web.StreamResponse, index: int
 ) -> web.StreamResponse:
-    """Pass a stream on; where its replica ends, an event says so."""
+    """Forward an event stream; append an error event if the replica exits."""
     await answer.prepare(request)
     whole = answers.Whole()
     try:
@@ -163,7 +161,7 @@ async def _events(
 async def _content(
     request: web.Request, asked: aiohttp.ClientResponse, answer: web.StreamResponse
 ) -> web.StreamResponse:
-    """Pass an answer on; where its replica ends the connection is cut, so that nobody takes it for whole."""
+    """Forward a response; abort the connection if the replica exits, to mark the response as incomplete."""
     await answer.prepare(request)
     try:
         async for piece in asked.content.iter_any():
@@ -177,7 +175,7 @@ async def _content(
 
 
 def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    """The headers that are for the other end."""
+    """Return the end-to-end headers."""
     named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
     kept: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():

@@ -1,4 +1,4 @@
-"""Keeps one replica running: starts its server, looks after it, starts it again or says why not."""
+"""Supervision of one replica: start its server, probe it, restart it with backoff or give up."""
 
 import asyncio
 import random
@@ -10,10 +10,10 @@ from deepseek_operator.local.process import End, Health, Server
 from deepseek_operator.local.view import Ended, ReplicaView
 
 LOOK_SECONDS = 0.5
-# A server opens its port at once, but a busy machine takes its time to start a program; one that has
-# answered and does not any more is stuck. The kubelet has as much patience with a pod.
+# A server opens its port immediately, but starting a program takes long on a busy machine. A server
+# that responded before and no longer does is stuck. The limits match the pod's kubelet probes.
 OPEN_SECONDS, SILENT_SECONDS = 180.0, 60.0
-# What a server may take beyond its drain, to end what computes.
+# Time for a server to stop its engine after the drain.
 ENDING_SECONDS = 20.0
 DEAD = "dead"
 
@@ -22,13 +22,13 @@ Tell = Callable[[ReplicaView], None]
 
 
 class Keeper:
-    """One replica.
+    """The supervisor of one replica.
 
     Args:
-        view: How it is shown before anything has happened.
-        launch: Starts its server.
-        tell: Hears of everything that changes.
-        draw: A number from 0 to 1, for pauses.
+        view: Initial status.
+        launch: Starts the server.
+        tell: Callback for every status change.
+        draw: Random number from 0 to 1, for the jitter of restarts.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Keeper:
         self._gone = False
 
     async def run(self) -> None:
-        """Keep it running until somebody asks for its end, or until starting it again is no use."""
+        """Run the replica until it is stopped or restarts are given up."""
         while not self._leaving.is_set():
             self._say(phase="starting", detail="starting", starts=self.view.starts + 1)
             end, why, steady = await self._one_life()
@@ -59,19 +59,24 @@ class Keeper:
                 return
             self._say(
                 phase="pausing",
-                detail=f"It starts again in {decision.seconds:.1f} s ({failures} of {restarts.BUDGET}).",
+                detail=f"Restarting in {decision.seconds:.1f} s ({failures} of {restarts.BUDGET}).",
             )
             await _first(self._leaving.wait(), decision.seconds)
-        self._say(phase="stopped", detail="brought down")
+        self._say(phase="stopped", detail="stopped on request")
 
     async def _one_life(self) -> tuple[End, str, bool]:
-        """From a start to its end: how it ended, why where it was ended by us, and whether it was steady."""
+        """Start a server and watch it until it exits.
+
+        Returns:
+            How it exited, why we killed it (empty if we did not), and whether it ran long enough to
+            reset the restart budget.
+        """
         try:
             server = await self._launch()
         except OSError as error:
             return End(1, f"could not be started ({error})"), "", False
         self._server, self._gone = server, False
-        if self._leaving.is_set():  # somebody asked while it was started
+        if self._leaving.is_set():  # stop was requested while the server was starting
             server.terminate()
         self._say(port=server.port, pid=server.pid)
         ending = asyncio.create_task(self._end_of(server))
@@ -87,11 +92,11 @@ class Keeper:
     async def _end_of(self, server: Server) -> End:
         await server.exited()
         self._gone = True
-        self._say(phase="starting", detail="has ended")  # no request goes there any more
+        self._say(phase="starting", detail="has exited")  # so that it gets no more requests
         return await server.ended()
 
     async def _look_after(self, server: Server, ending: "asyncio.Task[End]") -> tuple[str, bool]:
-        """Follow it until it ends, and end it where only a restart can help."""
+        """Probe a server until it exits, and kill it if only a restart can help."""
         time = asyncio.get_running_loop().time
         heard, patience = time(), OPEN_SECONDS
         served_since: float | None = None
@@ -127,7 +132,7 @@ class Keeper:
 
     def _ended(self, end: End, why: str, failures: int) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        words = "was ended" if why else end.words
+        words = "was killed" if why else end.words
         causes = filter(None, (why, _cause(end)))
         told = Ended(at=now, code=end.code, words=words, why=": ".join(causes), log=end.log)
         self._say(ended=told, failures=failures)
@@ -139,10 +144,10 @@ class Keeper:
             self._tell(after)
 
     async def stop(self, seconds: float) -> None:
-        """Let it drain and end; end it where that takes too long.
+        """Drain and stop the server; kill it if that takes too long.
 
         Args:
-            seconds: What its drain may take.
+            seconds: Drain timeout.
         """
         self._leaving.set()
         if self._server is None:
@@ -157,18 +162,18 @@ class Keeper:
             await asyncio.sleep(LOOK_SECONDS / 5)
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill the server and stop restarting it."""
         self._leaving.set()
         if self._server is not None:
             self._server.kill()
 
 
 def _hopeless(health: Health | None, silent: float, patience: float) -> str:
-    """Why only a restart can help, as a sentence; empty where it would not."""
+    """Return the reason why only a restart can help; empty if there is none."""
     if health is not None and health.status == DEAD:
         return health.detail
     if silent > patience:
-        return f"it has not answered for {silent:.0f} s"
+        return f"no response for {silent:.0f} s"
     return ""
 
 
@@ -177,7 +182,7 @@ def _steady(served_since: float | None, now: float) -> bool:
 
 
 def _cause(end: End) -> str:
-    """The server's own last words; else the last error of its log."""
+    """Return the server's own report of the failure, else the last error in its log."""
     if end.last_words:
         return end.last_words
     errors = [line for line in end.log if " ERROR " in line]
@@ -185,7 +190,7 @@ def _cause(end: End) -> str:
 
 
 async def _first(awaited: Awaitable[object], seconds: float) -> None:
-    """Wait for something, but no longer than that."""
+    """Wait for an awaitable, at most for the given seconds."""
     try:
         await asyncio.wait_for(awaited, seconds)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Where it is kept what runs here: a directory for each resource, and a lock that ends with its owner."""
+"""State on disk: a directory per resource, with a lock that the kernel releases with its owner."""
 
 import fcntl
 import os
@@ -15,65 +15,69 @@ from deepseek_operator.local.view import View
 
 Kept = TypeVar("Kept", bound=BaseModel)
 
-# A log that is larger is cut: what it has becomes .1, and what was .1 goes.
+# A larger log is rotated to .1, replacing the previous .1.
 LOG_BYTES = 32 * 2**20
 ARRANGEMENT = "arrangement.json"
 
 
 def root() -> Path:
-    """Of all directories; below the user's directory for states (XDG_STATE_HOME on Linux)."""
+    """Return the parent of all state directories, in the user's state directory (XDG_STATE_HOME on Linux)."""
     return platformdirs.user_state_path("deepseek", appauthor=False) / "local"
 
 
 @dataclass(frozen=True)
 class Place:
-    """The directory of a resource."""
+    """The state directory of a resource."""
 
     directory: Path
 
     @classmethod
     def of(cls, name: str) -> "Place":
-        """That of a resource, whether there is one or not."""
+        """Return the state directory of a resource; it need not exist."""
         return cls(root() / name)
 
     @classmethod
     def every(cls) -> Iterator["Place"]:
-        """Those of all resources that were ever up and have not been brought down since."""
+        """Yield the state directories of all resources that were started and not removed since."""
         if root().is_dir():
             found = (cls(path) for path in sorted(root().iterdir()))
             yield from (place for place in found if (place.directory / ARRANGEMENT).exists())
 
     @property
     def name(self) -> str:
-        """Of the resource."""
+        """Name of the resource."""
         return self.directory.name
 
     @property
     def supervisor_log(self) -> Path:
-        """What the process says that looks after servers without a terminal."""
+        """Log file of the detached supervisor."""
         return self.directory / "supervisor.log"
 
     def log(self, index: int) -> Path:
-        """What a server says."""
+        """Return the log file of a replica."""
         return self.directory / f"replica-{index}.log"
 
     def logs(self) -> dict[int, Path]:
-        """All logs that there are, by the number of the replica."""
+        """Return the existing log files by replica index."""
         found = self.directory.glob("replica-*.log")
         return dict(sorted((int(path.stem.partition("-")[2]), path) for path in found))
 
     def config(self, index: int) -> Path:
-        """The config file of a server."""
+        """Return the config file of a replica."""
         return self.directory / f"replica-{index}.json"
 
     def last_words(self, index: int) -> Path:
-        """Where a server leaves why it can't start."""
+        """Return the file in which a replica reports why it can't start."""
         return self.directory / f"replica-{index}.last-words"
 
     def lock(self) -> int | None:
-        """Take the lock: an open file, with which it is given back; None where somebody has it.
+        """Acquire the lock.
 
-        Whoever inherits the file has the lock, and the kernel takes it from those that end.
+        A process that inherits the file descriptor holds the lock too; the kernel releases it when
+        the last holder exits.
+
+        Returns:
+            An open file descriptor; closing it releases the lock. None if the lock is held.
         """
         path = self.directory / "lock"
         while True:
@@ -86,11 +90,11 @@ class Place:
             except OSError:
                 os.close(opened)
                 return None
-            os.close(opened)  # somebody removed it between both
+            os.close(opened)  # the file was removed between open and flock
 
     @property
     def locked(self) -> bool:
-        """Whether somebody looks after the servers now."""
+        """True while a supervisor or another command holds the lock."""
         try:
             opened = os.open(self.directory / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -104,23 +108,23 @@ class Place:
         return False
 
     def write_arrangement(self, arrangement: Arrangement) -> None:
-        """Keep what is to run, before any of it does."""
+        """Store the launch plan, before anything is started."""
         self.write(ARRANGEMENT, arrangement.model_dump_json(indent=2))
 
     def arrangement(self) -> Arrangement | None:
-        """What runs or ran; None where nothing did."""
+        """Return the stored launch plan; None if there is none."""
         return self._read(ARRANGEMENT, Arrangement)
 
     def write_view(self, view: View) -> None:
-        """Keep how far it is."""
+        """Store the status."""
         self.write("state.json", view.model_dump_json(by_alias=True, indent=2))
 
     def view(self) -> View | None:
-        """How far it is, or was when somebody last said it."""
+        """Return the last stored status; None if there is none."""
         return self._read("state.json", View)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file so that nobody reads half of it."""
+        """Write a file atomically."""
         path = self.directory / name
         beside = path.with_suffix(".new")
         beside.touch(mode=0o600)
@@ -134,32 +138,32 @@ class Place:
             return None
 
     def clear(self) -> None:
-        """Forget what an earlier run has left, its logs too; the lock stays who has it."""
+        """Delete the files of an earlier run, including logs, but keep the lock."""
         for path in self.directory.iterdir():
             if path.name != "lock":
                 path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Forget all of it; by who has the lock."""
+        """Delete the state directory; the caller must hold the lock."""
         self.clear()
         (self.directory / "lock").unlink(missing_ok=True)
         self.directory.rmdir()
 
 
 def cut(log: Path) -> None:
-    """Keep a log that is written all the time from growing for ever; lines of a moment may be lost."""
+    """Rotate a log that has grown too large; lines written during the copy may be lost."""
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.with_suffix(".log.1").write_bytes(log.read_bytes())
         os.truncate(log, 0)
 
 
 def tail(log: Path, lines: int, most: int = 65536) -> list[str]:
-    """The last lines of a file, none where there is no file.
+    """Return the last lines of a file; empty if it does not exist.
 
     Args:
         log: The file.
-        lines: How many at most.
-        most: Bytes that are read for that.
+        lines: Maximum number of lines.
+        most: Maximum number of bytes to read.
     """
     try:
         with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Looks after all servers of a resource, and the endpoint before them, until somebody asks for the end."""
+"""The supervisor of a resource: runs its replicas and the endpoint in front of them until it is stopped."""
 
 import asyncio
 import contextlib
@@ -30,20 +30,20 @@ Shown = Callable[[View], None]
 
 
 def endpoint(host: str, port: int) -> str:
-    """The base URL by which this machine reaches an address."""
+    """Return the base URL at which this machine reaches a listening address."""
     here = LOOPBACK if host in ("0.0.0.0", "") else "[::1]" if host == "::" else host  # noqa: S104
     named = f"[{here}]" if ":" in here and not here.startswith("[") else here
     return f"http://{named}:{port}"
 
 
 class Supervisor:
-    """Everything that runs of a resource.
+    """The supervisor of all replicas of a resource.
 
     Args:
-        arrangement: What is to run.
-        kept: Where its files are.
-        listening: The endpoint's socket, on which nobody answers yet.
-        shown: Hears of every change.
+        arrangement: The launch plan.
+        kept: State directory.
+        listening: The endpoint's listening socket; serving starts in `run`.
+        shown: Callback for every status change.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Supervisor:
         )
 
     def ask_to_end(self) -> None:
-        """The first time: a drain. The second time: at once."""
+        """Drain and stop on the first call, stop immediately on the second."""
         if self._end.is_set():
             self._now.set()
         self._end.set()
 
     async def run(self) -> bool:
-        """Run until the end; whether somebody asked for it, else every replica has given up."""
+        """Run until stopped; return True if a stop was requested, False if all replicas failed."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.ask_to_end)
@@ -106,7 +106,7 @@ class Supervisor:
         return asked
 
     async def _keep(self, keepers: list[Keeper]) -> None:
-        """Until all keepers have ended: by themselves, or because somebody asked for it."""
+        """Run the replica supervisors until all have finished, by failure or because of a stop request."""
         running = [asyncio.create_task(keeper.run()) for keeper in keepers]
         kept = asyncio.gather(*running)
         asked = asyncio.create_task(self._end.wait())
@@ -140,15 +140,15 @@ class Supervisor:
     def _update(self, **changed: object) -> None:
         self.view = self.view.model_copy(update=changed)
         self._changed = True
-        with contextlib.suppress(OSError):  # a terminal that is gone must not end what serves
+        with contextlib.suppress(OSError):  # a closed terminal must not stop the servers
             self._shown(self.view)
 
     def _keep_view(self) -> None:
-        with contextlib.suppress(OSError):  # a full disk must not end what serves
+        with contextlib.suppress(OSError):  # a full disk must not stop the servers
             self._place.write_view(self.view)
 
     async def _write(self) -> None:
-        """Keep on disk what is going on, for `status`; and cut logs that have grown too long."""
+        """Store the status periodically, for `status`, and rotate large logs."""
         loop = asyncio.get_running_loop()
         cut_at = loop.time() + CUT_SECONDS
         while True:

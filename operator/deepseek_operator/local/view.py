@@ -1,4 +1,4 @@
-"""How far servers are, as people and programs are told: the file that `status` reads."""
+"""The status of servers: the file that `status` reads."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,26 +6,26 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-# starting: it does not answer yet. pausing: it will be started again. stopped: it will not.
+# starting: not responding yet. pausing: waiting for a restart. stopped: will not be restarted.
 Phase = Literal["starting", "loading", "ready", "pausing", "draining", "stopped"]
 State = Literal["Starting", "Ready", "Degraded", "Draining", "Stopped", "Failed", "Killed"]
 
 
 class Told(BaseModel):
-    """What all parts have in common: camelCase names in the file."""
+    """Base of all parts: immutable, with camelCase names in the file."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class Ended(Told):
-    """How a server ended last.
+    """The last exit of a server.
 
     Attributes:
-        at: When, as RFC 3339.
-        code: Its exit code, negative for a signal.
-        words: How, as the second half of a sentence.
-        why: Its own last words, or what was wrong with it; empty where nobody knows.
-        log: Its last lines.
+        at: Time as RFC 3339.
+        code: Exit code, negative for a signal.
+        words: How it exited, as a predicate.
+        why: Cause reported by the server or found by the supervisor; empty if unknown.
+        log: Last lines of its log.
     """
 
     at: str
@@ -36,21 +36,21 @@ class Ended(Told):
 
 
 class ReplicaView(Told):
-    """One server.
+    """The status of one replica.
 
     Attributes:
-        index: From 0.
-        phase: What it does.
-        detail: The same in words.
-        on: What it computes on.
-        loaded_bytes: Of the present step.
-        total_bytes: Of that; 0 while nobody knows.
-        seconds_left: Of that; None while nobody knows.
-        port: On the loopback, where it has /metrics too.
-        pid: Of its first process.
-        failures: In a row.
-        starts: How often it was started.
-        ended: How it ended last.
+        index: Index of the replica, from 0.
+        phase: Current phase.
+        detail: Description of the phase.
+        on: UUIDs of its GPUs; empty: CPU.
+        loaded_bytes: Bytes loaded in the current step.
+        total_bytes: Total bytes of the step; 0 if unknown.
+        seconds_left: Remaining seconds of the step; None if unknown.
+        port: Port on the loopback, which also serves /metrics.
+        pid: PID of its first process.
+        failures: Number of consecutive failures.
+        starts: Number of starts.
+        ended: The last exit.
     """
 
     index: int
@@ -67,7 +67,7 @@ class ReplicaView(Told):
     ended: Ended | None = None
 
     def __str__(self) -> str:
-        """What it does, and where it is not well why."""
+        """Describe the phase, with the cause after a failure."""
         before = f"replica {self.index}"
         if self.phase in ("pausing", "stopped") and self.ended:
             why = f" ({self.ended.why})" if self.ended.why else ""
@@ -76,22 +76,23 @@ class ReplicaView(Told):
 
 
 class View(Told):
-    """All servers of a resource.
+    """The status of a resource.
 
     Attributes:
-        name: Of the resource.
-        run: A name that no other start has.
-        pid: Of the process that looks after them.
-        process_started: When that began, as the system says it, in seconds of the epoch.
-        since: When it began, as RFC 3339.
+        name: Name of the resource.
+        run: Unique ID of this start.
+        pid: PID of the supervisor.
+        process_started: Start time of that process, in seconds since the epoch.
+        since: Start time as RFC 3339.
         endpoint: Base URL; the API is below /v1.
-        model: Its id.
-        served_name: What clients put into `model`.
-        runs_on: What a replica computes on.
-        asked_to_end: Whether somebody wants them to end.
-        over: Whether nothing of it runs any more.
-        killed: Whether the process that looked after it ended without a word.
-        requests: That run now.
+        model: ID of the model.
+        served_name: Model name that clients send.
+        runs_on: Description of the device of a replica.
+        replicas: The replicas.
+        asked_to_end: True once a stop was requested.
+        over: True once the supervisor has finished.
+        killed: True if the supervisor was killed.
+        requests: Number of running requests.
     """
 
     name: str
@@ -110,10 +111,10 @@ class View(Told):
     requests: int = 0
 
     def of_the_dead(self) -> "View":
-        """The same once the process that looked after the servers, and with it they, were killed."""
+        """Return the status after the supervisor and its servers were killed."""
         gone = {
             "phase": "stopped",
-            "detail": "ended with its supervisor",
+            "detail": "killed with its supervisor",
             "port": None,
             "pid": None,
         }
@@ -122,12 +123,12 @@ class View(Told):
 
     @property
     def ready(self) -> int:
-        """How many take requests."""
+        """Number of ready replicas."""
         return count(self.replicas, "ready")
 
     @property
     def state(self) -> State:
-        """All of it in a word."""
+        """Overall state."""
         if self.killed:
             return "Killed"
         if count(self.replicas, "stopped") == len(self.replicas) and not self.asked_to_end:
@@ -142,5 +143,5 @@ class View(Told):
 
 
 def count(replicas: Sequence[ReplicaView], phase: Phase) -> int:
-    """How many are in a phase."""
+    """Return the number of replicas in a phase."""
     return sum(replica.phase == phase for replica in replicas)

@@ -1,4 +1,4 @@
-"""Checks of APIs that a cluster may lack, and of those that others answer for it."""
+"""Checks of optional APIs and of aggregated APIs."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from deepseek_operator.cli.doctor.facts import Facts, Object, Objects
 from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
 from deepseek_operator.plan.desired.validation import NEEDED_APIS
 
-# What each is for: the kinds that belong together, and what in a resource needs them.
+# Optional APIs: name, kinds that belong together, and the fields of a resource that need them.
 OPTIONAL = (
     ("LeaderWorkerSet", ("LeaderWorkerSet",), "replicas of several pods (spec.parallelism over nodes)"),
     ("Kueue", ("LocalQueue",), "spec.scheduling.queue"),
@@ -27,7 +27,7 @@ METRICS = "custom.metrics.k8s.io"
 
 
 def optional(facts: Facts) -> Iterator[Finding]:
-    """Optional APIs: whole, absent, or asked for and absent."""
+    """Check whether each optional API is installed, absent, or absent although required."""
     if isinstance(facts.served, Unseen):
         yield unseen("optional APIs", facts.served)
         return
@@ -36,28 +36,28 @@ def optional(facts: Facts) -> Iterator[Finding]:
         missing = [kind for kind in kinds if kind not in facts.served]
         fix = install_commands()[kinds[0]]
         if not missing:
-            yield Finding(name, "ok", f"It is there, for {use}.")
+            yield Finding(name, "ok", f"Installed; used for {use}.")
         elif asking := sorted({who for kind in missing for who in wanted.get(kind, ())}):
-            message = f"{', '.join(missing)} are missing, and {', '.join(asking)} asks for it."
+            message = f"Not installed: {', '.join(missing)}; required by {', '.join(asking)}."
             yield Finding(name, "problem", message, fix)
         elif len(missing) < len(kinds):
-            message = f"It is there in part: {', '.join(missing)} are missing, needed for {use}."
+            message = f"Partly installed: {', '.join(missing)} missing; needed for {use}."
             yield Finding(name, "warning", message, fix)
         else:
             yield Finding(
-                name, "ok", f"It is not there; needed for {use}.", f"If you want it: {fix}"
+                name, "ok", f"Not installed; needed only for {use}.", f"To install it: {fix}"
             )
 
 
 def _wanted(facts: Facts) -> dict[str, set[str]]:
-    """Who of the namespace asks for which optional kind by name, as the operator checks it."""
+    """Return, per optional kind, the resources of the namespace that require it, by the operator's rules."""
     found: dict[str, set[str]] = {}
     resources: Objects = () if isinstance(facts.resources, Unseen) else facts.resources
     for item in resources:
         try:
             spec = Spec.model_validate(item["spec"])
         except ValueError:
-            continue  # of another release, which the check of the CRD tells
+            continue  # written for another release, which the CRD check reports
         for kind, field, asked in NEEDED_APIS:
             if asked(spec):
                 found.setdefault(kind, set()).add(f"{item['metadata']['name']} ({field})")
@@ -65,14 +65,14 @@ def _wanted(facts: Facts) -> dict[str, set[str]]:
 
 
 def load(facts: Facts) -> Iterator[Finding]:
-    """Somebody answers autoscalers that ask for the load of pods."""
+    """Check that the custom metrics API, which autoscalers read, is served."""
     check = "custom metrics"
     if isinstance(facts.services, Unseen):
         yield unseen(check, facts.services)
         return
     found = [item for item in facts.services if item["spec"].get("group") == METRICS]
     if not found:
-        message = f"Nobody serves {METRICS}: spec.scaling works with metrics: keda alone."
+        message = f"{METRICS} is not served: spec.scaling works only with metrics: keda."
         yield Finding(
             check, "warning", message, "Install the chart with customMetrics.enabled=true."
         )
@@ -86,21 +86,21 @@ def _answers(check: str, service: Object, who: str) -> Finding:
     state = _available(service)
     if state.get("status") == "True":
         return Finding(check, "ok", f"{who} serves {METRICS}.")
-    said = state.get("message") or "nobody has said why"
+    said = state.get("message") or "no reason reported"
     fix = f"kubectl describe apiservice {service['metadata']['name']}."
-    return Finding(check, "problem", f"{METRICS} of {who} is not available: {said}.", fix)
+    return Finding(check, "problem", f"{METRICS}, served by {who}, is not available: {said}.", fix)
 
 
 def others(facts: Facts) -> Iterator[Finding]:
-    """Every other aggregated API answers: while one does not, namespaces can't be deleted."""
+    """Check the other aggregated APIs: while one is unavailable, namespaces can't be deleted."""
     services: Objects = () if isinstance(facts.services, Unseen) else facts.services
     for service in services:
         state = _available(service)
         if service["spec"].get("group") == METRICS or state.get("status") != "False":
             continue
         name = service["metadata"]["name"]
-        message = f"{name} is not available: {state.get('message', 'nobody has said why')}."
-        fix = f"kubectl describe apiservice {name}; delete it if its program is gone."
+        message = f"{name} is not available: {state.get('message', 'no reason reported')}."
+        fix = f"kubectl describe apiservice {name}; delete it if its server was uninstalled."
         yield Finding("other APIs", "warning", message, fix)
 
 

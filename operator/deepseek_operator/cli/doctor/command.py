@@ -1,4 +1,4 @@
-"""`deepseek doctor`: what keeps models from being served, and what to do."""
+"""`deepseek doctor`: problems that keep models from being served, with fixes."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -36,21 +36,19 @@ def doctor(
     context: options.Context = None,
     namespace: options.HomeNamespace = None,
     this_machine: Annotated[
-        bool, typer.Option("--machine", help="Look at this machine, and ask no cluster.")
+        bool, typer.Option("--machine", help="Check this machine instead of a cluster.")
     ] = False,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How it is written.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
-    """Check a cluster, or this machine, and say what to mend.
+    """Check a cluster, or this machine, and show what to fix.
 
-    Nothing is changed. What you may not look at is unknown, with the right to ask for.
+    Nothing is changed. Checks for which you lack permission are "unknown" and name that permission.
 
-    Exit code 0: no problem, 1: there is one, 2: the kubeconfig or an option can't be used.
+    Exit codes: 0: no problem. 1: at least one problem. 2: the kubeconfig or an option is invalid.
     """
     if this_machine:
         if context:
-            raise CommandError("--machine looks at this machine: leave --context out.")
+            raise CommandError("--machine checks this machine: leave out --context.")
         seen = machine_look.look()
         found = list(chain.from_iterable(check(seen) for check in machine.CHECKS))
     else:
@@ -68,13 +66,13 @@ def _of_cluster(context: str, namespace: str) -> list[Finding]:
     try:
         facts = ask(context, lambda client: look(client, namespace))
     except UnansweredError as error:
-        fix = "Mend the way there first; nothing else could be looked at."
+        fix = "Fix the connection first; no other check could run."
         return [Finding("API server", "problem", str(error), fix)]
     return list(chain.from_iterable(check(facts) for check in CHECKS))
 
 
 def _page(found: list[Finding]) -> None:
-    table = new_table("check", "state", "what was found", "what to do")
+    table = new_table("check", "state", "finding", "fix")
     for row in found:
         table.add_row(row.check, row.state, row.message, row.fix)
     show(table)
@@ -87,4 +85,4 @@ def _page(found: list[Finding]) -> None:
         for state, number in count.items()
         if number
     )
-    write(f"\n{said or 'all is well'}\n")
+    write(f"\n{said or 'no problems found'}\n")

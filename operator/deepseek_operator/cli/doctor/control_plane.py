@@ -1,4 +1,4 @@
-"""Checks of the API server and of what it knows of our kind."""
+"""Checks of the API server and of the CRD."""
 
 import re
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from deepseek_operator.cli.doctor.drift import drift
 from deepseek_operator.cli.doctor.facts import Facts, Object
 from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
 
-# As Chart.yaml and docs/install.md say.
+# The minimum Kubernetes version, as in Chart.yaml and docs/install.md.
 OLDEST = (1, 29)
 SHOWN = 5
 
 
 def supported(facts: Facts) -> Iterator[Finding]:
-    """The API server is of a version that the operator works with."""
+    """Check that the operator supports the version of the API server."""
     check = "Kubernetes"
     if isinstance(facts.version, Unseen):
         yield unseen(check, facts.version)
@@ -24,32 +24,32 @@ def supported(facts: Facts) -> Iterator[Finding]:
     found = re.match(r"v?(\d+)\.(\d+)", facts.version)
     if not found:
         yield Finding(
-            check, "unknown", f"The API server does not tell its version ({facts.version!r})."
+            check, "unknown", f"The API server reports no usable version ({facts.version!r})."
         )
         return
     oldest = ".".join(map(str, OLDEST))
     if (int(found[1]), int(found[2])) < OLDEST:
         fix = f"Upgrade the cluster to {oldest} or newer."
-        yield Finding(check, "problem", f"It is {facts.version}; the operator needs {oldest}.", fix)
+        yield Finding(
+            check, "problem", f"The version is {facts.version}; the operator needs {oldest}.", fix
+        )
         return
-    yield Finding(check, "ok", f"{facts.version} answers.")
+    yield Finding(check, "ok", f"The version is {facts.version}.")
 
 
 def knows_our_kind(facts: Facts) -> Iterator[Finding]:
-    """The CRD is there, and is that of this release."""
+    """Check that the CRD is installed and belongs to this release."""
     check = "CRD"
     if facts.serves_ours is False:
         fix = "kubectl apply --server-side -f crds/, or install the chart with crds.enabled=true."
-        yield Finding(check, "problem", "The cluster does not know DeepSeekDeployment.", fix)
+        yield Finding(check, "problem", "The CRD of DeepSeekDeployment is not installed.", fix)
         return
     if isinstance(facts.serves_ours, Unseen):
         yield unseen(check, facts.serves_ours)
         return
     if isinstance(facts.crd, Unseen):
         found = unseen(check, facts.crd)
-        message = (
-            f"DeepSeekDeployment is served; of which release it is can't be seen: {found.message}"
-        )
+        message = f"DeepSeekDeployment is served, but its release can't be checked: {found.message}"
         yield Finding(check, "unknown", message, found.fix)
         return
     yield _of_this_release(check, _schema(facts.crd or {}))
@@ -65,22 +65,22 @@ def _of_this_release(check: str, theirs: Any) -> Finding:
     found = drift(_schema(definition()), theirs)
     if not found.any:
         return Finding(
-            check, "ok", f"DeepSeekDeployment {VERSION} is the one that this command knows."
+            check, "ok", f"The schema of DeepSeekDeployment {VERSION} matches this command."
         )
     said = [
         f"{words} {_some(fields)}"
         for words, fields in (
-            ("it lacks", found.lacking),
-            ("this command does not know", found.unknown),
-            ("other rules hold for", found.other),
+            ("missing", found.lacking),
+            ("unknown to this command", found.unknown),
+            ("different rules for", found.other),
         )
         if fields
     ]
     fix = (
-        "Install operator, CRD and this command of one release: helm does not upgrade a CRD that it has not "
-        "made; kubectl apply --server-side -f crds/ does."
+        "Use the same release of operator, CRD and this command. Helm does not upgrade a CRD that it has "
+        "not created: run kubectl apply --server-side -f crds/."
     )
-    return Finding(check, "warning", f"The CRD is of another release: {'; '.join(said)}.", fix)
+    return Finding(check, "warning", f"The CRD is from another release: {'; '.join(said)}.", fix)
 
 
 def _some(names: tuple[str, ...]) -> str:

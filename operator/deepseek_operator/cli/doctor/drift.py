@@ -1,4 +1,4 @@
-"""How the schema of a CRD that a cluster has differs from ours, told by fields."""
+"""Differences between the CRD schema of a cluster and ours, by field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-# Not what holds for a value, or said of its parts one by one.
+# Keys that are no rules for the value itself: texts, and parts that are compared one by one.
 NO_RULE = frozenset({"description", "properties", "items"})
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Fields by their path.
+    """Paths of the fields that differ.
 
     Attributes:
-        lacking: We have them, the cluster has not.
-        unknown: The cluster has them, we have not.
-        other: Both have them, and hold them to other rules, types or defaults.
+        lacking: Fields that only our schema has.
+        unknown: Fields that only the cluster's schema has.
+        other: Fields of both with different rules, types or defaults.
     """
 
     lacking: tuple[str, ...]
@@ -26,12 +26,12 @@ class Drift:
 
     @property
     def any(self) -> bool:
-        """Whether there is a difference."""
+        """True if the schemas differ."""
         return bool(self.lacking or self.unknown or self.other)
 
 
 def drift(ours: Schema, theirs: Schema) -> Drift:
-    """What differs between two schemas; descriptions don't count."""
+    """Return the differences between two schemas; descriptions are ignored."""
     here, there = dict(_fields(ours, "")), dict(_fields(theirs, ""))
     return Drift(
         _outermost(here.keys() - there.keys()),
@@ -41,7 +41,7 @@ def drift(ours: Schema, theirs: Schema) -> Drift:
 
 
 def _fields(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Every field below a schema with what holds for it."""
+    """Yield the path and the rules of every field of a schema."""
     yield path or "the resource", {name: schema[name] for name in schema if name not in NO_RULE}
     for name, part in schema.get("properties", {}).items():
         yield from _fields(part, f"{path}.{name}" if path else name)
@@ -50,7 +50,7 @@ def _fields(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
 
 
 def _outermost(paths: set[str]) -> tuple[str, ...]:
-    """Those that are not below another one of them."""
+    """Return the paths that are not below another path of the set, sorted."""
     return tuple(sorted(path for path in paths if not _above(path) & paths))
 
 

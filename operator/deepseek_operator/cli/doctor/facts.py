@@ -1,4 +1,4 @@
-"""What is known of a cluster, as far as the person who asks may see it."""
+"""Facts about a cluster, as far as the user may read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,25 +14,25 @@ Objects = tuple[Object, ...]
 
 @dataclass(frozen=True)
 class Facts:
-    """A cluster, seen by one person.
+    """The state of a cluster as one user sees it.
 
     Attributes:
-        now: When it was looked at.
-        here: The release of this command.
-        namespace: Where the person's resources are.
-        version: The API server's, such as v1.34.1.
-        served: Names of the optional kinds that there are.
-        crd: The CustomResourceDefinition of our kind, None where there is none.
-        serves_ours: Whether our kind is served.
+        now: Time of the observation.
+        here: Release of this command.
+        namespace: Namespace of the user's resources.
+        version: Version of the API server, such as v1.34.1.
+        served: Names of the optional kinds that are served.
+        crd: The CustomResourceDefinition of DeepSeekDeployment; None if it is not installed.
+        serves_ours: True if DeepSeekDeployment is served.
         operators: Deployments of the operator.
-        leases: Its Leases.
-        nodes: All of them.
-        usage: What pods hold of nodes with GPUs.
+        leases: Leases of the operator.
+        nodes: All nodes.
+        usage: Resources that pods hold on the nodes with GPUs.
         storage: StorageClasses.
         services: APIServices.
-        space: The namespace itself, None where there is none.
-        resources: The DeepSeekDeployments in it.
-        allowed: What the person may do in it, by `verb resource`.
+        space: The Namespace object; None if it does not exist.
+        resources: The DeepSeekDeployments in the namespace.
+        allowed: The user's permissions in the namespace, by `verb resource`.
     """
 
     now: datetime

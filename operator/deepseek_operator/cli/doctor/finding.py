@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""Results of checks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ State = Literal["ok", "warning", "problem", "unknown"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the table.
+    """One row of the report.
 
     Attributes:
-        check: What was looked at.
-        state: ok; warning: something will not work, or not well; problem: no model will serve;
-            unknown: nobody could look.
-        message: What was found, as a sentence.
-        fix: What to do, empty where nothing is to be done.
+        check: Name of the check.
+        state: ok; warning: a feature will not work, or not well; problem: no model will serve;
+            unknown: the fact could not be read.
+        message: The finding, as a sentence.
+        fix: What to do; empty if nothing needs to be done.
     """
 
     check: str
@@ -27,11 +27,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Unseen:
-    """A fact that could not be looked at.
+    """A fact that could not be read.
 
     Attributes:
-        why: What the API server has said.
-        grant: The right that is missing, such as `list nodes`; empty where that is not the reason.
+        why: Error message of the API server.
+        grant: The missing permission, such as `list nodes`; empty if that is not the cause.
     """
 
     why: str
@@ -39,18 +39,18 @@ class Unseen:
 
 
 def unseen(check: str, fact: Unseen) -> Finding:
-    """What there is to say of a fact that could not be looked at."""
-    fix = f"Ask for the right to {fact.grant}." if fact.grant else "Try again."
+    """Return the finding for a fact that could not be read."""
+    fix = f"Ask for permission to {fact.grant}." if fact.grant else "Try again."
     return Finding(check, "unknown", f"{fact.why.rstrip('.')}.", fix)
 
 
 def failed(findings: Iterable[Finding]) -> bool:
-    """Whether there is a problem among them."""
+    """Return True if any finding is a problem."""
     return any(found.state == "problem" for found in findings)
 
 
 def plain(findings: list[Finding]) -> dict[str, Any]:
-    """Findings for programs."""
+    """Return findings as plain data."""
     rows = [
         {"check": found.check, "state": found.state, "message": found.message, "do": found.fix}
         for found in findings

@@ -1,4 +1,4 @@
-"""Checks of the nodes and their GPUs."""
+"""Checks of nodes and their GPUs."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
 from deepseek_operator.plan.rolling.capacity import quantity, tolerated
 from deepseek_operator.plan.state.observed import NodeView
 
-# On nodes that have GPUs, whatever they offer: by node-feature-discovery, NVIDIA's GPU operator, GKE.
+# Labels of nodes with GPU hardware, set by node-feature-discovery, NVIDIA's GPU operator or GKE.
 HARDWARE = (
     "feature.node.kubernetes.io/pci-10de.present",
     "feature.node.kubernetes.io/pci-0302_10de.present",
@@ -18,26 +18,26 @@ HARDWARE = (
     "cloud.google.com/gke-accelerator",
 )
 PRODUCT = "nvidia.com/gpu.product"
-# Newer and older name of the same.
+# Newer and older name of the driver version label.
 DRIVER = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
-# Of CUDA 13, with which the images are built; https://docs.nvidia.com/deploy/cuda-compatibility/
+# Minimum driver for CUDA 13, which the images use; https://docs.nvidia.com/deploy/cuda-compatibility/
 OLDEST_DRIVER = 580
 GPU_OPERATOR = (
-    "NVIDIA's GPU operator (https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/), which brings "
-    "driver, device plug-in and labels."
+    "Install NVIDIA's GPU operator (https://docs.nvidia.com/datacenter/cloud-native/gpu-operator/): "
+    "driver, device plug-in and node labels."
 )
 SHOWN = 4
 
 
 def devices(node: Object) -> dict[str, int]:
-    """How many GPUs a node offers, by resource."""
+    """Return the number of allocatable GPUs of a node by resource name."""
     offered = node.get("status", {}).get("allocatable") or {}
     found = {name: int(quantity(offered.get(name, 0))) for name in accelerators().resources}
     return {name: number for name, number in found.items() if number}
 
 
 def offered(facts: Facts) -> Iterator[Finding]:
-    """Nodes offer GPUs, and those that have some offer them."""
+    """Check that nodes with GPU hardware advertise it as allocatable."""
     check = "GPUs"
     if isinstance(facts.nodes, Unseen):
         yield unseen(check, facts.nodes)
@@ -45,13 +45,14 @@ def offered(facts: Facts) -> Iterator[Finding]:
     silent = [node for node in facts.nodes if not devices(node) and _has_hardware(node)]
     if silent:
         message = (
-            f"{_names(silent)} have GPUs and offer none: no device plug-in runs there, or it fails."
+            f"Nodes with GPUs that are not allocatable: {_names(silent)}. "
+            "The device plug-in is missing or fails there."
         )
         fix = f"kubectl get pods -A -o wide | grep -i device-plugin. {GPU_OPERATOR}"
         yield Finding(check, "problem", message, fix)
     with_gpus = [node for node in facts.nodes if devices(node)]
     if not with_gpus and not silent:
-        message = f"None of {len(facts.nodes)} nodes offers GPUs: models run on CPUs, slowly."
+        message = f"None of {len(facts.nodes)} nodes has GPUs: models run on CPUs, slowly."
         yield Finding(check, "warning", message, GPU_OPERATOR)
     if with_gpus:
         total: dict[str, int] = defaultdict(int)
@@ -59,7 +60,9 @@ def offered(facts: Facts) -> Iterator[Finding]:
             for name, number in devices(node).items():
                 total[name] += number
         said = ", ".join(f"{number} x {name}" for name, number in sorted(total.items()))
-        yield Finding(check, "ok", f"{len(with_gpus)} of {len(facts.nodes)} nodes offer {said}.")
+        yield Finding(
+            check, "ok", f"{len(with_gpus)} of {len(facts.nodes)} nodes have GPUs: {said}."
+        )
 
 
 def _has_hardware(node: Object) -> bool:
@@ -68,7 +71,7 @@ def _has_hardware(node: Object) -> bool:
 
 
 def labelled(facts: Facts) -> Iterator[Finding]:
-    """Nodes tell by labels which kind of GPU they have."""
+    """Check that node labels identify the GPU type."""
     check = "GPU labels"
     nodes = _with_gpus(facts)
     if not nodes:
@@ -87,26 +90,26 @@ def labelled(facts: Facts) -> Iterator[Finding]:
         yield _unlabelled(check, product, found)
     if kinds:
         said = ", ".join(f"{name} on {number}" for name, number in sorted(kinds.items()))
-        yield Finding(check, "ok", f"Nodes tell their kind of GPU: {said}.")
+        yield Finding(check, "ok", f"GPU types by node label: {said}.")
 
 
 def _unlabelled(check: str, product: str, nodes: list[Object]) -> Finding:
     if product:
-        message = f"{_names(nodes)}: {PRODUCT} is {product}, which the catalogue does not have."
-        fix = "Add the kind with the chart's value catalog.accelerators (docs/sizing.md)."
+        message = f"{_names(nodes)}: the GPU type {product} ({PRODUCT}) is not in the catalogue."
+        fix = "Add the GPU type in the chart's value catalog.accelerators (docs/sizing.md)."
     else:
         message = (
-            f"{_names(nodes)} do not tell their kind of GPU: no accelerator.profile finds them."
+            f"{_names(nodes)}: no label identifies the GPU type, so no accelerator.profile matches."
         )
         fix = (
-            "Run GPU feature discovery (part of NVIDIA's GPU operator), or name accelerator.count alone and "
-            "choose nodes with podTemplate.spec.nodeSelector."
+            "Run GPU feature discovery (part of NVIDIA's GPU operator), or set only accelerator.count and "
+            "select nodes with podTemplate.spec.nodeSelector."
         )
     return Finding(check, "warning", message, fix)
 
 
 def free(facts: Facts) -> Iterator[Finding]:
-    """Some GPUs are free."""
+    """Check that some GPUs are free."""
     check = "free GPUs"
     nodes = _with_gpus(facts)
     if not nodes:
@@ -129,8 +132,10 @@ def free(facts: Facts) -> Iterator[Finding]:
     if len(ranked) > SHOWN:
         who += f" and {len(ranked) - SHOWN} more"
     if left <= 0:
-        fix = "Wait, end one of them, or add a node; a resource that is created waits and says for whom."
-        yield Finding(check, "warning", f"None of {total} is free. They are held by {who}.", fix)
+        fix = (
+            "Wait, delete one of them, or add a node. A new resource waits and reports the holders."
+        )
+        yield Finding(check, "warning", f"0 of {total} are free; held by {who}.", fix)
     else:
         yield Finding(
             check, "ok", f"{left} of {total} are free{f'; held by {who}' if who else ''}."
@@ -138,7 +143,7 @@ def free(facts: Facts) -> Iterator[Finding]:
 
 
 def reachable(facts: Facts) -> Iterator[Finding]:
-    """Nodes with GPUs take pods: ready, not cordoned, and without taints that nobody bears."""
+    """Check that GPU nodes are ready, not cordoned, and have only taints that a resource tolerates."""
     check = "GPU nodes"
     nodes = _with_gpus(facts)
     if not nodes:
@@ -160,22 +165,22 @@ def reachable(facts: Facts) -> Iterator[Finding]:
         sound = False
         yield _taint(check, key, value, effect, found)
     if sound:
-        yield Finding(check, "ok", f"{len(nodes)} are ready and take pods.")
+        yield Finding(check, "ok", f"{len(nodes)} are ready and schedulable.")
 
 
 def _unborne(facts: Facts, nodes: Objects) -> dict[tuple[str, str, str], list[Object]]:
-    """Taints that no resource of the namespace tolerates, by key, value and effect."""
+    """Return the taints that no resource of the namespace tolerates, by key, value and effect."""
     resources: Objects = () if isinstance(facts.resources, Unseen) else facts.resources
     tolerations: list[Object] = []
     for item in resources:
         pod = (item["spec"].get("podTemplate") or {}).get("spec")
         said = pod.get("tolerations") if isinstance(pod, dict) else None
-        # The API server does not look into podTemplate.
+        # The API server does not validate podTemplate.
         tolerations += [each for each in said or [] if isinstance(each, dict)]
     found: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
     for node in nodes:
         for taint in NodeView.of(node).taints:
-            # The node controller's own say what conditions say.
+            # The node controller's own taints repeat node conditions.
             if not taint["key"].startswith("node.kubernetes.io/") and not tolerated(
                 taint, tolerations
             ):
@@ -186,19 +191,17 @@ def _unborne(facts: Facts, nodes: Objects) -> dict[tuple[str, str, str], list[Ob
 def _taint(check: str, key: str, value: str, effect: str, nodes: list[Object]) -> Finding:
     written = f"{key}={value}:{effect}" if value else f"{key}:{effect}"
     message = (
-        f"{_names(nodes)}: no DeepSeekDeployment of the namespace tolerates the taint {written}."
+        f"{_names(nodes)}: no DeepSeekDeployment in the namespace tolerates the taint {written}."
     )
     operator = f"operator: Equal, value: {value}" if value else "operator: Exists"
     fix = f"spec.podTemplate.spec.tolerations: [{{key: {key}, {operator}, effect: {effect}}}]"
     if key in accelerators().resources:
-        fix += (
-            "; unneeded where the API server has the admission plug-in ExtendedResourceToleration"
-        )
+        fix += "; not needed if the admission plug-in ExtendedResourceToleration is enabled"
     return Finding(check, "warning", message, f"{fix}.")
 
 
 def driven(facts: Facts) -> Iterator[Finding]:
-    """Drivers are new enough for the images."""
+    """Check that GPU drivers are new enough for the images."""
     check = "GPU driver"
     known = {}
     for node in _with_gpus(facts):
@@ -211,13 +214,13 @@ def driven(facts: Facts) -> Iterator[Finding]:
     if old:
         oldest = min(major for major, _ in known.values())
         message = f"{_names(old)}: the driver is {oldest}; images with CUDA 13 need {OLDEST_DRIVER} or newer."
-        fix = "Upgrade the driver, or name an older image in spec.engine.image."
+        fix = "Upgrade the driver, or set an image with an older CUDA in spec.engine.image."
         yield Finding(check, "problem" if len(old) == len(known) else "warning", message, fix)
     else:
         yield Finding(
             check,
             "ok",
-            f"{min(major for major, _ in known.values())} or newer on {len(known)} node(s).",
+            f"Version {min(major for major, _ in known.values())} or newer on {len(known)} node(s).",
         )
 
 

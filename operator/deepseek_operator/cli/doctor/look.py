@@ -1,4 +1,4 @@
-"""Gathers the facts of a cluster; what may not be looked at becomes `Unseen`."""
+"""Collection of the facts of a cluster; facts that can't be read become `Unseen`."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -32,15 +32,15 @@ STORAGE_CLASS = Kind("StorageClass", "storage.k8s.io", "v1", "storageclasses")
 OWN_ACCESS = Kind(
     "SelfSubjectAccessReview", "authorization.k8s.io", "v1", "selfsubjectaccessreviews"
 )
-# What a person who runs models has to do.
+# Verbs that a user who runs models needs.
 VERBS = ("create", "update", "patch", "delete")
 
 
 async def look(client: Client, namespace: str) -> Facts:
-    """The facts of a cluster, with a namespace of it.
+    """Gather the facts of a cluster and of one namespace.
 
     Raises:
-        ApiError: The API server does not answer at all.
+        ApiError: The API server can't be reached.
     """
     server = await client.answer("/version")
     async with asyncio.TaskGroup() as tasks:
@@ -104,7 +104,7 @@ async def _resources(client: Client, namespace: str) -> Objects:
     try:
         return tuple(await client.select(RESOURCE, namespace))
     except NotFoundError:
-        return ()  # the kind is missing, which is told by itself
+        return ()  # the CRD is not installed, which another check reports
 
 
 async def _usage(client: Client, nodes: Objects) -> Usage:

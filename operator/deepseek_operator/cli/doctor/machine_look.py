@@ -1,4 +1,4 @@
-"""Looks at this machine."""
+"""Collection of the facts of this machine."""
 
 import os
 import runpy
@@ -20,7 +20,7 @@ NVIDIA = "0x10de"
 
 
 def look() -> Machine:
-    """What there is of this machine."""
+    """Gather the facts of this machine."""
     gpus, driver, problem = _gpus()
     cache = _cache()
     memory = psutil.virtual_memory()
@@ -43,10 +43,10 @@ def look() -> Machine:
 
 
 def parse(table: str) -> tuple[tuple[Gpu, ...], str]:
-    """GPUs and the driver's version of what `nvidia-smi --query-gpu` has written, without units.
+    """Parse the output of `nvidia-smi --query-gpu` without units into GPUs and driver version.
 
     Raises:
-        ValueError: It is nothing of the kind.
+        ValueError: The text is not such output.
     """
     rows = [
         [cell.strip() for cell in line.split(",")] for line in table.splitlines() if line.strip()
@@ -56,7 +56,7 @@ def parse(table: str) -> tuple[tuple[Gpu, ...], str]:
 
 
 def _gpus() -> tuple[tuple[Gpu, ...], str, str]:
-    """GPUs, the driver's version, and what is wrong with it."""
+    """Return the GPUs, the driver's version, and the driver's error."""
     if not shutil.which("nvidia-smi"):
         return (), "", ""
     result = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
@@ -65,24 +65,24 @@ def _gpus() -> tuple[tuple[Gpu, ...], str, str]:
     try:
         gpus, driver = parse(result.stdout)
     except ValueError:
-        return (), "", f"it says {' '.join(result.stdout.split())[:200]}"
+        return (), "", f"unexpected output: {' '.join(result.stdout.split())[:200]}"
     return gpus, driver, ""
 
 
 def _engine(name: str) -> str | None:
-    """Why an engine does not answer, None where it does."""
+    """Return the error of a container engine; None if it responds."""
     result = _run(name, "info")
     return result if isinstance(result, str) else None
 
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str] | str":
-    """What a command has written, or what went wrong."""
+    """Run a command and return its result, or an error message."""
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {PATIENCE:.0f} s"
+        return f"no response within {PATIENCE:.0f} s"
     except OSError as error:
         return str(error)
     if result.returncode:
@@ -92,13 +92,13 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str] | str":
 
 
 def _hardware(devices: Path) -> bool:
-    """Whether the PCI bus has a device of NVIDIA."""
+    """Return True if the PCI bus has an NVIDIA device."""
     vendors = (file.read_text(encoding="ascii").strip() for file in devices.glob("*/vendor"))
     return NVIDIA in vendors
 
 
 def _cache() -> Path:
-    """Where the hub's client puts what it downloads."""
+    """Return the cache directory of the hub client."""
     home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
 
@@ -115,7 +115,7 @@ def _version(package: str) -> str:
 
 
 def _cuda() -> str:
-    """The CUDA that torch was built for, from its file of versions: importing torch takes seconds."""
+    """Return torch's CUDA version from its version file, because importing torch takes seconds."""
     torch = find_spec("torch")
     places = torch.submodule_search_locations if torch else None
     file = Path(places[0]) / "version.py" if places else None

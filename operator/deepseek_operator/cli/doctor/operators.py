@@ -1,4 +1,4 @@
-"""Checks of the operator itself."""
+"""Checks of the operator and its leader election."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ VERSION = "app.kubernetes.io/version"
 
 
 def installed(facts: Facts) -> Iterator[Finding]:
-    """The operator's Deployment is there, ready, and of this release."""
+    """Check that the operator's Deployment exists, is ready, and is of this release."""
     check = "operator"
     if isinstance(facts.operators, Unseen):
         yield unseen(check, facts.operators)
@@ -18,16 +18,16 @@ def installed(facts: Facts) -> Iterator[Finding]:
     if not facts.operators:
         if _led(facts):
             yield Finding(
-                check, "warning", "It runs outside the cluster: there is no Deployment of it."
+                check, "warning", "The operator runs outside the cluster: it has no Deployment."
             )
             return
         fix = "helm install deepseek-operator charts/deepseek-operator (docs/install.md)."
-        yield Finding(check, "problem", "It is not installed.", fix)
+        yield Finding(check, "problem", "The operator is not installed.", fix)
         return
     if len(facts.operators) > 1:
         names = ", ".join(_name(item) for item in facts.operators)
-        fix = "helm uninstall all of them but one: in two namespaces, both would lead."
-        yield Finding(check, "problem", f"There are several: {names}.", fix)
+        fix = "helm uninstall all but one: in different namespaces each has its own leader."
+        yield Finding(check, "problem", f"Several operators are installed: {names}.", fix)
     for deployment in facts.operators:
         yield _state(check, deployment, facts.here)
 
@@ -47,39 +47,42 @@ def _state(check: str, deployment: Object, here: str) -> Finding:
         return Finding(check, "warning", f"{namespace}/{name}: {ready} of {wanted} are ready.", fix)
     version = (deployment["metadata"].get("labels") or {}).get(VERSION, "")
     if version and version != here:
-        message = f"{namespace}/{name} is of release {version}, this command of {here}."
-        return Finding(check, "warning", message, "Use the command of the operator's release.")
+        message = f"{namespace}/{name} is release {version}, this command is {here}."
+        return Finding(check, "warning", message, "Use the command from the operator's release.")
     return Finding(
-        check, "ok", f"{namespace}/{name}: {ready} of {wanted} are ready, {version or here}."
+        check,
+        "ok",
+        f"{namespace}/{name}: {ready} of {wanted} are ready, release {version or here}.",
     )
 
 
 def leads(facts: Facts) -> Iterator[Finding]:
-    """Somebody holds the Lease, and renews it."""
+    """Check that a leader holds and renews the Lease."""
     check = "leader"
     if isinstance(facts.leases, Unseen):
         yield unseen(check, facts.leases)
         return
     if not facts.leases:
         if facts.operators:
-            yield _nobody(check, "Nobody has ever led: there is no Lease.")
+            yield _nobody(check, "No leader was ever elected: there is no Lease.")
         return
     if len(facts.leases) > 1:
         names = ", ".join(_name(item) for item in facts.leases)
-        message = f"There are several Leases ({names}), so several operators may lead."
-        yield Finding(check, "warning", message, "kubectl delete those that nobody renews.")
+        message = f"There are several Leases ({names}), so several operators may be leaders."
+        yield Finding(check, "warning", message, "kubectl delete the Leases that are not renewed.")
     lease = max(facts.leases, key=_renewed)
     spec = lease["spec"]
     if not _is_held(lease, facts.now):
         yield _nobody(
-            check, f"Nobody leads; the last was {spec.get('holderIdentity') or 'nobody'}."
+            check,
+            f"There is no leader; the last one was {spec.get('holderIdentity') or 'unknown'}.",
         )
         return
-    yield Finding(check, "ok", f"{spec['holderIdentity']} leads.")
+    yield Finding(check, "ok", f"{spec['holderIdentity']} is the leader.")
 
 
 def _nobody(check: str, message: str) -> Finding:
-    fix = "Look at the operator's log; a new leader takes over within 15 seconds."
+    fix = "Check the operator's log; a new leader normally takes over within 15 seconds."
     return Finding(check, "problem", message, fix)
 
 
@@ -90,7 +93,7 @@ def _led(facts: Facts) -> bool:
 
 def _is_held(lease: Object, now: datetime) -> bool:
     spec = lease.get("spec") or {}
-    # Clocks of two machines: a second look would be the only sure way.
+    # The clocks of two machines may differ, and only a second observation would be exact.
     grace = timedelta(seconds=2 * spec.get("leaseDurationSeconds", 15))
     return bool(spec.get("holderIdentity")) and now - _renewed(lease) < grace
 

@@ -1,4 +1,4 @@
-"""Checks of a namespace and of what its pods get from the cluster."""
+"""Checks of a namespace and its environment: permissions, mesh, network policies, storage."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ from deepseek_operator.cli.doctor.finding import Finding, Unseen, unseen
 ENFORCE = "pod-security.kubernetes.io/enforce"
 LEVELS = ("privileged", "baseline", "restricted")
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-# In names of provisioners whose volumes several nodes may mount; from general knowledge, not looked up.
+# Parts of the names of provisioners with ReadWriteMany volumes; from general knowledge, unverified.
 SHARED = (
     "cephfs",
     "nfs",
@@ -31,7 +31,7 @@ INJECTION, REVISION, AMBIENT = "istio-injection", "istio.io/rev", "istio.io/data
 
 
 def permitted(facts: Facts) -> Iterator[Finding]:
-    """The person may do what one has to."""
+    """Check that the user may write resources."""
     check = "your rights"
     if isinstance(facts.allowed, Unseen):
         yield unseen(check, facts.allowed)
@@ -43,62 +43,64 @@ def permitted(facts: Facts) -> Iterator[Finding]:
             check,
             "warning",
             message,
-            f"Ask for {', '.join(lacking)} on {PLURAL} in {facts.namespace}.",
+            f"Ask for permission to {', '.join(lacking)} {PLURAL} in {facts.namespace}.",
         )
     else:
         yield Finding(check, "ok", f"You may write {PLURAL} in {facts.namespace}.")
 
 
 def namespace(facts: Facts) -> Iterator[Finding]:
-    """The namespace is there and lets our pods in."""
+    """Check that the namespace exists and admits the pods of models."""
     check = "namespace"
     if isinstance(facts.space, Unseen):
         yield unseen(check, facts.space)
         return
     if facts.space is None:
-        fix = f"kubectl create namespace {facts.namespace}, or name another one with --namespace."
-        yield Finding(check, "problem", f"There is no namespace {facts.namespace}.", fix)
+        fix = f"kubectl create namespace {facts.namespace}, or use another one with --namespace."
+        yield Finding(check, "problem", f"The namespace {facts.namespace} does not exist.", fix)
         return
     if facts.space["metadata"].get("deletionTimestamp"):
         yield Finding(
             check,
             "problem",
             f"{facts.namespace} is being deleted.",
-            "Name another one with --namespace.",
+            "Use another one with --namespace.",
         )
         return
     level = _labels(facts.space).get(ENFORCE, "")
     if level in ("baseline", "restricted"):
-        message = f"{facts.namespace} enforces {level}: all but model.source.hostPath keeps to it."
+        message = (
+            f"{facts.namespace} enforces {level}: all sources but model.source.hostPath comply."
+        )
         yield Finding(check, "ok", message)
     elif level and level not in LEVELS:
-        message = f"The label {ENFORCE} of {facts.namespace} is {level!r}, which is no level."
-        yield Finding(check, "warning", message, f"Write one of {', '.join(LEVELS)}.")
+        message = f"The label {ENFORCE} of {facts.namespace} is {level!r}, not a valid level."
+        yield Finding(check, "warning", message, f"Set it to one of {', '.join(LEVELS)}.")
     else:
         yield Finding(
-            check, "ok", f"{facts.namespace} lets every pod in (no Pod Security level is enforced)."
+            check, "ok", f"{facts.namespace} admits every pod (no Pod Security level is enforced)."
         )
 
 
 def mesh(facts: Facts) -> Iterator[Finding]:
-    """Pods of the namespace get sidecars, where there is a mesh."""
+    """Check sidecar injection in the namespace if a mesh is installed."""
     check = "mesh"
     if isinstance(facts.served, Unseen) or "PeerAuthentication" not in facts.served:
         return
     if facts.space is None or isinstance(facts.space, Unseen):
-        return  # told by the check of the namespace
+        return  # reported by the namespace check
     if not isinstance(facts.nodes, Unseen) and (old := _too_old(facts.nodes)):
         yield Finding(
             check,
             "warning",
             f"The kubelets of {', '.join(old)} are older than 1.{NATIVE_SIDECARS}: a model with "
-            "security.mtls never starts there, because its sidecar is a native one.",
+            "security.mtls never starts there, because its sidecar is a native sidecar.",
             'Upgrade these nodes, or set the annotation sidecar.istio.io/nativeSidecar: "false" in '
             "podTemplate.metadata.annotations.",
         )
     labels = _labels(facts.space)
     if labels.get(AMBIENT) == "ambient":
-        message = f"{facts.namespace} is in ambient mode, which has not been tried."
+        message = f"{facts.namespace} is in ambient mode, which is untested."
         yield Finding(
             check,
             "warning",
@@ -110,9 +112,9 @@ def mesh(facts: Facts) -> Iterator[Finding]:
         yield Finding(check, "ok", f"Pods in {facts.namespace} get sidecars ({how}).")
     else:
         message = (
-            f"Pods in {facts.namespace} get no sidecars: nobody would check spec.security.mtls."
+            f"Pods in {facts.namespace} get no sidecars: spec.security.mtls would not be enforced."
         )
-        fix = f"If you want a mesh: kubectl label namespace {facts.namespace} {INJECTION}=enabled"
+        fix = f"To join the mesh: kubectl label namespace {facts.namespace} {INJECTION}=enabled"
         yield Finding(check, "ok", message, fix)
 
 
@@ -128,23 +130,25 @@ def _too_old(nodes: Iterable[Object]) -> list[str]:
 
 
 def policies(facts: Facts) -> Iterator[Finding]:
-    """Whether NetworkPolicies do anything can't be asked."""
+    """Report that enforcement of NetworkPolicies is unknown: no API exposes it."""
     yield Finding(
         "NetworkPolicy",
         "unknown",
-        "Whether the network enforces NetworkPolicies can't be asked; else every pod reaches every model.",
-        "Look at the network plug-in: Calico and Cilium enforce them, flannel alone does not.",
+        "No API reports whether NetworkPolicies are enforced; if not, every pod can reach every model.",
+        "Check the network plug-in: Calico and Cilium enforce them, flannel alone does not.",
     )
 
 
 def storage(facts: Facts) -> Iterator[Finding]:
-    """Volumes can be claimed without naming a class, and one kind can be shared."""
+    """Check for a default StorageClass and for one with shared volumes."""
     check = "storage"
     if isinstance(facts.storage, Unseen):
         yield unseen(check, facts.storage)
         return
     if not facts.storage:
-        message = "There is no StorageClass: weights on a volume (model.source.pvc) need one made by hand."
+        message = (
+            "There is no StorageClass: model.source.pvc needs a volume that is created manually."
+        )
         yield Finding(check, "warning", message, "Install a CSI driver, or download from the hub.")
         return
     defaults = [item for item in facts.storage if _annotations(item).get(DEFAULT_CLASS) == "true"]
@@ -153,10 +157,10 @@ def storage(facts: Facts) -> Iterator[Finding]:
         first = facts.storage[0]["metadata"]["name"]
         fix = f"kubectl annotate storageclass {first} {DEFAULT_CLASS}=true"
         yield Finding(
-            check, "warning", "No StorageClass is the default: claims have to name one.", fix
+            check, "warning", "No StorageClass is the default: claims must name one.", fix
         )
     elif len(defaults) > 1:
-        message = f"Several StorageClasses are the default ({names}): the newest is taken."
+        message = f"Several StorageClasses are the default ({names}): the newest one is used."
         yield Finding(
             check, "warning", message, f"kubectl annotate storageclass NAME {DEFAULT_CLASS}-"
         )
@@ -168,13 +172,11 @@ def storage(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             check,
             "ok",
-            f"{', '.join(shared)}: by their provisioner, several nodes can mount a volume.",
+            f"{', '.join(shared)}: judging by the provisioner, several nodes can mount a volume.",
         )
     else:
-        message = (
-            "Of no StorageClass is it known that several nodes can mount a volume (ReadWriteMany)."
-        )
-        fix = "Replicas on several nodes share a model.source.pvc only with such a class."
+        message = "No StorageClass is known to support volumes on several nodes (ReadWriteMany)."
+        fix = "Replicas on several nodes can share a model.source.pvc only with such a class."
         yield Finding(check, "unknown", message, fix)
 
 

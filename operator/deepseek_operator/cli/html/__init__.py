@@ -1,1 +1,1 @@
-"""Results as pages for a browser: one file each, which asks for nothing else."""
+"""HTML pages of results: one self-contained file each."""

@@ -1,27 +1,27 @@
-"""Axes: where a value is drawn, and which values are written beside."""
+"""Chart axes: positions of values, and tick marks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-# Marks of an axis are these times a power of ten.
+# Tick values are these times a power of ten.
 ROUND = (1.0, 2.0, 5.0)
-# As many marks as an axis has at most.
+# Maximum number of ticks.
 MARKS = 6
-# How far beyond the largest value an axis goes.
+# Ratio of the end of an axis to the largest value.
 ROOM = 1.04
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Values between two, as places between two.
+    """A mapping of a range of values to a range of coordinates.
 
     Attributes:
-        low: The least value; above 0 where `log`.
-        high: The largest.
-        start: Where the least is drawn.
-        end: Where the largest is drawn.
-        log: Whether equal ratios are equally far apart.
+        low: The least value; above 0 if `log`.
+        high: The largest value.
+        start: Coordinate of the least value.
+        end: Coordinate of the largest value.
+        log: True for a logarithmic scale.
     """
 
     low: float
@@ -31,7 +31,7 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value is drawn; what is beyond the ends at the ends."""
+        """Return the coordinate of a value, clamped to the ends of the axis."""
         low, high, at = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, at = log10(low), log10(high), log10(at)
@@ -39,7 +39,7 @@ class Axis:
         return round(self.start + share * (self.end - self.start), 1)
 
     def marks(self) -> list[float]:
-        """Round values to write beside it."""
+        """Return the tick values: round numbers within the range."""
         return self._powers() if self.log else self._steps()
 
     def _steps(self) -> list[float]:
@@ -64,7 +64,7 @@ class Axis:
 
 
 def axis(values: Sequence[float], start: float, end: float, log: bool) -> Axis:
-    """One that all values are on: from 0, or where it is logarithmic from the least above that."""
+    """Return an axis for all values: from 0, or from the least positive value if logarithmic."""
     high = max(values)
     if log:
         low = min(value for value in values if value > 0)
@@ -73,7 +73,7 @@ def axis(values: Sequence[float], start: float, end: float, log: bool) -> Axis:
 
 
 def around(values: Sequence[float]) -> tuple[float, float]:
-    """The round values next to all that are above 0, below and above."""
+    """Return the nearest round values below and above all positive values."""
     above = [value for value in values if value > 0]
     powers = range(floor(log10(min(above))), ceil(log10(max(above))) + 1)
     found = [10.0**power * part for power in powers for part in ROUND]
@@ -83,7 +83,7 @@ def around(values: Sequence[float]) -> tuple[float, float]:
 
 
 def short(value: float) -> str:
-    """A number as it is written beside an axis: three digits that count."""
+    """Format a number for an axis, with three significant digits."""
     for size, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{name}"

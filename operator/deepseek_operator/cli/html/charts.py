@@ -1,23 +1,23 @@
-"""Pictures as places and paths, which templates write as SVG; what they say stands in a table too."""
+"""Charts as coordinates and paths, which templates write as SVG, each with a table of its values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepseek_operator.cli.html.axes import Axis, around, axis, short
 
-# The frame of a picture of lines, whose template is 520 by 300.
+# The plot area of a line chart, whose template is 520 by 300.
 LEFT, RIGHT, TOP, BOTTOM = 58, 506, 14, 250
-# How many colours there are; a further series begins anew, with another dash.
+# Number of colours; further series reuse them with dashed lines.
 COLOURS = 6
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a picture says, in words.
+    """The values of a chart as a table.
 
     Attributes:
-        heads: Of the columns.
-        rows: As they are written.
+        heads: Column headings.
+        rows: Formatted cells.
     """
 
     heads: Sequence[str]
@@ -26,14 +26,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a bar.
+    """A segment of a stacked bar.
 
     Attributes:
-        name: Of it.
-        size: As it is written.
-        share: Of the whole, between 0 and 1.
-        start: Where it begins, in percent.
-        colour: Number of its colour; the last part is free, and has a colour of its own.
+        name: Its label.
+        size: Its formatted size.
+        share: Share of the whole, between 0 and 1.
+        start: Start position in percent.
+        colour: Index of its colour; "free" for the last segment.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Mark:
-    """A value beside an axis, and where."""
+    """A tick of an axis: coordinate and label."""
 
     at: float
     text: str
@@ -53,15 +53,15 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a picture.
+    """A line of a line chart.
 
     Attributes:
-        name: Of it.
-        colour: Number of its colour.
-        path: Of SVG.
-        dots: Where its values are.
-        whiskers: Of each dot its place, and the ends of its error bar.
-        dash: Whether it shares its colour with another one.
+        name: Its label.
+        colour: Index of its colour.
+        path: SVG path data.
+        dots: Coordinates of its values.
+        whiskers: Per dot its x coordinate and the ends of its error bar.
+        dash: True if the line is dashed because another one has the same colour.
     """
 
     name: str
@@ -74,7 +74,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """A picture of lines."""
+    """A line chart.
+
+    Attributes:
+        title: Heading.
+        describes: Summary in one or two sentences.
+        across: Label of the x axis.
+        up: Label of the y axis.
+        lines: The lines.
+        marks_across: Ticks of the x axis.
+        marks_up: Ticks of the y axis.
+        table: The values.
+        rings: Coordinates of highlighted points.
+        here: x coordinate of a highlighted value; None for none.
+    """
 
     title: str
     describes: str
@@ -90,13 +103,13 @@ class Lines:
 
 @dataclass(frozen=True)
 class Series:
-    """Values to draw.
+    """The data of a line.
 
     Attributes:
-        name: Of them.
-        points: Pairs of values.
-        errors: Of each point how far it may be off, up and down.
-        steps: Whether a value holds until the next one.
+        name: Its label.
+        points: Pairs of x and y values.
+        errors: Symmetric error of each point.
+        steps: True for a step function.
     """
 
     name: str
@@ -107,7 +120,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Words:
-    """What stands around a picture."""
+    """The texts of a chart, as in `Lines`."""
 
     title: str
     describes: str
@@ -116,7 +129,7 @@ class Words:
 
 
 def parts(sizes: Sequence[tuple[str, float, str]]) -> list[Part]:
-    """The parts of a bar, from names, sizes and what is written of them; the last is what is free."""
+    """Return the segments of a stacked bar from names, sizes and size labels; the last one is free space."""
     whole = sum(max(size, 0) for _, size, _ in sizes) or 1
     found, start = [], 0.0
     for colour, (name, size, text) in enumerate(sizes):
@@ -136,15 +149,15 @@ def lines(
     rings: Sequence[tuple[float, float]] = (),
     here: float | None = None,
 ) -> Lines:
-    """A picture of lines.
+    """Return a line chart.
 
     Args:
-        words: What stands around it.
-        series: What is drawn; with a point at least.
-        table: The same in words.
-        log: Whether the axis across and the one up are logarithmic.
-        rings: Values to point at.
-        here: A value of the axis across to point at.
+        words: Its texts.
+        series: The data; at least one point each.
+        table: The values as a table.
+        log: Logarithmic scale of the x axis and of the y axis.
+        rings: Points to highlight, as values.
+        here: x value to highlight.
     """
     across = axis([x for each in series for x, _ in each.points], LEFT, RIGHT, log[0])
     ends = [end for each in series for end in _ends(each)]
@@ -161,7 +174,7 @@ def lines(
 
 
 def _ends(series: Series) -> list[float]:
-    """The values of a series, with the ends of their error bars."""
+    """Return the y values of a series and the upper ends of their error bars."""
     found = [y for _, y in series.points]
     return found + [y + off for (_, y), off in zip(series.points, series.errors, strict=False)]
 

@@ -1,4 +1,4 @@
-"""A comparison as a page: what each way costs as the load grows, and where another one is cheaper."""
+"""HTML page of a comparison: cost of each option by load, with the break-even points."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,17 +9,17 @@ from deepseek_operator.cli.html.charts import Lines, Series, Table, Words, lines
 from deepseek_operator.cli.html.template import render
 from deepseek_operator.cli.output import as_yaml
 
-# As many loads as the table of the picture has at most.
+# Maximum number of loads in the table of the chart.
 ROWS = 9
 
 
 def page(said: dict[str, Any], compared: Sequence[Compared], today: date) -> str:
-    """A page of a comparison.
+    """Return the page of a comparison.
 
     Args:
-        said: The comparison, of `comparison.plain`.
-        compared: The ways under other loads, ascending.
-        today: The day by which prices are old or not.
+        said: The comparison, as returned by `comparison.plain`.
+        compared: The options under other loads, ascending.
+        today: Date at which the age of prices is judged.
     """
     found = turns(compared)
     return render(
@@ -35,7 +35,7 @@ def page(said: dict[str, Any], compared: Sequence[Compared], today: date) -> str
 def costs(
     said: dict[str, Any], compared: Sequence[Compared], found: Sequence[Turn]
 ) -> Lines | None:
-    """Dollars of a month by the load, of all ways against which nothing speaks; None: there is none."""
+    """Return the chart of monthly cost by load of all options without objections; None if there are none."""
     free = [_free(each) for each in compared]
     ways = dict.fromkeys(way for months in free for way in months)
     drawn = [
@@ -56,9 +56,9 @@ def costs(
     step = max((len(compared) - 1) // (ROWS - 1), 1)
     return lines(
         Words(
-            "Dollars of a month, by the load",
+            "Monthly cost by load",
             _words(compared, found),
-            "requests/s on average",
+            "average requests/s",
             "$/month",
         ),
         drawn,
@@ -79,7 +79,7 @@ def costs(
 
 
 def _free(compared: Compared) -> dict[str, float]:
-    """What the ways cost against which nothing speaks."""
+    """Return the monthly cost of each option without objections."""
     return {
         way.way: way.per_month for way in compared.ways if not way.against and way.per_month > 0
     }
@@ -89,6 +89,10 @@ def _words(compared: Sequence[Compared], found: Sequence[Turn]) -> str:
     first, last = compared[0].cheapest, compared[-1].cheapest
     if not found:
         way = first or last
-        return f"The cheapest at every load shown: {way.way}." if way else "Nothing suits."
+        return (
+            f"Cheapest option at every load shown: {way.way}."
+            if way
+            else "No option meets the requirements."
+        )
     said = "; ".join(f"from {turn.requests:.3g} requests/s {turn.after}" for turn in found)
-    return f"The cheapest: {found[0].before}; {said}."
+    return f"Cheapest option: {found[0].before}; {said}."

@@ -1,4 +1,4 @@
-"""Where the parts of a model are: the pods of a replica, and the GPUs of each."""
+"""Placement of a model: the pods of a replica, and the shards on the GPUs of each pod."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any
 
 from deepseek_operator.cli.html.charts import Table
 
-# As many pods of a replica as are drawn.
+# Maximum number of pods in the picture.
 PODS = 8
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU of a picture of the placement.
+    """A GPU in the placement picture.
 
     Attributes:
-        rank: Among those of the replica.
-        shard: Part of every layer that it has, counted from 1.
-        group: Group of layers or of requests that it is in, counted from 1; 0: there are no groups.
+        rank: Its rank within the replica.
+        shard: Index of its tensor-parallel shard, from 1.
+        group: Index of its pipeline stage or data-parallel group, from 1; 0 without groups.
     """
 
     rank: int
@@ -30,11 +30,11 @@ class Placement:
     """The pods of a replica and the GPUs of each.
 
     Attributes:
-        pods: Each with its GPUs.
-        table: The same in words.
-        hidden: Pods that are not drawn.
-        accelerator: The GPUs of a replica, in words.
-        groups: What groups are of, in words; empty: there are none.
+        pods: The GPUs of each pod.
+        table: The same as a table.
+        hidden: Number of pods that are not drawn.
+        accelerator: Description of the GPUs of a replica.
+        groups: What is split into groups (layers or requests); empty without groups.
     """
 
     pods: Sequence[Sequence[Gpu]]
@@ -45,7 +45,7 @@ class Placement:
 
 
 def placement(shape: dict[str, Any], accelerator: str) -> Placement | None:
-    """Where the GPUs of a resource are; None where it has none."""
+    """Return the placement of a resource; None if it uses no GPUs."""
     each, pods = shape["gpus"]["ofReplica"], shape["podsOfReplica"]
     if not each:
         return None
@@ -65,7 +65,7 @@ def placement(shape: dict[str, Any], accelerator: str) -> Placement | None:
 
 
 def _table(pods: Sequence[Sequence[Gpu]], groups: str) -> Table:
-    heads = ("pod", "GPUs", "parts of every layer", f"groups of {groups}")
+    heads = ("pod", "GPUs", "shards of every layer", f"groups of {groups}")
     rows = [
         (
             f"{number}",

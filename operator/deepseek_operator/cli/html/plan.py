@@ -1,4 +1,4 @@
-"""A plan as a page: memory, placement, speed and cost as pictures, each with its table."""
+"""HTML page of a plan: memory, placement, performance and cost as charts, each with a table."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -11,25 +11,25 @@ from deepseek_operator.cli.html.charts import Lines, Part, Series, Table, Words,
 from deepseek_operator.cli.html.placement import placement
 from deepseek_operator.cli.html.template import render
 
-# The parts of a GPU's memory, in the words of the page.
+# Parts of a GPU's memory and their labels.
 MEMORY = (
     ("weights", "weights"),
     ("cache", "KV cache"),
-    ("steps", "overhead: steps and their graphs"),
+    ("steps", "overhead: activations, CUDA graphs"),
     ("reserved", "overhead: driver, CUDA, libraries"),
-    ("rest", "free, for fragments"),
+    ("rest", "free, for fragmentation"),
 )
-# How far below what a replica carries the costs of tokens begin, and how many loads are looked at.
+# Ratio of a replica's capacity to the lowest load of the token cost chart, and its number of loads.
 LEAST, LOADS = 50.0, 60
 
 
 def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
-    """A page of a plan.
+    """Return the page of a plan.
 
     Args:
-        said: The plan, of `said.plain`.
-        costs: What a load costs by the ways to pay.
-        today: The day by which prices are old or not.
+        said: The plan, as returned by `said.plain`.
+        costs: Cost curve of each pricing option.
+        today: Date at which the age of prices is judged.
     """
     return render(
         "plan.html.j2",
@@ -40,7 +40,8 @@ def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
         placement=placement(said["shape"], said["fit"]["accelerator"]),
         speed=speed(said["performance"]),
         ways=Table(
-            ("way", "cheapest for one replica"), [(curve.way, curve.what) for curve in costs]
+            ("terms", "cheapest offer for one replica"),
+            [(curve.way, curve.what) for curve in costs],
         ),
         hourly=hourly(costs),
         tokens=of_tokens(costs, said["performance"]),
@@ -48,35 +49,35 @@ def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
 
 
 def _sold(cost: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The cheapest way that can be had; None: none is known."""
+    """Return the cheapest offer that is still sold; None if there is none."""
     rows = cost["offers"] if cost else []
     return next((row for row in rows if GONE not in row["doubts"]), None)
 
 
 def memory(sizes: dict[str, int]) -> list[Part]:
-    """The parts of each GPU's memory; none where nobody knows them."""
+    """Return the parts of each GPU's memory; empty if they are unknown."""
     if not sizes:
         return []
     return parts([(words, sizes[name], f"{sizes[name] / 1e9:,.1f} GB") for name, words in MEMORY])
 
 
 def speed(performance: dict[str, Any] | None) -> Lines | None:
-    """Tokens in a second by requests at once; None where it is not predicted."""
+    """Return the chart of output tokens/s by concurrency; None without a prediction."""
     if performance is None:
         return None
     rows, error = performance["ofReplica"], performance["error"]
     points = [(row["atOnce"], row["outputTokensPerSecond"]) for row in rows]
     return lines(
         Words(
-            "Output tokens in a second, of a replica",
-            f"From {points[0][1]:,.0f} with {points[0][0]} at once to {points[-1][1]:,.0f} with "
-            f"{points[-1][0]}; each may be {error:.0%} more or less.",
-            "requests at once",
+            "Output tokens per second of a replica",
+            f"From {points[0][1]:,.0f} at concurrency {points[0][0]} to {points[-1][1]:,.0f} at "
+            f"concurrency {points[-1][0]}, each within {error:.0%}.",
+            "concurrent requests",
             "tokens/s",
         ),
         [Series("predicted", points, [error * value for _, value in points])],
         Table(
-            ("at once", "tokens/s", "from", "to", "first token", "between tokens", "requests/s"),
+            ("concurrency", "tokens/s", "from", "to", "TTFT", "ITL", "requests/s"),
             [_row(row, error) for row in rows],
         ),
         log=(len(points) > 1, False),
@@ -97,7 +98,7 @@ def _row(row: dict[str, Any], error: float) -> Sequence[str]:
 
 
 def hourly(costs: Sequence[Curve]) -> Lines | None:
-    """Dollars of an hour by the load; None where nothing is known of either."""
+    """Return the chart of hourly cost by load; None without prices or a prediction."""
     if not costs:
         return None
     carries, number = costs[0].carries, max(len(curve.per_hour) for curve in costs)
@@ -113,8 +114,8 @@ def hourly(costs: Sequence[Curve]) -> Lines | None:
     ]
     return lines(
         Words(
-            "Dollars of an hour, by the load",
-            f"One more replica for every {carries:.3g} requests/s. " + _cheapest(costs, ends),
+            "Hourly cost by load",
+            f"One more replica per {carries:.3g} requests/s. " + _cheapest(costs, ends),
             "requests/s",
             "$/h",
         ),
@@ -130,13 +131,15 @@ def hourly(costs: Sequence[Curve]) -> Lines | None:
 
 
 def _cheapest(costs: Sequence[Curve], loads: Sequence[float]) -> str:
-    """Which way is the cheapest at the ends, in words."""
+    """Return a sentence that names the cheapest terms at the lowest and the highest load."""
     few, many = (min(costs, key=lambda curve: curve.at(load)).way for load in (loads[0], loads[-1]))
-    return f"Cheapest for one full replica: {few}" + ("." if few == many else f", later {many}.")
+    return f"Cheapest for one full replica: {few}" + (
+        "." if few == many else f", at the highest load {many}."
+    )
 
 
 def of_tokens(costs: Sequence[Curve], performance: dict[str, Any] | None) -> Lines | None:
-    """Dollars of a million output tokens by how many there are in a second."""
+    """Return the chart of cost per million output tokens by tokens/s; None without prices or a prediction."""
     if not costs or performance is None:
         return None
     answer, carries = int(performance["outputTokens"]), costs[0].carries
@@ -152,9 +155,9 @@ def of_tokens(costs: Sequence[Curve], performance: dict[str, Any] | None) -> Lin
     shown = [least, carries / 10, carries / 2, carries, most]
     return lines(
         Words(
-            "Dollars of a million output tokens, by their number",
-            f"Machines that are hardly asked make dear tokens: {each(costs[0], least):,.2f} $ at "
-            f"{short(least * answer)} tokens/s, {each(costs[0], carries):,.2f} $ when a replica is full "
+            "Cost per million output tokens by load",
+            f"Low utilization makes tokens expensive: ${each(costs[0], least):,.2f} at "
+            f"{short(least * answer)} tokens/s, ${each(costs[0], carries):,.2f} with one full replica "
             f"({costs[0].way}).",
             "tokens/s",
             "$/Mtok",

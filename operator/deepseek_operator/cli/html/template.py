@@ -1,4 +1,4 @@
-"""Templates of pages; whatever a value holds, it stays text."""
+"""Rendering of page templates with autoescaping, so that no value becomes markup."""
 
 from functools import cache
 from typing import Any
@@ -18,13 +18,13 @@ def _environment() -> Environment:
 
 
 def render(name: str, **values: Any) -> str:
-    """A page.
+    """Render a page.
 
     Args:
-        name: Of the template.
-        values: That it names.
+        name: Name of the template.
+        values: Values for the template.
 
     Raises:
-        jinja2.UndefinedError: The template names a value that it was not given.
+        jinja2.UndefinedError: The template uses a value that is missing.
     """
     return _environment().get_template(name).render(**values)

@@ -1,1 +1,1 @@
-"""Questions to a cluster: what it has, and what the operator would write there."""
+"""Queries to a cluster: its state, and the changes that the operator would make."""

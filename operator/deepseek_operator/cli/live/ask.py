@@ -1,4 +1,4 @@
-"""Questions to a cluster, as the person of the kubeconfig."""
+"""Queries to a cluster as the user of the kubeconfig, with readable errors."""
 
 import asyncio
 import logging
@@ -21,40 +21,40 @@ from deepseek_operator.cluster.errors import (
 
 T = TypeVar("T")
 
-# What the client's library would warn of is told as an error here, with what to do.
+# Warnings of the client library are reported here as errors with a next step.
 logging.getLogger("kubernetes").setLevel(logging.ERROR)
 
-# What stands for the current context of the kubeconfig, which may have any name.
+# Placeholder for the current context of the kubeconfig, which may have any name.
 CURRENT = "."
-# What reading a kubeconfig that is none, or half of one, raises.
+# Exceptions raised by a missing or malformed kubeconfig.
 UNREADABLE = (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError)
-# How the client begins where no answer came.
+# Prefix of the client's connection errors.
 AWAY = "The API server can't be reached"
 NO_CRD = (
-    "The cluster does not know DeepSeekDeployment: kubectl apply -f crds/, or install the chart "
+    "The CRD of DeepSeekDeployment is not installed: run kubectl apply -f crds/, or install the chart "
     "with crds.enabled=true."
 )
 
 
 def ask(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
-    """The answer to a question.
+    """Run a query against a cluster and return its result.
 
     Args:
-        context: Of the kubeconfig, `CURRENT` for its current one.
-        question: Asks, and may be awaited once.
+        context: Context of the kubeconfig, `CURRENT` for the current one.
+        question: Coroutine function that runs the query; called once.
 
     Raises:
-        CommandError: The kubeconfig is of no use.
-        UnansweredError: The cluster does not answer, or not this person.
+        CommandError: The kubeconfig can't be used.
+        UnansweredError: The cluster can't be reached or denies access.
     """
     return asyncio.run(_asked(context, question))
 
 
 def namespace_of(context: str) -> str:
-    """The namespace that a context chooses, as for kubectl.
+    """Return the default namespace of a context, as kubectl does.
 
     Raises:
-        CommandError: The kubeconfig is of no use.
+        CommandError: The kubeconfig can't be used.
     """
     try:
         return connection.namespace_of("" if context == CURRENT else context)
@@ -77,22 +77,24 @@ async def _asked(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
 
 
 def told(error: ApiError) -> CommandError:
-    """A failed request in words, with what to do."""
+    """Return the command error for a failed request, with the next step."""
     if isinstance(error, UnauthorizedError):
         return UnansweredError(
-            f"The API server does not know you ({error}): log in again, or name another --context."
+            f"The API server rejects your credentials ({error}): log in again, or use another --context."
         )
     if isinstance(error, ForbiddenError):
         return UnansweredError(
-            f"You may not: {error}. Ask for that right, or name another --context."
+            f"Permission denied: {error}. Ask for that permission, or use another --context."
         )
     if isinstance(error, NotFoundError):
         if str(error).startswith("namespaces "):
-            return CommandError(f"There is no such namespace ({error}): kubectl create namespace.")
+            return CommandError(
+                f"The namespace does not exist ({error}): run kubectl create namespace."
+            )
         return UnansweredError(f"{NO_CRD} ({error})")
     if isinstance(error, RejectedError):
-        return CommandError(f"The API server refuses it: {error}")
-    hint = " kubectl cluster-info shows the address that was asked."
+        return CommandError(f"The API server rejects the request: {error}")
+    hint = " kubectl cluster-info shows the address in use."
     said = str(error).rstrip(".")
     return UnansweredError(f"{said}.{hint if said.startswith(AWAY) else ''}")
 
@@ -102,5 +104,5 @@ def _unusable(context: str, error: Exception) -> str:
     which = "its current context" if context == CURRENT else f"its context {context}"
     return (
         f"The kubeconfig ($KUBECONFIG or ~/.kube/config), or {which}, can't be used: {said}. "
-        "kubectl config get-contexts lists what there is."
+        "kubectl config get-contexts lists the contexts."
     )

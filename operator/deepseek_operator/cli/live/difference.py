@@ -1,4 +1,4 @@
-"""What would change in a cluster, as a unified diff and as plain data."""
+"""Changes in a cluster as a unified diff and as plain data."""
 
 import difflib
 from typing import Any
@@ -12,7 +12,7 @@ NOTHING = "/dev/null"
 
 
 def unified(change: Change) -> str:
-    """The difference of one object, as `diff -u` writes it."""
+    """Return the change of one object in the format of `diff -u`."""
     name = f"{change.kind}/{change.name}"
     return "".join(
         difflib.unified_diff(
@@ -25,7 +25,7 @@ def unified(change: Change) -> str:
 
 
 def listed(changes: list[Change]) -> dict[str, Any]:
-    """All of them for programs."""
+    """Return all changes as plain data."""
     rows = [
         {"change": item.what, "kind": item.kind, "name": item.name, "diff": unified(item)}
         for item in changes

@@ -1,4 +1,4 @@
-"""The operator that a cluster has: its Deployment, and what that decides for all resources."""
+"""The operator installed in a cluster: its Deployment and settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ from deepseek_operator.plan.state.settings import Settings, SettingsError
 
 Object = Mapping[str, Any]
 
-# By the chart (templates/_helpers.tpl) and controller/main.py.
+# As in the chart (templates/_helpers.tpl) and controller/main.py.
 LABELS = "app.kubernetes.io/name=deepseek-operator"
 LEASES = "deepseek-operator"
 CONFIG_MAP = Kind("ConfigMap", "", "v1", "configmaps")
 CATALOGUE = "catalog.yaml"
 NONE = (
-    "No operator is installed in the cluster, so nobody says what it would do: name its image and "
-    "values with --server-image or --values, or install it."
+    "No operator is installed in the cluster, so its settings are unknown: install it, or pass "
+    "--values or --server-image."
 )
 
 
 async def deployments(client: Client) -> tuple[Object, ...]:
-    """The Deployments of the operator, wherever they are; one, as a rule.
+    """Return the Deployments of the operator in all namespaces; normally one.
 
     Raises:
-        ApiError: They can't be asked for.
+        ApiError: The Deployments can't be read.
     """
     return tuple(await client.select(DEPLOYMENT, labels=LABELS))
 
 
 async def settings(client: Client, namespace: str | None) -> Settings:
-    """What the installed operator decides for all resources; its catalogue is taken in.
+    """Return the settings of the installed operator, and load its catalogue entries.
 
     Args:
         client: The cluster.
-        namespace: Of the operator; None: wherever it is.
+        namespace: Namespace of the operator; None: any.
 
     Raises:
-        CommandError: There is none, there are several, or it has no settings that can be read.
-        ApiError: It can't be asked for.
+        CommandError: There is none or several, or its settings are invalid.
+        ApiError: The cluster can't be queried.
     """
     found = [*await client.select(DEPLOYMENT, namespace or "", labels=LABELS)]
     if not found:
@@ -53,7 +53,7 @@ async def settings(client: Client, namespace: str | None) -> Settings:
     if len(found) > 1:
         where = ", ".join(sorted(item["metadata"]["namespace"] for item in found))
         raise CommandError(
-            f"There are several operators ({where}): --operator-namespace names one."
+            f"Several operators are installed ({where}): choose one with --operator-namespace."
         )
     (deployment,) = found
     try:
@@ -66,10 +66,12 @@ async def settings(client: Client, namespace: str | None) -> Settings:
 
 @dataclass(frozen=True)
 class Installing:
-    """What was said of the operator's installation; nothing: the cluster is asked.
+    """Command-line options about the operator's installation; without them the cluster is queried.
 
     Attributes:
-        namespace: Of the operator.
+        values: Values file of the chart.
+        image: Image of the model server.
+        namespace: Namespace of the operator.
     """
 
     values: Path | None
@@ -77,11 +79,11 @@ class Installing:
     namespace: str | None
 
     async def settings(self, client: Client) -> Settings:
-        """What it decides for all resources.
+        """Return the operator's settings, from the options or from the cluster.
 
         Raises:
-            CommandError: Nobody knows.
-            ApiError: The cluster can't be asked.
+            CommandError: The settings are unknown or invalid.
+            ApiError: The cluster can't be queried.
         """
         if self.values or self.image:
             return installation(self.values, self.image, self.namespace)
@@ -89,7 +91,7 @@ class Installing:
 
 
 def environment(deployment: Object) -> dict[str, str]:
-    """The variables of the operator's container that are written in its Deployment."""
+    """Return the environment variables with literal values of the operator's container."""
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     return {item["name"]: item["value"] for item in container.get("env", []) if "value" in item}
 

@@ -1,4 +1,4 @@
-"""What there is in a cluster for a resource: its installation, kinds, nodes, and what is free of them."""
+"""The state of a cluster for a resource: settings, kinds, nodes, pods and free capacity."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,19 +23,20 @@ from deepseek_operator.render.workload import is_workload, pod_spec, possible
 Object = dict[str, Any]
 
 
-# What a cluster tells itself.
+# Options that conflict with a query.
 ASSUMED = (
-    "--served and --nodes say what a cluster has that nobody asks: leave them out with --context."
+    "--served and --nodes describe a cluster that is not queried: leave them out with --context."
 )
 
 
 @dataclass(frozen=True)
 class Present:
-    """A resource in its cluster.
+    """A resource and the state of its cluster.
 
     Attributes:
-        body: It, with the uid and the status that it has there, if it is there.
-        observed: The cluster.
+        body: The resource, with its UID and status from the cluster if it exists there.
+        settings: Settings of the operator.
+        observed: State of the cluster.
     """
 
     body: Object
@@ -44,10 +45,10 @@ class Present:
 
 
 async def served_kinds(client: Client) -> frozenset[str]:
-    """Names of the optional kinds that a cluster has.
+    """Return the names of the optional kinds that a cluster serves.
 
     Raises:
-        ApiError: It can't be asked.
+        ApiError: The cluster can't be queried.
     """
     answers = await asyncio.gather(*(client.serves(kind) for kind in OPTIONAL))
     return frozenset(kind.called for kind, there in zip(OPTIONAL, answers, strict=True) if there)
@@ -56,16 +57,16 @@ async def served_kinds(client: Client) -> frozenset[str]:
 async def present(
     client: Client, body: Object, settings: Settings, config: Mapping[str, Any] | None
 ) -> Present:
-    """A resource in its cluster.
+    """Read the state of the cluster for a resource.
 
     Args:
         client: The cluster.
-        body: The resource of a file.
-        settings: Of the installation.
-        config: The model's config.json, where it was given.
+        body: The resource from a file.
+        settings: Settings of the operator.
+        config: The model's config.json, if given.
 
     Raises:
-        ApiError: The cluster can't be asked.
+        ApiError: The cluster can't be queried.
     """
     metadata = body["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
@@ -93,23 +94,23 @@ async def present(
 async def room_for(
     client: Client, target: Target, manifests: list[Object], observed: Observed, now: datetime
 ) -> Room | None:
-    """Room for what shall be; None where who holds what may not be seen.
+    """Return the free capacity for the desired state; None if usage can't be read or podTemplate is invalid.
 
     Args:
         client: The cluster.
-        target: What shall be.
-        manifests: Of it.
-        observed: The cluster.
-        now: The time.
+        target: The desired state.
+        manifests: Its child manifests.
+        observed: State of the cluster.
+        now: The current time.
 
     Raises:
-        ApiError: The cluster can't be asked.
+        ApiError: The cluster can't be queried.
     """
     workload = next(child for child in manifests if is_workload(child))
     try:
         demand = Demand.of(pod_spec(workload))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
-        return None  # podTemplate is no PodSpec, which the API server will say
+        return None  # podTemplate is not a valid PodSpec, which the API server reports
     nodes = [node for node in observed.nodes if suits(node, demand)]
     usage: dict[str, tuple[Holder, ...]] = {}
     try:

@@ -1,7 +1,7 @@
-"""What the operator would write for a resource, tried by the API server, which keeps nothing of it.
+"""Dry run of the operator: the changes that it would make for a resource.
 
-The operator's own reconcile loop does it, with a client whose writes are dry runs: so what is shown
-is what would be done. It is one pass, as it would be made now; a rollout goes on in later ones.
+The operator's own reconcile loop runs with a client whose writes are server-side dry runs, so the
+result is what the operator would do. It covers one reconciliation now; a rollout continues in later ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +28,13 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """What would become of one object.
+    """The change of one object.
 
     Attributes:
-        before: As it is, None where there is none.
-        after: As it would be, None where it would be deleted.
+        kind: Kind of the object.
+        name: Name of the object.
+        before: The live object; None if it does not exist.
+        after: The object after the change; None if it would be deleted.
     """
 
     kind: str
@@ -42,19 +44,19 @@ class Change:
 
     @property
     def what(self) -> Literal["create", "update", "delete"]:
-        """In one word."""
+        """The type of the change."""
         if self.before is None:
             return "create"
         return "delete" if self.after is None else "update"
 
 
 class Rehearsal(Client):
-    """A client whose writes are tried and not kept.
+    """A client whose writes are dry runs.
 
     Attributes:
-        changes: What was written, in its order.
-        said: The status that would have been written, None where it would stay.
-        forbidden: The first write that the person may not try.
+        changes: The changes, in the order of the writes.
+        said: The status that would be written; None if it stays the same.
+        forbidden: Error of the first write that the user may not make.
     """
 
     def __init__(self, client: Client):
@@ -67,7 +69,7 @@ class Rehearsal(Client):
     async def apply(
         self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
     ) -> Object:
-        """Server-side apply as the operator does it; of a status only what it says is kept."""
+        """Apply a manifest as a dry run; record a status without sending it."""
         if subresource:
             self.said = manifest["status"]
             return {**manifest, "spec": {}, "metadata": {**manifest["metadata"], "generation": 0}}
@@ -75,7 +77,7 @@ class Rehearsal(Client):
         before = await self.get(kind, *key)
         after = await super().apply(kind, manifest, subresource, manager)
         if manager == handover.MANAGER:
-            # Not kept, so the next write would still seem to give the number up.
+            # A dry run is not stored, so the next apply would seem to release the field replicas.
             self._given[kind, key] = after["spec"]["replicas"]
         elif (kind, key) in self._given:
             after["spec"]["replicas"] = self._given[kind, key]
@@ -84,17 +86,17 @@ class Rehearsal(Client):
         return after
 
     async def delete(self, kind: Kind, live: Object) -> None:
-        """Try to delete an object."""
+        """Delete an object as a dry run."""
         await super().delete(kind, live)
         whole = await self.get(kind, *key_of(live))
         self.changes.append(Change(kind.name, key_of(live).name, whole or live, None))
 
     def fenced(self, may_write: Callable[[], float]) -> "Rehearsal":
-        """Itself: there is nothing to fence off."""
+        """Return the client itself: dry runs need no fencing."""
         return self
 
     async def post_event(self, event: Object) -> None:
-        """Tell nobody."""
+        """Discard the Event."""
 
     async def _write(
         self,
@@ -106,7 +108,7 @@ class Rehearsal(Client):
     ) -> Object:
         try:
             if method == "DELETE":
-                # Of a deletion that has options in its body the API server does not read the query.
+                # The API server ignores the query of a deletion that has options in its body.
                 body = {**body, "dryRun": ["All"]}
             tried = {**(query or {}), "dryRun": "All"}
             return await super()._write(method, path, body, content, tried)
@@ -116,14 +118,14 @@ class Rehearsal(Client):
 
 
 class Given(Hub):
-    """Knows one file and no hub."""
+    """A hub that knows at most one config.json and makes no requests."""
 
     def __init__(self, content: Mapping[str, Any] | None, otherwise: str):
         super().__init__()
         self._content, self._otherwise = content, otherwise
 
     async def read(self, file: ConfigFile) -> ConfigFile:
-        """The file, or why it is not known."""
+        """Return the file with its content, or with the problem that it is unknown."""
         if self._content is None:
             return replace(file, problem=self._otherwise)
         return replace(file, content=self._content)
@@ -132,18 +134,18 @@ class Given(Hub):
 async def rehearse(
     client: Client, body: Object, settings: Settings, served: frozenset[str], hub: Hub
 ) -> list[Change]:
-    """What the operator would write if a resource were so, in the order in which it would.
+    """Return the changes that the operator would make for a resource, in the order of its writes.
 
     Args:
         client: The cluster.
-        body: The resource as a person writes it, with its namespace.
-        settings: Of the installation.
-        served: Names of the optional kinds that there are.
-        hub: Tells of models that the catalogue does not have.
+        body: The resource as the user writes it, with its namespace.
+        settings: Settings of the operator.
+        served: Names of the optional kinds that the cluster serves.
+        hub: Source of config.json for models that are not in the catalogue.
 
     Raises:
-        RefusedError: The operator would refuse it.
-        ApiError: The API server refuses it, or can't be asked.
+        RefusedError: The operator would reject the resource.
+        ApiError: The API server rejects the resource, or can't be reached.
     """
     rehearsal = Rehearsal(client)
     stored = await _stored(rehearsal, body)
@@ -165,7 +167,7 @@ async def rehearse(
 
 
 async def _stored(rehearsal: Rehearsal, body: Object) -> Object:
-    """The resource as the API server would keep it, its defaults and status included."""
+    """Return the resource as the API server would store it, with defaults and status."""
     metadata = {name: body["metadata"][name] for name in ("name", "namespace")}
     live = await rehearsal.get(RESOURCE, metadata["namespace"], metadata["name"])
     wanted = {"apiVersion": API_VERSION, "kind": RESOURCE.name, "spec": body["spec"]}
@@ -179,7 +181,7 @@ async def _stored(rehearsal: Rehearsal, body: Object) -> Object:
 
 
 async def filled(client: Client, stored: Object, served: frozenset[str]) -> Cache:
-    """What the operator would know: the resource, what belongs to it, and the nodes."""
+    """Return the operator's cache with the resource, its children and pods, and the nodes."""
     cache = Cache()
     cache.served = served
     cache.put(RESOURCE, stored)
@@ -196,17 +198,17 @@ async def filled(client: Client, stored: Object, served: frozenset[str]) -> Cach
 
 
 def _unreachable(pod: Object) -> Object:
-    """A pod that nobody can ask anything: what it would be asked is the operator's business."""
+    """Return the pod without its IP, so that the dry run sends no requests to model servers."""
     status = {name: part for name, part in pod.get("status", {}).items() if name != "podIP"}
     return {**pod, "status": status}
 
 
-# What the API server writes itself, with every write.
+# Metadata that the API server sets on every write.
 NOISE = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 
 
 def plain(item: Object | None) -> Object | None:
-    """An object without what changes with every write, and without its status."""
+    """Return an object without its status and the metadata that every write changes."""
     if item is None:
         return None
     metadata = {name: part for name, part in item["metadata"].items() if name not in NOISE}

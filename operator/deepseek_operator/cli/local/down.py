@@ -1,4 +1,4 @@
-"""`deepseek local down`: end what serves a resource, and forget it."""
+"""`deepseek local down`: stop the servers of a resource and remove its state."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from deepseek_operator.local.replica_supervisor import ENDING_SECONDS
 from deepseek_operator.local.state_dir import Place
 
 LOOK_SECONDS = 0.1
-# Beyond what a drain may take.
+# Added to the drain timeout.
 MARGIN_SECONDS = ENDING_SECONDS + 20
 
 
@@ -21,37 +21,36 @@ def down(
     name: Annotated[
         str | None, typer.Argument(help="Name of the resource. Default: the only one.")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for requests that run.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not drain running requests.")] = False,
 ) -> None:
-    """End what serves a resource once running requests have ended, and remove its logs.
+    """Stop the servers of a resource after draining running requests, and remove its logs.
 
-    Raises:
-        CommandError: It does not end.
+    Exit code 2: the resource is unknown, or its servers do not stop.
     """
     place = place_of(name)
     if place.locked:
         _end(place, now)
     lock = place.lock()
     if lock is None:
-        raise CommandError(f"{place.name} has been brought up again meanwhile.")
+        raise CommandError(f"{place.name} was started again in the meantime.")
     try:
         clean(place)
         place.remove()
     finally:
         os.close(lock)
-    warn(f"{place.name} is down.")
+    warn(f"{place.name} is stopped and removed.")
 
 
 def _end(place: Place, now: bool) -> None:
-    """Wait until nobody looks after it any more.
+    """Stop the supervisor and wait for its exit.
 
     Raises:
-        CommandError: It does not end.
+        CommandError: The supervisor does not exit.
     """
     arrangement = place.arrangement()
     seconds = MARGIN_SECONDS + (arrangement.drain_seconds if arrangement and not now else 0)
     deadline = time.monotonic() + seconds
-    # Between its lock and its first word it does not hear yet.
+    # Until a supervisor has written its state, it does not handle signals.
     while place.locked and place.view() is None and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
     ask_to_end(place)
@@ -65,8 +64,8 @@ def _end(place: Place, now: bool) -> None:
     if place.locked:
         view = place.view()
         raise CommandError(
-            f"{place.name} does not end. Look what process {view.pid if view else '?'} does, or "
-            f"end it: kill -9 {view.pid if view else 'PID'}, then deepseek local down {place.name}."
+            f"{place.name} does not stop. Check its supervisor, process {view.pid if view else '?'}, or "
+            f"kill it: kill -9 {view.pid if view else 'PID'}, then deepseek local down {place.name}."
         )
 
 
@@ -76,5 +75,5 @@ def _wait(place: Place, seconds: float) -> None:
         view = place.view()
         if view and view.asked_to_end and view.requests and view.requests != told:
             told = view.requests
-            warn(f"Waiting for {told} request{'s' * (told > 1)}; Ctrl-C ends them.")
+            warn(f"Waiting for {told} running request{'s' * (told > 1)}; Ctrl-C aborts them.")
         time.sleep(LOOK_SECONDS)

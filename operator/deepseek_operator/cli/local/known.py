@@ -1,4 +1,4 @@
-"""What is known of resources that are up here, and what is left of those whose supervisor was killed."""
+"""Lookup of resources on this machine, and cleanup after supervisors that were killed."""
 
 import contextlib
 import os
@@ -12,42 +12,42 @@ from deepseek_operator.local import orphans as leftovers
 from deepseek_operator.local.state_dir import Place
 from deepseek_operator.local.view import View
 
-# How exactly a system tells when a process began.
+# Precision of a process's start time, in seconds.
 SAME_SECONDS = 1.0
 
 
 def place_of(name: str | None) -> Place:
-    """The resource that a command is about.
+    """Return the state directory of the resource that a command refers to.
 
     Args:
-        name: Its name; None: the only one.
+        name: Name of the resource; None: the only one.
 
     Raises:
-        CommandError: There is none, or one has to be named.
+        CommandError: There is no such resource, or there are several and no name is given.
     """
     found = [place for place in Place.every() if name in (None, place.name)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(place.name for place in Place.every())
     if name is None and names:
-        raise CommandError(f"There are several, name one: {names}.")
-    there = f" There are: {names}." if names else ""
-    raise CommandError(f"Nothing{f' called {name}' if name else ''} was brought up here.{there}")
+        raise CommandError(f"There are several resources, give the name of one: {names}.")
+    there = f" Available: {names}." if names else ""
+    raise CommandError(f"No resource{f' {name}' if name else ''} on this machine.{there}")
 
 
 def clean(place: Place) -> None:
-    """End what a supervisor that was killed has left. Nobody may look after the resource now."""
+    """Kill the orphans of a supervisor that was killed; no supervisor may be running now."""
     before = place.arrangement()
     if before is None or not before.run:
         return
     count = leftovers.end(before.run, None, before.engine)
     if count:
         what = "1 process" if count == 1 else f"{count} processes"
-        warn(f"What looked after {place.name} had been killed. It had left {what}, now ended.")
+        warn(f"The supervisor of {place.name} had been killed; killed {what} that it left behind.")
 
 
 def look(place: Place) -> View | None:
-    """How a resource is; where its supervisor was killed, nothing of it is left after that."""
+    """Return the status of a resource; clean up first if its supervisor was killed."""
     view = place.view()
     if view is None or view.over or view.killed:
         return view
@@ -55,7 +55,7 @@ def look(place: Place) -> View | None:
     if lock is None:
         return view
     try:
-        view = place.view() or view  # it may have ended well just now
+        view = place.view() or view  # it may have exited normally just now
         if view.over:
             return view
         clean(place)
@@ -67,7 +67,7 @@ def look(place: Place) -> View | None:
 
 
 def ask_to_end(place: Place) -> None:
-    """Send the signal to whoever looks after a resource, and to nobody else."""
+    """Send SIGTERM to the supervisor of a resource, and to no other process that reuses its PID."""
     view = place.view()
     if view is None or not place.locked:
         return

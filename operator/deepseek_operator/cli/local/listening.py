@@ -1,4 +1,4 @@
-"""The socket of the endpoint."""
+"""The listening socket of the endpoint."""
 
 import errno
 import ipaddress
@@ -10,7 +10,7 @@ from deepseek_operator.local.state_dir import Place
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Return True if an address is reachable only from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -18,10 +18,10 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take a port.
+    """Open a listening socket.
 
     Raises:
-        CommandError: Somebody has it, or there is no such address.
+        CommandError: The port is in use, or the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -29,12 +29,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise CommandError(
-                f"{host} port {port} can't be opened ({error.strerror}): give another --host or "
+                f"{host} port {port} can't be opened ({error.strerror}): use another --host or "
                 "--port."
             ) from error
         raise CommandError(
-            f"Port {port} is taken{_by(port)}: give another one with --port, or --port 0 for any "
-            "that is free."
+            f"Port {port} is in use{_by(port)}: use another --port, or --port 0 for any free port."
         ) from error
 
 
@@ -42,6 +41,6 @@ def _by(port: int) -> str:
     for place in Place.every():
         view = place.view()
         if view and place.locked and view.endpoint.endswith(f":{port}"):
-            return f" by {place.name} (deepseek local down {place.name} ends it)"
+            return f" by {place.name} (stop it with deepseek local down {place.name})"
     who = listener(port)
     return f" ({who})" if who else ""

@@ -1,4 +1,4 @@
-"""`deepseek local logs`: what servers say."""
+"""`deepseek local logs`: the logs of servers."""
 
 import time
 from pathlib import Path
@@ -18,17 +18,17 @@ def logs(
     name: Annotated[
         str | None, typer.Argument(help="Name of the resource. Default: the only one.")
     ] = None,
-    replica: Annotated[int | None, typer.Option(min=0, help="Of this replica alone.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
-    lines: Annotated[int, typer.Option(min=0, help="So many of the last lines.")] = 100,
+    replica: Annotated[int | None, typer.Option(min=0, help="Show only this replica.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until it stops.")] = False,
+    lines: Annotated[int, typer.Option(min=0, help="Number of last lines to show.")] = 100,
 ) -> None:
-    """Write what the servers of a resource have said."""
+    """Print the logs of a resource's servers."""
     place = place_of(name)
     files = place.logs()
     if replica is not None:
         if replica not in files:
             there = ", ".join(map(str, files)) or "none"
-            raise CommandError(f"{place.name} has no log of replica {replica}; there are: {there}.")
+            raise CommandError(f"{place.name} has no log of replica {replica}; available: {there}.")
         files = {replica: files[replica]}
     ends = {index: file.stat().st_size for index, file in files.items()}
     for index, file in files.items():
@@ -43,14 +43,14 @@ def _before(index: int, files: dict[int, Path]) -> str:
 
 
 def _follow(place: Place, files: dict[int, Path], ends: dict[int, int]) -> None:
-    """Write what is added until nobody looks after the resource any more."""
+    """Print added lines until the supervisor exits."""
     opened = {index: file.open("rb") for index, file in files.items()}
     for index, file in opened.items():
         file.seek(ends[index])
     try:
         going_on = True
         while going_on:
-            going_on = place.locked  # before the last look
+            going_on = place.locked  # checked before reading, so that the last lines are not missed
             for index, file in opened.items():
                 for line in _added(file):
                     write(f"{_before(index, files)}{line}")
@@ -63,7 +63,7 @@ def _follow(place: Place, files: dict[int, Path], ends: dict[int, int]) -> None:
 
 
 def _added(file: BinaryIO) -> list[str]:
-    """Whole lines that were added; the beginning of a file that was cut meanwhile comes next."""
+    """Return the complete lines that were added; start over if the file was truncated."""
     at = file.tell()
     if file.seek(0, 2) < at:
         at = 0

@@ -1,4 +1,4 @@
-"""Has an arrangement run: in this process until Ctrl-C, or in one of its own."""
+"""Running a launch plan: in this process until Ctrl-C, or in a detached supervisor."""
 
 import asyncio
 import os
@@ -22,10 +22,16 @@ LOOK_SECONDS = 0.3
 
 
 def serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
-    """Start it where nobody else has its name or its port.
+    """Run a launch plan.
+
+    Args:
+        arrangement: The launch plan.
+        host: Address of the endpoint.
+        port: Port of the endpoint; 0: any free port.
+        detach: Run in a process of its own, and return once it is ready.
 
     Raises:
-        CommandError: Somebody has.
+        CommandError: The resource is already running, or the port is in use.
         FailedError: All replicas have failed.
     """
     place = Place.of(arrangement.name)
@@ -34,7 +40,7 @@ def serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
         view = place.view()
         where = f" at {view.endpoint}/v1" if view else ""
         raise CommandError(
-            f"{arrangement.name} is up already{where}: bring it down with deepseek local down "
+            f"{arrangement.name} is already running{where}: stop it with deepseek local down "
             f"{arrangement.name}, or give the resource another name."
         )
     try:
@@ -57,10 +63,10 @@ def serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
 
 
 def _listen(place: Place, host: str, port: int) -> socket.socket:
-    """Take a port; where that fails a name that was never up stays unknown.
+    """Open the listening socket; on failure remove the state directory of a resource that never ran.
 
     Raises:
-        CommandError: Somebody has it.
+        CommandError: The port is in use.
     """
     try:
         return listen(host, port)
@@ -71,11 +77,11 @@ def _listen(place: Place, host: str, port: int) -> socket.socket:
 
 
 def _attached(arrangement: Arrangement, place: Place, listening: socket.socket) -> None:
-    with Watch(hint="Ctrl-C ends it.") as watch:
+    with Watch(hint="Stop with Ctrl-C.") as watch:
         as_asked = asyncio.run(_run(arrangement, place, listening, watch))
     if not as_asked:
         raise FailedError(_failed(arrangement.name))
-    warn("Ended.")
+    warn("Stopped.")
 
 
 async def _run(
@@ -85,7 +91,7 @@ async def _run(
 
 
 def _detached(place: Place, lock: int, listening: socket.socket) -> None:
-    """Hand it to a process of its own, and wait until it is ready."""
+    """Start a detached supervisor and wait until all replicas are ready."""
     module = [sys.executable, "-m", "deepseek_operator.local", str(place.directory)]
     with place.supervisor_log.open("ab") as log:
         process = subprocess.Popen(
@@ -97,7 +103,7 @@ def _detached(place: Place, lock: int, listening: socket.socket) -> None:
             start_new_session=True,
         )
     listening.close()
-    hint = f"deepseek local down {place.name} ends it."
+    hint = f"Stop with deepseek local down {place.name}."
     try:
         with Watch(hint=hint) as watch:
             while not watch.settled and process.poll() is None:
@@ -105,7 +111,7 @@ def _detached(place: Place, lock: int, listening: socket.socket) -> None:
                 if view := place.view():
                     watch(view)
     except KeyboardInterrupt:
-        warn(f"Bringing {place.name} down.")
+        warn(f"Stopping {place.name}.")
         ask_to_end(place)
         process.wait()
         raise
@@ -117,6 +123,6 @@ def _detached(place: Place, lock: int, listening: socket.socket) -> None:
 
 def _failed(name: str) -> str:
     return (
-        f"No replica of {name} runs any more; what was wrong is said above. "
-        f"deepseek local logs {name} has all of it."
+        f"All replicas of {name} have failed; the causes are shown above. "
+        f"Full logs: deepseek local logs {name}."
     )

@@ -1,4 +1,4 @@
-"""`deepseek local status`: what is up on this machine."""
+"""`deepseek local status`: resources on this machine."""
 
 from typing import Annotated, Any
 
@@ -12,13 +12,11 @@ from deepseek_operator.local.view import View
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="Name of the resource. Default: all of them.")
+        str | None, typer.Argument(help="Name of the resource. Default: all resources.")
     ] = None,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How it is written.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
-    """Say what is up on this machine, and how its replicas are."""
+    """Show the resources on this machine and the state of their replicas."""
     places = [place_of(name)] if name else list(Place.every())
     views = [view for view in map(look, places) if view]
     if output is not Format.table:
@@ -26,7 +24,7 @@ def status(
         write(as_json(plain) if output is Format.json else as_yaml(plain))
         return
     if not views:
-        write("Nothing is up.\n")
+        write("No resources on this machine.\n")
         return
     listed([_row(view) for view in views], output)
     for view in views:

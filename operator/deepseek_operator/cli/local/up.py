@@ -24,30 +24,34 @@ from deepseek_operator.plan.state.refusal import Refusal
 
 PORT = 8000
 
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Of the endpoint; 0 takes a free one.")]
-Host = Annotated[str, typer.Option(help="Address of the endpoint. Default: this machine alone.")]
-Replicas = Annotated[int | None, typer.Option(min=1, help="How many, in place of what FILE says.")]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="Port of the endpoint; 0 takes any free port.")
+]
+Host = Annotated[str, typer.Option(help="Address of the endpoint. Default: loopback only.")]
+Replicas = Annotated[
+    int | None, typer.Option(min=1, help="Number of replicas; overrides spec.replicas.")
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(help="What computes. auto: GPUs on which nobody else computes, else the CPU."),
+    typer.Option(help="Compute device. auto: GPUs that no other process uses, else the CPU."),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="A directory with the model, in place of its source.", metavar="DIR"),
+    typer.Option(help="Directory with the model; overrides model.source.", metavar="DIR"),
 ]
 Keys = Annotated[
     Path | None,
-    typer.Option(help="File of hashed API keys, as in the Secret of security.apiKeys."),
+    typer.Option(help="File of hashed API keys, in the format of the security.apiKeys Secret."),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(help="Main memory that it may take, such as 16Gi. Default: what is free now."),
+    typer.Option(help="Main memory limit for planning, such as 16Gi. Default: available memory."),
 ]
 Container = Annotated[
-    bool, typer.Option("--container", help="Run the servers in containers of docker or podman.")
+    bool, typer.Option("--container", help="Run the servers in docker or podman containers.")
 ]
 Detach = Annotated[
-    bool, typer.Option("--detach", "-d", help="Come back once it is ready; it goes on by itself.")
+    bool, typer.Option("--detach", "-d", help="Run in the background; return once it is ready.")
 ]
 
 
@@ -66,10 +70,12 @@ def up(
     model_config: options.ModelConfig = None,
     values: options.Values = None,
 ) -> None:
-    """Serve FILE on this machine until Ctrl-C, which lets running requests end; again ends them.
+    """Serve FILE on this machine until Ctrl-C.
 
-    Exit code 1: it is refused, in the operator's words where those fit. 2: FILE, an option or this
-    machine can't be used. 5: all replicas have failed.
+    The first Ctrl-C drains running requests, the second one aborts them.
+
+    Exit codes: 1: FILE is rejected, for example because it does not fit. 2: FILE or an option is
+    invalid, or this machine lacks a prerequisite. 5: all replicas have failed.
     """
     body = resource.one(file, None)
     settings = installation(values, server_image, "")
@@ -77,7 +83,9 @@ def up(
     engine = _engine(container)
     machine = _machine(memory)
     if device == "cuda" and not machine.free:
-        raise CommandError("--device cuda: this machine has no GPU of NVIDIA that is free.")
+        raise CommandError(
+            "--device cuda: this machine has no free NVIDIA GPU. Use --device auto or cpu."
+        )
     directory = _weights(body, weights)
     wish = Wish(device, replicas, weights, api_keys, engine, server_image or "")
     config = mapping(model_config) if model_config else None
@@ -92,22 +100,22 @@ def up(
 
 
 def _engine(container: bool) -> str:
-    """What runs containers, empty where none are wanted.
+    """Return the container engine; empty without --container.
 
     Raises:
-        CommandError: Servers can't be run in the way that is wanted.
+        CommandError: No container engine responds, or the server's packages are missing.
     """
     if container:
         if engine := probing.container_engine():
             return engine
         raise CommandError(
-            "--container: neither docker nor podman answers. Start one (docker info says what is "
-            "wrong), or leave --container out to run the server without."
+            "--container: neither docker nor podman responds. Start one (docker info shows what is "
+            "wrong), or leave out --container to run the server without a container."
         )
     if missing := probing.missing():
         raise CommandError(
-            f"The model server can't run here: {', '.join(missing)} not installed. "
-            "Run pip install '.[server]' in a checkout (for FlashInfer on GPUs '.[gpu]'), or give "
+            f"The model server can't run on this machine: {', '.join(missing)} not installed. "
+            "Run pip install '.[server]' in a checkout (for FlashInfer on GPUs '.[gpu]'), or use "
             "--container."
         )
     return ""
@@ -129,45 +137,43 @@ def _bytes(memory: str) -> int:
     try:
         return int(quantity(memory))
     except ValueError as error:
-        raise CommandError(
-            f"--memory {memory} is no amount of memory: write it as 16Gi."
-        ) from error
+        raise CommandError(f"--memory {memory} is not a quantity: write it as 16Gi.") from error
 
 
 def _weights(body: dict[str, Any], weights: Path | None) -> Path | None:
-    """The directory with the model, None where it is not in one.
+    """Return the directory with the model; None if the model is downloaded.
 
     Raises:
-        CommandError: There is no such directory.
+        CommandError: The directory does not contain a model.
     """
     path = _fields(body["spec"], "model", "source", "hostPath").get("path")
     directory = weights or (Path(path) if isinstance(path, str) else None)
     if directory is not None and not (directory / "config.json").exists():
         raise CommandError(
-            f"{directory} is no directory with a model: it has no config.json. "
-            "--weights DIR names another one."
+            f"{directory} is not a model directory: it has no config.json. "
+            "Use another one with --weights DIR."
         )
     return directory
 
 
 def _same_keys(body: dict[str, Any], host: str, keys: Path | None) -> None:
-    """What asks for keys in a cluster must not be open to a network here.
+    """Check that a resource with authentication is not exposed to the network without keys.
 
     Raises:
-        CommandError: It would be; or there is no such file.
+        CommandError: It would be exposed, or the key file does not exist.
     """
     if keys is not None and not keys.is_file():
-        raise CommandError(f"--api-keys {keys}: there is no such file.")
+        raise CommandError(f"--api-keys {keys}: file not found.")
     asked = {"apiKeys", "jwt"} & set(_fields(body["spec"], "security"))
     if asked and keys is None and not is_loopback(host):
         raise CommandError(
-            f"FILE lets in only who proves something, and --host {host} is open to the network: "
-            "give --api-keys FILE, or leave --host out."
+            f"FILE requires authentication, but --host {host} is open to the network: "
+            "add --api-keys FILE, or leave out --host."
         )
 
 
 def _fields(part: Any, *names: str) -> dict[str, Any]:
-    """A section of a resource that nobody has checked yet; empty where it is none."""
+    """Return a section of an unvalidated resource; empty if it is not a mapping."""
     for name in names:
         part = part.get(name) if isinstance(part, dict) else None
     return part if isinstance(part, dict) else {}
@@ -175,7 +181,7 @@ def _fields(part: Any, *names: str) -> dict[str, Any]:
 
 def _tell(found: Proposal) -> None:
     if found.ignored:
-        warn("Without a meaning on one machine, so ignored:")
+        warn("Ignored fields, which have no meaning on one machine:")
         for path, why in found.ignored.items():
             warn(f"  spec.{path}: {why}")
     for note in found.notes:

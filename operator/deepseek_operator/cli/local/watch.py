@@ -1,4 +1,4 @@
-"""What a person sees while servers start and while something happens to them."""
+"""Progress output while servers start, run and stop."""
 
 import sys
 from types import TracebackType
@@ -10,20 +10,20 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from deepseek_operator.cli.output import warn, write
 from deepseek_operator.local.view import ReplicaView, View
 
-# Lines of a log that are shown of a server that has ended.
+# Number of log lines shown of a server that has exited.
 LINES = 5
-# How often, in percent, a load is told where there is no terminal.
+# Interval, in percent, of load progress lines without a terminal.
 STEP = 25
 
 
 class Watch:
-    """Told of every change; shows bars on a terminal, and lines where there is none.
+    """Progress output: called with every change, shows bars on a terminal and lines elsewhere.
 
     Args:
-        hint: How to end it, said once it is ready.
+        hint: How to stop it, printed once it is ready.
 
     Attributes:
-        ready: Whether all replicas have been ready at once.
+        ready: True once all replicas have been ready at the same time.
     """
 
     def __init__(self, hint: str) -> None:
@@ -44,7 +44,7 @@ class Watch:
         self.ready = False
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:  # elsewhere even its end would be seen
+        if self._console.is_terminal:  # elsewhere stopping it would print something
             self._progress.start()
         return self
 
@@ -58,11 +58,11 @@ class Watch:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """True if all replicas are ready or have failed."""
         return self.ready or self._failed
 
     def __call__(self, view: View) -> None:
-        """Show what has changed."""
+        """Print the changes since the last call."""
         for replica in view.replicas:
             self._show(replica, view.asked_to_end)
         if view.state == "Ready" and not self.ready:
@@ -71,17 +71,17 @@ class Watch:
             count = len(view.replicas)
             what = f"{count} replicas, each on " if count > 1 else ""
             write(
-                f"{view.name} answers at {view.endpoint}/v1 as {view.served_name} "
+                f"{view.name} is ready at {view.endpoint}/v1, model name {view.served_name} "
                 f"({what}{view.runs_on}). {self._hint}\n"
             )
             sys.stdout.flush()
         self._failed = view.state == "Failed"
         if view.asked_to_end and not self._ending:
             self._ending = True
-            running = {0: "no request runs", 1: "1 request runs"}.get(
-                view.requests, f"{view.requests} requests run"
+            running = {0: "no running requests", 1: "1 running request"}.get(
+                view.requests, f"{view.requests} running requests"
             )
-            self._say(f"Ending: {running}. Ctrl-C ends at once.")
+            self._say(f"Draining: {running}. Ctrl-C stops immediately.")
 
     def _show(self, replica: ReplicaView, asked_to_end: bool) -> None:
         key = _key(replica)
@@ -97,7 +97,7 @@ class Watch:
 
     def _bar(self, replica: ReplicaView) -> None:
         step, _, far = replica.detail.partition(": ")
-        if step != self._steps.get(replica.index):  # a bar does not forget the size that it had
+        if step != self._steps.get(replica.index):  # the total of a bar can't be unset
             if replica.index in self._bars:
                 self._progress.remove_task(self._bars[replica.index])
             self._steps[replica.index] = step
@@ -123,12 +123,12 @@ class Watch:
 
 
 def _step(replica: ReplicaView) -> str:
-    """What it does, without how far."""
+    """Return the current step of a replica without its progress."""
     return replica.detail.partition(":")[0] or replica.phase
 
 
 def _key(replica: ReplicaView) -> str:
-    """Changes where there is something to tell."""
+    """Return a key that changes when there is something to report."""
     if replica.phase in ("pausing", "stopped"):
         return f"{replica.phase} {replica.starts}"
     share = 100 * replica.loaded_bytes // replica.total_bytes // STEP if replica.total_bytes else 0

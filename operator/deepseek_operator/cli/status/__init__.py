@@ -1,1 +1,1 @@
-"""`deepseek status`: how resources in a cluster are, in the operator's words."""
+"""`deepseek status`: status and Events of resources in a cluster."""

@@ -1,4 +1,4 @@
-"""`deepseek status`: what the operator says of resources in a cluster."""
+"""`deepseek status`: the command line."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -18,26 +18,24 @@ Object = dict[str, Any]
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(help="Of one resource, said in full. Default: all.")
+        str | None, typer.Argument(help="Resource to show in detail. Default: list all.")
     ] = None,
     context: options.Context = None,
     namespace: options.HomeNamespace = None,
     everywhere: Annotated[
-        bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")
+        bool, typer.Option("--all-namespaces", "-A", help="List resources in all namespaces.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Say it again whenever it changes, until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Print again after every change, until Ctrl-C.")
     ] = False,
-    output: Annotated[
-        Format, typer.Option("--output", "-o", help="How it is written.")
-    ] = Format.table,
+    output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
-    """Say what goes on with the resources of a cluster, in the operator's words.
+    """Show the status, conditions and Events of resources in a cluster.
 
-    Exit code 2: there is no resource of that name. 4: the cluster does not answer, or not you.
+    Exit codes: 2: the resource does not exist. 4: the cluster can't be reached or denies access.
     """
     if name and everywhere:
-        raise CommandError("A NAME is in one namespace: leave -A out, or NAME.")
+        raise CommandError("NAME can't be combined with -A: leave one of them out.")
     context = context or CURRENT
     where = "" if everywhere else namespace or namespace_of(context)
 
@@ -66,7 +64,7 @@ def _again(tell: Any, output: Format, found: list[Object]) -> None:
 
 def _write(found: list[Object], name: str | None, namespace: str, output: Format) -> None:
     if name and not found:
-        raise CommandError(f"There is no DeepSeekDeployment {name} in {namespace}.")
+        raise CommandError(f"There is no DeepSeekDeployment {name} in namespace {namespace}.")
     if output is not Format.table:
         write(written(found[0] if name else found, output))
     elif name:

@@ -1,4 +1,4 @@
-"""What was said of resources, as a person reads it: a line for each, or one in full."""
+"""Text output of resource status: one line per resource, or one resource in detail."""
 
 from datetime import datetime
 from typing import Any
@@ -7,14 +7,14 @@ from deepseek_operator.cli.output import new_table, show, write
 
 Object = dict[str, Any]
 
-UNSEEN = "nobody has looked at it yet: is the operator running? (deepseek doctor)"
-OLD = "about an older spec; "
+UNSEEN = "not reconciled yet: check the operator with deepseek doctor"
+OLD = "status of an older spec; "
 UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 LAST_EVENTS = 10
 
 
 def overview(found: list[Object]) -> None:
-    """A line for each of several."""
+    """Print one line per resource."""
     table = new_table("namespace", "name", "model", "replicas", "phase", "endpoint")
     for item in found:
         status = item["status"]
@@ -30,7 +30,7 @@ def overview(found: list[Object]) -> None:
 
 
 def phase(item: Object) -> str:
-    """The state in one sentence, in the operator's words."""
+    """Return the operator's phase message, marked if it is about an older spec."""
     status = item["status"]
     if not status.get("phase"):
         return UNSEEN
@@ -38,7 +38,7 @@ def phase(item: Object) -> str:
 
 
 def page(item: Object, now: datetime) -> None:
-    """One resource in full."""
+    """Print one resource in detail."""
     status = item["status"]
     write(f"{item['namespace']}/{item['name']}: {item['model']}\n")
     lines = [
@@ -65,8 +65,8 @@ def _rollout(rollout: Object | None) -> str:
         return ""
     how = rollout.get("mode") or rollout.get("strategy") or ""
     step = f", step {rollout['step']} of {rollout['steps']}" if "step" in rollout else ""
-    share = f", {rollout['weight']} % of the requests" if "weight" in rollout else ""
-    new = f", {rollout.get('updatedReplicas', 0)} new"
+    share = f", {rollout['weight']} % of requests" if "weight" in rollout else ""
+    new = f", {rollout.get('updatedReplicas', 0)} updated"
     analysis = rollout.get("analysis")
     compared = f" {analysis['verdict']}: {analysis['message']}" if analysis else ""
     return f"{how}{step}{share}{new}: {rollout.get('message', '')}{compared}"
@@ -75,14 +75,14 @@ def _rollout(rollout: Object | None) -> str:
 def _groups(groups: list[Object]) -> None:
     if not groups:
         return
-    write("\nReplicas that have failed\n")
+    write("\nFailed replicas\n")
     table = new_table("  replica", "restarts", "state", "cause")
     for group in groups:
-        state = "started again"
+        state = "restarted"
         if group.get("stopped"):
-            state = "stopped until the spec is changed"
+            state = "stopped until the spec changes"
         elif group.get("heldUntil"):
-            state = f"pauses until {group['heldUntil']}"
+            state = f"back-off until {group['heldUntil']}"
         cause = group["cause"]
         said = f"{cause['pod']}, exit code {cause['exitCode']}: {cause['message']}"
         table.add_row(f"  {group['index']}", str(group["restarts"]), state, said)
@@ -102,12 +102,12 @@ def _conditions(conditions: list[Object], now: datetime) -> None:
 
 def _events(events: list[Object] | None, now: datetime) -> None:
     if events is None:
-        write("\nEvents may not be read: ask for the right to list events in the namespace.\n")
+        write("\nEvents: no access. Ask for permission to list events in the namespace.\n")
         return
     if not events:
         return
     write("\nEvents\n")
-    table = new_table("  ago", "type", "reason", "message")
+    table = new_table("  age", "type", "reason", "message")
     for event in events[-LAST_EVENTS:]:
         table.add_row(
             f"  {age(event['time'], now)}", event["type"], event["reason"], event["message"]
@@ -116,7 +116,7 @@ def _events(events: list[Object] | None, now: datetime) -> None:
 
 
 def age(since: str, now: datetime) -> str:
-    """How long ago something was, in its two largest units at most, such as `2h5m`."""
+    """Return the time since a timestamp in at most two units, such as `2h5m`."""
     if not since:
         return "-"
     left = max(0, int((now - datetime.fromisoformat(since)).total_seconds()))

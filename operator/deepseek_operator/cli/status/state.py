@@ -1,4 +1,4 @@
-"""What the operator has said of resources, read from a cluster: their status and Events, as they are."""
+"""Status and Events of resources, read from a cluster and passed on unchanged."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -12,19 +12,19 @@ from deepseek_operator.cluster.kinds import EVENT, RESOURCE
 
 Object = dict[str, Any]
 
-EVERY = 2.0  # seconds between two looks
+EVERY = 2.0  # seconds between two polls
 
 
 async def read(client: Client, namespace: str, name: str | None) -> list[Object]:
-    """The resources of a namespace, or the one of a name, by namespace and name.
+    """Return the status of the resources of a namespace, sorted by namespace and name.
 
     Args:
         client: The cluster.
-        namespace: Empty: all of them.
-        name: None: every resource.
+        namespace: The namespace; empty: all namespaces.
+        name: Name of one resource; None: all resources.
 
     Raises:
-        ApiError: They can't be asked for.
+        ApiError: The resources can't be read.
     """
     bodies = await client.select(RESOURCE, namespace, name=name or "")
     about = f"involvedObject.kind={KIND}" + (f",involvedObject.name={name}" if name else "")
@@ -37,11 +37,11 @@ async def read(client: Client, namespace: str, name: str | None) -> list[Object]
 
 
 def said(body: Object, events: Iterable[Object] | None) -> Object:
-    """What was said of a resource.
+    """Return the status of a resource and its Events as plain data.
 
     Args:
         body: The resource.
-        events: Of all resources; None: they may not be read.
+        events: Events of all resources; None if they can't be read.
     """
     metadata, status = body["metadata"], body.get("status") or {}
     told = None
@@ -52,7 +52,7 @@ def said(body: Object, events: Iterable[Object] | None) -> Object:
         "namespace": metadata["namespace"],
         "name": metadata["name"],
         "model": body["spec"]["model"]["id"],
-        # Whether it is about the newest spec.
+        # True if the status is about the newest spec.
         "current": status.get("observedGeneration") == metadata["generation"],
         "status": status,
         "events": told,
@@ -65,22 +65,22 @@ def _event(event: Object) -> Object:
 
 
 def _last(event: Object) -> str:
-    """When it was told last; who writes Events in the newer way leaves lastTimestamp empty."""
+    """Return the time of the last occurrence; the newer Event API leaves lastTimestamp empty."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 async def follow(
     look: Callable[[], Any], tell: Callable[[list[Object]], None], every: float = EVERY
 ) -> None:
-    """Tell what there is, and again whenever it has changed, for ever.
+    """Report the resources now and after every change, forever.
 
     Args:
-        look: Reads it.
-        tell: Is given it.
-        every: Seconds between two looks.
+        look: Coroutine function that reads the resources.
+        tell: Callback for each new state.
+        every: Seconds between two polls.
 
     Raises:
-        ApiError: It could not be read at first, or may not be read any more.
+        ApiError: The first read failed, or access was revoked.
     """
     before: list[Object] | None = None
     while True:
@@ -89,7 +89,7 @@ async def follow(
         except UnreachableError as error:
             if before is None:
                 raise
-            warn(f"{error}; trying again")
+            warn(f"{error}; retrying")
         else:
             if seen != before:
                 tell(seen)

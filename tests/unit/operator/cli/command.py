@@ -1,4 +1,4 @@
-"""Runs the command line in this process, as a shell would."""
+"""Runner of the command line in this process."""
 
 import contextlib
 import io

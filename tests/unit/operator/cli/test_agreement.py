@@ -1,4 +1,4 @@
-"""`deepseek plan` never proposes what the operator refuses, nor refuses what it carries out."""
+"""Agreement of `deepseek plan` and the operator: both accept and reject the same resources."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ SIZES = st.sampled_from([1, 2, 3, 4, 8, 16])
 
 
 def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Object]:
-    """Any of the fields, or none."""
+    """Return a strategy for any subset of the fields."""
     return st.fixed_dictionaries({}, optional=fields)
 
 
@@ -37,7 +37,7 @@ MODELS = st.fixed_dictionaries(
     },
 )
 H100 = {"profile": "nvidia-h100"}
-# What needs an API that not every cluster has, and is carried out where it has it.
+# Fields that require optional APIs.
 NEEDY: list[Object] = [
     {"observability": {"podMonitor": True}},
     {"scaling": {"maxReplicas": 2, "metrics": "keda", "prometheusAddress": "http://p:9090"}},
@@ -86,7 +86,7 @@ SERVED = st.sampled_from(
 
 
 def verdict(body: Object, served: list[str]) -> Object:
-    """What the operator says of a resource that was just created, in a cluster without nodes."""
+    """Return the operator's condition `Accepted` of a new resource, in a cluster without nodes."""
     metadata = {"name": "r1", "namespace": "apps", "uid": UID, "generation": 1}
     stored = {**body, "metadata": {**metadata, "resourceVersion": "1"}, "status": {}}
     store = Store()
@@ -105,7 +105,7 @@ def test_plan_and_operator_agree(spec: Object, served: list[str]) -> None:
         options = ("-n", "apps", "--served", kinds, "--server-image", IMAGE, "-o", "json")
         planned = deepseek("plan", file, *options)
     if planned.code == 2:
-        event("the API server would not take it")
+        event("rejected by the API server")
         return
     said = verdict(body, served)
     event(said["reason"])

@@ -1,4 +1,4 @@
-"""What the documentation shows of commands is what they say."""
+"""Command output quoted in the documentation matches the commands."""
 
 import re
 import shlex
@@ -22,12 +22,12 @@ SHOWN = [
 ]
 
 
-def test_there_are_some() -> None:
+def test_the_number_of_quoted_commands_is_known() -> None:
     assert len(SHOWN) == 7
 
 
 @pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[command for command, _ in SHOWN])
-def test_a_command_says_what_is_shown(command: str, shown: str) -> None:
+def test_quoted_output_matches_the_command(command: str, shown: str) -> None:
     said = [
         line.rstrip() for line in deepseek(*shlex.split(command), "--as-of", DAY).out.splitlines()
     ]
@@ -36,7 +36,7 @@ def test_a_command_says_what_is_shown(command: str, shown: str) -> None:
     assert said[: len(lines)] == lines
 
 
-def test_predictions_are_those_of_the_page() -> None:
+def test_quoted_predictions_match_the_catalogue() -> None:
     text = PAGES[0].read_text(encoding="utf-8")
     rows = re.findall(r"\| [\w.-]+, (\d+) at once \| ([\d,]+) \| ([\d,]+) \|", text)
     found = [

@@ -1,4 +1,4 @@
-"""What the pages of `plan --html` and `recommend --html` hold."""
+"""HTML pages of `plan --html` and `recommend --html`."""
 
 import json
 import re
@@ -31,7 +31,7 @@ LOADED = ("src", "href", "xlink:href", "action", "srcset", "data", "poster")
 
 
 class Page(HTMLParser):
-    """A page as elements: names, attributes, and texts by element."""
+    """A parsed page: its elements, attributes and texts."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -80,7 +80,7 @@ def recommended(tmp_path: Path, *arguments: object) -> Page:
 
 
 def alone(page: Page) -> None:
-    """A page asks for nothing, runs nothing, and says in words what its pictures show."""
+    """Check that a page loads nothing, runs no scripts, and describes its pictures."""
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
     assert not [pair for _, attrs in page.tags for pair in attrs.items() if pair[0] in LOADED]
@@ -99,7 +99,7 @@ def alone(page: Page) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_the_page_of_every_example_stands_alone(tmp_path: Path, path: Path) -> None:
+def test_the_page_of_every_example_is_self_contained(tmp_path: Path, path: Path) -> None:
     if "kind: DeepSeekDeployment" in path.read_text(encoding="utf-8"):
         alone(planned(tmp_path, path, "--requests", 1))
 
@@ -114,12 +114,14 @@ def test_the_page_of_every_example_stands_alone(tmp_path: Path, path: Path) -> N
     ],
     ids=["small", "large", "hosted alone", "nothing suits"],
 )
-def test_the_page_of_a_comparison_stands_alone(tmp_path: Path, options: tuple[object, ...]) -> None:
+def test_the_page_of_a_comparison_is_self_contained(
+    tmp_path: Path, options: tuple[object, ...]
+) -> None:
     alone(recommended(tmp_path, *options))
 
 
 def leaves(value: Any) -> Any:
-    """The same with every text hostile."""
+    """Return the value with every string replaced by hostile markup."""
     if isinstance(value, dict):
         return {key: leaves(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -147,14 +149,14 @@ def test_no_value_becomes_markup() -> None:
         assert HOSTILE not in text
 
 
-def test_a_name_that_a_resource_gives_stays_text(tmp_path: Path) -> None:
+def test_a_served_name_is_escaped(tmp_path: Path) -> None:
     file = resource(tmp_path, model={"id": SEVEN, "servedName": "<script>x</script>"})
     page = planned(tmp_path, file)
     alone(page)
-    assert "as <script>x</script>" in page.words
+    assert "model name <script>x</script>" in page.words
 
 
-def test_memory_is_that_of_the_plan(tmp_path: Path) -> None:
+def test_memory_matches_the_plan(tmp_path: Path) -> None:
     path = EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"
     sizes = said("plan", path)["fit"]["bytesOfGpu"]
     parts = plan_page.memory(sizes)
@@ -169,14 +171,14 @@ def test_memory_is_that_of_the_plan(tmp_path: Path) -> None:
     assert sum(widths) == pytest.approx(520, abs=0.5)
 
 
-def test_error_bars_are_those_of_the_prediction() -> None:
+def test_error_bars_match_the_prediction() -> None:
     performance = said("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml")["performance"]
     picture = plan_page.speed(performance)
     assert picture is not None
     (line,) = picture.lines
     (_, low, high), (_, place) = line.whiskers[-1], line.dots[-1]
     up = Axis(0.0, 1.0, low, high)
-    # The pixel of the value is as far from both ends as the error says.
+    # The coordinate of the value is in the middle of its error bar.
     assert place == pytest.approx((low + high) / 2, abs=0.2)
     assert up.place(0.5) == pytest.approx(place, abs=0.2)
     rate, error = performance["ofReplica"][-1]["outputTokensPerSecond"], performance["error"]
@@ -186,8 +188,8 @@ def test_error_bars_are_those_of_the_prediction() -> None:
     )
 
 
-def test_a_curve_costs_what_the_plan_says(tmp_path: Path) -> None:
-    """At a full replica the picture has the price of the table, and at two twice the machines."""
+def test_the_cost_curve_matches_the_plan(tmp_path: Path) -> None:
+    """At one full replica the chart has the price of the table, and at two replicas twice that."""
     file = resource(tmp_path, model={"id": SEVEN}, accelerator={"profile": "nvidia-h100"})
     rows = said("plan", file)["cost"]["offers"]
     page = planned(tmp_path, file)
@@ -196,7 +198,7 @@ def test_a_curve_costs_what_the_plan_says(tmp_path: Path) -> None:
     assert f" {2 * first:,.2f} " in page.words
 
 
-def test_a_service_beside_gpus_without_a_price_has_no_curve(tmp_path: Path) -> None:
+def test_a_hosted_api_has_no_curve_if_the_gpus_have_no_price(tmp_path: Path) -> None:
     own = tmp_path / "prices.yaml"
     service = {"provider": "acme", "models": ["DeepSeek-R1-Distill-Qwen-7B"], "cached": 0}
     service |= {"input": 0.2, "output": 0.2, "asOf": "2026-11-01", "source": "an offer"}
@@ -205,11 +207,11 @@ def test_a_service_beside_gpus_without_a_price_has_no_curve(tmp_path: Path) -> N
         file = resource(tmp_path, model={"id": SEVEN}, accelerator={"profile": kind})
         page = planned(tmp_path, file, "--prices", own)
         alone(page)
-        assert ("Dollars of an hour" in page.words) == shown
+        assert ("Hourly cost by load" in page.words) == shown
         assert ("acme" in page.words) == shown
 
 
-def test_a_thousand_replicas_are_not_drawn(tmp_path: Path) -> None:
+def test_large_replica_counts_are_limited(tmp_path: Path) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 1000}
     accelerator = {"profile": "nvidia-l4"}
     file = resource(tmp_path, model={"id": SEVEN}, accelerator=accelerator, scaling=scaling)
@@ -218,13 +220,13 @@ def test_a_thousand_replicas_are_not_drawn(tmp_path: Path) -> None:
     assert len([tag for tag, _ in page.tags if tag == "tr"]) < 80
 
 
-def test_a_curve_rises_where_a_replica_is_full() -> None:
+def test_the_cost_curve_steps_up_at_a_full_replica() -> None:
     curve = Curve("on demand", "", 10.0, (1.0, 2.0, 3.0))
     assert [curve.at(load) for load in (0, 10, 10.1, 20, 30)] == [1.0, 1.0, 2.0, 2.0, 3.0]
     assert Curve("hosted", "", 10.0, each=0.5).at(2) == 3600
 
 
-def test_a_replica_of_several_nodes_and_groups() -> None:
+def test_placement_of_a_replica_over_several_nodes_and_groups() -> None:
     shape = {"podsOfReplica": 4, "tensor": 8, "pipeline": 4, "data": 1, "gpus": {"ofReplica": 32}}
     place = placement(shape, "4 pods of 8 x nvidia-a100-80gb")
     assert place is not None
@@ -236,7 +238,7 @@ def test_a_replica_of_several_nodes_and_groups() -> None:
     assert [row[2] for row in across.table.rows] == ["1 to 8", "9 to 16", "17 to 24", "25 to 32"]
 
 
-def test_where_another_way_is_the_cheapest_another_one_was_before() -> None:
+def test_a_break_even_point_changes_the_cheapest_option() -> None:
     compared = by_load(Wish(SEVEN, Load(5.0, 512, 128, hours=10)), prices(), TODAY)
     found = turns(compared)
     assert found
@@ -248,7 +250,7 @@ def test_where_another_way_is_the_cheapest_another_one_was_before() -> None:
         assert turn.before != turn.after
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_named(tmp_path: Path) -> None:
     out = tmp_path / "nowhere" / "plan.html"
     result = deepseek("plan", EXAMPLES / "minimal.yaml", "--html", out)
     assert (result.code, f"{out} can't be written" in result.err) == (2, True)
@@ -267,7 +269,7 @@ def positive() -> st.SearchStrategy[float]:
 
 
 @given(positive(), st.floats(1.001, 1e9), st.booleans(), st.data())
-def test_what_is_larger_is_drawn_further(low: float, ratio: float, log: bool, data: Any) -> None:
+def test_axis_positions_are_monotonic(low: float, ratio: float, log: bool, data: Any) -> None:
     axis = Axis(low if log else 0.0, low * ratio, 100, 500, log)
     first, second = sorted(data.draw(st.tuples(*[st.floats(axis.low, axis.high)] * 2)))
     assert 100 <= axis.place(first) <= axis.place(second) <= 500
@@ -278,7 +280,7 @@ def test_what_is_larger_is_drawn_further(low: float, ratio: float, log: bool, da
 
 
 @given(st.lists(positive(), min_size=1))
-def test_round_values_are_around(values: list[float]) -> None:
+def test_around_encloses_all_values(values: list[float]) -> None:
     low, high = around(values)
     assert low <= min(values) * 1.000001
     assert high >= max(values) * 0.999999

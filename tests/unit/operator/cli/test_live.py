@@ -1,4 +1,4 @@
-"""How a question to a cluster fails, for its asker."""
+"""Error messages of failed queries to a cluster."""
 
 import os
 import subprocess
@@ -23,24 +23,28 @@ from deepseek_operator.cluster.errors import (
     ("error", "code", "words"),
     [
         (UnauthorizedError("Unauthorized"), UNANSWERED, "log in again"),
-        (ForbiddenError('cannot list resource "nodes"'), UNANSWERED, "Ask for that right"),
+        (ForbiddenError('cannot list resource "nodes"'), UNANSWERED, "Ask for that permission"),
         (NotFoundError("the server could not find it"), UNANSWERED, "kubectl apply -f crds/"),
         (NotFoundError('namespaces "a" not found'), UNUSABLE, "kubectl create namespace"),
-        (RejectedError("spec.replicas: Invalid value"), UNUSABLE, "refuses it: spec.replicas"),
+        (
+            RejectedError("spec.replicas: Invalid value"),
+            UNUSABLE,
+            "rejects the request: spec.replicas",
+        ),
         (UnreachableError("The API server can't be reached: x"), UNANSWERED, "cluster-info"),
     ],
 )
-def test_it_is_told_with_what_to_do(error: ApiError, code: int, words: str) -> None:
+def test_an_api_error_is_reported_with_a_next_step(error: ApiError, code: int, words: str) -> None:
     said = told(error)
     assert (said.code, words in str(said)) == (code, True)
 
 
-def test_a_busy_server_was_reached() -> None:
+def test_a_busy_server_does_not_count_as_unreachable() -> None:
     assert str(told(UnreachableError("too many requests"))) == "too many requests."
 
 
-def test_without_a_kubeconfig_there_is_one_sentence(tmp_path: Path) -> None:
-    """As a process of its own: what is logged goes past what tests redirect."""
+def test_a_missing_kubeconfig_is_reported_in_one_message(tmp_path: Path) -> None:
+    """Runs in a separate process, because log output bypasses the redirection of tests."""
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none")}
     command = [sys.executable, "-m", "deepseek_operator.cli", "status"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)

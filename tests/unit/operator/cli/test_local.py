@@ -1,4 +1,4 @@
-"""What the commands of `deepseek local` say, without a server."""
+"""Output of the `deepseek local` commands, without a server."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ def up(folder: Path, *options: object, **spec: Any) -> Result:
 
 
 def kept(name: str, *replicas: ReplicaView, **fields: Any) -> Place:
-    """A resource that was up."""
+    """Return the state directory of a resource that was running."""
     found = Place.of(name)
     lock = found.lock()
     assert lock is not None
@@ -67,21 +67,23 @@ def kept(name: str, *replicas: ReplicaView, **fields: Any) -> Place:
     return found
 
 
-def test_what_is_not_installed_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "SERVER_NEEDS", ("no_such_package", "json"))
     said = up(home)
     assert said.code == 2
     assert "no_such_package not installed. Run pip install '.[server]'" in said.err
 
 
-def test_no_container_engine_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_container_engine_is_reported(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(probing, "ENGINES", ("no-such-engine",))
     said = up(home, "--container")
     assert said.code == 2
-    assert "neither docker nor podman answers" in said.err
+    assert "neither docker nor podman responds" in said.err
 
 
-def test_refusals_have_the_exit_code_of_refusals(home: Path) -> None:
+def test_a_refusal_exits_with_code_1(home: Path) -> None:
     said = up(home)
     assert said.code == 1
     assert said.err.startswith(
@@ -102,7 +104,7 @@ def test_refusals_have_the_exit_code_of_refusals(home: Path) -> None:
         {**SMALL, "security": [], "rollout": 7},
     ],
 )
-def test_what_is_no_spec_is_told_in_words(home: Path, spec: dict[str, Any]) -> None:
+def test_an_invalid_spec_is_rejected_with_a_message(home: Path, spec: dict[str, Any]) -> None:
     said = up(home, **spec)
     assert said.code == 1
     assert "SpecUnreadable: spec." in said.err
@@ -110,7 +112,7 @@ def test_what_is_no_spec_is_told_in_words(home: Path, spec: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: path.stem)
 @pytest.mark.parametrize("gpus", [0, 8])
-def test_every_example_is_served_or_refused_in_words(file: Path, gpus: int) -> None:
+def test_every_example_is_served_or_refused_with_a_known_reason(file: Path, gpus: int) -> None:
     here = tuple(Gpu(f"GPU-{n}", "NVIDIA H200", 143_771, 0, "9.0") for n in range(gpus))
     machine = Machine(memory=10**13, disk=10**13, gpus=here)
     for body in read(file, None, None) if "DeepSeekDeployment" in file.read_text() else []:
@@ -125,14 +127,14 @@ def test_every_example_is_served_or_refused_in_words(file: Path, gpus: int) -> N
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--memory", "much"), "--memory much is no amount of memory: write it as 16Gi."),
-        (("--weights", "/nowhere"), "/nowhere is no directory with a model"),
-        (("--api-keys", "/nowhere"), "--api-keys /nowhere: there is no such file."),
-        (("--device", "cuda"), "--device cuda: this machine has no GPU"),
+        (("--memory", "much"), "--memory much is not a quantity: write it as 16Gi."),
+        (("--weights", "/nowhere"), "/nowhere is not a model directory"),
+        (("--api-keys", "/nowhere"), "--api-keys /nowhere: file not found."),
+        (("--device", "cuda"), "--device cuda: this machine has no free NVIDIA GPU"),
         (("--memory", "64Gi", "--host", "203.0.113.1"), "203.0.113.1 port 8000 can't be opened"),
     ],
 )
-def test_options_that_cannot_be_used(home: Path, options: tuple[str, ...], said: str) -> None:
+def test_invalid_options_are_rejected(home: Path, options: tuple[str, ...], said: str) -> None:
     result = up(home, *options)
     assert result.code == 2
     assert said in result.err
@@ -140,52 +142,52 @@ def test_options_that_cannot_be_used(home: Path, options: tuple[str, ...], said:
 
 
 @pytest.mark.parametrize("security", [{"apiKeys": {"secretName": "keys"}}])
-def test_what_asks_for_keys_is_not_opened_to_a_network(
+def test_a_resource_with_api_keys_is_not_exposed_without_keys(
     home: Path, security: dict[str, Any]
 ) -> None:
     said = up(home, "--host", "0.0.0.0", **SMALL, security=security)
     assert said.code == 2
-    assert "give --api-keys FILE, or leave --host out" in said.err
+    assert "add --api-keys FILE, or leave out --host" in said.err
 
 
-def test_nothing_is_up() -> None:
-    assert deepseek("local", "status").out == "Nothing is up.\n"
+def test_commands_without_resources() -> None:
+    assert deepseek("local", "status").out == "No resources on this machine.\n"
     assert deepseek("local", "status", "-o", "json").out == "[]\n"
     for command in ("down", "logs"):
         said = deepseek("local", command, "r1")
-        assert (said.code, said.err) == (2, "Error: Nothing called r1 was brought up here.\n")
+        assert (said.code, said.err) == (2, "Error: No resource r1 on this machine.\n")
 
 
-def test_status_of_one_that_was_killed_and_one_that_has_failed() -> None:
-    ended = Ended(at="", code=3, words="ended with exit code 3", why="there is no config.json")
-    stopped = ReplicaView(index=0, phase="stopped", detail="Mend it.", ended=ended)
+def test_status_and_down_of_a_killed_and_a_failed_resource() -> None:
+    ended = Ended(at="", code=3, words="exited with code 3", why="there is no config.json")
+    stopped = ReplicaView(index=0, phase="stopped", detail="Fix it.", ended=ended)
     kept("a", ReplicaView(index=0, phase="ready"))
     kept("b", stopped, over=True)
     said = deepseek("local", "status")
     rows = [line.split() for line in said.out.splitlines()[1:3]]
     assert [row[:3] for row in rows] == [["a", "Killed", "0/1"], ["b", "Failed", "0/1"]]
-    assert "replica 0 ended with exit code 3 (there is no config.json). Mend it." in said.out
-    assert "replica 0: ended with its supervisor" in said.out
+    assert "replica 0 exited with code 3 (there is no config.json). Fix it." in said.out
+    assert "replica 0: killed with its supervisor" in said.out
     both = deepseek("local", "down")
-    assert both.err == "Error: There are several, name one: a, b.\n"
-    assert deepseek("local", "down", "a").err == "a is down.\n"
-    assert deepseek("local", "down").err == "b is down.\n"
+    assert both.err == "Error: There are several resources, give the name of one: a, b.\n"
+    assert deepseek("local", "down", "a").err == "a is stopped and removed.\n"
+    assert deepseek("local", "down").err == "b is stopped and removed.\n"
 
 
-def test_logs_of_all_and_of_one() -> None:
+def test_logs_of_all_replicas_and_of_one() -> None:
     found = kept("r1", ReplicaView(index=0), ReplicaView(index=1), over=True)
     found.log(0).write_text("a\nb\nc\n")
     found.log(1).write_text("d\n")
     assert deepseek("local", "logs", "--lines", "2").out == "[0] b\n[0] c\n[1] d\n"
     assert deepseek("local", "logs", "--replica", "1", "--follow").out == "d\n"
     said = deepseek("local", "logs", "--replica", "7")
-    assert said.err == "Error: r1 has no log of replica 7; there are: 0, 1.\n"
+    assert said.err == "Error: r1 has no log of replica 7; available: 0, 1.\n"
 
 
-def test_what_is_told_while_it_starts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_output_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     loading = ReplicaView(index=0, phase="loading", total_bytes=100)
-    ended = Ended(at="", code=-9, words="was ended by SIGKILL", log=("one", "two"))
-    with Watch("Ctrl-C ends it.") as watch:
+    ended = Ended(at="", code=-9, words="was killed by SIGKILL", log=("one", "two"))
+    with Watch("Stop with Ctrl-C.") as watch:
         for loaded in range(0, 101, 5):
             detail = f"loading tiny: {loaded} % of 100 B"
             watch(view(loading.model_copy(update={"loaded_bytes": loaded, "detail": detail})))
@@ -199,16 +201,18 @@ def test_what_is_told_while_it_starts(capsys: pytest.CaptureFixture[str]) -> Non
         assert watch.ready
         watch(view(ReplicaView(index=0, phase="draining"), asked_to_end=True, requests=2))
     out, err = capsys.readouterr()
-    assert out == ("r1 answers at http://127.0.0.1:8000/v1 as tiny (CPU). Ctrl-C ends it.\n")
+    assert out == (
+        "r1 is ready at http://127.0.0.1:8000/v1, model name tiny (CPU). Stop with Ctrl-C.\n"
+    )
     assert err.splitlines() == [
         "replica 0: loading tiny: 0 % of 100 B",
         "replica 0: loading tiny: 25 % of 100 B",
         "replica 0: loading tiny: 50 % of 100 B",
         "replica 0: loading tiny: 75 % of 100 B",
         "replica 0: loading tiny: 100 % of 100 B",
-        "replica 0 was ended by SIGKILL. Again in 1 s.",
+        "replica 0 was killed by SIGKILL. Again in 1 s.",
         "  one",
         "  two",
         "replica 0: the model takes requests",
-        "Ending: 2 requests run. Ctrl-C ends at once.",
+        "Draining: 2 running requests. Ctrl-C stops immediately.",
     ]

@@ -1,4 +1,4 @@
-"""What `deepseek plan` says."""
+"""Output of `deepseek plan`."""
 
 import json
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ def run(folder: Path, *options: object, **spec: Any) -> Result:
 
 
 def test_golden_files() -> None:
-    """Where the change is meant: python -m tests.unit.operator.cli.golden, and read the difference."""
+    """After an intended change run python -m tests.unit.operator.cli.golden and review the diff."""
     wanted_files = files()
     assert {path.name: path.read_text(encoding="utf-8") for path in wanted_files} == {
         path.name: text for path, text in wanted_files.items()
@@ -83,7 +83,7 @@ def test_every_example_has_a_page(path: Path) -> None:
         return
     result = deepseek("plan", path, "--requests", 2)
     assert result.code == 0, result.err
-    assert "Who can reach it" in result.out
+    assert "Allowed inbound traffic" in result.out
 
 
 def test_a_replica_of_several_nodes(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_the_arithmetic_adds_up(tmp_path: Path) -> None:
     assert sizes["weights"] == pytest.approx(15.2e9, rel=0.01)
 
 
-def test_a_refusal_is_in_the_operators_words_for_people_and_programs(tmp_path: Path) -> None:
+def test_a_refusal_has_the_operators_message_as_text_and_json(tmp_path: Path) -> None:
     result = run(
         tmp_path, model={"id": "deepseek-ai/DeepSeek-R1"}, accelerator={"profile": "nvidia-l4"}
     )
@@ -116,7 +116,7 @@ def test_a_refusal_is_in_the_operators_words_for_people_and_programs(tmp_path: P
     assert "What would fit:" in said["message"]
 
 
-def test_speed_comes_with_its_error(tmp_path: Path) -> None:
+def test_performance_includes_its_error(tmp_path: Path) -> None:
     speed = plan(tmp_path, model=SEVEN, accelerator={"profile": "nvidia-h200"})["performance"]
     rates = {row["atOnce"]: row["outputTokensPerSecond"] for row in speed["ofReplica"]}
     assert rates[1] == pytest.approx(199, rel=0.3)
@@ -124,7 +124,7 @@ def test_speed_comes_with_its_error(tmp_path: Path) -> None:
     assert 0.05 <= speed["error"] < 0.3
 
 
-def test_cost_at_a_stated_load(tmp_path: Path) -> None:
+def test_cost_at_a_given_load(tmp_path: Path) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, "replicas": 2}
     cost = plan(tmp_path, "--requests", 2, "--answer", 100, "--hours", 12, **asked)["cost"]
     assert cost["load"]["outputTokensPerMonth"] == round(2 * 100 * 3600 * 730 / 2)
@@ -138,7 +138,7 @@ def test_cost_at_a_stated_load(tmp_path: Path) -> None:
     assert aws["perMillionOutputTokens"] == pytest.approx(expected, rel=0.01)
 
 
-def test_a_hosted_api_stands_beside_for_a_load(tmp_path: Path) -> None:
+def test_offers_include_a_hosted_api_for_a_given_load(tmp_path: Path) -> None:
     asked = {"model": {"id": "deepseek-ai/DeepSeek-R1"}, "accelerator": {"profile": "nvidia-h200"}}
     offers = plan(tmp_path, "--requests", 1, "--answer", 500, **asked)["cost"]["offers"]
     (hosted,) = (offer for offer in offers if offer["terms"] == "hosted")
@@ -149,7 +149,7 @@ def test_a_hosted_api_stands_beside_for_a_load(tmp_path: Path) -> None:
     )
 
 
-def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> None:
+def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -> None:
     scaling = {"minReplicas": 1, "maxReplicas": 4}
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, "scaling": scaling}
     cost = plan(tmp_path, **asked)["cost"]
@@ -176,15 +176,13 @@ def test_replicas_by_load_have_a_cost_at_least_and_at_most(tmp_path: Path) -> No
     ],
     ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],
 )
-def test_what_to_think_of(
-    options: list[object], spec: dict[str, Any], said: str, tmp_path: Path
-) -> None:
+def test_warnings(options: list[object], spec: dict[str, Any], said: str, tmp_path: Path) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, **spec}
     asked = {name: value for name, value in asked.items() if value is not None}
     assert any(said in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
 
 
-def test_prices_that_are_old_are_said_to_be_old(tmp_path: Path) -> None:
+def test_old_prices_cause_a_warning(tmp_path: Path) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}}
     assert "older than the catalogue trusts" in plan(tmp_path, **asked)["warnings"][-1]
     file = resource(tmp_path, **asked)
@@ -192,15 +190,15 @@ def test_prices_that_are_old_are_said_to_be_old(tmp_path: Path) -> None:
     assert "stale" not in fresh["cost"]["offers"][-1]["doubts"]
 
 
-def test_an_order_of_the_day_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_date_is_rejected(tmp_path: Path) -> None:
     result = deepseek("plan", resource(tmp_path, model=SEVEN), "--as-of", "yesterday")
     assert (result.code, "write it as 2026-11-28" in result.err) == (2, True)
 
 
-def test_a_file_with_two_is_too_many(tmp_path: Path) -> None:
+def test_a_file_with_two_resources_is_rejected(tmp_path: Path) -> None:
     file = resource(tmp_path, model=SEVEN)
     file.write_text(f"{file.read_text()}---\n{file.read_text()}")
-    assert "several resources (r1, r1)" in deepseek("plan", file).err
+    assert "contains several resources (r1, r1)" in deepseek("plan", file).err
 
 
 @given(
@@ -213,7 +211,7 @@ def test_a_file_with_two_is_too_many(tmp_path: Path) -> None:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_it_refuses_what_the_operator_refuses_and_nothing_else(
+def test_plan_refuses_exactly_what_the_operator_refuses(
     tmp_path: Path, name: str, kind: str, count: int | None, engine: str, context: int | None
 ) -> None:
     model = {"id": name, **({"maxContext": context} if context else {})}
@@ -311,7 +309,7 @@ def decided(model: dict[str, Any], accelerator: dict[str, Any], **spec: Any) -> 
 
 
 def cheapest(offers: Iterable[Offer]) -> dict[str, float]:
-    """The least price of an hour by terms."""
+    """Return the lowest hourly price by terms."""
     found: dict[str, float] = {}
     for offer in offers:
         found[offer.terms] = min(offer.per_hour, found.get(offer.terms, offer.per_hour))

@@ -1,4 +1,4 @@
-"""What `deepseek recommend` compares, and that what it writes is carried out."""
+"""Comparison of `deepseek recommend`, and acceptance of the resources that it writes."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def ways(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["way"]: row for row in said["ways"]}
 
 
-def test_the_cheapest_against_which_nothing_speaks_is_chosen() -> None:
+def test_the_cheapest_option_without_objections_is_chosen() -> None:
     said = recommended(SEVEN, "--requests", 5)
     free = [row for row in said["ways"] if not row["against"]]
     assert said["chosen"] == min(free, key=lambda row: row["perMonth"])["way"]
@@ -47,14 +47,14 @@ def test_the_cheapest_against_which_nothing_speaks_is_chosen() -> None:
     assert set(ways(said)) >= own | cloud | {"scaled to zero"}
 
 
-def test_replicas_carry_the_peak_with_a_fifth_to_spare() -> None:
+def test_replicas_serve_the_peak_at_80_percent() -> None:
     said = recommended(SEVEN, "--requests", 40, "--burst", 3)
     for row in said["kinds"]:
         assert row["replicasAtPeak"] * row["requestsPerSecond"] * 0.8 >= 119
 
 
-def test_a_month_on_demand_by_hand(tmp_path: Path) -> None:
-    """With machines of one kind alone: replicas times price times hours."""
+def test_the_monthly_on_demand_cost_adds_up(tmp_path: Path) -> None:
+    """Monthly cost is replicas times price times hours."""
     said = recommended(SEVEN, "--requests", 1, "--burst", 1, "--hours", 8)
     on_demand, at_night = ways(said)["on demand"], ways(said)["scaled to zero"]
     assert at_night["perMonth"] == pytest.approx(on_demand["perMonth"] / 3, rel=0.01)
@@ -75,20 +75,20 @@ def test_a_month_on_demand_by_hand(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_data_rules_ways_out(options: list[str], allowed: set[str]) -> None:
+def test_data_excludes_options(options: list[str], allowed: set[str]) -> None:
     said = recommended("DeepSeek-V4-Pro", *options, code=0 if "cloud" in options else 1)
     assert {row["way"] for row in said["ways"] if not row["against"]} <= allowed
     said = recommended("DeepSeek-R1", "--requests", 5, *options)
     assert said["chosen"] in allowed
 
 
-def test_a_budget_that_nothing_keeps_is_told_way_by_way() -> None:
+def test_a_too_low_budget_is_reported_per_option() -> None:
     result = deepseek("recommend", SEVEN, "--budget", 10, "--as-of", DAY)
     assert result.code == 1
     assert "on demand: above the budget of 10." in result.err
 
 
-def test_spot_alone_is_for_what_may_be_interrupted() -> None:
+def test_spot_alone_requires_interruptible() -> None:
     asked = (SEVEN, "--requests", 5, "--hours", 8, "--burst", 1)
     careful, careless = recommended(*asked), recommended(*asked, "--interruptible")
     assert ways(careful)["spot alone"]["against"] == "all machines may be reclaimed at once"
@@ -104,24 +104,24 @@ def test_latency_costs_more() -> None:
     assert all(row["itlSeconds"] <= 0.01 for row in tight["kinds"])
 
 
-def test_a_latency_that_nothing_reaches_is_told() -> None:
+def test_an_unreachable_latency_is_reported() -> None:
     result = deepseek("recommend", SEVEN, "--itl", 0.2)
     assert result.code == 1
-    assert "Allow more time" in result.err
+    assert "Raise --ttft or --itl" in result.err
 
 
-def test_a_prompt_that_is_longer_than_the_model_was_made_for_is_told() -> None:
+def test_a_prompt_longer_than_the_context_is_rejected() -> None:
     result = deepseek("recommend", "deepseek-llm-7b-chat", "--input", 5000)
     assert result.code == 1
 
 
-def test_a_service_that_is_not_sold_any_more_is_not_chosen() -> None:
+def test_a_discontinued_hosted_api_is_not_chosen() -> None:
     said = recommended("DeepSeek-R1", "--requests", 0.01)
     assert ways(said)["hosted API"]["against"] == "not sold any more"
     assert said["chosen"] != "hosted API"
 
 
-def test_a_hosted_api_is_cheaper_up_to_where_it_costs_the_same(tmp_path: Path) -> None:
+def test_the_break_even_point_of_a_hosted_api(tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     service = {"provider": "acme", "models": ["DeepSeek-R1-Distill-Qwen-7B"], "cached": 0}
     service |= {"input": 0.2, "output": 0.2, "asOf": "2026-11-01", "source": "an offer"}
@@ -135,7 +135,7 @@ def test_a_hosted_api_is_cheaper_up_to_where_it_costs_the_same(tmp_path: Path) -
     assert below["resource"] is None
 
 
-def test_own_before_rented_from_so_many_hours_on() -> None:
+def test_the_break_even_point_of_own_machines() -> None:
     said = recommended("DeepSeek-R1", "--requests", 5)
     hours = said["breakEven"]["ownBeforeOnDemandFromHoursPerDay"]
     own, rent = (
@@ -147,7 +147,7 @@ def test_own_before_rented_from_so_many_hours_on() -> None:
     assert dear["breakEven"]["ownBeforeOnDemandFromHoursPerDay"] is None
 
 
-def test_the_resource_is_written_once(tmp_path: Path) -> None:
+def test_write_does_not_overwrite_a_file(tmp_path: Path) -> None:
     file = tmp_path / "r1.yaml"
     arguments = ("recommend", SEVEN, "--requests", 60, "--choose", "on demand", "--write", file)
     assert deepseek(*arguments).code == 0
@@ -155,7 +155,7 @@ def test_the_resource_is_written_once(tmp_path: Path) -> None:
     assert spec["scaling"]["minReplicas"] < spec["scaling"]["maxReplicas"]
     assert deepseek("plan", file).code == 0
     again = deepseek(*arguments)
-    assert (again.code, "it was left alone" in again.err) == (2, True)
+    assert (again.code, "already exists and was not changed" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def test_the_resource_is_written_once(tmp_path: Path) -> None:
     [
         (["DeepSeek-V1.5"], "Did you mean deepseek-ai/DeepSeek-V2.5"),
         (["deepseek-ai/DeepSeek-V1.5"], "DeepSeek has not published"),
-        ([SEVEN, "--choose", "cloud"], "There are: "),
+        ([SEVEN, "--choose", "cloud"], "Available options: "),
         ([SEVEN, "--data", "moon"], "moon"),
     ],
 )
-def test_a_mistake_is_told_with_what_to_write(arguments: list[str], said: str) -> None:
+def test_an_invalid_argument_is_rejected_with_a_correction(arguments: list[str], said: str) -> None:
     result = deepseek("recommend", *arguments)
     assert result.code == 2
     assert said in result.err
 
 
-def test_a_page_says_it_all() -> None:
+def test_the_text_output_has_the_load_and_the_resource() -> None:
     out = deepseek("recommend", SEVEN, "--requests", 5, "--hours", 10, "--as-of", DAY).out
-    assert "180,000 a day" in out
+    assert "180,000 per day" in out
     assert "kind: DeepSeekDeployment" in out
 
 
@@ -188,7 +188,7 @@ def test_a_page_says_it_all() -> None:
     st.none() | st.floats(0.001, 0.2),
 )
 @settings(max_examples=60, deadline=None)
-def test_what_is_proposed_is_carried_out(
+def test_the_operator_accepts_every_proposed_resource(
     name: str, requests: float, burst: float, prompt: int, answer: int, itl: float | None
 ) -> None:
     wish = Wish(name, Load(requests, prompt, answer, burst), itl=itl)
@@ -210,7 +210,9 @@ def test_what_is_proposed_is_carried_out(
 
 @given(st.sampled_from(NAMES), st.floats(0.01, 500), st.floats(0.1, 1))
 @settings(max_examples=40, deadline=None)
-def test_a_cheaper_price_never_makes_a_way_dearer(name: str, requests: float, cut: float) -> None:
+def test_a_lower_price_never_raises_the_cost_of_an_option(
+    name: str, requests: float, cut: float
+) -> None:
     cheaper = KNOWN.__class__(
         **{
             **vars(KNOWN),

@@ -1,4 +1,4 @@
-"""What a rehearsal sends: no write without its being a dry run."""
+"""Requests of a dry run: every write has dryRun set."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def live(kind: str = "Service", **spec: Any) -> Object:
 
 
 def is_dry(request: Object) -> bool:
-    if request["method"] == "DELETE":  # the query does not count beside a body
+    if request["method"] == "DELETE":  # the API server ignores the query if there is a body
         return bool(request["body"].get("dryRun") == ["All"])
     return bool((request["query"] or {}).get("dryRun") == "All")
 
@@ -44,7 +44,7 @@ async def test_every_write_is_a_dry_run() -> None:
     assert all(is_dry(request) for request in writes)
 
 
-async def test_nobody_is_told_and_a_status_is_not_sent() -> None:
+async def test_events_and_status_are_not_sent() -> None:
     api, asking = client()
     rehearsal = Rehearsal(asking)
     await rehearsal.post_event({})
@@ -54,7 +54,7 @@ async def test_nobody_is_told_and_a_status_is_not_sent() -> None:
 
 
 class Pods:
-    """A cluster that has one pod, which serves."""
+    """A cluster with one ready pod."""
 
     async def select(self, kind: Kind, *_: Any, **__: Any) -> list[Object]:
         if kind is not POD:
@@ -68,8 +68,8 @@ class Pods:
         return (), 1
 
 
-async def test_no_model_server_is_asked() -> None:
-    """Neither for what it has counted nor for an answer, as the operator does during a change."""
+async def test_no_requests_to_model_servers() -> None:
+    """Neither metrics nor smoke requests, which the operator sends during a rollout."""
     pods: Any = Pods()
     cache = await filled(pods, resource(), frozenset())
     key = key_of(resource())
@@ -77,7 +77,7 @@ async def test_no_model_server_is_asked() -> None:
     assert cache.pods.serving(key, BLUE) == []
 
 
-async def test_the_number_of_replicas_that_was_handed_over_is_not_given_up() -> None:
+async def test_handed_over_replicas_are_kept() -> None:
     _, asking = client(
         Response(live(replicas=3)),
         Response(live(replicas=3)),
@@ -92,7 +92,7 @@ async def test_the_number_of_replicas_that_was_handed_over_is_not_given_up() -> 
     assert change.after["spec"]["replicas"] == 3
 
 
-async def test_a_write_that_may_not_be_tried_is_remembered() -> None:
+async def test_a_forbidden_write_is_recorded() -> None:
     refused = {"message": "you may not", "code": 403}
     _, asking = client(Response(live()), Response(refused, 403))
     rehearsal = Rehearsal(asking)
@@ -102,12 +102,12 @@ async def test_a_write_that_may_not_be_tried_is_remembered() -> None:
 
 
 @pytest.mark.parametrize("content", [None, {"model_type": "qwen2"}])
-async def test_no_hub_is_asked(content: Object | None) -> None:
-    found = await Given(content, "nobody asks").read(ConfigFile("", "a/b", "main"))
-    assert (found.content, found.problem) == (content, "" if content else "nobody asks")
+async def test_no_requests_to_a_hub(content: Object | None) -> None:
+    found = await Given(content, "offline").read(ConfigFile("", "a/b", "main"))
+    assert (found.content, found.problem) == (content, "" if content else "offline")
 
 
-def test_what_every_write_changes_is_no_difference() -> None:
+def test_server_set_metadata_is_no_difference() -> None:
     later = live(a=1)
     later["metadata"] |= {"resourceVersion": "6", "managedFields": [], "generation": 2}
     later["status"] = {"b": 1}

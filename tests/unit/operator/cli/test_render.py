@@ -1,4 +1,4 @@
-"""What `deepseek render` writes is what the reconcile loop applies first, byte for byte."""
+"""Output of `deepseek render`: byte for byte what the reconcile loop applies first."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ SETTINGS = Settings(
 
 
 class Store:
-    """An empty cluster that remembers what is applied to it."""
+    """An empty cluster that records the applied manifests."""
 
     def __init__(self) -> None:
         self.applied: list[Object] = []
@@ -96,14 +96,14 @@ def texts(manifests: list[Object]) -> dict[tuple[str, str], str]:
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-async def test_it_writes_what_the_operator_applies(path: Path) -> None:
+async def test_render_writes_what_the_operator_applies(path: Path) -> None:
     assert texts(rendered(path)) == texts(await applied(created(path), KINDS, []))
 
 
 @pytest.mark.parametrize(
     "served", [[], ["PodMonitor", "HTTPRoute", "Gateway"]], ids=["none", "some"]
 )
-async def test_it_writes_what_the_operator_applies_where_kinds_are_missing(
+async def test_render_writes_what_the_operator_applies_without_optional_kinds(
     served: list[str],
 ) -> None:
     path = FOLDER / "routing" / "istio.yaml"
@@ -113,7 +113,7 @@ async def test_it_writes_what_the_operator_applies_where_kinds_are_missing(
     )
 
 
-async def test_nodes_decide_on_the_kind_and_the_pods(tmp_path: Path) -> None:
+async def test_nodes_determine_the_gpu_type_and_the_pods(tmp_path: Path) -> None:
     path = FOLDER / "sizes" / "llm-67b.yaml"
     product = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}
     nodes = [node("a", 8, **product)]
@@ -127,13 +127,13 @@ async def test_nodes_decide_on_the_kind_and_the_pods(tmp_path: Path) -> None:
     assert texts(with_nodes) != texts(rendered(resource))
 
 
-def test_in_yaml_it_is_the_same() -> None:
+def test_yaml_and_json_have_the_same_content() -> None:
     path = FOLDER / "gpu.yaml"
     result = deepseek("render", path, "-n", "apps", "--uid", UID, "--server-image", IMAGE)
     assert list(yaml.safe_load_all(result.out)) == rendered(path)
 
 
-def test_without_a_uid_nothing_belongs_to_anybody() -> None:
+def test_without_a_uid_there_are_no_owner_references() -> None:
     result = deepseek("render", FOLDER / "gpu.yaml", "--server-image", IMAGE)
     manifests = list(yaml.safe_load_all(result.out))
     assert manifests
@@ -145,7 +145,7 @@ def test_without_a_uid_nothing_belongs_to_anybody() -> None:
         assert signature not in with_owner[name]
 
 
-def test_what_the_operator_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
+def test_a_refusal_has_the_operators_message(tmp_path: Path) -> None:
     file = tmp_path / "wrong.yaml"
     body = {
         "apiVersion": "deepseek-operator.io/v1alpha1",
@@ -163,16 +163,19 @@ def test_what_the_operator_refuses_is_refused_in_its_words(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "has no DeepSeekDeployment"),
+        ("", "contains no DeepSeekDeployment"),
         ("a: [", "is not YAML"),
         ("{kind: DeepSeekDeployment, apiVersion: v1}", "write deepseek-operator.io/v1alpha1"),
         ("{metadata: {name: A}, spec: {}}", "metadata.name must start with a letter"),
-        ("{metadata: {name: a}}", "The least is spec.model.id"),
-        ("{metadata: {name: a}, spec: {model: {id: x, size: 1}}}", "spec.model.size is no field"),
+        ("{metadata: {name: a}}", "The only required field is spec.model.id"),
+        (
+            "{metadata: {name: a}, spec: {model: {id: x, size: 1}}}",
+            "unknown field spec.model.size.",
+        ),
     ],
     ids=["empty", "no YAML", "version", "name", "no spec", "unknown field"],
 )
-def test_a_file_that_is_of_no_use_is_told_with_what_to_write(
+def test_an_invalid_file_is_rejected_with_a_correction(
     text: str, said: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.yaml"
@@ -185,7 +188,7 @@ def test_a_file_that_is_of_no_use_is_told_with_what_to_write(
     assert said in result.err
 
 
-def test_a_file_that_is_not_there_is_told() -> None:
+def test_a_missing_file_is_reported() -> None:
     result = deepseek("render", "nowhere.yaml")
     assert (result.code, result.err) == (
         2,
@@ -193,7 +196,7 @@ def test_a_file_that_is_not_there_is_told() -> None:
     )
 
 
-def test_values_of_the_chart_are_those_of_the_installation(tmp_path: Path) -> None:
+def test_chart_values_determine_the_settings(tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text(
         "modelServer: {image: {repository: r.example/server, digest: 'sha256:1', pullPolicy: Always}}\n"
@@ -206,13 +209,13 @@ def test_values_of_the_chart_are_those_of_the_installation(tmp_path: Path) -> No
     assert "kubernetes.io/metadata.name: watch" in result.out
 
 
-def test_a_kind_that_is_none_is_told() -> None:
+def test_an_unknown_optional_kind_is_rejected() -> None:
     result = deepseek("render", FOLDER / "gpu.yaml", "--served", "Podmonitor")
     assert result.code == 2
     assert "PodMonitor" in result.err
 
 
-def test_a_model_of_a_file_is_sized_by_it(tmp_path: Path) -> None:
+def test_model_config_determines_the_size_of_an_unlisted_model(tmp_path: Path) -> None:
     file, config = tmp_path / "r.yaml", tmp_path / "config.json"
     body = created(FOLDER / "gpu.yaml")
     body["spec"] = {"model": {"id": "acme/tuned"}, "accelerator": {"profile": "nvidia-l4"}}

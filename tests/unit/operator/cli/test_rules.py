@@ -1,4 +1,4 @@
-"""The CRD's rules without an API server; tests/integration/test_crd_rules.py asks a real one the same."""
+"""The CRD's rules without an API server; tests/integration/test_crd_rules.py uses a real one."""
 
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ def made(name: str = "rule", **spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("message", RULES)
-def test_a_broken_rule_is_refused_and_a_kept_one_is_not(message: str) -> None:
+def test_a_violated_rule_is_reported_and_a_satisfied_one_is_not(message: str) -> None:
     wrong, kept = RULES[message]
     assert any(message in found for found in said(made(**wrong)))
     assert said(made(**kept)) == []
 
 
 @pytest.mark.parametrize("command", ["plan", "render"])
-def test_commands_say_the_field_and_the_rules_own_words(command: str, tmp_path: Path) -> None:
+def test_commands_report_the_field_and_the_rules_message(command: str, tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text(yaml.safe_dump(made(scaling={"minReplicas": 3, "maxReplicas": 2})))
     result = deepseek(command, file)
@@ -41,29 +41,29 @@ def test_commands_say_the_field_and_the_rules_own_words(command: str, tmp_path: 
     assert "spec.scaling: scaling.minReplicas must not be greater" in result.err
 
 
-def test_the_message_is_made_of_the_value_where_the_rule_makes_one() -> None:
+def test_a_message_expression_is_evaluated() -> None:
     (found,) = said(made(model={"id": "DeepSeek-R1"}))
     assert found.startswith(
         "spec.model: model.id must be a hub repository such as deepseek-ai/DeepSeek-R1;"
     )
 
 
-def test_defaults_count_as_said() -> None:
-    """scaling without minReplicas has 1, and replicas beside it is the default."""
+def test_defaults_are_applied_before_the_rules() -> None:
+    """Scaling has the default minReplicas 1, and replicas beside it has its default."""
     assert said(made(scaling={"maxReplicas": 1})) == []
 
 
-def test_a_value_of_a_wrong_type_is_no_broken_rule() -> None:
+def test_a_value_of_a_wrong_type_violates_no_rule() -> None:
     assert said(made(scaling={"minReplicas": "many", "maxReplicas": 1})) == []
     assert said(made(accelerator=3)) == []
 
 
-def test_rules_about_changes_say_nothing_of_what_is_new() -> None:
+def test_transition_rules_do_not_apply_to_a_new_resource() -> None:
     schema = {"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "stays"}]}
     assert list(broken(1, schema)) == []
 
 
-def test_every_example_keeps_them() -> None:
+def test_every_example_satisfies_the_rules() -> None:
     found = [
         item
         for path in EXAMPLES.rglob("*.yaml")

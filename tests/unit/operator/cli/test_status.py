@@ -1,4 +1,4 @@
-"""What `deepseek status` says of a resource and its Events."""
+"""Output of `deepseek status`."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -46,19 +46,19 @@ def shown(capsys: pytest.CaptureFixture[str], item: Object) -> str:
     return capsys.readouterr().out
 
 
-def test_the_status_is_the_resources_own() -> None:
+def test_the_status_is_passed_on_unchanged() -> None:
     found = said(resource(STATUS), [])
     assert found["status"] == STATUS
     assert found["current"]
 
 
-def test_events_of_others_of_its_name_are_not_its_own_and_the_last_comes_last() -> None:
+def test_events_are_filtered_by_uid_and_sorted_by_time() -> None:
     events = [event("B", "2026-01-01T00:01:00Z"), event("A", NOW), event("Old", NOW, "u-0")]
     found = said(resource(STATUS), events)["events"]
     assert [item["reason"] for item in found] == ["A", "B"]
 
 
-def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_a_resource(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, said(resource(STATUS), [event("Scaled", "2026-01-01T00:01:00Z")]))
     for words in (
         "apps/r1: deepseek-ai/DeepSeek-R1",
@@ -73,7 +73,7 @@ def test_a_page(capsys: pytest.CaptureFixture[str]) -> None:
         assert words in text
 
 
-def test_a_rollout_and_failed_groups(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_shows_rollout_and_failed_replicas(capsys: pytest.CaptureFixture[str]) -> None:
     cause = {"time": NOW, "pod": "r1-0-1", "exitCode": 1, "message": "Xid 79"}
     group = {"index": 0, "restarts": 3, "cause": cause, "heldUntil": "2026-01-01T00:10:00Z"}
     rollout = {
@@ -87,32 +87,32 @@ def test_a_rollout_and_failed_groups(capsys: pytest.CaptureFixture[str]) -> None
     }
     text = shown(capsys, said(resource({**STATUS, "rollout": rollout, "groups": [group]}), []))
     assert (
-        "canary, step 1 of 2, 25 % of the requests, 1 new: It is compared. pass: no worse" in text
+        "canary, step 1 of 2, 25 % of requests, 1 updated: It is compared. pass: no worse" in text
     )
-    assert "pauses until 2026-01-01T00:10:00Z" in text
+    assert "back-off until 2026-01-01T00:10:00Z" in text
     assert "r1-0-1, exit code 1: Xid 79" in text
 
 
 @pytest.mark.parametrize(
     ("status", "generation", "words"),
     [
-        ({"observedGeneration": -1}, 1, "nobody has looked at it yet"),
-        (STATUS, 2, "about an older spec; Waiting for 8 x nvidia-h200"),
+        ({"observedGeneration": -1}, 1, "not reconciled yet"),
+        (STATUS, 2, "status of an older spec; Waiting for 8 x nvidia-h200"),
     ],
 )
-def test_what_is_not_about_the_newest_spec_says_so(
+def test_the_status_of_an_older_spec_is_marked(
     status: Object, generation: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in shown(capsys, said(resource(status, generation), []))
 
 
-def test_events_that_may_not_be_read_are_not_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_events_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     item = said(resource(STATUS), None)
     assert item["events"] is None
-    assert "the right to list events" in shown(capsys, item)
+    assert "permission to list events" in shown(capsys, item)
 
 
-def test_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_overview_shows_ready_and_desired_replicas(capsys: pytest.CaptureFixture[str]) -> None:
     page.overview([said(resource(STATUS), []), said(resource({}), [])])
     assert "1/2" in (text := capsys.readouterr().out)
     assert "0/?" in text
@@ -122,12 +122,12 @@ def test_an_overview(capsys: pytest.CaptureFixture[str]) -> None:
     ("seconds", "words"),
     [(0, "0s"), (59, "59s"), (60, "1m"), (3723, "1h2m"), (90_000, "1d1h"), (86_401, "1d"), (-5, "0s")],
 )  # fmt: skip
-def test_ages(seconds: int, words: str) -> None:
+def test_age_has_at_most_two_units(seconds: int, words: str) -> None:
     assert page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == words
 
 
 @pytest.mark.looptime
-async def test_what_changes_is_told_once_and_a_server_that_is_away_is_waited_for(
+async def test_follow_reports_each_change_once_and_retries(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers: list[Any] = [[{"a": 1}], [{"a": 1}], UnreachableError("away"), [{"a": 1}], [{"a": 2}]]
@@ -145,10 +145,10 @@ async def test_what_changes_is_told_once_and_a_server_that_is_away_is_waited_for
     with pytest.raises(asyncio.CancelledError):
         await follow(look, told.append)
     assert told == [[{"a": 1}], [{"a": 2}]]
-    assert capsys.readouterr().err == "away; trying again\n"
+    assert capsys.readouterr().err == "away; retrying\n"
 
 
-async def test_a_server_that_never_answered_ends_it() -> None:
+async def test_follow_fails_if_the_first_read_fails() -> None:
     async def look() -> list[Object]:
         raise UnreachableError("away")
 

@@ -1,4 +1,4 @@
-"""Which model `deepseek recommend --task` takes, and why not the others."""
+"""Choice of a model by `deepseek recommend --task`, and the reasons against the others."""
 
 import json
 from collections import Counter
@@ -34,7 +34,7 @@ def rows(said: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["model"].rpartition("/")[2]: row for row in said["task"]["models"]}
 
 
-def test_every_figure_is_of_a_model_that_is_served_and_has_a_source() -> None:
+def test_every_score_belongs_to_a_served_model_and_has_a_source() -> None:
     for name, task in built_in("tasks")["tasks"].items():
         scored = Counter(model for table in task["figures"] for model in table["scores"])
         assert max(scored.values()) == 1, f"{name} has two figures of a model"
@@ -46,7 +46,7 @@ def test_every_figure_is_of_a_model_that_is_served_and_has_a_source() -> None:
             assert len(figure.source) > 10
 
 
-def test_the_cheapest_that_does_it_well_enough_is_taken() -> None:
+def test_the_cheapest_model_with_a_sufficient_score_is_chosen() -> None:
     said = recommended("--task", "code", "--requests", 2)
     found = rows(said)
     assert said["model"] == "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"
@@ -58,20 +58,20 @@ def test_the_cheapest_that_does_it_well_enough_is_taken() -> None:
     assert said["resource"]["spec"]["model"]["id"] == said["model"]
 
 
-def test_it_costs_what_the_model_costs_alone() -> None:
+def test_a_task_costs_the_same_as_its_model() -> None:
     options = ("--requests", 2, "--itl", 60, "--data", "hybrid")
     said = recommended("--task", "math", *options)
     alone = recommended(said["model"], *options)
     assert {**said, "task": None} == {**alone, "task": None}
 
 
-def test_more_may_be_asked_of_it() -> None:
+def test_least_sets_the_minimum_score() -> None:
     said = recommended("--task", "code", "--least", 90)
     assert said["model"] == "deepseek-ai/DeepSeek-Coder-V2-Instruct"
     assert recommended("--task", "code", "--least", 40)["task"]["least"] == 40
 
 
-def test_what_is_too_slow_or_too_dear_is_not_taken() -> None:
+def test_models_above_the_latency_or_the_budget_are_not_chosen() -> None:
     loose = recommended("--task", "chat", "--least", 30)
     assert loose["model"] == "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"
     result = deepseek("recommend", "--task", "chat", "--itl", 5, "--as-of", DAY)
@@ -84,7 +84,7 @@ def test_what_is_too_slow_or_too_dear_is_not_taken() -> None:
     assert (result.code, "above the budget of 1" in result.err) == (1, True)
 
 
-def test_a_request_that_is_too_long_for_a_model_is_said_to_be() -> None:
+def test_a_request_longer_than_the_context_is_reported() -> None:
     said = recommended("--task", "code", "--least", 0, "--input", 20_000)
     assert (
         rows(said)["deepseek-llm-67b-chat"]["against"]
@@ -97,26 +97,26 @@ def test_a_request_that_is_too_long_for_a_model_is_said_to_be() -> None:
     [
         ((), "Give either MODEL or --task"),
         (("DeepSeek-R1", "--task", "code"), "Give either MODEL or --task"),
-        (("--task", "poem"), "There are: chat, code,"),
-        (("DeepSeek-R1", "--least", 3), "--least is of a --task"),
+        (("--task", "poem"), "Available tasks: chat, code,"),
+        (("DeepSeek-R1", "--least", 3), "--least applies only with --task"),
     ],
     ids=["neither", "both", "unknown", "least alone"],
 )
-def test_what_can_not_be_asked(arguments: tuple[object, ...], words: str) -> None:
+def test_invalid_arguments_are_rejected(arguments: tuple[object, ...], words: str) -> None:
     result = deepseek("recommend", *arguments)
     assert (result.code, words in result.err) == (2, True)
 
 
-def test_the_page_has_the_models(tmp_path: Path) -> None:
+def test_the_html_page_lists_the_models(tmp_path: Path) -> None:
     file = tmp_path / "ways.html"
     said = deepseek("recommend", "--task", "code", "--html", file, "--as-of", DAY)
     text = file.read_text(encoding="utf-8")
     for word in ("deepseek-coder-33b-instruct", "HumanEval", "more a month", "read 2026-11-29"):
         assert word in text
-    assert said.out.startswith("code: HumanEval of 72.2 or more")
+    assert said.out.startswith("code: HumanEval >= 72.2 (")
 
 
-def test_the_catalogue_tells_its_figures() -> None:
+def test_the_catalogue_lists_all_scores() -> None:
     listed = json.loads(deepseek("catalog", "tasks", "-o", "json").out)
     assert len(listed) == sum(len(task.figures) for task in tasks().values())
     assert {"task", "benchmark", "model", "score", "asOf", "source"} <= set(listed[0])
@@ -130,7 +130,7 @@ def test_the_catalogue_tells_its_figures() -> None:
     st.none() | st.floats(100, 50_000),
 )
 @settings(max_examples=25, deadline=None)
-def test_nothing_that_suits_is_cheaper(
+def test_no_suitable_model_is_cheaper_than_the_chosen_one(
     name: str, least: float | None, rate: float, itl: float | None, budget: float | None
 ) -> None:
     task = tasks()[name]

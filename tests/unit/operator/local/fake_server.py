@@ -1,11 +1,11 @@
-"""A server that does what a test tells it."""
+"""A fake server under the control of a test."""
 
 import asyncio
 
 from deepseek_operator.local.process import End, Health
 
 READY = Health("ready", "the model takes requests")
-KILLED = End(-9, "was ended by SIGKILL")
+KILLED = End(-9, "was killed by SIGKILL")
 
 
 def now() -> float:
@@ -13,7 +13,7 @@ def now() -> float:
 
 
 class FakeServer:
-    """Answers what it is told to, and ends when it is told to."""
+    """A server whose health and exit a test controls."""
 
     port, pid = 4242, 7
 
@@ -35,7 +35,7 @@ class FakeServer:
     def terminate(self) -> None:
         self.asked_at = now()
         if self._drains:
-            self.fail(End(0, "ended with exit code 0"))
+            self.fail(End(0, "exited with code 0"))
 
     def kill(self) -> None:
         self.fail(KILLED)

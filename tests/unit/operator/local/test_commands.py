@@ -1,4 +1,4 @@
-"""How servers are started."""
+"""Commands that start servers."""
 
 import json
 import stat
@@ -41,7 +41,7 @@ def made(of: Arrangement, replica: Replica = REPLICA, **shell: str) -> Command:
     return command(of, replica, FILES, 4242, shell)
 
 
-def test_a_process() -> None:
+def test_the_command_of_a_process() -> None:
     found = made(arrangement())
     server = (sys.executable, "-m", "deepseek_server", "--config", "/s/replica-1.json")
     assert found.arguments == (*server, "--request-timeout-seconds", "9")
@@ -53,7 +53,7 @@ def test_a_process() -> None:
     }
 
 
-def test_threads_are_shared_unless_somebody_has_decided() -> None:
+def test_threads_are_limited_unless_the_user_has_set_them() -> None:
     on_cpu = arrangement(threads=3)
     assert made(on_cpu, Replica(index=0)).env["OMP_NUM_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in made(on_cpu, Replica(index=0), OMP_NUM_THREADS="1").env
@@ -78,7 +78,7 @@ def test_threads_are_shared_unless_somebody_has_decided() -> None:
         ),
     ],
 )
-def test_a_container(engine: str, devices: list[str]) -> None:
+def test_the_command_of_a_container(engine: str, devices: list[str]) -> None:
     asked = arrangement(engine=engine, image="server:1", shm=2**30, keys=Path("/keys.json"))
     found = made(asked, HF_TOKEN="secret", SHELL="/bin/sh")
     text = " ".join(found.arguments)
@@ -99,10 +99,8 @@ def test_a_container(engine: str, devices: list[str]) -> None:
     assert json.loads(config_text(asked, 4242))["listen"] == {"host": "0.0.0.0", "port": 8000}
 
 
-def test_what_is_left_in_containers_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """docker is not everywhere; this one lists three containers and writes down what it is told."""
+def test_orphaned_containers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uses a fake docker that lists three containers and records its arguments."""
     told = tmp_path / "told"
     docker = tmp_path / "docker"
     docker.write_text(
@@ -120,7 +118,7 @@ def test_what_is_left_in_containers_is_ended(
     assert told.read_text().splitlines()[-1] == "rm --force aa bb"
 
 
-def test_what_nvidia_smi_shows() -> None:
+def test_the_output_of_nvidia_smi_is_parsed() -> None:
     shown = (
         "GPU-1, NVIDIA H100 80GB HBM3, 81559, 4, 9.0\n"
         "GPU-2, NVIDIA L4, 23034, 20000, 8.9\n"

@@ -1,4 +1,4 @@
-"""What is started for a resource on one machine, and what is refused."""
+"""Launch plans and refusals on one machine."""
 
 import json
 from pathlib import Path
@@ -48,19 +48,19 @@ def refused(on: Machine, wish: Wish | None = None, downloaded: int = 0, **spec: 
     return found
 
 
-def test_without_gpus_it_is_the_cpu_whatever_is_asked_for() -> None:
+def test_without_gpus_the_model_runs_on_the_cpu() -> None:
     found = arranged(machine(), model=SMALL, accelerator={"profile": "nvidia-h200", "count": 8})
     assert found.arrangement.runs_on == "CPU"
     assert found.arrangement.config["device"] == "cpu"
     assert found.arrangement.replicas[0].gpus == ()
     assert found.notes == (
-        "The model is computed on the CPU (this machine has no GPU of NVIDIA), though the resource "
-        "asks for GPUs.",
+        "The model runs on the CPU (this machine has no NVIDIA GPU) although the resource "
+        "requests GPUs.",
     )
     assert arranged(machine(), model=SMALL).notes == ()
 
 
-def test_gpus_are_used_as_few_as_it_takes_and_none_twice() -> None:
+def test_replicas_get_the_fewest_gpus_and_share_none() -> None:
     found = arranged(machine(*gpus(4)), model=SEVEN, replicas=2).arrangement
     assert found.runs_on == "1 x nvidia-l4"
     assert [replica.gpus for replica in found.replicas] == [("GPU-L4-0",), ("GPU-L4-1",)]
@@ -73,36 +73,38 @@ def test_gpus_are_used_as_few_as_it_takes_and_none_twice() -> None:
     assert both.env["NCCL_SOCKET_IFNAME"] == "=lo"
 
 
-def test_other_gpus_than_those_asked_for() -> None:
+def test_other_gpus_replace_the_requested_ones() -> None:
     found = arranged(
         machine(*gpus(1)), model=SMALL, accelerator={"profile": "nvidia-h200", "count": 8}
     )
     assert found.arrangement.runs_on == "1 x nvidia-l4"
     assert found.notes == (
-        "The resource asks for nvidia-h200; this machine has nvidia-l4.",
-        "accelerator.count 8 is for another kind of GPU: as few as fit are taken.",
+        "The resource requests nvidia-h200; using nvidia-l4 instead.",
+        "accelerator.count 8 is for another GPU type: using as few GPUs as the model needs.",
     )
 
 
-def test_a_number_of_gpus_of_any_kind() -> None:
+def test_a_gpu_count_without_a_type() -> None:
     found = arranged(machine(*gpus(2)), model=SMALL, accelerator={"count": 2})
     assert found.arrangement.runs_on == "2 x nvidia-l4"
     assert (found.ignored, found.notes) == ({}, ())
     few = refused(machine(*gpus(1)), model=SMALL, accelerator={"count": 2})
-    assert few.message.startswith("1 replica of 2 x nvidia-l4 needs 2 GPUs, and this machine has 1")
-
-
-def test_gpus_of_others_are_left_alone() -> None:
-    found = arranged(machine(*gpus(1, used=20_000), *gpus(1, "NVIDIA L40S", 46_068)), model=SMALL)
-    assert found.arrangement.runs_on == "1 x nvidia-l40s"
-    assert found.notes == ("1 of 2 GPUs are left alone: others compute on them.",)
-    busy = arranged(machine(*gpus(2, used=20_000)), model=SMALL)
-    assert busy.notes == (
-        "The model is computed on the CPU (others compute on each of the 2 GPUs of this machine).",
+    assert few.message.startswith(
+        "1 replica of 2 x nvidia-l4 needs 2 GPUs, but this machine has only 1"
     )
 
 
-def test_a_gpu_that_the_catalogue_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_gpus_are_skipped() -> None:
+    found = arranged(machine(*gpus(1, used=20_000), *gpus(1, "NVIDIA L40S", 46_068)), model=SMALL)
+    assert found.arrangement.runs_on == "1 x nvidia-l40s"
+    assert found.notes == ("Skipping 1 of 2 GPUs: other processes use them.",)
+    busy = arranged(machine(*gpus(2, used=20_000)), model=SMALL)
+    assert busy.notes == (
+        "The model runs on the CPU (other processes use all 2 GPUs of this machine).",
+    )
+
+
+def test_a_gpu_that_is_not_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     found = gpus(1, "NVIDIA GeForce RTX 9999", 24_000)
     monkeypatch.setattr(entries, "_own", entries.own())
     accelerators.cache_clear()
@@ -121,35 +123,35 @@ def test_a_gpu_that_the_catalogue_lacks(monkeypatch: pytest.MonkeyPatch) -> None
         accelerators.cache_clear()
 
 
-def test_too_few_gpus() -> None:
+def test_too_few_gpus_are_refused_with_what_would_fit() -> None:
     said = refused(machine(*gpus(2)), model=SEVEN, replicas=3)
     assert said.reason == "DoesNotFit"
     assert said.message == (
-        "3 replicas of 1 x nvidia-l4 need 3 GPUs, and this machine has 2 that are free. "
+        "3 replicas of 1 x nvidia-l4 need 3 GPUs, but this machine has only 2 free. "
         "What would fit: 2 replicas (--replicas 2), or the CPU (--device cpu)."
     )
 
 
-def test_a_model_that_no_gpu_here_holds_is_refused_as_in_a_cluster() -> None:
+def test_a_model_too_large_for_the_gpus_is_refused_as_in_a_cluster() -> None:
     said = refused(machine(*gpus(1)), model={"id": "deepseek-ai/DeepSeek-V3"})
     assert said.message.startswith(
         "deepseek-ai/DeepSeek-V3 does not fit on 8 x nvidia-l4. Each GPU"
     )
-    assert said.message.endswith("Or compute on the CPU (--device cpu).")
+    assert said.message.endswith("Or run on the CPU (--device cpu).")
 
 
-def test_too_little_memory_is_told_with_figures() -> None:
+def test_too_little_memory_is_refused_with_figures() -> None:
     said = refused(machine(memory=12 * 10**9), model=SMALL, replicas=2)
     assert said.message == (
         "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B does not fit into the memory of this machine. "
         "Each of 2 replicas needs 9.3 GB (7.1 GB for the weights in float32, 2.1 GB for the server "
-        "and the cache of requests), 18.5 GB in all, and 12.0 GB can be had. What would fit: "
+        "and the KV cache), 18.5 GB in total, but only 12.0 GB are available. What would fit: "
         "1 replica (--replicas 1), or model.dtype bfloat16, or a smaller model."
     )
 
 
 @given(memory=st.integers(0, 10**11), replicas=st.integers(1, 50))
-def test_what_is_said_to_fit_does(memory: int, replicas: int) -> None:
+def test_the_suggested_number_of_replicas_fits(memory: int, replicas: int) -> None:
     on = machine(memory=memory)
     found = arrange(resource(model=SMALL, replicas=replicas), SETTINGS, on, Wish())
     if isinstance(found, Refusal) and "--replicas" in found.message:
@@ -160,17 +162,17 @@ def test_what_is_said_to_fit_does(memory: int, replicas: int) -> None:
         )
 
 
-def test_too_little_disk_counts_what_is_there() -> None:
+def test_the_disk_check_counts_downloaded_files() -> None:
     said = refused(machine(disk=3 * 10**9), downloaded=10**8, model=SMALL)
     assert said.message.startswith(
         "The weights of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B take 3.6 GB, 0.1 GB of which are "
-        "here, and the disk has 3.0 GB free"
+        "downloaded, but the disk has only 3.0 GB free"
     )
     arranged(machine(disk=3 * 10**9), downloaded=3 * 10**9, model=SMALL)
     arranged(machine(disk=0), downloaded=4 * 10**9, model=SMALL)
 
 
-def test_every_field_without_a_meaning_is_told_once() -> None:
+def test_ignored_fields_are_reported() -> None:
     found = arranged(
         machine(),
         model={**SMALL, "source": {"huggingFace": {"tokenSecret": {"name": "hf"}}}},
@@ -198,7 +200,7 @@ def test_every_field_without_a_meaning_is_told_once() -> None:
     assert found.arrangement.args == ("--request-timeout-seconds", "9")
 
 
-def test_fields_that_are_named_exist() -> None:
+def test_ignored_fields_exist_in_the_schema() -> None:
     for path, _, _ in MEANINGLESS:
         part = structural(Spec)
         for name in path.split("."):
@@ -211,18 +213,21 @@ def test_fields_that_are_named_exist() -> None:
     [
         ({"model": {"id": "deepseek-ai/DeepSeek-V1.5"}}, "DeepSeek has not published"),
         ({"model": SMALL, "podTemplate": {"spec": {"hostNetwork": True}}}, "podTemplate"),
-        ({"model": SMALL, "engine": {"type": "vllm"}, "accelerator": {"count": 1}}, "a container"),
-        ({"model": SMALL, "replicas": 0}, "--replicas 1 starts one"),
+        (
+            {"model": SMALL, "engine": {"type": "vllm"}, "accelerator": {"count": 1}},
+            "engine.type vllm is only supported in a cluster",
+        ),
+        ({"model": SMALL, "replicas": 0}, "Start one replica with --replicas 1"),
         ({"model": {"id": "x", "source": {"pvc": {"claimName": "c"}}}}, "--weights DIR"),
         ({"model": {**SMALL, "maxContext": 10**7}}, "is more than"),
         ({"model": {"id": 7}}, "spec.model.id"),
     ],
 )
-def test_what_is_refused(spec: dict[str, Any], said: str) -> None:
+def test_refusals(spec: dict[str, Any], said: str) -> None:
     assert said in refused(machine(), **spec).message
 
 
-def test_the_command_line_wins() -> None:
+def test_the_command_line_overrides_the_resource() -> None:
     wish = Wish("cpu", 3, Path("/weights"), Path("/keys.json"))
     model = {"id": "x", "source": {"pvc": {"claimName": "c"}}}
     found = arranged(machine(*gpus(8)), wish, model=model, replicas=0).arrangement
@@ -234,7 +239,7 @@ def test_the_command_line_wins() -> None:
     assert found.threads == 2  # of 8 cores
 
 
-def test_a_directory_is_sized_by_its_config() -> None:
+def test_config_json_determines_the_size_of_a_directory() -> None:
     config = {
         "model_type": "llama", "hidden_size": 8192, "num_hidden_layers": 80, "vocab_size": 128256,
         "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672,
@@ -245,7 +250,7 @@ def test_a_directory_is_sized_by_its_config() -> None:
     assert "mine does not fit into the memory of this machine" in found.message
     unknown = arranged(machine(memory=10**11), model=HERE)
     assert unknown.notes == (
-        "Whether the model fits was not checked: the operator does not read weights on a volume.",
+        "Did not check whether the model fits: the operator does not read weights on a volume.",
     )
 
 
@@ -253,7 +258,7 @@ def test_a_directory_is_sized_by_its_config() -> None:
 @pytest.mark.parametrize("engine", ["", "docker"])
 @pytest.mark.parametrize("on", [machine(), machine(*gpus(2))])
 @pytest.mark.parametrize("model", [SMALL, HERE])
-def test_the_server_reads_what_is_written(
+def test_the_config_is_valid_for_the_server(
     model: dict[str, Any], on: Machine, engine: str, tensor: int | None
 ) -> None:
     asked = {"parallelism": {"tensor": tensor}} if tensor else {}

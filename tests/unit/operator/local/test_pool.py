@@ -1,4 +1,4 @@
-"""Which replica gets a request."""
+"""Choice of the replica for a request."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ def pool_of(count: int) -> Pool:
 
 
 @given(replicas=st.integers(1, 6), requests=st.integers(0, 60))
-def test_requests_that_all_run_are_spread_evenly(replicas: int, requests: int) -> None:
+def test_concurrent_requests_are_spread_evenly(replicas: int, requests: int) -> None:
     pool, got = pool_of(replicas), Counter[int]()
     with ExitStack() as running:
         for _ in range(requests):
@@ -31,7 +31,7 @@ def test_requests_that_all_run_are_spread_evenly(replicas: int, requests: int) -
     assert max(counts) - min(counts) <= 1
 
 
-def test_the_one_with_the_fewest_gets_it_whoever_had_the_last() -> None:
+def test_the_replica_with_the_fewest_requests_is_chosen() -> None:
     pool = pool_of(3)
     with pool.running(0), pool.running(1), pool.running(1):
         assert pool.choose() == (2, "http://2")

@@ -1,4 +1,4 @@
-"""The endpoint before the replicas, over real connections."""
+"""The reverse proxy in front of the replicas, over real connections."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ READY = ReplicaView(index=0, phase="ready", port=4242)
 
 
 class Site:
-    """A proxy whose replicas a test puts into its pool."""
+    """A proxy with a pool that a test fills with replicas."""
 
     def __init__(self, url: str, pool: Pool, session: aiohttp.ClientSession) -> None:
         self.url, self.pool, self.session = url, pool, session
@@ -60,7 +60,7 @@ def free() -> str:
         return f"http://127.0.0.1:{opened.getsockname()[1]}"
 
 
-async def test_requests_and_answers_pass_as_they_are(site: Site) -> None:
+async def test_requests_and_responses_are_forwarded_unchanged(site: Site) -> None:
     async def handler(request: web.Request) -> web.Response:
         seen = {
             "method": request.method,
@@ -88,7 +88,7 @@ async def test_requests_and_answers_pass_as_they_are(site: Site) -> None:
     assert "x-hop" not in seen["headers"]
 
 
-async def test_a_stream_passes_unbuffered_and_its_client_may_leave(site: Site) -> None:
+async def test_a_stream_is_unbuffered_and_its_client_may_disconnect(site: Site) -> None:
     more, left = asyncio.Event(), asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -114,12 +114,12 @@ async def test_a_stream_passes_unbuffered_and_its_client_may_leave(site: Site) -
             answer.close()
         await asyncio.wait_for(left.wait(), 5)
     async with asyncio.timeout(5):
-        while site.pool.requests:  # noqa: ASYNC110 - the proxy tells nobody
+        while site.pool.requests:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.01)
 
 
 def dying(said: bytes, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """A replica that dies when it has said so much."""
+    """Return the handler of a replica that dies after sending the given bytes."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={n.replace("_", "-"): v for n, v in headers.items()})
@@ -143,7 +143,7 @@ async def test_a_stream_whose_replica_dies_ends_with_an_error_event(site: Site) 
         {"a": 1},
         {
             "error": {
-                "message": "replica 0, which computed this answer, has ended: send the request again",
+                "message": "replica 0 exited while serving this request: retry the request",
                 "type": "service_unavailable_error",
                 "param": None,
                 "code": "replica_ended",
@@ -152,7 +152,7 @@ async def test_a_stream_whose_replica_dies_ends_with_an_error_event(site: Site) 
     ]
 
 
-async def test_an_answer_whose_replica_dies_is_not_taken_for_whole(site: Site) -> None:
+async def test_a_response_whose_replica_dies_is_aborted(site: Site) -> None:
     async with replica(dying(b"half", Content_Length="100")) as url:
         site.pool.put(0, url)
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -160,7 +160,7 @@ async def test_an_answer_whose_replica_dies_is_not_taken_for_whole(site: Site) -
                 await site.ask()
 
 
-async def test_a_replica_that_dies_before_it_answers(site: Site) -> None:
+async def test_a_replica_that_dies_before_it_responds(site: Site) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.abort()
@@ -172,7 +172,7 @@ async def test_a_replica_that_dies_before_it_answers(site: Site) -> None:
     assert (status, headers["Retry-After"], body["error"]["code"]) == (503, "1", "replica_ended")
 
 
-async def test_one_that_cannot_be_reached_costs_no_request(site: Site) -> None:
+async def test_an_unreachable_replica_loses_no_requests(site: Site) -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.json_response({"got": (await request.read()).decode()})
 
@@ -184,7 +184,7 @@ async def test_one_that_cannot_be_reached_costs_no_request(site: Site) -> None:
                 assert (await answer.json())["got"] == "x" * 100_000
 
 
-async def test_nobody_is_ready(site: Site) -> None:
+async def test_no_ready_replica_returns_503(site: Site) -> None:
     site.view = view(ReplicaView(index=0, phase="loading", detail="loading x", seconds_left=9))
     status, headers, body = await site.ask()
     assert (status, headers["Retry-After"]) == (503, "9")
@@ -192,7 +192,7 @@ async def test_nobody_is_ready(site: Site) -> None:
     assert "loading x" in body["error"]["message"]
 
 
-async def test_its_own_routes(site: Site) -> None:
+async def test_health_and_metrics_routes(site: Site) -> None:
     assert (await site.ask("/health/live"))[0] == 200
     assert (await site.ask("/health/ready"))[0] == 200
     site.view = view(ReplicaView(index=0, phase="loading", detail="loading x"))

@@ -1,4 +1,4 @@
-"""What is done for a replica over time, in virtual time."""
+"""Supervision of a replica, in virtual time."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.looptime]
 
 
 class Story:
-    """A keeper, the servers that it has started and when, and all that it has told."""
+    """A replica supervisor, the servers that it started with their times, and its reports."""
 
     def __init__(self, health: Health | None = READY, *, drains: bool = True) -> None:
         self.servers: list[FakeServer] = []
@@ -35,13 +35,13 @@ class Story:
         return self.told[-1]
 
     async def fail(self, end: End = KILLED) -> None:
-        """The newest server ends, once it has served a moment."""
+        """Let the newest server exit after it has served for a moment."""
         await asyncio.sleep(1)
         self.servers[-1].fail(end)
         await asyncio.sleep(0.1)
 
 
-async def test_it_starts_again_after_pauses_that_grow_until_the_budget_is_used() -> None:
+async def test_restarts_have_exponential_backoff_and_a_budget() -> None:
     story = Story()
     for failure in range(1, BUDGET + 1):
         await story.fail()
@@ -59,7 +59,7 @@ async def test_it_starts_again_after_pauses_that_grow_until_the_budget_is_used()
     assert story.last.starts == BUDGET + 1
 
 
-async def test_long_service_is_a_new_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_service_resets_the_restart_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
     story = Story()
     for _ in range(2 * BUDGET):
@@ -70,7 +70,7 @@ async def test_long_service_is_a_new_beginning(monkeypatch: pytest.MonkeyPatch) 
     await story.keeper.stop(1)
 
 
-async def test_a_load_that_fails_after_long_does_not_count_as_service(
+async def test_a_long_load_does_not_reset_the_restart_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
@@ -83,25 +83,25 @@ async def test_a_load_that_fails_after_long_does_not_count_as_service(
     await story.keeper.stop(1)
 
 
-async def test_a_mistake_ends_it_with_the_servers_own_words() -> None:
+async def test_a_permanent_failure_stops_with_the_reported_cause() -> None:
     story = Story()
-    await story.fail(End(3, "ended with exit code 3", "there is no config.json", ("a", "b")))
+    await story.fail(End(3, "exited with code 3", "there is no config.json", ("a", "b")))
     await asyncio.wait_for(story.running, 60)
     assert len(story.servers) == 1
     assert str(story.last) == (
-        "replica 0 ended with exit code 3 (there is no config.json). The same start would fail "
-        "again: mend what it says, then bring it up again."
+        "replica 0 exited with code 3 (there is no config.json). A restart would fail again: "
+        "fix the reported cause, then start it again."
     )
     assert story.last.ended is not None
     assert story.last.ended.log == ("a", "b")
 
 
-async def test_an_engine_that_is_gone_is_told_by_the_log() -> None:
+async def test_a_dead_engine_is_explained_by_the_log() -> None:
     story = Story()
     await asyncio.sleep(1)
     line = "2026-11-29 03:00:00,000 ERROR deepseek_server.engine.client: the engine is gone: ended"
     story.servers[0].kill = lambda: story.servers[0].fail(
-        End(-9, "was ended by SIGKILL", "", (line,))
+        End(-9, "was killed by SIGKILL", "", (line,))
     )  # type: ignore[method-assign]
     story.servers[0].health = Health("dead", "the engine has stopped")
     await asyncio.sleep(1)
@@ -111,7 +111,7 @@ async def test_an_engine_that_is_gone_is_told_by_the_log() -> None:
     await story.keeper.stop(1)
 
 
-async def test_one_that_never_answers_and_one_that_stops_answering() -> None:
+async def test_unresponsive_servers_are_restarted() -> None:
     story = Story(None)
     await asyncio.sleep(OPEN_SECONDS - 1)
     assert len(story.servers) == 1
@@ -123,23 +123,23 @@ async def test_one_that_never_answers_and_one_that_stops_answering() -> None:
     await asyncio.sleep(SILENT_SECONDS + 5)
     assert len(story.servers) == 3
     assert story.last.ended is not None
-    assert "has not answered for" in story.last.ended.why
+    assert "no response for" in story.last.ended.why
     await story.keeper.stop(1)
 
 
-async def test_the_end_that_is_asked_for_is_a_drain() -> None:
+async def test_stop_drains_the_server() -> None:
     story = Story(drains=False)
     await asyncio.sleep(2)
     stopping = asyncio.create_task(story.keeper.stop(30))
     await asyncio.sleep(29)
     assert not story.running.done()
-    story.servers[0].fail(End(0, "ended with exit code 0"))
+    story.servers[0].fail(End(0, "exited with code 0"))
     await asyncio.wait_for(asyncio.gather(stopping, story.running), 60)
-    assert (story.last.phase, story.last.detail) == ("stopped", "brought down")
+    assert (story.last.phase, story.last.detail) == ("stopped", "stopped on request")
     assert len(story.servers) == 1
 
 
-async def test_a_drain_that_takes_too_long_is_ended() -> None:
+async def test_a_drain_that_takes_too_long_is_killed() -> None:
     story = Story(drains=False)
     await asyncio.sleep(2)
     began = now()
@@ -147,7 +147,7 @@ async def test_a_drain_that_takes_too_long_is_ended() -> None:
     assert 30 < now() - began < 60
 
 
-async def test_the_end_in_a_pause_comes_at_once() -> None:
+async def test_stop_during_backoff_returns_immediately() -> None:
     story = Story()
     await story.fail()
     began = now()
@@ -156,7 +156,7 @@ async def test_the_end_in_a_pause_comes_at_once() -> None:
     assert len(story.servers) == 1
 
 
-async def test_a_program_that_cannot_be_started_is_told() -> None:
+async def test_a_program_that_cannot_be_started_is_reported() -> None:
     told: list[ReplicaView] = []
 
     async def launch() -> FakeServer:

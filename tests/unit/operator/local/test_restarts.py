@@ -1,4 +1,4 @@
-"""When a server is started again, and when it is not."""
+"""The restart policy."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,19 +8,19 @@ from deepseek_server.errors import PermanentError, TransientError
 
 
 @given(failures=st.integers(1, BUDGET), draw=st.floats(0, 1))
-def test_pauses_grow_and_end(failures: int, draw: float) -> None:
+def test_backoff_grows_up_to_its_maximum(failures: int, draw: float) -> None:
     found = decide(-9, "", failures, draw)
     assert isinstance(found, Again)
     assert 0.5 * min(2 ** (failures - 1), LAST_SECONDS) <= found.seconds <= LAST_SECONDS
 
 
-def test_the_budget_ends() -> None:
+def test_restarts_stop_after_the_budget() -> None:
     found = decide(-9, "", BUDGET + 1, 0)
     assert isinstance(found, Stop)
     assert "6 times in a row" in found.why
 
 
-def test_what_the_user_must_mend_is_not_tried_again() -> None:
+def test_permanent_failures_are_not_retried() -> None:
     assert isinstance(decide(PermanentError.exit_code, "there is no model", 1, 0), Stop)
     assert isinstance(decide(2, "", 1, 0), Stop)
     assert isinstance(decide(TransientError.exit_code, "the hub is away", 1, 0), Again)
@@ -28,9 +28,9 @@ def test_what_the_user_must_mend_is_not_tried_again() -> None:
     assert isinstance(decide(PermanentError.exit_code, taken, 1, 0), Again)
 
 
-def test_words() -> None:
-    assert in_words(3, False) == "ended with exit code 3"
-    assert in_words(-15, True) == "was ended by SIGTERM"
-    assert in_words(-9, True) == "was ended by SIGKILL, by the kernel for lack of memory"
-    assert "by somebody or by the kernel" in in_words(-9, False)
-    assert in_words(-200, False) == "was ended by signal 200"
+def test_descriptions_of_exits() -> None:
+    assert in_words(3, False) == "exited with code 3"
+    assert in_words(-15, True) == "was killed by SIGTERM"
+    assert in_words(-9, True) == "was killed by SIGKILL, sent by the kernel's OOM killer"
+    assert "sent by a user or by the kernel's OOM killer" in in_words(-9, False)
+    assert in_words(-200, False) == "was killed by signal 200"

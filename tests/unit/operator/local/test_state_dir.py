@@ -1,4 +1,4 @@
-"""What is kept on disk, who has it, and what is left of a run."""
+"""State on disk, its lock, and orphaned processes of a run."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place.of("r1")
 
 
-def test_one_at_a_time_has_the_lock(kept: Place) -> None:
+def test_the_lock_is_exclusive(kept: Place) -> None:
     lock = kept.lock()
     assert lock is not None
     assert kept.locked
@@ -33,7 +33,7 @@ def test_one_at_a_time_has_the_lock(kept: Place) -> None:
     assert kept.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_lock_goes_with_who_inherits_it(kept: Place) -> None:
+def test_a_process_that_inherits_the_lock_holds_it(kept: Place) -> None:
     lock = kept.lock()
     assert lock is not None
     with subprocess.Popen(["sleep", "60"], pass_fds=(lock,)) as heir:
@@ -44,13 +44,13 @@ def test_the_lock_goes_with_who_inherits_it(kept: Place) -> None:
         assert not kept.locked
 
 
-def test_a_lock_that_is_removed_while_it_is_taken_is_nobodys(
+def test_a_lock_file_removed_during_locking_is_created_again(
     kept: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, removed = fcntl.flock, []
 
     def flock(opened: int, how: int) -> None:
-        if not removed:  # somebody brings it down between opening and locking
+        if not removed:  # another command removes the file between open and flock
             removed.append(opened)
             kept.remove()
         taken(opened, how)
@@ -63,7 +63,7 @@ def test_a_lock_that_is_removed_while_it_is_taken_is_nobodys(
     os.close(lock)
 
 
-def test_what_was_written_is_read(kept: Place) -> None:
+def test_status_is_stored_and_read(kept: Place) -> None:
     assert kept.view() is None
     assert kept.arrangement() is None
     lock = kept.lock()
@@ -77,7 +77,7 @@ def test_what_was_written_is_read(kept: Place) -> None:
     os.close(lock)
 
 
-def test_the_end_of_a_log(tmp_path: Path) -> None:
+def test_tail_returns_the_last_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert tail(log, 3) == []
     log.write_text("".join(f"line {n}\n" for n in range(1000)))
@@ -85,7 +85,9 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
     assert tail(log, 0) == []
 
 
-def test_a_log_is_cut_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_rotated_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(place, "LOG_BYTES", 100)
     log = tmp_path / "replica-0.log"
     with log.open("ab", buffering=0) as written:
@@ -99,7 +101,7 @@ def test_a_log_is_cut_while_it_is_written(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "replica-0.log.1").stat().st_size == 150
 
 
-def test_only_what_carries_the_mark_is_ended() -> None:
+def test_only_marked_processes_are_killed() -> None:
     def sleeping(mark: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "60"], env={**os.environ, MARK: mark})
 
@@ -119,7 +121,7 @@ def test_only_what_carries_the_mark_is_ended() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_the_leash() -> None:
+def test_the_kernel_kills_a_child_with_its_parent() -> None:
     parent = (
         "import os, subprocess, sys\n"
         "leash = [sys.executable, '-m', 'deepseek_operator.local.exec_with_parent_death', str(os.getpid())]\n"
@@ -141,7 +143,7 @@ def test_the_leash() -> None:
 
 
 def eventually_gone(process: psutil.Process) -> None:
-    """Ended; nobody may have asked for its exit code yet."""
+    """Wait until a process has exited; it may still be a zombie."""
     deadline = time.monotonic() + 5
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, f"process {process.pid} has outlived its parent"

@@ -1,4 +1,4 @@
-"""All servers of a resource together, with servers that do what a test tells them."""
+"""The supervisor of a resource, with fake servers."""
 
 import asyncio
 import os
@@ -16,11 +16,11 @@ from deepseek_operator.local.supervisor import Supervisor, endpoint
 from deepseek_operator.local.view import View
 from tests.unit.operator.local.fake_server import FakeServer
 
-MISTAKE = End(3, "ended with exit code 3", "there is no config.json")
+MISTAKE = End(3, "exited with code 3", "there is no config.json")
 
 
 class Run:
-    """A supervisor that runs, with all that it has shown."""
+    """A running supervisor and the statuses that it has reported."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, drains: bool) -> None:
         self.servers: list[FakeServer] = []
@@ -48,11 +48,11 @@ class Run:
 
     async def until(self, state: str) -> None:
         async with asyncio.timeout(10):
-            while self.supervisor.view.state != state:  # noqa: ASYNC110 - it tells nobody else
+            while self.supervisor.view.state != state:  # noqa: ASYNC110 - there is no event to wait for
                 await asyncio.sleep(0.02)
 
 
-async def test_the_second_signal_ends_at_once(
+async def test_the_second_signal_stops_immediately(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path, monkeypatch, drains=False)
@@ -70,7 +70,7 @@ async def test_the_second_signal_ends_at_once(
     assert kept.state == "Stopped"
 
 
-async def test_it_fails_where_all_have_given_up_and_not_before(
+async def test_the_resource_fails_once_all_replicas_have_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path, monkeypatch, drains=True)
@@ -85,7 +85,7 @@ async def test_it_fails_where_all_have_given_up_and_not_before(
     assert [replica.phase for replica in kept.replicas] == ["stopped", "stopped"]
 
 
-async def test_the_endpoint_is_there_from_the_beginning(
+async def test_the_endpoint_reports_readiness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path, monkeypatch, drains=True)
@@ -109,5 +109,5 @@ async def test_the_endpoint_is_there_from_the_beginning(
         ("2001:db8::1", "http://[2001:db8::1]:80"),
     ],
 )
-def test_how_an_endpoint_is_written(host: str, url: str) -> None:
+def test_endpoint_urls(host: str, url: str) -> None:
     assert endpoint(host, 80) == url

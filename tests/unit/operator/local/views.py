@@ -1,4 +1,4 @@
-"""How servers are, for tests."""
+"""Statuses of resources for tests."""
 
 from typing import Any
 

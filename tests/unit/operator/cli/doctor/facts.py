@@ -1,4 +1,4 @@
-"""Facts of a cluster in which all is well, and objects to spoil it with."""
+"""Facts of a healthy cluster, and objects to introduce faults."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -89,5 +89,5 @@ WELL = Facts(
 
 
 def but(**changes: Any) -> Facts:
-    """The same, but for this."""
+    """Return the facts of the healthy cluster with the given changes."""
     return replace(WELL, **changes)

@@ -1,4 +1,4 @@
-"""Every check of a cluster: what it says of facts, and that it says nothing where all is well."""
+"""Checks of a cluster: the finding for each fault, and no findings in a healthy cluster."""
 
 import copy
 from fractions import Fraction
@@ -45,7 +45,7 @@ def of(facts: Facts, check: str) -> list[Finding]:
 
 
 def bad(facts: Facts) -> list[tuple[str, str]]:
-    """What is not as it was where all was well."""
+    """Return the findings that a healthy cluster does not have."""
     before = all_of(WELL)
     return [
         (found.check, found.state)
@@ -59,7 +59,7 @@ def holder(number: int, name: str = "train") -> Holder:
 
 
 def crd(**changes: Any) -> dict[str, Any]:
-    """The CRD with other fields below spec.model; None takes one away."""
+    """Return the CRD with changed fields below spec.model; None removes one."""
     found = copy.deepcopy(definition())
     schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     model = schema["properties"]["spec"]["properties"]["model"]["properties"]
@@ -71,7 +71,7 @@ def crd(**changes: Any) -> dict[str, Any]:
     return found
 
 
-def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
+def test_in_a_healthy_cluster_only_network_policies_are_unknown() -> None:
     found = all_of(WELL)
     assert [(row.check, row.state) for row in found if row.state != "ok"] == [
         ("NetworkPolicy", "unknown")
@@ -83,15 +83,20 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
     ("changes", "check", "state", "words"),
     [
         ({"version": "v1.28.9"}, "Kubernetes", "problem", "needs 1.29"),
-        ({"version": ""}, "Kubernetes", "unknown", "does not tell"),
-        ({"serves_ours": False}, "CRD", "problem", "does not know DeepSeekDeployment"),
-        ({"crd": crd(dtype=None)}, "CRD", "warning", "it lacks spec.model.dtype"),
-        ({"crd": crd(size={"type": "integer"})}, "CRD", "warning", "not know spec.model.size"),
+        ({"version": ""}, "Kubernetes", "unknown", "reports no usable version"),
+        ({"serves_ours": False}, "CRD", "problem", "DeepSeekDeployment is not installed"),
+        ({"crd": crd(dtype=None)}, "CRD", "warning", "missing spec.model.dtype"),
+        (
+            {"crd": crd(size={"type": "integer"})},
+            "CRD",
+            "warning",
+            "unknown to this command spec.model.size",
+        ),
         (
             {"crd": crd(maxContext={"type": "string"})},
             "CRD",
             "warning",
-            "other rules hold for spec.model.maxContext",
+            "different rules for spec.model.maxContext",
         ),
         ({"operators": (), "leases": ()}, "operator", "problem", "not installed"),
         ({"operators": ()}, "operator", "warning", "outside the cluster"),
@@ -105,26 +110,26 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
             "deepseek-system/deepseek-operator, b/deepseek-operator",
         ),
         ({"leases": ()}, "leader", "problem", "no Lease"),
-        ({"leases": (lease(holder=""),)}, "leader", "problem", "Nobody leads"),
+        ({"leases": (lease(holder=""),)}, "leader", "problem", "There is no leader"),
         (
             {"leases": (lease(renewed="2026-01-01T11:50:00.000000Z"),)},
             "leader",
             "problem",
-            "the last was pod-1",
+            "the last one was pod-1",
         ),
         ({"nodes": (node(gpus=0),)}, "GPUs", "warning", "None of 1 nodes"),
         (
             {"nodes": (node(gpus=0, labels={"nvidia.com/gpu.present": "true"}), node("b"))},
             "GPUs",
             "problem",
-            "a have GPUs and offer none",
+            "Nodes with GPUs that are not allocatable: a.",
         ),
-        ({"nodes": (node(labels={}),)}, "GPU labels", "warning", "do not tell their kind"),
+        ({"nodes": (node(labels={}),)}, "GPU labels", "warning", "no label identifies the GPU type"),
         (
             {"nodes": (node(labels={"nvidia.com/gpu.product": "NVIDIA-X1"}),)},
             "GPU labels",
             "warning",
-            "NVIDIA-X1, which the catalogue does not have",
+            "the GPU type NVIDIA-X1 (nvidia.com/gpu.product) is not in the catalogue",
         ),
         ({"usage": {"a": (holder(8),)}}, "free GPUs", "warning", "held by pod apps/train (8)"),
         ({"nodes": (node(taints=[TAINT]),)}, "GPU nodes", "warning", "taint team=ml:NoSchedule"),
@@ -135,7 +140,7 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
             "problem",
             "the driver is 550",
         ),
-        ({"services": ()}, "custom metrics", "warning", "Nobody serves"),
+        ({"services": ()}, "custom metrics", "warning", "custom.metrics.k8s.io is not served"),
         ({"services": (service(available="False"),)}, "custom metrics", "problem", "no endpoints"),
         (
             {"services": (service(), service("metrics.k8s.io", "False"))},
@@ -144,12 +149,12 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
             "v1beta2.metrics.k8s.io is not available",
         ),
         ({"allowed": {"create deepseekdeployments": False}}, "your rights", "warning", "not create"),
-        ({"space": None}, "namespace", "problem", "no namespace apps"),
+        ({"space": None}, "namespace", "problem", "namespace apps does not exist"),
         (
             {"space": space(**{"pod-security.kubernetes.io/enforce": "strict"})},
             "namespace",
             "warning",
-            "which is no level",
+            "not a valid level",
         ),
         (
             {"space": space(**{"istio.io/dataplane-mode": "ambient"})},
@@ -169,7 +174,7 @@ def test_where_all_is_well_only_what_nobody_can_know_is_unknown() -> None:
         ({"storage": (storage("a", True),)}, "shared storage", "unknown", "ReadWriteMany"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_what_to_do(
+def test_a_fault_is_reported_with_a_fix(
     changes: dict[str, Any], check: str, state: str, words: str
 ) -> None:
     found = next(row for row in of(but(**changes), check) if row.state == state)
@@ -177,7 +182,7 @@ def test_what_is_wrong_is_told_with_what_to_do(
     assert found.fix or found.check == "operator" or state == "unknown"
 
 
-def test_nothing_else_is_said_of_one_fault() -> None:
+def test_one_fault_causes_one_finding() -> None:
     assert bad(but(version="v1.20.0")) == [("Kubernetes", "problem")]
     assert bad(but(storage=())) == [("storage", "warning")]
     assert bad(but(usage={"a": (holder(8),)})) == [("free GPUs", "warning")]
@@ -185,20 +190,20 @@ def test_nothing_else_is_said_of_one_fault() -> None:
 
 
 @pytest.mark.parametrize("kubelet", ["", "unknown", "v1.29.0", "v2.1.0", "v1.999999999999.0"])
-def test_a_kubelet_of_no_known_old_version_is_fine(kubelet: str) -> None:
+def test_a_kubelet_with_an_unknown_or_new_version_is_accepted(kubelet: str) -> None:
     assert bad(but(nodes=(node(kubelet=kubelet),))) == []
 
 
-def test_a_taint_that_a_resource_tolerates_is_fine() -> None:
+def test_a_taint_that_a_resource_tolerates_is_accepted() -> None:
     facts = but(nodes=(node(taints=[TAINT]),), resources=(resource("r1", podTemplate=BEARS),))
     assert bad(facts) == []
 
 
-def test_a_taint_that_only_prefers_is_fine() -> None:
+def test_a_prefer_no_schedule_taint_is_accepted() -> None:
     assert bad(but(nodes=(node(taints=[{**TAINT, "effect": "PreferNoSchedule"}]),))) == []
 
 
-def test_what_a_resource_asks_for_and_the_cluster_lacks_is_a_problem() -> None:
+def test_a_missing_api_is_a_problem_only_if_a_resource_requires_it() -> None:
     served = WELL.served
     assert isinstance(served, frozenset)
     lacking = served - {"ScaledObject"}
@@ -210,13 +215,16 @@ def test_what_a_resource_asks_for_and_the_cluster_lacks_is_a_problem() -> None:
     assert "helm install keda" in found.fix
 
 
-def test_half_an_api_is_a_warning() -> None:
+def test_a_partly_installed_api_is_a_warning() -> None:
     assert isinstance(WELL.served, frozenset)
     (found,) = of(but(served=WELL.served - {"PeerAuthentication"}), "Istio")
-    assert (found.state, "in part: PeerAuthentication" in found.message) == ("warning", True)
+    assert (found.state, "Partly installed: PeerAuthentication" in found.message) == (
+        "warning",
+        True,
+    )
 
 
-def test_some_nodes_with_an_old_driver_are_a_warning() -> None:
+def test_an_old_driver_on_some_nodes_is_a_warning() -> None:
     old = {**H200, "nvidia.com/cuda.driver-version.major": "550"}
     new = {**H200, "nvidia.com/cuda.driver-version.major": "580"}
     (found,) = of(but(nodes=(node("a", labels=old), node("b", labels=new))), "GPU driver")
@@ -224,14 +232,14 @@ def test_some_nodes_with_an_old_driver_are_a_warning() -> None:
 
 
 @pytest.mark.parametrize("pod", ["none", {"tolerations": "none"}, {"tolerations": [1]}])
-def test_a_pod_template_that_is_none_tolerates_nothing(pod: Any) -> None:
+def test_an_invalid_pod_template_tolerates_nothing(pod: Any) -> None:
     facts = but(
         nodes=(node(taints=[TAINT]),), resources=(resource("r1", podTemplate={"spec": pod}),)
     )
     assert bad(facts) == [("GPU nodes", "warning")]
 
 
-def test_free_gpus_are_counted_beside_those_that_are_held() -> None:
+def test_free_and_held_gpus_are_counted() -> None:
     (found,) = of(but(usage={"a": (holder(3), holder(1, "other"))}), "free GPUs")
     assert found.message == "4 of 8 are free; held by pod apps/train (3), pod apps/other (1)."
 
@@ -256,7 +264,7 @@ UNSEEN = Unseen("you may not", "list things")
         ("allowed", "your rights"),
     ],
 )
-def test_what_may_not_be_seen_is_unknown_with_the_right_to_ask_for(fact: str, check: str) -> None:
+def test_an_unreadable_fact_is_unknown_and_names_the_permission(fact: str, check: str) -> None:
     facts = but(**{fact: UNSEEN})
     (found,) = of(facts, check)
     assert found.state == "unknown"
@@ -265,17 +273,17 @@ def test_what_may_not_be_seen_is_unknown_with_the_right_to_ask_for(fact: str, ch
 
 
 @given(st.sets(st.sampled_from(sorted(set(vars(WELL)) - {"now", "here", "namespace"}))))
-def test_whatever_is_not_seen_no_check_fails_and_none_makes_it_a_problem(hidden: set[str]) -> None:
+def test_unreadable_facts_neither_crash_a_check_nor_cause_a_problem(hidden: set[str]) -> None:
     found = all_of(but(**dict.fromkeys(hidden, UNSEEN)))
     assert not failed(found)
 
 
-def test_the_oldest_version_is_the_charts() -> None:
+def test_the_minimum_version_matches_the_chart() -> None:
     chart = yaml.safe_load(CHART.read_text())
     assert chart["kubeVersion"] == f">={'.'.join(map(str, control_plane.OLDEST))}.0-0"
 
 
-def test_drift_names_the_outermost_field_alone() -> None:
+def test_drift_reports_only_the_outermost_field() -> None:
     ours = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     theirs = copy.deepcopy(ours)
     del theirs["properties"]["spec"]["properties"]["scaling"]
@@ -294,20 +302,20 @@ def test_drift_names_the_outermost_field_alone() -> None:
         ("x-kubernetes-validations", [{"rule": "self > 1", "message": "more"}]),
     ],
 )
-def test_drift_of_whatever_holds_for_a_value(rule: str, value: Any) -> None:
+def test_drift_covers_types_bounds_defaults_and_rules(rule: str, value: Any) -> None:
     ours = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     theirs = copy.deepcopy(ours)
     theirs["properties"]["spec"]["properties"]["replicas"][rule] = value
     assert drift(ours, theirs).other == ("spec.replicas",)
 
 
-def test_other_words_are_no_drift() -> None:
+def test_descriptions_cause_no_drift() -> None:
     ours = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     theirs = copy.deepcopy(ours)
     theirs["properties"]["spec"]["description"] = "In other words."
     assert not drift(ours, theirs).any
 
 
-def test_every_module_of_checks_is_asked() -> None:
+def test_the_checks_of_every_module_run() -> None:
     for module in (control_plane, operators, gpus, apis, surroundings):
         assert set(module.CHECKS) <= set(CHECKS)

@@ -1,4 +1,4 @@
-"""What the doctor says of a machine."""
+"""Checks of a machine."""
 
 import json
 from dataclasses import replace
@@ -35,7 +35,7 @@ def all_of(machine: Machine) -> list[Finding]:
     return list(chain.from_iterable(check(machine) for check in CHECKS))
 
 
-def test_where_all_is_well() -> None:
+def test_a_healthy_machine_has_only_ok_findings() -> None:
     assert {found.state for found in all_of(WELL)} == {"ok"}
 
 
@@ -57,14 +57,14 @@ def test_where_all_is_well() -> None:
         ({"engines": {"docker": "no daemon"}}, "container engine", "warning", "no daemon"),
     ],
 )
-def test_what_is_wrong_is_told_with_what_to_do(
+def test_a_fault_is_reported_with_a_fix(
     changes: dict[str, Any], check: str, state: str, words: str
 ) -> None:
     found = next(row for row in all_of(replace(WELL, **changes)) if row.check == check)
     assert (found.state, words in found.message, bool(found.fix)) == (state, True, True)
 
 
-def test_the_drivers_table_is_read() -> None:
+def test_the_output_of_nvidia_smi_is_parsed() -> None:
     # The second line is a reading of 2026-11-29.
     table = "NVIDIA H200, 143771, 4, 580.159.04\nNVIDIA H200, 143771, 0, 580.159.04\n"
     gpus, driver = machine_look.parse(table)
@@ -72,7 +72,7 @@ def test_the_drivers_table_is_read() -> None:
     assert machine_look.parse("") == ((), "")
 
 
-def test_a_driver_that_fails_is_told_in_its_words(
+def test_a_driver_failure_is_reported_with_its_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "nvidia-smi"
@@ -85,11 +85,11 @@ def test_a_driver_that_fails_is_told_in_its_words(
     assert rows["GPU driver"]["message"] == "nvidia-smi fails: Driver/library version mismatch"
 
 
-def test_this_machine_is_looked_at() -> None:
+def test_doctor_checks_this_machine() -> None:
     result = deepseek("doctor", "--machine", "-o", "yaml")
     assert result.code in (0, 1)
     assert "check: Python" in result.out
 
 
-def test_a_machine_has_no_context() -> None:
+def test_machine_and_context_are_exclusive() -> None:
     assert deepseek("doctor", "--machine", "--context", "x").code == 2

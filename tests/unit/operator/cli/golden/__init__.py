@@ -1,4 +1,4 @@
-"""What `deepseek plan` says of examples: as data of all, as a page of two; and of what is refused."""
+"""Golden output of `deepseek plan`: all examples as JSON, two as text, and two refusals."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ DATA = (
     "sizes/v2-lite",
     "sizes/v3-h100",
 )
-# Beside this file: what the operator would refuse.
+# Resources beside this file that the operator refuses.
 REFUSED = ("too-large", "uneven")
 PAGES = ("sizes/r1", "routing/zero-trust")
-# Prices are old or not by a day; nothing else depends on when it is.
+# Date at which the age of prices is judged; nothing else depends on the time.
 DAY = "2026-11-28"
 
 
 def files() -> dict[Path, str]:
-    """What every golden file is to hold."""
+    """Return the expected content of every golden file."""
     texts = {}
     for name in DATA:
         texts[_file(name, "json")] = planned(name, "json")

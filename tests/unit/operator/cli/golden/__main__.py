@@ -1,4 +1,4 @@
-"""Write the golden files anew: python -m tests.unit.operator.cli.golden; `git diff` shows what changed."""
+"""Regenerate the golden files: python -m tests.unit.operator.cli.golden; review with `git diff`."""
 
 from tests.unit.operator.cli.golden import files
 
