@@ -42,8 +42,8 @@ Device = Literal["cpu", "cuda"]
 
 # Maximum number of running requests.
 RUNNING = 256
-# Maximum tokens of a step, and prompt tokens per few waiting requests while others decode: prefill
-# delays running requests. A CPU takes longer for a token.
+# Maximum tokens of a step, and prompt tokens per PROMPTS_PER_SHARE waiting prompts while other
+# requests decode, which prefill delays. A CPU takes longer for a token.
 STEP_TOKENS = {"cpu": 512, "cuda": 8192}
 PROMPT_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
@@ -160,7 +160,7 @@ def _compute(
     """Load the model and run the engine until it ends.
 
     Raises:
-        StartError: the model cannot be loaded, or a gang has lost a device or its server.
+        StartError: the model cannot be loaded, or the engine of a gang cannot continue.
     """
     from deepseek_server.engine.core import DeviceLostError
     from deepseek_server.engine.loop import follow, serve
@@ -190,7 +190,7 @@ def _compute(
     except DeviceLostError as error:
         if team is None:
             raise
-        log.exception("device lost")
+        log.exception("the engine cannot continue")
         raise _device_lost(str(error), team, device, group.rank) from error
     if team is not None and end.lost:
         raise _server_gone(team, 0, group.rank)
@@ -213,7 +213,7 @@ def _server_gone(team: Team, server: int, rank: int) -> FollowedError:
 def _device_lost(reason: str, team: Team, device: Device, rank: int) -> TransientError:
     told = xid.latest() if device == "cuda" else ""
     more = f"; driver message: {told}" if told else ""
-    return TransientError(f"{team.named(rank)} has lost its device ({reason}{more})")
+    return TransientError(f"{team.named(rank)} cannot continue ({reason}{more})")
 
 
 def _fail(
@@ -222,7 +222,7 @@ def _fail(
     """Report why this process ends to the log, the server and the other ranks.
 
     Returns:
-        The exit code; 0 without a team, where the server has the error from the connection.
+        The exit code; 0 without a team, whose processes end independently.
     """
     log.error("%s", error)
     if connection is not None:
