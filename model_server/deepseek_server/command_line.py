@@ -59,9 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", help="auto (default; float32 on a CPU), bfloat16, float16 or float32"
     )
     parser.add_argument("--device", help="cpu (default) or cuda")
-    parser.add_argument(
-        "--attention", help="attention backend: auto (default), sdpa or flashinfer"
-    )
+    parser.add_argument("--attention", help="attention backend: auto (default), sdpa or flashinfer")
     parser.add_argument(
         "--tensor-parallel", type=int, metavar="N", help="GPUs to shard the model over; default: 1"
     )

@@ -181,9 +181,7 @@ def _mask(draw: Draw, ends: Sequence[int], vocabulary: int) -> NDArray[np.int32]
     mask = draw.mask
     if mask is None or len(mask) != bitmask.words_for(vocabulary):
         has = "none" if mask is None else f"{len(mask)} words"
-        raise ValueError(
-            f"expected a grammar mask for {vocabulary} tokens: got {has}"
-        )
+        raise ValueError(f"expected a grammar mask for {vocabulary} tokens: got {has}")
     return bitmask.without(mask, ends) if ends else mask
 
 

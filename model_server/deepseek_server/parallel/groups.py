@@ -190,9 +190,7 @@ def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
         return ALONE
     if device == "cuda":
         _choose_gpu(place)
-    log.info(
-        "rank %d of %d connects to %s port %d", place.rank, place.size, place.host, place.port
-    )
+    log.info("rank %d of %d connects to %s port %d", place.rank, place.size, place.host, place.port)
     backend = "nccl" if device == "cuda" else "gloo"
     try:
         if team is None:
