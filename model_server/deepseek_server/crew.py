@@ -57,7 +57,7 @@ class Crew:
         return worker
 
     def _left(self, pod: int) -> GangError:
-        assert self._meeting is not None  # noqa: S101 - somebody has left it
+        assert self._meeting is not None  # noqa: S101 - only called once pods have connected
         return GangError(
             f"pod {pod} on {self._meeting.hosts[pod]} disconnected before its ranks joined, so "
             f"rank 0 ends too: the pod may have been replaced"

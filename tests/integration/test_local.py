@@ -53,7 +53,7 @@ def test_what_dies_comes_back_while_the_others_serve(machine: LocalMachine) -> N
     errors = [stream.error["code"] for stream in streams if stream.error]
     assert errors == ["replica_ended"] * 2
 
-    # What computes, as the kernel would end it for taking too much memory.
+    # The engine process, killed as the kernel would when it runs out of memory.
     (worker,) = (
         p for p in leftovers.processes(said["run"], 1) if "worker" in " ".join(p.cmdline())
     )
@@ -62,7 +62,7 @@ def test_what_dies_comes_back_while_the_others_serve(machine: LocalMachine) -> N
     eventually(lambda: machine.phases("two") == ["ready", "ready"], "both are back")
     first, second = machine.view("two")["replicas"]
     assert first["ended"]["words"].startswith("was ended by SIGKILL")
-    assert "SIGKILL, most likely for taking too much memory" in second["ended"]["why"]
+    assert "SIGKILL, most likely because it ran out of memory" in second["ended"]["why"]
     assert (first["starts"], second["starts"]) == (2, 2)
     _kill_the_supervisor(machine, said["run"])
 

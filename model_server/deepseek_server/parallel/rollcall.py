@@ -259,8 +259,8 @@ class _Roll:
         missing = [str(pod) for pod in range(1, self._pods) if pod not in self._came]
         who = f"pod {missing[0]} has" if len(missing) == 1 else f"pods {', '.join(missing)} have"
         return (
-            f"{who} not connected to the leader on {self._mine.host} within gang.meetSeconds, of "
-            f"{self._pods} pods of the model: check that all of them run and that no NetworkPolicy "
+            f"{who} not connected to the leader on {self._mine.host} within gang.meetSeconds "
+            f"({self._pods} pods expected): check that all of them run and that no NetworkPolicy "
             "or firewall blocks their connections"
         )
 

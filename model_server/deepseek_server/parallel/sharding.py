@@ -93,8 +93,8 @@ def check(config: Mapping[str, Any], size: int) -> None:
     if uneven:
         fitting = [n for n in range(1, _MOST + 1) if not any(v % n for v in numbers.values())]
         raise PermanentError(
-            f"the model cannot be split over {size} devices: {size} does not divide its "
-            f"{' and its '.join(uneven)}; use {_one_of(fitting)}"
+            f"the model cannot be split over {size} devices, because {size} does not divide its "
+            f"{' and its '.join(uneven)}: use {_one_of(fitting)}"
         )
 
 
@@ -121,9 +121,9 @@ def check_experts(config: Mapping[str, Any], size: int, itemsize: int) -> None:
         if not any(v % n for v in numbers) and (n == 1 or (width // n) * itemsize % _ROW_BYTES == 0)
     ]
     raise PermanentError(
-        f"the model cannot be split over {size} devices: each part has {width // size} of its "
-        f"moe_intermediate_size {width}, which are {width // size * itemsize} bytes, not a "
-        f"multiple of {_ROW_BYTES}; use {_one_of(fitting)}"
+        f"the model cannot be split over {size} devices, because a part of {width // size} of its "
+        f"moe_intermediate_size {width} has {width // size * itemsize} bytes, which is not a "
+        f"multiple of {_ROW_BYTES}: use {_one_of(fitting)}"
     )
 
 

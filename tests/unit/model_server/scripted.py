@@ -71,7 +71,7 @@ class ScriptedEngine:
 
     def submit(self, request: Request) -> ScriptedStream:
         if self.full:
-            raise QueueFullError("64 requests wait already")
+            raise QueueFullError("64 requests are already waiting")
         self.requests.append(request)
         self.asked.set()
         self.streams.append(ScriptedStream(self.script))

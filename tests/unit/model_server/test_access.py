@@ -23,11 +23,11 @@ def bearing(key: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (None, "no API key was sent"),
-        ("", "no API key was sent"),
-        ("Bearer ", "no API key was sent"),
-        ("Basic c2stYQ==", "no API key was sent"),
-        ("sk-a", "no API key was sent"),
+        (None, "missing API key"),
+        ("", "missing API key"),
+        ("Bearer ", "missing API key"),
+        ("Basic c2stYQ==", "missing API key"),
+        ("sk-a", "missing API key"),
         ("Bearer sk-A", "not known here"),
         ("Bearer sk-a sk-a", "not known here"),
         (b"Bearer \xff\xfe", "not known here"),
@@ -107,7 +107,7 @@ async def test_requests_at_once(tmp_path: Path) -> None:
     await service.engine.asked.wait()
     refused = await service.complete(bearing("sk-a"))
     assert refused.status_code == 429
-    assert "1 requests at once" in refused.text
+    assert "1 concurrent requests" in refused.text
     assert refused.headers["retry-after"] == "1"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -88,21 +88,21 @@ def test_only_the_model_has_to_be_given() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (changed(maxCtx=1), "model.maxCtx is not a field"),
+        (changed(maxCtx=1), "model.maxCtx is not a known field"),
         (changed(maxContext=0), "model.maxContext: input should be greater"),
         (changed(dtype="int4"), "model.dtype: input should be 'auto'"),
         (changed(source={}), "exactly one of huggingFace and path"),
         (changed(source={"huggingFace": {}, "path": "/x"}), "exactly one of huggingFace and path"),
-        (changed(source={"s3": {}}), "model.source.s3 is not a field"),
+        (changed(source={"s3": {}}), "model.source.s3 is not a known field"),
         ({"version": 1}, "model is missing"),
-        ({**FILE, "version": 2}, "has version 2, but this server reads version 1"),
+        ({**FILE, "version": 2}, "has version 2, but this server supports version 1"),
         ({**FILE, "device": "tpu"}, "device: input should be 'cpu' or 'cuda'"),
         ({**FILE, "listen": {"port": 70000}}, "listen.port: input should be less"),
         ({**FILE, "requestTimeoutSeconds": -1}, "requestTimeoutSeconds: input should be greater"),
         ({**FILE, "tracing": {}}, "tracing.endpoint is missing"),
         ({**FILE, "tracing": {"endpoint": "collector:4317"}}, "tracing.endpoint: string should"),
-        ("{", "is not JSON"),
-        ("[]", "holds no JSON object"),
+        ("{", "is not valid JSON"),
+        ("[]", "must contain a JSON object"),
     ],
 )
 def test_a_wrong_file_is_refused_in_words(tmp_path: Path, content: object, words: str) -> None:
@@ -137,4 +137,4 @@ def test_a_command_line_without_a_model(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as end:
         parse([])
     assert end.value.code == 2
-    assert "--config FILE or --model" in capsys.readouterr().err
+    assert "--config FILE and --model" in capsys.readouterr().err

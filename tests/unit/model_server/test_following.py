@@ -87,7 +87,7 @@ def test_what_ends_its_ranks_ends_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [(Close(), None), (StartFailed("rank 1 computes no more", 4), 4), (None, 4)],
+    [(Close(), None), (StartFailed("rank 1 cannot continue", 4), 4), (None, 4)],
 )
 def test_its_end(message: object, code: int | None) -> None:
     ranks = Ranks()

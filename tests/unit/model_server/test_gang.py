@@ -59,7 +59,7 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
             assert refused.json()["error"]["code"] == "not_the_leader"
             assert "send them to 127.0.0.1" in refused.json()["error"]["message"]
         told = follower.client.get("/health/ready").json()
-        assert told["detail"] == "computes for the leader of the model, 127.0.0.1"
+        assert told["detail"] == "ready as a follower of the leader 127.0.0.1"
         gangs = [pod.client.get("/health/ready").json()["gang"] for pod in pods.pods.values()]
         assert [found.pop("host") for found in gangs] == ["node-a", "node-b"]
         assert gangs[0] == gangs[1]
@@ -71,10 +71,10 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
         rank.kill()
         code, sentence = pods.ended(1, SOON)
         assert code == 4
-        assert "rank 1 on node-b has ended without a word, most likely killed" in sentence
+        assert "rank 1 on node-b has ended without an error message, most likely killed" in sentence
         assert pods.ended(0, SOON) == (
             4,
-            "rank 1 on node-b has ended, so rank 0 ends too: its own log says why",
+            "rank 1 on node-b has ended, so rank 0 ends too: see its log",
         )
 
 
@@ -85,7 +85,7 @@ def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
         _, hanging = pods.pods[1].workers()
         assert hanging.environ()["RANK"] == "3"
         hanging.send_signal(signal.SIGSTOP)
-        what = "rank 3 on node-b has not been heard of for 6 s, so"
+        what = "rank 3 on node-b has sent no heartbeat for 6 s, so"
         assert pods.ended(0, SOON) == (5, f"{what} rank 0 ends too")
         assert pods.ended(1, SOON) == (5, f"{what} rank 2 ends too")
 
@@ -118,7 +118,7 @@ def test_a_drain_is_the_leaders(gang) -> None:
             follower.wait_for(lambda: follower.client.get("/health/ready").status_code == 503, SOON)
             told = follower.client.get("/health/ready").json()
             assert told["status"] == "draining"
-            assert told["detail"] == "shutting down with the leader of the model, 127.0.0.1"
+            assert told["detail"] == "shutting down with the leader 127.0.0.1"
             pods.leader.terminate()
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
@@ -143,7 +143,7 @@ def test_a_follower_alone(gang) -> None:
     with gang(only=(1,), meetSeconds=0.5) as pods:
         code, sentence = pods.ended(1, SOON)
         assert code == 5
-        assert "pod 1 on node-b did not meet the leader of the model at 127.0.0.1 port" in sentence
+        assert "pod 1 on node-b did not connect to the leader at 127.0.0.1 port" in sentence
 
 
 def test_a_group_that_is_held_waits_until_it_is_let_go(gang, tmp_path: Path) -> None:

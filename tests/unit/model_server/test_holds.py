@@ -50,7 +50,7 @@ def test_a_file_that_is_wrong(content: str, tmp_path: Path, caplog) -> None:
     path = tmp_path / "holds.json"
     path.write_text(content)
     await_release(path, "0", pytest.fail, rest=pytest.fail)
-    assert f"the file of holds, {path}, is wrong and holds nobody" in caplog.text
+    assert f"ignoring invalid start-hold file {path}: " in caplog.text
 
 
 def test_no_file_holds_nobody(tmp_path: Path) -> None:

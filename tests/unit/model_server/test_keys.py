@@ -70,7 +70,7 @@ def test_a_broken_file_keeps_the_keys_from_before_and_says_so(
         clock.now += LOOK_SECONDS
         assert not ring.valid
         assert name_of(ring, "key-a") == "a"
-        assert "the 1 keys from before stay in use" in caplog.text
+        assert "keeping the previous 1 keys" in caplog.text
         said = len(caplog.records)
         clock.now += LOOK_SECONDS
         assert not ring.valid
@@ -107,14 +107,14 @@ def test_what_was_used_stays_used_over_a_change_of_the_file(tmp_path: Path) -> N
     ("content", "words"),
     [
         (None, "cannot be read (No such file or directory)"),
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("{}", 'must be a list of {"name", "sha256"}'),
         ([{"name": "a"}], "0.sha256 is missing"),
         ([{"name": "a", "sha256": "sk-secret"}], "0.sha256: string should match"),
         ([entry("a b", "x")], "0.name: string should match"),
         ([entry("a", "x", requestsPerMinute=0)], "0.requestsPerMinute: input should be greater"),
-        ([entry("a", "x", rpm=5)], "0.rpm is not a field"),
+        ([entry("a", "x", rpm=5)], "0.rpm is not a known field"),
         ([entry("a", "x"), entry("a", "y")], "has the name a twice"),
         ([entry("a", "x"), entry("b", "x")], "has the sha256"),
     ],

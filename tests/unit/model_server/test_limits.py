@@ -67,7 +67,7 @@ def test_requests_at_once() -> None:
     assert [some.enter(), some.enter()] == [None, None]
     refusal = some.enter()
     assert refusal is not None
-    assert refusal.what == "2 requests at once"
+    assert refusal.what == "2 concurrent requests"
     some.leave()
     assert some.enter() is None
 

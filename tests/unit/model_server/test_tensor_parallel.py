@@ -88,7 +88,7 @@ def test_when_one_process_is_killed_the_server_says_so_and_is_not_live(serve) ->
         told = [line for line in server.log.splitlines() if "of this model has ended" in line]
         assert len(told) == 1, server.log
         assert "rank 1 of this model has ended, so rank 0 ends too" in told[0]
-        gone = [line for line in server.log.splitlines() if "the engine is gone" in line]
+        gone = [line for line in server.log.splitlines() if "the engine has ended" in line]
         assert len(gone) == 1, server.log
         assert not first.is_running()
         server.terminate()

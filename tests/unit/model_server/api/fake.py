@@ -69,7 +69,7 @@ class FakeEngine:
 
     def submit(self, request: Request) -> FakeStream:
         if len(self.streams) >= self.limits.waiting:
-            raise QueueFullError(f"{len(self.streams)} requests wait already")
+            raise QueueFullError(f"{len(self.streams)} requests are already waiting")
         self.requests.append(request)
         self.streams.append(FakeStream(self.scripts.popleft() if self.scripts else pieces("ok")))
         return self.streams[-1]

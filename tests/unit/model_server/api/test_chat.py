@@ -234,9 +234,9 @@ def test_a_format_leaves_no_place_for_reasoning(fake_of) -> None:
     answer = fake.chat(response_format={"type": "json_object"})
     assert fake.prompt.endswith("</think>")
     assert answer.choices[0].message.content == '{"a": 1}'
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning"):
+    with pytest.raises(openai.BadRequestError, match="starts its answers with reasoning"):
         fake.chat(response_format={"type": "json_object"}, reasoning_effort="low")
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning"):
+    with pytest.raises(openai.BadRequestError, match="starts its answers with reasoning"):
         fake_of(templates.R1).chat(response_format={"type": "json_object"})
 
 
@@ -311,7 +311,7 @@ def test_a_call_of_any_function_is_begun(fake_of) -> None:
 
 
 def test_a_call_that_must_come_leaves_no_place_for_reasoning(fake_of) -> None:
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning") as refused:
+    with pytest.raises(openai.BadRequestError, match="starts its answers with reasoning") as refused:
         fake_of(templates.R1).chat(tools=[tool()], tool_choice="required")
     assert refused.value.param == "tool_choice"
 

@@ -179,7 +179,7 @@ async def test_the_queue_has_a_bound_beyond_those_that_run(make: Make) -> None:
     await gate.reached()
     second, third = engine.submit(request()), engine.submit(request())
     assert sum((engine.load.running, engine.load.waiting)) == 3
-    with pytest.raises(QueueFullError, match="2 requests wait already"):
+    with pytest.raises(QueueFullError, match="2 requests are already waiting"):
         engine.submit(request())
     second.cancel()  # a client that is gone makes room
     fourth = engine.submit(request())
@@ -277,14 +277,14 @@ async def test_an_engine_that_is_gone_ends_everything() -> None:
         decode,
         Limits(100, 2),
         4,
-        lambda: "it was ended by SIGKILL",
+        lambda: "it was killed by SIGKILL",
         lambda: None,
         Watchdog(60),
     )
     stream = engine.submit(request())
     there.recv()
     there.close()
-    with pytest.raises(EngineError, match="it was ended by SIGKILL"):
+    with pytest.raises(EngineError, match="it was killed by SIGKILL"):
         await outputs(stream)
     assert not engine.alive
     await engine.close()

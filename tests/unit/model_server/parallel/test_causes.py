@@ -6,7 +6,7 @@ from deepseek_server.parallel.causes import Cause
 OWN = Cause(3, 3, "the weights need more memory")
 FOLLOWED = Cause(2, 4, "rank 0 on node-a has ended, so rank 2 ends too", lost=0)
 NEIGHBOUR = Cause(2, 4, "rank 3 on node-b has ended, so rank 2 ends too", lost=3)
-SILENT = Cause(2, 5, "rank 3 on node-b has not been heard of for 4 s, so rank 2 ends too", lost=3)
+SILENT = Cause(2, 5, "rank 3 on node-b has sent no heartbeat for 4 s, so rank 2 ends too", lost=3)
 
 
 def decided(*found: Cause) -> tuple[int, str]:
@@ -27,7 +27,7 @@ def test_a_rank_that_left_no_word_is_named() -> None:
     for found in ((NEIGHBOUR,), ()):
         code, sentence = decided(*found)
         assert code == 4
-        assert f"rank {3 if found else 2} on node-b has ended without a word" in sentence
+        assert f"rank {3 if found else 2} on node-b has ended without an error message" in sentence
 
 
 def test_one_that_hangs_has_no_word_to_leave() -> None:

@@ -33,7 +33,7 @@ def test_without_a_node_name_it_is_called_as_it_calls_itself(monkeypatch) -> Non
     ("changed", "words"),
     [
         ({"LWS_GROUP_SIZE": "3"}, "gang.pods 2, but the environment has LWS_GROUP_SIZE=3"),
-        ({"LWS_GROUP_SIZE": ""}, "LWS_GROUP_SIZE='': start the pods by a LeaderWorkerSet"),
+        ({"LWS_GROUP_SIZE": ""}, "LWS_GROUP_SIZE='': start the pods with a LeaderWorkerSet"),
         ({"LWS_GROUP_SIZE": "two"}, "LWS_GROUP_SIZE='two'"),
         ({"LWS_WORKER_INDEX": "²"}, "LWS_WORKER_INDEX='²'"),
         ({"LWS_WORKER_INDEX": "2"}, "number the pods from 0 to 1"),

@@ -33,9 +33,9 @@ def test_too_slow() -> None:
     pair = SlowestPair(("node-a", "node-b"), 0.117)
     assert preflight.verdict(0.25, "Socket", pair, team(5)) == (
         "the network between the pods is too slow: an all-reduce over 4 ranks reaches 0.25 GB/s "
-        "over Socket, slowest between node-a and node-b (0.117 GB/s), and "
-        "gang.preflight.minGigabytesPerSecond asks for 5: check the network of these nodes, or "
-        "lower that number, or set gang.preflight.policy to warn"
+        "over Socket, slowest between node-a and node-b (0.117 GB/s), but "
+        "gang.preflight.minGigabytesPerSecond is 5: check the network of these nodes, lower that "
+        "number, or set gang.preflight.policy to warn"
     )
 
 

@@ -91,5 +91,5 @@ def test_without_the_others_it_ends_with_a_sentence(start_ranks, monkeypatch) ->
     other.kill()
     _, log = alone.communicate(timeout=120)
     assert alone.returncode == 4, log
-    assert "rank 0 did not meet the other 1 processes of the model at 127.0.0.1 port" in log
+    assert "rank 0 did not connect to the other 1 ranks of the model at 127.0.0.1 port" in log
     assert Path(__file__).name not in log

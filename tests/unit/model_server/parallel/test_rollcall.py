@@ -57,7 +57,7 @@ def test_a_configuration_that_differs_ends_all_with_the_same_words(call: Call) -
     digests = [configured(2, 4, 20, call.port, **more).digest for more in ({}, {"drainSeconds": 7})]
     assert said == (
         f"rank 2 on node-b has a configuration with the digest {digests[1]}, but that of rank 0 on "
-        f"node-a has {digests[0]}: give all pods of the model the same configuration file"
+        f"node-a has {digests[0]}: use the same configuration file for all pods of the model"
     )
 
 
@@ -72,11 +72,11 @@ def test_releases_and_sizes_that_differ() -> None:
     assert rollcall.disagreement(leader, other, 2) == ""
     other = replace(other, versions={"torch": "2.11", "transformers": "5"}, world=8, digest="def")
     assert rollcall.disagreement(leader, other, 2) == (
-        "rank 2 on node-b runs torch 2.11, but rank 0 on node-a runs 2.15: give all pods of the "
-        "model the same image"
+        "rank 2 on node-b runs torch 2.11, but rank 0 on node-a runs 2.15: use the same image for "
+        "all pods of the model"
     )
     other = replace(other, versions=leader.versions)
-    assert "rank 2 on node-b is one of 8 ranks, but rank 0 on node-a is one of 4" in (
+    assert "rank 2 on node-b expects 8 ranks, but rank 0 on node-a expects 4" in (
         rollcall.disagreement(leader, other, 2)
     )
 
@@ -85,14 +85,17 @@ def test_who_does_not_come_is_named(call: Call) -> None:
     second = call(2, 3, seconds=1, ranks=6)
     leader = call(0, 3, seconds=1, ranks=6)
     said = sentence(leader, GangError)
-    assert "pod 1 has not come of the 3 pods of the model, which meet on node-a, within" in said
+    assert (
+        "pod 1 has not connected to the leader on node-a within gang.meetSeconds (3 pods expected)"
+        in said
+    )
     assert sentence(second, GangError) == said
 
 
 def test_a_leader_that_does_not_come(call: Call) -> None:
     said = sentence(call(1, seconds=0.3), GangError)
     assert (
-        f"pod 1 on node-b did not meet the leader of the model at 127.0.0.1 port {call.port}"
+        f"pod 1 on node-b did not connect to the leader at 127.0.0.1 port {call.port}"
         in (said)
     )
     assert "within 0.3 s (Connection refused)" in said
