@@ -1,4 +1,4 @@
-"""Requests that take longer than they may, in virtual time."""
+"""Requests that exceed their deadline, in virtual time."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def test_a_stream_ends_with_an_event(looptime) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_body_that_does_not_come_is_not_waited_for_longer() -> None:
+async def test_the_deadline_covers_a_missing_body() -> None:
     service = Service(requestTimeoutSeconds=5)
 
     # Without httpx, whose transport has read a body before the application does.
@@ -68,7 +68,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for_longer() -> None:
     assert sent[0]["status"] == 504
 
 
-async def test_in_time_nothing_is_different() -> None:
+async def test_a_request_within_its_deadline_is_unchanged() -> None:
     service = Service(requestTimeoutSeconds=5)
     for stream in (False, True):
         answer = await service.complete({"X-Request-Timeout": "3"}, stream=stream)
@@ -78,7 +78,7 @@ async def test_in_time_nothing_is_different() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "soon", "0", "-1", "nan", "inf", "1e999", "5s"])
-async def test_a_header_that_is_no_time(value: str) -> None:
+async def test_an_invalid_timeout_header_is_rejected(value: str) -> None:
     answer = await Service().complete({"X-Request-Timeout": value})
     assert answer.status_code == 400
     error = answer.json()["error"]

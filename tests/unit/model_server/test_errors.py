@@ -1,4 +1,4 @@
-"""What a client gets for a request that cannot be answered."""
+"""Error responses."""
 
 import json
 
@@ -19,7 +19,7 @@ TEXT = "/v1/completions"
 
 
 def error(response: httpx.Response, status: int) -> dict:
-    """The error in a response, whose shape is always the same."""
+    """Return the error of a response, and check its format."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     value = response.json()["error"]
@@ -48,7 +48,9 @@ def message(role: str = "user", content: object = "a") -> list[dict]:
         (b'{"model": "llama", "prompt": "a", "\\ud800": 1}', None),
     ],
 )
-def test_bodies_that_are_no_object(client: httpx.Client, content: bytes, code: str | None) -> None:
+def test_bodies_that_are_not_objects(
+    client: httpx.Client, content: bytes, code: str | None
+) -> None:
     headers = {"content-type": "application/json"}
     got = error(client.post(TEXT, content=content, headers=headers), 400)
     assert got["type"] == "invalid_request_error"
@@ -91,7 +93,7 @@ def test_bodies_that_are_no_object(client: httpx.Client, content: bytes, code: s
 def test_wrong_fields_of_completions(
     client: httpx.Client, body: dict, param: str, words: str
 ) -> None:
-    # Written by json.dumps, which can spell half characters, as httpx cannot.
+    # json.dumps can write lone surrogates, httpx cannot.
     content = json.dumps({"model": "llama", **body})
     headers = {"content-type": "application/json"}
     got = error(client.post(TEXT, content=content, headers=headers), 400)
@@ -111,7 +113,7 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([CHAT, TEXT]), st.dictionaries(FIELDS, VALUES))
-def test_no_body_is_a_fault(server, route: str, fields: dict) -> None:
+def test_no_body_causes_a_server_error(server, route: str, fields: dict) -> None:
     body = {"model": "llama", "prompt": "a", "messages": message(), **fields, "max_tokens": 1}
     del body["messages" if route == TEXT and "messages" not in fields else "prompt"]
     headers = {"content-type": "application/json"}
@@ -137,14 +139,14 @@ def test_wrong_messages(client: httpx.Client, messages: object, param: str) -> N
 
 
 @pytest.mark.parametrize("name", NOT_SUPPORTED)
-def test_what_is_not_supported_is_said(client: httpx.Client, name: str) -> None:
+def test_unsupported_parameters_are_rejected(client: httpx.Client, name: str) -> None:
     got = refused(client, CHAT, messages=message(), **{name: {"some": "thing"}})
     assert got["code"] == "unsupported_parameter"
     assert got["param"] == name
     assert "not supported by this server yet" in got["message"]
 
 
-def test_a_prompt_that_is_too_long_is_told_with_the_numbers(client: httpx.Client) -> None:
+def test_an_error_for_a_long_prompt_has_the_numbers(client: httpx.Client) -> None:
     got = refused(client, TEXT, prompt=[5] * 4090, max_tokens=7)
     assert got["code"] == "context_length_exceeded"
     assert "4090 tokens and max_tokens is 7" in got["message"]
@@ -186,7 +188,9 @@ def test_a_body_that_is_too_large(client: httpx.Client) -> None:
         (EngineClosedError("the server is shutting down"), 503, "service_unavailable_error"),
     ],
 )
-def test_come_back_later(server, monkeypatch, raised: Exception, status: int, kind: str) -> None:
+def test_errors_with_retry_after(
+    server, monkeypatch, raised: Exception, status: int, kind: str
+) -> None:
     def submit(_: object) -> None:
         raise raised
 
@@ -198,7 +202,7 @@ def test_come_back_later(server, monkeypatch, raised: Exception, status: int, ki
         assert int(response.headers["retry-after"]) >= 1
 
 
-def test_a_fault_is_a_500_and_the_server_goes_on(server, monkeypatch) -> None:
+def test_an_internal_error_is_a_500_and_the_server_continues(server, monkeypatch) -> None:
     body = {"model": "llama", "prompt": "a"}
     with monkeypatch.context() as patch:
         patch.setattr(PagedRunner, "run", _fail)
@@ -214,13 +218,13 @@ def _fail(*_: object, **__: object) -> None:
     raise RuntimeError("it broke")
 
 
-def test_a_lost_device_ends_what_runs_and_turns_liveness_off(serve_anew, monkeypatch) -> None:
+def test_a_lost_device_ends_running_requests_and_liveness(serve_anew, monkeypatch) -> None:
     client, body = serve_anew("llama").client, {"model": "llama", "prompt": "a"}
     assert client.post(TEXT, json=body).status_code == 200
     with monkeypatch.context() as patch:
         patch.setattr(PagedRunner, "run", _lose_device)
         assert "illegal memory access" in error(client.post(TEXT, json=body), 500)["message"]
-    # Nothing brings it back but a new process, which is what a probe that fails asks for.
+    # Only a new process helps, which a failed liveness probe causes.
     live = client.get("/health/live")
     assert (live.status_code, live.json()["status"]) == (503, "dead")
     assert client.get("/health/ready").status_code == 503
@@ -234,7 +238,7 @@ def _lose_device(*_: object, **__: object) -> None:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_a_fault_of_the_server_itself(server, monkeypatch) -> None:
+def test_an_unexpected_exception(server, monkeypatch) -> None:
     monkeypatch.setattr(server.served.codec, "encode", _fail)
     got = error(server.client.post(TEXT, json={"model": "llama", "prompt": "a"}), 500)
     assert got["type"] == "server_error"
@@ -278,5 +282,5 @@ def test_a_dead_engine_is_not_live(server, monkeypatch) -> None:
     assert server.client.get("/health/ready").json()["status"] == "dead"
 
 
-def test_engine_errors_are_one_family() -> None:
+def test_an_engine_closed_error_is_an_engine_error() -> None:
     assert issubclass(EngineClosedError, EngineError)

@@ -1,4 +1,4 @@
-"""Answers of a model that says anything, held to a grammar: they always match it."""
+"""Answers of a random model, constrained by a grammar, always match it."""
 
 import json
 import re
@@ -84,7 +84,7 @@ Answers = Callable[[str], list[str]]
 
 @pytest.fixture(scope="module")
 def answers(tokenizer: PreTrainedTokenizerFast, compiler: GrammarCompiler) -> Answers:
-    """Texts that a model of random logits gives to a grammar, six at once."""
+    """Return texts of a model with random logits under a grammar, six at a time."""
     end = tokenizer.convert_tokens_to_ids(END)
     sampler, vocabulary = Sampler(frozenset({end})), len(tokenizer) + PADDING
     closing = [i for i in range(len(tokenizer)) if re.fullmatch(r'["\]}]+', tokenizer.decode([i]))]
@@ -176,7 +176,7 @@ def test_a_complete_answer_can_only_end(
     assert allowed(matcher) == ends
 
 
-def test_nothing_but_text_is_allowed_where_all_text_is(
+def test_special_tokens_are_never_allowed_as_text(
     compiler: GrammarCompiler, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     tokens = allowed(compiler.matcher(json.dumps({"regex": r"(?s:.)*"})))
@@ -185,7 +185,7 @@ def test_nothing_but_text_is_allowed_where_all_text_is(
     assert tokens & specials == {tokenizer.convert_tokens_to_ids(END)}
 
 
-def test_matchers_of_one_grammar_go_their_own_ways(
+def test_matchers_of_one_grammar_are_independent(
     compiler: GrammarCompiler, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     one, other = (compiler.matcher('{"choice": ["ab", "cd"]}') for _ in range(2))
@@ -224,7 +224,7 @@ def test_a_tokenizer_can_be_read_from_its_directory(
     assert allowed(read) == allowed(compiler.matcher(grammar))
 
 
-def test_a_model_without_end_tokens_takes_no_grammar(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_a_model_without_end_tokens_supports_no_grammar(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="require a model with at least one end token"):
         GrammarCompiler(tokenizer, len(tokenizer), frozenset())
 
@@ -258,7 +258,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("grammar", "sentence"), WRONG.items())
-def test_a_wrong_grammar_is_explained(
+def test_an_invalid_grammar_is_explained(
     grammar: str, sentence: str, compiler: GrammarCompiler
 ) -> None:
     assert validate(grammar) == sentence
@@ -268,7 +268,7 @@ def test_a_wrong_grammar_is_explained(
 
 @pytest.mark.parametrize("depth", [200, 20_000])
 @pytest.mark.parametrize("kind", ["json_schema", "regex", "lark"])
-def test_what_is_nested_too_deeply_is_refused(kind: str, depth: int) -> None:
+def test_too_deep_nesting_is_rejected(kind: str, depth: int) -> None:
     grammar = {
         "json_schema": '{"json_schema": ' + '{"items": ' * depth + "{}" + "}" * depth + "}",
         "regex": json.dumps({"regex": "(" * 10 * depth + "a" + ")" * 10 * depth}),
@@ -281,7 +281,7 @@ def test_what_is_nested_too_deeply_is_refused(kind: str, depth: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json_schema", "regex", "lark", "choice"])
-def test_what_is_no_unicode_is_refused(kind: str) -> None:
+def test_invalid_unicode_is_rejected(kind: str) -> None:
     text = '"\\ud800"'
     content = {"json_schema": f'{{"const": {text}}}', "choice": f"[{text}]"}.get(kind, text)
     assert "cannot be followed" in str(validate(f'{{"{kind}": {content}}}'))

@@ -1,4 +1,4 @@
-"""Ranks of several pods, without a model: whoever ends, the others say who it was."""
+"""Ranks of several pods, without a model: when one ends, the others name it."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ SILENCE = 2.5
 
 
 def end(rank: "Popen[str]", seconds: float = 30) -> tuple[int, list[str]]:
-    """The exit code of a rank and the errors in its log."""
+    """Return the exit code of a rank and the errors in its log."""
     _, log = rank.communicate(timeout=seconds)
     assert "Traceback" not in log
     return rank.returncode, [line for line in log.splitlines() if line.startswith("ERROR")]
@@ -32,7 +32,7 @@ def test_the_first_rank_hangs(start_team) -> None:
     assert time.monotonic() - began < SILENCE + 20
 
 
-def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:
+def test_a_failing_rank_reports_its_error(start_team, tmp_path: Path) -> None:
     ranks = start_team("meeting", 3, "--then", "fail")
     assert end(ranks[1])[0] == 3
     for number in (0, 2):
@@ -42,17 +42,17 @@ def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:
         assert cause == {"rank": number, "exit_code": 4, "sentence": what, "lost": 1}
 
 
-def test_what_is_wrong_with_all_is_said_by_each(start_team) -> None:
+def test_a_common_failure_is_reported_by_each_rank(start_team) -> None:
     ranks = start_team("meeting", 2, "--then", "fail-all")
     assert [end(rank)[0] for rank in ranks] == [3, 3]
 
 
-def test_a_rank_that_computes_for_long_is_not_taken_for_dead(start_team) -> None:
+def test_a_rank_in_a_long_computation_is_not_lost(start_team) -> None:
     ranks = start_team("meeting", 2, "--then", "compute", silenceSeconds=1.5)
     assert [end(rank) for rank in ranks] == [(0, []), (0, [])]
 
 
-def test_ranks_that_do_not_come_are_named(start_team) -> None:
+def test_ranks_that_do_not_connect_are_named(start_team) -> None:
     ranks = start_team("meeting", 2, meetSeconds=4)
     ranks[1].kill()
     code, said = end(ranks[0])

@@ -1,4 +1,4 @@
-"""What the network between pods is asked for, decided and, on ranks of their own, measured."""
+"""The preflight check of the network: its verdict, and a measurement with real ranks."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_pairs_are_of_pods() -> None:
     assert list(preflight.pairs_of_pods(3, 6)) == [(0, 2), (0, 4), (2, 4)]
 
 
-def test_what_a_team_is_told_travels_as_an_argument() -> None:
+def test_a_team_round_trips_as_an_argument() -> None:
     told = team(2.5)
     assert Team.read(told.write()) == told
     assert json.loads(told.write())["hosts"] == list(HOSTS)
