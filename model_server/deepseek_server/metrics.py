@@ -70,13 +70,13 @@ class Metrics:
         self._keys: Keys | None = None
         self._finished = Counter(
             f"{PREFIX}_request_success",
-            "Requests that ended, by reason.",
+            "Finished requests, by finish reason.",
             ["model_name", "finished_reason"],
             registry=self.registry,
         )
         self._answers = Counter(
             f"{PREFIX}_http_requests",
-            "Answers of the HTTP server.",
+            "HTTP responses.",
             ["model_name", "handler", "method", "status"],
             registry=self.registry,
         )
@@ -103,15 +103,15 @@ class Metrics:
         """Yield all metrics except the two counters with additional labels."""
         load = Load(0, 0) if self._engine is None else self._engine.load
         totals = Totals() if self._engine is None else self._engine.totals
-        yield self._gauge("num_requests_running", "Requests that are being answered.", load.running)
-        yield self._gauge("num_requests_waiting", "Requests that wait for a turn.", load.waiting)
-        yield self._gauge("kv_cache_usage_perc", "Share of the cache in use, 0 to 1.", load.cache)
+        yield self._gauge("num_requests_running", "Running requests.", load.running)
+        yield self._gauge("num_requests_waiting", "Waiting requests.", load.waiting)
+        yield self._gauge("kv_cache_usage_perc", "KV cache usage, 0 to 1.", load.cache)
         for name, text, count in (
-            ("prompt_tokens", "Tokens in prompts.", self.prompt_tokens),
-            ("generation_tokens", "Tokens generated.", self.generation_tokens),
-            ("prefix_cache_queries", "Prompt tokens looked up.", totals.prompt_tokens),
-            ("prefix_cache_hits", "Prompt tokens found cached.", totals.prompt_tokens_found),
-            ("num_preemptions", "Requests that gave up their cache.", totals.preemptions),
+            ("prompt_tokens", "Prompt tokens.", self.prompt_tokens),
+            ("generation_tokens", "Generated tokens.", self.generation_tokens),
+            ("prefix_cache_queries", "Tokens looked up in the prefix cache.", totals.prompt_tokens),
+            ("prefix_cache_hits", "Tokens found in the prefix cache.", totals.prompt_tokens_found),
+            ("num_preemptions", "Preemptions of running requests.", totals.preemptions),
         ):
             counter = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["model_name"])
             counter.add_metric([self._model_name], count)
@@ -119,24 +119,24 @@ class Metrics:
         yield from self._histograms(totals)
         if self._keys is not None:
             valid = self._keys.valid  # rereads the file, so it comes before count
-            yield self._gauge("api_keys_file_valid", "1 if the newest keys are in use.", valid)
-            yield self._gauge("api_keys", "API keys that are known.", self._keys.count)
+            yield self._gauge("api_keys_file_valid", "1 if the newest keys file is in use.", valid)
+            yield self._gauge("api_keys", "Valid API keys.", self._keys.count)
 
     def _histograms(self, totals: Totals) -> Iterator[Metric]:
         for name, text, seen in (
-            ("time_to_first_token_seconds", "Submission to first token.", self.first_token),
-            ("inter_token_latency_seconds", "Between two tokens.", self.between_tokens),
-            ("e2e_request_latency_seconds", "Submission to last token.", self.request),
-            ("request_queue_time_seconds", "Waiting for a turn.", self.queue),
-            ("request_prefill_time_seconds", "Turn to first token.", self.prefill),
-            ("request_decode_time_seconds", "First token to last token.", self.decode),
-            ("request_prompt_tokens", "Tokens of a prompt.", self.prompt_length),
-            ("request_generation_tokens", "Tokens of an answer.", self.generation_length),
+            ("time_to_first_token_seconds", "Time to first token.", self.first_token),
+            ("inter_token_latency_seconds", "Time between two tokens.", self.between_tokens),
+            ("e2e_request_latency_seconds", "Time from submission to last token.", self.request),
+            ("request_queue_time_seconds", "Time in the queue.", self.queue),
+            ("request_prefill_time_seconds", "Time from queue to first token.", self.prefill),
+            ("request_decode_time_seconds", "Time from first to last token.", self.decode),
+            ("request_prompt_tokens", "Prompt tokens of a request.", self.prompt_length),
+            ("request_generation_tokens", "Generated tokens of a request.", self.generation_length),
         ):
             yield self._histogram(name, text, seen.distribution)
         for name, text, distribution in (
-            ("iteration_tokens_total", "Tokens that a step computed.", totals.step_tokens),
-            ("step_sequences", "Requests that a step computed.", totals.step_sequences),
+            ("iteration_tokens_total", "Tokens of a step.", totals.step_tokens),
+            ("step_sequences", "Sequences of a step.", totals.step_sequences),
             ("step_seconds", "Duration of a step.", totals.step_seconds),
         ):
             if distribution.bounds:  # an engine without steps has none

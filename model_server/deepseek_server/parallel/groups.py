@@ -149,11 +149,11 @@ class Alone:
         return [value]
 
     def send(self, tensor: torch.Tensor, rank: int) -> None:
-        """See Group; there is no other rank."""
+        """See Group; not supported without another rank."""
         raise NotImplementedError
 
     def receive(self, tensor: torch.Tensor, rank: int) -> None:
-        """See Group; not supported, as there is no other rank."""
+        """See Group; not supported without another rank."""
         raise NotImplementedError
 
     def smallest(self, number: int) -> int:
