@@ -28,9 +28,9 @@ def bearing(key: str) -> dict[str, str]:
         ("Bearer ", "missing API key"),
         ("Basic c2stYQ==", "missing API key"),
         ("sk-a", "missing API key"),
-        ("Bearer sk-A", "not known here"),
-        ("Bearer sk-a sk-a", "not known here"),
-        (b"Bearer \xff\xfe", "not known here"),
+        ("Bearer sk-A", "unknown API key"),
+        ("Bearer sk-a sk-a", "unknown API key"),
+        (b"Bearer \xff\xfe", "unknown API key"),
     ],
 )
 async def test_a_request_without_a_valid_key_is_rejected(

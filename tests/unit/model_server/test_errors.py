@@ -165,7 +165,7 @@ def test_an_unknown_model(client: httpx.Client) -> None:
 
 
 def test_routes_and_methods(client: httpx.Client) -> None:
-    assert "no route /v1/nothing" in error(client.get("/v1/nothing"), 404)["message"]
+    assert "unknown route: /v1/nothing" in error(client.get("/v1/nothing"), 404)["message"]
     assert error(client.get(CHAT), 405)["code"] == "method_not_allowed"
 
 

@@ -118,5 +118,5 @@ def test_an_unsupported_format(
 ) -> None:
     got = error(client.post(route, json={**BODY, **ROUTES[route], **body}), 400)
     assert got["param"] == param
-    assert "cannot be followed" in got["message"]
+    assert "is invalid or not supported" in got["message"]
     assert words in got["message"]

@@ -127,7 +127,7 @@ def test_misuse_is_an_error() -> None:
         manager.release([block])
     with pytest.raises(ValueError, match="not allocated"):
         manager.publish(block, b"key")
-    with pytest.raises(ValueError, match="no cache"):
+    with pytest.raises(ValueError, match="empty KV cache"):
         BlockManager(0, SIZE)
 
 

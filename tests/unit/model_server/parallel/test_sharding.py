@@ -120,7 +120,7 @@ def test_the_place_is_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"RANK": ""}, "RANK='' beside WORLD_SIZE='2': start the processes"),
+        ({"RANK": ""}, "RANK='' and WORLD_SIZE='2': start the processes"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT='http'"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two'"),
         ({"MASTER_ADDR": ""}, "no MASTER_ADDR: set it to the host of rank 0"),
@@ -142,6 +142,6 @@ def test_unsupported_parts_of_experts_are_rejected() -> None:
     }
     check_experts(config, 2, itemsize=4)
     check_experts(config | {"moe_intermediate_size": 64}, 4, itemsize=4)
-    with pytest.raises(PermanentError, match=r"are 56 bytes, .*: use 1 or 2$"):
+    with pytest.raises(PermanentError, match=r"has 56 bytes, .*: use 1 or 2$"):
         check_experts(config, 4, itemsize=4)
     check_experts(config | {"n_routed_experts": None}, 4, itemsize=4)
