@@ -1,4 +1,4 @@
-"""The command `deepseek-server`, the same as `python -m deepseek_server`."""
+"""The command `deepseek-server`, also `python -m deepseek_server`."""
 
 import logging
 import os
@@ -6,10 +6,10 @@ import signal
 
 
 def main() -> None:
-    """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 try again."""
-    # The first process of a container does not hear a signal that it has not asked for, and what
-    # follows takes seconds to import: a pod that is stopped meanwhile would stay for its whole
-    # grace period.
+    """Serve until SIGTERM; exit codes: 0 done, 2 usage, 3 permanent error, 4 transient error."""
+    # The kernel drops signals to the first process of a container that it has no handler for, and
+    # the imports below take seconds: a pod that is stopped meanwhile would use up its whole grace
+    # period.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from deepseek_server import logs
     from deepseek_server.command_line import parse
@@ -22,7 +22,7 @@ def main() -> None:
     except StartError as error:
         code = report(error)
     logging.shutdown()
-    # A thread that still loads a model must not hold up the end of the process.
+    # A thread that is still loading a model must not delay the exit.
     os._exit(code)
 
 

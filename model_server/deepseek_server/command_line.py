@@ -1,7 +1,6 @@
-"""The command line: a configuration file, or a model named by hand, or both.
+"""The command line: a configuration file, flags, or both.
 
-Flags are a second way to write fields of the configuration file and win over it; they are
-validated by the same rules.
+Flags set fields of the configuration file and override it. The same rules validate both.
 """
 
 import argparse
@@ -22,16 +21,16 @@ examples:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
-    """The configuration that a command line asks for.
+    """Return the configuration that a command line specifies.
 
     Raises:
-        PermanentError: the file or a flag's value is wrong.
-        SystemExit: the command line itself is wrong (status 2), or help was asked for.
+        PermanentError: the file or a flag's value is invalid.
+        SystemExit: the command line is invalid (status 2), or --help was given.
     """
     parser = _parser()
     flags = parser.parse_args(arguments)
     if flags.config is None and flags.model is None:
-        parser.error("give --config FILE or --model PATH_OR_REPO_ID")
+        parser.error("one of --config FILE and --model PATH_OR_REPO_ID is required")
     content = {} if flags.config is None else read_file(flags.config)
     where = "the command line" if flags.config is None else f"the configuration file {flags.config}"
     _override(content, flags)
@@ -46,30 +45,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file (JSON)")
     parser.add_argument(
-        "--model", metavar="PATH_OR_REPO_ID", help="a directory with a model, or a hub repository"
+        "--model", metavar="PATH_OR_REPO_ID", help="model directory or Hugging Face repository"
     )
-    parser.add_argument("--served-name", metavar="X", help="what clients put into 'model'")
-    parser.add_argument("--revision", metavar="R", help="branch, tag or commit on the hub")
+    parser.add_argument("--served-name", metavar="X", help="model name in the API; default: its id")
+    parser.add_argument("--revision", metavar="R", help="branch, tag or commit of the repository")
     parser.add_argument(
-        "--max-context", type=int, metavar="N", help="tokens of prompt and answer; default: all"
-    )
-    parser.add_argument(
-        "--dtype", help="auto, bfloat16, float16 or float32; auto: float32 on a CPU"
-    )
-    parser.add_argument("--device", help="cpu (the default) or cuda")
-    parser.add_argument(
-        "--attention", help="what computes it: auto (the default), sdpa or flashinfer"
+        "--max-context",
+        type=int,
+        metavar="N",
+        help="maximum tokens of prompt and completion together; default: all that the model allows",
     )
     parser.add_argument(
-        "--tensor-parallel", type=int, metavar="N", help="GPUs to split the model over; default: 1"
+        "--dtype", help="auto (default; float32 on a CPU), bfloat16, float16 or float32"
+    )
+    parser.add_argument("--device", help="cpu (default) or cuda")
+    parser.add_argument("--attention", help="attention backend: auto (default), sdpa or flashinfer")
+    parser.add_argument(
+        "--tensor-parallel", type=int, metavar="N", help="GPUs to shard the model over; default: 1"
     )
     parser.add_argument("--host", help="address to listen on")
-    parser.add_argument("--port", type=int, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=int, help="port to listen on; 0 selects a free one")
     return parser
 
 
 def _override(content: dict[str, Any], flags: argparse.Namespace) -> None:
-    """Write the flags that were given into the file's fields."""
+    """Set the fields of the configuration file that flags were given for."""
     model = {
         "servedName": flags.served_name,
         "revision": flags.revision,
@@ -94,7 +94,7 @@ def _override(content: dict[str, Any], flags: argparse.Namespace) -> None:
 
 
 def _model_and_source(model: str) -> dict[str, Any]:
-    """A name that exists here, or looks like a path, is a directory; any other is a repository."""
+    """Return the fields for --model: a local path if it exists or looks like one, else a repository."""
     path = Path(model)
     if path.exists() or model.startswith(("/", "./", "../", "~")):
         path = path.expanduser().absolute()

@@ -1,7 +1,7 @@
-"""The server's configuration file: the contract with the operator, which writes it.
+"""The server's configuration file, which the operator writes.
 
-The file is JSON with camelCase names and a version. Whatever it does not know it refuses, so that
-a server never runs with half of what somebody asked for.
+The file is JSON with camelCase names and a version. Unknown fields are rejected, so that a server
+never runs with only a part of the requested configuration.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from deepseek_server.errors import PermanentError
 
 VERSION = 1
-# Ranks of pods that have met need no longer to meet, on a slow machine.
+# Time for the ranks to connect once their pods have, generous enough for a slow machine.
 RANK_SECONDS = 300.0
 
 ToolFormat = Literal["auto", "none", "deepseek-v3", "deepseek-v3.1", "deepseek-v3.2", "hermes"]
@@ -24,7 +24,7 @@ Reasoning = Literal["auto", "on", "off"]
 
 
 class Section(BaseModel):
-    """What all parts of the file have in common."""
+    """Base class of all sections of the file."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True
@@ -32,13 +32,13 @@ class Section(BaseModel):
 
 
 class HuggingFaceSource(Section):
-    """A model hub; the empty endpoint is the public one. A token is read from HF_TOKEN."""
+    """A model hub; an empty endpoint is the public one. HF_TOKEN holds the access token."""
 
     endpoint: str = ""
 
 
 class Source(Section):
-    """Where the model's files come from: exactly one of its fields is set."""
+    """The source of the model's files; exactly one field is set."""
 
     hugging_face: HuggingFaceSource | None = None
     path: Path | None = None
@@ -46,12 +46,12 @@ class Source(Section):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.hugging_face is None) == (self.path is None):
-            raise ValueError("give exactly one of huggingFace and path")
+            raise ValueError("set exactly one of huggingFace and path")
         return self
 
 
 class ModelConfig(Section):
-    """Which model is served, and how."""
+    """The model to serve."""
 
     id: str = Field(min_length=1)
     served_name: str = ""
@@ -64,30 +64,30 @@ class ModelConfig(Section):
 
     @property
     def name(self) -> str:
-        """What clients put into `model`: the served name, or else the id."""
+        """The model name in the API: the served name, or the id if there is none."""
         return self.served_name or self.id
 
 
 class Listen(Section):
-    """Where the HTTP server listens; port 0 takes a free one."""
+    """The address of the HTTP server; port 0 selects a free one."""
 
     host: str = Field(default="0.0.0.0", min_length=1)  # noqa: S104 - pods are reached from outside
     port: int = Field(default=8000, ge=0, le=65535)
 
 
 class Tracing(Section):
-    """Where a trace of every request goes: an OTLP collector, over HTTP."""
+    """The OTLP collector that gets a trace of every request, over HTTP."""
 
     endpoint: str = Field(pattern=r"^https?://")
 
 
 class Preflight(Section):
-    """What is asked of the network between the pods of a gang before weights are read.
+    """Requirements for the network between the pods of a gang, checked before weights are loaded.
 
     Attributes:
-        policy: whether a network that is too slow ends the start or is only told of.
-        min_gigabytes_per_second: of an all-reduce over all ranks, as algorithm bandwidth; None asks
-            for nothing.
+        policy: whether a network that is too slow fails the start or only logs a warning.
+        min_gigabytes_per_second: minimum algorithm bandwidth of an all-reduce over all ranks; None
+            is no minimum.
     """
 
     policy: Literal["fail", "warn"] = "fail"
@@ -95,15 +95,15 @@ class Preflight(Section):
 
 
 class Gang(Section):
-    """Several pods that compute one model together, as a LeaderWorkerSet starts them.
+    """Pods of a LeaderWorkerSet that compute one model together.
 
     Attributes:
-        pods: how many there are; each has the same number of the model's ranks.
-        port: where the leader awaits the others.
-        meet_seconds: how long pods wait for each other at the start.
-        silence_seconds: after so long without a word of a rank the others end.
-        preflight: what is asked of the network.
-        holds: a file that says which groups shall not run at the moment.
+        pods: number of pods; each runs the same number of the model's ranks.
+        port: port on which the leader waits for the others.
+        meet_seconds: time that the pods wait for each other at the start.
+        silence_seconds: time without a heartbeat of a rank after which the others end.
+        preflight: requirements for the network.
+        holds: file that lists the groups that must not start for now.
     """
 
     pods: int = Field(ge=2, le=64)
@@ -115,10 +115,10 @@ class Gang(Section):
 
     @property
     def rank_seconds(self) -> float:
-        """How long ranks wait for each other once all pods are there.
+        """Time that the ranks wait for each other once all pods have connected.
 
-        They have only torch to load. A pod that was replaced right after it had come is missed by
-        that, and by nothing else.
+        They only have to load torch. This timeout alone detects a pod that was replaced right after
+        it had connected.
         """
         return min(self.meet_seconds, RANK_SECONDS)
 
@@ -145,28 +145,28 @@ class Config(Section):
             each, left = divmod(self.tensor_parallel, self.gang.pods)
             raise ValueError(
                 f"tensorParallel {self.tensor_parallel} is not divisible by gang.pods "
-                f"{self.gang.pods} ({self.gang.pods} x {each} + {left}): every pod computes the "
-                "same number of ranks, so give a multiple of the pods"
+                f"{self.gang.pods} ({self.gang.pods} x {each} + {left}): every pod runs the same "
+                "number of ranks, so set tensorParallel to a multiple of gang.pods"
             )
         return self
 
     @property
     def ranks_per_pod(self) -> int:
-        """How many processes compute in each pod."""
+        """Number of ranks in each pod."""
         return self.tensor_parallel // (1 if self.gang is None else self.gang.pods)
 
     @property
     def digest(self) -> str:
-        """A short name of all that the pods of a gang must agree on.
+        """Short hash of the settings that the pods of a gang must agree on.
 
-        Where each listens is its own affair.
+        The listen address may differ between pods.
         """
         content = self.model_dump_json(by_alias=True, exclude={"listen"})
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The JSON object in a configuration file, not yet validated.
+    """Return the JSON object in a configuration file, not yet validated.
 
     Raises:
         PermanentError: the file is missing, unreadable, or not a JSON object.
@@ -179,27 +179,27 @@ def read_file(path: Path) -> dict[str, Any]:
             "give an existing file with --config"
         ) from error
     except ValueError as error:
-        raise PermanentError(f"the configuration file {path} is not JSON: {error}") from error
+        raise PermanentError(f"the configuration file {path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise PermanentError(f"the configuration file {path} holds no JSON object")
+        raise PermanentError(f"the configuration file {path} must contain a JSON object")
     return content
 
 
 def validate(content: Mapping[str, Any], where: str) -> Config:
-    """The configuration, or a sentence about every field that is wrong.
+    """Return the validated configuration.
 
     Args:
         content: the fields as in the file.
-        where: what a person has to edit, for the message.
+        where: what the user has to edit, for error messages.
 
     Raises:
-        PermanentError: a field is unknown, missing or has a wrong value.
+        PermanentError: fields are unknown, missing or invalid; the message names all of them.
     """
     version = content.get("version", VERSION)
     if version != VERSION:
         raise PermanentError(
-            f"{where} has version {version!r}, but this server reads version {VERSION}: "
-            "use the model server and the operator of one release"
+            f"{where} has version {version!r}, but this server supports version {VERSION}: "
+            "use the model server and the operator of the same release"
         )
     try:
         return Config.model_validate(content)
@@ -208,7 +208,7 @@ def validate(content: Mapping[str, Any], where: str) -> Config:
 
 
 def problems(error: ValidationError) -> str:
-    """Every field that is wrong, and how, in one sentence."""
+    """Return one sentence that describes every invalid field."""
     return "; ".join(_describe(problem) for problem in error.errors())
 
 
@@ -216,7 +216,7 @@ def _describe(problem: Mapping[str, Any]) -> str:
     field = ".".join(str(part) for part in problem["loc"]) or "the file"
     match problem["type"]:
         case "extra_forbidden":
-            return f"{field} is not a field that this server knows"
+            return f"{field} is not a known field"
         case "missing":
             return f"{field} is missing"
         case _:

@@ -1,8 +1,8 @@
-"""Log lines: text for people, JSON for log stores; one line for every request at its end.
+"""Logging: text for people or JSON for log stores, and one line for every request that ends.
 
-LOG_FORMAT chooses, LOG_LEVEL says from which level on. Text is the default also where nobody looks
-on: `kubectl logs` and the operator, which shows the last lines of a server that failed, are read by
-people. Whatever logs through the standard library, uvicorn among it, ends up here.
+LOG_FORMAT selects the format, LOG_LEVEL the lowest level. Text is the default even without a
+terminal: people read `kubectl logs` and the last lines of a failed server, which the operator shows.
+All loggers of the standard library, uvicorn's included, end up here.
 """
 
 import json
@@ -22,23 +22,23 @@ requests = logging.getLogger("deepseek_server.requests")
 
 
 class TextFormatter(logging.Formatter):
-    """The message, and after it the fields of the line as `name=value`."""
+    """Formats a message and its fields as `name=value`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name of logging
-        """One line, before a traceback."""
+        """Return the line that precedes a traceback."""
         line = super().formatMessage(record)
         fields = _fields(record).items()
         return " ".join([line, *(f"{name}={_word(value)}" for name, value in fields)])
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, the fields, and a traceback."""
+    """Formats one JSON object per line: time, level, logger, message, fields and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {
             "time": f"{seconds}.{int(record.msecs):03d}Z",
@@ -53,10 +53,10 @@ class JSONFormatter(logging.Formatter):
 
 
 def set_up() -> None:
-    """Send all log lines to standard error, as the environment asks for them.
+    """Send all log lines to standard error, as configured by the environment.
 
     Raises:
-        PermanentError: LOG_FORMAT or LOG_LEVEL is no such thing.
+        PermanentError: LOG_FORMAT or LOG_LEVEL is invalid.
     """
     style = os.environ.get("LOG_FORMAT", TEXT)
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
@@ -66,17 +66,17 @@ def set_up() -> None:
     logging.basicConfig(level=known.get(level, logging.INFO), handlers=[handler], force=True)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     if style not in (TEXT, JSON):
-        raise PermanentError(f"LOG_FORMAT is {style!r}: write {TEXT} or {JSON}")
+        raise PermanentError(f"LOG_FORMAT must be {TEXT} or {JSON}: got {style!r}")
     if level not in known:
-        raise PermanentError(f"LOG_LEVEL is {level!r}: write debug, info, warning or error")
+        raise PermanentError(f"LOG_LEVEL must be debug, info, warning or error: got {level!r}")
 
 
 def ended(record: Record, seconds: float) -> None:
-    """Write the line of a request.
+    """Log the end of a request.
 
     Args:
         record: the request, which has ended.
-        seconds: how long it took.
+        seconds: its duration.
     """
     fields: dict[str, Any] = {
         "request_id": record.id,
@@ -111,5 +111,5 @@ def _fields(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 def _word(value: object) -> str:
-    """A value without spaces."""
+    """Return a value without spaces."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

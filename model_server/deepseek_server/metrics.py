@@ -1,11 +1,11 @@
-"""What the server counts, for Prometheus; docs/metrics.md lists it.
+"""Prometheus metrics of the server, listed in docs/metrics.md.
 
-The names are those of vLLM with our prefix: `vllm:time_to_first_token_seconds` is
-`deepseek_server_time_to_first_token_seconds` here (a colon is reserved for recording rules), so a
-dashboard moves over by replacing the prefix. All carry the label `model_name`.
+The names are vLLM's with another prefix: `vllm:time_to_first_token_seconds` is
+`deepseek_server_time_to_first_token_seconds` here (colons are reserved for recording rules), so a
+dashboard is ported by replacing the prefix. All metrics have the label `model_name`.
 
-What the engine counts is read from it when somebody asks. What happens for every token goes into
-plain numbers on the event loop, and becomes metrics only then too.
+The engine's counters are read at each scrape. Events of every token go into plain numbers on the event
+loop, which also become metrics only at a scrape.
 """
 
 import time
@@ -43,15 +43,15 @@ class Keys(Protocol):
 
     @property
     def valid(self) -> bool:
-        """Whether its newest version could be read."""
+        """Whether the newest version of the file is valid."""
 
     @property
     def count(self) -> int:
-        """Keys that are known."""
+        """Number of valid keys."""
 
 
 class Metrics:
-    """The metrics of one server and its registry."""
+    """The metrics of one server, and their registry."""
 
     def __init__(self, model_name: str) -> None:
         self.registry = CollectorRegistry()
@@ -70,73 +70,73 @@ class Metrics:
         self._keys: Keys | None = None
         self._finished = Counter(
             f"{PREFIX}_request_success",
-            "Requests that ended, by reason.",
+            "Finished requests, by finish reason.",
             ["model_name", "finished_reason"],
             registry=self.registry,
         )
         self._answers = Counter(
             f"{PREFIX}_http_requests",
-            "Answers of the HTTP server.",
+            "HTTP responses.",
             ["model_name", "handler", "method", "status"],
             registry=self.registry,
         )
         self.registry.register(self)
 
     def watch(self, engine: Engine) -> None:
-        """Read the engine's load and totals whenever the metrics are read."""
+        """Export an engine's load and totals."""
         self._engine = engine
 
     def watch_keys(self, keys: Keys) -> None:
-        """Tell how the file of API keys is, too."""
+        """Export the state of the API keys file."""
         self._keys = keys
 
     def finished(self, reason: str) -> None:
-        """Count a request's end."""
+        """Count the end of a request."""
         self.pace.ended()
         self._finished.labels(self._model_name, reason).inc()
 
     def answered(self, handler: str, method: str, status: int) -> None:
-        """Count an answer of the HTTP server."""
+        """Count an HTTP response."""
         self._answers.labels(self._model_name, handler, method, str(status)).inc()
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads, beside the two counters with labels of their own."""
+        """Yield all metrics except the two counters with additional labels."""
         load = Load(0, 0) if self._engine is None else self._engine.load
         totals = Totals() if self._engine is None else self._engine.totals
-        yield self._gauge("num_requests_running", "Requests that are being answered.", load.running)
-        yield self._gauge("num_requests_waiting", "Requests that wait for a turn.", load.waiting)
-        yield self._gauge("kv_cache_usage_perc", "Share of the cache in use, 0 to 1.", load.cache)
+        yield self._gauge("num_requests_running", "Running requests.", load.running)
+        yield self._gauge("num_requests_waiting", "Waiting requests.", load.waiting)
+        yield self._gauge("kv_cache_usage_perc", "KV cache usage, 0 to 1.", load.cache)
         for name, text, count in (
-            ("prompt_tokens", "Tokens in prompts.", self.prompt_tokens),
-            ("generation_tokens", "Tokens generated.", self.generation_tokens),
-            ("prefix_cache_queries", "Prompt tokens looked up.", totals.prompt_tokens),
-            ("prefix_cache_hits", "Prompt tokens found cached.", totals.prompt_tokens_found),
-            ("num_preemptions", "Requests that gave up their cache.", totals.preemptions),
+            ("prompt_tokens", "Prompt tokens.", self.prompt_tokens),
+            ("generation_tokens", "Generated tokens.", self.generation_tokens),
+            ("prefix_cache_queries", "Tokens looked up in the prefix cache.", totals.prompt_tokens),
+            ("prefix_cache_hits", "Tokens found in the prefix cache.", totals.prompt_tokens_found),
+            ("num_preemptions", "Preemptions of running requests.", totals.preemptions),
         ):
             counter = CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["model_name"])
             counter.add_metric([self._model_name], count)
             yield counter
         yield from self._histograms(totals)
         if self._keys is not None:
-            valid = self._keys.valid  # looks at the file, so it comes first
-            yield self._gauge("api_keys_file_valid", "1 if the newest keys are in use.", valid)
-            yield self._gauge("api_keys", "API keys that are known.", self._keys.count)
+            valid = self._keys.valid  # rereads the file, so it comes before count
+            yield self._gauge("api_keys_file_valid", "1 if the newest keys file is in use.", valid)
+            yield self._gauge("api_keys", "Valid API keys.", self._keys.count)
 
     def _histograms(self, totals: Totals) -> Iterator[Metric]:
         for name, text, seen in (
-            ("time_to_first_token_seconds", "Submission to first token.", self.first_token),
-            ("inter_token_latency_seconds", "Between two tokens.", self.between_tokens),
-            ("e2e_request_latency_seconds", "Submission to last token.", self.request),
-            ("request_queue_time_seconds", "Waiting for a turn.", self.queue),
-            ("request_prefill_time_seconds", "Turn to first token.", self.prefill),
-            ("request_decode_time_seconds", "First token to last token.", self.decode),
-            ("request_prompt_tokens", "Tokens of a prompt.", self.prompt_length),
-            ("request_generation_tokens", "Tokens of an answer.", self.generation_length),
+            ("time_to_first_token_seconds", "Time to first token.", self.first_token),
+            ("inter_token_latency_seconds", "Time between two tokens.", self.between_tokens),
+            ("e2e_request_latency_seconds", "Time from submission to last token.", self.request),
+            ("request_queue_time_seconds", "Time in the queue.", self.queue),
+            ("request_prefill_time_seconds", "Time from queue to first token.", self.prefill),
+            ("request_decode_time_seconds", "Time from first to last token.", self.decode),
+            ("request_prompt_tokens", "Prompt tokens of a request.", self.prompt_length),
+            ("request_generation_tokens", "Generated tokens of a request.", self.generation_length),
         ):
             yield self._histogram(name, text, seen.distribution)
         for name, text, distribution in (
-            ("iteration_tokens_total", "Tokens that a step computed.", totals.step_tokens),
-            ("step_sequences", "Requests that a step computed.", totals.step_sequences),
+            ("iteration_tokens_total", "Tokens of a step.", totals.step_tokens),
+            ("step_sequences", "Sequences of a step.", totals.step_sequences),
             ("step_seconds", "Duration of a step.", totals.step_seconds),
         ):
             if distribution.bounds:  # an engine without steps has none
@@ -154,12 +154,12 @@ class Metrics:
 
 
 class MeasuredStream:
-    """An engine's stream whose tokens are timed and counted on their way.
+    """An engine's stream that times and counts its tokens.
 
     Args:
-        stream: the engine's.
-        request: what was asked of the engine.
-        metrics: what to count in, beside the record of the HTTP request.
+        stream: the engine's stream.
+        request: the engine's request.
+        metrics: the metrics to update, in addition to the record of the HTTP request.
     """
 
     def __init__(self, stream: OutputStream, request: Request, metrics: Metrics) -> None:
@@ -189,7 +189,7 @@ class MeasuredStream:
             if self._answer.first_token is None:
                 self._begin(output, now)
             else:
-                # Tokens that come together share the time since those before.
+                # Tokens that arrive together share the time since the previous ones.
                 self._metrics.between_tokens.observe((now - self._previous) / tokens, tokens)
             self._previous = now
             self._answer.generated += tokens
@@ -205,7 +205,7 @@ class MeasuredStream:
         self._end("deadline" if self._record.late else "abort")
 
     def _begin(self, output: Output, now: float) -> None:
-        """The first token is there."""
+        """Record the first token."""
         answer, seconds = self._answer, now - self._answer.submitted
         answer.first_token, answer.cached = now, output.cached_tokens
         answer.queue_seconds = output.queue_seconds
@@ -215,7 +215,7 @@ class MeasuredStream:
             self._metrics.prefill.observe(max(0.0, seconds - answer.queue_seconds))
 
     def _complete(self, reason: str) -> None:
-        """The last token is there."""
+        """Record the last token."""
         answer, now = self._answer, time.monotonic()
         self._metrics.request.observe(now - answer.submitted)
         if answer.first_token is not None:

@@ -1,7 +1,7 @@
-"""What this process may use: memory and CPU time, as the container's limits say.
+"""Memory and CPUs available to this process within the container's limits.
 
-A container sees the whole machine's memory and cores; its limits are in the control group's files
-(version 2, or version 1 on older nodes). Without limits the machine's own numbers count.
+A container sees the memory and cores of the whole machine; its limits are in the files of its cgroup
+(version 2, or version 1 on older nodes). Without limits the numbers of the machine apply.
 """
 
 import math
@@ -13,17 +13,17 @@ PROC = Path("/proc")
 
 
 def memory_available() -> int:
-    """Bytes that this process can still take: the free memory, or less if a limit is nearer."""
+    """Return the bytes that this process can still allocate: free memory, or less under a limit."""
     available = _kilobytes(PROC / "meminfo", "MemAvailable:")
     for file in (CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"):
         limit = _read(file)
-        if limit.isdigit():  # version 2 says "max" where there is none
+        if limit.isdigit():  # version 2 has "max" for no limit
             available = min(available, int(limit) - _kilobytes(PROC / "self/status", "VmRSS:"))
     return max(available, 0)
 
 
 def cpus() -> int:
-    """CPUs that this process may keep busy, at least one."""
+    """Return the number of CPUs that this process may use, at least one."""
     count = len(os.sched_getaffinity(0))
     quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
     if not quota:
@@ -42,7 +42,7 @@ def _read(path: Path) -> str:
 
 
 def _kilobytes(path: Path, key: str) -> int:
-    """The value of a `Key:  123 kB` line, in bytes."""
+    """Return the value of a `Key:  123 kB` line in bytes."""
     for line in _read(path).splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024

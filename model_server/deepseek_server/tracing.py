@@ -1,9 +1,9 @@
-"""A span for every request, in OpenTelemetry's words, for whoever configures a collector.
+"""OpenTelemetry tracing: a span for every request, if a collector is configured.
 
-The span is written when the request has ended, from its record and with the times in it, so that
-nothing is done on the way. Names are those of the semantic conventions for generative AI
-(open-telemetry/semantic-conventions-genai), beside those for HTTP. `key` and `queue_seconds`, which
-they have no name for, have our prefix.
+The span is created when the request has ended, from the times in its record, so that tracing adds no
+work before. Attribute names follow the semantic conventions for generative AI
+(open-telemetry/semantic-conventions-genai) and for HTTP. `key` and `queue_seconds`, for which they
+have no name, have the prefix of this server.
 """
 
 import threading
@@ -22,27 +22,27 @@ OPERATIONS = {"/v1/chat/completions": "chat", "/v1/completions": "text_completio
 
 
 class Tracer(Protocol):
-    """Writes spans."""
+    """A writer of spans."""
 
     def ended(self, record: Record, headers: Mapping[str, str], seconds: float) -> None:
         """Write the span of a request.
 
         Args:
             record: the request, which has ended.
-            headers: of the request; `traceparent` says which span this one belongs to.
-            seconds: how long it took.
+            headers: the request's headers; `traceparent` names the parent span.
+            seconds: its duration.
         """
 
     def close(self) -> None:
-        """Send what has not been sent."""
+        """Send pending spans."""
 
 
 def tracer(endpoint: str, model: str) -> "Spans":
-    """A tracer that sends to an OTLP collector.
+    """Return a tracer that sends to an OTLP collector.
 
     Args:
-        endpoint: its URL; where it has no path, the protocol's `/v1/traces` is meant.
-        model: the name of the model that is served.
+        endpoint: the collector's URL; without a path, the protocol's `/v1/traces` is used.
+        model: the name of the served model.
 
     Raises:
         PermanentError: OpenTelemetry is not installed.
@@ -62,11 +62,11 @@ def tracer(endpoint: str, model: str) -> "Spans":
 
 
 class Spans:
-    """The tracer, over OpenTelemetry's.
+    """A tracer that uses OpenTelemetry.
 
     Args:
-        processor: where spans go.
-        model: the name of the model that is served.
+        processor: receives the spans.
+        model: the name of the served model.
     """
 
     def __init__(self, processor: "SpanProcessor", model: str) -> None:
@@ -97,7 +97,7 @@ class Spans:
         span.end(record.began_ns + int(seconds * 1e9))
 
     def close(self) -> None:
-        """Send what has not been sent; a collector that does not answer holds up the end briefly."""
+        """Send pending spans; wait only briefly for a collector that does not respond."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(CLOSING_SECONDS)

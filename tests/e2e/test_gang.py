@@ -197,7 +197,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     )
     first = cause(kube, "gang")
     assert first["pod"] == worker
-    assert "rank 1 on node-1 has ended without a word" in first["message"]
+    assert "rank 1 on node-1 has ended without an error message" in first["message"]
     forgiven(6)
 
     took["leader killed"] = recovers(
@@ -209,13 +209,13 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     took["rank frozen"] = recovers(
         kube, "gang", pods_of(kube, "gang"), lambda: send(kube, worker, STOP)
     )
-    assert "has not been heard of" in cause(kube, "gang")["message"]
+    assert "has sent no heartbeat" in cause(kube, "gang")["message"]
     forgiven(8)
 
     took["cut off"] = recovers(
         kube, "gang", pods_of(kube, "gang"), lambda: cut_off(kube, worker, leader)
     )
-    assert "has not been heard of" in cause(kube, "gang")["message"]
+    assert "has sent no heartbeat" in cause(kube, "gang")["message"]
     forgiven(9)
 
     took["pod deleted"] = recovers(

@@ -1,4 +1,4 @@
-"""Who may use the API: the key in the header Authorization, and what its owner may still ask for."""
+"""Authentication by API key in the Authorization header, and the rate limits of the key."""
 
 import math
 
@@ -12,26 +12,26 @@ SCHEME = "bearer"
 
 
 def identify(headers: Headers, keyring: Keyring) -> tuple[str, Account]:
-    """The name and the account of who sends a request.
+    """Return the name and the account of the API key of a request.
 
     Raises:
-        APIError: 401 where there is no key or one that is not known.
+        APIError: 401 if the key is missing or unknown.
     """
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() != SCHEME or not key.strip():
-        raise _unknown("no API key was sent: put it into the header 'Authorization: Bearer KEY'")
-    # Headers are read as latin-1, so this gives back the bytes that were sent.
+        raise _unknown("missing API key: send it in the header 'Authorization: Bearer KEY'")
+    # Headers are decoded as latin-1, so encoding restores the bytes that were sent.
     found = keyring.find(key.strip().encode("latin-1"))
     if found is None:
-        raise _unknown("this API key is not known here: check it, or ask the server's operator")
+        raise _unknown("unknown API key: check it, or ask the server's administrator for one")
     return found
 
 
 def enter(name: str, account: Account) -> None:
-    """Let a request in, to be followed by `account.leave`.
+    """Admit a request; call `account.leave` when it has ended.
 
     Raises:
-        APIError: 429 where a limit is reached.
+        APIError: 429 if a limit is reached.
     """
     if refusal := account.enter():
         raise _refused(name, refusal)
@@ -47,7 +47,7 @@ def _refused(name: str, refusal: Refusal) -> APIError:
     seconds = max(1, math.ceil(refusal.seconds))
     return APIError(
         429,
-        f"the API key {name!r} has reached its limit of {refusal.what}: try again in {seconds} s",
+        f"the API key {name!r} has reached its limit of {refusal.what}: retry in {seconds} s",
         code="rate_limit_exceeded",
         retry_after=seconds,
     )

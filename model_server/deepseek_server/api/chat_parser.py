@@ -1,4 +1,4 @@
-"""An answer of chat as its readers want it: reasoning, content and tool calls apart."""
+"""Chat answers, split into reasoning, content and tool calls."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from deepseek_server.engine.types import Output
 
 @dataclass(slots=True)
 class Delta:
-    """What is new in an answer.
+    """The new parts of an answer.
 
     Attributes:
-        calls: the pieces of tool calls, as in OpenAI's API.
+        calls: tool call deltas, as in OpenAI's API.
     """
 
     reasoning: str = ""
@@ -22,7 +22,7 @@ class Delta:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
-        """Its parts that are not empty."""
+        """Return the parts that are not empty."""
         parts = {
             "reasoning_content": self.reasoning,
             "content": self.content,
@@ -32,15 +32,15 @@ class Delta:
 
 
 class ChatAnswer:
-    """Takes an answer apart while it grows.
+    """Incremental splitter of one answer.
 
     Args:
-        reasoning: reads the reasoning before it; None if it has none.
-        tools: reads the tool calls in it; None if it has none.
-        opening: the beginning of a tool call with which the prompt ends.
+        reasoning: parses the reasoning before the answer; None if there is none.
+        tools: parses the tool calls; None if there are none.
+        opening: the start of a tool call that ends the prompt.
 
     Attributes:
-        reasoning_tokens: how many were spent on reasoning.
+        reasoning_tokens: number of tokens spent on reasoning.
     """
 
     def __init__(self, reasoning: Parser | None, tools: Parser | None, opening: str = "") -> None:
@@ -51,7 +51,7 @@ class ChatAnswer:
         self._opened = [] if tools is None else tools.push(opening)
 
     def push(self, output: Output) -> Delta:
-        """What an output adds."""
+        """Return what an output adds."""
         delta = Delta()
         pieces, self._opened = self._opened, []
         pieces += self._pieces(output)
@@ -60,7 +60,7 @@ class ChatAnswer:
         return delta
 
     def reason(self, output: Output) -> str | None:
-        """Why the answer ends with an output, if it does."""
+        """Return the finish reason if an output ends the answer."""
         return (
             "tool_calls" if output.finish_reason == "stop" and self._calls else output.finish_reason
         )
@@ -110,7 +110,7 @@ def _read(parser: Parser, text: str, *, ended: bool) -> list[Piece]:
 
 
 def joined(deltas: Sequence[Delta]) -> dict[str, Any]:
-    """The message of an answer, of all that it grew by."""
+    """Return the complete message from all deltas of an answer."""
     reasoning = "".join(delta.reasoning for delta in deltas)
     content = "".join(delta.content for delta in deltas)
     calls: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""From a conversation to a prompt, and to what reads the answer."""
+"""Conversion of a conversation into a prompt and a parser of the answer."""
 
 import asyncio
 import json
@@ -15,22 +15,22 @@ from deepseek_server.api.tools.choice import format_of
 from deepseek_server.api.tools.format import Format
 from deepseek_server.server.served_model import ServedModel
 
-# Enough for a marker that is no token of its own, and white space behind it.
+# Enough for a marker that is not a single token, and white space after it.
 END_TOKENS = 16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a conversation asks of the engine, and how the answer is read.
+    """The engine's input for a conversation, and how to parse the answer.
 
     Attributes:
         prompt: the tokens to continue.
         grammar: as in Sampling.
-        stop: texts that end the answer, beside those of the request.
+        stop: stop strings in addition to those of the request.
         reasons: whether reasoning may come before the answer.
         prompt_end: the last characters of the conversation.
-        tools: how the model writes tool calls, if it may.
-        opening: the beginning of a call that was put behind the conversation.
+        tools: the format of tool calls, if the model may make any.
+        opening: the start of a tool call that was appended to the conversation.
     """
 
     prompt: list[int]
@@ -42,7 +42,7 @@ class Plan:
     opening: str
 
     def answer(self) -> ChatAnswer:
-        """A reader of one answer."""
+        """Return a parser of one answer."""
         return ChatAnswer(
             reasoning.parser(self.prompt_end) if self.reasons else None,
             None if self.tools is None else Parser(self.tools.read),
@@ -51,10 +51,10 @@ class Plan:
 
 
 async def plan(body: ChatRequest, served: ServedModel) -> Plan:
-    """Make a plan for a conversation.
+    """Return the plan for a conversation.
 
     Raises:
-        APIError: 400 where the model cannot do what is asked.
+        APIError: 400 if the model does not support the request.
     """
     tools = _tools(body, served)
     called = _called(body)
@@ -73,8 +73,9 @@ async def plan(body: ChatRequest, served: ServedModel) -> Plan:
     if plain and reasoning.is_open(prompt_end):
         field = "tool_choice" if opening else "response_format"
         raise invalid(
-            f"{field}: the prompt of {served.name} begins with reasoning, which has no fixed form: "
-            "switch reasoning off if the model can be (reasoning_effort none), or ask for no form",
+            f"{field}: {served.name} starts its answers with reasoning, which no format can "
+            "constrain: switch reasoning off with reasoning_effort none if the model supports it, "
+            "or request an unconstrained answer",
             param=field,
             code="invalid_value",
         )
@@ -99,16 +100,16 @@ async def encode(
     thinking: bool | None = None,
     with_tools: bool = True,
 ) -> list[int]:
-    """The tokens of a conversation.
+    """Return the prompt tokens of a conversation.
 
     Args:
         body: the conversation.
         served: the model.
         thinking: whether to reason; None leaves it to the template.
-        with_tools: whether the model is told of the tools.
+        with_tools: whether the template gets the tools.
 
     Raises:
-        APIError: 400 where the model has no template or it does not take this.
+        APIError: 400 if the model has no chat template or the template rejects the messages.
     """
     if not served.codec.has_chat_template:
         raise invalid(
@@ -123,22 +124,21 @@ async def encode(
         return await asyncio.to_thread(served.codec.encode_chat, messages, tools, variables)
     except ValueError as error:
         raise invalid(
-            f"the model's chat template refuses these messages: {error}",
+            f"the chat template of the model rejects these messages: {error}",
             param="messages",
             code="invalid_value",
         ) from error
 
 
 def _tools(body: ChatRequest, served: ServedModel) -> Format | None:
-    """How the model calls tools, if it may."""
+    """Return the format of tool calls, if the model may make any."""
     if not body.tools or body.tool_choice == "none":
         return None
     tools = format_of(served)
     if tools is None:
         raise invalid(
-            f"tools: the chat template of {served.name} has none of the formats of tool calls that "
-            "this server reads: leave tools out, or name the format in the server's configuration "
-            "(model.toolFormat)",
+            f"tools: the chat template of {served.name} has no known tool call format: leave tools "
+            "out, or set model.toolFormat in the server's configuration",
             param="tools",
             code="unsupported_parameter",
         )
@@ -146,7 +146,7 @@ def _tools(body: ChatRequest, served: ServedModel) -> Format | None:
 
 
 def _called(body: ChatRequest) -> str | None:
-    """The function that must be called, if that is known."""
+    """Return the function that must be called, if it is known."""
     if isinstance(body.tool_choice, NamedChoice):
         return body.tool_choice.function.name
     if body.tool_choice == "required" and len(body.tools) == 1:
@@ -155,6 +155,6 @@ def _called(body: ChatRequest) -> str | None:
 
 
 def _arguments_grammar(body: ChatRequest, name: str) -> str:
-    """What holds the arguments of a function to its schema."""
+    """Return the grammar that constrains the arguments of a function to its schema."""
     function = next(tool.function for tool in body.tools if tool.function.name == name)
     return json.dumps({"json_schema": {"type": "object", **function.parameters}})

@@ -1,9 +1,8 @@
-"""How long a request may take.
+"""Deadlines of requests.
 
-The server's configuration has a limit for all, and a client may ask for less with the header
-X-Request-Timeout. When it has passed, the request is cancelled, which frees its place in the
-engine; the client gets a 504, or, where the answer is a stream that has begun, an event of that
-kind at its end, which the stream itself sees to.
+The server's configuration limits all requests; a client may set a shorter limit with the header
+X-Request-Timeout. When the deadline passes, the request is cancelled, which frees its slot in the
+engine. The client gets a 504, or, if a stream has started, an error event at its end (sse.py).
 """
 
 import asyncio
@@ -20,14 +19,14 @@ HEADER = "X-Request-Timeout"
 
 
 def seconds_for(headers: Headers, limit: float | None) -> float | None:
-    """The seconds that a request may take.
+    """Return the time limit of a request in seconds.
 
     Args:
         headers: of the request.
-        limit: what the server's configuration allows; None or 0 is unlimited.
+        limit: the limit of the server's configuration; None or 0 is unlimited.
 
     Raises:
-        APIError: 400 where the client's header is no such number.
+        APIError: 400 if the client's header is not a positive number.
     """
     asked = headers.get(HEADER)
     if asked is None:
@@ -38,7 +37,7 @@ def seconds_for(headers: Headers, limit: float | None) -> float | None:
         seconds = math.nan
     if not 0 < seconds < math.inf:
         raise invalid(
-            f"{HEADER} is {asked!r}: write seconds, more than 0, as in 30 or 2.5",
+            f"{HEADER} must be a number of seconds above 0, such as 30 or 2.5: got {asked!r}",
             param=HEADER,
             code="invalid_value",
         )
@@ -46,11 +45,11 @@ def seconds_for(headers: Headers, limit: float | None) -> float | None:
 
 
 def exceeded(record: Record) -> APIError:
-    """What a client is told whose time is up."""
+    """Return the error for a request whose deadline has passed."""
     return APIError(
         504,
-        f"the request took longer than the {record.timeout:g} s that it may: "
-        f"ask for fewer tokens, or for more time ({HEADER}, or requestTimeoutSeconds of the server)",
+        f"the request exceeded its time limit of {record.timeout:g} s: request fewer tokens, or "
+        f"raise the limit ({HEADER} of the request, requestTimeoutSeconds of the server)",
         code="deadline_exceeded",
     )
 
@@ -58,7 +57,7 @@ def exceeded(record: Record) -> APIError:
 async def within_deadline(
     app: ASGIApp, scope: Scope, receive: Receive, reply: Reply, record: Record
 ) -> None:
-    """Pass a request on, and answer it here when its time is up before a response began."""
+    """Pass a request on; respond with 504 if its deadline passes before a response has started."""
     try:
         async with asyncio.timeout(record.seconds_left) as limit:
             reply.on_start = lambda: limit.reschedule(None)

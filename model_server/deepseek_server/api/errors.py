@@ -1,8 +1,8 @@
-"""Every error that a client can get, in OpenAI's shape.
+"""Error responses in OpenAI's format.
 
     {"error": {"message": ..., "type": ..., "param": ..., "code": ...}}
 
-This holds for routes that do not exist, malformed bodies and faults of the server too.
+Unknown routes, malformed bodies and internal errors have this format too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ from deepseek_server.server import request_record as record
 
 
 class APIError(HTTPException):
-    """An error that a route answers with.
+    """An error response raised by a route.
 
     Args:
         status: the HTTP status.
         message: what is wrong and what to do.
-        code: a word for programs.
-        param: the field of the request that is wrong.
-        retry_after: seconds after which the same request may work.
-        headers: more headers of the response.
+        code: machine-readable error code.
+        param: the invalid field of the request.
+        retry_after: seconds after which the client may retry.
+        headers: additional response headers.
     """
 
     def __init__(
@@ -44,20 +44,20 @@ class APIError(HTTPException):
 
 
 def invalid(message: str, *, param: str | None = None, code: str | None = None) -> APIError:
-    """A 400: the request itself is wrong."""
+    """Return a 400 for an invalid request."""
     return APIError(400, message, code=code, param=param)
 
 
 def body(
     status: int, message: str, *, code: str | None = None, param: str | None = None
 ) -> dict[str, Any]:
-    """The JSON value of an error."""
+    """Return the JSON body of an error."""
     value = {"message": _text(message), "type": _type(status), "param": _text(param), "code": code}
     return {"error": value}
 
 
 def _text(value: str | None) -> str | None:
-    """A request may spell characters that do not exist, and messages repeat parts of it."""
+    """Replace lone surrogates, which a request can contain and messages quote."""
     return None if value is None else value.encode(errors="replace").decode()
 
 
@@ -74,7 +74,7 @@ def _type(status: int) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Make an application answer all its errors in this shape."""
+    """Register the handlers that give all errors of an application this format."""
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
 
@@ -85,26 +85,26 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, APIError):
         code, param = error.code, error.param
     elif error.status_code == 404:
-        message, code = f"there is no route {request.url.path}", "unknown_route"
+        message, code = f"unknown route: {request.url.path}", "unknown_route"
     elif error.status_code == 405:
-        message = f"{request.method} is not a method of {request.url.path}"
+        message = f"method {request.method} is not allowed for {request.url.path}"
         code = "method_not_allowed"
     return _response(error.status_code, message, code, param, error.headers)
 
 
 def response(error: APIError) -> JSONResponse:
-    """The answer that an error is."""
+    """Return the response for an error."""
     return _response(error.status_code, error.detail, error.code, error.param, error.headers)
 
 
 def fault(error: Exception) -> JSONResponse:
-    """The answer where the server itself has failed; its log says more."""
+    """Return the response for an internal error."""
     return _response(500, fault_message(error), "internal_error")
 
 
 def fault_message(error: Exception) -> str:
-    """What a client is told of a failure of the server itself."""
-    return f"the server failed on this request ({type(error).__name__}); its log says more"
+    """Return the message for an internal error."""
+    return f"internal server error ({type(error).__name__}): see the server's log"
 
 
 def _response(
@@ -126,13 +126,13 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _describe(problem: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
-    """Message, code and field of a validation problem."""
+    """Return message, code and field of a validation error."""
     param = _path(problem["loc"])
     text = str(problem["msg"]).removeprefix("Value error, ")
     match problem["type"]:
         case "json_invalid":
             reason = problem.get("ctx", {}).get("error", text)
-            return f"the body is not JSON: {reason}", "invalid_json", None
+            return f"the body is not valid JSON: {reason}", "invalid_json", None
         case "extra_forbidden":
             return f"unknown parameter: {param}", "unknown_parameter", param
         case "missing" if param:
@@ -148,7 +148,7 @@ def _describe(problem: Mapping[str, Any]) -> tuple[str, str | None, str | None]:
 
 
 def _path(location: Sequence[str | int]) -> str | None:
-    """`("body", "messages", 0, "content")` as `messages[0].content`."""
+    """Return `messages[0].content` for `("body", "messages", 0, "content")`."""
     path = ""
     for part in location:
         if part != "body" or path:

@@ -1,4 +1,4 @@
-"""The answers to a request, in the making: what chat and completions share."""
+"""Generation of the choices of a request, shared by chat and completions."""
 
 import asyncio
 import uuid
@@ -27,10 +27,10 @@ RETRY_AFTER_LOADING_SECONDS = 5
 
 
 async def served_model(request: HTTPRequest) -> ServedModel:
-    """The model that the server serves, as a dependency of routes.
+    """Return the served model; a dependency of routes.
 
     Raises:
-        APIError: 503 while there is none.
+        APIError: 503 while the model is not ready.
     """
     lifecycle: Lifecycle = request.app.state.lifecycle
     if lifecycle.served is None:
@@ -44,11 +44,11 @@ async def served_model(request: HTTPRequest) -> ServedModel:
 
 
 def check_model(name: str, served: ServedModel) -> None:
-    """Raise a 404 unless the request names the model that is served."""
+    """Raise a 404 unless the request names the served model."""
     if name != served.name:
         raise APIError(
             404,
-            f"the model {name!r} does not exist here; this server serves {served.name!r}",
+            f"the model {name!r} does not exist: this server serves {served.name!r}",
             code="model_not_found",
             param="model",
         )
@@ -56,28 +56,28 @@ def check_model(name: str, served: ServedModel) -> None:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and how its answers are made."""
+    """A prompt and its sampling parameters."""
 
     token_ids: tuple[int, ...]
     sampling: Sampling
 
 
 class Generation:
-    """The answers to some prompts: n to each, numbered through.
+    """The choices of some prompts: n for each, numbered consecutively.
 
     Args:
-        prompts: what to answer.
-        n: answers per prompt.
+        prompts: the prompts to complete.
+        n: choices per prompt.
         kind: the prefix of the id.
         served: the model.
-        metrics: what counts the tokens.
+        metrics: counts the tokens.
 
     Attributes:
-        id: the request's, in the answer.
-        usage: the tokens so far.
+        id: the id in the response.
+        usage: token usage so far.
 
     Raises:
-        APIError: 429 where the queue is full.
+        APIError: 429 if the queue is full, 503 if the engine has shut down.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Generation:
             self.release()
             raise APIError(
                 429,
-                f"the server is busy ({error}): try again later",
+                f"the server is overloaded ({error}): retry later",
                 code="queue_full",
                 retry_after=metrics.pace.retry_after(served.engine.load.waiting),
             ) from error
@@ -117,15 +117,15 @@ class Generation:
         self._streams.append(MeasuredStream(stream, request, metrics))
 
     def prompt_of(self, index: int) -> Prompt:
-        """The prompt that an answer belongs to."""
+        """Return the prompt of a choice."""
         return self.prompts[index // self._n]
 
     def indices(self) -> range:
-        """The numbers of the answers."""
+        """Return the indices of the choices."""
         return range(len(self._streams))
 
     async def outputs(self) -> AsyncIterator[tuple[int, Output]]:
-        """The answers piece by piece, as they come, each with its number.
+        """Yield the outputs of all choices as they arrive, each with the index of its choice.
 
         Raises:
             EngineError: one of them failed.
@@ -152,14 +152,14 @@ class Generation:
             yield index, item
 
     def release(self) -> None:
-        """Stop generating, if that is still going on."""
+        """Cancel whatever is still being generated."""
         for reader in self._readers:
             reader.cancel()
         for stream in self._streams:
             stream.cancel()
 
     async def whole(self, http_request: HTTPRequest, take: Callable[[int, Output], object]) -> None:
-        """Take all outputs; generating stops when the client is gone.
+        """Pass all outputs to a callback; cancel them if the client disconnects.
 
         Raises:
             APIError: the engine failed.
@@ -169,7 +169,7 @@ class Generation:
         try:
             await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answers.done():
-                # Nobody reads this; it is the status that proxies log for a client that left.
+                # No client reads this; proxies log 499 for a client that disconnected.
                 raise APIError(499, "the client closed the connection", code="client_gone")
             answers.result()
         except EngineClosedError as error:
@@ -191,7 +191,7 @@ async def _read(
     stream: MeasuredStream,
     queue: asyncio.Queue[tuple[int, Output | Exception | None]],
 ) -> None:
-    """Put a stream's outputs into a queue, and how it ends."""
+    """Put a stream's outputs into a queue, then its error or None."""
     try:
         async for output in stream:
             queue.put_nowait((index, output))

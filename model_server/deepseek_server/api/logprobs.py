@@ -1,4 +1,4 @@
-"""Log probabilities as OpenAI's API spells them, for chat and for completions."""
+"""Log probabilities in the formats of OpenAI's chat and completions APIs."""
 
 import codecs
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from deepseek_server.engine.types import Output
 from deepseek_server.server.served_model import Codec
 
-# JSON has no infinity; OpenAI's API uses this for tokens that are next to impossible.
+# JSON has no infinity; OpenAI's API uses this value for very unlikely tokens.
 LEAST = -9999.0
 
 
 def chat_logprobs(output: Output, codec: Codec) -> list[dict[str, Any]]:
-    """The entries of `logprobs.content` for the tokens of an output."""
+    """Return the entries of `logprobs.content` for the tokens of an output."""
     return [
         {
             **_entry(token_id, logprobs.chosen, codec),
@@ -27,7 +27,7 @@ def _entry(token_id: int, value: float, codec: Codec) -> dict[str, Any]:
 
 
 def _name(token: bytes) -> str:
-    """A token as text; where it is no text but a part of a character, its bytes in hexadecimal."""
+    """Return a token as text, or its bytes in hexadecimal if it is only a part of a character."""
     try:
         return token.decode()
     except UnicodeDecodeError:
@@ -35,20 +35,20 @@ def _name(token: bytes) -> str:
 
 
 class CompletionLogprobs:
-    """The lists of `logprobs` for an answer of /v1/completions, of which offsets have a memory.
+    """The lists of `logprobs` for one choice of /v1/completions; keeps track of text offsets.
 
     Args:
-        codec: spells the tokens.
-        offset: characters of the choice's text before the answer.
+        codec: decodes the tokens.
+        offset: characters in the choice's text before the completion.
     """
 
     def __init__(self, codec: Codec, offset: int = 0) -> None:
         self._codec, self._offset = codec, offset
-        # Characters may be spread over several tokens.
+        # A character may span several tokens.
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, output: Output) -> dict[str, list[Any]]:
-        """The lists for the tokens of the next output."""
+        """Return the lists for the tokens of the next output."""
         lists: dict[str, list[Any]] = {
             "tokens": [],
             "token_logprobs": [],

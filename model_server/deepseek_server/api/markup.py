@@ -1,8 +1,8 @@
-"""An answer with markers in it, read while it grows.
+"""Incremental parser of answers that contain markers.
 
-A reader is written as if the whole text were there: read up to this marker, then up to that one.
-It is a generator, so it pauses wherever the text ends for now, and text that could become a marker
-is held back until it is known whether it does.
+A reader is written as if the whole text were available: read up to this marker, then up to that one.
+It is a generator, so it pauses where the text received so far ends. Text that could become a marker
+is held back until more text decides.
 """
 
 import re
@@ -23,14 +23,14 @@ class Text:
 
 @dataclass(slots=True)
 class Thought:
-    """A piece of the reasoning before it."""
+    """A piece of the reasoning before the answer."""
 
     text: str
 
 
 @dataclass(slots=True)
 class Call:
-    """The beginning of a tool call: the function's name."""
+    """The start of a tool call: the function's name."""
 
     name: str
 
@@ -43,38 +43,38 @@ class Arguments:
 
 
 Piece: TypeAlias = Text | Thought | Call | Arguments
-# None: the rest of the text has to come first.
+# Yields None when it needs more text.
 Reading: TypeAlias = Generator[Piece | None, None, Result]
 
 
 class Source:
-    """Text that comes in pieces, of which the part that nobody has read is held."""
+    """Buffer of the text received but not yet read."""
 
     def __init__(self) -> None:
         self._held = ""
         self._ended = False
 
     def give(self, text: str) -> None:
-        """More text."""
+        """Append text."""
         self._held += text
 
     def end(self) -> None:
-        """No more will come."""
+        """Mark the text as complete."""
         self._ended = True
 
     def upto(
         self, make: Callable[[str], Piece], *markers: str, text_may_end: bool = False
     ) -> Reading[str]:
-        """Pass on the text before the first of some markers, as it comes.
+        """Yield the text before the first of some markers as it arrives.
 
         Args:
             make: turns text into a piece.
-            markers: what is looked for.
-            text_may_end: no marker has to come, so the beginning of one at the very end is text;
-                otherwise it is what is left of a marker that was cut off.
+            markers: the markers to find.
+            text_may_end: whether the text may end without a marker. If so, the start of a marker at
+                the very end is text; otherwise it is a truncated marker and dropped.
 
         Returns:
-            The marker, which is dropped; empty if the text ended before one.
+            The marker, which is dropped; empty if the text ended without one.
         """
         while True:
             at, marker = self._first(markers, half=not (self._ended and text_may_end))
@@ -85,7 +85,7 @@ class Source:
             yield None
 
     def whole(self, *markers: str) -> Reading[tuple[str, str]]:
-        """The text before the first of some markers, in one piece, and the marker as in `upto`."""
+        """Return the text before the first of some markers, whole, and the marker as in `upto`."""
         while True:
             at, marker = self._first(markers)
             if marker or self._ended:
@@ -93,7 +93,7 @@ class Source:
             yield None
 
     def skip(self, characters: str) -> Reading[None]:
-        """Drop all of some characters that come next."""
+        """Drop leading characters that are in a set."""
         while True:
             self._held = self._held.lstrip(characters)
             if self._held or self._ended:
@@ -101,7 +101,7 @@ class Source:
             yield None
 
     def opens(self, marker: str) -> Reading[bool]:
-        """Whether the text goes on with a marker, after white space; drops both if so."""
+        """Return whether a marker comes next, after white space; drop both if so."""
         while True:
             text = self._held.lstrip()
             if text.startswith(marker):
@@ -112,11 +112,11 @@ class Source:
             yield None
 
     def match(self, pattern: re.Pattern[str], unless: str) -> Reading[re.Match[str] | None]:
-        """The match of a pattern at this place, which is dropped; None once it cannot come.
+        """Return and drop the match of a pattern at this position; None if there can be none.
 
         Args:
-            pattern: what is looked for.
-            unless: a text that comes after every match.
+            pattern: the pattern to match.
+            unless: text that follows every match.
         """
         while True:
             if found := pattern.match(self._held):
@@ -127,7 +127,7 @@ class Source:
             yield None
 
     def json_value(self, make: Callable[[str], Piece]) -> Reading[None]:
-        """Pass on an object or list, as it comes, up to its closing bracket."""
+        """Yield a JSON object or list as it arrives, up to its closing bracket."""
         nesting = _Nesting()
         while True:
             end = nesting.end(self._held)
@@ -138,11 +138,11 @@ class Source:
             yield None
 
     def _first(self, markers: tuple[str, ...], *, half: bool = False) -> tuple[int, str]:
-        """Where the first marker is, and which; behind the text and empty if there is none.
+        """Return position and text of the first marker; the end and an empty text if there is none.
 
         Args:
-            markers: what is looked for.
-            half: what could become a marker at the end of the text is not part of the text.
+            markers: the markers to find.
+            half: whether to exclude the start of a marker at the end of the text.
         """
         found = _pattern(markers).search(self._held) if markers else None
         if found is None or not (found[1] or half):
@@ -156,7 +156,7 @@ class Source:
 
 @cache
 def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds the first of some markers (as group 1), or the beginning of one at the very end."""
+    """Return a pattern for the first of some markers (group 1), or the start of one at the end."""
     begun = {marker[:length] for marker in markers for length in range(1, len(marker))}
     whole, half = (
         "|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True))
@@ -166,21 +166,21 @@ def _pattern(markers: tuple[str, ...]) -> re.Pattern[str]:
 
 
 class _Nesting:
-    """Follows the brackets of a JSON value."""
+    """Bracket depth of a JSON value."""
 
     def __init__(self) -> None:
         self._depth = 0
         self._quoted = self._escaped = False
 
     def end(self, text: str) -> int | None:
-        """Where the value ends within the text that comes next, if it does."""
+        """Return where the value ends within the next text; None if it does not."""
         for at, letter in enumerate(text):
             if self._quoted:
                 self._quoted = letter != '"' or self._escaped
                 self._escaped = letter == "\\" and not self._escaped
             elif letter == '"':
                 self._quoted = True
-            elif letter == "<":  # in no JSON outside quotes: the value broke off before a marker
+            elif letter == "<":  # not JSON outside quotes: the value was cut off before a marker
                 return at
             elif letter in "{[":
                 self._depth += 1
@@ -192,10 +192,10 @@ class _Nesting:
 
 
 class Parser:
-    """Runs a reader over a growing text.
+    """Runs a reader over text that arrives in pieces.
 
     Args:
-        read: the reader; what it leaves unread is dropped.
+        read: the reader; text that it leaves unread is dropped.
     """
 
     def __init__(self, read: Callable[[Source], Reading[None]]) -> None:
@@ -203,12 +203,12 @@ class Parser:
         self._reading = read(self._source)
 
     def push(self, text: str) -> list[Piece]:
-        """What is certain now and was not before."""
+        """Add text and return the pieces that it completes."""
         self._source.give(text)
         return self._pieces()
 
     def finish(self) -> list[Piece]:
-        """What was held back until the end."""
+        """End the text and return the pieces that were held back."""
         self._source.end()
         return self._pieces()
 

@@ -1,4 +1,4 @@
-"""The turns of a conversation, and the functions that a model may call in it."""
+"""Messages of a conversation, and the functions that the model may call."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -10,21 +10,21 @@ FUNCTION_NAME = r"^[a-zA-Z0-9_.-]{1,64}$"
 
 
 class TextPart(Strict):
-    """A part of a message; text is the only kind."""
+    """A content part of a message; only text is supported."""
 
     type: Literal["text"]
     text: str
 
 
 class FunctionCall(Strict):
-    """What a model wants to call; the arguments are JSON text."""
+    """A function call by the model; the arguments are JSON text."""
 
     name: str
     arguments: str
 
 
 class ToolCall(Strict):
-    """A call within a turn of the assistant; `index` is left over from a stream."""
+    """A tool call in an assistant message; `index` remains from a stream."""
 
     id: str
     type: Literal["function"] = "function"
@@ -33,9 +33,9 @@ class ToolCall(Strict):
 
 
 class Message(Strict):
-    """One turn of a conversation; parts of text are joined.
+    """One message of a conversation; text parts are joined.
 
-    The fields of the last line are in the answers of OpenAI's API, which clients send back whole.
+    The last fields are in responses of OpenAI's API, which clients send back unchanged.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -60,21 +60,21 @@ class Message(Strict):
     @classmethod
     def _not_missing(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("role") != "assistant":
-            raise ValueError("give a text, or a list of parts of type text")
+            raise ValueError("must be a string or a list of parts of type text")
         return value
 
     @field_validator("tool_calls")
     @classmethod
     def _by_the_assistant(cls, value: list[ToolCall], info: ValidationInfo) -> list[ToolCall]:
         if value and info.data.get("role") != "assistant":
-            raise ValueError("only messages of the role assistant have tool calls")
+            raise ValueError("only messages with role assistant can have tool calls")
         return value
 
     def for_template(self) -> dict[str, Any]:
-        """As chat templates expect it; `developer` is the newer word for `system`."""
+        """Return the message for a chat template; `developer` is the newer name of `system`."""
         turn: dict[str, Any] = {
             "role": "system" if self.role == "developer" else self.role,
-            # DeepSeek's templates tell a turn of calls by a content that is none.
+            # DeepSeek's templates recognize a message with tool calls by its content of None.
             "content": self.content or (None if self.tool_calls else ""),
         }
         if self.tool_calls:
@@ -97,20 +97,20 @@ class Function(Strict):
 
 
 class Tool(Strict):
-    """A tool; functions are the only kind."""
+    """A tool; only functions are supported."""
 
     type: Literal["function"]
     function: Function
 
 
 class FunctionName(Strict):
-    """The name of a function in a choice."""
+    """The function name in a tool choice."""
 
     name: str
 
 
 class NamedChoice(Strict):
-    """The wish for a call of one function."""
+    """A tool choice that requires a call of one function."""
 
     type: Literal["function"]
     function: FunctionName

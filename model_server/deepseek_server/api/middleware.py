@@ -1,9 +1,9 @@
-"""What happens to every request before a route sees it, and after its last byte.
+"""Processing of every request before its route and after its last byte.
 
-Requests have a number, an owner where keys are configured, a deadline, and a body of limited size.
-They are counted (a drain waits for them), and while the server drains, connections are closed after
-their answer so that clients connect to another replica. At its end a request is a line in the log,
-some metrics, and a trace where somebody collects those.
+Each request gets an id, the owner of its API key if keys are configured, a deadline, and a limit for
+the size of its body. Requests in flight are counted, because a drain waits for them. While the server
+drains, connections are closed after their response, so that clients connect to another replica. When
+a request ends, it is logged, counted in the metrics, and traced if a collector is configured.
 """
 
 import contextlib
@@ -36,17 +36,17 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 OPEN = frozenset({"/health/live", "/health/ready", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 REQUEST_ID = "X-Request-Id"
-# What may be repeated in a header and a log line as it is.
+# Ids that are safe to repeat in a header and a log line.
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked of requests, and told of them.
+    """The rules for requests, and the tracer that reports them.
 
     Attributes:
-        keyring: the API keys; None lets everybody in.
-        timeout: seconds that a request may take; None or 0 is unlimited.
+        keyring: the API keys; None admits every client.
+        timeout: time limit of a request in seconds; None or 0 is unlimited.
         tracer: writes a span for every request.
     """
 
@@ -78,7 +78,7 @@ class Gate:
         except APIError as error:
             await errors.response(error)(scope, receive, reply)
         except Exception as error:
-            if reply.started:  # the server cuts the connection, so that nobody takes it for whole
+            if reply.started:  # the server closes the connection, which marks it as incomplete
                 raise
             log.exception("request %s failed", served.id)
             await errors.fault(error)(scope, receive, reply)
@@ -109,8 +109,8 @@ class Gate:
         return {"Connection": "close"} if self._lifecycle.phase is Phase.DRAINING else {}
 
     def _ended(self, scope: Scope, headers: Headers, served: Record) -> None:
-        """Tell of a request that has ended."""
-        # Paths that are no routes would make a label of whatever anybody asks for; so would methods.
+        """Report a request that has ended to metrics, log and tracer."""
+        # Arbitrary paths and methods of clients must not become label values.
         served.route = getattr(scope.get("route"), "path", "none")
         method = served.method if served.method in METHODS else "other"
         self._metrics.answered(served.route, method, served.status)
@@ -123,13 +123,13 @@ class Gate:
 
 
 def _request_id(headers: Headers) -> str:
-    """The client's, if it is one that can be repeated, else a new one."""
+    """Return the client's request id if it is safe to repeat, else a new one."""
     given = headers.get(REQUEST_ID, "")
     return given if _ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
 
 
 def _limited(scope: Scope, receive: Receive) -> Receive:
-    """Receive a body up to the limit; beyond it the route's read of the body fails with a 413."""
+    """Limit a body; when a route reads beyond the limit, it fails with a 413."""
     announced = dict(scope["headers"]).get(b"content-length", b"0")
     received = int(announced) if announced.isdigit() else 0
     too_large = received > MAX_BODY_BYTES
@@ -142,7 +142,7 @@ def _limited(scope: Scope, receive: Receive) -> Receive:
         if too_large or received > MAX_BODY_BYTES:
             raise APIError(
                 413,
-                f"the body is larger than {MAX_BODY_BYTES} bytes: send a shorter prompt",
+                f"the body exceeds {MAX_BODY_BYTES} bytes: send a shorter prompt",
                 code="body_too_large",
             )
         return message

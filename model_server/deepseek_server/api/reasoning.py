@@ -1,7 +1,8 @@
-"""Reasoning before an answer: how R1 and its relatives write it, `<think> ... </think>`.
+"""Reasoning before an answer, as R1 and related models write it: `<think> ... </think>`.
 
-Some chat templates end with `<think>`, so that the answer starts inside; with others the model
-writes it itself, or not at all; a template that ends with `</think>` has switched it off.
+Some chat templates end with `<think>`, so that the answer starts inside the reasoning. With others
+the model writes the tag itself, or not at all. A template that ends with `</think>` has switched
+reasoning off.
 """
 
 import re
@@ -13,26 +14,26 @@ from deepseek_server.api.markup import Parser, Reading, Source, Text, Thought
 from deepseek_server.server.served_model import ServedModel
 
 BEGIN, END = "<think>", "</think>"
-# What templates call the variable that switches reasoning on or off.
+# Names that templates have for the variable that switches reasoning on or off.
 SWITCHES = ("thinking", "enable_thinking")
 
 
 def is_expected(served: ServedModel) -> bool:
-    """Whether answers are searched for reasoning."""
+    """Return whether answers are parsed for reasoning."""
     if served.reasoning == "auto":
-        # Some templates only take the reasoning out of earlier turns.
+        # Some templates only remove the reasoning from earlier messages.
         return BEGIN in served.codec.chat_template or END in served.codec.chat_template
     return served.reasoning == "on"
 
 
 def parser(prompt_end: str) -> Parser | None:
-    """What takes the reasoning out of an answer.
+    """Return the parser that separates the reasoning from an answer.
 
     Args:
         prompt_end: the last characters of the prompt.
 
     Returns:
-        None where the prompt leaves no place for reasoning.
+        None if the prompt has already closed the reasoning.
     """
     prompt_end = prompt_end.rstrip()
     if prompt_end.endswith(END):
@@ -41,17 +42,17 @@ def parser(prompt_end: str) -> Parser | None:
 
 
 def is_open(prompt_end: str) -> bool:
-    """Whether the prompt ends inside of reasoning."""
+    """Return whether the prompt ends inside the reasoning."""
     return prompt_end.rstrip().endswith(BEGIN)
 
 
 def switched(variables: Mapping[str, Any], thinking: bool | None, template: str) -> dict[str, Any]:
-    """The variables for a chat template, with reasoning on or off by whichever name it knows.
+    """Return the variables for a chat template, with reasoning switched by the name that it uses.
 
     Args:
-        variables: what the client gives; wins over `thinking`.
+        variables: the client's variables; they take precedence over `thinking`.
         thinking: whether to reason; None leaves it to the template.
-        template: its source.
+        template: the template's source.
     """
     given = dict(variables)
     thinking = next((given[name] for name in SWITCHES if name in given), thinking)

@@ -1,4 +1,4 @@
-"""The way of a response to the client: what is noted of it, and what headers are added to it."""
+"""Wrapper around ASGI `send`: records the status of a response and adds headers."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,11 +12,11 @@ class Reply:
 
     Args:
         send: the server's.
-        record: the request, whose status is noted.
+        record: the request's record, which gets the status.
 
     Attributes:
-        started: whether the status is sent.
-        headers: makes headers of the moment, for whoever wants to add some.
+        started: whether the status has been sent.
+        headers: callables that return headers to add, called when the response starts.
         on_start: called before the status is sent, if set.
     """
 
@@ -27,7 +27,7 @@ class Reply:
         self.on_start: Callable[[], None] | None = None
 
     async def __call__(self, message: Message) -> None:
-        """Send a message on."""
+        """Forward a message."""
         if message["type"] == "http.response.start":
             if self.on_start is not None:
                 self.on_start()

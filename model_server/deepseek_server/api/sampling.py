@@ -1,4 +1,4 @@
-"""From a validated request to what the engine is asked for."""
+"""Sampling parameters of a validated request, and the checks that need the model."""
 
 import asyncio
 import json
@@ -21,20 +21,20 @@ def sampling(
     grammar: str = "",
     stop: Iterable[str] = (),
 ) -> Sampling:
-    """How the answers to a prompt are made.
+    """Return the sampling parameters for a prompt.
 
     Args:
         request: what the client sent.
         prompt: the prompt's tokens.
-        max_tokens: tokens to generate at most; None: as many as the context has room for.
+        max_tokens: maximum number of tokens to generate; None: all that the context leaves.
         served: the model.
-        prompt_param: the request's field that the prompt came from, for error messages.
+        prompt_param: the request field with the prompt, for error messages.
         logprobs: as in Sampling.
         grammar: as in Sampling.
-        stop: texts that end the answer, beside those of the request.
+        stop: stop strings in addition to those of the request.
 
     Raises:
-        APIError: 400 where the prompt does not fit, or a token does not exist.
+        APIError: 400 if the prompt is too long or a token id is out of range.
     """
     check_tokens(prompt, served, prompt_param)
     room = _room(prompt, max_tokens, served, prompt_param)
@@ -44,7 +44,8 @@ def sampling(
     limit = room if max_tokens is None else max_tokens
     if request.min_tokens > limit:
         raise invalid(
-            f"min_tokens {request.min_tokens} is more than the {limit} tokens that may be generated",
+            f"min_tokens must not exceed the limit of {limit} generated tokens: "
+            f"got {request.min_tokens}",
             param="min_tokens",
             code="invalid_value",
         )
@@ -69,17 +70,17 @@ def sampling(
 
 
 def nth_seed(seed: int | None, place: int) -> int | None:
-    """The seed of one of several answers to a prompt; the last seed is followed by the first."""
+    """Return the seed of one of n choices; seeds wrap around after the largest one."""
     return None if seed is None else (seed + place - SEED_MIN) % 2**64 + SEED_MIN
 
 
 async def check_grammar(grammar: str, served: ServedModel, param: str) -> None:
-    """Raise a 400 unless the engine can hold an answer to a grammar.
+    """Raise a 400 unless the engine can compile a grammar.
 
     Args:
         grammar: as in Sampling.
         served: the model.
-        param: the request's field that it came from where that is not told by the grammar.
+        param: the request field to report if the kind of grammar does not imply one.
     """
     if not grammar:
         return
@@ -95,18 +96,18 @@ def _given(value: float | None, default: float) -> float:
 
 
 def check_tokens(tokens: Sequence[int], served: ServedModel, param: str) -> None:
-    """Raise a 400 if a token does not exist."""
+    """Raise a 400 if a token id is out of range."""
     unknown = next((token for token in tokens if not 0 <= token < served.vocabulary), None)
     if unknown is not None:
         raise invalid(
-            f"{unknown} is not a token of this model, which has 0 to {served.vocabulary - 1}",
+            f"{unknown} is not a token id of this model: use 0 to {served.vocabulary - 1}",
             param=param,
             code="invalid_token",
         )
 
 
 def _room(prompt: Sequence[int], max_tokens: int | None, served: ServedModel, param: str) -> int:
-    """Tokens that can be generated after a prompt."""
+    """Return how many tokens can be generated after a prompt."""
     if not prompt:
         raise invalid("the prompt has no tokens", param=param, code="empty_prompt")
     limit = served.engine.limits.context
@@ -114,8 +115,9 @@ def _room(prompt: Sequence[int], max_tokens: int | None, served: ServedModel, pa
     if len(prompt) + wanted > limit:
         asked = "" if max_tokens is None else f" and max_tokens is {max_tokens}"
         raise invalid(
-            f"the prompt has {len(prompt)} tokens{asked}, but the context of {served.name} is "
-            f"{limit} tokens for both: shorten the prompt or lower max_tokens",
+            f"the prompt has {len(prompt)} tokens{asked}, but the context length of {served.name} "
+            f"is {limit} tokens, prompt and completion together: shorten the prompt or lower "
+            "max_tokens",
             param=param,
             code="context_length_exceeded",
         )

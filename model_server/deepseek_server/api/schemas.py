@@ -1,8 +1,8 @@
-"""The requests that clients send, and the rules for their fields.
+"""Request bodies and the validation of their fields.
 
-Unknown fields are refused, and so are known ones that this server does not support yet, unless
-they have the value that asks for nothing: a field is never silently ignored, but for those that
-only label a request.
+Unknown fields are rejected, and so are known fields that this server does not support yet, unless
+they have a value without effect. No field is silently ignored, except those that only label a
+request.
 """
 
 import json
@@ -22,7 +22,7 @@ MAX_TOP = 20
 MAX_CHOICES = 128
 SEED_MIN, SEED_MAX = -(2**63), 2**63 - 1
 
-# Fields of OpenAI's and vLLM's APIs that are not supported yet -> their values that ask for nothing.
+# Fields of OpenAI's and vLLM's APIs that are not supported yet -> their values without effect.
 NOT_SUPPORTED: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "functions": ([],),
@@ -33,7 +33,7 @@ NOT_SUPPORTED: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "guided_grammar": (),
 }
-# What templates get from elsewhere.
+# Template variables that the server sets itself.
 NOT_VARIABLES = {
     *("messages", "conversations", "tools", "chat_template", "add_generation_prompt"),
     *("continue_final_message", "return_assistant_tokens_mask"),
@@ -41,13 +41,13 @@ NOT_VARIABLES = {
 
 
 class StreamOptions(Strict):
-    """What else a stream carries."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class GenerationRequest(Structured):
-    """What chat and completions have in common."""
+    """The fields shared by chat and completions."""
 
     model: str
     n: int = Field(1, ge=1, le=MAX_CHOICES)
@@ -96,27 +96,27 @@ class GenerationRequest(Structured):
     @classmethod
     def _few_and_not_empty(cls, value: list[str]) -> list[str]:
         if len(value) > MAX_STOP:
-            raise ValueError(f"at most {MAX_STOP} stop texts, these are {len(value)}")
+            raise ValueError(f"at most {MAX_STOP} stop strings are allowed: got {len(value)}")
         if "" in value:
-            raise ValueError("a stop text must not be empty")
+            raise ValueError("a stop string must not be empty")
         return value
 
     @field_validator("logit_bias")
     @classmethod
     def _of_tokens(cls, value: dict[str, float]) -> dict[str, float]:
         if len(value) > MAX_BIASES:
-            raise ValueError(f"at most {MAX_BIASES} tokens, these are {len(value)}")
+            raise ValueError(f"at most {MAX_BIASES} tokens are allowed: got {len(value)}")
         for token, bias in value.items():
             if not (token.isascii() and token.isdigit() and len(token) < 10):
-                raise ValueError(f'the keys are token ids, as in {{"50": -100}}, {token!r} is none')
+                raise ValueError(f'keys must be token ids, as in {{"50": -100}}: got {token!r}')
             if not -100 <= bias <= 100:
-                raise ValueError(f"-100 to 100 may be added to a token, for {token} it is {bias}")
+                raise ValueError(f"a bias must be from -100 to 100: got {bias} for token {token}")
         return value
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise invalid_combination("stream_options", "only with stream set to true")
+            raise invalid_combination("stream_options", "only allowed with stream set to true")
         if self.best_of not in (None, self.n):
             raise invalid_combination("best_of", f"must equal n, which is {self.n}")
         self.grammar()
@@ -124,7 +124,7 @@ class GenerationRequest(Structured):
 
     @property
     def include_usage(self) -> bool:
-        """Whether the stream ends with a chunk of token counts."""
+        """Whether the stream ends with a chunk of token usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
 
@@ -135,7 +135,7 @@ def _unsupported(name: str) -> dict[str, Any]:
 
 
 class Conversation(Strict):
-    """What becomes a prompt by way of the chat template."""
+    """The fields that the chat template turns into a prompt."""
 
     messages: list[Message] = Field(min_length=1)
     tools: list[Tool] = Field([])
@@ -146,7 +146,7 @@ class Conversation(Strict):
     def _not_of_the_server(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
             if name in NOT_VARIABLES:
-                raise ValueError(f"{name} cannot be set here")
+                raise ValueError(f"{name} is set by the server: leave it out")
         return value
 
 
@@ -165,7 +165,7 @@ class ChatRequest(Conversation, GenerationRequest):
     def _one_of_two_kinds(cls, value: Any) -> Any:
         if isinstance(value, str):
             if value not in ("none", "auto", "required"):
-                raise ValueError('one of "none", "auto", "required", or a function')
+                raise ValueError('must be "none", "auto", "required" or a function')
             return value
         return NamedChoice.model_validate(value)
 
@@ -173,15 +173,15 @@ class ChatRequest(Conversation, GenerationRequest):
     def _choices_fit(self) -> Self:
         names = [tool.function.name for tool in self.tools]
         if len(set(names)) < len(names):
-            raise invalid_combination("tools", "two functions have the same name")
+            raise invalid_combination("tools", "function names must be unique")
         if self.top_logprobs is not None and not self.logprobs:
-            raise invalid_combination("top_logprobs", "only with logprobs set to true")
+            raise invalid_combination("top_logprobs", "only allowed with logprobs set to true")
         if self.must_call:
             if not names:
-                raise invalid_combination("tool_choice", "a call is asked for, but tools is empty")
+                raise invalid_combination("tool_choice", "a call is required, but tools is empty")
             if self.grammar():
                 raise invalid_combination(
-                    "tool_choice", "a call that must come leaves no answer to hold to a format"
+                    "tool_choice", "a required call cannot be combined with a response format"
                 )
         if (
             isinstance(self.tool_choice, NamedChoice)
@@ -193,22 +193,22 @@ class ChatRequest(Conversation, GenerationRequest):
 
     @property
     def limit(self) -> int | None:
-        """Tokens to generate at most, by the newer name or the older."""
+        """Maximum number of tokens to generate, from the newer field or the older one."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def must_call(self) -> bool:
-        """Whether nothing but a tool call will do."""
+        """Whether the answer has to be a tool call."""
         return self.tool_choice not in (None, "none", "auto")
 
     @property
     def alternatives(self) -> int | None:
-        """Whose log probabilities are told, as in Sampling."""
+        """Number of alternative log probabilities per token, as `logprobs` in Sampling."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
 class CompletionRequest(GenerationRequest):
-    """The body of POST /v1/completions; the prompt is text or token ids, or a list of them."""
+    """The body of POST /v1/completions; the prompt is text or token ids, or a list of these."""
 
     prompt: list[str | list[int]]
     logprobs: int | None = Field(None, ge=0, le=MAX_TOP)
@@ -220,16 +220,16 @@ class CompletionRequest(GenerationRequest):
         if isinstance(value, str) or (isinstance(value, list) and not _all(value, str, list)):
             value = [value]
         if not isinstance(value, list) or not all(map(_is_prompt, value)):
-            raise ValueError("give a text, a list of token ids, or a list of these")
+            raise ValueError("must be a string, a list of token ids, or a list of these")
         return value or [[]]
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Self:
         if len(self.prompt) * self.n > MAX_CHOICES:
-            text = f"{len(self.prompt)} prompts with {self.n} answers each"
-            raise invalid_combination("prompt", f"{text} are more than {MAX_CHOICES} answers")
+            text = f"{len(self.prompt)} prompts with n {self.n}"
+            raise invalid_combination("prompt", f"{text} exceed the limit of {MAX_CHOICES} choices")
         if self.echo and self.logprobs is not None:
-            raise invalid_combination("echo", "not together with logprobs")
+            raise invalid_combination("echo", "cannot be combined with logprobs")
         return self
 
 
@@ -238,7 +238,7 @@ def _all(values: list[Any], *kinds: type) -> bool:
 
 
 def _is_prompt(value: Any) -> bool:
-    # A bool is an int to isinstance.
+    # isinstance takes a bool for an int.
     return isinstance(value, str) or (
         isinstance(value, list) and all(type(token) is int for token in value)
     )

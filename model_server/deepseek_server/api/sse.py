@@ -1,11 +1,11 @@
-"""Server-sent events: how an answer reaches a client while it grows.
+"""Server-sent events: streaming of an answer while it is generated.
 
-Each event is `data:` and a JSON value; the last is `data: [DONE]`. An error in the middle is an
-event of its own, after which the stream ends without `[DONE]`. Where nothing is to be said for a
-while a comment keeps proxies and clients from giving up.
+Each event is `data:` and a JSON value; the last is `data: [DONE]`. An error within a stream is an
+event of its own, after which the stream ends without `[DONE]`. After a period of silence a comment
+is sent, so that proxies and clients do not time out.
 
-One task sends the events, straight from the answer; the heart beats in another, and a third waits
-for the client to leave. A task or a timer for each event would cost more than the event.
+One task sends the events directly from the answer, a second one sends heartbeats, and a third one
+waits for the client to disconnect. A task or a timer for each event would cost more than the event.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class EventStream(Response):
-    """A response of events.
+    """A response of server-sent events.
 
     Args:
         events: the JSON values, in order.
-        release: called once the response has ended, in whatever way; also when the client was
-            gone before it began.
+        release: called once when the response has ended, for whatever reason; also if the client
+            disconnected before it started.
         heartbeat: seconds of silence after which a comment is sent.
     """
 
@@ -55,7 +55,7 @@ class EventStream(Response):
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until they or the client are gone."""
+        """Send the events until they end or the client disconnects."""
         tasks: list[asyncio.Task[None]] = []
         try:
             await send(
@@ -78,7 +78,7 @@ class EventStream(Response):
             self._release()
 
     async def _speak(self, send: Send) -> None:
-        """Send the events, and what ends them."""
+        """Send the events, then `[DONE]` or an error event."""
         served = record.current()
         try:
             async with asyncio.timeout(served.seconds_left) as limit:
@@ -92,7 +92,7 @@ class EventStream(Response):
         await send({**_part(end), "more_body": False})
 
     async def _beat(self, send: Send) -> None:
-        """Break every silence."""
+        """Send a comment after each `heartbeat` seconds of silence."""
         while True:
             left = self._spoke + self._heartbeat - _now()
             if left > 0:
@@ -116,7 +116,7 @@ def _part(content: bytes) -> dict[str, Any]:
 
 
 def _failure(error: Exception) -> bytes:
-    """The last event of an answer that failed."""
+    """Return the last event of a stream that failed."""
     if isinstance(error, HTTPException):
         status, message = error.status_code, error.detail
         code = getattr(error, "code", None) or "generation_failed"
@@ -124,14 +124,14 @@ def _failure(error: Exception) -> bytes:
         status = 503 if isinstance(error, EngineClosedError) else 500
         message, code = str(error), "generation_failed"
     else:
-        log.error("a stream failed", exc_info=error)
+        log.error("stream failed", exc_info=error)
         status, message, code = 500, errors.fault_message(error), "internal_error"
     record.current().error = code
     return encode(errors.body(status, message, code=code))
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """One event."""
+    """Return the bytes of one event."""
     text = _JSON.encode(value)
-    # A lone surrogate cannot come out of the tokenizer, but must not end a stream either.
+    # The tokenizer produces no lone surrogates, but one must not end a stream either.
     return b"data: " + text.encode(errors="replace") + b"\n\n"

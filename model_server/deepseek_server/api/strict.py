@@ -1,4 +1,4 @@
-"""What the models of all request bodies have in common."""
+"""Base class of all request bodies."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 
 class Strict(BaseModel):
-    """No conversions between types, no unknown fields; null is the same as leaving a field out."""
+    """A body without type conversions and unknown fields; null is the same as a missing field."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=False
@@ -25,6 +25,6 @@ class Strict(BaseModel):
 
 
 def invalid_combination(param: str, problem: str) -> PydanticCustomError:
-    """The error of fields that are right but not together."""
+    """Return the error for fields that are valid alone but not together."""
     context = {"text": f"{param}: {problem}", "param": param}
     return PydanticCustomError("invalid_combination", "{text}", context)

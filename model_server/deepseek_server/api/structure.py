@@ -1,4 +1,4 @@
-"""What an answer may be held to: the fields of a request that become a grammar."""
+"""Structured outputs: the request fields that become a grammar."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from deepseek_server.api.strict import Strict, invalid_combination
 
 
 class NamedSchema(Strict):
-    """A JSON schema; `strict` changes nothing, an answer always keeps to it."""
+    """A JSON schema; `strict` has no effect, since the schema is always enforced."""
 
     name: str
     schema_: dict[str, Any] = Field(alias="schema")
@@ -18,7 +18,7 @@ class NamedSchema(Strict):
 
 
 class ResponseFormat(Strict):
-    """OpenAI's way to say what an answer is."""
+    """OpenAI's `response_format`."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: NamedSchema | None = Field(None, validate_default=True)
@@ -28,7 +28,7 @@ class ResponseFormat(Strict):
     def _if_it_is_used(cls, value: NamedSchema | None, info: ValidationInfo) -> NamedSchema | None:
         kind = info.data.get("type")
         if (value is not None) != (kind == "json_schema"):
-            raise ValueError("goes with type json_schema, and that with it")
+            raise ValueError("required with type json_schema, not allowed with any other type")
         return value
 
 
@@ -38,14 +38,14 @@ def _schema(value: dict[str, Any] | str) -> dict[str, Any] | bool:
     try:
         schema = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"a JSON schema or its text, this is not JSON ({error})") from error
+        raise ValueError(f"must be a JSON schema or its text, but is not JSON ({error})") from error
     if not isinstance(schema, dict):
-        raise ValueError('a JSON schema is an object like {"type": "object"}')
+        raise ValueError('a JSON schema must be an object such as {"type": "object"}')
     return schema
 
 
 class Structured(Strict):
-    """The fields that hold an answer to something; those that are not OpenAI's are vLLM's."""
+    """The fields that constrain an answer; `response_format` is OpenAI's, the others vLLM's."""
 
     response_format: ResponseFormat | None = None
     guided_json: Annotated[dict[str, Any] | str, AfterValidator(_schema)] | None = None
@@ -53,10 +53,10 @@ class Structured(Strict):
     guided_choice: list[str] | None = Field(None, min_length=1)
 
     def grammar(self) -> str:
-        """What the answer must match, as in Sampling; empty if anything will do.
+        """Return the grammar of the answer, as in Sampling; empty if unconstrained.
 
         Raises:
-            PydanticCustomError: there is more than one rule for it.
+            PydanticCustomError: more than one field constrains it.
         """
         rules: dict[str, dict[str, Any]] = {}
         if self.response_format is not None and self.response_format.type != "text":
@@ -70,5 +70,7 @@ class Structured(Strict):
         if self.guided_choice is not None:
             rules["guided_choice"] = {"choice": self.guided_choice}
         if len(rules) > 1:
-            raise invalid_combination(list(rules)[1], f"not together with {next(iter(rules))}")
+            raise invalid_combination(
+                list(rules)[1], f"cannot be combined with {next(iter(rules))}"
+            )
         return next((json.dumps(rule) for rule in rules.values()), "")

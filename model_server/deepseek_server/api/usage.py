@@ -1,4 +1,4 @@
-"""What a request cost, in tokens."""
+"""Token usage of a request."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +11,10 @@ class Usage:
     """The tokens of a request so far.
 
     Attributes:
-        prompt: in its prompts, each counted once.
-        completion: in its answers.
-        reasoning: of those, before the answers proper.
-        cached: of the prompts, those that needed no computing, by the answer that came first.
+        prompt: tokens of the prompts, each prompt counted once.
+        completion: tokens of all choices.
+        reasoning: completion tokens that are reasoning.
+        cached: prompt tokens found in the prefix cache, by prompt, as the first choice reported.
     """
 
     prompt: int
@@ -23,18 +23,18 @@ class Usage:
     cached: dict[int, int] = field(default_factory=dict)
 
     def add(self, prompt: int, output: Output) -> None:
-        """Count an output.
+        """Count the tokens of an output.
 
         Args:
-            prompt: which of the request's prompts it answers.
+            prompt: index of the prompt it belongs to.
             output: the output.
         """
         self.completion += len(output.token_ids)
-        # More answers to one prompt share its cache, which says nothing of what was there before.
+        # Further choices of a prompt reuse blocks of the first one, which are no earlier cache hits.
         self.cached.setdefault(prompt, output.cached_tokens)
 
     def json(self) -> dict[str, Any]:
-        """In OpenAI's words."""
+        """Return the usage object of OpenAI's API."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,

@@ -1,1 +1,1 @@
-"""One model on several devices, by a process for each."""
+"""One model on several devices, with one process for each."""

@@ -1,7 +1,7 @@
-"""Connections between the first process of a model and each of the others.
+"""Connections between rank 0 of a model and each of the others.
 
-A command that goes out on them arrives in a fifth of the time that gloo's broadcast takes, because
-nothing but the kernel stands between the thread that sends and the one that waits.
+A command arrives over them in a fifth of the time of gloo's broadcast, because only the kernel is
+between the sending and the receiving thread.
 """
 
 import pickle
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 _CONNECT_SECONDS = 60.0
-# A host that lost its power says nothing: it is asked after so many seconds, so often.
+# Interval in seconds and number of keep-alive probes, which detect a host that lost its power.
 _IDLE_SECONDS, _PROBES = 5, 3
 _RANK_BYTES, _LENGTH_BYTES = 4, 8
 
@@ -18,17 +18,17 @@ _RANK_BYTES, _LENGTH_BYTES = 4, 8
 def lay(
     rank: int, size: int, host: str, share: Callable[[object], Any]
 ) -> dict[int, socket.socket]:
-    """Connect the processes; each must call it.
+    """Connect the ranks; all must call it.
 
     Args:
         rank: The number of this process.
-        size: How many there are.
-        host: Where rank 0 is.
-        share: Gives all processes what rank 0 gives, once.
+        size: The number of processes.
+        host: The host of rank 0.
+        share: Broadcasts a value of rank 0 to all, once.
 
     Returns:
-        The connections by the rank at their other end: those of rank 0 to all others, or that of
-        another rank to rank 0.
+        The connections by the rank of the peer: those of rank 0 to all others, or that of another
+        rank to rank 0.
 
     Raises:
         OSError: The others cannot be reached.
@@ -45,7 +45,7 @@ def lay(
 
 
 def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socket]:
-    """A connection of each of the others, which begins with its number."""
+    """Accept a connection from each of the others, which begins with its rank."""
     wires: dict[int, socket.socket] = {}
     with _listen(size) as server:
         server.settimeout(_CONNECT_SECONDS)
@@ -58,7 +58,7 @@ def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socke
 
 
 def _listen(size: int) -> socket.socket:
-    """Where IPv4 and IPv6 both reach it: in a cluster the name of rank 0 may stand for either."""
+    """Listen on IPv4 and IPv6, because in a cluster the name of rank 0 may resolve to either."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(
             ("", 0), family=socket.AF_INET6, backlog=size, dualstack_ipv6=True
@@ -85,19 +85,19 @@ def send(wires: dict[int, socket.socket], value: object) -> None:
 
 
 def receive(wire: socket.socket) -> Any:
-    """Wait for a value, however long it takes.
+    """Wait for a value, without a timeout.
 
     Raises:
         OSError: the connection is broken.
     """
     length = int.from_bytes(_receive(wire, _LENGTH_BYTES), "little")
-    return pickle.loads(_receive(wire, length))  # noqa: S301 - rank 0 runs this very program
+    return pickle.loads(_receive(wire, length))  # noqa: S301 - rank 0 runs the same program
 
 
 def _receive(wire: socket.socket, count: int) -> bytearray:
     content = bytearray(count)
     rest = memoryview(content)
-    while rest:  # a signal ends a call early: what a checkpoint consists of takes many packets
+    while rest:  # a signal ends a call early, and a checkpoint's description takes many packets
         received = wire.recv_into(rest, len(rest), socket.MSG_WAITALL)
         if not received:
             raise ConnectionResetError("the connection was closed at its other end")

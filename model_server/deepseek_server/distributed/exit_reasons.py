@@ -1,7 +1,7 @@
-"""Why the ranks of a pod ended, left where the pod's server finds it.
+"""Causes: files in which the ranks of a pod record why they ended.
 
-A rank may have no connection to the server, or end in the middle of using it. So each leaves a
-small file. What went wrong in a rank itself says more than what it heard of others.
+A rank may have no connection to the server, or end while it uses it, so each writes a small file for
+the pod's server. A failure of a rank itself takes precedence over one that it learned from others.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a rank ended.
+    """The reason why a rank ended.
 
     Attributes:
         rank: its number.
-        exit_code: what it ended with.
-        sentence: why.
-        lost: the rank that ended before and took this one along; None where it failed itself.
+        exit_code: its exit code.
+        sentence: the reason.
+        lost: the rank whose end caused this one; None if it failed itself.
     """
 
     rank: int
@@ -34,19 +34,19 @@ class Cause:
 
 
 def leave(directory: Path, cause: Cause) -> None:
-    """Write down why this rank ends; the first cause stays."""
+    """Write why this rank ends; an earlier cause is kept."""
     path = directory / f"cause-{cause.rank}.json"
     written = path.with_suffix(f".{cause.lost}")
     try:
         written.write_text(json.dumps(asdict(cause)))
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(written)
-    except OSError as error:  # the server is gone, or the disk is full: the log has it
-        log.debug("the cause could not be left: %s", error)
+    except OSError as error:  # the server has ended, or the disk is full; the log has the cause
+        log.debug("cannot write the cause: %s", error)
 
 
 def found(directory: Path) -> list[Cause]:
-    """What the ranks of this pod have left, by rank."""
+    """Return the causes that the ranks of this pod have written, by rank."""
     causes = []
     for path in directory.glob("cause-*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -55,24 +55,26 @@ def found(directory: Path) -> list[Cause]:
 
 
 def decide(causes: Sequence[Cause], ranks: Iterable[int], host: str) -> StartError:
-    """What a pod ends with.
+    """Return the error that a pod ends with.
 
-    Its ranks' own failures come first, then a rank that ended without a word, then what others did.
+    A failure of one of its ranks takes precedence, then a rank that ended without a cause, then the
+    loss of other ranks.
 
     Args:
-        causes: what its ranks have left.
-        ranks: those that it had.
-        host: where it runs.
+        causes: the causes of its ranks.
+        ranks: its ranks.
+        host: its node.
     """
     for cause in causes:
         if cause.lost is None:
             return failure(cause.exit_code, cause.sentence)
     silent = set(ranks) - {cause.rank for cause in causes}
     for cause in causes:
-        # One that is only not heard of may be there, and has no word to leave.
+        # A rank that only sends no heartbeat may still run, and then writes no cause.
         if cause.lost not in silent or cause.exit_code == GangError.exit_code:
             return failure(cause.exit_code, cause.sentence)
     return TransientError(
-        f"rank {min(silent, default=0)} on {host} has ended without a word, most likely killed for "
-        "taking too much memory: see the log above, and give the pod more memory if it says nothing"
+        f"rank {min(silent, default=0)} on {host} has ended without an error message, most likely "
+        "killed because it ran out of memory: see the log above; if it has no error, give the pod "
+        "more memory"
     )

@@ -1,18 +1,18 @@
-"""When a rank that says nothing counts as lost. Pure: time comes from outside."""
+"""Heartbeat timeouts of ranks. Pure: callers pass the time."""
 
 from collections.abc import Iterable
 
-# Words that may get lost or come late before the time is up.
+# Number of heartbeats within the timeout, so that some may be late.
 _BEATS = 6
 
 
 class Pulse:
-    """Who was last heard of when.
+    """The time of the last heartbeat of each rank.
 
     Args:
-        ranks: those that are listened to.
-        silence: seconds without a word after which one is lost.
-        now: seconds of a clock that never goes back.
+        ranks: the ranks to watch.
+        silence: seconds without a heartbeat after which a rank is lost.
+        now: the current time of a monotonic clock, in seconds.
     """
 
     def __init__(self, ranks: Iterable[int], silence: float, now: float) -> None:
@@ -21,23 +21,23 @@ class Pulse:
 
     @property
     def period(self) -> float:
-        """Seconds between two words."""
+        """Seconds between two heartbeats."""
         return self._silence / _BEATS
 
     def heard(self, rank: int, now: float) -> None:
-        """A rank has said something."""
+        """Record a heartbeat of a rank."""
         if rank in self._heard:
             self._heard[rank] = now
 
     def forget(self, rank: int) -> None:
-        """A rank has left; nothing is expected of it."""
+        """Stop watching a rank, which has left."""
         self._heard.pop(rank, None)
 
     def lost(self, now: float) -> int | None:
-        """The rank that has been silent for too long, if there is one.
+        """Return a rank without a heartbeat for too long, if there is one.
 
-        One who has slept himself (a process that was stopped, a machine that was moved) has no
-        right to call others silent: they get their time again.
+        If this process itself was paused (a stopped process, a migrated machine), all timeouts
+        restart, because it could not receive heartbeats.
         """
         slept, self._looked = now - self._looked > self._silence / 2, now
         if slept:

@@ -1,4 +1,4 @@
-"""Which of the pods of a model this one is, as a LeaderWorkerSet says in the environment."""
+"""Identity of this pod in its gang, from the environment that a LeaderWorkerSet sets."""
 
 import os
 import socket
@@ -11,13 +11,13 @@ from deepseek_server.errors import PermanentError
 
 @dataclass(frozen=True)
 class Pod:
-    """One of the pods that compute a model together.
+    """One pod of a gang.
 
     Attributes:
-        index: its number, from 0; that one leads.
-        leader: where the leader is, a name or an address.
-        host: what people call the machine that it runs on.
-        group: which of the model's replicas it is a part of; empty where nobody says.
+        index: its number; 0 is the leader.
+        leader: name or address of the leader.
+        host: name of its node, for messages.
+        group: number of the replica that it belongs to; empty if unknown.
     """
 
     index: int
@@ -27,15 +27,15 @@ class Pod:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that clients talk to."""
+        """Whether this pod is the leader, which serves clients."""
         return self.index == 0
 
     @classmethod
     def from_environment(cls, gang: Gang, environment: Mapping[str, str] = os.environ) -> "Pod":
-        """What LWS_LEADER_ADDRESS, LWS_GROUP_SIZE, LWS_WORKER_INDEX and LWS_GROUP_INDEX say.
+        """Read LWS_LEADER_ADDRESS, LWS_GROUP_SIZE, LWS_WORKER_INDEX and LWS_GROUP_INDEX.
 
         Raises:
-            PermanentError: they say something else than the configuration, or nothing.
+            PermanentError: they are missing, invalid, or contradict the configuration.
         """
         size = _number(environment, "LWS_GROUP_SIZE", gang)
         if size != gang.pods:
@@ -60,7 +60,7 @@ class Pod:
         if gang.holds is not None and not group.isdecimal():
             raise PermanentError(
                 f"the configuration has gang.holds {gang.holds}, but the environment has "
-                f"LWS_GROUP_INDEX={group!r}: set it to the number of the group, or leave out "
+                f"LWS_GROUP_INDEX={group!r}: set it to the number of the group, or remove "
                 "gang.holds"
             )
         return cls(index, leader, host_name(environment), group)
@@ -71,12 +71,12 @@ def _number(environment: Mapping[str, str], name: str, gang: Gang) -> int:
     if not (value.isascii() and value.isdecimal()):
         raise PermanentError(
             f"the configuration has gang.pods {gang.pods}, but the environment has "
-            f"{name}={value!r}: start the pods by a LeaderWorkerSet, or set {name} to a number for "
-            "each, or leave out gang"
+            f"{name}={value!r}: start the pods with a LeaderWorkerSet, set {name} to a number in "
+            "each pod, or remove gang"
         )
     return int(value)
 
 
 def host_name(environment: Mapping[str, str] = os.environ) -> str:
-    """What people call this machine: NODE_NAME, which a pod gets from Kubernetes, else its own."""
+    """Return the node's name: NODE_NAME, which Kubernetes sets in the pod, or the hostname."""
     return environment.get("NODE_NAME") or socket.gethostname()

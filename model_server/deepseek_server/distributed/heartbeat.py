@@ -1,15 +1,15 @@
-"""No process of a model outlives another one.
+"""Lifeline: detection of lost ranks, so that no process of a model outlives another one.
 
-A collective operation waits for all of its processes, on a GPU without a word and without an end,
-so when one is killed the others would hang with a model that nobody can use. Every process keeps a
-connection to the first one. When it breaks without a goodbye, the process ends with one sentence;
-the first one ends when any of them breaks, and that breaks the others.
+A collective operation waits for all of its processes, on a GPU without an error and without a timeout,
+so if one is killed, the others would hang. Every rank keeps a connection to rank 0. When it breaks
+without a goodbye, the rank ends with one sentence; rank 0 ends when any connection breaks, which breaks
+the others.
 
-Processes of one host need to say no more than goodbye. Those of several pods (a team) also say now
-and then that they are alive, because a host that is cut off, or a process that is stopped, breaks
-no connection; and the first one tells the others whom it has lost, so that all name the same one.
-A rank that fails says so before it ends. The others wait a moment for a failure of their own,
-because what is wrong with all of them is best said by each.
+Processes of one host only send a goodbye. Those of several pods (a team) also send heartbeats, because
+a host that is disconnected or a process that is stopped breaks no connection. Rank 0 reports the lost
+rank to the others, so that all name the same one. A rank that fails reports it before it ends. The
+others then wait a moment for a failure of their own, because each rank should report a problem that
+all of them have.
 """
 
 import errno
@@ -30,37 +30,37 @@ from deepseek_server.errors import GangError, StartError, TransientError, report
 
 _GOODBYE, _ALIVE, _LOSS = b"\0", b"\1", b"\2"
 _LENGTH_BYTES = 4
-# Until a process that died is missed by the one that it is tied to, and that one by the next.
+# Time until the end of a process is detected by rank 0, and the end of rank 0 by the others.
 _LOSS_SECONDS = 5.0
-# What a failure of one's own may come later than that of another rank.
+# Time that a rank's own failure may come after the failure of another rank.
 _OWN_SECONDS = 1.5
 _CUT_OFF = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What has become of a rank.
+    """The loss of a rank.
 
     Attributes:
         rank: its number.
-        what: in words, as what follows its name in a sentence.
-        silent: whether it has not ended, as far as one knows, but cannot be heard.
-        itself: whether it says so itself, so that the same may be wrong with others.
-        hint: what to look at.
+        what: what happened, as the predicate of a sentence about the rank.
+        silent: whether it only stopped responding and may not have ended.
+        itself: whether it reported the failure itself, so that other ranks may have the same problem.
+        hint: where to look for the cause.
     """
 
     rank: int
     what: str = "has ended"
     silent: bool = False
     itself: bool = False
-    hint: str = "its own log says why"
+    hint: str = "see its log"
 
     def error(self, named: str, rank: int) -> StartError:
-        """What another rank ends with.
+        """Return the error that another rank ends with.
 
         Args:
-            named: what the lost rank is called.
-            rank: the number of the one that ends.
+            named: the name of the lost rank.
+            rank: the number of the rank that ends.
         """
         kind = GangError if self.silent else TransientError
         sentence = f"{named} {self.what}, so rank {rank} ends too"
@@ -68,12 +68,12 @@ class Loss:
 
 
 class Lifeline:
-    """The connections of one process to the others.
+    """The heartbeat connections of one process to the others.
 
     Args:
         rank: the number of this process.
-        wires: what wires.lay laid, for this alone.
-        team: what there is to know of the others, where they are in several pods.
+        wires: connections from wires.lay, used for nothing else.
+        team: the ranks of all pods, if there are several pods.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Lifeline:
         self._thread.start()
 
     def await_loss(self, error: Exception) -> None:
-        """Something failed: if that is because another process ended, this one ends in here.
+        """Wait after an error: if another process has ended, this call ends this one as well.
 
-        A connection that nothing comes through is given up by the kernel before a rank counts as
-        silent, so that is waited for.
+        The kernel gives up a dead connection before a rank counts as silent, so in that case this
+        also waits for the heartbeat timeout.
         """
         patience = _LOSS_SECONDS
         if self._team is not None and isinstance(error, OSError) and error.errno in _CUT_OFF:
@@ -100,7 +100,7 @@ class Lifeline:
         self._thread.join(patience)
 
     def untie(self) -> None:
-        """This process may end from here on, and the others go on."""
+        """Say goodbye, so that this process can end without ending the others."""
         self._untied.set()
         for wire in self._wires.values():
             try:
@@ -108,18 +108,18 @@ class Lifeline:
                     wire.sendall(_GOODBYE)
                 wire.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # the other one is gone already
+                continue  # the other process has ended already
         self._thread.join()
         for wire in self._wires.values():
             wire.close()
 
     def fail(self, sentence: str) -> None:
-        """This process is about to end because something is wrong with it; the others follow."""
+        """Report that this process has failed and is about to end, so that the others end too."""
         self._failed.set()
         self._tell(Loss(self._rank, "has failed", itself=True, hint=sentence))
 
     def _tell(self, loss: Loss, *, but: int | None = None) -> None:
-        """Let the others know at once, if they listen for it; a broken wire tells them too."""
+        """Report a loss to the other ranks of a team; others detect the broken connection."""
         if self._team is None:
             return
         content = pickle.dumps(loss)
@@ -133,7 +133,7 @@ class Lifeline:
             with self._talking:
                 wire.send(message, socket.MSG_DONTWAIT)
         except OSError:
-            return  # whoever does not listen, or is gone, is found out by the one who watches
+            return  # the watch thread detects a rank that does not respond or has ended
 
     def _watch(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -152,17 +152,17 @@ class Lifeline:
         return None if self._pulse is None else max(beat - time.monotonic(), 0)
 
     def _beat(self, pulse: Pulse) -> None:
-        """Say that this one is alive, and look who has not said it."""
+        """Send a heartbeat, and check for ranks that have sent none."""
         for wire in self._wires.values():
             self._send(wire, _ALIVE)
         lost = pulse.lost(time.monotonic())
         if lost is not None and self._team is not None:
             seconds = f"{self._team.gang.silence_seconds:g}"
-            what = f"has not been heard of for {seconds} s"
+            what = f"has sent no heartbeat for {seconds} s"
             self._lose(Loss(lost, what, silent=True, hint=""))
 
     def _has_left(self, rank: int) -> bool:
-        """Take up what a rank says; returns whether it has said goodbye."""
+        """Read from a rank's connection; return whether the rank has left."""
         wire = self._wires[rank]
         try:
             word = wire.recv(1)
@@ -184,7 +184,7 @@ class Lifeline:
         return True
 
     def _hear(self, teller: int, loss: Loss) -> None:
-        """Another rank says whom it has lost, or that it fails."""
+        """Handle a report of another rank that it has lost a rank or has failed."""
         self._tell(loss, but=teller)
         if loss.itself:
             time.sleep(_OWN_SECONDS)
@@ -195,8 +195,8 @@ class Lifeline:
         self._end(loss)
 
     def _end(self, loss: Loss) -> None:
-        """End this process at once: its other threads may wait for the lost one forever."""
-        if self._failed.is_set():  # it is ending already, for a reason of its own
+        """End this process at once: its other threads may wait for the lost rank forever."""
+        if self._failed.is_set():  # it is already ending because of its own failure
             threading.Event().wait()
         if self._team is None:
             os._exit(report(loss.error(f"rank {loss.rank} of this model", self._rank)))
@@ -209,5 +209,5 @@ class Lifeline:
 def _read(wire: socket.socket) -> Loss:
     length = int.from_bytes(wire.recv(_LENGTH_BYTES, socket.MSG_WAITALL), "little")
     content = wire.recv(length, socket.MSG_WAITALL)
-    loss: Loss = pickle.loads(content)  # noqa: S301 - the other one runs this very program
+    loss: Loss = pickle.loads(content)  # noqa: S301 - the other process runs the same program
     return loss

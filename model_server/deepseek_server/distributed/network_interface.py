@@ -1,8 +1,8 @@
-"""The network interface by which other pods are reached.
+"""The network interface for connections to other pods.
 
-gloo binds to the address that the host's own name has, which on many machines is the loopback.
-What counts is the interface with the route to the leader, and on the leader the one whose address
-the others know.
+By default gloo binds to the address that the hostname resolves to, on many machines the loopback. The
+right one is the interface with the route to the leader, and on the leader the interface with the
+address that the others use.
 """
 
 import fcntl
@@ -17,16 +17,16 @@ _IPV6_TABLE = Path("/proc/net/if_inet6")
 
 
 def interface_to(host: str, port: int) -> str:
-    """The interface that packets to a host leave from.
+    """Return the interface that packets to a host are sent from.
 
-    Nothing is sent. The kernel is asked for the address that it would send from, and that address
-    belongs to one interface; this also holds where the host is this machine itself.
+    Sends nothing: asks the kernel for the source address, which belongs to one interface. This also
+    works if the host is this machine.
 
     Returns:
-        Its name; empty where no interface has the address.
+        Its name; empty if no interface has the address.
 
     Raises:
-        OSError: the host's name has no address yet, or there is no route to it.
+        OSError: the host's name does not resolve yet, or there is no route to it.
     """
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as asking:
@@ -38,7 +38,7 @@ def interface_to(host: str, port: int) -> str:
 
 
 def by_ipv6(address: str, table: str) -> str:
-    """The interface with an IPv6 address, in what /proc/net/if_inet6 says; empty if none has it."""
+    """Return the interface with an IPv6 address from /proc/net/if_inet6; empty if none has it."""
     wanted = socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
     for line in table.splitlines():
         fields = line.split()
@@ -53,6 +53,6 @@ def _ipv4(name: str) -> str:
             answer = fcntl.ioctl(
                 asking, _SIOCGIFADDR, struct.pack("256s", name.encode()[:_NAME_BYTES])
             )
-        except OSError:  # it has none
+        except OSError:  # the interface has no IPv4 address
             return ""
     return socket.inet_ntoa(answer[20:24])

@@ -1,10 +1,10 @@
-"""Is what lies between the ranks of a gang fast enough? Found out before weights are read.
+"""Preflight check of the network between the ranks of a gang, before weights are loaded.
 
-A model over several pods that falls back to a slow network works, at a tenth of its speed and
-without a word. So the ranks time what they will do all the time, an all-reduce, and where that is
-slower than was asked for they look for the two hosts between which it is slowest.
+A model over several pods that falls back to a slow network works at a tenth of its speed, without any
+error. So the ranks time an all-reduce, their main operation. If it is slower than required, they
+measure all pairs of hosts to find the slowest one.
 
-Every rank computes the same verdict from what all have measured.
+Every rank computes the same verdict from the measurements of all.
 """
 
 import itertools
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
-# Large enough that the time is that of the bytes, small enough for a network of 1 Gbit/s.
+# Large enough that bandwidth dominates latency, small enough for a network of 1 Gbit/s.
 ALL_REDUCE_BYTES = {"cpu": 2**20, "cuda": 2**26}
 PAIR_BYTES = {"cpu": 2**19, "cuda": 2**24}
 WARM_UP, ROUNDS = 3, 9
 
 
 def preflight(group: Group, device: Device, team: Team) -> Met:
-    """Time the network, and say in the log what was found; all ranks must call it.
+    """Measure the network and log the result; all ranks must call it.
 
     Raises:
-        GangError: it is slower than the configuration asks for, and that is to end the start; or
-            nothing comes through.
+        GangError: it is slower than the configuration requires and the policy is fail, or the ranks
+            cannot exchange tensors.
     """
     try:
         return _look(group, device, team)
@@ -48,7 +48,7 @@ def preflight(group: Group, device: Device, team: Team) -> Met:
         reason = str(error).strip().splitlines()[0]
         raise GangError(
             f"{team.named(group.rank)} cannot exchange tensors with the other ranks ({reason}): "
-            "check the network of these nodes; with NCCL_DEBUG=INFO the log says more"
+            "check the network of these nodes; set NCCL_DEBUG=INFO for a detailed log"
         ) from error
 
 
@@ -61,20 +61,20 @@ def _look(group: Group, device: Device, team: Team) -> Met:
         pair = slowest_pair(_pairs(group, device, team))
     problem = verdict(speed, way, pair, team)
     told = (
-        f"the {group.size} ranks on {' and '.join(dict.fromkeys(team.hosts))} have met: "
+        f"the {group.size} ranks on {' and '.join(dict.fromkeys(team.hosts))} have connected: "
         f"all-reduce {speed:.3g} GB/s over {way}"
     )
     if group.rank == 0:
         log.log(logging.WARNING if problem else logging.INFO, "%s", problem or told)
     if device == "cuda":
-        torch.cuda.empty_cache()  # the model may need all there is
+        torch.cuda.empty_cache()  # the model may need all memory
     if problem and asked.policy == "fail":
         raise GangError(problem)
     return Met(way, speed, pair, problem)
 
 
 def bandwidth(count: int, seconds: float) -> float:
-    """Algorithm bandwidth in GB/s (10^9 bytes): S / t.
+    """Return the algorithm bandwidth in GB/s (10^9 bytes): S / t.
 
     S are the bytes of the tensor that each rank has, t is the time of the operation. The formula
     and the name are those of NVIDIA's nccl-tests (doc/PERFORMANCE.md, "Algorithm bandwidth"), so
@@ -84,17 +84,17 @@ def bandwidth(count: int, seconds: float) -> float:
 
 
 def too_slow(speed: float, asked: Preflight) -> bool:
-    """Whether a bandwidth in GB/s is less than was asked for."""
+    """Return whether a bandwidth in GB/s is lower than required."""
     return asked.min_gigabytes_per_second is not None and speed < asked.min_gigabytes_per_second
 
 
 def slowest_pair(pairs: Sequence[SlowestPair]) -> SlowestPair | None:
-    """The slowest of some pairs; None where all ranks are on one host."""
+    """Return the slowest of some pairs; None if there are none."""
     return min(pairs, key=lambda pair: pair.gigabytes_per_second, default=None)
 
 
 def verdict(speed: float, way: str, pair: SlowestPair | None, team: Team) -> str:
-    """What is wrong with the network, and what to do; empty where it is as asked for."""
+    """Return what is wrong with the network and what to do; empty if it is fast enough."""
     asked = team.gang.preflight
     if not too_slow(speed, asked):
         return ""
@@ -104,21 +104,21 @@ def verdict(speed: float, way: str, pair: SlowestPair | None, team: Team) -> str
         where = f", slowest between {first} and {second} ({pair.gigabytes_per_second:.3g} GB/s)"
     return (
         f"the network between the pods is too slow: an all-reduce over {len(team.hosts)} ranks "
-        f"reaches {speed:.3g} GB/s over {way}{where}, and gang.preflight.minGigabytesPerSecond "
-        f"asks for {asked.min_gigabytes_per_second:g}: check the network of these nodes, or lower "
-        "that number, or set gang.preflight.policy to warn"
+        f"reaches {speed:.3g} GB/s over {way}{where}, but gang.preflight.minGigabytesPerSecond "
+        f"is {asked.min_gigabytes_per_second:g}: check the network of these nodes, lower that "
+        "number, or set gang.preflight.policy to warn"
     )
 
 
 def _all_reduce_speed(group: Group, device: Device) -> float:
-    """The algorithm bandwidth of an all-reduce in GB/s, the least that a rank has found."""
+    """Return the algorithm bandwidth of an all-reduce in GB/s, the lowest of all ranks."""
     tensor = torch.ones(ALL_REDUCE_BYTES[device] // 4, device=device)
     seconds = _median(lambda: group.all_reduce(tensor.fill_(1.0)), device)
     return bandwidth(tensor.nbytes, max(group.gather(seconds)))
 
 
 def _median(operation: Callable[[], object], device: Device) -> float:
-    """The seconds that an operation takes, as the median of some rounds after a few others."""
+    """Return the median duration of an operation in seconds, after some warm-up rounds."""
     times = []
     for _ in range(WARM_UP + ROUNDS):
         _finish(device)
@@ -136,12 +136,12 @@ def _finish(device: Device) -> None:
 
 def _transport(group: Group, device: Device, team: Team) -> str:
     if device == "cpu":
-        return "tcp"  # gloo has no other
+        return "tcp"  # gloo's only transport
     return transport.slowest(group.gather(transport.of_process(team.directory, os.getpid())))
 
 
 def _pairs(group: Group, device: Device, team: Team) -> list[SlowestPair]:
-    """How fast tensors travel between the hosts, two at a time while the others wait."""
+    """Return the bandwidth of every pair of pods, measured one pair at a time."""
     pairs = []
     tensor = torch.ones(PAIR_BYTES[device] // 4, device=device)
     for first, second in pairs_of_pods(team.gang.pods, group.size):
@@ -157,7 +157,7 @@ def _pairs(group: Group, device: Device, team: Team) -> list[SlowestPair]:
 
 
 def pairs_of_pods(pods: int, ranks: int) -> Iterator[tuple[int, int]]:
-    """The first ranks of every two pods."""
+    """Return the first ranks of every pair of pods."""
     return itertools.combinations(range(0, ranks, ranks // pods), 2)
 
 

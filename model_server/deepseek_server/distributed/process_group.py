@@ -1,11 +1,11 @@
-"""The processes that compute one model together.
+"""Groups of processes that compute one model together.
 
-Each runs the same steps on the same inputs with a part of the weights, and they add up or join
-what they found. torchrun, or whoever starts the processes, tells each by its environment who it is
-and where the first of them listens.
+Each runs the same steps on the same inputs with a part of the weights, and they reduce or gather the
+results. torchrun, or another launcher, sets the rank of each process and the address of rank 0 in the
+environment.
 
-Tensors travel over NCCL between GPUs and over gloo between CPUs. Commands are small Python objects
-and travel over connections of their own, which take no part in the device's queue of work.
+Tensors are sent over NCCL between GPUs and over gloo between CPUs. Commands are small Python objects
+on separate connections, independent of the device's queue of work.
 """
 
 import logging
@@ -26,20 +26,20 @@ from deepseek_server.errors import GangError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
 
-# Pods of one model may start minutes apart, and one may load for longer than another.
+# Pods of one model may start minutes apart, and some load longer than others.
 START_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which of the processes this one is.
+    """The rank of this process, and the address of rank 0.
 
     Attributes:
         rank: its number, from 0.
-        size: how many there are.
-        local_rank: its number among those of its host, which is the number of its GPU.
-        host: where rank 0 is.
-        port: where rank 0 listens.
+        size: number of processes.
+        local_rank: its number on its host, which is the number of its GPU.
+        host: host of rank 0.
+        port: port of rank 0.
     """
 
     rank: int
@@ -50,13 +50,13 @@ class Place:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Place | None":
-        """What torchrun says in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+        """Read RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, which torchrun sets.
 
         Returns:
-            None where there is no WORLD_SIZE, or where it is 1.
+            None if WORLD_SIZE is not set or 1.
 
         Raises:
-            PermanentError: one of them is missing or no number; says which.
+            PermanentError: one of them is missing or invalid; the message names it.
         """
         if environment.get("WORLD_SIZE", "1") == "1":
             return None
@@ -65,7 +65,7 @@ class Place:
             value = environment.get(name, "")
             if not value.isdecimal():
                 raise PermanentError(
-                    f"the environment has {name}={value!r} beside WORLD_SIZE="
+                    f"the environment has {name}={value!r} and WORLD_SIZE="
                     f"{environment['WORLD_SIZE']!r}: start the processes of a model with torchrun, "
                     "or set RANK, WORLD_SIZE, LOCAL_RANK and MASTER_PORT to numbers for each"
                 )
@@ -89,46 +89,46 @@ class Place:
 
 
 class Group(Protocol):
-    """What the processes of a model do together; each must make the same calls in the same order."""
+    """Collective operations of a model's ranks, which must all make the same calls in order."""
 
     @property
     def rank(self) -> int:
-        """The number of this process, from 0."""
+        """The rank of this process, from 0."""
 
     @property
     def size(self) -> int:
-        """How many processes there are."""
+        """Number of ranks."""
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Replace a tensor by the sum of all processes' tensors, and return it."""
+        """Replace a tensor by the sum over all ranks, and return it."""
 
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
-        """All processes' tensors side by side: [..., n] of each make [..., size * n]."""
+        """Concatenate the tensors of all ranks: [..., n] of each become [..., size * n]."""
 
     def share(self, value: object) -> Any:
-        """The value that rank 0 gave; what the others give is not looked at."""
+        """Return the value of rank 0; values of other ranks are ignored."""
 
     def gather(self, value: object) -> list[Any]:
-        """The values of all by rank; waits for the last one, however long it takes."""
+        """Return the values of all ranks in order; waits for the last one without a timeout."""
 
     def send(self, tensor: torch.Tensor, rank: int) -> None:
-        """Send a tensor to one other process, which must receive one of the same shape."""
+        """Send a tensor to another rank, which must receive one of the same shape."""
 
     def receive(self, tensor: torch.Tensor, rank: int) -> None:
-        """Fill a tensor with one that another process sends."""
+        """Fill a tensor with one that another rank sends."""
 
     def smallest(self, number: int) -> int:
-        """The smallest of all processes' numbers."""
+        """Return the smallest number of all ranks."""
 
     def close(self) -> None:
-        """Leave the group; the others are not disturbed."""
+        """Leave the group without ending the others."""
 
     def fail(self, sentence: str) -> None:
-        """Tell the others that this process is about to end, and why; those of a team end too."""
+        """Report to the others that this process fails, and why; those of a team end too."""
 
 
 class Alone:
-    """The group of one process, in which there is nothing to do together."""
+    """The group of a single process."""
 
     rank, size = 0, 1
 
@@ -149,11 +149,11 @@ class Alone:
         return [value]
 
     def send(self, tensor: torch.Tensor, rank: int) -> None:
-        """See Group; there is nobody to send to."""
+        """See Group; not supported without another rank."""
         raise NotImplementedError
 
     def receive(self, tensor: torch.Tensor, rank: int) -> None:
-        """See Group; there is nobody to receive from."""
+        """See Group; not supported without another rank."""
         raise NotImplementedError
 
     def smallest(self, number: int) -> int:
@@ -171,26 +171,26 @@ ALONE: Group = Alone()
 
 
 def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
-    """Meet the other processes that the environment tells of; returns when all are there.
+    """Connect to the other processes that the environment names; returns when all have connected.
 
-    On GPUs this process's GPU becomes its current one. From here on this process ends, with a
-    sentence in its log, as soon as another one ends without having left the group.
+    On GPUs this process's GPU becomes the current device. From now on this process ends, with an error
+    in its log, when another one ends without leaving the group.
 
     Args:
-        device: What the model runs on.
-        team: What there is to know of the others, where they are in several pods.
+        device: The device of the model.
+        team: The ranks of all pods, if there are several pods.
 
     Raises:
-        PermanentError: The environment is wrong, or this host has too few GPUs.
-        TransientError: The others did not come.
-        GangError: The others, in several pods, did not come.
+        PermanentError: The environment is invalid, or this host has too few GPUs.
+        TransientError: The other processes did not connect.
+        GangError: The other processes, in several pods, did not connect.
     """
     place = Place.from_environment()
     if place is None:
         return ALONE
     if device == "cuda":
         _choose_gpu(place)
-    log.info("rank %d of %d meets at %s port %d", place.rank, place.size, place.host, place.port)
+    log.info("rank %d of %d connects to %s port %d", place.rank, place.size, place.host, place.port)
     backend = "nccl" if device == "cuda" else "gloo"
     try:
         if team is None:
@@ -202,20 +202,20 @@ def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
         reason = str(error).strip().splitlines()[0]
         kind = TransientError if team is None else GangError
         raise kind(
-            f"rank {place.rank} did not meet the other {place.size - 1} processes of the model at "
-            f"{place.host} port {place.port} ({reason}): check that all of them run and that "
-            "nothing between them blocks their connections"
+            f"rank {place.rank} did not connect to the other {place.size - 1} ranks of the model "
+            f"at {place.host} port {place.port} ({reason}): check that all of them run and that no "
+            "NetworkPolicy or firewall blocks their connections"
         ) from error
 
 
 def _meet(backend: str, place: Place, team: Team) -> None:
-    """Wait until all ranks of all pods have come, for as long as the configuration says.
+    """Wait until all ranks of all pods have connected, up to the configured timeout.
 
     Raises:
-        GangError: Not all came; says which.
+        GangError: Ranks did not connect; the message names them.
     """
     patience = timedelta(seconds=team.gang.rank_seconds)
-    # torchrun holds the store; where there is none, the first rank does.
+    # torchrun hosts the store; without torchrun, rank 0 does.
     holds = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = dist.TCPStore(
         place.host, place.port, is_master=holds, timeout=patience, wait_for_workers=False
@@ -228,8 +228,8 @@ def _meet(backend: str, place: Place, team: Team) -> None:
         missing = [rank for rank, key in enumerate(here) if not store.check([key])]
         names = " and ".join(team.named(rank) for rank in missing)
         raise GangError(
-            f"{names} did not come within {team.gang.rank_seconds:g} s to where the ranks of the "
-            f"model meet, {place.host} port {place.port}: the log of its pod says more"
+            f"{names} did not connect to the ranks of the model at {place.host} port {place.port} "
+            f"within {team.gang.rank_seconds:g} s: see the log of its pod"
         ) from error
     dist.init_process_group(
         backend,
@@ -244,23 +244,23 @@ def _choose_gpu(place: Place) -> None:
     count = torch.cuda.device_count()
     if place.local_rank >= count:
         raise PermanentError(
-            f"rank {place.rank} is process {place.local_rank} of its host, which has {count} GPUs: "
-            "start as many processes on each host as it has GPUs"
+            f"rank {place.rank} needs GPU {place.local_rank} of its host, which has {count} GPUs: "
+            "start at most one process per GPU on each host"
         )
     torch.cuda.set_device(place.local_rank)
 
 
 class _Together:
-    """A group of several processes, for which torch's default group is ready.
+    """A group of several processes, based on torch's initialized default group.
 
     Args:
-        place: which of them this one is.
-        team: what there is to know of the others, where they are in several pods.
+        place: the rank of this process.
+        team: the ranks of all pods, if there are several pods.
     """
 
     def __init__(self, place: Place, team: Team | None) -> None:
         self.rank, self.size = place.rank, place.size
-        # NCCL works in the order of the device's queue; what the CPUs agree on must not wait there.
+        # NCCL runs in the order of the device's queue, in which messages between CPUs must not wait.
         self._cpus = dist.new_group(backend="gloo", timeout=START_TIMEOUT)
         self._commands = wires.lay(place.rank, place.size, place.host, self._share_once)
         alive = wires.lay(place.rank, place.size, place.host, self._share_once)
@@ -295,7 +295,7 @@ class _Together:
 
     @contextmanager
     def _ends_with_others(self) -> Iterator[None]:
-        """A collective may find that another process died before the lifeline ends this one."""
+        """Give the lifeline time to end this process if an operation fails due to a lost rank."""
         try:
             yield
         except (RuntimeError, OSError) as error:
@@ -332,7 +332,7 @@ class _Together:
         self._lifeline.untie()
         for wire in self._commands.values():
             wire.close()
-        if dist.get_backend() != dist.Backend.NCCL:  # that waits for recorded steps, without an end
+        if dist.get_backend() != dist.Backend.NCCL:  # NCCL would wait for CUDA graphs forever
             dist.destroy_process_group()
 
     def fail(self, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What each rank of a model that runs in several pods is told about the others."""
+"""Description of the ranks of a gang, which each rank gets at its start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ class Team:
     """The ranks of a model over all its pods.
 
     Attributes:
-        gang: what the configuration says.
+        gang: the gang's configuration.
         hosts: the host of each rank.
-        directory: where this pod's ranks leave why they ended, and NCCL its log.
+        directory: directory for the causes of this pod's ranks and for NCCL's logs.
     """
 
     gang: Gang
@@ -23,16 +23,16 @@ class Team:
     directory: Path
 
     def named(self, rank: int) -> str:
-        """A rank as sentences call it."""
+        """Return the name of a rank for messages."""
         return f"rank {rank} on {self.hosts[rank]}"
 
     def write(self) -> str:
-        """As an argument of a command."""
+        """Return the team as a command line argument."""
         return _JSON.dump_json(self).decode()
 
     @classmethod
     def read(cls, text: str) -> "Team":
-        """From what `write` made."""
+        """Parse the result of `write`."""
         return _JSON.validate_json(text)
 
 

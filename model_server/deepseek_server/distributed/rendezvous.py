@@ -1,11 +1,11 @@
-"""The pods of a model find each other before any of them starts what computes.
+"""Roll call: the pods of a gang connect before any of them starts its engine.
 
-The others tell the leader who they are, on the port on which the ranks meet afterwards. When all
-have come and all run the same, the leader lets them go on. So who is missing, and who runs another
-release, is known by name after seconds and without a library being loaded; torch's own meeting only
-says that a time is over.
+Followers introduce themselves to the leader, on the port that the ranks use for their rendezvous
+afterwards. When all pods have connected and run the same versions and configuration, the leader lets
+them continue. So a missing pod or one with another version is known by name within seconds, before any
+library is loaded; torch's own rendezvous only reports a timeout.
 
-Each of the others says one line of JSON and is answered by one.
+Each follower sends one line of JSON and gets one line as the response.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
 _WATCH_SECONDS = 0.2
-# What anybody may say before the other side hangs up, and how long one may take to say it.
+# Limits of one line: its size, and the time to receive it.
 _LINE_BYTES = 65536
 _LINE_SECONDS = 10.0
 _PACKAGES = ("deepseek-operator", "torch", "transformers")
@@ -37,14 +37,14 @@ _PACKAGES = ("deepseek-operator", "torch", "transformers")
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a pod says of itself.
+    """Introduction of a pod.
 
     Attributes:
         pod: its number.
-        host: the machine that it runs on.
-        versions: the releases that it runs, by package.
-        world: how many ranks it takes the model to have.
-        digest: what its configuration comes to.
+        host: its node.
+        versions: the versions that it runs, by package.
+        world: the number of ranks of the model in its configuration.
+        digest: the digest of its configuration.
     """
 
     pod: int
@@ -55,14 +55,15 @@ class Introduction:
 
 
 class Meeting:
-    """The pods that have come, until their ranks have met, too.
+    """The connected pods, until their ranks have connected.
 
-    Each keeps its connection to the leader. A pod that is replaced right after it has come (its old
-    pod was about to end, for example) would be waited for in vain; its connection tells.
+    Each follower keeps its connection to the leader. It shows if a pod is replaced right after it has
+    connected (because it was about to be deleted, for example); otherwise the others would wait for it
+    in vain.
 
     Args:
-        hosts: of all pods, in their order.
-        wires: the leader's to the others by their number, or another pod's to the leader.
+        hosts: the hosts of all pods, in order.
+        wires: the leader's connections to the followers by number, or a follower's to the leader.
     """
 
     def __init__(self, hosts: tuple[str, ...], wires: Mapping[int, socket.socket]) -> None:
@@ -71,7 +72,7 @@ class Meeting:
         self._over = threading.Event()
 
     def watch(self, lost: Callable[[int], None]) -> None:
-        """Say which pod goes, if one does before `close`; returns at once."""
+        """Call `lost` with the number of a pod that disconnects before `close`; returns at once."""
         threading.Thread(target=self._watch, args=(lost,), name="meeting", daemon=True).start()
 
     def _watch(self, lost: Callable[[int], None]) -> None:
@@ -80,22 +81,22 @@ class Meeting:
                 selector.register(wire, selectors.EVENT_READ, pod)
             while not self._over.is_set():
                 gone = [key.data for key, _ in selector.select(_WATCH_SECONDS)]
-                if gone and not self._over.is_set():  # nobody has anything more to say
+                if gone and not self._over.is_set():  # pods send nothing more, so this one is gone
                     lost(gone[0])
                     return
 
     def close(self) -> None:
-        """The ranks have met, and look after each other from here on."""
+        """Stop watching: the ranks have connected and watch each other from now on."""
         self._over.set()
 
     def leave(self) -> None:
-        """Let go of the others, as the end of this process would."""
+        """Close the connections, as the end of this process would."""
         for wire in self._wires.values():
             wire.close()
 
 
 def introduction(pod: Pod, config: Config) -> Introduction:
-    """What this pod says of itself."""
+    """Return the introduction of this pod."""
     versions = {package.replace("-operator", "_server"): _version(package) for package in _PACKAGES}
     return Introduction(pod.index, pod.host, versions, config.tensor_parallel, config.digest)
 
@@ -103,46 +104,47 @@ def introduction(pod: Pod, config: Config) -> Introduction:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from its source
+    except PackageNotFoundError:  # run from a source tree
         return "unknown"
 
 
 def disagreement(leader: Introduction, other: Introduction, ranks_per_pod: int) -> str:
-    """What keeps two pods from computing one model, as a sentence; empty where nothing does."""
+    """Return why two pods cannot compute one model, as a sentence; empty if they can."""
     rank = other.pod * ranks_per_pod
     for name in sorted({*leader.versions, *other.versions}):
         first, second = leader.versions.get(name, "none"), other.versions.get(name, "none")
         if first != second:
             return (
                 f"rank {rank} on {other.host} runs {name} {second}, but rank 0 on {leader.host} "
-                f"runs {first}: give all pods of the model the same image"
+                f"runs {first}: use the same image for all pods of the model"
             )
     if leader.world != other.world:
         return (
-            f"rank {rank} on {other.host} is one of {other.world} ranks, but rank 0 on "
-            f"{leader.host} is one of {leader.world}: give all pods of the model the same "
-            "tensorParallel"
+            f"rank {rank} on {other.host} expects {other.world} ranks, but rank 0 on "
+            f"{leader.host} expects {leader.world}: set the same tensorParallel for all pods of "
+            "the model"
         )
     if leader.digest != other.digest:
         return (
             f"rank {rank} on {other.host} has a configuration with the digest {other.digest}, but "
-            f"that of rank 0 on {leader.host} has {leader.digest}: give all pods of the model the "
-            "same configuration file"
+            f"that of rank 0 on {leader.host} has {leader.digest}: use the same configuration file "
+            "for all pods of the model"
         )
     return ""
 
 
 def call(config: Config, pod: Pod, here: Callable[[int], None] = lambda _: None) -> Meeting:
-    """Meet the other pods.
+    """Connect to the other pods.
 
     Args:
-        config: what is to be served, by several pods.
-        pod: which of them this one is.
-        here: is told how many have come, on the leader.
+        config: the configuration, which has a gang.
+        pod: this pod.
+        here: called on the leader with the number of connected pods.
 
     Raises:
-        GangError: not all came in time; says which.
-        PermanentError: they do not run the same; says what differs. All pods say the same.
+        GangError: pods did not connect in time; the message names them.
+        PermanentError: versions or configurations differ; the message states how. All pods raise the
+            same.
     """
     mine = introduction(pod, config)
     return _lead(config, mine, here) if pod.leads else _report_to(config, pod, mine)
@@ -169,7 +171,7 @@ def _lead(config: Config, mine: Introduction, here: Callable[[int], None]) -> Me
         except StartError as error:
             roll.answer({"code": error.exit_code, "sentence": str(error)})
             raise
-        opened.close()  # before the others go on: the ranks meet on the same port
+        opened.close()  # before the others continue: the ranks use the same port
         roll.answer({"hosts": roll.hosts})
         leaving.pop_all()
     return Meeting(roll.hosts, roll.wires)
@@ -182,12 +184,12 @@ def _listen(port: int) -> socket.socket:
 
 
 class _Roll:
-    """Who has come so far, with the connections to them.
+    """The followers that have connected so far.
 
     Args:
         mine: the leader's introduction.
-        pods: how many are to come, the leader among them.
-        ranks_per_pod: for sentences.
+        pods: number of pods, including the leader.
+        ranks_per_pod: number of ranks per pod, for messages.
     """
 
     def __init__(self, mine: Introduction, pods: int, ranks_per_pod: int) -> None:
@@ -196,30 +198,30 @@ class _Roll:
 
     @property
     def count(self) -> int:
-        """How many pods are here."""
+        """Number of connected pods, including the leader."""
         return 1 + len(self._came)
 
     @property
     def complete(self) -> bool:
-        """Whether all are here."""
+        """Whether all pods have connected."""
         return self.count == self._pods
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Where they run, in their order."""
+        """The hosts of the pods, in order."""
         return (self._mine.host, *(self._came[pod][0].host for pod in sorted(self._came)))
 
     @property
     def wires(self) -> Mapping[int, socket.socket]:
-        """The connections to those that have come, by their number."""
+        """The connections to the followers, by number."""
         return {pod: wire for pod, (_, wire) in self._came.items()}
 
     def take(self, opened: socket.socket, deadline: float) -> None:
-        """Wait for the next pod, or for one that came to leave again.
+        """Wait for the next pod to connect, or for a connected one to leave.
 
         Raises:
-            GangError: the time is over.
-            PermanentError: it does not run what the leader runs.
+            GangError: the deadline has passed.
+            PermanentError: its versions or configuration differ from the leader's.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(opened, selectors.EVENT_READ)
@@ -229,7 +231,7 @@ class _Roll:
         if not ready:
             raise GangError(self._missing())
         for key, _ in ready:
-            if key.fileobj is not opened:  # it has nothing more to say, so it is gone
+            if key.fileobj is not opened:  # a connected pod sends nothing more, so it has left
                 self._came.pop(key.data)[1].close()
         if any(key.fileobj is opened for key, _ in ready):
             self._welcome(opened.accept()[0])
@@ -239,17 +241,17 @@ class _Roll:
             wire.settimeout(_LINE_SECONDS)
             other = Introduction(**_receive(wire))
         except (OSError, ValueError, TypeError) as error:
-            log.info("somebody who is no pod of this model has called (%s)", error)
+            log.info("rejected a connection from an unknown peer (%s)", error)
             wire.close()
             return
-        if other.pod in self._came:  # it was started again
+        if other.pod in self._came:  # the pod was restarted
             self._came.pop(other.pod)[1].close()
         if not 0 < other.pod < self._pods:
-            log.warning("a pod with the number %d on %s has called", other.pod, other.host)
+            log.warning("rejected a pod with invalid number %d on %s", other.pod, other.host)
             wire.close()
             return
         self._came[other.pod] = other, wire
-        log.info("pod %d on %s is here", other.pod, other.host)
+        log.info("pod %d on %s has connected", other.pod, other.host)
         if problem := disagreement(self._mine, other, self._ranks_per_pod):
             raise PermanentError(problem)
 
@@ -257,19 +259,19 @@ class _Roll:
         missing = [str(pod) for pod in range(1, self._pods) if pod not in self._came]
         who = f"pod {missing[0]} has" if len(missing) == 1 else f"pods {', '.join(missing)} have"
         return (
-            f"{who} not come of the {self._pods} pods of the model, which meet on "
-            f"{self._mine.host}, within gang.meetSeconds: check that all of them run and that "
-            "nothing between them blocks their connections"
+            f"{who} not connected to the leader on {self._mine.host} within gang.meetSeconds "
+            f"({self._pods} pods expected): check that all of them run and that no NetworkPolicy "
+            "or firewall blocks their connections"
         )
 
     def answer(self, value: Mapping[str, Any]) -> None:
-        """Say something to all who have come."""
+        """Send a response to all connected followers."""
         for _, wire in self._came.values():
-            with contextlib.suppress(OSError):  # it is gone, which its own log explains
+            with contextlib.suppress(OSError):  # it has ended; its own log has the reason
                 _send(wire, value)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for _, wire in self._came.values():
             wire.close()
 
@@ -277,7 +279,7 @@ class _Roll:
 def _report_to(config: Config, pod: Pod, mine: Introduction) -> Meeting:
     assert config.gang is not None  # noqa: S101 - there are several pods
     deadline = time.monotonic() + config.gang.meet_seconds
-    reason = "no answer"
+    reason = "no response"
     while (left := deadline - time.monotonic()) > 0:
         try:
             with contextlib.ExitStack() as leaving:
@@ -296,9 +298,9 @@ def _report_to(config: Config, pod: Pod, mine: Introduction) -> Meeting:
             raise failure(int(answer["code"]), str(answer["sentence"]))
         return Meeting(tuple(answer["hosts"]), {0: wire})
     raise GangError(
-        f"pod {pod.index} on {pod.host} did not meet the leader of the model at {pod.leader} port "
+        f"pod {pod.index} on {pod.host} did not connect to the leader at {pod.leader} port "
         f"{config.gang.port} within {config.gang.meet_seconds:g} s ({reason}): check that the "
-        "leader runs and that nothing between them blocks their connections"
+        "leader runs and that no NetworkPolicy or firewall blocks their connections"
     )
 
 
@@ -314,11 +316,11 @@ def _send(wire: socket.socket, value: Mapping[str, Any]) -> None:
 
 
 def _receive(wire: socket.socket) -> dict[str, Any]:
-    """One line of JSON.
+    """Receive one line of JSON.
 
     Raises:
-        OSError: the connection ended or took too long.
-        ValueError: that was no line with a JSON object.
+        OSError: the connection was closed or timed out.
+        ValueError: the line is not a JSON object.
     """
     line = b""
     while not line.endswith(b"\n"):
@@ -327,13 +329,13 @@ def _receive(wire: socket.socket) -> dict[str, Any]:
             raise ConnectionResetError("the connection was closed at its other end")
         line += part
         if len(line) >= _LINE_BYTES:
-            raise ValueError("that is no line of a pod")
+            raise ValueError("the line is too long")
     value = json.loads(line)
     if not isinstance(value, dict):
-        raise ValueError("that is no object")
+        raise ValueError("not a JSON object")
     return value
 
 
 def hosts_of_ranks(hosts: Iterable[str], ranks_per_pod: int) -> tuple[str, ...]:
-    """The host of each rank, from those of the pods."""
+    """Return the host of each rank, from the hosts of the pods."""
     return tuple(host for host in hosts for _ in range(ranks_per_pod))

@@ -1,15 +1,14 @@
-"""Which part of a model's weights each of several processes keeps.
+"""Sharding: the part of a model's weights that each rank keeps.
 
-Attention is split by heads and every feed-forward network by its inner width, so that each process
-computes some heads and some of the inner values for all tokens. What it finds is a part of a sum;
-one sum over all processes after attention and one after the feed-forward network make it whole
-(Shoeybi et al., "Megatron-LM", arXiv:1909.08053, section 3). Experts are all split alike, whichever
-tokens they get, so all processes have the same work. Routers, norms and the small projections into
-latents are kept whole by each, and so are the embeddings: looking a token up costs nothing. An
-indexer is kept whole too, so that all processes attend to the same tokens. Each computes the logits
-of a part of the vocabulary.
+Attention is split by heads and every feed-forward network by its inner width, so that each rank
+computes some heads and some inner values for all tokens. The result is a partial sum; one all-reduce
+after attention and one after the feed-forward network complete it (Shoeybi et al., "Megatron-LM",
+arXiv:1909.08053, section 3). All experts are split in the same way, so all ranks have the same work
+whichever experts are selected. Routers, norms and the small projections into latents are replicated,
+and so are the embeddings, because looking up a token costs nothing. An indexer is replicated too, so
+that all ranks attend to the same tokens. Each rank computes the logits of a part of the vocabulary.
 
-Nothing here has tensors: it is about names, shapes and numbers.
+This module uses names, shapes and numbers, not tensors.
 """
 
 import re
@@ -21,11 +20,11 @@ from deepseek_server.errors import PermanentError
 
 Shape = tuple[int, ...]
 
-# Families that can be split, and whether their heads of keys and values are fewer than the queries'.
+# Model types that can be split: with grouped key-value heads, and with latent attention.
 GROUPED = frozenset({"llama", "qwen2", "qwen3"})
 LATENT = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32"})
 
-# The matrices whose rows are heads or inner values, and those whose columns are.
+# Matrices whose rows are heads or inner values, and those whose columns are.
 _ROWS = re.compile(
     r".*\.(self_attn\.(q|k|v|q_b|kv_b)_proj|mlp\.(shared_experts\.)?(gate|up)_proj)"
     r"\.(weight|weight_scale_inv|bias)"
@@ -36,18 +35,18 @@ _COLUMNS = re.compile(
 )
 _STACKED_ROWS = re.compile(r".*\.mlp\.experts\.gate_up_proj(_scale_inv)?")
 _HEAD = "lm_head.weight"
-# As many devices as anybody has for one model.
+# The largest number of devices for one model.
 _MOST = 64
 _ROW_BYTES = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """The rows and columns of a matrix that one process keeps, those of a vector as rows.
+    """The rows and columns of a matrix that one rank keeps; a vector has only rows.
 
     Attributes:
-        rows: Rows of the whole, in the order they are kept; they can reach beyond its end.
-        columns: Columns of the whole.
+        rows: Rows of the whole matrix, in the order of the part; can extend beyond its end.
+        columns: Columns of the whole matrix.
     """
 
     rows: tuple[range, ...]
@@ -55,25 +54,25 @@ class Part:
 
     @classmethod
     def whole(cls, shape: Shape) -> "Part":
-        """All of a parameter."""
+        """Return the part that is the whole parameter."""
         rows, columns = matrix(shape)
         return cls((range(rows),), range(columns))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns that are kept."""
+        """Number of rows and columns of the part."""
         return sum(len(rows) for rows in self.rows), len(self.columns)
 
 
 def check(config: Mapping[str, Any], size: int) -> None:
-    """Refuse a number of processes that a model cannot be split over.
+    """Check that a model can be split over a number of ranks.
 
     Args:
         config: The model's config.json.
-        size: How many processes.
+        size: Number of ranks.
 
     Raises:
-        PermanentError: Says which number does not divide and how many processes would do.
+        PermanentError: The message names the number that is not divisible and the valid sizes.
     """
     if size == 1:
         return
@@ -100,17 +99,17 @@ def check(config: Mapping[str, Any], size: int) -> None:
 
 
 def check_experts(config: Mapping[str, Any], size: int, itemsize: int) -> None:
-    """Refuse parts of experts that torch's grouped product does not take.
+    """Check that torch's grouped matrix product supports the parts of the experts.
 
-    It wants rows that begin at multiples of 16 bytes (torch.nn.functional.grouped_mm).
+    It requires rows that begin at multiples of 16 bytes (torch.nn.functional.grouped_mm).
 
     Args:
         config: The model's config.json.
-        size: How many processes.
-        itemsize: Bytes of a number that is computed with.
+        size: Number of ranks.
+        itemsize: Bytes of an element of the compute dtype.
 
     Raises:
-        PermanentError: Says how many processes would do.
+        PermanentError: The message names the valid sizes.
     """
     width = config.get("moe_intermediate_size") if config.get("n_routed_experts") else None
     if size == 1 or not width or (width // size) * itemsize % _ROW_BYTES == 0:
@@ -122,14 +121,14 @@ def check_experts(config: Mapping[str, Any], size: int, itemsize: int) -> None:
         if not any(v % n for v in numbers) and (n == 1 or (width // n) * itemsize % _ROW_BYTES == 0)
     ]
     raise PermanentError(
-        f"the model cannot be split over {size} devices, because {width // size} of its "
-        f"moe_intermediate_size {width} for each are {width // size * itemsize} bytes, which is no "
+        f"the model cannot be split over {size} devices, because a part of {width // size} of its "
+        f"moe_intermediate_size {width} has {width // size * itemsize} bytes, which is not a "
         f"multiple of {_ROW_BYTES}: use {_one_of(fitting)}"
     )
 
 
 def _split_numbers(config: Mapping[str, Any]) -> dict[str, int]:
-    """The numbers of a config.json that are divided among processes, in words."""
+    """Return the numbers of a config.json that are divided among the ranks, by name."""
     numbers = {
         "number of attention heads": config["num_attention_heads"],
         "intermediate size": config["intermediate_size"],
@@ -149,15 +148,15 @@ def _one_of(sizes: Sequence[int]) -> str:
 
 
 def part(name: str, shape: Shape, rank: int, size: int, *, tied: bool = False) -> Part:
-    """What a process keeps of a parameter.
+    """Return the part of a parameter that a rank keeps.
 
     Args:
         name: The parameter's name in the model.
-        shape: The shape of the whole: a vector, a matrix, or a stack of matrices that are all
-            split alike.
-        rank: The number of the process.
-        size: How many processes, a number that passed `check`.
-        tied: Whether the model's last matrix is that of its embeddings.
+        shape: The shape of the whole: a vector, a matrix, or a stack of matrices that are split in
+            the same way.
+        rank: The number of the rank.
+        size: Number of ranks, which passed `check`.
+        tied: Whether the model's last matrix is its embedding matrix.
     """
     rows, columns = matrix(shape)
     if size > 1:
@@ -165,7 +164,7 @@ def part(name: str, shape: Shape, rank: int, size: int, *, tied: bool = False) -
             return Part((range(rows),), _share_of(columns, rank, size))
         if _ROWS.fullmatch(name):
             return Part((_share_of(rows, rank, size),), range(columns))
-        if _STACKED_ROWS.fullmatch(name):  # the gates above the inputs that they close
+        if _STACKED_ROWS.fullmatch(name):  # the gate rows come first, then the up rows
             half = rows // 2
             gate = _share_of(half, rank, size)
             return Part((gate, range(gate.start + half, gate.stop + half)), range(columns))
@@ -176,7 +175,7 @@ def part(name: str, shape: Shape, rank: int, size: int, *, tied: bool = False) -
 
 
 def matrix(shape: Shape) -> tuple[int, int]:
-    """Rows and columns of a matrix, of a vector as a column, or of each matrix of a stack."""
+    """Return rows and columns of a matrix, of a vector as a column, or of each matrix of a stack."""
     return (shape[0], 1) if len(shape) == 1 else (shape[-2], shape[-1])
 
 

@@ -1,9 +1,9 @@
-"""Groups of pods that shall not run at the moment, as a file says that changes while pods run.
+"""Start holds: a file that lists groups of pods that must not start, and may change at any time.
 
     {"groups": {"0": {"until": "2026-01-01T00:00:00Z", "why": "..."}}}
 
-A group that is named waits until the time is over, or, where that is null, until it is no longer
-named. No file holds nobody.
+A listed group waits until the given time, or, if that is null, until it is no longer listed. Without
+a file no group waits.
 """
 
 import json
@@ -23,28 +23,28 @@ LOOK_SECONDS = 2.0
 
 
 class Hold(Section):
-    """Why a group waits, and how long; `until` None is until further notice."""
+    """The reason and the end of a hold; `until` None is until further notice."""
 
     until: AwareDatetime | None
     why: str
 
 
 class Holds(Section):
-    """The whole file; groups by their number."""
+    """The whole file: holds by group number."""
 
     groups: dict[str, Hold] = Field(default_factory=dict)
 
 
 def held(content: str, group: str, now: datetime) -> str:
-    """Why a group waits, as a sentence; empty where it may run.
+    """Return why a group is held, as a sentence; empty if it may start.
 
     Args:
-        content: of the file.
-        group: its number.
-        now: the time, with its zone.
+        content: the content of the file.
+        group: the number of the group.
+        now: the current time, with a time zone.
 
     Raises:
-        ValueError: the file is not as it should be; says how.
+        ValueError: the file is invalid; the message describes how.
     """
     try:
         hold = Holds.model_validate(json.loads(content)).groups.get(group)
@@ -67,16 +67,16 @@ def await_release(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     rest: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return when a group may run; looks again every two seconds.
+    """Block until a group may start; read the file again every two seconds.
 
-    A file that is wrong holds nobody: it says nothing of this group.
+    An invalid file holds no group.
 
     Args:
-        file: says which groups wait.
+        file: the file of start holds.
         group: the number of this one.
-        told: is told why it waits, whenever that was looked up.
-        now: the time, with its zone.
-        rest: waits for so many seconds.
+        told: called with the reason after each read, while the group is held.
+        now: returns the current time, with a time zone.
+        rest: sleeps for a number of seconds.
     """
     while why := _why(file, group, now()):
         told(why)
@@ -89,5 +89,5 @@ def _why(file: Path, group: str, now: datetime) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        log.error("the file of holds, %s, is wrong and holds nobody: %s", file, error)
+        log.error("ignoring invalid start-hold file %s: %s", file, error)
         return ""

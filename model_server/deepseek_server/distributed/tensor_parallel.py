@@ -1,9 +1,9 @@
-"""Turns a model into one process's part of it.
+"""Tensor parallelism of transformers' model classes: reduction to one rank's part.
 
 The classes of transformers compute with whatever rows and columns their matrices have. So it is
-enough to give each a smaller matrix, to set right the few numbers of heads that they keep beside
-it, and to add up or join what comes out: after attention's output projection, after each
-feed-forward network, and after the last matrix.
+enough to replace the matrices by smaller ones, to correct the few numbers of heads that modules store,
+and to reduce or gather their outputs: after attention's output projection, after each feed-forward
+network, and after the last matrix.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ from deepseek_server.distributed.sharding import Part, part
 
 
 def split(model: PreTrainedModel, group: Group) -> dict[str, Part]:
-    """Keep one process's part of a model that has no memory yet.
+    """Reduce a model on the meta device to one rank's part.
 
     Args:
-        model: On the `meta` device; of a size that passed `sharding.check`.
-        group: The processes that compute it.
+        model: A model on the `meta` device that passed `sharding.check`.
+        group: The ranks that compute it.
 
     Returns:
-        What is kept of every parameter, by its name.
+        The part of every parameter, by its name.
     """
     tied = bool(model.config.tie_word_embeddings)
     parts = {}
@@ -56,7 +56,7 @@ def _shrink(model: nn.Module, name: str, whole: torch.Tensor, kept: Part) -> Non
 
 
 def _split_heads(attention: nn.Module, size: int) -> None:
-    # Grouped-query attention has no such number: it looks at its matrices.
+    # Grouped-query attention has no such attribute: it uses the shapes of its matrices.
     if hasattr(attention, "num_heads"):
         attention.num_heads //= size
 
@@ -70,7 +70,7 @@ def _sum(group: Group) -> Any:
 
 def _join(group: Group, vocabulary: int) -> Any:
     def join(module: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
-        # The last process's share can reach beyond the vocabulary.
+        # The last rank's part can extend beyond the vocabulary.
         return group.all_gather(output)[..., :vocabulary]
 
     return join

@@ -1,9 +1,9 @@
-"""How NCCL moves tensors, read from its own log.
+"""NCCL's transport, read from its log.
 
-NCCL decides for each pair of GPUs when they first talk, and says so in its log alone
-(NCCL_DEBUG=INFO), a line for each channel: through the memory of one host (`via P2P/CUMEM`,
-`via SHM/direct/direct`) or over a network (`via NET/IB/0/GDRDMA`, `via NET/Socket/0`). Whether the
-network of the verbs library (IB) is InfiniBand or Ethernet stands where it lists its ports:
+NCCL selects a transport for each pair of GPUs when they first communicate, and reports it only in its
+log (NCCL_DEBUG=INFO), one line for each channel: through the memory of one host (`via P2P/CUMEM`,
+`via SHM/direct/direct`) or over a network (`via NET/IB/0/GDRDMA`, `via NET/Socket/0`). Its list of
+ports shows whether the network of the verbs library (IB) is InfiniBand or Ethernet:
 `NET/IB : Using [0]mlx5_0:1/RoCE`.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 UNKNOWN = "unknown"
-# From slow to fast: a model is as slow as its slowest connection.
+# From slow to fast; the slowest connection limits a model.
 _SLOWEST_FIRST = ("Socket", "RoCE", "IB", "SHM", "P2P")
 
 _CHANNEL = re.compile(r"Channel \S+ : .* via (?P<kind>[A-Za-z0-9]+)(?:/(?P<net>[A-Za-z0-9_]+))?")
@@ -24,9 +24,9 @@ _LOGS = "nccl-*.log"
 def logging_environment(
     directory: Path, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """What lets NCCL say how it moves tensors, in a file for each process.
+    """Return the variables that make NCCL log its transport to a file for each process.
 
-    Nothing where somebody wants to see its log, which then must stay where it is looked for.
+    Returns none if the user has set NCCL_DEBUG, so that the log stays where the user expects it.
     """
     if "NCCL_DEBUG" in environment:
         return {}
@@ -38,7 +38,7 @@ def logging_environment(
 
 
 def of_process(directory: Path, pid: int) -> str:
-    """How NCCL moves the tensors of a process; `unknown` where it has left no log."""
+    """Return NCCL's transport in a process; `unknown` if there is no log."""
     path = directory / _LOGS.replace("*", str(pid))
     try:
         return transport(path.read_text(errors="replace").splitlines())
@@ -47,9 +47,9 @@ def of_process(directory: Path, pid: int) -> str:
 
 
 def transport(lines: Iterable[str]) -> str:
-    """The slowest way that a log of NCCL tells of: Socket, RoCE, IB, SHM, P2P, or unknown.
+    """Return the slowest transport in a log of NCCL: Socket, RoCE, IB, SHM, P2P, or unknown.
 
-    Networks that come with a plug-in are called by its name.
+    Networks of a plug-in have the plug-in's name.
     """
     found, roce = set(), False
     for line in lines:
@@ -60,7 +60,7 @@ def transport(lines: Iterable[str]) -> str:
 
 
 def slowest(ways: Iterable[str]) -> str:
-    """The slowest of some ways to move tensors; a network that is not known counts as slow."""
+    """Return the slowest of some transports; an unknown network counts as slow."""
     known = set(ways) - {UNKNOWN}
     others = sorted(known - set(_SLOWEST_FIRST))
     ranked = [way for way in _SLOWEST_FIRST if way in known]

@@ -1,7 +1,7 @@
-"""What the NVIDIA driver told the kernel of a GPU that failed: an Xid line.
+"""Xid errors: messages of the NVIDIA driver in the kernel log about a failed GPU.
 
-https://docs.nvidia.com/deploy/xid-errors/ lists the numbers. A container may rarely read the
-kernel's log, so this is an addition where it can be had.
+https://docs.nvidia.com/deploy/xid-errors/ lists the numbers. Containers can rarely read the kernel
+log, so this is optional information.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ _XID = re.compile(r"NVRM: (Xid \([^)]*\): \d+.*)")
 
 
 def latest() -> str:
-    """The last Xid line in the kernel's log; empty where there is none, or none can be read."""
+    """Return the last Xid in the kernel log; empty if there is none or the log is unreadable."""
     lines: list[str] = []
     try:
         log = os.open(_KERNEL_LOG, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return ""
     try:
-        with contextlib.suppress(OSError):  # it says EAGAIN at its end
+        with contextlib.suppress(OSError):  # EAGAIN at the end of the log
             while record := os.read(log, _RECORD_BYTES):
                 lines.append(record.decode(errors="replace"))
     finally:
@@ -32,7 +32,7 @@ def latest() -> str:
 
 
 def last_xid(lines: Iterable[str]) -> str:
-    """The last Xid in lines of the kernel's log, without what stands before it."""
+    """Return the last Xid in lines of the kernel log, without the prefix of its line."""
     found = ""
     for line in lines:
         if match := _XID.search(line):

@@ -1,1 +1,1 @@
-"""Generation of tokens: what an engine promises, and the engine."""
+"""Token generation: the interface of an engine, and its implementation."""

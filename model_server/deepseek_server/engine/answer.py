@@ -1,4 +1,4 @@
-"""From the tokens of one answer to its text, and whether the answer ends with it."""
+"""Text and end of one answer, from its tokens."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,11 @@ from deepseek_server.engine.types import FinishReason, Sampling
 
 
 class Answer:
-    """An answer as it grows, token by token.
+    """An answer, built token by token.
 
     Args:
-        sampling: which texts end it, and how long it must be first.
-        decode: token ids to text, without special tokens.
+        sampling: has the stop strings and the minimum length.
+        decode: converts token ids to text, without special tokens.
     """
 
     def __init__(self, sampling: Sampling, decode: Callable[[Sequence[int]], str]) -> None:
@@ -20,14 +20,14 @@ class Answer:
         self._count = 0
 
     def push(self, token_id: int, ends: FinishReason | None) -> tuple[str, FinishReason | None]:
-        """What a token adds to the text, and why the answer ends here, if it does.
+        """Return the text that a token adds, and the finish reason if the answer ends here.
 
         Args:
             token_id: the next token of the answer.
-            ends: why the answer ends with this token, whatever its text.
+            ends: the finish reason if the answer ends with this token, regardless of its text.
         """
         self._count += 1
-        if ends == "stop":  # the token says no more than that
+        if ends == "stop":  # an end token has no text
             return self._text.flush()[0], "stop"
         text, stopped = self._text.push(token_id, may_stop=self._count > self._min_tokens)
         if ends == "length" and not stopped:

@@ -1,13 +1,13 @@
-"""Tensors on their way from the device to the CPU, without anybody waiting for them."""
+"""Asynchronous copies of tensors from the device to the CPU."""
 
 import torch
 
 
 class Arrival:
-    """Copies tensors while the device goes on.
+    """An asynchronous copy of tensors.
 
     Args:
-        tensors: on one device. They may be changed once the device has made the copies.
+        tensors: tensors on one device. They may be changed once the device has copied them.
     """
 
     def __init__(self, *tensors: torch.Tensor) -> None:
@@ -25,7 +25,7 @@ class Arrival:
         self._event.record()
 
     def wait(self) -> tuple[torch.Tensor, ...]:
-        """The tensors on the CPU."""
+        """Wait for the copies and return the tensors on the CPU."""
         if self._event is not None:
             self._event.synchronize()
         return self._there

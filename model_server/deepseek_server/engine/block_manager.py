@@ -1,12 +1,11 @@
-"""Which block of the cache holds what: free blocks, shared prefixes, and what is given up first.
+"""Block manager of the KV cache: free blocks, prefix sharing and eviction.
 
-The cache of keys and values is cut into blocks of a few tokens. A block that is full and computed
-is published under a key that stands for its tokens and all tokens before them, so a later sequence
-that begins alike takes it over instead of computing it again. Only published blocks are ever
-shared, and nothing is written into them any more. A published block that nobody uses stays, until
-its place is needed; then the one that was unused for longest goes first.
+The KV cache is divided into blocks of a few tokens. A full, computed block is published under a key of
+its tokens and all tokens before them, so that a later sequence with the same prefix reuses it. Only
+published blocks are shared, and they are never written again. A published block without users stays
+in the cache until its memory is needed; the least recently used one is evicted first.
 
-Everything here is about numbers of blocks; the tensors are the runner's.
+This module only handles block numbers; the runner has the tensors.
 """
 
 from array import array
@@ -18,30 +17,30 @@ KEY_BYTES = 16
 
 
 def block_key(before: bytes, tokens: Sequence[int]) -> bytes:
-    """The key of a full block.
+    """Return the key of a full block.
 
-    A cryptographic hash, because who could make two different prompts collide would read the
-    answer to somebody else's.
+    A cryptographic hash, because a client that could make two prompts collide could read the answer to
+    another client's prompt.
 
     Args:
-        before: the key of the block before it, empty for the first one.
+        before: the key of the previous block, empty for the first one.
         tokens: the tokens of the block.
     """
     return blake2b(before + array("q", tokens).tobytes(), digest_size=KEY_BYTES).digest()
 
 
 class BlockManager:
-    """Gives out the blocks of one cache; each call costs the same however large the cache is.
+    """Allocator of the blocks of one KV cache; the cost of a call does not depend on its size.
 
     Args:
-        num_blocks: blocks of the cache.
-        block_size: tokens of one block.
-        shares: whether a block can serve several sequences; if not, nothing is ever found.
+        num_blocks: number of blocks.
+        block_size: tokens per block.
+        shares: whether sequences can share blocks; if not, `find` returns none.
     """
 
     def __init__(self, num_blocks: int, block_size: int, *, shares: bool = True) -> None:
         if num_blocks < 1 or block_size < 1:
-            raise ValueError(f"no cache: {num_blocks} blocks of {block_size} tokens")
+            raise ValueError(f"empty KV cache: {num_blocks} blocks of {block_size} tokens")
         self.num_blocks, self.block_size, self.shares = num_blocks, block_size, shares
         self._users = [0] * num_blocks
         self._empty = list(range(num_blocks - 1, -1, -1))
@@ -51,20 +50,20 @@ class BlockManager:
 
     @property
     def available(self) -> int:
-        """Blocks that can be had, the unused ones with old contents among them."""
+        """Number of blocks that can be allocated, including published ones without users."""
         return len(self._empty) + len(self._unused)
 
     @property
     def use(self) -> float:
-        """The share of the blocks that sequences hold, 0 to 1."""
+        """Share of the blocks that sequences hold, 0 to 1."""
         return 1 - self.available / self.num_blocks
 
     def blocks_for(self, tokens: int) -> int:
-        """How many blocks so many tokens take."""
+        """Return the number of blocks for a number of tokens."""
         return -(-tokens // self.block_size)
 
     def find(self, keys: Iterable[bytes]) -> list[int]:
-        """The blocks that hold the longest published beginning of a chain of keys."""
+        """Return the blocks of the longest published prefix of a chain of keys."""
         found: list[int] = []
         for key in keys:
             block = self._published.get(key)
@@ -74,11 +73,11 @@ class BlockManager:
         return found
 
     def unused_among(self, blocks: Iterable[int]) -> int:
-        """How many of these blocks count as available as long as nobody takes them."""
+        """Return how many of these blocks have no user and count as available."""
         return sum(block in self._unused for block in blocks)
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Use published blocks that `find` has found, together with whoever uses them."""
+        """Add a user to published blocks that `find` has returned."""
         for block in blocks:
             if block not in self._keys:
                 raise ValueError(f"block {block} is not published")
@@ -86,7 +85,7 @@ class BlockManager:
             self._users[block] += 1
 
     def allocate(self) -> int | None:
-        """A block to write into, or None if all are in use."""
+        """Return a block to write into, or None if all are in use."""
         if self._empty:
             block = self._empty.pop()
         elif self._unused:
@@ -98,20 +97,20 @@ class BlockManager:
         return block
 
     def publish(self, block: int, key: bytes) -> None:
-        """Offer a full block, which its user has computed and leaves as it is from now on.
+        """Publish a full block, which its user has computed and will not change any more.
 
-        Where another block holds the same already, that one stays the one that is found.
+        If another block with the same key is already published, that one stays.
         """
         if self._users[block] == 0:
-            raise ValueError(f"block {block} is nobody's")
+            raise ValueError(f"block {block} is not allocated")
         if self.shares and key not in self._published and block not in self._keys:
             self._published[key] = block
             self._keys[block] = key
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Use these blocks no longer.
+        """Remove a user from these blocks.
 
-        The end of a chain is of no use without its beginning, so it is given up first.
+        The end of a chain is useless without its beginning, so it is evicted first.
         """
         for block in reversed(blocks):
             if self._users[block] == 0:

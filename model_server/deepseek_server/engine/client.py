@@ -1,8 +1,8 @@
-"""The engine as the API sees it: a process elsewhere, and streams of text here.
+"""Client of the engine process: streams of text for the API.
 
-Requests go out over a connection and tokens come back, those of one step in one message. A stream
-takes up what has arrived since its reader last looked, so that a reader who cannot keep up gets
-fewer and longer pieces instead of holding up the others.
+Requests are sent over a connection; tokens come back, those of one step in one message. A stream
+returns everything that has arrived since the last read, so that a slow reader gets fewer and longer
+pieces instead of delaying others.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class Stream:
-    """The outputs of one request, read on the event loop on which it was made."""
+    """The outputs of one request, read on the event loop that created it."""
 
     def __init__(self, request: Request, decode: Decode, cancel: Callable[[str], None]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ class Stream:
         if self._arrived and not self._ended:
             try:
                 return self._take()
-            except Exception as reason:  # text that cannot be decoded concerns nobody else
+            except Exception as reason:  # text that cannot be decoded only affects this request
                 log.exception("request %s failed", self._request.id)
                 self._ended = True
                 self.cancel()
@@ -75,16 +75,16 @@ class Stream:
         raise StopAsyncIteration
 
     def cancel(self) -> None:
-        """Stop generating; harmless at any time and as often as one likes."""
+        """Stop generating; safe to call at any time and repeatedly."""
         self._cancel(self._request.id)
 
     def put(self, token: Token) -> None:
-        """A token has arrived; on the event loop only."""
+        """Add a token that has arrived; only on the event loop."""
         self._arrived.append(token)
         self._wake()
 
     def fail(self, error: EngineError) -> None:
-        """No more tokens will arrive; on the event loop only."""
+        """End the stream with an error; only on the event loop."""
         if self._error is None and not self._ended:
             self._error = error
             self._wake()
@@ -94,7 +94,7 @@ class Stream:
             self._reader.set_result(None)
 
     def _take(self) -> Output:
-        """Everything that has arrived, as one output."""
+        """Return everything that has arrived as one output."""
         arrived, self._arrived = self._arrived, []
         ids: list[int] = []
         texts: list[str] = []
@@ -110,7 +110,7 @@ class Stream:
                 break
         if reason is not None:
             self._ended = True
-            if arrived[-1].finish_reason is None:  # ended by a text: the engine does not know
+            if arrived[-1].finish_reason is None:  # ended by a stop string, unknown to the engine
                 self.cancel()
         first = arrived[0]
         return Output(
@@ -124,16 +124,16 @@ class Stream:
 
 
 class EngineClient:
-    """Implements engine.interface.Engine over a connection to an engine that is ready.
+    """Implementation of engine.interface.Engine over a connection to a ready engine.
 
     Args:
-        connection: to the engine.
-        decode: token ids to text, without special tokens.
-        limits: what it can take.
-        sequences: requests that the engine runs at once.
-        ended: says why the engine is gone once the connection has ended.
-        finish: returns when the engine, asked to close, has left nothing behind.
-        watchdog: notices when the engine gets no further.
+        connection: the connection to the engine.
+        decode: converts token ids to text, without special tokens.
+        limits: the engine's limits.
+        sequences: maximum number of running requests.
+        ended: returns why the engine has ended, once the connection has.
+        finish: waits until an engine that was asked to close has ended.
+        watchdog: detects a stuck engine.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class EngineClient:
         self._totals = Totals()
         self._closed = False
         self._fault = ""
-        # Writing blocks where the other side is slow to read; the event loop must not.
+        # Sending blocks if the engine is slow to read; the event loop must not block.
         self._outbox: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=work, name=f"engine {name}", daemon=True)
@@ -165,23 +165,23 @@ class EngineClient:
 
     @property
     def limits(self) -> Limits:
-        """The context and the bound of the queue."""
+        """The context length and the length of the queue."""
         return self._limits
 
     @property
     def load(self) -> Load:
-        """Requests that nobody reads any more do not count."""
+        """The current load, without cancelled requests."""
         running = min(self._running, len(self._streams))
         return Load(running, len(self._streams) - running, self._cache)
 
     @property
     def totals(self) -> Totals:
-        """As the engine last reported."""
+        """The totals of the engine's last report that had them."""
         return self._totals
 
     @property
     def alive(self) -> bool:
-        """Whether the engine is there and gets on, or was closed on purpose."""
+        """Whether the engine runs and makes progress, or was closed on purpose."""
         return self._closed or not (self._fault or self._watchdog.stuck)
 
     def submit(self, request: Request) -> Stream:
@@ -192,14 +192,14 @@ class EngineClient:
             raise EngineGoneError(self._fault)
         waiting = len(self._streams) - self._sequences
         if waiting >= self._limits.waiting:
-            raise QueueFullError(f"{waiting} requests wait already")
+            raise QueueFullError(f"{waiting} requests are already waiting")
         stream = Stream(request, self._decode, self._cancel)
         self._streams[request.id] = stream
         self._send(_seeded(request))
         return stream
 
     async def close(self) -> None:
-        """End everything."""
+        """End all requests and the engine."""
         self._closed = True
         self._end_all(EngineClosedError("the server is shutting down"))
         self._outbox.put(Close())
@@ -221,7 +221,7 @@ class EngineClient:
         while (command := self._outbox.get()) is not None:
             try:
                 self._connection.send(command)
-            except OSError:  # the reader finds out why
+            except OSError:  # the reader thread finds the reason
                 return
 
     def _read(self) -> None:
@@ -232,7 +232,7 @@ class EngineClient:
             except (EOFError, OSError):
                 break
             if isinstance(message, Lost):
-                # Its process may hang in its end, which nobody must wait for.
+                # The process may hang while it ends, so do not wait for it.
                 reason = message.reason
                 break
             if isinstance(message, Report):
@@ -242,11 +242,11 @@ class EngineClient:
                 self._watchdog.heard(busy=bool(self._streams))
         if not self._closed:
             self._fault = reason or self._why_ended()
-            log.error("the engine is gone: %s", self._fault)
+            log.error("the engine has ended: %s", self._fault)
             self._end_all(EngineError(self._fault))
 
     def _hand_over(self, results: Iterable[Token | Failure]) -> None:
-        """Give results to their streams, with one wake-up per event loop."""
+        """Pass results to their streams, with one wake-up per event loop."""
         letters: defaultdict[asyncio.AbstractEventLoop, list[tuple[Stream, Token | Failure]]]
         letters = defaultdict(list)
         for result in results:
@@ -265,7 +265,7 @@ class EngineClient:
 
 
 def _seeded(request: Request) -> Request:
-    """With a seed, drawn here: the processes of an engine must all draw the same numbers."""
+    """Return a request with a seed, since all ranks of an engine must draw the same numbers."""
     if request.sampling.seed is not None:
         return request
     return replace(request, sampling=replace(request.sampling, seed=secrets.randbits(64)))
@@ -282,5 +282,5 @@ def _deliver(letters: list[tuple[Stream, Token | Failure]]) -> None:
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], value: Any) -> None:
     try:
         loop.call_soon_threadsafe(call, value)
-    except RuntimeError:  # the event loop is closed, and with it everything that read
-        log.debug("nobody is left to tell")
+    except RuntimeError:  # the event loop is closed, and all its readers have ended
+        log.debug("dropped results: the event loop is closed")

@@ -1,11 +1,11 @@
-"""The engine proper: requests in, tokens out, one step after the other.
+"""The engine: continuous batching of requests, one step after the other.
 
-`step` is the whole loop: schedule, run, and postprocess. On a GPU the steps overlap: while the
-device computes one, the tokens of the one before are handed out and the next one is launched. The
-device then never waits for this process; the price is one token computed for nothing where an
-answer ends with a token that nobody could foresee.
+`step` schedules, runs and postprocesses. On a GPU the steps overlap: while the device computes one,
+the tokens of the previous one are returned and the next one is launched. The device then never waits
+for this process; the price is one wasted token if an answer ends at a token that could not be
+predicted.
 
-Nothing here knows of threads, processes, texts or clients.
+This module is independent of threads, processes, text and clients.
 """
 
 import logging
@@ -33,24 +33,24 @@ log = logging.getLogger(__name__)
 
 
 class Matcher(Protocol):
-    """Where an answer is in the grammar that it must match."""
+    """State of an answer in its grammar."""
 
     @property
     def finished(self) -> bool:
-        """Whether nothing may follow any more."""
+        """Whether the answer is complete and nothing may follow."""
 
     def mask(self) -> NDArray[np.int32]:
-        """The tokens that may follow, packed as in engine.bitmask."""
+        """Return the tokens that may follow, packed as in engine.bitmask."""
 
     def accept(self, token: int) -> None:
-        """The token that does follow."""
+        """Advance by a token."""
 
 
 class Grammars(Protocol):
-    """Makes matchers of grammars."""
+    """Factory of matchers."""
 
     def matcher(self, grammar: str) -> Matcher:
-        """A matcher at the beginning of its answer."""
+        """Return a matcher for a new answer."""
 
 
 class DeviceLostError(Exception):
@@ -58,7 +58,7 @@ class DeviceLostError(Exception):
 
 
 class _Live(Sequence):
-    """A sequence with the numbers that it draws and the tokens that end it."""
+    """A sequence with its seed, its matcher and its end tokens."""
 
     def __init__(self, request: Request, eos: frozenset[int], matcher: Matcher | None) -> None:
         super().__init__(request)
@@ -74,14 +74,14 @@ class _Live(Sequence):
     @property
     def draw(self) -> Draw:
         mask = None if self.matcher is None else self.matcher.mask()
-        # The draw is made for a chunk that already counts as computed.
+        # The chunk already counts as computed.
         index = self.generated - 1
         return Draw(
             self.request.sampling, self.seed, index, self.tokens, len(self.request.prompt), mask
         )
 
     def push(self, token: int) -> FinishReason | None:
-        """Add a token that has become known; says whether it is the last one."""
+        """Append a token that has become known; return the finish reason if it is the last one."""
         self.tokens.append(token)
         self.ahead -= 1
         count = len(self.tokens) - len(self.request.prompt)
@@ -92,19 +92,19 @@ class _Live(Sequence):
         if self.matcher is not None:
             self.matcher.accept(token)
             if self.matcher.finished and not self._eos:
-                return "length"  # there is no token left that could end it
+                return "length"  # no end token could follow
         return None
 
 
 @dataclass(frozen=True)
 class _Flight:
-    """A step that was launched.
+    """A step in flight.
 
     Attributes:
-        plan: what it computes.
+        plan: the sequences and chunks that it computes.
         choosing: the sequences that get a token, in the order of the tokens.
-        arrival: what was chosen for them, on its way to the CPU; None where nothing was.
-        launched: when.
+        arrival: the sampled tokens on their way to the CPU; None if none are sampled.
+        launched: time of the launch.
     """
 
     plan: list[tuple[_Live, Chunk]]
@@ -114,15 +114,15 @@ class _Flight:
 
 
 class Core:
-    """Continuous batching.
+    """An engine with continuous batching.
 
     Args:
         runner: the model and its cache.
-        eos_token_ids: the tokens that end an answer.
-        size: how much one step computes.
-        grammars: makes matchers; None where no request has a grammar.
-        fragile: whether a step that fails here leaves others in other processes hanging, so that
-            any fault is the end.
+        eos_token_ids: the model's end tokens.
+        size: the limits of one step.
+        grammars: the factory of matchers; None if grammars are not supported.
+        fragile: whether a failed step leaves other processes hanging, so that any error ends the
+            engine.
     """
 
     def __init__(
@@ -156,13 +156,13 @@ class Core:
 
     @property
     def load(self) -> Load:
-        """How busy it is."""
+        """The current load."""
         scheduler = self._scheduler
         return Load(len(scheduler.running), len(scheduler.waiting), self._blocks.use)
 
     @property
     def totals(self) -> Totals:
-        """What it has done."""
+        """The totals since the start."""
         scheduler = self._scheduler
         return Totals(
             scheduler.prompt_tokens,
@@ -174,32 +174,32 @@ class Core:
         )
 
     def add(self, request: Request) -> None:
-        """Queue a request; it must fit the cache when it is alone in it.
+        """Queue a request, which must fit into the KV cache if it is alone.
 
         Raises:
-            EngineError: its grammar is none, or this engine knows none.
+            EngineError: its grammar is invalid, or the engine does not support grammars.
         """
         matcher = None
         if request.sampling.grammar:
             if self._grammars is None:
-                raise EngineError("this engine knows no grammars")
+                raise EngineError("this engine does not support grammars")
             matcher = self._grammars.matcher(request.sampling.grammar)
         sequence = _Live(request, self._eos, matcher)
         self._live[request.id] = sequence
         self._scheduler.add(sequence)
 
     def cancel(self, request_id: str) -> None:
-        """Forget a request; harmless if it has ended."""
+        """Remove a request; no effect if it has ended."""
         sequence = self._live.pop(request_id, None)
         if sequence is not None:
             self._scheduler.remove(sequence)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
     def step(self) -> list[Result]:
-        """Launch the next step, and hand out the tokens of the oldest one under way.
+        """Launch the next step, and return the results of the oldest one in flight.
 
         Raises:
-            DeviceLostError: nothing can be computed here any more.
+            DeviceLostError: no later step can succeed in this process.
         """
         plan = self._scheduler.schedule()
         try:
@@ -235,7 +235,7 @@ class Core:
         return self._sampler.sample(logits, draws, self._parameters)
 
     def _land(self, flight: _Flight) -> list[Result]:
-        """Add a token to each sequence, and let go of those that are complete."""
+        """Append a token to each sequence, and remove those that are complete."""
         tokens, details = _arrived(flight.arrival)
         results: list[Result] = []
         ended: list[_Live] = []
@@ -244,13 +244,13 @@ class Core:
             wanted = self._live.get(request.id) is sequence
             try:
                 reason = sequence.push(token)
-            except EngineError as error:  # its grammar is left; that concerns nobody else
+            except EngineError as error:  # a grammar failed, which only affects this request
                 if wanted:
                     results.append(Failure(request.id, str(error)))
                     ended.append(sequence)
                 continue
             if not wanted:
-                continue  # cancelled or ended while this was under way
+                continue  # cancelled or ended while the step was in flight
             told = _logprobs(request.sampling.logprobs, row, *details) if details else None
             results.append(
                 Token(request.id, token, reason, sequence.cached or 0, told, sequence.queued)
@@ -265,7 +265,7 @@ class Core:
         return results
 
     def _record(self, flight: _Flight) -> None:
-        """Count a step; it took no longer than since the one before it was done."""
+        """Count a step; its duration starts when the previous step was done, if that is later."""
         now = time.monotonic()
         seconds = now - max(flight.launched, self._landed_at)
         self._landed_at = now
@@ -273,7 +273,7 @@ class Core:
         self._steps.record(seconds, tokens, len(flight.plan))
 
     def _fail(self, plan: list[tuple[_Live, Chunk]], error: Exception) -> list[Result]:
-        """End the requests of all steps under way."""
+        """Fail the requests of all steps in flight."""
         reason = f"generation failed: {type(error).__name__}: {error}"
         if self._fragile or _device_is_lost(error):
             raise DeviceLostError(reason) from error
@@ -292,14 +292,14 @@ class Core:
 
 
 def _tensors(chosen: Chosen) -> tuple[torch.Tensor, ...]:
-    """What there is of it, in the order in which `_logprobs` takes it."""
+    """Return the sampled tensors, in `_logprobs` order."""
     if chosen.logprobs is None or chosen.top_logprobs is None or chosen.top_tokens is None:
         return (chosen.tokens,)
     return chosen.tokens, chosen.logprobs, chosen.top_logprobs, chosen.top_tokens
 
 
 def _arrived(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
-    """Tokens, and what is to be told of them where that was asked for."""
+    """Wait for the sampled tokens and return them with the log probability tensors, if any."""
     if arrival is None:
         return [], ()
     tokens, *details = arrival.wait()
@@ -309,7 +309,7 @@ def _arrived(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ..
 def _logprobs(
     count: int | None, row: int, chosen: torch.Tensor, top: torch.Tensor, ids: torch.Tensor
 ) -> Logprobs | None:
-    """What is told of one row's token."""
+    """Return the log probabilities of one row's token, if requested."""
     if count is None:
         return None
     best = zip(ids[row, :count].tolist(), top[row, :count].tolist(), strict=True)
@@ -317,10 +317,9 @@ def _logprobs(
 
 
 def _device_is_lost(error: Exception) -> bool:
-    """Whether no later step can succeed in this process.
+    """Return whether no later step can succeed in this process.
 
-    After an asynchronous CUDA error the context is broken for good; running out of memory is not
-    one of those.
+    An asynchronous CUDA error breaks the context permanently; running out of memory does not.
     """
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return False

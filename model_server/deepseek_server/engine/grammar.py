@@ -1,18 +1,18 @@
-"""Answers that match a grammar: which tokens may come next, token by token.
+"""Structured outputs: the tokens that a grammar allows next.
 
 `Sampling.grammar` is a JSON object with one member:
 
-- `{"json_schema": {...}}`: a JSON document that the schema accepts (a keyword of JSON Schema
+- `{"json_schema": {...}}`: a JSON document that matches the schema (a keyword of JSON Schema
   that cannot be enforced is an error)
 - `{"json_object": true}`: any JSON object
-- `{"regex": "..."}`: a text that a regular expression matches as a whole (Rust's syntax: no
+- `{"regex": "..."}`: text that matches a regular expression as a whole (Rust's syntax: no
   look-around, no back-references)
-- `{"choice": ["...", ...]}`: one of some texts
-- `{"lark": "..."}`: a text of a context-free grammar in Lark's notation
+- `{"choice": ["...", ...]}`: one of some strings
+- `{"lark": "..."}`: text that matches a context-free grammar in Lark's notation
 
-llguidance does the work: it compiles lazily, so that a request with a large schema does not hold up
-the others. Space between the parts of a JSON document is limited, because a model can fall into
-writing nothing else, and would stay within the grammar up to its last token.
+Based on llguidance, which compiles lazily, so that a request with a large schema does not delay others.
+White space between the parts of a JSON document is limited, because a model can get stuck writing only
+white space, which the grammar would allow up to the last token.
 """
 
 import json
@@ -32,7 +32,7 @@ from deepseek_server.engine.sampling.bitmask import words_for
 from deepseek_server.engine.types import EngineError
 
 _SPACE = r"[ \n\r\t]{0,40}"  # a line break and ten levels of indentation
-_COMPILED = 64  # grammars that are kept, for the next request with the same one
+_COMPILED = 64  # number of compiled grammars in the cache
 _LONGEST_REASON = 300
 _LIMITS = LLParserLimits(verbose_errors=False)
 _NAMES = {
@@ -45,11 +45,11 @@ _NAMES = {
 
 
 class GrammarError(EngineError):
-    """A grammar cannot be used, or an answer left it."""
+    """A grammar is invalid or unsupported, or failed during generation."""
 
 
 def validate(grammar: str) -> str | None:
-    """What is wrong with a grammar, as a sentence for who wrote it; None if nothing is.
+    """Return what is wrong with a grammar, as a sentence for its author; None if it is valid.
 
     Args:
         grammar: as in `Sampling.grammar`.
@@ -63,10 +63,10 @@ def validate(grammar: str) -> str | None:
 
 
 class Matcher:
-    """One answer's way through its grammar.
+    """The state of one answer in its grammar.
 
     Args:
-        matcher: the library's, at the beginning.
+        matcher: the library's matcher in its initial state.
         words: length of a mask.
     """
 
@@ -75,14 +75,14 @@ class Matcher:
 
     @property
     def finished(self) -> bool:
-        """Whether the text is complete and nothing can be added: only an end token is allowed."""
+        """Whether the text is complete and only an end token is allowed."""
         return self._matcher.is_stopped() and not self._matcher.is_error()
 
     def mask(self) -> NDArray[np.int32]:
-        """The tokens that may come next, packed as in engine.bitmask.
+        """Return the tokens that may come next, packed as in engine.bitmask.
 
         Raises:
-            GrammarError: following the grammar takes more than the library allows.
+            GrammarError: the grammar exceeds the library's limits.
         """
         mask = np.zeros(self._words, dtype=np.int32)
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
@@ -90,7 +90,7 @@ class Matcher:
         return mask
 
     def accept(self, token: int) -> None:
-        """Go on by a token.
+        """Advance by a token.
 
         Raises:
             GrammarError: the mask did not allow it.
@@ -101,18 +101,17 @@ class Matcher:
     def _check(self) -> None:
         if self._matcher.is_error():
             reason = self._matcher.get_error().splitlines()[0]
-            raise GrammarError(f"the answer cannot follow its grammar any further: {reason}")
+            raise GrammarError(f"the grammar failed during generation: {reason}")
 
 
 class GrammarCompiler:
-    """Makes matchers for one model's tokens.
+    """Compiles grammars for the tokens of one model.
 
     Args:
-        tokenizer: the model's, or the directory that holds it.
-        vocabulary: the width of the model's logits. What is beyond the tokenizer's tokens is never
+        tokenizer: the model's tokenizer, or its directory.
+        vocabulary: the width of the model's logits. Ids beyond the tokenizer's tokens are never
             allowed.
-        eos_token_ids: the model's end tokens, at least one; any of them may end an answer whose
-            text is complete.
+        eos_token_ids: the model's end tokens, at least one; any of them may end a complete answer.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class GrammarCompiler:
         eos_token_ids: frozenset[int],
     ) -> None:
         if not eos_token_ids:
-            raise ValueError("no grammar can end an answer of a model without end tokens")
+            raise ValueError("grammars require a model with at least one end token")
         if isinstance(tokenizer, Path):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
         self._words = words_for(vocabulary)
@@ -132,10 +131,10 @@ class GrammarCompiler:
         self._compiled = lru_cache(maxsize=_COMPILED)(self._compile)
 
     def matcher(self, grammar: str) -> Matcher:
-        """A matcher at the beginning of a grammar, which is as in `Sampling.grammar`.
+        """Return a new matcher of a grammar, which is as in `Sampling.grammar`.
 
         Raises:
-            GrammarError: with the sentence that `validate` gives.
+            GrammarError: the grammar is invalid; same sentence as from `validate`.
         """
         return Matcher(self._compiled(grammar).deep_copy(), self._words)
 
@@ -150,18 +149,18 @@ class GrammarCompiler:
 
 
 def _parsed(grammar: str) -> tuple[str, Any]:
-    """The kind of a grammar and what it says."""
+    """Return the kind and the content of a grammar."""
     try:
         content = json.loads(grammar)
     except (ValueError, RecursionError) as error:
-        raise GrammarError(f"the grammar is not JSON: {error}") from error
+        raise GrammarError(f"the grammar is not valid JSON: {error}") from error
     if not isinstance(content, dict) or len(content) != 1 or not content.keys() <= _NAMES.keys():
-        raise GrammarError(f"a grammar is a JSON object with one of {', '.join(_NAMES)}")
+        raise GrammarError(f"a grammar must be a JSON object with one of {', '.join(_NAMES)}")
     return next(iter(content.items()))
 
 
 def _translated(kind: str, content: Any) -> str:
-    """A grammar in the library's own form."""
+    """Return a grammar in the library's format."""
     translate: dict[str, Callable[[Any], str]] = {
         "json_schema": _json_schema,
         "json_object": _json_object,
@@ -173,7 +172,7 @@ def _translated(kind: str, content: Any) -> str:
         raise GrammarError(f"{_NAMES[kind]} must be a string")
     try:
         return translate[kind](content)
-    except (ValueError, RecursionError) as error:  # no Unicode, or nested too deeply
+    except (ValueError, RecursionError) as error:  # invalid Unicode, or nested too deeply
         raise GrammarError(_sentence(kind, str(error))) from error
 
 
@@ -187,14 +186,14 @@ def _json_schema(schema: Any) -> str:
 
 def _json_object(wanted: Any) -> str:
     if wanted is not True:
-        raise GrammarError("json_object can only be true")
+        raise GrammarError("json_object must be true")
     return _json_schema({"type": "object"})
 
 
 def _alternatives(texts: Any) -> str:
-    """A regular expression of some texts."""
+    """Return a regular expression that matches any of some strings."""
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-        raise GrammarError("the choice must be a list of strings that are not empty")
+        raise GrammarError("the choice must be a list of non-empty strings")
     if not texts:
         raise GrammarError("the choice must have at least one string")
     return "|".join(
@@ -203,13 +202,13 @@ def _alternatives(texts: Any) -> str:
 
 
 def _sentence(kind: str, message: str) -> str:
-    """The library's message, which may draw a picture of the place, in one line."""
+    """Return the library's message, which may contain a source excerpt, in one line."""
     lines = [line.strip() for line in message.splitlines()]
     reason = lines[0]
     for line in lines[1:]:
         if line.startswith("error: "):
             reason = f"{reason} {line.removeprefix('error: ')}"
             break
-    if len(reason) > _LONGEST_REASON:  # it quotes what it was given
+    if len(reason) > _LONGEST_REASON:  # it quotes its input
         reason = reason[:_LONGEST_REASON] + "…"
-    return f"{_NAMES[kind]} cannot be followed: {reason}"
+    return f"{_NAMES[kind]} is invalid or not supported: {reason}"

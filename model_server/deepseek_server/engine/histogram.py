@@ -1,8 +1,8 @@
-"""How often a quantity had which size: counts per bucket, cheap enough for every token.
+"""Histograms that are cheap enough to update for every token.
 
-prometheus_client's histogram takes a lock and walks its buckets for each value. Here a value costs
-a binary search and two additions, and the result is plain data, which an engine in a process of
-its own can send. There are no locks: one thread observes.
+prometheus_client's histogram takes a lock and iterates over its buckets for each value. Here a value
+costs a binary search and two additions, and the result is plain data that an engine process can send.
+There are no locks: only one thread may observe values.
 """
 
 from bisect import bisect_left
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distribution:
-    """What a histogram has seen so far.
+    """The content of a histogram.
 
     Attributes:
-        bounds: the buckets' upper bounds, themselves included, ascending.
-        counts: values in each bucket and not in the one before; the last bucket has no bound.
+        bounds: the inclusive upper bounds of the buckets, ascending.
+        counts: number of values in each bucket, not cumulative; the last bucket has no bound.
         total: the sum of all values.
     """
 
@@ -26,11 +26,11 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many values there were."""
+        """Number of values."""
         return sum(self.counts)
 
     def cumulative(self) -> list[tuple[str, int]]:
-        """Bounds and how many values are not above them, as Prometheus writes buckets."""
+        """Return the bounds and the number of values up to each, as Prometheus buckets."""
         rows, below = [], 0
         for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
             below += count
@@ -42,7 +42,7 @@ NOTHING = Distribution()
 
 
 class Histogram:
-    """Counts values.
+    """A histogram.
 
     Args:
         bounds: the buckets' upper bounds, ascending.
@@ -54,17 +54,17 @@ class Histogram:
         self._total = 0.0
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, or so many of it."""
+        """Count a value, `times` times."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._total += value * times
 
     @property
     def distribution(self) -> Distribution:
-        """All values so far."""
+        """The values so far."""
         return Distribution(self._bounds, tuple(self._counts), self._total)
 
 
-# Powers of two: a batch of 1 to the largest that an engine takes, and the tokens of a long prompt.
+# Powers of two: from a batch of 1 to the largest batch, and to the tokens of a long prompt.
 SIZES = tuple(float(2**power) for power in range(18))
 STEP_SECONDS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
@@ -73,7 +73,7 @@ STEP_SECONDS = (
 
 
 class Steps:
-    """What the steps of an engine were like."""
+    """Histograms of an engine's steps."""
 
     def __init__(self) -> None:
         self.seconds, self.tokens, self.sequences = (
@@ -83,7 +83,7 @@ class Steps:
         )
 
     def record(self, seconds: float, tokens: int, sequences: int) -> None:
-        """Count a step: how long it took, and how many tokens of how many sequences it computed."""
+        """Count a step: its duration, its tokens and its sequences."""
         self.seconds.observe(seconds)
         self.tokens.observe(tokens)
         self.sequences.observe(sequences)

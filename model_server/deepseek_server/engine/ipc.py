@@ -1,8 +1,8 @@
-"""What the server and the process that computes say to each other.
+"""Messages between the server and the engine process.
 
-The two are processes of their own, so that neither a burst of clients nor the loading of a model
-keeps the other one waiting, and so that a broken device takes down one of them only. They trust
-each other: messages travel pickled over a socket that nobody else can open.
+These are separate processes, so that a burst of clients does not delay the engine, loading a model
+does not delay the server, and a broken device only ends the engine. They trust each other: messages
+are pickled and sent over a socket that no other process can open.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from deepseek_server.engine.types import FinishReason, Load, Logprobs, Request, 
 
 
 class Token(NamedTuple):
-    """What one step chose for one request.
+    """The token that one step sampled for one request.
 
-    A tuple, because hundreds of them are pickled in every step.
+    A tuple, because every step pickles hundreds of them.
 
     Attributes:
-        request: its id.
+        request: the request's id.
         token: the token.
-        finish_reason: why the answer ends with it, if it does. A token that ends an answer by
-            itself (`stop`) is not part of the text.
-        cached_tokens: tokens of the prompt that needed no computing.
-        logprobs: where they were asked for.
-        queue_seconds: how long the request waited for its first step.
+        finish_reason: the finish reason if the answer ends with it. An end token (`stop`) is not part
+            of the text.
+        cached_tokens: prompt tokens found in the prefix cache.
+        logprobs: log probabilities, if requested.
+        queue_seconds: time from arrival to the first step.
     """
 
     request: str
@@ -35,11 +35,11 @@ class Token(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A request that cannot be answered.
+    """The failure of a request.
 
     Attributes:
-        request: its id.
-        reason: a sentence.
+        request: the request's id.
+        reason: the reason, as a sentence.
     """
 
     request: str
@@ -51,17 +51,17 @@ Result = Token | Failure
 
 @dataclass(frozen=True)
 class Cancel:
-    """To the engine: nobody waits for this request any more."""
+    """To the engine: the request was cancelled."""
 
     request: str
 
 
 @dataclass(frozen=True)
 class Close:
-    """To the engine: end. From one that follows another process: it has ended as it was asked to.
+    """To the engine: end. From a rank that is not rank 0: it has ended as requested.
 
     Attributes:
-        lost: whether the server is gone without having asked for it.
+        lost: whether the server has ended without requesting it.
     """
 
     lost: bool = False
@@ -72,12 +72,12 @@ Command = Request | Cancel | Close
 
 @dataclass(frozen=True)
 class Loading:
-    """From the engine: how far it is.
+    """From the engine: progress of the start.
 
     Attributes:
-        stage: what it does, in words.
+        stage: description of the current stage.
         loaded: bytes done.
-        total: bytes to do; 0 where unknown.
+        total: total bytes; 0 if unknown.
     """
 
     stage: str
@@ -91,7 +91,7 @@ class StartFailed:
 
     Attributes:
         sentence: what is wrong, where, and what to do.
-        exit_code: what the server is to end with, which says whether the next try may go better.
+        exit_code: the exit code for the server, which tells whether a retry may help.
     """
 
     sentence: str
@@ -100,7 +100,7 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class SlowestPair:
-    """The two hosts of a gang between which tensors travel most slowly.
+    """The two hosts of a gang with the slowest connection.
 
     Attributes:
         hosts: their names.
@@ -113,13 +113,13 @@ class SlowestPair:
 
 @dataclass(frozen=True)
 class Met:
-    """From the engine: the ranks of a gang have met, and what lies between them.
+    """From the engine: the ranks of a gang have connected; describes the network between them.
 
     Attributes:
-        transport: how tensors travel between pods: tcp, IB, RoCE, Socket, P2P, SHM, or unknown.
+        transport: the transport between pods: tcp, IB, RoCE, Socket, P2P, SHM, or unknown.
         gigabytes_per_second: algorithm bandwidth of an all-reduce, 10^9 bytes.
-        slowest_pair: where it was looked for.
-        problem: a sentence where the network is slower than was asked for; else empty.
+        slowest_pair: the slowest pair, if it was measured.
+        problem: a sentence if the network is slower than required; else empty.
     """
 
     transport: str
@@ -130,11 +130,11 @@ class Met:
 
 @dataclass(frozen=True)
 class Ready:
-    """From the engine: it takes requests.
+    """From the engine: it is ready for requests.
 
     Attributes:
-        context: tokens of a prompt and its answer together.
-        sequences: requests that run at once at most.
+        context: maximum tokens of a prompt and its answer together.
+        sequences: maximum number of running requests.
     """
 
     context: int
@@ -143,7 +143,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Report:
-    """From the engine: what has happened since the last report; its totals only now and then."""
+    """From the engine: the results since the last report; the totals only at intervals."""
 
     results: list[Result]
     load: Load
@@ -152,6 +152,6 @@ class Report:
 
 @dataclass(frozen=True)
 class Lost:
-    """From the engine: the device is of no use any more, and the engine ends."""
+    """From the engine: it cannot continue and ends."""
 
     reason: str

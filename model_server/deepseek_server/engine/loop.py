@@ -1,8 +1,8 @@
-"""The engine's processes at work: commands in, steps, reports out.
+"""The main loop of the engine's processes: receive commands, run steps, send reports.
 
-Where several processes compute one model, each has an engine of its own and all of them do the
-same: the first one passes on the commands that it has got from the server, those of one step at
-once, and so everything that an engine decides is decided alike.
+If several processes compute one model, each has its own engine and all of them do the same: rank 0
+broadcasts the commands that it has received from the server before each step, so all engines make the
+same decisions.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ def _alone(value: Any) -> Any:
 
 
 def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
-    """Work for a server until it closes or is gone, or the device is lost.
+    """Serve a server's requests until it closes or ends, or the engine cannot continue.
 
     Args:
         core: the engine.
-        connection: to the server.
-        share: gives a value to the other processes, and returns it.
+        connection: the connection to the server.
+        share: broadcasts a value to the other processes and returns it.
 
     Returns:
-        Why the device is lost, which the server knows; empty where it ended otherwise.
+        Why the engine cannot continue, which the server has received; empty if it ended otherwise.
     """
     inbox, totals = _Inbox(core, connection), _Totals(core)
     try:
@@ -47,28 +47,28 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
                 return ""
             connection.send(Report(results, core.load, totals.due()))
     except DeviceLostError as error:
-        log.exception("the device is lost")
+        log.exception("the engine cannot continue")
         connection.send(Lost(str(error)))
         return str(error)
     except OSError:
-        log.info("the server is gone")
-        with contextlib.suppress(OSError):  # the other processes are gone too
+        log.info("the server has ended")
+        with contextlib.suppress(OSError):  # the other processes have ended too
             share([Close(lost=True)])
     return ""
 
 
 def follow(core: Core, share: Share) -> Close:
-    """Do what the first process does, until it ends.
+    """Run the same steps as rank 0 until it ends.
 
     Args:
         core: the engine.
-        share: returns what the first process gives to all.
+        share: returns the value that rank 0 broadcasts.
 
     Returns:
         The command to end.
 
     Raises:
-        DeviceLostError: nothing can be computed here any more.
+        DeviceLostError: no later step can succeed in this process.
     """
     while True:
         commands = share(None)
@@ -77,13 +77,13 @@ def follow(core: Core, share: Share) -> Close:
 
 
 class _Totals:
-    """What the engine has done, now and then: it takes longer to send than the tokens of a step."""
+    """Rate limit for sending the engine's totals, which are larger than the tokens of a step."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._told = core, 0.0
 
     def due(self) -> Totals | None:
-        """The totals after a pause, or before the engine rests."""
+        """Return the totals if they are due: after an interval, or before the engine becomes idle."""
         now = time.monotonic()
         if now - self._told < TOTALS_SECONDS and not self._core.idle:
             return None
@@ -92,13 +92,13 @@ class _Totals:
 
 
 class _Inbox:
-    """The commands of a server."""
+    """The commands from the server."""
 
     def __init__(self, core: Core, connection: Connection) -> None:
         self._core, self._connection = core, connection
 
     def next(self) -> list[Command]:
-        """The commands that are there; waits for one if there is nothing else to do."""
+        """Return the commands that have arrived; wait for one if the engine is idle."""
         commands: list[Command] = []
         try:
             if self._core.idle:
@@ -106,16 +106,16 @@ class _Inbox:
             while self._connection.poll():
                 commands.append(self._connection.recv())
         except (EOFError, OSError):
-            log.info("the server is gone")
+            log.info("the server has ended")
             commands.append(Close(lost=True))
         return commands
 
 
 def _obey(core: Core, commands: list[Command]) -> list[Result] | None:
-    """Carry out commands and make a step.
+    """Execute commands and run a step.
 
     Returns:
-        What came of them; None to end.
+        The results; None to end.
     """
     results: list[Result] = []
     for command in commands:

@@ -1,4 +1,4 @@
-"""One step of the engine: what the scheduler hands to a model, and what comes back."""
+"""One step of the engine: the interface between the scheduler and a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The part of one sequence that a step computes.
+    """The tokens of one sequence that a step computes.
 
     Attributes:
-        tokens: Token ids to compute, one in decode, more in prefill. None where it is the single
-            token that an earlier step chose for this slot and that only the device knows yet.
-        start: Position of the first of them: so many tokens have their cache already.
-        blocks: The sequence's cache blocks in order, enough for `start` and these tokens.
-        sample: Whether the logits after the last token are wanted.
-        slot: Number of the sequence among those that run.
+        tokens: Token ids to compute, one in decode, more in prefill. None for the single token that
+            an earlier step sampled for this slot and that only the device has so far.
+        start: Position of the first one, which is the number of tokens already in the KV cache.
+        blocks: The sequence's block table, enough for `start` and these tokens.
+        sample: Whether to return the logits after the last token.
+        slot: Number of the sequence among the running ones.
     """
 
     tokens: tuple[int, ...] | None
@@ -27,48 +27,48 @@ class Chunk:
     slot: int = 0
 
     def __len__(self) -> int:
-        """How many tokens are computed."""
+        """Return the number of tokens to compute."""
         return 1 if self.tokens is None else len(self.tokens)
 
     @property
     def end(self) -> int:
-        """Tokens of the sequence that have their cache after the step."""
+        """Number of tokens in the KV cache after the step."""
         return self.start + len(self)
 
 
 class Runner(Protocol):
-    """A model with a cache.
+    """A model with a KV cache.
 
-    Its steps take effect in the order of the calls. On a GPU a call returns before the device has
-    computed anything, and nothing in it may wait for the device.
+    Steps take effect in the order of the calls. On a GPU a call returns before the device has computed
+    anything, and must not wait for the device.
     """
 
     @property
     def block_size(self) -> int:
-        """Tokens of one cache block."""
+        """Number of tokens per block."""
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of the cache."""
+        """Number of blocks of the KV cache."""
 
     @property
     def shares_prefixes(self) -> bool:
-        """Whether a block that one sequence has computed can serve another one."""
+        """Whether sequences can share blocks of a common prefix."""
 
     @property
     def works_ahead(self) -> bool:
-        """Whether the device computes while the caller goes on."""
+        """Whether the device computes asynchronously, so that steps can overlap."""
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """Compute a step and write its keys and values into the cache.
+        """Compute a step and write its keys and values into the KV cache.
 
         Returns:
-            Logits after the last token of each chunk that samples, in their order: [n, vocabulary].
+            Logits after the last token of each chunk that samples, in order: [n, vocabulary].
         """
 
     def follow(self, tokens: torch.Tensor) -> None:
-        """Remember what was chosen after the last step, for chunks that do not say their token.
+        """Store the tokens sampled after the last step, for chunks whose tokens are None.
 
         Args:
-            tokens: one for each of the logits that it gave, on the device: [n].
+            tokens: One for each row of its logits, on the device: [n].
         """

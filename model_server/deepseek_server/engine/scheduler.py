@@ -1,19 +1,17 @@
-"""What the next step computes.
+"""Scheduler: selects what the next step computes.
 
-The rule: sequences that only wait for their next token go first, so that a long prompt never holds
-up a running answer; what is left of the step goes to prompts, in the order of their arrival and
-piece by piece. A prompt is let in when the cache has room for all of it. When answers have grown
-until no block is left, the youngest sequence gives its blocks back and returns to the head of the
-queue, to be computed again later. The oldest one is therefore never held up by others, which is
-why everything ends.
+Decoding sequences go first, so that a long prompt never blocks a running answer. The rest of the step
+goes to prefill, in the order of arrival and in chunks. A prompt is admitted when the KV cache has room
+for all of it. When decoding needs a block and none is left, the youngest sequence is preempted: it
+frees its blocks and returns to the head of the queue, to be computed again later. The oldest sequence
+is therefore never blocked by others, which guarantees that every request ends.
 
-How much of a step prompts may take while answers run is a bargain between the two: a step with
-many tokens keeps every reader waiting, a step with few keeps those waiting who have read nothing
-yet. So it grows with the number of prompts that wait: a share for every few of them, up to the
-whole budget.
+The prefill budget of a step is a compromise while sequences decode: steps with many tokens delay all
+running answers, steps with few delay the first tokens of new ones. So the budget grows with the number
+of prompts: one share for every few of them, up to the whole step.
 
-Pure: it decides over numbers, and somebody else computes. The steps that it has decided on may
-still be under way when it decides on the next one; see engine.sequence.
+The scheduler only does bookkeeping; the runner computes. Scheduled steps may still be in flight when
+the next one is scheduled; see engine.sequence.
 """
 
 from collections import deque
@@ -27,18 +25,18 @@ from deepseek_server.engine.sequence import Sequence
 
 S = TypeVar("S", bound=Sequence)
 
-# So many waiting prompts for each further share of a step.
+# Number of prompts for each further share of a step.
 PROMPTS_PER_SHARE = 2
 
 
 @dataclass(frozen=True)
 class StepSize:
-    """How much one step computes.
+    """The limits of one step.
 
     Attributes:
-        tokens: tokens at most.
-        prompt_share: tokens of prompts, for every few prompts that wait, while answers run.
-        sequences: sequences that run at once at most.
+        tokens: maximum number of tokens.
+        prompt_share: prompt tokens for every PROMPTS_PER_SHARE prompts, while sequences decode.
+        sequences: maximum number of running sequences.
     """
 
     tokens: int
@@ -47,13 +45,13 @@ class StepSize:
 
 
 class Scheduler(Generic[S]):
-    """Sequences that wait and run, both in the order of their arrival.
+    """Waiting and running sequences, both in the order of their arrival.
 
-    Every sequence must fit the cache when it is alone in it.
+    Every sequence must fit into the KV cache if it is alone.
 
     Args:
-        blocks: the cache.
-        size: how much one step computes.
+        blocks: the blocks of the KV cache.
+        size: the limits of one step.
     """
 
     def __init__(self, blocks: BlockManager, size: StepSize) -> None:
@@ -63,18 +61,18 @@ class Scheduler(Generic[S]):
         self.prompt_tokens = 0
         self.prompt_tokens_found = 0
         self._blocks, self._size = blocks, size
-        # Each running sequence gets a token per step at least.
+        # Each running sequence needs at least one token per step.
         self._max_sequences = min(size.sequences, size.tokens)
         self._slots = list(range(self._max_sequences - 1, -1, -1))
-        self._filling: set[S] = set()  # those that run and whose prompt is not computed yet
-        self._promised: dict[bytes, S] = {}  # blocks of prompts that those will compute
+        self._filling: set[S] = set()  # running sequences in prefill
+        self._promised: dict[bytes, S] = {}  # keys of prefix blocks that these will compute
 
     def add(self, sequence: S) -> None:
-        """Let a new sequence wait for its turn."""
+        """Queue a new sequence."""
         self.waiting.append(sequence)
 
     def remove(self, sequence: S) -> None:
-        """Forget a sequence, wherever it is, and take its blocks back."""
+        """Remove a waiting or running sequence and free its blocks."""
         if sequence in self.running:
             del self.running[sequence]
             self._take_back(sequence)
@@ -82,7 +80,7 @@ class Scheduler(Generic[S]):
             self.waiting.remove(sequence)
 
     def schedule(self) -> list[tuple[S, Chunk]]:
-        """The chunks of the next step; empty if all there is waits for steps under way."""
+        """Return the chunks of the next step; empty if all sequences wait for steps in flight."""
         plan = [(sequence, sequence.chunk(1)) for sequence in self._answers()]
         budget = self._prompt_budget(len(plan))
         for sequence in self.running if self._filling else ():
@@ -93,11 +91,11 @@ class Scheduler(Generic[S]):
         return plan
 
     def landed(self, sequence: S, chunk: Chunk) -> None:
-        """A chunk was computed: its full blocks may be shared from now on."""
+        """Record that a chunk has been computed, and publish its full blocks."""
         if sequence not in self.running:
             return  # removed or preempted meanwhile
         size = self._blocks.block_size
-        # What was computed may have been given up and begun again since the step was launched.
+        # The sequence may have been preempted and admitted again since the step was launched.
         known = min(chunk.end, sequence.computed, len(sequence.tokens))
         for number in range(sequence.published, known // size):
             key = sequence.key(number, size)
@@ -114,9 +112,9 @@ class Scheduler(Generic[S]):
         return min(left, shares * self._size.prompt_share)
 
     def _answers(self) -> Iterator[S]:
-        """The sequences whose next token can be computed, each with room for it."""
+        """Yield the sequences that can decode their next token, each with a block for it."""
         for sequence in list(self.running):
-            # A younger one may have been preempted for an older one's sake.
+            # A younger one may have been preempted for an older one.
             if (
                 sequence.pending == 1
                 and sequence not in self._filling
@@ -127,7 +125,7 @@ class Scheduler(Generic[S]):
                 yield sequence
 
     def _grow(self, sequence: S) -> bool:
-        """Make room for the pending token; False if the sequence had to go itself."""
+        """Allocate a block for the pending token; return False if the sequence was preempted."""
         if self._blocks.blocks_for(sequence.length) <= len(sequence.blocks):
             return True
         while (block := self._blocks.allocate()) is None:
@@ -160,10 +158,10 @@ class Scheduler(Generic[S]):
         return count
 
     def _let_in(self, plan: list[tuple[S, Chunk]], budget: int) -> None:
-        """Move sequences from the queue into the step as long as both have room.
+        """Admit waiting sequences while the step and the cache have room.
 
-        One whose prompt begins like one that is being computed waits for that, without holding up
-        those behind it: the second of two equal prompts costs next to nothing then.
+        A sequence whose prefix is being computed by another one waits for it, without blocking those
+        behind it: the second of two equal prompts then costs almost nothing.
         """
         held: list[S] = []
         while budget > 0 and self.waiting and self._slots:
@@ -178,7 +176,7 @@ class Scheduler(Generic[S]):
         self.waiting.extendleft(reversed(held))
 
     def _is_promised(self, sequence: S) -> bool:
-        """Whether somebody is computing the first block that this prompt lacks."""
+        """Return whether another sequence is computing the first block that this prompt lacks."""
         if not self._promised:
             return False
         size = self._blocks.block_size
@@ -187,16 +185,16 @@ class Scheduler(Generic[S]):
         return missing < len(keys) and keys[missing] in self._promised
 
     def _admit(self, sequence: S) -> bool:
-        """Give a sequence all blocks that its tokens take, shared ones where there are some.
+        """Allocate all blocks for a sequence's tokens, reusing cached ones; return False if it must wait.
 
-        Those that run already keep one block each to grow into; without that a newcomer would
-        often be preempted in the next step.
+        One block per running sequence stays free for decoding; otherwise a new sequence would often
+        be preempted in the next step.
         """
-        if sequence.ahead:  # preempted, and its last token is still under way
+        if sequence.ahead:  # preempted, and its last token is still in flight
             return False
         size = self._blocks.block_size
         length = len(sequence.tokens)
-        # The last token is computed in any case: what follows it is wanted.
+        # The last token is always computed, because its logits are needed.
         keys = sequence.keys((length - 1) // size, size)
         found = self._blocks.find(keys)
         fresh = self._blocks.blocks_for(length) - len(found)

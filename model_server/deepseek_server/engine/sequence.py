@@ -1,9 +1,9 @@
-"""A request as the scheduler sees it: tokens, how many of them are computed, and where.
+"""State of a request in the scheduler: its tokens, how many are computed, and its blocks.
 
-The tokens are the prompt's and the answer's in one list. What is not computed yet is pending: a
-whole prompt at first, one token per step later, and everything again after a preemption. Where
-steps are launched before the ones before have come back, the last tokens are not known yet: they
-are ahead, and count as pending or computed all the same.
+One list has the tokens of the prompt and of the answer. Tokens that are not computed yet are pending:
+the whole prompt at first, one token per step later, and all of them after a preemption. If a step is
+launched before earlier ones have completed, the last tokens are not known yet: they are `ahead`, and
+still count as pending or computed.
 """
 
 from deepseek_server.engine.block_manager import block_key
@@ -15,14 +15,14 @@ class Sequence:
     """The state of a request between two steps.
 
     Attributes:
-        request: what was asked.
-        tokens: the prompt and the answer as far as it is known.
-        ahead: tokens of the answer that launched steps will choose.
-        computed: tokens whose keys and values are in the cache, or will be after launched steps.
-        published: blocks, of those that it holds, that others may find.
-        blocks: the blocks of the cache that it holds, in order.
-        slot: its number among the sequences that run.
-        cached: tokens of the prompt that were found in the cache; None before the first step.
+        request: the request.
+        tokens: the prompt and the known part of the answer.
+        ahead: number of tokens that steps in flight will sample.
+        computed: number of tokens in the KV cache, including those of steps in flight.
+        published: number of its blocks that others may find in the prefix cache.
+        blocks: its block table.
+        slot: its number among the running sequences.
+        cached: prompt tokens found in the prefix cache; None before the first step.
     """
 
     def __init__(self, request: Request) -> None:
@@ -31,7 +31,7 @@ class Sequence:
         self.ahead = 0
         self.computed = 0
         self.published = 0
-        self.blocks: tuple[int, ...] = ()  # a tuple, so that every step can be given the same one
+        self.blocks: tuple[int, ...] = ()  # a tuple, so that all steps can share it
         self.slot = -1
         self.cached: int | None = None
         self._keys: list[bytes] = []
@@ -40,27 +40,27 @@ class Sequence:
 
     @property
     def length(self) -> int:
-        """Tokens, those ahead among them."""
+        """Number of tokens, including those ahead."""
         return len(self.tokens) + self.ahead
 
     @property
     def pending(self) -> int:
-        """Tokens that are to be computed before the next one can be chosen."""
+        """Number of tokens to compute before the next one can be sampled."""
         return len(self.tokens) + self.ahead - self.computed
 
     @property
     def generated(self) -> int:
-        """Tokens of the answer, those ahead among them."""
+        """Number of tokens of the answer, including those ahead."""
         return len(self.tokens) + self.ahead - len(self.request.prompt)
 
     @property
     def must_wait(self) -> bool:
-        """Whether nothing can be computed before a launched step has come back."""
+        """Whether nothing can be computed before a step in flight has completed."""
         ahead = self.ahead
         return ahead > 0 and (self._looks_back or len(self.tokens) + ahead >= self._longest)
 
     def chunk(self, count: int) -> Chunk:
-        """The next so many tokens to compute, and from now on they count as such."""
+        """Return the next `count` tokens to compute, and count them as computed."""
         start = self.computed
         end = start + count
         known = len(self.tokens)
@@ -71,7 +71,7 @@ class Sequence:
         return Chunk(tokens, start, self.blocks, sample, self.slot)
 
     def keys(self, count: int, block_size: int) -> list[bytes]:
-        """The keys of the first so many full blocks."""
+        """Return the keys of the first `count` full blocks."""
         for number in range(len(self._keys), count):
             before = self._keys[-1] if self._keys else b""
             tokens = self.tokens[number * block_size : (number + 1) * block_size]
@@ -79,7 +79,7 @@ class Sequence:
         return self._keys[:count]
 
     def key(self, number: int, block_size: int) -> bytes:
-        """The key of one full block."""
+        """Return the key of one full block."""
         if number >= len(self._keys):
             self.keys(number + 1, block_size)
         return self._keys[number]

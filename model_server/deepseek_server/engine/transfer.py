@@ -1,4 +1,4 @@
-"""From the host to the device: many small arrays in one copy that nobody waits for."""
+"""Asynchronous copy of many small arrays from the host to the device at once."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def send(groups: Sequence[Sequence[NDArray[Any]]], device: torch.device) -> list[torch.Tensor]:
-    """One tensor on the device for each group, of its arrays one after the other.
+    """Return one tensor on the device for each group, the concatenation of its arrays.
 
     Args:
-        groups: arrays of one dimension, all of one type; at least one array.
-        device: where to; a CUDA device copies from pinned memory while the host goes on.
+        groups: one-dimensional arrays of the same type; at least one array.
+        device: the destination; a CUDA device copies from pinned memory asynchronously.
     """
     lengths = [sum(map(len, group)) for group in groups]
     arrays = list(chain.from_iterable(groups))

@@ -1,7 +1,7 @@
-"""What the API expects of an engine, whichever it is.
+"""The interface of an engine.
 
-An engine takes token ids and gives back, token by token, ids and the text that they add. It knows
-nothing of HTTP. Everything here is called on the event loop and returns at once.
+An engine takes token ids and returns, token by token, ids and the text that they add. It is
+independent of HTTP. All methods are called on the event loop and must not block.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class EngineError(Exception):
-    """A request failed inside the engine; the engine goes on."""
+    """A request failed in the engine; other requests continue."""
 
 
 class EngineClosedError(EngineError):
@@ -21,20 +21,20 @@ class EngineClosedError(EngineError):
 
 
 class EngineGoneError(EngineClosedError):
-    """The engine has ended though nobody told it to; this server will not answer any more."""
+    """The engine has ended unexpectedly; this server cannot serve requests any more."""
 
 
 class QueueFullError(Exception):
-    """As many requests wait as may wait."""
+    """The queue of waiting requests is full."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an engine can take.
+    """The limits of an engine.
 
     Attributes:
-        context: tokens of a prompt and its answer together.
-        waiting: requests that may wait for their turn.
+        context: maximum tokens of a prompt and its answer together.
+        waiting: maximum number of waiting requests.
     """
 
     context: int
@@ -43,27 +43,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen and when to end.
+    """Sampling parameters and stop conditions.
 
     Attributes:
-        max_tokens: tokens to generate at most.
+        max_tokens: maximum number of tokens to generate.
         temperature: 0 is greedy.
-        top_p: the probability mass that is sampled from.
-        top_k: how many of the likeliest tokens are sampled from; 0 is all.
-        min_p: the least probability that a token may have, as a share of the likeliest one's.
-        presence_penalty: taken from the logits of tokens that the answer has already.
-        frequency_penalty: the same for every time that it has them.
-        repetition_penalty: what the logits of tokens in prompt or answer are divided by (multiplied
-            with where they are negative), as in Keskar et al., arXiv 1909.05858.
-        logit_bias: what is added to the logits of some tokens.
-        seed: the same seed gives the same tokens; None draws afresh.
-        stop: texts that end the answer and are not part of it.
-        stop_token_ids: more tokens that end the answer.
-        min_tokens: no end before so many tokens.
-        ignore_eos: go on after the model's own end token.
-        logprobs: how many alternatives are told with each token, beside its own log probability;
-            None tells nothing.
-        grammar: what the answer's text must match; see engine.grammar. Empty: anything.
+        top_p: the probability mass to sample from.
+        top_k: number of most likely tokens to sample from; 0 is all.
+        min_p: minimum probability of a token, relative to the most likely one.
+        presence_penalty: subtracted from the logits of tokens that are in the answer.
+        frequency_penalty: subtracted once for each occurrence in the answer.
+        repetition_penalty: divisor of the logits of tokens in prompt or answer (factor if they are
+            negative), as in Keskar et al., arXiv 1909.05858.
+        logit_bias: values to add to the logits of single tokens.
+        seed: the same seed gives the same tokens; None chooses a random one.
+        stop: strings that end the answer and are not part of it.
+        stop_token_ids: additional end tokens.
+        min_tokens: minimum number of tokens before the answer may end.
+        ignore_eos: whether to continue after the model's own end tokens.
+        logprobs: number of alternatives to report with each token, in addition to its own log
+            probability; None reports none.
+        grammar: the grammar of the answer's text; see engine.grammar. Empty: unconstrained.
     """
 
     max_tokens: int
@@ -85,7 +85,7 @@ class Sampling:
 
     @property
     def looks_back(self) -> bool:
-        """Whether a token can be chosen only when the one before it is known to the CPU."""
+        """Whether sampling a token needs the previous one on the CPU."""
         return bool(
             self.grammar
             or self.presence_penalty
@@ -96,7 +96,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt to continue."""
+    """A prompt and how to continue it."""
 
     id: str
     prompt: tuple[int, ...]
@@ -105,11 +105,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Logprobs:
-    """Log probabilities at one place of an answer, before temperature and filters.
+    """Log probabilities at one position of an answer, before temperature and filters.
 
     Attributes:
-        chosen: of the token that was chosen.
-        top: the likeliest tokens and theirs, likeliest first; as many as were asked for.
+        chosen: log probability of the sampled token.
+        top: the most likely tokens and their log probabilities, in descending order; as many as
+            requested.
     """
 
     chosen: float
@@ -118,17 +119,17 @@ class Logprobs:
 
 @dataclass(frozen=True)
 class Output:
-    """What one or more steps added to an answer; the last one has a finish reason.
+    """The tokens that one or more steps added to an answer; the last output has a finish reason.
 
     Attributes:
         token_ids: the tokens.
-        text: what they add to the text; may be empty while a character or a possible stop text is
+        text: the text that they add; may be empty while a character or a possible stop string is
             incomplete.
-        finish_reason: why the answer ends here, if it does.
-        cached_tokens: tokens of the prompt that needed no computing; the same in all outputs.
-        logprobs: one for each token where they were asked for.
-        queue_seconds: how long the request waited for its turn; the same in all outputs; None
-            where the engine does not tell.
+        finish_reason: the finish reason if the answer ends here.
+        cached_tokens: prompt tokens found in the prefix cache; the same in all outputs.
+        logprobs: one entry for each token, if requested.
+        queue_seconds: time in the queue; the same in all outputs; None if the engine does not report
+            it.
     """
 
     token_ids: tuple[int, ...]
@@ -141,12 +142,12 @@ class Output:
 
 @dataclass(frozen=True)
 class Load:
-    """How busy an engine is.
+    """The load of an engine.
 
     Attributes:
-        running: requests that are being answered.
-        waiting: requests that wait for their turn.
-        cache: the share of the cache of keys and values that is in use, 0 to 1.
+        running: number of running requests.
+        waiting: number of waiting requests.
+        cache: share of the KV cache in use, 0 to 1.
     """
 
     running: int
@@ -156,15 +157,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Totals:
-    """What an engine has done since its start.
+    """Counters of an engine since its start.
 
     Attributes:
-        prompt_tokens: tokens of prompts that were looked up in the cache.
-        prompt_tokens_found: how many of them were there.
-        preemptions: how often a running request had to give its cache to an older one.
-        step_seconds: how long the steps took; its count is the number of steps.
-        step_tokens: how many tokens they computed.
-        step_sequences: of how many sequences.
+        prompt_tokens: prompt tokens looked up in the prefix cache.
+        prompt_tokens_found: prompt tokens found there.
+        preemptions: number of times that a running request lost its blocks to an older one.
+        step_seconds: duration of steps; its count is the number of steps.
+        step_tokens: tokens per step.
+        step_sequences: sequences per step.
     """
 
     prompt_tokens: int = 0
@@ -178,17 +179,17 @@ class Totals:
 class OutputStream(Protocol):
     """The outputs of one request, in order.
 
-    Iteration raises EngineError where the request fails.
+    Iteration raises EngineError if the request fails.
     """
 
     def __aiter__(self) -> Self:
-        """The stream itself."""
+        """Return the stream itself."""
 
     async def __anext__(self) -> Output:
-        """The next output."""
+        """Return the next output."""
 
     def cancel(self) -> None:
-        """Stop generating; harmless at any time and as often as one likes."""
+        """Stop generating; safe to call at any time and repeatedly."""
 
 
 class Engine(Protocol):
@@ -196,26 +197,26 @@ class Engine(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """What it can take."""
+        """The engine's limits."""
 
     @property
     def load(self) -> Load:
-        """How busy it is."""
+        """The current load."""
 
     @property
     def totals(self) -> Totals:
-        """What it has done."""
+        """The counters since the start."""
 
     @property
     def alive(self) -> bool:
-        """Whether it can still make progress; a process whose engine cannot must end."""
+        """Whether the engine can still make progress; if not, the server process must end."""
 
     def submit(self, request: Request) -> OutputStream:
-        """Queue a request that keeps within the limits.
+        """Queue a request that is within the limits.
 
         Raises:
-            QueueFullError: too many wait already.
-            EngineClosedError: the engine was closed.
+            QueueFullError: too many requests are waiting.
+            EngineClosedError: the engine was closed or has ended.
         """
 
     async def close(self) -> None:

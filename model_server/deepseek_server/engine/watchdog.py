@@ -1,9 +1,8 @@
-"""Notices an engine that is there and gets no further.
+"""Detection of a stuck engine.
 
-A device can hang in a kernel, and a process in a collective whose other side is lost, without any
-error. The engine reports after every step and to every command; what shows that it is stuck is
-that something was asked of it, or is under way in it, and no report comes. One that is merely busy
-reports all the time.
+A device can hang in a kernel, and a process in a collective whose peer is lost, without any error. The
+engine reports after every step and to every command. It is stuck if a command or a request is pending
+and no report arrives; a busy engine reports all the time.
 """
 
 import time
@@ -11,11 +10,11 @@ from collections.abc import Callable
 
 
 class Watchdog:
-    """Keeps the time since which a report is due.
+    """Tracks since when a report is due.
 
     Args:
-        patience: seconds that a report may take.
-        clock: seconds that never go back.
+        patience: seconds after which a report is overdue.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,15 +22,15 @@ class Watchdog:
         self._since: float | None = None
 
     def expect(self) -> None:
-        """Something was asked of the engine."""
+        """Record that a command was sent to the engine."""
         if self._since is None:
             self._since = self._clock()
 
     def heard(self, *, busy: bool) -> None:
-        """The engine has reported.
+        """Record a report of the engine.
 
         Args:
-            busy: whether it still has something to do, so that another report is due.
+            busy: whether it still has requests, so that another report is due.
         """
         self._since = self._clock() if busy else None
 

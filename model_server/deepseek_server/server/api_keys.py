@@ -1,11 +1,11 @@
-"""The API keys that the server takes, from a file that may change while it runs.
+"""API keys, from a file that may change while the server runs.
 
-The file is a JSON list of entries; each has a name and the SHA-256 of a key, never a key itself.
-It is usually a mounted Secret. Kubernetes replaces the files of a Secret by turning a symbolic link
-to another directory, so the file of that name becomes another file: it is read again when its inode,
-time or size are not what they were. A version that cannot be read changes nothing.
+The file is a JSON list of entries, each with a name and the SHA-256 of a key, never the key itself.
+It is usually a mounted Secret. Kubernetes updates a mounted Secret by pointing a symbolic link to
+another directory, so the path leads to a new file: it is read again when its inode, modification
+time or size changes. If a new version cannot be read, the previous keys stay valid.
 
-    python -m deepseek_server.keys new NAME     makes a key and its entry
+    python -m deepseek_server.keys new NAME     create a key and its entry
 """
 
 import argparse
@@ -34,7 +34,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Entry(Section):
-    """One key and what its owner may do."""
+    """One key and the limits of its owner."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._@-]{1,64}$")
     sha256: str = Field(pattern=r"^[0-9a-fA-F]{64}$")
@@ -44,7 +44,7 @@ class Entry(Section):
 
     @property
     def allowance(self) -> Allowance:
-        """What the key's owner may ask for."""
+        """The limits of the key's owner."""
         return Allowance(self.requests_per_minute, self.tokens_per_minute, self.max_concurrent)
 
 
@@ -52,14 +52,14 @@ _ENTRIES = TypeAdapter(list[Entry])
 
 
 class KeysError(Exception):
-    """The file cannot be used; the message says why and what to write instead."""
+    """The file is unusable; the message states why and what to write instead."""
 
 
 def read(path: Path) -> list[Entry]:
-    """The entries of a file.
+    """Return the entries of a file.
 
     Raises:
-        KeysError: it is missing, is no list of entries, or has a name or a key twice.
+        KeysError: it is missing, is not a list of entries, or has a duplicate name or key.
     """
     try:
         entries = _ENTRIES.validate_python(json.loads(path.read_bytes()))
@@ -70,28 +70,28 @@ def read(path: Path) -> list[Entry]:
             f'the API keys file {path} must be a list of {{"name", "sha256"}}: {problems(error)}'
         ) from error
     except (ValueError, RecursionError) as error:
-        raise KeysError(f"the API keys file {path} is not JSON: {error}") from error
+        raise KeysError(f"the API keys file {path} is not valid JSON: {error}") from error
     for what in ("name", "sha256"):
         values = [str(getattr(entry, what)).lower() for entry in entries]
         if twice := next((value for value in values if values.count(value) > 1), None):
-            raise KeysError(f"the API keys file {path} has the {what} {twice} twice: keep one")
+            raise KeysError(f"the API keys file {path} has the {what} {twice} twice: remove one")
     return entries
 
 
 def digest(key: bytes) -> bytes:
-    """What the file has of a key."""
+    """Return the digest of a key."""
     return hashlib.sha256(key).digest()
 
 
 class Keyring:
-    """The keys of a file, looked at again once a second at most, when somebody asks.
+    """The keys of a file; a lookup checks for a new version at most once a second.
 
     Args:
         path: the file.
-        clock: seconds of a clock that never goes back.
+        clock: a monotonic clock in seconds.
 
     Raises:
-        PermanentError: the file is wrong from the beginning.
+        PermanentError: the file is invalid at the start.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,13 +112,13 @@ class Keyring:
 
     @property
     def count(self) -> int:
-        """Keys that are known."""
+        """Number of valid keys."""
         return len(self._accounts)
 
     def find(self, key: bytes) -> tuple[str, Account] | None:
-        """The name and the account of a key's owner.
+        """Return the name and the account of a key; None if it is unknown.
 
-        All digests are compared, each in a time that does not depend on where it differs.
+        Compares all digests, each in constant time.
         """
         self._look()
         presented, found = digest(key), None
@@ -128,7 +128,7 @@ class Keyring:
         return found
 
     def _look(self) -> None:
-        """Read the file again if it has become another one."""
+        """Read the file again if it has changed."""
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
             return
@@ -141,13 +141,13 @@ class Keyring:
             self._use(read(self._path))
         except KeysError as error:
             self._valid = False
-            log.error("%s: the %d keys from before stay in use", error, self.count)
+            log.error("%s: keeping the previous %d keys", error, self.count)
         else:
             self._valid = True
-            log.info("%d API keys are in use, from %s", self.count, self._path)
+            log.info("loaded %d API keys from %s", self.count, self._path)
 
     def _use(self, entries: list[Entry]) -> None:
-        """Whoever keeps name and allowance keeps the account, so that no limit begins anew."""
+        """Replace the keys; an unchanged name and allowance keeps its account, and so its usage."""
         before, self._accounts = self._accounts, {}
         for entry in entries:
             _, account = before.get(entry.name, (b"", None))
@@ -165,12 +165,12 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make a key: the key goes to its owner, the entry into the file."""
+    """Create an API key: print the key for its owner, then the entry for the keys file."""
     parser = argparse.ArgumentParser(
         prog="python -m deepseek_server.keys", description=main.__doc__
     )
-    new = parser.add_subparsers(required=True, metavar="new").add_parser("new", help="make a key")
-    new.add_argument("name", help="whose key it is; appears in logs")
+    new = parser.add_subparsers(required=True, metavar="new").add_parser("new", help="create a key")
+    new.add_argument("name", help="name of the key's owner; appears in logs")
     for field in ("requests-per-minute", "tokens-per-minute", "max-concurrent"):
         new.add_argument(f"--{field}", type=int, metavar="N")
     flags = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The HTTP application, put together from its parts."""
+"""The HTTP application."""
 
 from fastapi import FastAPI
 
@@ -13,10 +13,10 @@ from deepseek_server.server.lifecycle import Lifecycle
 
 
 def rules(config: Config) -> Rules:
-    """What a configuration asks of requests.
+    """Return the rules for requests of a configuration.
 
     Raises:
-        PermanentError: the file of API keys is wrong, or tracing is not installed.
+        PermanentError: the API keys file is invalid, or tracing is not installed.
     """
     file, trace = config.api_keys_file, config.tracing
     return Rules(
@@ -27,12 +27,12 @@ def rules(config: Config) -> Rules:
 
 
 def create_app(lifecycle: Lifecycle, metrics: Metrics, rules: Rules | None = None) -> FastAPI:
-    """The application.
+    """Create the application.
 
     Args:
-        lifecycle: what the server is doing, and the model once there is one.
-        metrics: what it counts.
-        rules: what is asked of requests; nothing if not given.
+        lifecycle: the state of the server, and the model once it is ready.
+        metrics: the metrics of the server.
+        rules: the rules for requests; none by default.
     """
     rules = rules or Rules()
     follows = lifecycle.gang is not None and lifecycle.gang.leader

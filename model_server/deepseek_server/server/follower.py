@@ -1,7 +1,6 @@
-"""One of the several pods that serve a model: how its part of the engine is started.
+"""One pod of a gang: the start of its part of the engine.
 
-Whatever has to be waited for before that is waited for here: that the group is not held, and that
-the other pods have come.
+The start waits until the group is not held and all other pods have connected.
 """
 
 import socket
@@ -15,38 +14,38 @@ from deepseek_server.errors import GangError, StartError
 from deepseek_server.server.lifecycle import GangState, Lifecycle
 from deepseek_server.worker.launch import GangWorker
 
-# How long a leader may take to answer one who looks whether it is there.
+# Timeout of the check whether the leader is reachable.
 LOOK_SECONDS = 2.0
 
 
 class Crew:
-    """The pods of a model, seen from one of them.
+    """The gang, from the view of one pod.
 
     Args:
-        config: what is to be served, by several pods.
-        pod: which of them this one is.
-        lifecycle: told what this pod waits for.
+        config: the configuration, which has a gang.
+        pod: this pod.
+        lifecycle: shows what this pod waits for.
     """
 
     def __init__(self, config: Config, pod: Pod, lifecycle: Lifecycle) -> None:
         assert config.gang is not None  # noqa: S101 - there are several pods
         self._gang, self._pod, self._lifecycle = config.gang, pod, lifecycle
         self._worker: GangWorker | None = None
-        # Kept to the end: a pod that lets go of its connection has gone.
+        # Kept open to the end: the leader takes a closed connection for a lost pod.
         self._meeting: rollcall.Meeting | None = None
         leader = "" if pod.leads else pod.leader
         lifecycle.gang = GangState(self._gang.pods, config.tensor_parallel, pod.host, leader)
 
     @property
     def leads(self) -> bool:
-        """Whether this pod is the one that clients talk to."""
+        """Whether this pod is the leader, which serves clients."""
         return self._pod.leads
 
     def launch(self, config: Config) -> GangWorker:
-        """Start this pod's part of the engine once all pods are here.
+        """Start this pod's part of the engine once all pods have connected.
 
         Raises:
-            StartError: they did not come, or do not fit together.
+            StartError: pods are missing, or their versions or configurations differ.
         """
         if self._gang.holds is not None:
             holds.await_release(self._gang.holds, self._pod.group, self._lifecycle.hold)
@@ -58,23 +57,23 @@ class Crew:
         return worker
 
     def _left(self, pod: int) -> GangError:
-        assert self._meeting is not None  # noqa: S101 - somebody has left it
+        assert self._meeting is not None  # noqa: S101 - only called once pods have connected
         return GangError(
-            f"pod {pod} on {self._meeting.hosts[pod]} has gone before its ranks have met those of "
-            f"the others, so rank 0 ends too: it may have been about to be replaced"
+            f"pod {pod} on {self._meeting.hosts[pod]} disconnected before its ranks joined, so "
+            f"rank 0 ends too: the pod may have been replaced"
         )
 
     def meet(self, met: Met) -> None:
-        """The ranks of all pods have met."""
+        """Record that the ranks of all pods have connected."""
         if self._meeting is not None:
             self._meeting.close()
         self._lifecycle.meet(met)
 
     def _here(self, count: int) -> None:
-        self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods of the model are here")
+        self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods have connected")
 
     def leader_is_there(self) -> bool:
-        """Whether the leader's ranks are still to be met where all ranks have met."""
+        """Return whether the leader's rendezvous port still accepts connections."""
         try:
             with socket.create_connection((self._pod.leader, self._gang.port), LOOK_SECONDS):
                 return True
@@ -82,12 +81,12 @@ class Crew:
             return False
 
     def failure(self) -> StartError:
-        """Why the engine is gone."""
+        """Return why the engine has ended."""
         assert self._worker is not None  # noqa: S101 - there was an engine
         return self._worker.failure()
 
     def end(self) -> None:
-        """Let nothing run on that was started."""
+        """Stop everything that `launch` started."""
         if self._worker is not None:
             self._worker.end()
         if self._meeting is not None:

@@ -1,4 +1,4 @@
-"""Where the server is between its start and its end, and what it serves.
+"""The server's state from start to shutdown, and the model that it serves.
 
 The event loop owns this state; the thread that loads the model only writes `progress`.
 """
@@ -18,7 +18,7 @@ from deepseek_server.server.served_model import ServedModel
 
 
 class Phase(StrEnum):
-    """What the server does at the moment."""
+    """The phase of the server."""
 
     HELD = "held"
     LOADING = "loading"
@@ -27,23 +27,23 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-# Seconds in which a start must show some progress once its time is up: as long as a hub's client
-# tries again, or as a kernel, which tells nothing of how far it is, takes to compile.
+# Seconds without progress after which a start that exceeds its time counts as failed: a hub client may
+# retry for that long, and a kernel, which reports no progress, may take that long to compile.
 STILL_SECONDS = 600.0
-# A speed that was measured for less than this says nothing yet.
+# A speed measured over a shorter time is not meaningful.
 _MEASURED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class GangState:
-    """The pods that compute the model together, as this one knows them.
+    """The gang, as this pod knows it.
 
     Attributes:
-        pods: how many there are.
-        world: how many ranks they have.
-        host: the machine that this one runs on.
-        leader: where the pod is that clients talk to; empty on that one itself.
-        met: what lies between them, once they have met.
+        pods: number of pods.
+        world: number of ranks.
+        host: the node of this pod.
+        leader: address of the leader; empty on the leader itself.
+        met: the network between the pods, once they have connected.
     """
 
     pods: int
@@ -53,7 +53,7 @@ class GangState:
     met: Met | None = None
 
     def told(self) -> dict[str, Any]:
-        """As the health routes tell it; the same names at any time, with null where not known."""
+        """Return the value for the health routes; unknown fields are null, never missing."""
         known: dict[str, Any] = dict.fromkeys(
             ("transport", "gigabytesPerSecond", "slowestPair", "problem")
         )
@@ -70,10 +70,10 @@ class GangState:
 
 
 class Progress:
-    """How far a long step is; written by one thread and read by others.
+    """Progress of a long stage; written by one thread and read by others.
 
     Args:
-        clock: Seconds that never go back.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -82,13 +82,13 @@ class Progress:
         self._began = self._moved = clock()
 
     def begin(self, stage: str, total: int = 0) -> None:
-        """A new step, with the bytes it has to move (0: unknown)."""
+        """Begin a stage, with its total number of bytes (0: unknown)."""
         with self._lock:
             self._stage, self._loaded, self._total = stage, 0, total
             self._began = self._moved = self._clock()
 
     def reach(self, loaded: int, total: int | None = None) -> None:
-        """So many bytes of the step are done, and of how many if that is known only now."""
+        """Record how many bytes of the stage are done, and their total if it has changed."""
         with self._lock:
             if loaded != self._loaded:
                 self._moved = self._clock()
@@ -98,19 +98,19 @@ class Progress:
 
     @property
     def bytes(self) -> tuple[int, int]:
-        """Bytes done and bytes in all of the current step."""
+        """Bytes done and total bytes of the current stage."""
         with self._lock:
             return self._loaded, self._total
 
     @property
     def seconds_still(self) -> float:
-        """Seconds since it last got on."""
+        """Seconds since the last progress."""
         with self._lock:
             return self._clock() - self._moved
 
     @property
     def seconds_left(self) -> int | None:
-        """Seconds until the step is done at the speed that it had so far; None: not known yet."""
+        """Estimated seconds until the stage is done; None if not known yet."""
         with self._lock:
             return self._seconds_left()
 
@@ -131,7 +131,7 @@ class Progress:
 
 
 def readable_bytes(count: float) -> str:
-    """A number of bytes as a person writes it: 512 B, 1.5 MiB, 14.2 GiB."""
+    """Format a number of bytes for people: 512 B, 1.5 MiB, 14.2 GiB."""
     for unit in ("B", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -144,9 +144,9 @@ class Lifecycle:
     """The server's state, as the health routes show it.
 
     Attributes:
-        start_seconds: what a start may take, if it does not get on; None: as long as it likes.
-        clock: seconds that never go back.
-        gang: where several pods compute the model together.
+        start_seconds: time after which a start without progress counts as failed; None: unlimited.
+        clock: a monotonic clock in seconds.
+        gang: the gang, if several pods compute the model together.
     """
 
     config: ModelConfig
@@ -165,73 +165,73 @@ class Lifecycle:
         self._began = self.clock()
 
     def hold(self, sentence: str) -> None:
-        """Nothing is to be started for now, for a reason."""
+        """Enter the phase held, with the reason."""
         self.failure, self.phase = sentence, Phase.HELD
 
     def release(self) -> None:
-        """The start begins now, and so does its time."""
+        """Leave the phase held; the time of the start begins now."""
         self.failure, self.phase = "", Phase.LOADING
         self._began = self.clock()
 
     def meet(self, met: Met) -> None:
-        """The pods of the model have met."""
+        """Record the network between the pods of the gang."""
         assert self.gang is not None  # noqa: S101 - there are several pods
         self.gang = replace(self.gang, met=met)
 
     def follow(self) -> None:
-        """This pod computes for another one, to which requests go."""
+        """Become ready as a follower, which serves no requests itself."""
         self.phase = Phase.READY
 
     def ready(self, served: ServedModel) -> None:
-        """The model can take requests from now on."""
+        """Become ready to serve a model."""
         self.served, self.phase = served, Phase.READY
 
     def drain(self) -> None:
-        """Tell load balancers to send no more; what comes all the same is still served."""
+        """Begin to drain: report not ready to load balancers, but still serve what arrives."""
         self.phase = Phase.DRAINING
 
     def fail(self, sentence: str) -> None:
-        """The model will never be served by this process."""
+        """Enter the phase failed: this process will not serve the model any more."""
         self.failure, self.phase = sentence, Phase.FAILED
 
     def dead(self) -> str:
-        """Why only a restart can help, in words; empty while it would not."""
+        """Return why only a restart can help; empty if none is needed."""
         if self.served is not None:
             alive = self.served.engine.alive
-            return "" if alive else "the engine has stopped, or is stuck in a step"
+            return "" if alive else "the engine has stopped or is stuck in a step"
         if self.phase is not Phase.LOADING or self.start_seconds is None:
             return ""
         still = self.progress.seconds_still
         if still <= STILL_SECONDS or self.clock() - self._began <= self.start_seconds:
             return ""
         return (
-            f"the start should have taken {self.start_seconds:.0f} s and has not got on for "
+            f"the start exceeded {self.start_seconds:.0f} s and has made no progress for "
             f"{still:.0f} s ({self.progress})"
         )
 
     def detail(self) -> str:
-        """The phase in words."""
+        """Return a description of the phase."""
         match self.phase:
             case Phase.LOADING:
                 return str(self.progress)
             case Phase.READY if self.gang is not None and self.gang.leader:
-                return f"computes for the leader of the model, {self.gang.leader}"
+                return f"ready as a follower of the leader {self.gang.leader}"
             case Phase.READY:
                 return "the model takes requests"
             case Phase.DRAINING if self.gang is not None and self.gang.leader:
-                return f"shutting down with the leader of the model, {self.gang.leader}"
+                return f"shutting down with the leader {self.gang.leader}"
             case Phase.DRAINING:
-                return f"shutting down; {self.in_flight} requests still run"
+                return f"shutting down; {self.in_flight} requests in flight"
             case Phase.FAILED | Phase.HELD:
                 return self.failure
 
     def request_began(self) -> None:
-        """Count a request in."""
+        """Count the start of a request."""
         self.in_flight += 1
         self.idle.clear()
 
     def request_ended(self) -> None:
-        """Count a request out."""
+        """Count the end of a request."""
         self.in_flight -= 1
         if not self.in_flight:
             self.idle.set()

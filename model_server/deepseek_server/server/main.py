@@ -1,6 +1,6 @@
-"""The server process: opens the port, loads the model beside it, drains and ends.
+"""The server process: opens the port, loads the model in the background, drains and ends.
 
-The port is open before anything else happens, so that probes and people can ask what it is doing.
+The port is opened first, so that probes and users can query the state of the start.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ from deepseek_server.server.startup import await_end, follow, start
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 3.0
-# What connections may still take after the drain, to write their last bytes.
+# Time for connections to write their last bytes after the drain.
 CLOSING_SECONDS = 2
-# What the leader of several pods may take beyond its drain, to end what computes.
+# Time for the leader of a gang to end its engine after the drain.
 LEADER_SECONDS = 15.0
 LOOK_SECONDS = 0.2
-# A pod that leaves looks so often, in seconds, whether its leader is there, until it has missed it so
-# often: the leader's own word to its ranks comes before that.
+# Interval in seconds at which a follower that shuts down checks for its leader, and the number of
+# failed checks after which it ends. The leader's close message to its ranks normally comes first.
 FIND_SECONDS, MISSED = 1.0, 3
 
 Loaded = TypeVar("Loaded")
@@ -42,11 +42,11 @@ Result = TypeVar("Result")
 
 
 def serve(config: Config) -> int:
-    """Run the server; returns the exit code.
+    """Run the server and return the exit code.
 
     Raises:
-        StartError: the port cannot be opened, what requests must keep to cannot be read, or the
-            environment says something else of the pods than the configuration.
+        StartError: the port cannot be opened, the API keys cannot be read, tracing is not installed,
+            or the environment contradicts the configuration of the gang.
     """
     asked = rules(config)
     pod = None if config.gang is None else Pod.from_environment(config.gang)
@@ -66,23 +66,23 @@ def _open(listen: Listen) -> socket.socket:
             f"cannot listen on {listen.host} port {listen.port} ({error.strerror}): "
             "choose another host or port (listen in the configuration file, --host, --port)"
         ) from error
-    # Connections inherit it. asyncio sets it only where a socket names its protocol, which an accepted
-    # one does not; without it every second piece of an answer waits 40 ms for an acknowledgement.
+    # Connections inherit it. asyncio sets it only if a socket names its protocol, which an accepted
+    # one does not; without it every second chunk of a stream waits 40 ms for an acknowledgement.
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
 
 
 class _Server(uvicorn.Server):
-    """Leaves it to us what a signal means."""
+    """A uvicorn server that leaves signals to this module."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing is captured: a first signal asks for a drain, not for the end."""
+        """Capture no signals: the first one starts a drain instead of an exit."""
         yield
 
 
 def _listen_to_signals(server: _Server, stop: asyncio.Event) -> None:
-    """The first signal asks for a drain, a second one ends it."""
+    """Start a drain on the first signal and end it on the second."""
 
     def received(number: signal.Signals) -> None:
         log.info("received %s", number.name)
@@ -158,10 +158,10 @@ async def _load_and_drain(
 
 
 async def _asked_to_end(served: ServedModel, stopping: asyncio.Task[bool]) -> bool:
-    """Wait for the end of a model on several pods: whether somebody asked for it.
+    """Wait for the end of a gang's engine; return whether a signal requested it.
 
-    A single pod that has lost its engine is ended by its liveness probe. Of several each ends by
-    itself, so that its exit code and its last sentence tell the first cause from what it led to.
+    A single pod that has lost its engine is ended by its liveness probe. The pods of a gang end by
+    themselves, so that exit codes and termination messages tell the first cause from its consequences.
     """
     while served.engine.alive and not stopping.done():
         await asyncio.wait({stopping}, timeout=LOOK_SECONDS)
@@ -175,7 +175,7 @@ async def _follow(
     server: _Server,
     stopping: asyncio.Task[bool],
 ) -> int:
-    """Compute for the leader until it ends, or some rank of the model does."""
+    """Run a follower until the leader or a rank of the model ends."""
     launch = crew.launch
     loading = _loading(config, lambda: follow(config, lifecycle.progress, launch, crew.meet))
     try:
@@ -208,9 +208,9 @@ async def _leave_with_leader(
     lifecycle: Lifecycle,
     server: _Server,
 ) -> None:
-    """A drain is the leader's, whose requests need this pod until they have ended.
+    """Wait for the leader to drain, whose requests need this pod until they have ended.
 
-    A rank that is frozen, or cut off, does not hear that the leader ends; so this looks, too.
+    A rank that is frozen or disconnected does not notice the leader's end, so this polls for it.
     """
     lifecycle.drain()
     log.info("waiting up to %g s for the leader to drain", seconds)
@@ -218,11 +218,11 @@ async def _leave_with_leader(
     missed = 0
     while not ending.done() and not server.should_exit:
         if asyncio.get_running_loop().time() >= deadline:
-            log.warning("the leader has not ended, so this pod leaves it")
+            log.warning("the leader did not drain in time; shutting down without it")
             break
         missed = 0 if await asyncio.to_thread(crew.leader_is_there) else missed + 1
         if missed == MISSED:
-            log.warning("the leader is gone, so this pod goes too")
+            log.warning("the leader is gone; shutting down")
             break
         await asyncio.wait({ending}, timeout=FIND_SECONDS)
 
@@ -233,10 +233,10 @@ async def _loaded(
     lifecycle: Lifecycle,
     stopping: asyncio.Task[bool],
 ) -> Loaded | None:
-    """Wait for a start, and say how far it is; None where somebody asked for the end before.
+    """Wait for a start and log its progress; return None if a signal ends it before.
 
     Raises:
-        StartError: it failed.
+        StartError: the start failed.
     """
     either: set[asyncio.Future[Any]] = {loading, stopping}
     while not loading.done() and not stopping.done():
@@ -251,7 +251,7 @@ async def _loaded(
 
 
 def _loading(config: Config, begin: Callable[[], Loaded]) -> asyncio.Future[Loaded]:
-    """Start in a thread; whatever goes wrong is an error with a sentence."""
+    """Start in a thread; turn unexpected exceptions into a StartError."""
 
     def work() -> Loaded:
         try:
@@ -262,14 +262,14 @@ def _loading(config: Config, begin: Callable[[], Loaded]) -> asyncio.Future[Load
             log.exception("loading failed")
             raise PermanentError(
                 f"loading {config.model.id} failed ({type(error).__name__}: {error}): "
-                "the log of the model server says more"
+                "see the log of the model server"
             ) from error
 
     return _in_thread("loading", work)
 
 
 def _in_thread(name: str, work: Callable[[], Result]) -> asyncio.Future[Result]:
-    """Work in a daemon thread, which a process that is told to end does not wait for."""
+    """Run a function in a daemon thread, which does not delay the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -294,14 +294,14 @@ def _in_thread(name: str, work: Callable[[], Result]) -> asyncio.Future[Result]:
 
 
 async def _drain(seconds: float, lifecycle: Lifecycle, server: _Server) -> None:
-    """Wait for running requests; what is left then is ended in-band by closing the engine."""
+    """Wait for running requests; closing the engine ends the rest with an error."""
     lifecycle.drain()
-    log.info("draining: %d requests run, up to %g s", lifecycle.in_flight, seconds)
+    log.info("draining: %d requests in flight, up to %g s", lifecycle.in_flight, seconds)
     deadline = asyncio.get_running_loop().time() + seconds
     while lifecycle.in_flight and not server.should_exit:
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
-            log.warning("ending %d requests that still run", lifecycle.in_flight)
+            log.warning("drain timeout: aborting %d requests", lifecycle.in_flight)
             break
         try:
             await asyncio.wait_for(lifecycle.idle.wait(), min(left, 0.2))

@@ -1,9 +1,9 @@
-"""How much the owner of an API key may ask for.
+"""Rate limits of API keys.
 
-Requests and tokens each come out of a bucket that fills steadily and holds what a minute allows.
-A request needs one whole request in its bucket, and some tokens: how many it takes is known only
-when it has ended, so tokens are taken as they come and the bucket may be left in debt, which the
-next request has to wait for.
+Requests and tokens each have a token bucket that refills steadily and holds the limit of a minute.
+A request takes one unit from the request bucket and needs at least one in the token bucket. Its number
+of tokens is known only at its end, so tokens are taken as they are generated. The bucket may go
+negative; the next request then waits until it has recovered.
 """
 
 import math
@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# What the arithmetic of levels may be off by.
+# Tolerance for rounding errors of levels.
 ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a key's owner may ask for; None is unlimited."""
+    """Limits of a key's owner; None is unlimited."""
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
@@ -25,11 +25,11 @@ class Allowance:
 
 
 class Bucket:
-    """A token bucket: full at first, and full again after a minute without use.
+    """A token bucket: full at first, and again after a minute without use.
 
     Args:
-        per_minute: what it holds, and what flows in per minute.
-        now: seconds of the clock that all its methods are told.
+        per_minute: its capacity, and the refill per minute.
+        now: the current time in seconds, on the same clock as that of the methods.
     """
 
     def __init__(self, per_minute: int, now: float) -> None:
@@ -37,35 +37,35 @@ class Bucket:
         self._level, self._at = float(per_minute), now
 
     def level(self, now: float) -> float:
-        """What is in it; below zero where more was taken than there was."""
+        """Return the level; negative if more was taken than available."""
         inflow = (now - self._at) * self.per_minute / 60
         return min(float(self.per_minute), self._level + inflow)
 
     def take(self, amount: float, now: float) -> None:
-        """Take some, whether it is there or not."""
+        """Take an amount, even if it exceeds the level."""
         self._level, self._at = self.level(now) - amount, now
 
     def remaining(self, now: float) -> int:
-        """Whole units that can be had."""
+        """Return how many whole units are available."""
         return max(0, math.floor(self.level(now) + ROUNDING))
 
     def wait(self, now: float) -> float:
-        """Seconds until there is one whole unit."""
+        """Return the seconds until one whole unit is available."""
         missing = 1 - self.level(now)
         return missing * 60 / self.per_minute if missing > ROUNDING else 0.0
 
     def reset(self, now: float) -> float:
-        """Seconds until it is full."""
+        """Return the seconds until it is full."""
         return (self.per_minute - self.level(now)) * 60 / self.per_minute
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not let in.
+    """The reason to reject a request.
 
     Attributes:
-        what: the limit that is reached, in words.
-        seconds: after which it may be let in.
+        what: the limit that was reached, for messages.
+        seconds: time until a retry may succeed.
     """
 
     what: str
@@ -73,11 +73,11 @@ class Refusal:
 
 
 class Account:
-    """What one key's owner uses.
+    """The usage of one key's owner.
 
     Args:
-        allowance: what may be used.
-        clock: seconds of a clock that never goes back.
+        allowance: the limits.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, allowance: Allowance, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,7 +89,7 @@ class Account:
         self.tokens = None if tokens is None else Bucket(tokens, clock())
 
     def enter(self) -> Refusal | None:
-        """Let a request in, to be followed by `leave`, unless a limit is reached."""
+        """Admit a request, to be followed by `leave`, or return why it is rejected."""
         refusal = self._refusal(self._clock())
         if refusal is None:
             self.running += 1
@@ -98,16 +98,16 @@ class Account:
         return refusal
 
     def leave(self) -> None:
-        """A request that was let in has ended."""
+        """Record the end of an admitted request."""
         self.running -= 1
 
     def charge(self, tokens: int) -> None:
-        """Pay for tokens."""
+        """Take tokens from the token bucket."""
         if self.tokens is not None:
             self.tokens.take(tokens, self._clock())
 
     def headers(self) -> dict[str, str]:
-        """The state of the buckets, in the response headers that OpenAI has for it."""
+        """Return OpenAI's rate limit headers for the state of the buckets."""
         now = self._clock()
         headers: dict[str, str] = {}
         for name, bucket in (("requests", self.requests), ("tokens", self.tokens)):
@@ -122,7 +122,7 @@ class Account:
     def _refusal(self, now: float) -> Refusal | None:
         most = self.allowance.max_concurrent
         if most is not None and self.running >= most:
-            return Refusal(f"{most} requests at once", 1)
+            return Refusal(f"{most} concurrent requests", 1)
         for name, bucket in (("requests", self.requests), ("tokens", self.tokens)):
             if bucket is not None and (seconds := bucket.wait(now)) > 0:
                 return Refusal(f"{bucket.per_minute} {name} per minute", seconds)
@@ -130,7 +130,7 @@ class Account:
 
 
 def duration(seconds: float) -> str:
-    """A time as OpenAI's headers write it: `17ms`, `8.64s`, `6m0s`."""
+    """Format a duration as OpenAI's headers do: `17ms`, `8.64s`, `6m0s`."""
     milliseconds = math.ceil(seconds * 1000)
     if milliseconds < 1000:
         return f"{milliseconds}ms"

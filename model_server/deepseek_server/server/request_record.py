@@ -1,7 +1,7 @@
-"""What is known of one HTTP request: for the log, for traces, and for whoever pays for it.
+"""Record of one HTTP request for the log, for traces, and for the rate limits of its key.
 
-The outermost layer of the application makes a record and makes it the current one; whatever runs on
-the request's behalf adds to it, without being handed it.
+The outermost middleware creates a record and makes it the current one. Code that handles the request
+adds to the current record, which need not be passed around.
 """
 
 import time
@@ -14,21 +14,21 @@ from deepseek_server.engine.types import Request
 
 
 def _free(_: int) -> None:
-    """Nobody pays for these tokens."""
+    """Charge no account."""
 
 
 @dataclass(slots=True)
 class AnswerRecord:
-    """One request to the engine; an HTTP request may make several.
+    """One request to the engine; an HTTP request may have several.
 
     Attributes:
-        request: what was asked of the engine.
-        submitted: when, in seconds of the monotonic clock.
-        first_token: when its first token came.
-        generated: tokens of the answer.
-        cached: tokens of the prompt that needed no computing.
-        queue_seconds: how long it waited for its turn, if the engine tells.
-        reason: why it ended: stop, length, abort, deadline, error.
+        request: the engine's request.
+        submitted: time of its submission, in seconds of the monotonic clock.
+        first_token: time of its first token.
+        generated: number of generated tokens.
+        cached: prompt tokens found in the prefix cache.
+        queue_seconds: time in the queue, if the engine reports it.
+        reason: finish reason: stop, length, abort, deadline, error.
     """
 
     request: Request
@@ -41,7 +41,7 @@ class AnswerRecord:
 
     @property
     def response_id(self) -> str:
-        """The id that the client was told: the engine's is that and the answer's number."""
+        """The id in the response; the engine's request id is this and the index of the choice."""
         return self.request.id.rpartition("-")[0]
 
 
@@ -50,18 +50,18 @@ class Record:
     """One HTTP request.
 
     Attributes:
-        id: the client's X-Request-Id, or one made here.
-        method: of HTTP.
-        route: the route's path, as written in the code; a path that is no route is `none`.
-        began: when, in seconds of the monotonic clock.
-        began_ns: when, in nanoseconds since 1970.
-        timeout: seconds that it may take; None is unlimited.
-        deadline: when it must have ended, in seconds of the event loop's clock.
+        id: the client's X-Request-Id, or a generated one.
+        method: the HTTP method.
+        route: the route's path template; `none` if no route matches.
+        began: start time, in seconds of the monotonic clock.
+        began_ns: start time, in nanoseconds since 1970.
+        timeout: time limit in seconds; None is unlimited.
+        deadline: end of the time limit, in seconds of the event loop's clock.
         key: the name of the API key.
-        charge: told of all tokens as they come.
-        status: of the response.
-        error: the code of the error that was answered, or sent within the stream.
-        answers: what it asked of the engine.
+        charge: called with the number of tokens as they are used.
+        status: the status of the response.
+        error: the code of the error response, or of an error event in the stream.
+        answers: its requests to the engine.
     """
 
     id: str
@@ -85,45 +85,45 @@ class Record:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the deadline, if there is one; on the event loop only."""
+        """Seconds until the deadline, if there is one; only valid on the event loop."""
         return None if self.deadline is None else self.deadline - get_running_loop().time()
 
     def limit(self, seconds: float | None) -> None:
-        """Let the request take so many seconds from now on, or as many as it likes."""
+        """Set the time limit of the request, which starts now; None is unlimited."""
         self.timeout = seconds
         self.deadline = None if seconds is None else get_running_loop().time() + seconds
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of all prompts; a prompt that is answered n times counts n times."""
+        """Tokens of all prompts; a prompt with n choices counts n times."""
         return sum(len(answer.request.prompt) for answer in self.answers)
 
     @property
     def cached_tokens(self) -> int:
-        """How many of them needed no computing."""
+        """Prompt tokens found in the prefix cache."""
         return sum(answer.cached for answer in self.answers)
 
     @property
     def generated_tokens(self) -> int:
-        """Tokens of all answers."""
+        """Generated tokens of all choices."""
         return sum(answer.generated for answer in self.answers)
 
     @property
     def queue_seconds(self) -> float | None:
-        """How long the answer that waited longest waited for its turn."""
+        """Longest time in the queue of any choice."""
         times = (answer.queue_seconds for answer in self.answers)
         return max((time for time in times if time is not None), default=None)
 
     @property
     def first_token_seconds(self) -> float | None:
-        """From the request's arrival to its first token."""
+        """Seconds from the start of the request to its first token."""
         times = (answer.first_token for answer in self.answers)
         first = min((time for time in times if time is not None), default=None)
         return None if first is None else first - self.began
 
     @property
     def finish_reasons(self) -> list[str]:
-        """Why each answer ended, in their order."""
+        """Finish reason of each choice."""
         return [answer.reason for answer in self.answers]
 
 
@@ -131,10 +131,10 @@ _current: ContextVar[Record | None] = ContextVar("record", default=None)
 
 
 def current() -> Record:
-    """The record of the request that is being served; one that nobody reads where there is none."""
+    """Return the record of the current request; outside a request, an unused one."""
     return _current.get() or Record(id="", method="")
 
 
 def begin(record: Record) -> None:
-    """Make a record the current one of this task and of all that it starts."""
+    """Make a record the current one of this task and of the tasks that it starts."""
     _current.set(record)

@@ -1,4 +1,4 @@
-"""How fast requests end, from which it follows when one that is turned away may come back."""
+"""Rate at which requests end, and the Retry-After of rejected requests that follows from it."""
 
 import math
 import time
@@ -10,10 +10,10 @@ SOONEST_SECONDS, LATEST_SECONDS = 1, 60
 
 
 class Pace:
-    """Counts the ends of requests over the last minute, by the second.
+    """Number of requests that ended in each second of the last minute.
 
     Args:
-        clock: seconds of a clock that never goes back.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +23,7 @@ class Pace:
         self._ends = 0
 
     def ended(self) -> None:
-        """Count an end."""
+        """Count the end of a request."""
         now = int(self._clock())
         self._forget(now)
         ends = 1
@@ -33,9 +33,9 @@ class Pace:
         self._ends += 1
 
     def retry_after(self, waiting: int) -> int:
-        """Whole seconds until those that wait now have had their turn, were all to go on like this.
+        """Estimate the whole seconds until all waiting requests have started, at the current rate.
 
-        Where nothing has ended lately one end is assumed: there is nothing better to go by.
+        Assumes one end if no request has ended in the last minute.
 
         Args:
             waiting: requests in the queue.

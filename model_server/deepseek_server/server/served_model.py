@@ -1,4 +1,4 @@
-"""What the API needs to know of the model that it serves."""
+"""The served model, as the API sees it."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,25 +10,25 @@ from deepseek_server.engine.types import Engine
 
 
 class Codec(Protocol):
-    """Between text and token ids."""
+    """A tokenizer: converts between text and token ids."""
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether `encode_chat` can work."""
+        """Whether the model has a chat template, which `encode_chat` needs."""
 
     @property
     def chat_template(self) -> str:
-        """The source of the chat template, by which one knows how the model writes; may be empty."""
+        """The source of the chat template, which shows the model's formats; may be empty."""
 
     def encode(self, text: str, *, bare: bool = False) -> list[int]:
-        """The tokens of a plain prompt.
+        """Return the tokens of a plain prompt.
 
         Args:
             text: the prompt.
-            bare: without the tokens that the tokenizer puts around a prompt.
+            bare: whether to omit the special tokens that the tokenizer adds around a prompt.
 
         Raises:
-            ValueError: the text cannot be encoded; says why.
+            ValueError: the text cannot be encoded; the message states why.
         """
 
     def encode_chat(
@@ -37,41 +37,41 @@ class Codec(Protocol):
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """The tokens of a conversation, up to where the assistant speaks next.
+        """Return the tokens of a conversation, up to the start of the assistant's next message.
 
         Args:
-            messages: the turns as chat templates expect them.
+            messages: the messages as chat templates expect them.
             tools: the functions that the model may call, as in OpenAI's API.
-            variables: more for the template; what it does not know has no effect.
+            variables: additional template variables; unknown ones have no effect.
 
         Raises:
-            ValueError: the model's template does not take this conversation; says why.
+            ValueError: the template rejects this conversation; the message states why.
         """
 
     def decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of tokens.
+        """Return the text of tokens.
 
         Args:
             token_ids: the tokens.
-            special: with special tokens. Without, only those of them remain that give an answer
-                its structure: the markers of reasoning and of tool calls.
+            special: whether to keep all special tokens. If not, only those that structure an answer
+                remain: the markers of reasoning and of tool calls.
         """
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What a token stands for, which may be a part of a character; empty for unused ids."""
+        """Return the bytes of a token, maybe a part of a character; empty for unused ids."""
 
     def is_hidden(self, token_id: int) -> bool:
-        """Whether `decode` leaves the token out."""
+        """Return whether `decode` omits the token."""
 
 
 def accept_grammar(_: str) -> str | None:
-    """Find nothing wrong with any grammar."""
+    """Accept any grammar."""
     return None
 
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """What the model's authors recommend where a request says nothing."""
+    """The model authors' defaults for fields that a request leaves out."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -79,14 +79,14 @@ class SamplingDefaults:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that takes requests.
+    """A model that is ready to serve requests.
 
     Attributes:
-        vocabulary: how many tokens there are; ids are below that.
-        tool_format: how the model writes tool calls; `auto` is read from its chat template.
-        reasoning: whether it reasons before it answers; `auto` is read from its chat template.
-        check_grammar: takes a grammar as in Sampling and says what is wrong with it, in a
-            sentence; None where nothing is. May take a while, so call it in a thread.
+        vocabulary: number of tokens; ids are below it.
+        tool_format: the format of tool calls; `auto` detects it in the chat template.
+        reasoning: whether the model reasons before it answers; `auto` detects it in the chat template.
+        check_grammar: validates a grammar as in Sampling and returns the problem as a sentence, or
+            None if it is valid. Slow, so call it in a thread.
     """
 
     name: str

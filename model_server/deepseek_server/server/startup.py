@@ -1,4 +1,4 @@
-"""From a configuration to a model that takes requests. Runs for minutes, in a thread of its own."""
+"""Start of the model from a configuration. Takes minutes, in a thread of its own."""
 
 import contextlib
 import logging
@@ -24,18 +24,18 @@ log = logging.getLogger(__name__)
 
 Message = TypeVar("Message", Met, Ready)
 
-# Requests that may wait beyond those that run before others are told to come back later.
+# Length of the queue of waiting requests; further ones are rejected with a 429.
 WAITING = 64
-# Seconds that a step may take before its engine counts as stuck. On GPUs as long as torch gives a
-# collective of NCCL (its default; distributed/process_group.py); the largest step takes seconds there. A CPU
-# may need a quarter of an hour for a long prompt of a large model.
+# Seconds that a step may take before the engine counts as stuck. On GPUs this is torch's default
+# timeout of an NCCL collective (distributed/process_group.py); the largest step takes seconds there. A CPU may
+# need a quarter of an hour for a long prompt of a large model.
 STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
-# What the ranks of a pod may take to tell the others that they end.
+# Time for the ranks of a pod to notify the others that they end.
 GIVE_UP_SECONDS = 3.0
 
 
 def _nobody_asks(_: Met) -> None:
-    """There is one pod only."""
+    """Do nothing; for a single pod."""
 
 
 def start(
@@ -44,24 +44,24 @@ def start(
     launch: Callable[[Config], Worker] = WorkerProcess,
     met: Callable[[Met], None] = _nobody_asks,
 ) -> ServedModel:
-    """Fetch the model, let a worker load it, and connect to that.
+    """Fetch the model, have a worker load it, and return it with its engine.
 
     Args:
-        config: what is to be served.
-        progress: told how far it is.
+        config: the configuration.
+        progress: gets the progress of the start.
         launch: starts a worker.
-        met: told what lies between the pods, where there are several.
+        met: called with the network between the pods, if there are several.
 
     Raises:
-        StartError: says what is wrong, where, and what to do.
+        StartError: the message states what is wrong, where, and what to do.
     """
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
         checkpoint = _give(worker, config, progress, met)
-        if config.gang is None:  # of several pods each needs a part of the files
+        if config.gang is None:  # each pod of a gang needs only a part of the files
             readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
-        # Imported here because it takes seconds, in which the worker gets ready.
+        # Imported here because it takes seconds, during which the worker initializes.
         from deepseek_server.engine import grammar
         from deepseek_server.models.tokenizer import TokenizerCodec
 
@@ -97,16 +97,16 @@ def follow(
     launch: Callable[[Config], Worker],
     met: Callable[[Met], None],
 ) -> Worker:
-    """Let the ranks of a pod that does not lead load their part of the model.
+    """Have the ranks of a follower load their part of the model.
 
     Args:
-        config: what is to be served.
-        progress: told how far they are.
-        launch: starts them.
-        met: told what lies between the pods.
+        config: the configuration.
+        progress: gets the progress of the start.
+        launch: starts the ranks.
+        met: called with the network between the pods.
 
     Raises:
-        StartError: says what is wrong, where, and what to do.
+        StartError: the message states what is wrong, where, and what to do.
     """
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
@@ -120,10 +120,10 @@ def follow(
 
 
 def await_end(worker: Worker) -> StartError | None:
-    """Wait until ranks that follow end.
+    """Wait until the ranks of a follower end.
 
     Returns:
-        None if the leader has asked them to, else why they did.
+        None if the leader has asked them to end, else why they ended.
     """
     failed: StartError | None = None
     try:
@@ -143,9 +143,9 @@ def await_end(worker: Worker) -> StartError | None:
 def _give(
     worker: Worker, config: Config, progress: Progress, met: Callable[[Met], None]
 ) -> Checkpoint:
-    """Find the files and tell a worker; one of several pods has met the others before that."""
+    """Locate the files and send the job to the worker, in a gang after the ranks have connected."""
     if config.gang is not None:
-        progress.begin("meeting the ranks of the other pods")
+        progress.begin("connecting to the ranks of the other pods")
         met(_hear(worker, progress, Met))
     try:
         checkpoint = inspect(locate(config.model, progress))
@@ -155,13 +155,13 @@ def _give(
         raise
     progress.begin("starting torch and transformers")
     connection = worker.connection
-    with contextlib.suppress(OSError):  # it has ended, which whoever listens to it finds out
+    with contextlib.suppress(OSError):  # the worker has ended, which the next receive detects
         connection.send(Job(config, checkpoint))
     return checkpoint
 
 
 def _give_up(worker: Worker, error: StartError) -> None:
-    """Let the ranks of this pod tell those of the others what is wrong here, before they end."""
+    """Have the ranks of this pod report its error to the other pods before they end."""
     with contextlib.suppress(EOFError, OSError):  # they have ended
         worker.connection.send(StartFailed(str(error), error.exit_code))
         while worker.connection.poll(GIVE_UP_SECONDS):
@@ -169,7 +169,7 @@ def _give_up(worker: Worker, error: StartError) -> None:
 
 
 def _hear(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
-    """Wait until the worker says something, and pass on how far it is."""
+    """Wait for a message of the worker, and forward its progress until then."""
     stage = ""
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Starts the process that computes, and holds the connection to it."""
+"""Start of the worker processes, and the connection to them."""
 
 import contextlib
 import math
@@ -24,41 +24,41 @@ from deepseek_server.errors import GangError, PermanentError, StartError, Transi
 
 CONNECT_SECONDS = 0.2
 ENDING_SECONDS = 10
-# What the ranks of a pod may take, when one has ended, to say why.
+# Time for the ranks of a pod to write their causes once one has ended.
 CAUSE_SECONDS = 10
 
 
 class Worker(Protocol):
-    """An engine that was started somewhere and will say how it is over a connection."""
+    """A running engine and the connection to it."""
 
     @property
     def connection(self) -> Connection:
-        """To it."""
+        """The connection to the engine."""
 
     def why_ended(self) -> str:
-        """A sentence about its end, once the connection has ended."""
+        """Describe how it ended; call after the connection has ended."""
 
     def failure(self) -> StartError:
-        """What the server is to end with, once the connection has ended without a word."""
+        """Return the error for the server if the connection ended without a message."""
 
     def finish(self) -> None:
-        """Let it end as it was asked to; end it where that takes too long."""
+        """Wait until it ends as requested; kill it if that takes too long."""
 
     def end(self) -> None:
-        """End it, whatever it does."""
+        """Kill it."""
 
 
 class WorkerProcess:
-    """A worker in a process of its own, or in several that torchrun starts and ends together.
+    """A worker in one process, or in several that torchrun starts and ends together.
 
-    They are in a session of their own too, so that what a terminal or a supervisor sends to the
-    server does not end them before the server has drained.
+    The processes run in a session of their own, so that signals that a terminal or a supervisor sends
+    to the server do not end them before the server has drained.
 
     Args:
-        config: what is to be served.
+        config: the configuration.
 
     Attributes:
-        module: what the worker's processes run.
+        module: the module that the worker's processes run.
     """
 
     module = "deepseek_server.worker.main"
@@ -85,15 +85,15 @@ class WorkerProcess:
         return [*_torchrun("--standalone"), *_ranks(config.tensor_parallel), *worker]
 
     def _environment(self) -> dict[str, str]:
-        """What the worker's environment has beside the server's."""
+        """Return variables to add to the worker's environment."""
         return {}
 
     @property
     def connection(self) -> Connection:
-        """See Worker; waits until it has connected.
+        """See Worker; blocks until it has connected.
 
         Raises:
-            StartError: it ended before that.
+            StartError: it ended before it connected.
         """
         if self._connection is None:
             self._connection = Connection(self._accept().detach())
@@ -102,7 +102,7 @@ class WorkerProcess:
         return self._connection
 
     def _connected(self) -> None:
-        """Nobody looks for the socket any more."""
+        """Clean up once the worker has connected."""
         self._directory.cleanup()
 
     def _accept(self) -> socket.socket:
@@ -118,13 +118,13 @@ class WorkerProcess:
 
     def _ended_at_once(self) -> StartError:
         return PermanentError(
-            f"the engine ended at once ({self.why_ended()}): the log above says why"
+            f"the engine ended at its start ({self.why_ended()}): see the log above"
         )
 
     def failure(self) -> StartError:
         """See Worker."""
         return PermanentError(
-            f"loading failed ({self.why_ended()}): the log of the model server says more"
+            f"loading failed ({self.why_ended()}): see the log of the model server"
         )
 
     def why_ended(self) -> str:
@@ -132,12 +132,12 @@ class WorkerProcess:
         try:
             status = self._process.wait(ENDING_SECONDS)
         except subprocess.TimeoutExpired:
-            return "the engine's process has closed its connection"
+            return "the engine process closed its connection"
         if status >= 0:
-            return f"the engine's process ended with exit code {status}"
+            return f"the engine process ended with exit code {status}"
         name = signal.Signals(-status).name
-        likely = ", most likely for taking too much memory" if name == "SIGKILL" else ""
-        return f"the engine's process was ended by {name}{likely}"
+        likely = ", most likely because it ran out of memory" if name == "SIGKILL" else ""
+        return f"the engine process was killed by {name}{likely}"
 
     def finish(self) -> None:
         """See Worker."""
@@ -157,12 +157,12 @@ class WorkerProcess:
 
 
 class GangWorker(WorkerProcess):
-    """The ranks of one pod of several, started by torchrun, which meets those of the other pods.
+    """The ranks of one pod of a gang, started by torchrun, which connects them to the other pods.
 
     Args:
-        config: what is to be served, by several pods.
-        pod: which of them this one is.
-        hosts: those of all pods, which have met.
+        config: the configuration, which has a gang.
+        pod: this pod.
+        hosts: the hosts of all pods.
     """
 
     def __init__(self, config: Config, pod: Pod, hosts: tuple[str, ...]) -> None:
@@ -184,20 +184,20 @@ class GangWorker(WorkerProcess):
         return [*_torchrun(*meeting), *_ranks(self._each), *worker]
 
     def _environment(self) -> dict[str, str]:
-        """Where gloo binds, and what NCCL tells.
+        """Return variables for gloo's network interface and NCCL's log.
 
         Raises:
-            GangError: the leader, whom this pod has met, has no address here.
+            GangError: the leader's name does not resolve in this pod.
         """
         added = transport.logging_environment(self._path)
         if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := self._interface()):
             added["GLOO_SOCKET_IFNAME"] = interface
-        # All pods have the same number of ranks, so torchrun need not ask the others for it.
+        # All pods have the same number of ranks, so torchrun need not exchange it.
         added["TORCH_ELASTIC_WORKER_IDENTICAL"] = "1"
         return added
 
     def _interface(self) -> str:
-        """The one that the other pods reach; a leader's own name may be known to it last."""
+        """Return the interface that other pods reach; the leader's name may resolve late on itself."""
         deadline = time.monotonic() + self._gang.meet_seconds
         while True:
             try:
@@ -205,29 +205,28 @@ class GangWorker(WorkerProcess):
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise GangError(
-                        f"pod {self._pod.index} on {self._pod.host} finds no way to the leader of "
-                        f"the model, {self._pod.leader} ({error}): check that this name has an "
-                        "address here"
+                        f"pod {self._pod.index} on {self._pod.host} has no route to the leader "
+                        f"{self._pod.leader} ({error}): check that this name resolves in the pod"
                     ) from error
             time.sleep(CONNECT_SECONDS)
 
     def abandon(self, why: GangError) -> None:
-        """End the ranks, which wait for others that will not come."""
+        """Kill the ranks, which wait for pods that are lost."""
         self._abandoned = why
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _connected(self) -> None:
-        """The directory is needed to the end, for the causes that ranks leave."""
+        """Keep the directory to the end, for the causes that the ranks write."""
 
     def _ended_at_once(self) -> StartError:
         error = self.failure()
         if self._abandoned is not None or causes.found(self._path):
             return error
         return GangError(
-            f"the ranks of pod {self._pod.index} on {self._pod.host} did not meet those of the "
-            f"others at {self._pod.leader} port {self._gang.port} within "
-            f"{self._gang.rank_seconds:g} s ({self.why_ended()}): the log above says why"
+            f"the ranks of pod {self._pod.index} on {self._pod.host} did not connect to those of "
+            f"the other pods at {self._pod.leader} port {self._gang.port} within "
+            f"{self._gang.rank_seconds:g} s ({self.why_ended()}): see the log above"
         )
 
     def why_ended(self) -> str:
@@ -243,19 +242,19 @@ class GangWorker(WorkerProcess):
         ranks = range(first, first + self._each)
         running = False
         try:
-            self._process.wait(CAUSE_SECONDS)  # others may be about to say more
+            self._process.wait(CAUSE_SECONDS)  # other ranks may still write their causes
         except subprocess.TimeoutExpired:
             running = True
         found = causes.found(self._path)
         if running and not found:
             return TransientError(
-                f"the ranks of pod {self._pod.index} on {self._pod.host} have stopped, or are stuck "
-                "in a step: the log above says more"
+                f"the ranks of pod {self._pod.index} on {self._pod.host} have stopped or are stuck "
+                "in a step: see the log above"
             )
         return causes.decide(found, ranks, self._pod.host)
 
     def finish(self) -> None:
-        """See Worker; torchrun would wait for those of the other pods, which need it no more."""
+        """See Worker; kills torchrun, which would wait for the other pods."""
         self.end()
 
 

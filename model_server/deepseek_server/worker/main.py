@@ -1,8 +1,7 @@
-"""The process that computes: loads the model, then runs the engine until the server is gone.
+"""The worker process: loads the model, then runs the engine until the server ends.
 
-Started by deepseek_server.launcher, which gives it the socket to connect to. What it is to load
-comes as the first message, so that it can get ready for it while the server still looks for the
-files.
+Started by deepseek_server.launcher, which passes the socket to connect to. The job arrives as the
+first message, so that the worker can initialize while the server still locates the files.
 """
 
 import contextlib
@@ -42,10 +41,10 @@ log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
-# Requests that run at once.
+# Maximum number of running requests.
 RUNNING = 256
-# Tokens that one step computes at most, and tokens of prompts for every few that wait while answers
-# run: those are what a running answer is held up by. A CPU takes longer for a token.
+# Maximum tokens of a step, and prompt tokens per PROMPTS_PER_SHARE waiting prompts while other
+# requests decode, which prefill delays. A CPU takes longer for a token.
 STEP_TOKENS = {"cpu": 512, "cuda": 8192}
 PROMPT_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
@@ -54,14 +53,14 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker serves."""
+    """The job of a worker."""
 
     config: Config
     checkpoint: Checkpoint
 
 
 class _ReportedProgress(Progress):
-    """Progress that the server hears of, if there is one to tell."""
+    """Progress that is sent to the server if there is a connection."""
 
     def __init__(self, connection: Connection | None) -> None:
         super().__init__()
@@ -84,17 +83,17 @@ class _ReportedProgress(Progress):
 
 
 def work(device: Device, connection: Connection | None, team: Team | None = None) -> int:
-    """Load what the first message asks for and serve it.
+    """Load the model of the first message and serve it.
 
     Args:
-        device: what the model is to run on.
-        connection: to the server of this pod; None in all but the first process of a pod.
-        team: what there is to know of the other ranks, where they are in several pods.
+        device: the device to run the model on.
+        connection: the connection to this pod's server; None in all but a pod's first process.
+        team: the ranks of all pods, if there are several pods.
 
     Returns:
         The exit code of the process.
     """
-    # Imported here because it takes seconds, in which the server finds the files.
+    # Imported here because it takes seconds, during which the server locates the files.
     from deepseek_server.distributed.process_group import ALONE, join
 
     group = ALONE
@@ -112,14 +111,13 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
     except StartError as error:
         return _fail(connection, group, team, error)
     except (EOFError, BrokenPipeError):
-        log.info("the server is gone")
+        log.info("the server has ended")
         if team is not None:
             return _fail(None, group, team, _server_gone(team, _rank(), _rank()))
     except Exception as error:
         log.exception("loading failed")
         sentence = (
-            f"loading failed ({type(error).__name__}: {error}): the log of the model server says "
-            "more"
+            f"loading failed ({type(error).__name__}: {error}): see the log of the model server"
         )
         return _fail(connection, group, team, PermanentError(sentence))
     group.close()
@@ -130,17 +128,17 @@ def work(device: Device, connection: Connection | None, team: Team | None = None
 
 
 def _rank() -> int:
-    """The number of this process, which it has also where it does not meet the others."""
+    """Return the rank of this process, which is known even before the ranks have connected."""
     return int(os.environ.get("RANK", "0"))
 
 
 def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
-    """What the pods of a gang do before weights are read: look at the network, find the files.
+    """Check the network of a gang and receive the job, before weights are loaded.
 
-    Each pod finds the files by itself, so what is loaded is what the first process of this one got.
+    Each pod locates the files by itself, so every rank uses the job of its own pod's first process.
 
     Raises:
-        StartError: the network is not good enough, or the files are not to be had.
+        StartError: the network is too slow, or a pod cannot get the files.
     """
     from deepseek_server.distributed.preflight import preflight
 
@@ -160,10 +158,10 @@ def _agree(group: "Group", device: Device, connection: Connection | None, team: 
 def _compute(
     device: Device, connection: Connection | None, group: "Group", job: Job, team: Team | None
 ) -> None:
-    """Load the model and run the engine until its end.
+    """Load the model and run the engine until it ends.
 
     Raises:
-        StartError: it cannot be loaded, or, in a gang, computes no more.
+        StartError: the model cannot be loaded, or the engine of a gang cannot continue.
     """
     from deepseek_server.engine.core import DeviceLostError
     from deepseek_server.engine.loop import follow, serve
@@ -193,44 +191,43 @@ def _compute(
     except DeviceLostError as error:
         if team is None:
             raise
-        log.exception("the device is lost")
+        log.exception("the engine cannot continue")
         raise _device_lost(str(error), team, device, group.rank) from error
     if team is not None and end.lost:
         raise _server_gone(team, 0, group.rank)
 
 
 def _await_end(connection: Connection) -> None:
-    """End with the server of this pod, which has nothing more to say to a rank that follows."""
+    """End when this pod's server ends; it sends nothing else to the ranks of a follower."""
     with contextlib.suppress(EOFError, OSError):
         connection.recv()
-    log.info("the server is gone")
+    log.info("the server has ended")
     os._exit(TransientError.exit_code)
 
 
 def _server_gone(team: Team, server: int, rank: int) -> FollowedError:
     return FollowedError(
-        f"the server of {team.named(server)} has ended, so rank {rank} ends too: its own log says "
-        "why"
+        f"the server of {team.named(server)} has ended, so rank {rank} ends too: see its log"
     )
 
 
 def _device_lost(reason: str, team: Team, device: Device, rank: int) -> TransientError:
     told = xid.latest() if device == "cuda" else ""
-    more = f"; the driver says: {told}" if told else ""
-    return TransientError(f"{team.named(rank)} computes no more ({reason}{more})")
+    more = f"; driver message: {told}" if told else ""
+    return TransientError(f"{team.named(rank)} cannot continue ({reason}{more})")
 
 
 def _fail(
     connection: Connection | None, group: "Group", team: Team | None, error: StartError
 ) -> int:
-    """Say why this process ends to all who may want to know.
+    """Report why this process ends to the log, the server and the other ranks.
 
     Returns:
-        The exit code: 0 where the processes of one host end each for itself.
+        The exit code; 0 without a team, whose processes end independently.
     """
     log.error("%s", error)
     if connection is not None:
-        with contextlib.suppress(OSError):  # the server has given up on its own
+        with contextlib.suppress(OSError):  # the server has ended already
             connection.send(StartFailed(str(error), error.exit_code))
     if team is None:
         group.close()
@@ -243,12 +240,12 @@ def _fail(
 
 
 def _end_with_parent() -> None:
-    """Let the kernel end this process with the one that started it, even while it hangs."""
+    """Have the kernel kill this process when its parent ends, even if it hangs."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> None:
-    """Work for the server at the second argument, on the first's device, in the third's team."""
+    """Run a worker; arguments: device, socket of the server, and the team of a gang."""
     logs.set_up()
     device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
     team = Team.read(sys.argv[3]) if len(sys.argv) > 3 else None
@@ -261,7 +258,7 @@ def main() -> None:
         connection = Connection(connected.detach())
     code = work(device, connection, team)
     if device == "cuda" or code:
-        # Python's own end takes apart what NCCL and recorded steps share, in the wrong order.
+        # Python's shutdown frees resources that NCCL and CUDA graphs share in the wrong order.
         logging.shutdown()
         os._exit(code)
 

@@ -1,4 +1,4 @@
-"""Pods that serve one model together, played by processes on this machine."""
+"""A gang of pods, simulated by processes on this machine."""
 
 import json
 from collections.abc import Mapping
@@ -70,27 +70,27 @@ class GangProcesses:
         return pod
 
     def message(self, index: int) -> Path:
-        """Where a pod leaves its last sentence."""
+        """Return the path of a pod's termination message."""
         return self.directory / f"message-{index}"
 
     @property
     def leader(self) -> ServerProcess:
-        """The pod that clients talk to."""
+        """The leader."""
         return self.pods[0]
 
     @property
     def logs(self) -> str:
-        """All that all pods have logged."""
+        """The logs of all pods."""
         return "\n".join(f"--- pod {i}\n{pod.log}" for i, pod in self.pods.items())
 
     def wait_until_ready(self) -> Self:
-        """Returns when all pods are ready."""
+        """Wait until all pods are ready."""
         for pod in self.pods.values():
             pod.wait_until_ready()
         return self
 
     def ended(self, index: int, seconds: float) -> tuple[int, str]:
-        """The exit code and the last sentence of a pod, which must have left nothing behind."""
+        """Return the exit code and the termination message of a pod; check that no process is left."""
         left = self.pods[index].left_after(seconds)
         assert left == [], self.logs
         message = self.message(index)

@@ -1,4 +1,4 @@
-"""An engine that says what a test tells it to, and an application around it, without a model."""
+"""An engine with scripted outputs, and an application that serves it, without a model."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from deepseek_server.server.app import create_app, rules
 from deepseek_server.server.lifecycle import Lifecycle
 from deepseek_server.server.served_model import ServedModel
 
-HOLD = None  # in a script: nothing more comes
+HOLD = None  # in a script: block forever
 Script = Sequence[Output | EngineError | None]
 HELLO: Script = (
     Output((1,), "hel", cached_tokens=2, queue_seconds=0.25),
@@ -32,7 +32,7 @@ HELLO: Script = (
 
 
 class ScriptedStream:
-    """Says its lines at once."""
+    """A stream that returns its scripted outputs immediately."""
 
     def __init__(self, script: Script) -> None:
         self._lines = list(script)
@@ -57,7 +57,7 @@ class ScriptedStream:
 
 
 class ScriptedEngine:
-    """Answers every request alike."""
+    """An engine that answers every request with the same script."""
 
     def __init__(self, script: Script = HELLO) -> None:
         self.script = script
@@ -71,7 +71,7 @@ class ScriptedEngine:
 
     def submit(self, request: Request) -> ScriptedStream:
         if self.full:
-            raise QueueFullError("64 requests wait already")
+            raise QueueFullError("64 requests are already waiting")
         self.requests.append(request)
         self.asked.set()
         self.streams.append(ScriptedStream(self.script))
@@ -82,7 +82,7 @@ class ScriptedEngine:
 
 
 class Letters:
-    """One token per character."""
+    """A codec with one token per character."""
 
     has_chat_template = True
 
@@ -120,6 +120,6 @@ class Service:
         return await self.client.post("/v1/completions", json=body, headers=headers)
 
     def sample(self, name: str, **labels: str) -> float | None:
-        """A value as Prometheus would read it."""
+        """Return the value of a metric."""
         full = {"model_name": "scripted", **labels}
         return self.metrics.registry.get_sample_value(f"deepseek_server_{name}", full)

@@ -63,7 +63,7 @@ def test_a_gang(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_asked_of_requests(tmp_path: Path) -> None:
+def test_the_rules_for_requests(tmp_path: Path) -> None:
     asked = {
         "requestTimeoutSeconds": 600.0,
         "apiKeysFile": "/etc/deepseek/keys/keys.json",
@@ -78,7 +78,7 @@ def test_what_is_asked_of_requests(tmp_path: Path) -> None:
     assert written == {**FILE, **asked}
 
 
-def test_only_the_model_has_to_be_given() -> None:
+def test_only_the_model_is_required() -> None:
     config = validate({"model": {"id": "a/b"}}, "it")
     assert config.model.name == "a/b"
     assert config.model.max_context is None
@@ -88,24 +88,26 @@ def test_only_the_model_has_to_be_given() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (changed(maxCtx=1), "model.maxCtx is not a field"),
+        (changed(maxCtx=1), "model.maxCtx is not a known field"),
         (changed(maxContext=0), "model.maxContext: input should be greater"),
         (changed(dtype="int4"), "model.dtype: input should be 'auto'"),
         (changed(source={}), "exactly one of huggingFace and path"),
         (changed(source={"huggingFace": {}, "path": "/x"}), "exactly one of huggingFace and path"),
-        (changed(source={"s3": {}}), "model.source.s3 is not a field"),
+        (changed(source={"s3": {}}), "model.source.s3 is not a known field"),
         ({"version": 1}, "model is missing"),
-        ({**FILE, "version": 2}, "has version 2, but this server reads version 1"),
+        ({**FILE, "version": 2}, "has version 2, but this server supports version 1"),
         ({**FILE, "device": "tpu"}, "device: input should be 'cpu' or 'cuda'"),
         ({**FILE, "listen": {"port": 70000}}, "listen.port: input should be less"),
         ({**FILE, "requestTimeoutSeconds": -1}, "requestTimeoutSeconds: input should be greater"),
         ({**FILE, "tracing": {}}, "tracing.endpoint is missing"),
         ({**FILE, "tracing": {"endpoint": "collector:4317"}}, "tracing.endpoint: string should"),
-        ("{", "is not JSON"),
-        ("[]", "holds no JSON object"),
+        ("{", "is not valid JSON"),
+        ("[]", "must contain a JSON object"),
     ],
 )
-def test_a_wrong_file_is_refused_in_words(tmp_path: Path, content: object, words: str) -> None:
+def test_an_invalid_file_is_rejected_with_a_message(
+    tmp_path: Path, content: object, words: str
+) -> None:
     path = write(tmp_path, content)
     with pytest.raises(PermanentError) as failure:
         parse(["--config", path])
@@ -118,7 +120,7 @@ def test_a_missing_file() -> None:
         parse(["--config", "/does/not/exist.json"])
 
 
-def test_flags_win_over_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_file(tmp_path: Path) -> None:
     config = parse(
         ["--config", write(tmp_path, FILE), "--served-name", "x", "--port", "9", "--dtype=float16"]
     )
@@ -126,7 +128,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     assert (config.model.id, config.listen.host) == (FILE["model"]["id"], "0.0.0.0")
 
 
-def test_a_directory_and_a_repository_are_told_apart(tmp_path: Path) -> None:
+def test_a_directory_is_distinguished_from_a_repository(tmp_path: Path) -> None:
     assert parse(["--model", str(tmp_path)]).model.source.path == tmp_path
     assert parse(["--model", "/no/such"]).model.source.path == Path("/no/such")
     assert parse(["--model", "a/b"]).model.source.hugging_face is not None
@@ -137,4 +139,4 @@ def test_a_command_line_without_a_model(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as end:
         parse([])
     assert end.value.code == 2
-    assert "--config FILE or --model" in capsys.readouterr().err
+    assert "--config FILE and --model" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the log says, for people and for programs."""
+"""Log lines in text and JSON."""
 
 import io
 import json
@@ -22,7 +22,7 @@ Set = Callable[..., io.StringIO]
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch):
-    """Set logging up as the process does, and give back what it writes to."""
+    """Set up logging as the process does, and return its output."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
 
@@ -51,7 +51,7 @@ def request_line(written: io.StringIO) -> dict:
     return line
 
 
-async def test_a_request_is_one_line_at_its_end(log: Set, tmp_path: Path) -> None:
+async def test_a_request_logs_one_line_at_its_end(log: Set, tmp_path: Path) -> None:
     keys = write(tmp_path / "keys.json", entry("team-a", "sk-a"))
     service = Service(apiKeysFile=str(keys))
     written = log(LOG_FORMAT="json")
@@ -78,7 +78,7 @@ async def test_a_request_is_one_line_at_its_end(log: Set, tmp_path: Path) -> Non
     assert "sk-a" not in written.getvalue()
 
 
-async def test_text_has_the_same_in_words(log: Set) -> None:
+async def test_text_has_the_same_fields(log: Set) -> None:
     written = log()
     await Service().complete({"X-Request-Id": "abc-1"}, stream=True)
     (line,) = written.getvalue().splitlines()
@@ -96,7 +96,7 @@ async def test_text_has_the_same_in_words(log: Set) -> None:
         ((), {"max_tokens": 0}, 400, "invalid_value", None),
     ],
 )  # fmt: skip
-async def test_what_failed_is_told(log: Set, script, body, status, error, reasons) -> None:
+async def test_failures_are_logged(log: Set, script, body, status, error, reasons) -> None:
     written = log(LOG_FORMAT="json")
     await Service(script).complete(**body)
     line = request_line(written)
@@ -104,7 +104,7 @@ async def test_what_failed_is_told(log: Set, script, body, status, error, reason
     assert line.get("finish_reasons") == reasons
 
 
-async def test_a_fault_has_its_traceback_within_its_line(log: Set, monkeypatch) -> None:
+async def test_an_exception_has_its_traceback_within_its_line(log: Set, monkeypatch) -> None:
     written = log(LOG_FORMAT="json")
     service = Service()
     monkeypatch.setattr(service.engine, "submit", lambda _: 1 / 0)
@@ -124,7 +124,7 @@ async def test_probes_are_not_logged(log: Set) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "x" * 129, "a\tb", b"\xff"])
-async def test_ids_that_cannot_be_repeated_are_made(given) -> None:
+async def test_unsafe_request_ids_are_replaced(given) -> None:
     headers = {} if given is None else {"X-Request-Id": given}
     service = Service()
     answers = [await service.complete(headers) for _ in range(2)]
@@ -133,7 +133,7 @@ async def test_ids_that_cannot_be_repeated_are_made(given) -> None:
     assert re.fullmatch(r"req-[0-9a-f]{32}", first)
 
 
-async def test_an_id_that_comes_twice_is_no_trouble_to_the_engine() -> None:
+async def test_duplicate_request_ids_do_not_affect_the_engine() -> None:
     service = Service()
     for _ in range(2):
         answer = await service.complete({"X-Request-Id": "twice"})
@@ -158,9 +158,9 @@ def test_levels(log: Set) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("LOG_FORMAT", "write text or json"), ("LOG_LEVEL", "write debug, info")]
+    ("name", "words"), [("LOG_FORMAT", "text or json: got"), ("LOG_LEVEL", "debug, info, warning")]
 )
-def test_a_wrong_wish_is_told_in_words(log: Set, name: str, words: str) -> None:
-    with pytest.raises(PermanentError, match=f"{name} is 'xml'|{name} is 'XML'") as failure:
+def test_an_invalid_setting_is_rejected_with_a_message(log: Set, name: str, words: str) -> None:
+    with pytest.raises(PermanentError, match=f"{name} must be .*: got '(xml|XML)'$") as failure:
         log(**{name: "xml"})
     assert words in str(failure.value)

@@ -1,4 +1,4 @@
-"""What Prometheus reads, of a real model and of an engine that says what it is told to."""
+"""Metrics of a real model and of a scripted engine."""
 
 import time
 
@@ -21,7 +21,7 @@ def values(server) -> dict[str, float]:
     return found
 
 
-def test_what_a_request_counts(serve_family) -> None:
+def test_metrics_of_a_request(serve_family) -> None:
     server = serve_family("qwen3")
     before = values(server)
     body = {"model": "qwen3", "prompt": [5, 6, 7], "max_tokens": 4, "ignore_eos": True}
@@ -52,20 +52,20 @@ def test_requests_that_run_and_end_early(serve_family) -> None:
         lines = response.iter_lines()  # kept: a lost iterator closes the response
         next(lines)
         assert values(server)["deepseek_server_num_requests_running"] == 1
-    deadline = time.monotonic() + 10  # the server notices when it writes
+    deadline = time.monotonic() + 10  # the server detects the disconnect when it writes
     while not values(server).get("deepseek_server_request_success_total{abort}"):
         assert time.monotonic() < deadline
     assert values(server)["deepseek_server_num_requests_running"] == 0
 
 
-def test_paths_that_are_no_routes_make_no_labels(serve_family) -> None:
+def test_unknown_paths_create_no_labels(serve_family) -> None:
     server = serve_family("qwen3")
     server.client.get("/wp-admin/setup.php")
     assert "deepseek_server_http_requests_total{none,GET,404}" in values(server)
     assert "wp-admin" not in server.client.get("/metrics").text
 
 
-async def test_how_long_everything_took_and_was() -> None:
+async def test_durations_and_lengths() -> None:
     service = Service()
     assert (await service.complete()).status_code == 200
     for name, count, total in (
@@ -88,7 +88,7 @@ async def test_how_long_everything_took_and_was() -> None:
     assert 0 < gaps <= decode
 
 
-async def test_what_the_engine_counts_is_read_from_it() -> None:
+async def test_engine_totals_are_exported() -> None:
     service = Service()
     steps = Steps()
     steps.record(0.02, tokens=300, sequences=9)
@@ -121,7 +121,7 @@ async def test_a_failure_of_the_engine_is_an_error() -> None:
     assert service.sample("generation_tokens_total") == 1
 
 
-async def test_who_is_turned_away_is_told_when_to_come_back() -> None:
+async def test_a_rejected_request_gets_a_retry_after() -> None:
     service = Service()
     for _ in range(70):
         await service.complete()

@@ -23,7 +23,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_without_limits_the_machines_numbers_count(machine: Path) -> None:
+def test_without_limits_the_numbers_of_the_machine_apply(machine: Path) -> None:
     assert (resources.memory_available(), resources.cpus()) == (8 * GIB, 4)
 
 

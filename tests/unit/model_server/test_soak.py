@@ -1,4 +1,4 @@
-"""The soak in short; `make soak` is the long one."""
+"""A short soak test; `make soak` runs the long one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Spans, read from memory and as a collector gets them."""
+"""Spans in memory and at a collector."""
 
 import socket
 import sys
@@ -40,7 +40,7 @@ class Traced(Service):
         return span
 
 
-async def test_a_span_in_the_words_of_the_conventions(tmp_path: Path) -> None:
+async def test_a_span_follows_the_semantic_conventions(tmp_path: Path) -> None:
     service = Traced(keyring=Keyring(write(tmp_path / "keys.json", entry("team-a", "sk-a"))))
     headers = {
         "X-Request-Id": "abc-1",
@@ -83,7 +83,7 @@ async def test_a_span_in_the_words_of_the_conventions(tmp_path: Path) -> None:
     }
 
 
-async def test_chat_without_a_parent() -> None:
+async def test_chat_without_a_parent_span() -> None:
     service = Traced()
     body = {"model": "scripted", "messages": [{"role": "user", "content": "a"}], "stream": True}
     for broken in ("", "nonsense"):
@@ -94,14 +94,14 @@ async def test_chat_without_a_parent() -> None:
         assert service.span.parent is None
 
 
-async def test_a_failure_is_one_in_the_span_too() -> None:
+async def test_a_failure_is_an_error_in_the_span() -> None:
     service = Traced([EngineError("it broke")])
     await service.complete()
     assert service.span.status.status_code is StatusCode.ERROR
     assert (service.span.attributes or {})["error.type"] == "generation_failed"
 
 
-async def test_a_mistake_of_the_client_is_no_error_of_the_server() -> None:
+async def test_a_client_error_is_not_an_error_of_the_span() -> None:
     service = Traced()
     await service.complete(model="other")
     assert service.span.status.status_code is StatusCode.UNSET
@@ -110,7 +110,7 @@ async def test_a_mistake_of_the_client_is_no_error_of_the_server() -> None:
     assert "gen_ai.usage.input_tokens" not in attributes
 
 
-async def test_what_is_no_generation_has_a_plain_span_and_probes_none() -> None:
+async def test_other_routes_have_a_plain_span_and_probes_none() -> None:
     service = Traced()
     await service.client.get("/health/ready")
     await service.client.get("/v1/models")
@@ -118,7 +118,7 @@ async def test_what_is_no_generation_has_a_plain_span_and_probes_none() -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/traces", "/own/path"])
-def test_a_collector_gets_the_spans_before_the_end(path: str) -> None:
+def test_a_collector_gets_the_spans_before_the_process_ends(path: str) -> None:
     received: list[tuple[str, bytes]] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -150,7 +150,7 @@ def _record() -> Record:
     return Record(id="a", method="POST", route="/v1/completions", status=200)
 
 
-def test_a_collector_that_is_not_there_does_not_hold_up_the_end(monkeypatch) -> None:
+def test_an_unreachable_collector_does_not_delay_the_end(monkeypatch) -> None:
     monkeypatch.setattr("deepseek_server.tracing.CLOSING_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         spans = tracer(f"http://127.0.0.1:{silent.getsockname()[1]}", "m")
@@ -160,7 +160,7 @@ def test_a_collector_that_is_not_there_does_not_hold_up_the_end(monkeypatch) -> 
         assert time.monotonic() - began < 9  # it gives up after 10
 
 
-def test_without_the_packages_the_start_says_what_to_do(monkeypatch) -> None:
+def test_missing_packages_give_an_error_with_a_remedy(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
     with pytest.raises(PermanentError, match=r"install deepseek-operator\[tracing\]") as failure:
         tracer("http://127.0.0.1:4318", "m")

@@ -60,7 +60,7 @@ async def create(
 
 
 class _Choice:
-    """One of the answers, as chunks or whole."""
+    """One choice, streamed or whole."""
 
     def __init__(self, index: int, body: ChatRequest, answer: ChatAnswer, codec: Codec) -> None:
         self._index, self._body, self._codec = index, body, codec
@@ -71,11 +71,11 @@ class _Choice:
         self._reason: str | None = None
 
     def first(self) -> dict[str, Any]:
-        """What a stream begins with."""
+        """Return the first chunk of a stream."""
         return self._json({"role": "assistant", "content": ""})
 
     def chunk(self, output: Output) -> dict[str, Any] | None:
-        """What an output adds to a stream; None if nothing."""
+        """Return the stream chunk of an output; None if it adds nothing."""
         delta = self.answer.push(output).json()
         told = self._body.logprobs or self._body.return_token_ids
         if not delta and output.finish_reason is None and not told:
@@ -88,7 +88,7 @@ class _Choice:
         return chunk
 
     def take(self, output: Output) -> None:
-        """Keep an output for the whole."""
+        """Collect an output for `whole`."""
         self._deltas.append(self.answer.push(output))
         self._token_ids += output.token_ids
         self._reason = self.answer.reason(output)
@@ -96,7 +96,7 @@ class _Choice:
             self._logprobs += chat_logprobs(output, self._codec)
 
     def whole(self) -> dict[str, Any]:
-        """The whole answer."""
+        """Return the complete choice."""
         told = {"content": self._logprobs, "refusal": None} if self._body.logprobs else None
         choice = {
             "index": self._index,
@@ -119,7 +119,7 @@ def _count_reasoning(generation: Generation, choices: list[_Choice]) -> None:
 async def _chunks(
     body: ChatRequest, generation: Generation, choices: list[_Choice], created: int
 ) -> AsyncIterator[dict[str, Any]]:
-    """The roles, the answers as they grow, and the token counts if wanted."""
+    """Yield the roles, the chunks of all choices, then the token usage if requested."""
     head = {
         "id": generation.id,
         "object": "chat.completion.chunk",

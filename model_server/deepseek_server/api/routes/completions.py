@@ -19,7 +19,7 @@ from deepseek_server.server.served_model import ServedModel
 
 router = APIRouter()
 
-# What OpenAI's API generates where the request does not say.
+# The default of OpenAI's API.
 DEFAULT_MAX_TOKENS = 16
 
 
@@ -29,7 +29,7 @@ async def create(
     request: Request,
     served: Annotated[ServedModel, Depends(served_model)],
 ) -> Response:
-    """Continue texts or lists of tokens."""
+    """Complete texts or lists of token ids."""
     check_model(body.model, served)
     prompts = [await _prompt(body, prompt, served) for prompt in body.prompt]
     await check_grammar(body.grammar(), served, "response_format")
@@ -72,7 +72,7 @@ async def _prompt(body: CompletionRequest, prompt: str | list[int], served: Serv
 
 
 class _Choice:
-    """One of the answers, as chunks or whole."""
+    """One choice, streamed or whole."""
 
     def __init__(
         self, index: int, body: CompletionRequest, generation: Generation, served: ServedModel
@@ -90,7 +90,7 @@ class _Choice:
         return given if isinstance(given, str) else served.codec.decode(given)
 
     def chunk(self, output: Output) -> dict[str, Any] | None:
-        """What an output adds to a stream; None if nothing."""
+        """Return the stream chunk of an output; None if it adds nothing."""
         text = "".join([*self._texts, output.text])
         self._texts = []
         told = self._logprobs is not None or self._body.return_token_ids
@@ -107,7 +107,7 @@ class _Choice:
         return chunk
 
     def take(self, output: Output) -> None:
-        """Keep an output for the whole."""
+        """Collect an output for `whole`."""
         self._texts.append(output.text)
         self._token_ids += output.token_ids
         self._reason = output.finish_reason
@@ -117,7 +117,7 @@ class _Choice:
             self._told = {name: told.get(name, []) + values for name, values in lists.items()}
 
     def whole(self) -> dict[str, Any]:
-        """The whole answer."""
+        """Return the complete choice."""
         choice = {
             "index": self._index,
             "text": "".join(self._texts),
@@ -132,7 +132,7 @@ class _Choice:
 async def _chunks(
     body: CompletionRequest, generation: Generation, choices: list[_Choice], created: int
 ) -> AsyncIterator[dict[str, Any]]:
-    """The texts as they grow; the last piece says why one ended; the token counts if wanted."""
+    """Yield the chunks of all choices, then the token usage if requested."""
     head = {
         "id": generation.id,
         "object": "text_completion",

@@ -1,4 +1,4 @@
-"""What a pod that computes for another one says to requests: go there."""
+"""Routes of a follower pod: redirect every request to the leader with a 421."""
 
 from fastapi import APIRouter, Request
 
@@ -10,16 +10,16 @@ router = APIRouter()
 
 @router.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 async def elsewhere(request: Request) -> None:
-    """421 for whatever this pod does not serve.
+    """Respond with 421 to every request that a follower does not serve.
 
     Raises:
-        APIError: always; names the leader.
+        APIError: always; the message names the leader.
     """
     lifecycle: Lifecycle = request.app.state.lifecycle
     leader = "" if lifecycle.gang is None else lifecycle.gang.leader
     raise APIError(
         421,
-        f"this pod computes for the leader of the model and takes no requests: send them to "
-        f"{leader}, or to the Service of the model",
+        f"this pod is a follower and serves no requests: send them to the leader {leader} or to "
+        f"the model's Service",
         code="not_the_leader",
     )

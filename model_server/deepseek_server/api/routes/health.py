@@ -1,7 +1,7 @@
-"""GET /health/live and /health/ready, for Kubernetes, and /metrics, for Prometheus.
+"""GET /health/live and /health/ready for Kubernetes, and /metrics for Prometheus.
 
-Live: the process makes sense to keep. Ready: the model takes requests. A busy server is both, and
-so is one whose queue is full, which it says to those who ask for more (429).
+Live: a restart is not needed. Ready: the model accepts requests. A busy server is both, and so is one
+with a full queue, which rejects further requests with a 429.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ router = APIRouter()
 
 @router.get("/health/live")
 async def live(request: Request) -> Response:
-    """503 when only a restart can help."""
+    """Return 503 if only a restart can help, else 200."""
     return _dead(request.app.state.lifecycle) or JSONResponse({"status": "live"})
 
 
 @router.get("/health/ready")
 async def ready(request: Request) -> Response:
-    """200 while the model takes requests, else 503 and what it is waiting for."""
+    """Return 200 while the model accepts requests, else 503 and the state of the server."""
     lifecycle: Lifecycle = request.app.state.lifecycle
     loaded, total = lifecycle.progress.bytes
     loading = lifecycle.phase is Phase.LOADING
@@ -43,7 +43,7 @@ async def ready(request: Request) -> Response:
 
 
 def _dead(lifecycle: Lifecycle, more: Mapping[str, Any] | None = None) -> Response | None:
-    """The answer where only a restart can help, for which requests must not wait either."""
+    """Return a 503 if only a restart can help; such a server must not get requests either."""
     reason = lifecycle.dead()
     told = {"status": "dead", "detail": reason, **(more or {})}
     return JSONResponse(told, 503) if reason else None
@@ -51,7 +51,7 @@ def _dead(lifecycle: Lifecycle, more: Mapping[str, Any] | None = None) -> Respon
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """All metrics in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     return Response(
         generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
     )

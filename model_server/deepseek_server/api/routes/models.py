@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}: what is served here."""
+"""GET /v1/models and /v1/models/{id}: the served model."""
 
 from typing import Annotated, Any
 
@@ -14,14 +14,14 @@ Served = Annotated[ServedModel, Depends(served_model)]
 
 @router.get("/v1/models")
 async def list_models(served: Served) -> dict[str, Any]:
-    """The one model."""
+    """List the served model."""
     return {"object": "list", "data": [_card(served)]}
 
 
 # A model's name may be a hub id, which has a slash.
 @router.get("/v1/models/{name:path}")
 async def get_model(name: str, served: Served) -> dict[str, Any]:
-    """The model of that name."""
+    """Return the model with a name."""
     check_model(name, served)
     return _card(served)
 

@@ -1,4 +1,4 @@
-"""POST /tokenize and /detokenize: how the model sees a text. In vLLM's words."""
+"""POST /tokenize and /detokenize, compatible with vLLM."""
 
 import asyncio
 from typing import Annotated, Any, Self
@@ -21,7 +21,7 @@ Served = Annotated[ServedModel, Depends(served_model)]
 
 
 class TokenizeRequest(Conversation):
-    """The body of POST /tokenize: a text or a conversation."""
+    """The body of POST /tokenize: text or a conversation."""
 
     model: str | None = None
     prompt: str | None = None
@@ -32,7 +32,7 @@ class TokenizeRequest(Conversation):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if (self.prompt is None) == (not self.messages):
-            raise invalid_combination("prompt", "give exactly one of prompt and messages")
+            raise invalid_combination("prompt", "set exactly one of prompt and messages")
         return self
 
 
@@ -45,7 +45,7 @@ class DetokenizeRequest(Strict):
 
 @router.post("/tokenize")
 async def tokenize(body: TokenizeRequest, served: Served) -> dict[str, Any]:
-    """The tokens of a text, or of a conversation up to where the assistant speaks next."""
+    """Tokenize text, or a conversation up to the start of the assistant's next message."""
     check_model(served.name if body.model is None else body.model, served)
     if body.prompt is None:
         tokens = await encode(body, served)
@@ -67,7 +67,7 @@ async def tokenize(body: TokenizeRequest, served: Served) -> dict[str, Any]:
 
 @router.post("/detokenize")
 async def detokenize(body: DetokenizeRequest, served: Served) -> dict[str, Any]:
-    """The text of tokens, with special ones."""
+    """Return the text of token ids, special tokens included."""
     check_model(served.name if body.model is None else body.model, served)
     check_tokens(body.tokens, served, "tokens")
     return {"prompt": await asyncio.to_thread(served.codec.decode, body.tokens, special=True)}

@@ -1,1 +1,1 @@
-"""How models write tool calls; a module per format."""
+"""Formats in which models write tool calls, one module each."""

@@ -1,4 +1,4 @@
-"""Which format of tool calls a model writes."""
+"""Selection of the tool call format of a model."""
 
 from deepseek_server.api.tools import deepseek, deepseek_v3, deepseek_v31, deepseek_v32, hermes
 from deepseek_server.api.tools.format import Format
@@ -13,13 +13,13 @@ FORMATS = {
 
 
 def format_of(served: ServedModel) -> Format | None:
-    """The format that was configured, or else that of the chat template; None: the model has none."""
+    """Return the configured format, or that of the chat template; None if the model has none."""
     name = served.tool_format
     return FORMATS.get(_in_template(served.codec.chat_template) if name == "auto" else name)
 
 
 def _in_template(template: str) -> str:
-    """The format whose markers a chat template writes."""
+    """Return the format whose markers a chat template contains."""
     if deepseek_v32.PREFIX in template:
         return "deepseek-v3.2"
     if deepseek.CALL_BEGIN in template:

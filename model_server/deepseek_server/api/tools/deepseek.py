@@ -1,4 +1,4 @@
-"""What the formats of DeepSeek-V3, R1 and V3.1 share: a list of calls between markers."""
+"""Common parts of the formats of DeepSeek-V3, R1 and V3.1: a list of calls between markers."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ SEPARATOR = "<｜tool▁sep｜>"
 
 
 def read(source: Source, read_call: Callable[[Source], Reading[None]]) -> Reading[None]:
-    """Read an answer whose calls are read by another reader, up to the end of the arguments."""
+    """Read an answer; `read_call` reads each call up to the end of its arguments."""
     while True:
         marker = yield from source.upto(Text, CALLS_BEGIN, CALL_BEGIN, text_may_end=True)
         if marker == CALLS_BEGIN:

@@ -7,7 +7,7 @@
     </｜DSML｜function_calls>
 
 As in the `encoding` folder of deepseek-ai/DeepSeek-V3.2, which has no chat template. An argument
-whose tag says that it is a string is written as it is; any other is JSON.
+whose tag marks it as a string is written verbatim; any other is JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a format of tool calls has to say."""
+"""Description of a tool call format."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from deepseek_server.api.markup import Reading, Source
 
 @dataclass(frozen=True)
 class Format:
-    """A way in which a model writes tool calls into its answer.
+    """A format in which a model writes tool calls into its answer.
 
     Attributes:
-        read: reads an answer; gives Text, Call and Arguments.
-        opening: the text with which an answer that consists of a call begins, up to where the
-            arguments of the named function start, or its name if none is given.
-        call_end: the text after which a call is complete.
-        json_arguments: whether the arguments are written as JSON, and so can be held to a schema.
+        read: reads an answer and yields Text, Call and Arguments.
+        opening: returns the start of an answer that consists of a call: up to the arguments of the
+            named function, or up to the function's name if none is given.
+        call_end: the text that completes a call.
+        json_arguments: whether the arguments are JSON, so that a schema can constrain them.
     """
 
     read: Callable[[Source], Reading[None]]

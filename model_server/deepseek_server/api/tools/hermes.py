@@ -1,4 +1,4 @@
-"""Qwen's format, first that of the Hermes models: `<tool_call>{JSON}</tool_call>` for every call.
+"""Format of Qwen and of the Hermes models before it: `<tool_call>{JSON}</tool_call>` for every call.
 
 The JSON has a `name` and `arguments`. As in the chat templates of Qwen2.5 and Qwen3.
 """
@@ -10,7 +10,7 @@ from deepseek_server.api.markup import Arguments, Call, Reading, Source, Text
 from deepseek_server.api.tools.format import Format
 
 BEGIN, END = "<tool_call>", "</tool_call>"
-# In the usual order the arguments can be passed on while they come.
+# In the usual order the arguments can be streamed.
 HEAD = re.compile(
     r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=[{\[])'
 )
@@ -30,7 +30,7 @@ def _read(source: Source) -> Reading[None]:
 
 
 def _whole_call(body: str, marker: str) -> Reading[None]:
-    """A call in some other order, or what only looks like one and is text."""
+    """Yield a call with its fields in another order, or text that only looks like a call."""
     try:
         call = json.loads(body)
         name, arguments = call["name"], call.get("arguments", call.get("parameters", {}))

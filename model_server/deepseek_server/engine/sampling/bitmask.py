@@ -1,4 +1,4 @@
-"""Sets of tokens as bits: 32 tokens to a word, the first one lowest."""
+"""Token bitmasks: 32 tokens per word, the first one in the lowest bit."""
 
 from collections.abc import Iterable
 
@@ -10,12 +10,12 @@ WORD = 32
 
 
 def words_for(vocabulary: int) -> int:
-    """How many words a set of tokens takes."""
+    """Return the number of words of a mask."""
     return -(-vocabulary // WORD)
 
 
 def without(mask: NDArray[np.int32], tokens: Iterable[int]) -> NDArray[np.int32]:
-    """A set less some tokens, unless nothing would be left: then the set as it is."""
+    """Return a mask without some tokens; the mask itself if no token would be left."""
     left = mask.copy()
     words = left.view(np.uint32)
     for token in tokens:
@@ -24,7 +24,7 @@ def without(mask: NDArray[np.int32], tokens: Iterable[int]) -> NDArray[np.int32]
 
 
 def forbid(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Make every token impossible that is not in its row's set.
+    """Set the logits of all tokens outside their row's mask to minus infinity.
 
     Args:
         logits: [n, vocabulary]; may be changed.

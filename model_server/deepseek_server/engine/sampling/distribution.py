@@ -1,9 +1,8 @@
-"""What may be drawn, how likely, and where a random number falls in it.
+"""Token distributions: weights, filters, and sampling.
 
-Tokens have weights: the likeliest one's is 1, that of a token that may not be drawn is 0. They are
-drawn by inverting their cumulated sum. The sums are of whole numbers: they come out the same in
-whatever order and in whatever grouping a device adds, which sums of floats do not, and a seeded
-request must not depend on how many others a kernel works on at the same time.
+Tokens have weights: 1 for the most likely one, 0 for one that must not be sampled. Sampling inverts
+the cumulative sum of the weights. The sums use integers: unlike sums of floats they do not depend on
+the order in which a device adds, and a seeded request must not depend on the rest of the batch.
 """
 
 import math
@@ -16,27 +15,27 @@ from deepseek_server.engine.sampling.rng import BITS
 from deepseek_server.kernels.availability import lacking
 from deepseek_server.kernels.required import SAMPLING
 
-_UNIT = 2**40  # a weight of 1 as a whole number; a weight below 2^-40 is never drawn
+_UNIT = 2**40  # a weight of 1 as an integer; a weight below 2^-40 is never sampled
 _CHUNK = 128  # most vocabularies are a multiple of it
-# FlashInfer 0.7 filters shorter rows by another algorithm, which asks for sums of 1 and has no
+# FlashInfer 0.7 filters shorter rows by another algorithm, which requires sums of 1 and has no
 # order-independent mode.
 _FEWEST_TOKENS = 2048
 
 
 def weights_of(logits: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
-    """The weights of tokens, [n, vocabulary] in float32.
+    """Return the weights of tokens, [n, vocabulary] in float32.
 
     Args:
         logits: [n, vocabulary] in float32; may be changed.
         temperature: above 0, [n, 1].
     """
-    # The greatest logit becomes zero first: a tiny temperature must not make infinities.
+    # Subtract the greatest logit first: a tiny temperature must not produce infinities.
     greatest = logits.amax(dim=-1, keepdim=True)
     return logits.sub_(greatest).div_(temperature).exp_()
 
 
 def keep_top_k(weights: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
-    """Keep the k greatest weights of each row, and what equals the least of them.
+    """Keep the k greatest weights of each row, and those equal to the smallest of them.
 
     Args:
         weights: [n, vocabulary]; may be changed.
@@ -50,7 +49,7 @@ def keep_top_k(weights: torch.Tensor, top_k: torch.Tensor) -> torch.Tensor:
 
 
 def keep_top_p(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Keep the fewest greatest weights that make up a share p, and what equals the least of them.
+    """Keep the fewest greatest weights that sum to a share p, and those equal to the smallest.
 
     Args:
         weights: [n, vocabulary]; may be changed.
@@ -66,7 +65,7 @@ def keep_top_p(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
 
 
 def keep_min_p(weights: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
-    """Keep the weights that are at least a share of the greatest one.
+    """Keep the weights of at least `min_p` times the greatest one.
 
     Args:
         weights: [n, vocabulary]; may be changed.
@@ -76,11 +75,11 @@ def keep_min_p(weights: torch.Tensor, min_p: torch.Tensor) -> torch.Tensor:
 
 
 def draw(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The tokens on which random numbers fall, int64 [n].
+    """Return the tokens that random numbers select, int64 [n].
 
     Args:
         weights: [n, vocabulary]; may be changed.
-        numbers: as `uniform` makes them, [n].
+        numbers: random numbers from `uniform`, [n].
     """
     rows, vocabulary = weights.shape
     units = weights.mul_(_UNIT).long()
@@ -89,26 +88,26 @@ def draw(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         units = torch.nn.functional.pad(units, (0, missing))
     units = units.view(rows, chunks, _CHUNK)
 
-    # First the chunk, then the token in it: one pass over the weights instead of a long scan.
+    # Find the chunk, then the token in it: one pass over the weights instead of a long scan.
     ends = units.sum(dim=-1).cumsum(dim=-1)
     point = _share(ends[:, -1:], numbers.long()[:, None])
     chunk = torch.searchsorted(ends, point, right=True).clamp(max=chunks - 1)
     inside = units.gather(1, chunk[:, :, None].expand(-1, -1, _CHUNK))[:, 0].cumsum(dim=-1)
     start = ends.gather(1, chunk) - inside[:, -1:]
     place = torch.searchsorted(inside, point - start, right=True)
-    # Clamped for rows of logits that are no numbers: a token that does not exist would end the
-    # whole process at the next embedding.
+    # Clamped for rows with NaN logits: a token id out of range would end the whole process at the
+    # next embedding.
     return (chunk * _CHUNK + place).clamp(max=vocabulary - 1)[:, 0]
 
 
 def _share(total: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    """Rounded down, total * number / 2^BITS, which is below the total; no product leaves 64 bits."""
+    """Return floor(total * number / 2^BITS), which is below the total, without 64-bit overflow."""
     high, low = total >> BITS, total & ((1 << BITS) - 1)
     return high * number + (low * number >> BITS)
 
 
 def _flashinfer(weights: torch.Tensor) -> Any:
-    """FlashInfer's functions, where it can filter these weights; else None."""
+    """Return FlashInfer's functions if it can filter these weights, else None."""
     if not weights.is_cuda or weights.shape[-1] < _FEWEST_TOKENS:
         return None
     return _imported()

@@ -1,4 +1,4 @@
-"""What the requests of a batch want of sampling, as tensors; the same for every step of it."""
+"""Sampling parameters of a batch as tensors; constant while its requests stay the same."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from deepseek_server.engine.sampling.rows import Rows
 from deepseek_server.engine.transfer import send
 from deepseek_server.engine.types import Sampling
 
-_LEAST_TEMPERATURE = float(np.finfo(np.float32).tiny)  # what is less would divide by zero
+_LEAST_TEMPERATURE = float(np.finfo(np.float32).tiny)  # a lower one would divide by zero
 
 
 @dataclass(frozen=True)
 class Filter:
-    """One number for each of some rows."""
+    """One value for each of some rows."""
 
     rows: Rows
     values: torch.Tensor
@@ -26,7 +26,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Bias:
-    """What is added to single logits; three tensors of one length."""
+    """Values to add to single logits; three tensors of the same length."""
 
     rows: torch.Tensor
     tokens: torch.Tensor
@@ -35,7 +35,7 @@ class Bias:
 
 @dataclass(frozen=True)
 class Ends:
-    """The tokens that a row may not choose while it has fewer than so many."""
+    """The tokens that a row must not sample while its answer has fewer than `min_tokens`."""
 
     row: int
     min_tokens: int
@@ -44,21 +44,21 @@ class Ends:
 
 @dataclass(frozen=True)
 class Parameters:
-    """The parameters of a batch; None or empty where no row wants a thing.
+    """The parameters of a batch; None or empty if no row uses a parameter.
 
-    Build them whenever the batch changes, and use them for all steps in between.
+    Built when the batch changes, and used for all steps until the next change.
 
     Attributes:
         drawn: the rows that are not greedy, and their temperatures.
-        min_p: one for each drawn row.
-        top_k: which of the drawn rows have it, and their values.
-        top_p: which of the drawn rows have it, and their values.
-        bias: what is added to logits.
-        penalties: for rows that look at what they have already.
-        ends: of rows that may not end at once.
-        constrained: rows with a grammar.
-        told: rows that want log probabilities.
-        alternatives: the most that one of these wants.
+        min_p: one value for each drawn row.
+        top_k: the drawn rows that use it, and their values.
+        top_p: the drawn rows that use it, and their values.
+        bias: values to add to logits.
+        penalties: penalties of the rows that use any.
+        ends: end tokens of the rows with `min_tokens`.
+        constrained: the rows with a grammar.
+        told: the rows that request log probabilities.
+        alternatives: the largest number of alternatives that one of these requests.
     """
 
     drawn: Filter | None
@@ -74,7 +74,7 @@ class Parameters:
 
     @property
     def plain(self) -> bool:
-        """Whether every row just takes the token with the greatest logit."""
+        """Whether every row is greedy and unmodified."""
         wants = (self.drawn, self.bias, self.penalties, self.ends, self.constrained)
         return not any(wants)
 
@@ -86,14 +86,14 @@ class Parameters:
         vocabulary: int,
         device: torch.device,
     ) -> Self:
-        """The parameters of a batch.
+        """Build the parameters of a batch.
 
         Args:
-            samplings: what each row wants.
+            samplings: the sampling parameters of each row.
             eos_token_ids: the model's end tokens.
-            vocabulary: the width of the logits. Tokens beyond it are left out, because an index
-                out of bounds ends a process that uses CUDA.
-            device: where the logits are.
+            vocabulary: the width of the logits. Tokens beyond it are dropped, because an index out
+                of bounds ends a process that uses CUDA.
+            device: the device of the logits.
         """
         drawn = _where(samplings, lambda s: s.temperature > 0)
         hot = [samplings[row] for row in drawn]
@@ -164,7 +164,7 @@ def _penalises(sampling: Sampling) -> bool:
 def _ends(
     samplings: Sequence[Sampling], eos_token_ids: Collection[int], vocabulary: int
 ) -> Iterator[Ends]:
-    """The tokens that would end an answer, of the rows that have `min_tokens`."""
+    """Yield the end tokens of the rows with `min_tokens`."""
     for row, sampling in enumerate(samplings):
         if sampling.min_tokens > 0:
             eos = () if sampling.ignore_eos else eos_token_ids

@@ -1,4 +1,4 @@
-"""Which tokens a sequence has already, for penalties on using them again."""
+"""Penalties on tokens that a sequence already has, and the token counts for them."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from deepseek_server.engine.sampling.rows import Rows
 
-_UNUSED_CALLS = 8  # a sequence may sit out some steps
+_UNUSED_CALLS = 8  # a sequence may skip some steps
 
 
 class History:
-    """The different tokens of one sequence, and how often its answer has each.
+    """The distinct tokens of one sequence, and how often each occurs in its answer.
 
     Args:
-        tokens: the sequence's own list, prompt first, which only ever grows. It is kept, so that
-            no other list can have its identity.
-        prompt: how many of these are the prompt's.
+        tokens: the sequence's own list, prompt first, which only grows. A reference is kept, so that
+            no other list can get the same id().
+        prompt: number of tokens of the prompt.
 
     Attributes:
-        used: when it was asked for last.
+        used: number of the call that used it last.
     """
 
     def __init__(self, tokens: list[int], prompt: int) -> None:
@@ -35,11 +35,11 @@ class History:
 
     @property
     def counted(self) -> int:
-        """How many tokens of the list were counted."""
+        """Number of tokens of the list that were counted."""
         return self._counted
 
     def pairs(self) -> NDArray[np.int32]:
-        """Tokens and how often the answer has them, by turns; with all that the list has now."""
+        """Count new tokens and return all tokens and their counts in the answer, interleaved."""
         for token in self._tokens[self._counted :]:
             place = self._places.setdefault(token, len(self._places))
             if place == len(self._pairs):
@@ -51,17 +51,17 @@ class History:
 
 
 class Histories:
-    """The histories of sequences, so that a step costs no more than its new tokens."""
+    """Cached histories of sequences, so that a step only counts its new tokens."""
 
     def __init__(self) -> None:
-        self._histories: OrderedDict[int, History] = OrderedDict()  # the longest unused first
+        self._histories: OrderedDict[int, History] = OrderedDict()  # least recently used first
         self._calls = 0
 
     def pairs(self, sequences: Sequence[tuple[list[int], int]]) -> list[NDArray[np.int32]]:
-        """The pairs of each sequence; see History.
+        """Return the pairs of each sequence; see History.
 
         Args:
-            sequences: their lists of tokens, and how many of these are the prompt's.
+            sequences: the list of tokens and the length of the prompt of each.
         """
         self._calls += 1
         pairs = [self._history(tokens, prompt).pairs() for tokens, prompt in sequences]
@@ -83,14 +83,14 @@ class Histories:
 
 @dataclass(frozen=True)
 class Penalties:
-    """What some rows of a batch want; one number for each of these rows.
+    """The penalties of some rows of a batch; one value for each of these rows.
 
     Attributes:
-        rows: which rows.
-        presence: taken from the logits of tokens that the answer has.
-        frequency: the same for every time that it has them.
-        repetition: divides the positive logits of tokens in prompt or answer, and multiplies
-            the negative ones (Keskar et al., arXiv 1909.05858).
+        rows: the rows.
+        presence: subtracted from the logits of tokens that are in the answer.
+        frequency: subtracted once for each occurrence in the answer.
+        repetition: divides the positive logits of tokens in prompt or answer, and multiplies the
+            negative ones (Keskar et al., arXiv 1909.05858).
     """
 
     rows: Rows
@@ -99,12 +99,12 @@ class Penalties:
     repetition: torch.Tensor
 
     def apply(self, logits: torch.Tensor, pairs: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Change the logits of the batch, [n, vocabulary] in float32, in place.
+        """Apply the penalties to the logits of the batch in place.
 
         Args:
-            logits: of all rows.
-            pairs: what `Histories.pairs` gives for these rows, one after the other, int32.
-            lengths: how many pairs each row has, int32.
+            logits: the logits of all rows, [n, vocabulary] in float32.
+            pairs: the concatenated result of `Histories.pairs` for these rows, int32.
+            lengths: number of pairs of each row, int32.
         """
         tokens, counts = pairs.view(-1, 2).unbind(1)
         numbers = torch.repeat_interleave(lengths, output_size=len(tokens))

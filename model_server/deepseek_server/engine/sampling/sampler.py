@@ -1,10 +1,10 @@
-"""From logits to tokens, for a whole batch on the logits' device.
+"""Sampling of tokens from logits, for a whole batch on the logits' device.
 
-A sampled token is where one random number falls in the distribution. The number depends on the
-sequence's seed and on how many tokens it has (see engine.uniform), and how a row is treated
-depends on that row alone: the same request gets the same tokens in whatever company it runs.
+A token is sampled by the position of one random number in the distribution. The number depends on the
+sequence's seed and on its number of tokens (see engine.uniform), and the processing of a row depends
+on that row alone: a request gets the same tokens whatever else is in the batch.
 
-Nothing here waits for the device: the next step can be launched before this one's tokens exist.
+Nothing here waits for the device: the next step can be launched before this one's tokens are known.
 """
 
 from collections.abc import Sequence
@@ -25,16 +25,16 @@ from deepseek_server.engine.types import Sampling
 
 @dataclass(frozen=True)
 class Draw:
-    """The choice of one token.
+    """The inputs for sampling one token.
 
     Attributes:
-        sampling: how the request wants its tokens chosen.
-        seed: 64 bits of the sequence's own.
-        index: tokens that the sequence has generated before, those in flight among them.
-        tokens: the sequence's own list of all known tokens, prompt first, which only ever grows;
-            read where `sampling.looks_back`.
-        prompt: how many of these are the prompt's.
-        mask: which tokens the grammar allows now, packed as in engine.bitmask; needed where
+        sampling: the request's sampling parameters.
+        seed: the sequence's seed, 64 bits.
+        index: number of tokens generated before, including those in flight.
+        tokens: the sequence's own list of all known tokens, prompt first, which only grows; read if
+            `sampling.looks_back`.
+        prompt: number of tokens of the prompt.
+        mask: the tokens that the grammar allows next, packed as in engine.bitmask; required with
             `sampling.grammar`.
     """
 
@@ -48,17 +48,17 @@ class Draw:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A token for each row, on the device.
+    """The sampled token of each row, on the device.
 
     The log probabilities are those of the model: before bias, penalties, grammar and temperature.
-    They are None where no row asked for them, and mean nothing in the rows that did not.
+    They are None if no row requests them, and undefined in rows that do not.
 
     Attributes:
         tokens: int64, [n].
-        logprobs: of the chosen tokens, float32, [n].
-        top_logprobs: of the likeliest tokens, likeliest first, float32, [n, k]; k is the most
-            alternatives that a row asked for.
-        top_tokens: these tokens, int64, [n, k].
+        logprobs: log probabilities of the sampled tokens, float32, [n].
+        top_logprobs: log probabilities of the most likely tokens, in descending order, float32,
+            [n, k]; k is the largest number of alternatives that a row requests.
+        top_tokens: the most likely tokens, int64, [n, k].
     """
 
     tokens: torch.Tensor
@@ -69,14 +69,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class _Now:
-    """What differs from step to step, on the device; empty where no row wants it.
+    """The inputs that change with every step, on the device; empty if no row uses them.
 
     Attributes:
         numbers: random numbers of the drawn rows.
-        pairs: tokens that the penalised rows have, and how often.
-        lengths: how many pairs each of these rows has.
-        end_rows, end_tokens: rows, and tokens that they may not choose.
-        masks: the sets of the constrained rows, one after the other.
+        pairs: tokens of the penalised rows, and their counts.
+        lengths: number of pairs of each of these rows.
+        end_rows, end_tokens: rows, and tokens that they must not sample.
+        masks: masks of the constrained rows, concatenated.
     """
 
     numbers: torch.Tensor
@@ -88,14 +88,14 @@ class _Now:
 
 
 class Sampler:
-    """Chooses tokens.
+    """Samples tokens.
 
     In this order: logit bias and penalties change the model's logits, `min_tokens` and the grammar
-    rule tokens out, the temperature divides; then min_p, top_k and top_p filter, each what the one
-    before has left. Tokens as likely as the last one that a filter keeps are kept too.
+    exclude tokens, the temperature divides; then min_p, top_k and top_p filter, each the result of the
+    previous one. Tokens as likely as the last one that a filter keeps are kept too.
 
     Args:
-        eos_token_ids: the model's end tokens, which `min_tokens` rules out.
+        eos_token_ids: the model's end tokens, which `min_tokens` excludes.
     """
 
     def __init__(self, eos_token_ids: frozenset[int]) -> None:
@@ -105,18 +105,18 @@ class Sampler:
     def parameters(
         self, samplings: Sequence[Sampling], vocabulary: int, device: torch.device
     ) -> Parameters:
-        """What a batch wants; good for as long as it has the same requests in the same order."""
+        """Return the parameters of a batch; valid while it has the same requests in the same order."""
         return Parameters.of(samplings, self._eos, vocabulary, device)
 
     def sample(
         self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters | None = None
     ) -> Chosen:
-        """Choose a token for each row.
+        """Sample a token for each row.
 
         Args:
             logits: one row per draw, [n, vocabulary]; may be changed.
-            draws: what is wanted of each row.
-            parameters: those of these draws, where they were built before.
+            draws: the inputs of each row.
+            parameters: the parameters of these draws, if they were built before.
         """
         if parameters is None:
             samplings = [draw.sampling for draw in draws]
@@ -144,7 +144,7 @@ class Sampler:
         return picked if tokens is None else drawn.rows.put(tokens, picked)
 
     def _now(self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters) -> _Now:
-        """Gather what this step needs, and send it in one copy."""
+        """Collect the inputs of this step, and copy them to the device at once."""
         drawn = [draws[row] for row in parameters.drawn.rows.numbers] if parameters.drawn else []
         looking = parameters.penalties.rows.numbers if parameters.penalties else []
         pairs = self._histories.pairs([(draws[row].tokens, draws[row].prompt) for row in looking])
@@ -170,33 +170,31 @@ class Sampler:
 def _told(
     model: torch.Tensor, tokens: torch.Tensor, rows: Rows, alternatives: int
 ) -> list[torch.Tensor]:
-    """Log probabilities of the chosen and of the likeliest tokens, and the latter."""
+    """Return log probabilities of the sampled and of the most likely tokens, and the latter."""
     chosen = model.gather(1, rows.take(tokens)[:, None])[:, 0]
     top = model.topk(min(alternatives, model.shape[1]), dim=-1)
     return [rows.spread(part) for part in (chosen, top.values, top.indices)]
 
 
 def _mask(draw: Draw, ends: Sequence[int], vocabulary: int) -> NDArray[np.int32]:
-    """The set of a constrained row; where the grammar is complete, it may end in spite of all."""
+    """Return the mask of a row without its end tokens, unless only these are left."""
     mask = draw.mask
     if mask is None or len(mask) != bitmask.words_for(vocabulary):
         has = "none" if mask is None else f"{len(mask)} words"
-        raise ValueError(
-            f"a grammar's mask for {vocabulary} tokens was expected, but there is {has}"
-        )
+        raise ValueError(f"expected a grammar mask for {vocabulary} tokens: got {has}")
     return bitmask.without(mask, ends) if ends else mask
 
 
 def _adjusted(logits: torch.Tensor, parameters: Parameters, now: _Now) -> torch.Tensor:
-    """The logits after bias, penalties, and what must not be chosen."""
+    """Return the logits after bias, penalties and excluded tokens."""
     if parameters.bias or parameters.penalties:
-        logits = logits.float()  # short types would round small changes away
+        logits = logits.float()  # 16-bit types would round small changes away
     if bias := parameters.bias:
         logits[bias.rows, bias.tokens] += bias.values
     if parameters.penalties:
         parameters.penalties.apply(logits, now.pairs, now.lengths)
     if len(now.end_rows):
-        # A tensor, because torch would copy a number to the device and wait for that.
+        # A tensor, because torch would copy a scalar to the device synchronously.
         logits[now.end_rows, now.end_tokens] = logits.new_full((), -torch.inf)
     if constrained := parameters.constrained:
         masks = now.masks.view(len(constrained.numbers), -1)
@@ -205,7 +203,7 @@ def _adjusted(logits: torch.Tensor, parameters: Parameters, now: _Now) -> torch.
 
 
 def _filtered(weights: torch.Tensor, parameters: Parameters) -> torch.Tensor:
-    """The weights of the drawn rows after their filters."""
+    """Return the weights of the drawn rows after their filters."""
     if parameters.min_p is not None:
         weights = distribution.keep_min_p(weights, parameters.min_p[:, None])
     for wanted, keep in (

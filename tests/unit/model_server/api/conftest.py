@@ -1,4 +1,4 @@
-"""Applications around engines that say what they are told to."""
+"""Applications with scripted engines."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Fake:
     api: openai.OpenAI
 
     def says(self, *answers: str | list[Output | Exception]) -> None:
-        """The next answers, one for each request of the engine."""
+        """Script the next answers, one for each request to the engine."""
         for answer in answers:
             self.engine.scripts.append(pieces(answer) if isinstance(answer, str) else answer)
 
@@ -40,7 +40,7 @@ class Fake:
 
     @property
     def asked(self) -> Sampling:
-        """What the latest request asked of the engine."""
+        """The sampling parameters of the latest request."""
         return self.engine.requests[-1].sampling
 
     @property
@@ -64,7 +64,7 @@ def codec_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | None],
 
 @pytest.fixture(scope="session")
 def app(run_app) -> Iterator[tuple[Lifecycle, httpx.Client, openai.OpenAI]]:
-    """One application for all tests, whose model they change."""
+    """One application for all tests, which replace its model."""
     lifecycle = Lifecycle(validate({"model": {"id": "fake"}}, "the test").model)
     running = run_app(lifecycle)
     url = f"{running.url}/v1"
@@ -74,7 +74,7 @@ def app(run_app) -> Iterator[tuple[Lifecycle, httpx.Client, openai.OpenAI]]:
 
 @pytest.fixture
 def fake_of(app, codec_of) -> Callable[..., Fake]:
-    """Makes a model and serves it in place of the one before."""
+    """Create a model and serve it instead of the previous one."""
     lifecycle, http, api = app
 
     def fake(template: str | None, waiting: int = 1000, **fields: object) -> Fake:
@@ -94,7 +94,7 @@ def fake(fake_of) -> Fake:
 
 @pytest.fixture
 def logprobs_of(codec_of) -> Callable[..., tuple[list[Output], list[str]]]:
-    """Outputs of a text's tokens with log probabilities, and the tokens' names where all have one."""
+    """Return outputs of a text with log probabilities, and the tokens' names if all have one."""
     codec = codec_of(templates.PLAIN)
     (likely,), (unlikely,) = codec.encode("a", bare=True), codec.encode("b", bare=True)
 

@@ -1,4 +1,4 @@
-"""A served model without a model: a real tokenizer, and an engine that says what it is told to."""
+"""A served model with a real tokenizer and a scripted engine."""
 
 import asyncio
 from collections import deque
@@ -28,14 +28,14 @@ def make_codec(directory: Path, template: str | None) -> TokenizerCodec:
 
 
 def pieces(text: str, size: int = 3, reason: str = "stop") -> list[Output]:
-    """A text in outputs of so many characters."""
+    """Return the outputs of a text, of a number of characters each."""
     cut = [text[i : i + size] for i in range(0, len(text), size)] or [""]
     outputs = [Output((7,), piece) for piece in cut[:-1]]
     return [*outputs, Output((7,), cut[-1], finish_reason=reason)]  # type: ignore[arg-type]
 
 
 class FakeStream:
-    """Says its outputs, with a turn of the event loop between two."""
+    """A stream of scripted outputs that yields to the event loop between two."""
 
     def __init__(self, outputs: Sequence[Output | Exception]) -> None:
         self._outputs = deque(outputs)
@@ -58,7 +58,7 @@ class FakeStream:
 
 
 class FakeEngine:
-    """Takes the next script for every request, or else says "ok"."""
+    """An engine that plays the next script for each request, by default "ok"."""
 
     def __init__(self, waiting: int = 1000) -> None:
         self.limits = Limits(context=4096, waiting=waiting)
@@ -69,7 +69,7 @@ class FakeEngine:
 
     def submit(self, request: Request) -> FakeStream:
         if len(self.streams) >= self.limits.waiting:
-            raise QueueFullError(f"{len(self.streams)} requests wait already")
+            raise QueueFullError(f"{len(self.streams)} requests are already waiting")
         self.requests.append(request)
         self.streams.append(FakeStream(self.scripts.popleft() if self.scripts else pieces("ok")))
         return self.streams[-1]

@@ -1,4 +1,4 @@
-"""Chat templates in the manner of DeepSeek's and Qwen's, reduced to what the API looks at."""
+"""Chat templates like DeepSeek's and Qwen's, reduced to the parts that matter to the API."""
 
 _TURNS = """\
 {{- bos_token -}}
@@ -32,7 +32,7 @@ V3 = _template(
     " + '\\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>' -}}"
 )
 R1 = V3.replace(_ASSISTANT + "\n", "{{- '<｜Assistant｜><think>\\n' -}}\n")
-# Reasons only if it is told to.
+# Reasons only if requested.
 V31 = _template(
     "{{- '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + call.function.name + '<｜tool▁sep｜>'"
     " + (call.function.arguments | tojson) + '<｜tool▁call▁end｜><｜tool▁calls▁end｜>' -}}",

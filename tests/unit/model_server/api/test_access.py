@@ -1,4 +1,4 @@
-"""API keys and limits, as a client meets them."""
+"""API keys and rate limits, as seen by a client."""
 
 import asyncio
 from pathlib import Path
@@ -23,17 +23,19 @@ def bearing(key: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        (None, "no API key was sent"),
-        ("", "no API key was sent"),
-        ("Bearer ", "no API key was sent"),
-        ("Basic c2stYQ==", "no API key was sent"),
-        ("sk-a", "no API key was sent"),
-        ("Bearer sk-A", "not known here"),
-        ("Bearer sk-a sk-a", "not known here"),
-        (b"Bearer \xff\xfe", "not known here"),
+        (None, "missing API key"),
+        ("", "missing API key"),
+        ("Bearer ", "missing API key"),
+        ("Basic c2stYQ==", "missing API key"),
+        ("sk-a", "missing API key"),
+        ("Bearer sk-A", "unknown API key"),
+        ("Bearer sk-a sk-a", "unknown API key"),
+        (b"Bearer \xff\xfe", "unknown API key"),
     ],
 )
-async def test_without_a_key_nobody_gets_in(tmp_path: Path, header, words: str) -> None:
+async def test_a_request_without_a_valid_key_is_rejected(
+    tmp_path: Path, header, words: str
+) -> None:
     service = guarded(tmp_path)
     headers = {} if header is None else {"Authorization": header}
     for answer in (
@@ -49,7 +51,7 @@ async def test_without_a_key_nobody_gets_in(tmp_path: Path, header, words: str) 
     assert service.engine.requests == []
 
 
-async def test_with_a_key_one_gets_in(tmp_path: Path) -> None:
+async def test_a_request_with_a_valid_key_is_admitted(tmp_path: Path) -> None:
     service = guarded(tmp_path)
     for header in ("Bearer sk-a", "bearer sk-b", "Bearer  sk-b "):
         answer = await service.complete({"Authorization": header})
@@ -65,7 +67,7 @@ async def test_probes_and_scrapes_need_no_key(tmp_path: Path) -> None:
     assert service.sample("api_keys_file_valid") == 1
 
 
-async def test_without_a_file_everybody_gets_in() -> None:
+async def test_without_a_keys_file_every_request_is_admitted() -> None:
     service = Service()
     assert (await service.complete()).status_code == 200
     assert (await service.complete(bearing("anything"))).status_code == 200
@@ -101,13 +103,13 @@ async def test_tokens_per_minute_count_prompts_and_answers(tmp_path: Path) -> No
     assert "9 tokens per minute" in refused.text
 
 
-async def test_requests_at_once(tmp_path: Path) -> None:
+async def test_concurrent_requests(tmp_path: Path) -> None:
     service = guarded(tmp_path, [Output((1,), "a"), HOLD], maxConcurrent=1)
     running = asyncio.create_task(service.complete(bearing("sk-a")))
     await service.engine.asked.wait()
     refused = await service.complete(bearing("sk-a"))
     assert refused.status_code == 429
-    assert "1 requests at once" in refused.text
+    assert "1 concurrent requests" in refused.text
     assert refused.headers["retry-after"] == "1"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -116,7 +118,7 @@ async def test_requests_at_once(tmp_path: Path) -> None:
     assert (await service.complete(bearing("sk-a"))).status_code == 200
 
 
-async def test_an_owner_gets_a_place_back_after_every_kind_of_end(tmp_path: Path) -> None:
+async def test_a_concurrent_slot_is_freed_after_every_kind_of_end(tmp_path: Path) -> None:
     service = guarded(tmp_path, maxConcurrent=1)
     for body in ({"stream": True}, {"prompt": []}, {"model": "other"}, {}):
         answer = await service.complete(bearing("sk-a"), **body)

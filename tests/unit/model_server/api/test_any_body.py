@@ -1,4 +1,4 @@
-"""Whatever is sent, the fault is never the server's."""
+"""Arbitrary bodies never cause a server error."""
 
 import asyncio
 import copy
@@ -88,7 +88,7 @@ JSON = st.recursive(
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
-    """Every place in a JSON value."""
+    """Return every position in a JSON value."""
     inner: Any = ()
     if isinstance(value, dict):
         inner = value.items()
@@ -98,7 +98,7 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
 
 
 def mutated(body: Any, path: tuple, change: str, value: Any) -> Any:
-    """A copy with one place replaced, dropped or doubled."""
+    """Return a copy with one position replaced, dropped or doubled."""
     if not path:
         return value
     copied = copy.deepcopy(body)
@@ -116,7 +116,7 @@ def mutated(body: Any, path: tuple, change: str, value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def post(codec_of):
-    """Sends a body to an application without a network, and gives the status."""
+    """Return a function that sends a body to an application without a network."""
     lifecycle = Lifecycle(validate({"model": {"id": "fake"}}, "the test").model)
     codec = codec_of(templates.V31)
     lifecycle.ready(ServedModel("fake", FakeEngine(10**6), codec, vocabulary=640))
@@ -144,14 +144,14 @@ SLOWLY = settings(max_examples=50, deadline=None, suppress_health_check=list(Hea
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_body_that_is_mutated_is_valid(post, route: str) -> None:
+def test_the_unmutated_body_is_valid(post, route: str) -> None:
     assert post(route, VALID[route]) == 200
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @SLOWLY
 @given(data=st.data())
-def test_valid_bodies_with_something_wrong(post, route: str, data: st.DataObject) -> None:
+def test_mutated_bodies(post, route: str, data: st.DataObject) -> None:
     body: Any = VALID[route]
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(places(body)))

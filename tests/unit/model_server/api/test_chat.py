@@ -1,4 +1,4 @@
-"""What the official client sees of chat, with an engine that says what it is told to."""
+"""Chat with the official client and a scripted engine."""
 
 import json
 
@@ -24,7 +24,7 @@ def named(name: str = "get_weather") -> dict:
 CALL = "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
 
 
-def test_several_answers_are_told_apart(fake) -> None:
+def test_several_choices_are_distinguished(fake) -> None:
     fake.says("first", "second")
     whole = fake.chat(n=2, seed=5)
     assert [(c.index, c.message.content) for c in whole.choices] == [(0, "first"), (1, "second")]
@@ -51,7 +51,7 @@ def test_the_last_seed_is_followed_by_the_first(fake) -> None:
     assert [request.sampling.seed for request in fake.engine.requests] == [2**63 - 1, -(2**63)]
 
 
-def test_every_output_is_one_event_at_most(fake) -> None:
+def test_every_output_is_at_most_one_event(fake) -> None:
     fake.says([Output((5, 6), "a"), Output((7,), ""), Output((8,), "b", finish_reason="stop")])
     chunks = list(fake.chat(stream=True, stream_options={"include_usage": True}))
     deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
@@ -63,12 +63,12 @@ def test_every_output_is_one_event_at_most(fake) -> None:
 def test_cached_tokens(fake) -> None:
     fake.says([Output((5,), "a", finish_reason="stop", cached_tokens=3)])
     assert fake.chat().usage.prompt_tokens_details.cached_tokens == 3
-    # Answers to one prompt share its cache: that is no hit of an earlier request's.
+    # Answers to one prompt share its blocks, which is no cache hit.
     fake.says(*([Output((5,), "a", finish_reason="stop", cached_tokens=n)] for n in (0, 3)))
     assert fake.chat(n=2).usage.prompt_tokens_details.cached_tokens == 0
 
 
-def test_an_answer_that_fails_stops_the_others(fake) -> None:
+def test_a_failed_choice_stops_the_others(fake) -> None:
     fake.says([Output((5,), "a"), EngineError("it broke")], pieces("b" * 3000))
     with pytest.raises(openai.InternalServerError, match="it broke"):
         fake.chat(n=2)
@@ -78,14 +78,14 @@ def test_an_answer_that_fails_stops_the_others(fake) -> None:
     assert all(stream.cancelled for stream in fake.engine.streams)
 
 
-def test_a_queue_that_fills_up_frees_what_was_let_in(fake_of) -> None:
+def test_a_full_queue_releases_admitted_choices(fake_of) -> None:
     fake = fake_of(templates.PLAIN, waiting=2)
     with pytest.raises(openai.RateLimitError):
         fake.chat(n=3)
     assert [stream.cancelled for stream in fake.engine.streams] == [True, True]
 
 
-def test_what_sampling_can_be_asked_for(fake) -> None:
+def test_sampling_parameters_are_passed_on(fake) -> None:
     fake.chat(
         presence_penalty=0.5,
         frequency_penalty=-1,
@@ -110,7 +110,7 @@ def test_what_sampling_can_be_asked_for(fake) -> None:
     assert asked.logprobs is None
 
 
-def test_what_asks_for_nothing_changes_nothing(fake) -> None:
+def test_neutral_parameters_change_nothing(fake) -> None:
     fake.chat()
     plain = fake.asked
     fake.chat(
@@ -133,7 +133,7 @@ def test_what_asks_for_nothing_changes_nothing(fake) -> None:
 # Reasoning
 
 
-def test_reasoning_comes_apart_from_the_answer(fake_of) -> None:
+def test_reasoning_is_separated_from_the_answer(fake_of) -> None:
     fake = fake_of(templates.R1)
     fake.says("Hm, so.\n</think>\n\nHello.")
     whole = fake.chat()
@@ -165,7 +165,7 @@ def test_reasoning_can_be_left_in_the_text(fake_of) -> None:
     assert fake.chat().choices[0].message.content == "<think>Hm.</think>Hello."
 
 
-def test_a_template_that_only_takes_reasoning_away_is_of_a_model_that_reasons(fake_of) -> None:
+def test_a_template_that_only_removes_reasoning_implies_reasoning(fake_of) -> None:
     fake = fake_of("{{ messages[0].content.split('</think>')[-1] }}")
     fake.says("<think>Hm.</think>Hello.")
     assert fake.chat().choices[0].message.content == "Hello."
@@ -219,7 +219,7 @@ def test_formats_become_grammars(fake, body: dict, grammar: dict) -> None:
     assert json.loads(fake.asked.grammar) == grammar
 
 
-def test_a_grammar_that_cannot_be_held_to_is_refused(fake_of) -> None:
+def test_an_unsupported_grammar_is_rejected(fake_of) -> None:
     fake = fake_of(templates.PLAIN, check_grammar=lambda text: f"cannot do {text}")
     for create in (fake.chat, fake.complete):
         with pytest.raises(openai.BadRequestError, match="guided_regex: cannot do") as refused:
@@ -228,15 +228,15 @@ def test_a_grammar_that_cannot_be_held_to_is_refused(fake_of) -> None:
     assert fake.engine.requests == []
 
 
-def test_a_format_leaves_no_place_for_reasoning(fake_of) -> None:
+def test_a_format_excludes_reasoning(fake_of) -> None:
     fake = fake_of(templates.V31)
     fake.says('{"a": 1}')
     answer = fake.chat(response_format={"type": "json_object"})
     assert fake.prompt.endswith("</think>")
     assert answer.choices[0].message.content == '{"a": 1}'
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning"):
+    with pytest.raises(openai.BadRequestError, match="starts its answers with reasoning"):
         fake.chat(response_format={"type": "json_object"}, reasoning_effort="low")
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning"):
+    with pytest.raises(openai.BadRequestError, match="starts its answers with reasoning"):
         fake_of(templates.R1).chat(response_format={"type": "json_object"})
 
 
@@ -259,7 +259,7 @@ def test_calls(fake_of) -> None:
     assert fake.asked.grammar == ""
 
 
-def test_the_clients_own_reader_of_streams_understands_calls(fake_of) -> None:
+def test_the_clients_stream_helper_parses_calls(fake_of) -> None:
     fake = fake_of(templates.V31)
     fake.says(CALL.replace("{}", '{"city": "Köln"}') + CALL.replace("get_weather", "now"))
     body = {"model": "fake", "messages": [USER], "tools": [tool(), tool("now")]}
@@ -280,7 +280,7 @@ def test_reasoning_and_then_a_call(fake_of) -> None:
     assert len(message.tool_calls) == 1
 
 
-def test_no_calls_are_wanted(fake_of) -> None:
+def test_tool_choice_none(fake_of) -> None:
     fake = fake_of(templates.V31)
     for body in ({"tools": [tool()], "tool_choice": "none"}, {}):
         fake.says(CALL)
@@ -290,7 +290,7 @@ def test_no_calls_are_wanted(fake_of) -> None:
 
 
 @pytest.mark.parametrize("choice", [named(), "required"])
-def test_a_call_of_a_known_function_is_begun_and_held_to_its_schema(fake_of, choice) -> None:
+def test_a_call_of_a_known_function_is_constrained_to_its_schema(fake_of, choice) -> None:
     fake = fake_of(templates.V31)
     fake.says('{"city": "Köln"}')
     answer = fake.chat(tools=[tool()], tool_choice=choice).choices[0]
@@ -301,7 +301,7 @@ def test_a_call_of_a_known_function_is_begun_and_held_to_its_schema(fake_of, cho
     assert json.loads(answer.message.tool_calls[0].function.arguments) == {"city": "Köln"}
 
 
-def test_a_call_of_any_function_is_begun(fake_of) -> None:
+def test_a_call_of_any_function_has_an_opening(fake_of) -> None:
     fake = fake_of(templates.V31)
     fake.says("now<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>")
     answer = fake.chat(tools=[tool(), tool("now")], tool_choice="required").choices[0]
@@ -310,8 +310,10 @@ def test_a_call_of_any_function_is_begun(fake_of) -> None:
     assert answer.message.tool_calls[0].function.name == "now"
 
 
-def test_a_call_that_must_come_leaves_no_place_for_reasoning(fake_of) -> None:
-    with pytest.raises(openai.BadRequestError, match="begins with reasoning") as refused:
+def test_a_required_call_excludes_reasoning(fake_of) -> None:
+    with pytest.raises(
+        openai.BadRequestError, match="starts its answers with reasoning"
+    ) as refused:
         fake_of(templates.R1).chat(tools=[tool()], tool_choice="required")
     assert refused.value.param == "tool_choice"
 
@@ -322,18 +324,18 @@ def test_one_call_at_a_time(fake_of) -> None:
     assert fake.asked.stop == ("x", "<｜tool▁call▁end｜>")
 
 
-def test_a_whole_round_of_calls_goes_to_the_template(fake_of) -> None:
+def test_a_round_trip_of_calls_reaches_the_template(fake_of) -> None:
     fake = fake_of(templates.V31)
     fake.says(CALL.replace("{}", '{"city": "Köln"}'))
     message = fake.chat(tools=[tool()]).choices[0].message
     result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "sunny"}
-    # As the client's objects dump themselves, with all their fields.
+    # The client's objects dump all their fields.
     fake.chat(messages=[USER, message.model_dump(), result], tools=[tool()])
     assert 'get_weather<｜tool▁sep｜>{"city": "Köln"}<｜tool▁call▁end｜>' in fake.prompt
     assert f"[{message.tool_calls[0].id}: sunny]" in fake.prompt
 
 
-def test_a_model_without_a_format_is_said(fake) -> None:
+def test_tools_without_a_known_format_are_rejected(fake) -> None:
     with pytest.raises(openai.BadRequestError, match="toolFormat"):
         fake.chat(tools=[tool()])
 
@@ -395,7 +397,7 @@ def test_a_model_without_a_format_is_said(fake) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said(fake_of, body: dict, param: str) -> None:
+def test_invalid_fields_are_rejected(fake_of, body: dict, param: str) -> None:
     fake = fake_of(templates.V3)
     body = {"model": "fake", "messages": [USER], **body}
     response = fake.http.post("/v1/chat/completions", json=body)

@@ -1,4 +1,4 @@
-"""What the official client sees of completions, with an engine that says what it is told to."""
+"""Completions with the official client and a scripted engine."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 
 from deepseek_server.engine.types import Output
 
-WORDS = "Who streams?"  # ASCII, so that no character is taken apart
+WORDS = "Who streams?"  # ASCII, so that no character is split
 
 
 def test_several_prompts_and_answers_are_in_order(fake) -> None:
@@ -48,7 +48,7 @@ def test_echo(fake) -> None:
                 assert "".join(texts) == "Who_are"
 
 
-def test_logprobs_in_the_older_form(fake, logprobs_of) -> None:
+def test_logprobs_of_completions(fake, logprobs_of) -> None:
     outputs, expected = logprobs_of(WORDS)
     fake.says(outputs)
     whole = fake.complete(logprobs=2).choices[0]
@@ -67,14 +67,14 @@ def test_logprobs_in_the_older_form(fake, logprobs_of) -> None:
     assert [o for c in chunks for o in c.choices[0].logprobs.text_offset] == offsets
 
 
-def test_offsets_count_characters_even_where_tokens_split_them(fake, logprobs_of) -> None:
+def test_offsets_count_characters_that_tokens_split(fake, logprobs_of) -> None:
     outputs, names = logprobs_of("Grüße")
     assert len(names) == 4
     fake.says(outputs)
     assert fake.complete(logprobs=0).choices[0].logprobs.text_offset == [0, 1, 2, 3]
 
 
-def test_the_least_logprobs_are_those_of_the_chosen_tokens(fake, logprobs_of) -> None:
+def test_logprobs_0_returns_the_chosen_tokens(fake, logprobs_of) -> None:
     outputs, expected = logprobs_of(WORDS, top=False)
     fake.says(outputs)
     logprobs = fake.complete(logprobs=0).choices[0].logprobs
@@ -82,7 +82,7 @@ def test_the_least_logprobs_are_those_of_the_chosen_tokens(fake, logprobs_of) ->
     assert logprobs.top_logprobs == [{token: -0.5} for token in expected]
 
 
-def test_an_end_token_takes_no_place_in_the_text(fake, logprobs_of) -> None:
+def test_an_end_token_does_not_advance_the_text_offset(fake, logprobs_of) -> None:
     outputs, _ = logprobs_of("ab")
     last = Output((1,), "", finish_reason="stop", logprobs=outputs[0].logprobs)
     fake.says([*(Output(o.token_ids, o.text, logprobs=o.logprobs) for o in outputs), last])
@@ -109,8 +109,8 @@ def test_logprobs_of_chat(fake, logprobs_of) -> None:
     assert [entry.token for entries in streamed for entry in entries] == expected
 
 
-def test_parts_of_characters_have_names_of_their_own(fake, logprobs_of) -> None:
-    outputs, _ = logprobs_of("\U0001f9ff")  # in no corpus, so it falls apart into bytes
+def test_partial_characters_are_named_by_their_bytes(fake, logprobs_of) -> None:
+    outputs, _ = logprobs_of("\U0001f9ff")  # in no corpus, so it is split into bytes
     fake.says(outputs)
     content = fake.chat(logprobs=True).choices[0].logprobs.content
     assert len(content) > 1
@@ -132,7 +132,7 @@ def test_parts_of_characters_have_names_of_their_own(fake, logprobs_of) -> None:
         ({"tools": []}, "tools"),
     ],
 )
-def test_what_is_wrong_is_said(fake, body: dict, param: str) -> None:
+def test_invalid_fields_are_rejected(fake, body: dict, param: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         fake.complete(prompt=body.pop("prompt", "a"), extra_body=body)
     assert refused.value.param == param
@@ -167,7 +167,7 @@ def test_tokenize_and_detokenize(fake) -> None:
         ("/detokenize", {}, "tokens"),
     ],
 )
-def test_what_cannot_be_tokenized_is_said(fake, route: str, body: dict, param: str) -> None:
+def test_invalid_tokenize_requests_are_rejected(fake, route: str, body: dict, param: str) -> None:
     headers = {"content-type": "application/json"}
     response = fake.http.post(route, content=json.dumps(body), headers=headers)
     assert response.status_code == 400, response.text

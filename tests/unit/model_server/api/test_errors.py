@@ -1,4 +1,4 @@
-"""What a client gets for a request that cannot be answered."""
+"""Error responses."""
 
 import json
 
@@ -19,7 +19,7 @@ TEXT = "/v1/completions"
 
 
 def error(response: httpx.Response, status: int) -> dict:
-    """The error in a response, whose shape is always the same."""
+    """Return the error of a response, and check its format."""
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     value = response.json()["error"]
@@ -48,7 +48,9 @@ def message(role: str = "user", content: object = "a") -> list[dict]:
         (b'{"model": "llama", "prompt": "a", "\\ud800": 1}', None),
     ],
 )
-def test_bodies_that_are_no_object(client: httpx.Client, content: bytes, code: str | None) -> None:
+def test_bodies_that_are_not_objects(
+    client: httpx.Client, content: bytes, code: str | None
+) -> None:
     headers = {"content-type": "application/json"}
     got = error(client.post(TEXT, content=content, headers=headers), 400)
     assert got["type"] == "invalid_request_error"
@@ -60,30 +62,30 @@ def test_bodies_that_are_no_object(client: httpx.Client, content: bytes, code: s
     ("body", "param", "words"),
     [
         ({}, "prompt", "missing parameter: prompt"),
-        ({"prompt": 5}, "prompt", "give a text, a list of token ids"),
+        ({"prompt": 5}, "prompt", "must be a string, a list of token ids"),
         ({"prompt": []}, "prompt", "no tokens"),
         ({"prompt": [[]]}, "prompt", "no tokens"),
-        ({"prompt": [1.5]}, "prompt", "give a text"),
-        ({"prompt": [True]}, "prompt", "give a text"),
+        ({"prompt": [1.5]}, "prompt", "must be a string"),
+        ({"prompt": [True]}, "prompt", "must be a string"),
         (
             {"prompt": ["a"] * 5, "n": 26},
             "prompt",
-            "5 prompts with 26 answers each are more than 128",
+            "5 prompts with n 26 exceed the limit of 128 choices",
         ),
-        ({"prompt": [640]}, "prompt", "640 is not a token of this model, which has 0 to 639"),
-        ({"prompt": [-1]}, "prompt", "-1 is not a token"),
+        ({"prompt": [640]}, "prompt", "640 is not a token id of this model: use 0 to 639"),
+        ({"prompt": [-1]}, "prompt", "-1 is not a token id"),
         ({"prompt": "ab\ud800"}, "prompt", "character 2 is half of a surrogate pair"),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"prompt": "a", "max_tokens": "5"}, "max_tokens", "valid integer"),
-        ({"prompt": "a", "max_tokens": 10**30}, "prompt", "context of llama is 4096"),
+        ({"prompt": "a", "max_tokens": 10**30}, "prompt", "context length of llama is 4096"),
         ({"prompt": "a", "temperature": 2.5}, "temperature", "less than or equal to 2"),
         ({"prompt": "a", "top_p": 0}, "top_p", "greater than 0"),
-        ({"prompt": "a", "stop": ["a"] * 5}, "stop", "at most 4 stop texts, these are 5"),
+        ({"prompt": "a", "stop": ["a"] * 5}, "stop", "at most 4 stop strings are allowed: got 5"),
         ({"prompt": "a", "stop": [""]}, "stop", "must not be empty"),
         ({"prompt": "a", "stop": [5]}, "stop[0]", "valid string"),
         ({"prompt": "a", "seed": 2**63}, "seed", "less than or equal to"),
-        ({"prompt": "a", "stream_options": {}}, "stream_options", "only with stream"),
-        ({"prompt": "a", "min_tokens": 17}, "min_tokens", "more than the 16 tokens"),
+        ({"prompt": "a", "stream_options": {}}, "stream_options", "only allowed with stream"),
+        ({"prompt": "a", "min_tokens": 17}, "min_tokens", "limit of 16 generated tokens: got 17"),
         ({"prompt": "a", "colour": "red"}, "colour", "unknown parameter: colour"),
         ({"prompt": "a", "messages": []}, "messages", "unknown parameter: messages"),
     ],
@@ -91,7 +93,7 @@ def test_bodies_that_are_no_object(client: httpx.Client, content: bytes, code: s
 def test_wrong_fields_of_completions(
     client: httpx.Client, body: dict, param: str, words: str
 ) -> None:
-    # Written by json.dumps, which can spell half characters, as httpx cannot.
+    # json.dumps can write lone surrogates, httpx cannot.
     content = json.dumps({"model": "llama", **body})
     headers = {"content-type": "application/json"}
     got = error(client.post(TEXT, content=content, headers=headers), 400)
@@ -111,7 +113,7 @@ FIELDS = st.sampled_from(
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from([CHAT, TEXT]), st.dictionaries(FIELDS, VALUES))
-def test_no_body_is_a_fault(server, route: str, fields: dict) -> None:
+def test_no_body_causes_a_server_error(server, route: str, fields: dict) -> None:
     body = {"model": "llama", "prompt": "a", "messages": message(), **fields, "max_tokens": 1}
     del body["messages" if route == TEXT and "messages" not in fields else "prompt"]
     headers = {"content-type": "application/json"}
@@ -137,14 +139,14 @@ def test_wrong_messages(client: httpx.Client, messages: object, param: str) -> N
 
 
 @pytest.mark.parametrize("name", NOT_SUPPORTED)
-def test_what_is_not_supported_is_said(client: httpx.Client, name: str) -> None:
+def test_unsupported_parameters_are_rejected(client: httpx.Client, name: str) -> None:
     got = refused(client, CHAT, messages=message(), **{name: {"some": "thing"}})
     assert got["code"] == "unsupported_parameter"
     assert got["param"] == name
     assert "not supported by this server yet" in got["message"]
 
 
-def test_a_prompt_that_is_too_long_is_told_with_the_numbers(client: httpx.Client) -> None:
+def test_an_error_for_a_long_prompt_has_the_numbers(client: httpx.Client) -> None:
     got = refused(client, TEXT, prompt=[5] * 4090, max_tokens=7)
     assert got["code"] == "context_length_exceeded"
     assert "4090 tokens and max_tokens is 7" in got["message"]
@@ -163,7 +165,7 @@ def test_an_unknown_model(client: httpx.Client) -> None:
 
 
 def test_routes_and_methods(client: httpx.Client) -> None:
-    assert "no route /v1/nothing" in error(client.get("/v1/nothing"), 404)["message"]
+    assert "unknown route: /v1/nothing" in error(client.get("/v1/nothing"), 404)["message"]
     assert error(client.get(CHAT), 405)["code"] == "method_not_allowed"
 
 
@@ -182,11 +184,13 @@ def test_a_body_that_is_too_large(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("raised", "status", "kind"),
     [
-        (QueueFullError("64 requests wait already"), 429, "rate_limit_error"),
+        (QueueFullError("64 requests are already waiting"), 429, "rate_limit_error"),
         (EngineClosedError("the server is shutting down"), 503, "service_unavailable_error"),
     ],
 )
-def test_come_back_later(server, monkeypatch, raised: Exception, status: int, kind: str) -> None:
+def test_errors_with_retry_after(
+    server, monkeypatch, raised: Exception, status: int, kind: str
+) -> None:
     def submit(_: object) -> None:
         raise raised
 
@@ -198,7 +202,7 @@ def test_come_back_later(server, monkeypatch, raised: Exception, status: int, ki
         assert int(response.headers["retry-after"]) >= 1
 
 
-def test_a_fault_is_a_500_and_the_server_goes_on(server, monkeypatch) -> None:
+def test_an_internal_error_is_a_500_and_the_server_continues(server, monkeypatch) -> None:
     body = {"model": "llama", "prompt": "a"}
     with monkeypatch.context() as patch:
         patch.setattr(PagedRunner, "run", _fail)
@@ -214,13 +218,13 @@ def _fail(*_: object, **__: object) -> None:
     raise RuntimeError("it broke")
 
 
-def test_a_lost_device_ends_what_runs_and_turns_liveness_off(serve_anew, monkeypatch) -> None:
+def test_a_lost_device_ends_running_requests_and_liveness(serve_anew, monkeypatch) -> None:
     client, body = serve_anew("llama").client, {"model": "llama", "prompt": "a"}
     assert client.post(TEXT, json=body).status_code == 200
     with monkeypatch.context() as patch:
         patch.setattr(PagedRunner, "run", _lose_device)
         assert "illegal memory access" in error(client.post(TEXT, json=body), 500)["message"]
-    # Nothing brings it back but a new process, which is what a probe that fails asks for.
+    # Only a new process helps, which a failed liveness probe causes.
     live = client.get("/health/live")
     assert (live.status_code, live.json()["status"]) == (503, "dead")
     assert client.get("/health/ready").status_code == 503
@@ -234,7 +238,7 @@ def _lose_device(*_: object, **__: object) -> None:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_a_fault_of_the_server_itself(server, monkeypatch) -> None:
+def test_an_unexpected_exception(server, monkeypatch) -> None:
     monkeypatch.setattr(server.served.codec, "encode", _fail)
     got = error(server.client.post(TEXT, json={"model": "llama", "prompt": "a"}), 500)
     assert got["type"] == "server_error"
@@ -278,5 +282,5 @@ def test_a_dead_engine_is_not_live(server, monkeypatch) -> None:
     assert server.client.get("/health/ready").json()["status"] == "dead"
 
 
-def test_engine_errors_are_one_family() -> None:
+def test_an_engine_closed_error_is_an_engine_error() -> None:
     assert issubclass(EngineClosedError, EngineError)

@@ -1,4 +1,4 @@
-"""Answers that are held to a format, whatever the model would rather say."""
+"""Structured outputs of a model with random weights."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def piece_of(choice: dict) -> str:
 
 
 def answers(client: httpx.Client, route: str, **body: object) -> list[str]:
-    """The texts of several answers that have come to their end, the same whole and streamed."""
+    """Return the texts of several complete answers, which are equal whole and streamed."""
     body = {**BODY, **ROUTES[route], "n": 4, "seed": 20, **body}
     choices = post(client, route, **body)["choices"]
     assert [choice["finish_reason"] for choice in choices] == ["stop"] * len(choices)
@@ -71,7 +71,7 @@ def test_any_json_object(client: httpx.Client) -> None:
 
 
 def braces(client: httpx.Client) -> list[int]:
-    """The tokens of what ends strings, lists and objects."""
+    """Return the tokens that close strings, lists and objects."""
     body = {"model": "llama", "prompt": '"]}', "add_special_tokens": False}
     return post(client, "/tokenize", **body)["tokens"]
 
@@ -92,8 +92,8 @@ def test_a_choice(client: httpx.Client) -> None:
         assert text in choices
 
 
-def test_a_format_holds_beside_other_wishes(client: httpx.Client) -> None:
-    """A grammar's row is one of a batch, with penalties, log probabilities and answers without."""
+def test_a_format_works_with_other_parameters(client: httpx.Client) -> None:
+    """A row with a grammar shares a batch with penalties, log probabilities and plain answers."""
     wishes = {"frequency_penalty": 1.5, "logprobs": 2, "min_p": 0.01, "guided_regex": "[0-9]{20}"}
     for text in answers(client, "/v1/completions", **wishes):
         assert re.fullmatch("[0-9]{20}", text)
@@ -113,10 +113,10 @@ def test_a_format_holds_beside_other_wishes(client: httpx.Client) -> None:
     ],
 )
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_format_that_cannot_be_held_to(
+def test_an_unsupported_format(
     client: httpx.Client, route: str, body: dict, param: str, words: str
 ) -> None:
     got = error(client.post(route, json={**BODY, **ROUTES[route], **body}), 400)
     assert got["param"] == param
-    assert "cannot be followed" in got["message"]
+    assert "is invalid or not supported" in got["message"]
     assert words in got["message"]

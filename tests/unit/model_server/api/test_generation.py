@@ -13,7 +13,7 @@ CHAT = [{"role": "user", "content": "Who are you?"}]
 
 
 def events(response) -> list[dict]:
-    """The JSON values of a stream, which must end as it should."""
+    """Return the JSON values of a stream, and check its end."""
     lines = [line for line in response.iter_lines() if line]
     assert all(line.startswith("data: ") for line in lines)
     assert lines[-1] == "data: [DONE]"
@@ -34,7 +34,7 @@ def post(client, route: str, **body) -> dict:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_greedy_answers_are_those_of_generate(family: str, serve_family, tiny) -> None:
+def test_greedy_answers_equal_those_of_generate(family: str, serve_family, tiny) -> None:
     client = serve_family(family).client
     body = {"model": family, "max_tokens": 24, "temperature": 0, "return_token_ids": True}
     chat = post(client, "/v1/chat/completions", **body, messages=CHAT)
@@ -97,7 +97,7 @@ def test_the_shape_of_a_completion_stream(client) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_stream_says_what_the_whole_answer_says(client, seed: int) -> None:
+def test_a_stream_equals_the_whole_answer(client, seed: int) -> None:
     body = {"model": "llama", "prompt": "Größe 你好", "max_tokens": 60, "seed": seed}
     whole = post(client, "/v1/completions", **body, temperature=1.5)["choices"][0]
     chunks = stream(client, "/v1/completions", **body, temperature=1.5)
@@ -123,7 +123,7 @@ def test_the_models_recommended_sampling_is_the_default(server) -> None:
     assert named["choices"] == unnamed["choices"]
 
 
-def test_stop_texts_across_tokens(client) -> None:
+def test_stop_strings_across_tokens(client) -> None:
     body = {"model": "llama", "prompt": [0, 5, 6], "max_tokens": 40, "temperature": 0}
     whole = post(client, "/v1/completions", **body)["choices"][0]["text"]
     stop = next(whole[i : i + 9] for i in range(10, 60) if "\ufffd" not in whole[i : i + 9])
@@ -136,7 +136,7 @@ def test_stop_texts_across_tokens(client) -> None:
         assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_no_half_character_in_a_stream(client) -> None:
+def test_a_stream_has_no_partial_characters(client) -> None:
     body = {"model": "llama", "messages": CHAT, "max_tokens": 200, "temperature": 2.0, "seed": 5}
     whole = post(client, "/v1/chat/completions", **body)["choices"][0]["message"]["content"]
     parts = [
@@ -170,7 +170,7 @@ def test_text_parts_are_joined_and_developer_is_system(client) -> None:
     assert ids[0] == ids[1]
 
 
-def test_how_long_an_answer_may_be(client) -> None:
+def test_the_maximum_length_of_an_answer(client) -> None:
     def count(route: str, **body) -> int:
         answer = post(client, route, model="llama", ignore_eos=True, **body)
         return answer["usage"]["completion_tokens"]
@@ -182,7 +182,7 @@ def test_how_long_an_answer_may_be(client) -> None:
     assert count("/v1/chat/completions", messages=[{"role": "user", "content": "\n" * 4000}]) < 100
 
 
-def test_parameters_that_ask_for_nothing_are_taken(client) -> None:
+def test_parameters_without_effect_are_accepted(client) -> None:
     post(
         client,
         "/v1/chat/completions",

@@ -42,7 +42,7 @@ class Server:
         self._address = (address.hostname, address.port)
 
     def exchange(self, request: bytes, *, half_close: bool) -> bytes:
-        """All that comes back until the server closes, which it does at a half-closed connection."""
+        """Return the response up to the server's close, which follows our half-close."""
         received = b""
         with socket.create_connection(self._address, timeout=20) as connection:
             try:
@@ -58,7 +58,7 @@ class Server:
         return received
 
     def faults(self) -> list[str]:
-        """The answers of 500 and above that were counted so far."""
+        """Return the number of responses of 500 and above so far."""
         metrics = self._running.metrics.registry.collect()
         answers = (family for family in metrics if family.name.endswith("http_requests"))
         samples = (sample for family in answers for sample in family.samples)
@@ -74,7 +74,7 @@ def server(run_app) -> Server:
 
 @pytest.fixture(autouse=True)
 def no_faults(server: Server, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Also where the answer did not reach the client."""
+    """Also counts responses that did not reach the client."""
     caplog.set_level(logging.ERROR)
     yield
     assert server.faults() == []
@@ -140,7 +140,7 @@ NAMES = st.sampled_from(
 ) | st.from_regex(r"[A-Za-z0-9-]{1,12}", fullmatch=True).filter(
     lambda name: name.lower() not in ("content-length", "transfer-encoding", "connection")
 )
-# What may stand in a header: visible characters, spaces within, and bytes that are no ASCII.
+# Valid header values: visible characters, inner spaces, and non-ASCII bytes.
 VALUES = st.binary(max_size=30).map(
     lambda value: bytes(byte for byte in value if byte >= 32 and byte != 127)
 ) | st.sampled_from([b"100-continue", b"websocket", b"1e999", b"9" * 5000, b"gzip", b"\xc3\x28"])
@@ -174,7 +174,7 @@ def test_requests_that_are_strange(
 
 @LIMITS
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_http(server: Server, content: bytes) -> None:
+def test_bytes_that_are_not_http(server: Server, content: bytes) -> None:
     assert all(status == 400 for status in statuses(server.exchange(content, half_close=True)))
 
 
@@ -200,11 +200,11 @@ def head(*lines: bytes) -> bytes:
         b"POST /%ff%00%zz HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
-def test_heads_that_are_wrong_or_huge(server: Server, request_: bytes) -> None:
+def test_invalid_or_huge_heads(server: Server, request_: bytes) -> None:
     assert all(400 <= s < 500 for s in statuses(server.exchange(request_, half_close=True)))
 
 
-def test_methods_that_nobody_knows_make_no_labels(server: Server) -> None:
+def test_unknown_methods_create_no_labels(server: Server) -> None:
     answer = server.exchange(
         b"BREW /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", half_close=False
     )

@@ -1,4 +1,4 @@
-"""Reasoning is told from the answer, however the text is cut into pieces."""
+"""Reasoning is separated from the answer, however the text is split."""
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ def message(prompt_end: str, pieces: list[str]) -> dict:
     ],
 )
 @given(data=st.data())
-def test_where_the_reasoning_ends(prompt_end, text, thought, content, data) -> None:
+def test_the_end_of_the_reasoning(prompt_end, text, thought, content, data) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=9).map(sorted))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     got = message(prompt_end, pieces)
@@ -55,7 +55,5 @@ def test_tokens_of_reasoning_are_counted() -> None:
         ({"x": 1}, True, "nothing of the kind", {"x": 1}),
     ],
 )
-def test_the_switch_has_the_name_that_the_template_knows(
-    given_, thinking, template, expected
-) -> None:
+def test_the_switch_uses_the_name_in_the_template(given_, thinking, template, expected) -> None:
     assert reasoning.switched(given_, thinking, template) == expected

@@ -1,4 +1,4 @@
-"""Tokens that are chosen as a request asks, from HTTP through the real sampler to a real model.
+"""Sampling parameters, from HTTP through the real sampler to a real model.
 
 What must come out is computed here from transformers' logits, by the plainest code there is.
 """
@@ -35,7 +35,7 @@ def complete(client: httpx.Client, **body: object) -> dict:
 def greedy(
     model: PreTrainedModel, count: int, change: Callable[[torch.Tensor, list[int]], None]
 ) -> list[int]:
-    """The likeliest tokens after PROMPT, where `change` gets the logits and the answer so far."""
+    """Return the greedy tokens after PROMPT; `change` gets the logits and the answer so far."""
     answer: list[int] = []
     for _ in range(count):
         with torch.no_grad():
@@ -49,7 +49,7 @@ def greedy(
 
 
 def expected_logprobs(model: PreTrainedModel, given: list[int], answer: list[int]) -> torch.Tensor:
-    """Those of all tokens at each place of an answer, [answer, vocabulary]."""
+    """Return the log probabilities of all tokens at each position, [answer, vocabulary]."""
     with torch.no_grad():
         logits = model(torch.tensor([given + answer])).logits[0, len(given) - 1 : -1]
     return logits.float().log_softmax(-1)
@@ -60,7 +60,7 @@ def near(values: list[float], expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("temperature", [0, 1.5])
-def test_logprobs_of_chat_are_those_of_a_forward_pass(server, model, temperature: float) -> None:
+def test_logprobs_of_chat_equal_those_of_a_forward_pass(server, model, temperature: float) -> None:
     body = {**GREEDY, "messages": CHAT, "max_tokens": 12, "temperature": temperature, "seed": 4}
     told = {"logprobs": True, "top_logprobs": 5}
     whole = post(server.client, "/v1/chat/completions", **body, **told)
@@ -82,7 +82,7 @@ def test_logprobs_of_chat_are_those_of_a_forward_pass(server, model, temperature
 
 
 @pytest.mark.parametrize("temperature", [0, 1.5])
-def test_logprobs_of_completions_are_those_of_a_forward_pass(
+def test_logprobs_of_completions_equal_those_of_a_forward_pass(
     server, model, temperature: float
 ) -> None:
     body = {"max_tokens": 12, "temperature": temperature, "seed": 4, "logprobs": 3}
@@ -92,7 +92,7 @@ def test_logprobs_of_completions_are_those_of_a_forward_pass(
     near(told["token_logprobs"], rows[range(12), choice["token_ids"]])
     for tops, token, row in zip(told["top_logprobs"], choice["token_ids"], rows, strict=True):
         likeliest = row.topk(3).indices.tolist()
-        # The chosen token comes too, last where it is none of the likeliest.
+        # The chosen token is included, last if it is not among the most likely.
         others = [] if token in likeliest else [token]
         near(list(tops.values()), row[likeliest + others])
 
@@ -137,9 +137,7 @@ def test_a_bias_forbids_tokens(client, model) -> None:
         {"frequency_penalty": 0.7, "presence_penalty": -1.5, "repetition_penalty": 1.3},
     ],
 )
-def test_penalties_change_the_answer_as_their_definitions_say(
-    client, model, penalties: dict[str, float]
-) -> None:
+def test_penalties_follow_their_definitions(client, model, penalties: dict[str, float]) -> None:
     def punish(logits: torch.Tensor, answer: list[int]) -> None:
         for token in {*PROMPT, *answer}:
             by = penalties.get("repetition_penalty", 1)
@@ -174,7 +172,7 @@ def test_stop_tokens(client) -> None:
     )
     choices = [chunk["choices"][0] for chunk in chunks]
     assert [t for choice in choices for t in choice["token_ids"]] == answer[: place + 1]
-    # The token that ends it is no part of the text.
+    # The stop token is not part of the text.
     before = complete(client, max_tokens=place)["text"]
     assert "".join(choice["text"] for choice in choices) == before
 
@@ -188,12 +186,12 @@ def test_no_end_before_min_tokens(client) -> None:
     assert complete(client, **{**eager, "ignore_eos": True})["token_ids"] == [END] * 12
 
 
-# In company
+# In a batch
 
 
 @contextmanager
 def company(server, count: int) -> Iterator[None]:
-    """So many other requests that are answered all the while, and seen to be."""
+    """Run other requests at the same time, and check that they run."""
     started = threading.Barrier(count + 1, timeout=60)
     enough = threading.Event()
 
@@ -222,7 +220,7 @@ def company(server, count: int) -> Iterator[None]:
             thread.join(60)
 
 
-def test_a_seed_gives_the_same_answer_in_any_company(server) -> None:
+def test_a_seed_gives_the_same_answer_in_any_batch(server) -> None:
     sampled = {"temperature": 1.3, "top_p": 0.9, "top_k": 50, "seed": 11, "max_tokens": 16}
     punished = {**sampled, "frequency_penalty": 0.5, "logprobs": 2}
     alone = [complete(server.client, **body) for body in (sampled, punished)]
@@ -236,9 +234,7 @@ def test_a_seed_gives_the_same_answer_in_any_company(server) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_prompts_of_any_length_at_once_are_answered_as_by_generate(
-    family: str, serve_family, tiny
-) -> None:
+def test_concurrent_prompts_of_any_length_equal_generate(family: str, serve_family, tiny) -> None:
     prompts = [prompt(length) for length in (1, 30, 600)]
     body = {**GREEDY, "model": family, "max_tokens": 6}
     choices = post(serve_family(family).client, "/v1/completions", **body, prompt=prompts)[
@@ -248,11 +244,11 @@ def test_prompts_of_any_length_at_once_are_answered_as_by_generate(
     assert [c["token_ids"] for c in choices] == [generated(model, p, 6) for p in prompts]
 
 
-def test_a_prompt_that_was_there_before_is_found(client) -> None:
+def test_a_repeated_prompt_is_found_in_the_cache(client) -> None:
     body = {**GREEDY, "prompt": prompt(75), "max_tokens": 20}
     first, second = (post(client, "/v1/completions", **body) for _ in range(2))
     assert first["usage"]["prompt_tokens_details"] == {"cached_tokens": 0}
-    # All whole blocks of 16 but the last token, whose logits are wanted.
+    # All full blocks of 16, without the last token, whose logits are needed.
     assert second["usage"]["prompt_tokens_details"] == {"cached_tokens": 64}
     assert second["choices"] == first["choices"]
     longer = post(client, "/v1/completions", **{**body, "prompt": prompt(75) + prompt(40)})

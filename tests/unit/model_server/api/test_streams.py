@@ -1,4 +1,4 @@
-"""Heartbeats, clients that leave, and what a stream is released by."""
+"""Streams: heartbeats, disconnects and release."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from deepseek_server.api.sse import EventStream
 
 
 async def collect(response: EventStream, hear: Callable[[bytes], None] = lambda _: None) -> bytes:
-    """All that a client gets that stays to the end; `hear` is told each part as it comes."""
+    """Return what a client receives up to the end; `hear` is called with each part."""
     received = b""
     gone = asyncio.Event()
 
@@ -27,7 +27,7 @@ async def collect(response: EventStream, hear: Callable[[bytes], None] = lambda 
     return received
 
 
-async def test_comments_fill_the_silence_and_change_nothing() -> None:
+async def test_comments_are_sent_in_silence_and_change_nothing() -> None:
     pinged = asyncio.Event()
 
     async def events() -> AsyncIterator[dict]:
@@ -48,7 +48,7 @@ async def test_comments_fill_the_silence_and_change_nothing() -> None:
 
 
 @pytest.mark.looptime
-async def test_the_heart_beats_only_in_silence() -> None:
+async def test_heartbeats_are_sent_only_in_silence() -> None:
     async def events() -> AsyncIterator[dict]:
         for number in range(30):
             await asyncio.sleep(9 if number < 20 else 25)
@@ -62,7 +62,7 @@ async def test_the_heart_beats_only_in_silence() -> None:
     assert pings[20:] == [True, True, False] * 10 + [False]
 
 
-async def test_an_error_in_the_middle_is_an_event_and_the_end() -> None:
+async def test_an_error_within_a_stream_is_its_last_event() -> None:
     async def events() -> AsyncIterator[dict]:
         yield {"n": 1}
         raise RuntimeError("broken")
@@ -72,7 +72,7 @@ async def test_an_error_in_the_middle_is_an_event_and_the_end() -> None:
     assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "internal_error"
 
 
-async def test_a_client_that_left_before_the_first_event_releases_too() -> None:
+async def test_a_disconnect_before_the_first_event_releases_too() -> None:
     async def events() -> AsyncIterator[dict]:
         await asyncio.Event().wait()
         yield {}
@@ -90,7 +90,7 @@ async def test_a_client_that_left_before_the_first_event_releases_too() -> None:
 
 
 def wait_until_idle(server) -> None:
-    """Returns once nothing runs; long before the thousands of tokens that were asked for."""
+    """Wait until no request runs, long before the thousands of requested tokens are generated."""
     with httpx.Client(base_url=server.url, timeout=5) as client:
         answer = client.post(
             "/v1/completions", json={"model": "llama", "prompt": "a", "max_tokens": 1}
@@ -101,7 +101,7 @@ def wait_until_idle(server) -> None:
 LONG = {"model": "llama", "prompt": "a", "max_tokens": 4000, "ignore_eos": True}
 
 
-def test_a_client_that_leaves_a_stream_frees_the_engine(server) -> None:
+def test_a_disconnect_from_a_stream_frees_the_engine(server) -> None:
     with httpx.stream("POST", f"{server.url}/v1/completions", json={**LONG, "stream": True}) as r:
         lines = r.iter_lines()  # kept: the end of the iterator is that of the connection
         next(lines)
@@ -109,7 +109,7 @@ def test_a_client_that_leaves_a_stream_frees_the_engine(server) -> None:
     wait_until_idle(server)
 
 
-def test_a_client_that_gives_up_waiting_frees_the_engine(server) -> None:
+def test_a_disconnect_while_waiting_frees_the_engine(server) -> None:
     try:
         httpx.post(f"{server.url}/v1/completions", json=LONG, timeout=0.3)
     except httpx.ReadTimeout:

@@ -1,4 +1,4 @@
-"""Tool calls in every format, however the text is cut into pieces."""
+"""Tool calls in every format, however the text is split."""
 
 import json
 import re
@@ -61,7 +61,7 @@ MARKER = re.compile("tool▁|DSML|tool_call")
 
 
 def answer(name: str, pieces: list[str], reason: str = "stop") -> tuple[dict, list[dict], str]:
-    """The message, the deltas and the reason for the end."""
+    """Return the message, the deltas and the finish reason."""
     reader = ChatAnswer(None, Parser(FORMATS[name].read))
     outputs = [Output((5,), piece) for piece in pieces] + [Output((5,), "", finish_reason=reason)]
     deltas = [reader.push(output) for output in outputs]
@@ -76,7 +76,7 @@ def calls(message: dict) -> list[tuple[str, object]]:
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_calls_are_found_wherever_the_text_is_cut(name: str, data: st.DataObject) -> None:
+def test_calls_are_found_however_the_text_is_split(name: str, data: st.DataObject) -> None:
     text = "Let me see." + WRITE[name](("get_weather", WEATHER), ("now", NOW))
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=30).map(sorted))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
@@ -91,7 +91,7 @@ def test_calls_are_found_wherever_the_text_is_cut(name: str, data: st.DataObject
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_arguments_come_while_they_are_written(name: str) -> None:
+def test_arguments_are_streamed(name: str) -> None:
     _, deltas, _ = answer(name, list(WRITE[name](("get_weather", WEATHER))))
     parts = [call for delta in deltas for call in delta.get("tool_calls", [])]
     assert parts[0]["function"]["name"] == "get_weather"
@@ -101,7 +101,7 @@ def test_arguments_come_while_they_are_written(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_nothing_but_a_call_has_no_content(name: str) -> None:
+def test_a_call_alone_has_no_content(name: str) -> None:
     message, _, _ = answer(name, [WRITE[name](("now", NOW))])
     assert message["content"] is None
 
@@ -110,18 +110,18 @@ def test_nothing_but_a_call_has_no_content(name: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "plain", "a < b", "<", "<tool", "<｜tool", "\n\n", "1<｜D", "\n<"]
 )
-def test_what_only_begins_like_a_call_is_text(name: str, text: str) -> None:
+def test_a_partial_marker_is_text(name: str, text: str) -> None:
     message, _, reason = answer(name, list(text))
     assert message == {"role": "assistant", "content": text}
     assert reason == "stop"
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_answer_that_is_cut_off_leaks_no_marker(name: str) -> None:
+def test_a_truncated_answer_contains_no_marker(name: str) -> None:
     text = WRITE[name](("get_weather", WEATHER), ("now", NOW))
     for length in range(len(text)):
         message, _, reason = answer(name, list(text[:length]), reason="length")
-        # What has just begun to look like a marker may still be text.
+        # The start of a marker may still be text.
         assert not re.search("▁call▁begin｜|function_calls>|tool_call>", message["content"] or "")
         arguments = [c["function"]["arguments"] for c in message.get("tool_calls", [])]
         assert not any(MARKER.search(text) for text in arguments)
@@ -129,7 +129,7 @@ def test_an_answer_that_is_cut_off_leaks_no_marker(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_opening_begins_a_call(name: str) -> None:
+def test_an_opening_starts_a_call(name: str) -> None:
     text = WRITE[name](("now", WEATHER)).lstrip("\n")
     for function in ("now", None):
         opening = FORMATS[name].opening(function)
@@ -151,7 +151,7 @@ def test_arguments_alone_complete_an_opening(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_stop_at_the_end_of_the_first_call_leaves_it_whole(name: str) -> None:
+def test_a_stop_after_the_first_call_keeps_it_complete(name: str) -> None:
     text = WRITE[name](("now", WEATHER), ("now", NOW))
     message, _, _ = answer(name, [text[: text.index(FORMATS[name].call_end)]])
     assert calls(message) == [("now", json.loads(WEATHER))]
@@ -166,19 +166,19 @@ def test_a_stop_at_the_end_of_the_first_call_leaves_it_whole(name: str) -> None:
         ('{"name": "f", "arguments": {"a": "</tool_call>"}}', [("f", {"a": "</tool_call>"})]),
     ],
 )
-def test_other_ways_to_write_hermes_calls(text: str, expected: list) -> None:
+def test_other_forms_of_hermes_calls(text: str, expected: list) -> None:
     message, _, _ = answer("hermes", list(f"<tool_call>\n{text}\n</tool_call>"))
     assert calls(message) == expected
 
 
 @pytest.mark.parametrize("body", ["", "f(1)", "[1]", '{"name": 5}', '{"function": "f"}', "{" * 9])
-def test_what_is_no_hermes_call_is_text(body: str) -> None:
+def test_invalid_hermes_calls_are_text(body: str) -> None:
     text = f"<tool_call>{body}</tool_call>"
     message, _, reason = answer("hermes", list(text))
     assert (message["content"], reason) == (text, "stop")
 
 
-def test_hermes_arguments_that_break_off_end_at_the_marker() -> None:
+def test_truncated_hermes_arguments_end_at_the_marker() -> None:
     message, _, _ = answer("hermes", ['<tool_call>{"name": "f", "arguments": {"a": 1</tool_call>b'])
     assert message["tool_calls"][0]["function"]["arguments"] == '{"a": 1'
     assert message["content"] == "b"
@@ -196,7 +196,7 @@ def test_hermes_arguments_that_break_off_end_at_the_marker() -> None:
         (None, None),
     ],
 )
-def test_the_format_is_read_from_the_template(codec_of, template, name) -> None:
+def test_the_format_is_detected_in_the_template(codec_of, template, name) -> None:
     served = ServedModel("fake", None, codec_of(template), vocabulary=640)
     assert format_of(served) is FORMATS.get(name)
 

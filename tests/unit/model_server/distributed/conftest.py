@@ -20,7 +20,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
-    """Start a program of this directory as several ranks, with what torchrun gives each."""
+    """Start a program of this directory as several ranks, with torchrun's environment."""
     started: list[subprocess.Popen[str]] = []
 
     def start(program: str, size: int, *arguments: object) -> list[subprocess.Popen[str]]:
@@ -59,7 +59,7 @@ def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
 
 @pytest.fixture
 def start_team(start_ranks, tmp_path: Path) -> Callable[..., list[subprocess.Popen[str]]]:
-    """Start a program as several ranks, each on a host of its own; fields are of the gang."""
+    """Start a program as several ranks, each on its own host; fields configure the gang."""
 
     def start(program: str, size: int, *arguments: object, **fields: object):
         gang = Gang.model_validate({"pods": size, "meetSeconds": 60, **fields})

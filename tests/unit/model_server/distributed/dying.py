@@ -1,4 +1,4 @@
-"""Ranks of which one ends without a word while the others wait for it: `--in share` or `all_reduce`."""
+"""Ranks of which one exits silently while the others wait for it: `--in share` or `all_reduce`."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""One rank of tiny models that are split over all ranks: what they answer, as JSON.
+"""One rank of tiny models that are split over all ranks; prints their answers as JSON.
 
 By hand: `torchrun --nproc-per-node 2 -m tests.unit.model_server.parallel.greedy DIR ...`, where
 the directories hold models; with `--device cuda` each rank takes a GPU.
@@ -27,13 +27,13 @@ SIZES = (3, 29, 64)
 
 
 def prompt(length: int) -> list[int]:
-    """Random words, the same for the same length."""
+    """Return random words, the same for the same length."""
     draw = torch.Generator().manual_seed(length)
     return torch.randint(4, VOCABULARY, (length,), generator=draw).tolist()
 
 
 def answers(directory: Path, device: str, group: Group) -> dict[str, object]:
-    """Several prompts at once in chunks of odd sizes, and the last logits of the longest one."""
+    """Run several prompts in chunks of odd sizes; return the last logits of the longest one, too."""
     config = directory_config(directory, dtype="float32").model
     progress = Progress()
     model = load(inspect(directory), config, device, progress, group).model
@@ -54,7 +54,7 @@ def answers(directory: Path, device: str, group: Group) -> dict[str, object]:
 
 
 def share_seconds(group: Group, value: object, times: int = 200) -> float:
-    """How long it takes to share a value, on average."""
+    """Return the average time to share a value."""
     group.share(None)
     began = time.perf_counter()
     for _ in range(times):

@@ -1,4 +1,4 @@
-"""A rank that waits for the others for a short time only."""
+"""A rank with a short timeout for the others."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""A rank of a model over several pods, one rank each: meets, looks at the network, and then ..."""
+"""A rank of a model over several pods, one rank each: connects, runs the preflight, and then ..."""
 
 import argparse
 import logging
@@ -29,7 +29,7 @@ def then(what: str, group: Group) -> None:
             raise PermanentError("the disk is broken")
         case "compute":
             began = time.monotonic()
-            while time.monotonic() - began < 3:  # Python alone, which holds the interpreter
+            while time.monotonic() - began < 3:  # pure Python, which holds the GIL
                 sum(range(1000))
             group.gather(None)
 

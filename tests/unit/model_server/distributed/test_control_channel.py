@@ -1,4 +1,4 @@
-"""What goes over the connections between ranks arrives whole, or not at all."""
+"""Values sent between ranks arrive complete or not at all."""
 
 import contextlib
 import pickle
@@ -10,11 +10,11 @@ import pytest
 
 from deepseek_server.distributed import control_channel as wires
 
-# As large as what a checkpoint of 92,000 tensors consists of, sent by two pods.
+# As large as the descriptions of a checkpoint with 92,000 tensors, sent by two pods.
 LARGE = bytes(range(256)) * 70_000
 
 
-def test_a_large_value_arrives_whole_although_signals_come_in_between() -> None:
+def test_a_large_value_arrives_whole_despite_signals() -> None:
     here, there = socket.socketpair()
     content = pickle.dumps(LARGE, pickle.HIGHEST_PROTOCOL)
     message = len(content).to_bytes(8, "little") + content
@@ -23,7 +23,7 @@ def test_a_large_value_arrives_whole_although_signals_come_in_between() -> None:
     half_sent, go_on = threading.Event(), threading.Event()
 
     def send() -> None:
-        with contextlib.suppress(OSError):  # the other end has given up
+        with contextlib.suppress(OSError):  # the peer has given up
             there.sendall(message[: len(message) // 2])
             half_sent.set()
             go_on.wait(10)
@@ -48,7 +48,7 @@ def test_a_large_value_arrives_whole_although_signals_come_in_between() -> None:
     assert signals
 
 
-def test_a_connection_that_closes_in_the_middle_is_told() -> None:
+def test_a_connection_that_closes_within_a_value_is_an_error() -> None:
     here, there = socket.socketpair()
     there.sendall((100).to_bytes(8, "little") + b"half")
     there.close()

@@ -6,7 +6,7 @@ from deepseek_server.distributed.exit_reasons import Cause
 OWN = Cause(3, 3, "the weights need more memory")
 FOLLOWED = Cause(2, 4, "rank 0 on node-a has ended, so rank 2 ends too", lost=0)
 NEIGHBOUR = Cause(2, 4, "rank 3 on node-b has ended, so rank 2 ends too", lost=3)
-SILENT = Cause(2, 5, "rank 3 on node-b has not been heard of for 4 s, so rank 2 ends too", lost=3)
+SILENT = Cause(2, 5, "rank 3 on node-b has sent no heartbeat for 4 s, so rank 2 ends too", lost=3)
 
 
 def decided(*found: Cause) -> tuple[int, str]:
@@ -14,23 +14,23 @@ def decided(*found: Cause) -> tuple[int, str]:
     return error.exit_code, str(error)
 
 
-def test_a_failure_of_its_own_comes_first() -> None:
+def test_a_ranks_own_failure_takes_precedence() -> None:
     assert decided(FOLLOWED, OWN) == (3, "the weights need more memory")
 
 
-def test_then_what_happened_elsewhere() -> None:
+def test_then_the_loss_of_another_rank() -> None:
     assert decided(FOLLOWED) == (4, FOLLOWED.sentence)
     assert decided(FOLLOWED, Cause(3, 4, "rank 0 ... so rank 3", 0)) == (4, FOLLOWED.sentence)
 
 
-def test_a_rank_that_left_no_word_is_named() -> None:
+def test_a_rank_without_a_cause_is_named() -> None:
     for found in ((NEIGHBOUR,), ()):
         code, sentence = decided(*found)
         assert code == 4
-        assert f"rank {3 if found else 2} on node-b has ended without a word" in sentence
+        assert f"rank {3 if found else 2} on node-b has ended without an error message" in sentence
 
 
-def test_one_that_hangs_has_no_word_to_leave() -> None:
+def test_a_hanging_rank_writes_no_cause() -> None:
     assert decided(SILENT) == (5, SILENT.sentence)
 
 
@@ -41,6 +41,6 @@ def test_the_first_cause_of_a_rank_stays(tmp_path: Path) -> None:
     assert causes.found(tmp_path) == [FOLLOWED, OWN]
 
 
-def test_a_directory_that_is_gone_does_not_matter(tmp_path: Path) -> None:
+def test_a_missing_directory_is_ignored(tmp_path: Path) -> None:
     causes.leave(tmp_path / "gone", OWN)
     assert causes.found(tmp_path / "gone") == []

@@ -9,10 +9,10 @@ from deepseek_server.distributed.failure_detector import Pulse
     silences=st.floats(0, 20),
     late=st.lists(st.floats(0, 1), max_size=50),
 )
-def test_one_that_falls_silent_is_found_in_time_and_nobody_else(
+def test_only_a_silent_rank_is_lost_and_in_time(
     silence: float, silences: float, late: list[float]
 ) -> None:
-    """Two are listened to; one beats always, the other until it dies. Beats may be late."""
+    """Two ranks are watched; one always sends heartbeats, the other until it dies. Some are late."""
     dies = silences * silence
     pulse = Pulse((1, 2), silence, 0.0)
     now, delays = 0.0, iter(late)
@@ -31,7 +31,7 @@ def test_one_that_falls_silent_is_found_in_time_and_nobody_else(
     assert now > silence * 0.99
 
 
-def test_who_has_slept_himself_blames_nobody() -> None:
+def test_a_paused_process_reports_no_lost_rank() -> None:
     pulse = Pulse((1,), 30, 0)
     assert pulse.lost(5) is None
     assert pulse.lost(100) is None, "stopped for 95 s, in which the other one went on"
@@ -40,7 +40,7 @@ def test_who_has_slept_himself_blames_nobody() -> None:
     assert pulse.lost(135) == 1
 
 
-def test_of_one_that_has_left_nothing_is_expected() -> None:
+def test_a_rank_that_has_left_is_not_watched() -> None:
     pulse = Pulse((1, 2), 6, 0)
     pulse.forget(1)
     pulse.heard(1, 1)
@@ -49,5 +49,5 @@ def test_of_one_that_has_left_nothing_is_expected() -> None:
     assert pulse.lost(7) == 2
 
 
-def test_a_beat_may_be_lost_five_times() -> None:
+def test_five_lost_heartbeats_are_tolerated() -> None:
     assert Pulse((), 30, 0).period <= 30 / 6

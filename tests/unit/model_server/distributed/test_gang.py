@@ -1,4 +1,4 @@
-"""A model over several pods, from their meeting to every way of ending."""
+"""A model over several pods, from their rendezvous to every way of ending."""
 
 import json
 import signal
@@ -21,7 +21,7 @@ BODY = {"model": "deepseek-v3", "temperature": 0, "max_tokens": 8, "ignore_eos":
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With experts of a width that four ranks can share: on a CPU torch wants whole 16 bytes."""
+    """A model whose experts four ranks can split: on a CPU torch requires multiples of 16 bytes."""
     directory = tmp_path_factory.mktemp("gang") / "deepseek-v3"
     return make_tiny("deepseek-v3", directory, moe_intermediate_size=64)
 
@@ -33,13 +33,13 @@ def gang(model: Path, tmp_path: Path) -> Callable[..., GangProcesses]:
 
 @pytest.fixture(scope="module")
 def expected(model: Path) -> list[list[int]]:
-    """What one process answers."""
+    """The answers of a single process."""
     alone = load(model)
     return [generated(alone, prompt(length), 8) for length in LENGTHS]
 
 
 def greedy(gang: GangProcesses) -> list[list[int]]:
-    """What the pods answer."""
+    """Return the answers of the pods."""
     gang.wait_until_ready()
     body = {**BODY, "return_token_ids": True, "prompt": [prompt(length) for length in LENGTHS]}
     answer = gang.leader.client.post("/v1/completions", json=body)
@@ -47,7 +47,7 @@ def greedy(gang: GangProcesses) -> list[list[int]]:
     return [choice["token_ids"] for choice in answer.json()["choices"]]
 
 
-def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
+def test_a_rank_that_dies_ends_all_pods(gang, expected) -> None:
     with gang() as pods:
         assert greedy(pods) == expected
         follower = pods.pods[1]
@@ -59,7 +59,7 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
             assert refused.json()["error"]["code"] == "not_the_leader"
             assert "send them to 127.0.0.1" in refused.json()["error"]["message"]
         told = follower.client.get("/health/ready").json()
-        assert told["detail"] == "computes for the leader of the model, 127.0.0.1"
+        assert told["detail"] == "ready as a follower of the leader 127.0.0.1"
         gangs = [pod.client.get("/health/ready").json()["gang"] for pod in pods.pods.values()]
         assert [found.pop("host") for found in gangs] == ["node-a", "node-b"]
         assert gangs[0] == gangs[1]
@@ -71,21 +71,21 @@ def test_a_rank_that_dies_takes_all_pods_along(gang, expected) -> None:
         rank.kill()
         code, sentence = pods.ended(1, SOON)
         assert code == 4
-        assert "rank 1 on node-b has ended without a word, most likely killed" in sentence
+        assert "rank 1 on node-b has ended without an error message, most likely killed" in sentence
         assert pods.ended(0, SOON) == (
             4,
-            "rank 1 on node-b has ended, so rank 0 ends too: its own log says why",
+            "rank 1 on node-b has ended, so rank 0 ends too: see its log",
         )
 
 
 @pytest.mark.long
-def test_a_rank_that_hangs_takes_all_pods_along(gang, expected) -> None:
+def test_a_rank_that_hangs_ends_all_pods(gang, expected) -> None:
     with gang(2, 4, silenceSeconds=6) as pods:
         assert greedy(pods) == expected
         _, hanging = pods.pods[1].workers()
         assert hanging.environ()["RANK"] == "3"
         hanging.send_signal(signal.SIGSTOP)
-        what = "rank 3 on node-b has not been heard of for 6 s, so"
+        what = "rank 3 on node-b has sent no heartbeat for 6 s, so"
         assert pods.ended(0, SOON) == (5, f"{what} rank 0 ends too")
         assert pods.ended(1, SOON) == (5, f"{what} rank 2 ends too")
 
@@ -101,7 +101,7 @@ def test_followers_end_with_their_leader(gang, expected) -> None:
             assert f"on node-a has ended, so rank {rank} ends too" in sentence
 
 
-def test_a_drain_is_the_leaders(gang) -> None:
+def test_followers_serve_until_the_leader_has_drained(gang) -> None:
     with gang(preflight={"policy": "warn", "minGigabytesPerSecond": 1e6}) as pods:
         pods.wait_until_ready()
         for pod in pods.pods.values():
@@ -118,7 +118,7 @@ def test_a_drain_is_the_leaders(gang) -> None:
             follower.wait_for(lambda: follower.client.get("/health/ready").status_code == 503, SOON)
             told = follower.client.get("/health/ready").json()
             assert told["status"] == "draining"
-            assert told["detail"] == "shutting down with the leader of the model, 127.0.0.1"
+            assert told["detail"] == "shutting down with the leader 127.0.0.1"
             pods.leader.terminate()
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"
@@ -128,7 +128,7 @@ def test_a_drain_is_the_leaders(gang) -> None:
 
 
 @pytest.mark.long
-def test_a_pod_whose_rank_is_frozen_goes_when_its_leader_is_gone(gang) -> None:
+def test_a_follower_with_a_frozen_rank_ends_with_its_leader(gang) -> None:
     with gang(silenceSeconds=4) as pods:
         pods.wait_until_ready()
         (rank,) = pods.pods[1].workers()
@@ -139,14 +139,14 @@ def test_a_pod_whose_rank_is_frozen_goes_when_its_leader_is_gone(gang) -> None:
         assert "the leader is gone" in pods.logs
 
 
-def test_a_follower_alone(gang) -> None:
+def test_a_follower_without_a_leader(gang) -> None:
     with gang(only=(1,), meetSeconds=0.5) as pods:
         code, sentence = pods.ended(1, SOON)
         assert code == 5
-        assert "pod 1 on node-b did not meet the leader of the model at 127.0.0.1 port" in sentence
+        assert "pod 1 on node-b did not connect to the leader at 127.0.0.1 port" in sentence
 
 
-def test_a_group_that_is_held_waits_until_it_is_let_go(gang, tmp_path: Path) -> None:
+def test_a_held_group_waits_until_its_release(gang, tmp_path: Path) -> None:
     holds = tmp_path / "holds.json"
     groups = {"0": {"until": None, "why": "node-b has a broken GPU"}}
     holds.write_text(json.dumps({"groups": groups}))

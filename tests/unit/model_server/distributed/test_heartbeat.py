@@ -1,4 +1,4 @@
-"""Ranks of several pods, without a model: whoever ends, the others say who it was."""
+"""Ranks of several pods, without a model: when one ends, the others name it."""
 
 import json
 import signal
@@ -10,7 +10,7 @@ SILENCE = 2.5
 
 
 def end(rank: "Popen[str]", seconds: float = 30) -> tuple[int, list[str]]:
-    """The exit code of a rank and the errors in its log."""
+    """Return the exit code of a rank and the errors in its log."""
     _, log = rank.communicate(timeout=seconds)
     assert "Traceback" not in log
     return rank.returncode, [line for line in log.splitlines() if line.startswith("ERROR")]
@@ -27,12 +27,12 @@ def test_the_first_rank_hangs(start_team) -> None:
     begun(ranks)
     ranks[0].send_signal(signal.SIGSTOP)
     began = time.monotonic()
-    what = "rank 0 on node-a has not been heard of for 2.5 s, so rank 1 ends too"
+    what = "rank 0 on node-a has sent no heartbeat for 2.5 s, so rank 1 ends too"
     assert end(ranks[1]) == (5, [f"ERROR {what}"])
     assert time.monotonic() - began < SILENCE + 20
 
 
-def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:
+def test_a_failing_rank_reports_its_error(start_team, tmp_path: Path) -> None:
     ranks = start_team("meeting", 3, "--then", "fail")
     assert end(ranks[1])[0] == 3
     for number in (0, 2):
@@ -42,19 +42,20 @@ def test_a_rank_that_fails_tells_why(start_team, tmp_path: Path) -> None:
         assert cause == {"rank": number, "exit_code": 4, "sentence": what, "lost": 1}
 
 
-def test_what_is_wrong_with_all_is_said_by_each(start_team) -> None:
+def test_a_common_failure_is_reported_by_each_rank(start_team) -> None:
     ranks = start_team("meeting", 2, "--then", "fail-all")
     assert [end(rank)[0] for rank in ranks] == [3, 3]
 
 
-def test_a_rank_that_computes_for_long_is_not_taken_for_dead(start_team) -> None:
+def test_a_rank_in_a_long_computation_is_not_lost(start_team) -> None:
     ranks = start_team("meeting", 2, "--then", "compute", silenceSeconds=1.5)
     assert [end(rank) for rank in ranks] == [(0, []), (0, [])]
 
 
-def test_ranks_that_do_not_come_are_named(start_team) -> None:
+def test_ranks_that_do_not_connect_are_named(start_team) -> None:
     ranks = start_team("meeting", 2, meetSeconds=4)
     ranks[1].kill()
     code, said = end(ranks[0])
     assert code == 5
-    assert "rank 1 on node-b did not come within 4 s" in said[0]
+    assert "rank 1 on node-b did not connect to the ranks of the model at" in said[0]
+    assert "within 4 s" in said[0]

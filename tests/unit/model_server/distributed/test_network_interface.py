@@ -11,7 +11,7 @@ fe80000000000000a00000fffe000001 02 40 20 80     eth0
 """
 
 
-def test_what_is_on_this_machine_is_reached_over_the_loopback() -> None:
+def test_this_machine_is_reached_over_the_loopback() -> None:
     assert interface_to("127.0.0.1", 29500) == "lo"
 
 
@@ -22,6 +22,6 @@ def test_an_ipv6_address() -> None:
     assert by_ipv6("fd00::1", TABLE) == ""
 
 
-def test_a_name_without_an_address() -> None:
+def test_a_name_that_does_not_resolve() -> None:
     with pytest.raises(socket.gaierror):
         interface_to("leader.invalid", 29500)

@@ -16,14 +16,14 @@ ENVIRONMENT = {
 }
 
 
-def test_what_a_leader_worker_set_says() -> None:
+def test_the_environment_of_a_leader_worker_set() -> None:
     pod = Pod.from_environment(GANG, ENVIRONMENT)
     assert pod == Pod(1, "model-0.model.default", "node-b", "3")
     assert not pod.leads
     assert Pod.from_environment(GANG, {**ENVIRONMENT, "LWS_WORKER_INDEX": "0"}).leads
 
 
-def test_without_a_node_name_it_is_called_as_it_calls_itself(monkeypatch) -> None:
+def test_without_a_node_name_the_hostname_is_used(monkeypatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "model-0-1")
     pod = Pod.from_environment(GANG, {**ENVIRONMENT, "NODE_NAME": ""})
     assert pod.host == "model-0-1"
@@ -33,7 +33,7 @@ def test_without_a_node_name_it_is_called_as_it_calls_itself(monkeypatch) -> Non
     ("changed", "words"),
     [
         ({"LWS_GROUP_SIZE": "3"}, "gang.pods 2, but the environment has LWS_GROUP_SIZE=3"),
-        ({"LWS_GROUP_SIZE": ""}, "LWS_GROUP_SIZE='': start the pods by a LeaderWorkerSet"),
+        ({"LWS_GROUP_SIZE": ""}, "LWS_GROUP_SIZE='': start the pods with a LeaderWorkerSet"),
         ({"LWS_GROUP_SIZE": "two"}, "LWS_GROUP_SIZE='two'"),
         ({"LWS_WORKER_INDEX": "²"}, "LWS_WORKER_INDEX='²'"),
         ({"LWS_WORKER_INDEX": "2"}, "number the pods from 0 to 1"),

@@ -1,4 +1,4 @@
-"""What the network between pods is asked for, decided and, on ranks of their own, measured."""
+"""The preflight check of the network: its verdict, and a measurement with real ranks."""
 
 import json
 from pathlib import Path
@@ -33,9 +33,9 @@ def test_too_slow() -> None:
     pair = SlowestPair(("node-a", "node-b"), 0.117)
     assert preflight.verdict(0.25, "Socket", pair, team(5)) == (
         "the network between the pods is too slow: an all-reduce over 4 ranks reaches 0.25 GB/s "
-        "over Socket, slowest between node-a and node-b (0.117 GB/s), and "
-        "gang.preflight.minGigabytesPerSecond asks for 5: check the network of these nodes, or "
-        "lower that number, or set gang.preflight.policy to warn"
+        "over Socket, slowest between node-a and node-b (0.117 GB/s), but "
+        "gang.preflight.minGigabytesPerSecond is 5: check the network of these nodes, lower that "
+        "number, or set gang.preflight.policy to warn"
     )
 
 
@@ -51,7 +51,7 @@ def test_pairs_are_of_pods() -> None:
     assert list(preflight.pairs_of_pods(3, 6)) == [(0, 2), (0, 4), (2, 4)]
 
 
-def test_what_a_team_is_told_travels_as_an_argument() -> None:
+def test_a_team_round_trips_as_an_argument() -> None:
     told = team(2.5)
     assert Team.read(told.write()) == told
     assert json.loads(told.write())["hosts"] == list(HOSTS)

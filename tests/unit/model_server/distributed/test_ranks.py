@@ -1,4 +1,4 @@
-"""Two processes that share a model answer as one does, and none outlives another."""
+"""Two tensor parallel processes give the answers of one, and none outlives the other."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.unit.model_server.models.stepping import generated, load
 
 @pytest.fixture(scope="module")
 def two_ranks(tiny, start_ranks) -> list[dict]:
-    """What each of two ranks found, of all families."""
+    """Return the results of each of two ranks for all families."""
     ranks = start_ranks("greedy", 2, *(tiny(family) for family in PAGED))
     outputs = [rank.communicate(timeout=300) for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], outputs
@@ -27,7 +27,9 @@ def two_ranks(tiny, start_ranks) -> list[dict]:
 
 
 @pytest.mark.parametrize("family", PAGED)
-def test_the_answers_of_one_process(family: str, tiny, two_ranks: list[dict]) -> None:
+def test_several_ranks_give_the_answers_of_one_process(
+    family: str, tiny, two_ranks: list[dict]
+) -> None:
     model = load(tiny(family))
     expected = [generated(model, prompt(length), ANSWER) for length in LENGTHS]
     with torch.inference_mode():
@@ -47,13 +49,11 @@ def test_each_keeps_and_reads_little_more_than_half(
     files = sum(tensor.bytes for tensor in inspect(tiny(family)).tensors.values())
     for rank in two_ranks:
         assert rank[family]["weights"] < 0.66 * whole  # embeddings and routers are kept by both
-        assert rank[family]["bytes"] < 0.8 * files  # and of columns all rows are read
+        assert rank[family]["bytes"] < 0.8 * files  # column parts need all rows
 
 
 @pytest.mark.parametrize("family", PAGED)
-def test_one_rank_alone_keeps_what_it_keeps_among_the_others(
-    family: str, tiny, two_ranks: list[dict]
-) -> None:
+def test_a_rank_alone_keeps_the_same_part(family: str, tiny, two_ranks: list[dict]) -> None:
     config = directory_config(tiny(family), dtype="float32").model
     for number, rank in enumerate(two_ranks):
         group, progress = OneRankAlone(number, 2), Progress()
@@ -62,14 +62,14 @@ def test_one_rank_alone_keeps_what_it_keeps_among_the_others(
         assert (kept, progress.bytes[1]) == (rank[family]["weights"], rank[family]["bytes"])
 
 
-def test_commands_of_any_length_reach_everybody(two_ranks: list[dict]) -> None:
+def test_commands_of_any_length_reach_all_ranks(two_ranks: list[dict]) -> None:
     for rank in two_ranks:
         assert rank["shared"] == [[0, 0, 0], [0, 4000, 4000], [0, 100_000, 100_000]]
         assert rank["smallest"] == 9
 
 
 @pytest.mark.parametrize(("operation", "dying"), [("share", 0), ("all_reduce", 1), ("nothing", 2)])
-def test_a_rank_that_dies_takes_the_others_along(operation: str, dying: int, start_ranks) -> None:
+def test_a_rank_that_dies_ends_the_others(operation: str, dying: int, start_ranks) -> None:
     ranks = start_ranks("dying", 3, "--in", operation, "--rank", dying)
     ranks[dying].wait(timeout=120)
     died = time.monotonic()
@@ -85,11 +85,11 @@ def test_a_rank_that_dies_takes_the_others_along(operation: str, dying: int, sta
     assert time.monotonic() - died < 60
 
 
-def test_without_the_others_it_ends_with_a_sentence(start_ranks, monkeypatch) -> None:
+def test_a_rank_without_the_others_ends_with_a_message(start_ranks, monkeypatch) -> None:
     monkeypatch.setenv("START_SECONDS", "1")
     (alone, other) = start_ranks("lonely", 2)
     other.kill()
     _, log = alone.communicate(timeout=120)
     assert alone.returncode == 4, log
-    assert "rank 0 did not meet the other 1 processes of the model at 127.0.0.1 port" in log
+    assert "rank 0 did not connect to the other 1 ranks of the model at 127.0.0.1 port" in log
     assert Path(__file__).name not in log

@@ -1,4 +1,4 @@
-"""The pods of a model find each other, and who is missing or different is named."""
+"""The roll call connects the pods of a model and names missing and different ones."""
 
 import socket
 import time
@@ -26,7 +26,7 @@ def configured(pods: int, ranks: int, seconds: float, port: int, **fields: objec
 
 @pytest.fixture
 def call() -> Call:
-    """Let a pod call in a thread."""
+    """Run a pod's roll call in a thread."""
     port, pool = free_port(), ThreadPoolExecutor(4)
 
     def one(index, pods=2, seconds=20, ranks=4, here=None, **fields):
@@ -45,67 +45,67 @@ def sentence(calling: "Future[rollcall.Meeting]", kind: type[StartError]) -> str
     return str(failed.value)
 
 
-def test_all_learn_where_the_others_are(call: Call) -> None:
+def test_all_pods_get_the_hosts(call: Call) -> None:
     calling = [call(index, 3, ranks=6) for index in (2, 0, 1)]
     assert {found.result(20).hosts for found in calling} == {("node-a", "node-b", "node-c")}
 
 
-def test_a_configuration_that_differs_ends_all_with_the_same_words(call: Call) -> None:
+def test_a_different_configuration_ends_all_pods_with_the_same_message(call: Call) -> None:
     leader, other = call(0), call(1, drainSeconds=7)
     said = sentence(leader, PermanentError)
     assert sentence(other, PermanentError) == said
     digests = [configured(2, 4, 20, call.port, **more).digest for more in ({}, {"drainSeconds": 7})]
     assert said == (
         f"rank 2 on node-b has a configuration with the digest {digests[1]}, but that of rank 0 on "
-        f"node-a has {digests[0]}: give all pods of the model the same configuration file"
+        f"node-a has {digests[0]}: use the same configuration file for all pods of the model"
     )
 
 
-def test_where_each_listens_is_its_own_affair(call: Call) -> None:
+def test_the_listen_address_may_differ(call: Call) -> None:
     leader, other = call(0), call(1, listen={"port": 1234})
     assert leader.result(20).hosts == other.result(20).hosts
 
 
-def test_releases_and_sizes_that_differ() -> None:
+def test_different_versions_and_sizes() -> None:
     leader = rollcall.Introduction(0, "node-a", {"torch": "2.15", "transformers": "5"}, 4, "abc")
     other = replace(leader, pod=1, host="node-b")
     assert rollcall.disagreement(leader, other, 2) == ""
     other = replace(other, versions={"torch": "2.11", "transformers": "5"}, world=8, digest="def")
     assert rollcall.disagreement(leader, other, 2) == (
-        "rank 2 on node-b runs torch 2.11, but rank 0 on node-a runs 2.15: give all pods of the "
-        "model the same image"
+        "rank 2 on node-b runs torch 2.11, but rank 0 on node-a runs 2.15: use the same image for "
+        "all pods of the model"
     )
     other = replace(other, versions=leader.versions)
-    assert "rank 2 on node-b is one of 8 ranks, but rank 0 on node-a is one of 4" in (
+    assert "rank 2 on node-b expects 8 ranks, but rank 0 on node-a expects 4" in (
         rollcall.disagreement(leader, other, 2)
     )
 
 
-def test_who_does_not_come_is_named(call: Call) -> None:
+def test_a_missing_pod_is_named(call: Call) -> None:
     second = call(2, 3, seconds=1, ranks=6)
     leader = call(0, 3, seconds=1, ranks=6)
     said = sentence(leader, GangError)
-    assert "pod 1 has not come of the 3 pods of the model, which meet on node-a, within" in said
+    assert (
+        "pod 1 has not connected to the leader on node-a within gang.meetSeconds (3 pods expected)"
+        in said
+    )
     assert sentence(second, GangError) == said
 
 
-def test_a_leader_that_does_not_come(call: Call) -> None:
+def test_a_missing_leader(call: Call) -> None:
     said = sentence(call(1, seconds=0.3), GangError)
-    assert (
-        f"pod 1 on node-b did not meet the leader of the model at 127.0.0.1 port {call.port}"
-        in (said)
-    )
+    assert f"pod 1 on node-b did not connect to the leader at 127.0.0.1 port {call.port}" in (said)
     assert "within 0.3 s (Connection refused)" in said
 
 
-def test_strangers_and_pods_that_start_again_do_no_harm(call: Call) -> None:
+def test_unknown_peers_and_restarted_pods_are_handled(call: Call) -> None:
     listening, counted = Event(), []
 
     def here(count: int) -> None:
         counted.append(count)
         listening.set()
 
-    # A pod that was killed after it had come, one with a wrong number, and a stranger.
+    # A pod that was killed after it had connected, one with an invalid number, and an unknown peer.
     dead = rollcall.introduction(Pod(1, "127.0.0.1", "node-x"), configured(3, 6, 20, call.port))
     leader = call(0, 3, ranks=6, here=here)
     assert listening.wait(20)
@@ -137,7 +137,7 @@ def test_a_port_that_is_taken() -> None:
             rollcall.call(configured(2, 4, 5, port), Pod(0, "127.0.0.1", "node-a"))
 
 
-def test_a_pod_that_goes_before_its_ranks_have_met_is_missed(call: Call) -> None:
+def test_a_pod_that_leaves_before_its_ranks_connect_is_detected(call: Call) -> None:
     leader, other = _met(call)
     lost: Queue[int] = Queue()
     leader.watch(lost.put)
@@ -147,7 +147,7 @@ def test_a_pod_that_goes_before_its_ranks_have_met_is_missed(call: Call) -> None
     assert lost.get(timeout=20) == 1
 
 
-def test_once_the_ranks_have_met_a_pod_may_let_go(call: Call) -> None:
+def test_a_pod_may_disconnect_once_the_ranks_have_connected(call: Call) -> None:
     leader, other = _met(call)
     lost: Queue[int] = Queue()
     leader.watch(lost.put)

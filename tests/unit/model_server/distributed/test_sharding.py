@@ -1,4 +1,4 @@
-"""Who keeps what: together everything, and nothing that cannot be split is."""
+"""Sharding: the parts cover every parameter, and invalid sizes are rejected."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def test_sizes_that_divide(size: int) -> None:
         check(LLAMA, size)
 
 
-def test_a_size_that_does_not_divide_is_refused_with_the_numbers() -> None:
+def test_an_invalid_size_is_rejected_with_the_numbers() -> None:
     assert message(LLAMA, 3) == (
         "the model cannot be split over 3 devices, because 3 does not divide its intermediate size "
         "64 and its number of key-value heads 8: use 1, 2, 4 or 8"
@@ -51,7 +51,7 @@ def test_a_size_that_does_not_divide_is_refused_with_the_numbers() -> None:
     assert message(qwen, 2).endswith("use 1")
 
 
-def test_what_cannot_be_split_at_all_is_refused() -> None:
+def test_models_that_cannot_be_split_are_rejected() -> None:
     assert "a deepseek_v9 model cannot be split over 2 devices" in message(
         {"model_type": "deepseek_v9"}, 2
     )
@@ -60,7 +60,7 @@ def test_what_cannot_be_split_at_all_is_refused() -> None:
 
 
 @pytest.mark.parametrize("family", PAGED)
-def test_each_cell_is_kept_by_one_process_or_by_all(family: str) -> None:
+def test_each_element_is_kept_by_one_rank_or_by_all(family: str) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(configuration(family))
     whole = set()
@@ -93,7 +93,7 @@ def test_the_vocabulary_need_not_divide(size: int, vocabulary: int) -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 5))
-def test_gates_stay_with_the_inputs_that_they_close(size: int, each: int) -> None:
+def test_gate_rows_stay_with_their_up_rows(size: int, each: int) -> None:
     inner = size * each
     for rank in range(size):
         one = part("model.layers.0.mlp.experts.gate_up_proj", (8, 2 * inner, 3), rank, size)
@@ -111,7 +111,7 @@ ENVIRONMENT = {
 }
 
 
-def test_the_environment_tells_the_place() -> None:
+def test_the_place_is_read_from_the_environment() -> None:
     assert Place.from_environment(ENVIRONMENT) == Place(1, 2, 0, "first", 29500)
     assert Place.from_environment({}) is None
     assert Place.from_environment({"WORLD_SIZE": "1"}) is None
@@ -120,19 +120,19 @@ def test_the_environment_tells_the_place() -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"RANK": ""}, "RANK='' beside WORLD_SIZE='2': start the processes"),
+        ({"RANK": ""}, "RANK='' and WORLD_SIZE='2': start the processes"),
         ({"MASTER_PORT": "http"}, "MASTER_PORT='http'"),
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE='two'"),
         ({"MASTER_ADDR": ""}, "no MASTER_ADDR: set it to the host of rank 0"),
         ({"RANK": "2"}, "RANK is 2 and WORLD_SIZE 2: number the processes from 0 to 1"),
     ],
 )
-def test_an_environment_that_is_wrong(wrong: dict[str, str], words: str) -> None:
+def test_an_invalid_environment(wrong: dict[str, str], words: str) -> None:
     with pytest.raises(PermanentError, match=words):
         Place.from_environment(ENVIRONMENT | wrong)
 
 
-def test_parts_of_experts_that_torch_does_not_take_are_refused() -> None:
+def test_unsupported_parts_of_experts_are_rejected() -> None:
     config = {
         "model_type": "deepseek_v3",
         "num_attention_heads": 8,
@@ -142,6 +142,6 @@ def test_parts_of_experts_that_torch_does_not_take_are_refused() -> None:
     }
     check_experts(config, 2, itemsize=4)
     check_experts(config | {"moe_intermediate_size": 64}, 4, itemsize=4)
-    with pytest.raises(PermanentError, match=r"are 56 bytes, .*: use 1 or 2$"):
+    with pytest.raises(PermanentError, match=r"has 56 bytes, .*: use 1 or 2$"):
         check_experts(config, 4, itemsize=4)
     check_experts(config | {"n_routed_experts": None}, 4, itemsize=4)

@@ -1,4 +1,4 @@
-"""A group of pods that shall not run waits, with a reason, until it may."""
+"""Start holds: a held group waits, with a reason, until its release."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -44,20 +44,20 @@ def test_no_longer_than_asked_for(left: timedelta) -> None:
     "content",
     ["", "[]", '{"groups": []}', file("tomorrow"), file("2026-01-01T12:00:00"), '{"group": {}}'],
 )
-def test_a_file_that_is_wrong(content: str, tmp_path: Path, caplog) -> None:
+def test_an_invalid_file_is_ignored(content: str, tmp_path: Path, caplog) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of any words
         held(content, "0", NOW)
     path = tmp_path / "holds.json"
     path.write_text(content)
     await_release(path, "0", pytest.fail, rest=pytest.fail)
-    assert f"the file of holds, {path}, is wrong and holds nobody" in caplog.text
+    assert f"ignoring invalid start-hold file {path}: " in caplog.text
 
 
-def test_no_file_holds_nobody(tmp_path: Path) -> None:
+def test_a_missing_file_holds_no_group(tmp_path: Path) -> None:
     await_release(tmp_path / "none", "0", pytest.fail, rest=pytest.fail)
 
 
-def test_the_file_is_looked_at_again(tmp_path: Path) -> None:
+def test_the_file_is_read_again(tmp_path: Path) -> None:
     path, told, steps = tmp_path / "holds.json", [], iter((file(None), file("2026-01-01T13:00Z")))
     path.write_text(file(None))
 

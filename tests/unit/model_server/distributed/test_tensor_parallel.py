@@ -1,4 +1,4 @@
-"""A server whose model is spread over two processes, from its start to every way of ending."""
+"""A server with two tensor parallel processes, from its start to every way of ending."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def serve(tiny, tmp_path: Path) -> Callable[..., ServerProcess]:
 
 
 class Stream(threading.Thread):
-    """A client that reads a long answer to its end, whatever that is."""
+    """A client that reads a long answer until it ends or fails."""
 
     def __init__(self, server: ServerProcess, tokens: int) -> None:
         super().__init__(daemon=True)
@@ -33,7 +33,7 @@ class Stream(threading.Thread):
 
     def run(self) -> None:
         body = {**BODY, "prompt": "a", "max_tokens": self._tokens, "stream": True}
-        # A server that is killed cuts the stream short; the test knows what it has got.
+        # A killed server truncates the stream; the test checks the lines received.
         with (
             suppress(httpx.RemoteProtocolError),
             self._server.client.stream("POST", "/v1/completions", json=body) as response,
@@ -43,7 +43,7 @@ class Stream(threading.Thread):
                 self.began.set()
 
     def ended(self) -> list[str]:
-        """All lines, once the stream has ended."""
+        """Return all lines once the stream has ended."""
         self.join(SOON)
         assert not self.is_alive(), self._server.log
         return self.lines
@@ -59,7 +59,7 @@ def test_two_processes_answer_as_one_and_drain(serve, tiny) -> None:
         assert [choice["token_ids"] for choice in answer.json()["choices"]] == [
             generated(model, prompt, 8) for prompt in prompts
         ]
-        # Each of them makes the same grammar and draws the same numbers, or they would part.
+        # Each rank uses the same grammar and random numbers; otherwise they would diverge.
         sampled = {**BODY, "prompt": "a", "guided_regex": "[a-z]{12}", "max_tokens": 24, "n": 4}
         answer = server.client.post("/v1/completions", json=sampled)
         assert all(len(choice["text"]) == 12 for choice in answer.json()["choices"])
@@ -73,7 +73,7 @@ def test_two_processes_answer_as_one_and_drain(serve, tiny) -> None:
     assert "Traceback" not in server.log
 
 
-def test_when_one_process_is_killed_the_server_says_so_and_is_not_live(serve) -> None:
+def test_a_killed_rank_is_logged_and_the_server_is_not_live(serve) -> None:
     with serve("--tensor-parallel", "2") as server:
         first, second = server.wait_until_ready().workers()
         assert second.environ()["RANK"] == "1"
@@ -88,7 +88,7 @@ def test_when_one_process_is_killed_the_server_says_so_and_is_not_live(serve) ->
         told = [line for line in server.log.splitlines() if "of this model has ended" in line]
         assert len(told) == 1, server.log
         assert "rank 1 of this model has ended, so rank 0 ends too" in told[0]
-        gone = [line for line in server.log.splitlines() if "the engine is gone" in line]
+        gone = [line for line in server.log.splitlines() if "the engine has ended" in line]
         assert len(gone) == 1, server.log
         assert not first.is_running()
         server.terminate()
@@ -96,7 +96,7 @@ def test_when_one_process_is_killed_the_server_says_so_and_is_not_live(serve) ->
 
 
 @pytest.mark.parametrize(("size", "moment"), [(1, "running"), (2, "loading"), (2, "running")])
-def test_a_server_that_is_killed_leaves_no_process_behind(serve, size: int, moment: str) -> None:
+def test_a_killed_server_leaves_no_process(serve, size: int, moment: str) -> None:
     with serve("--tensor-parallel", str(size)) as server:
         if moment == "loading":
             server.wait_for(lambda: len(server.workers()) == size, SOON)

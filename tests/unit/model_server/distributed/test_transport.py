@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from deepseek_server.distributed import transport
 
-# As NCCL writes them: the first, the third and the two with sockets were seen with 2.28.9 on two
-# H200 of one host, the others are as in its source (src/transport/p2p.cc, net.cc, net_ib).
+# Lines of NCCL's log: the first, the third and the two with sockets were logged by 2.28.9 on two H200
+# of one host, the others follow its source (src/transport/p2p.cc, net.cc, net_ib).
 HEAD = "node-a:4711:4722 [0] NCCL INFO "
 P2P = HEAD + "Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM"
 IPC = HEAD + "Channel 07/0 : 0[3b000] -> 1[86000] via P2P/IPC/read"
@@ -38,27 +38,27 @@ NOISE = HEAD + "Using network Socket"
         ([], "unknown"),
     ],
 )
-def test_the_slowest_way_that_the_log_tells_of(lines: list[str], expected: str) -> None:
+def test_the_slowest_transport_in_the_log(lines: list[str], expected: str) -> None:
     assert transport.transport(lines) == expected
     assert transport.transport(reversed(lines)) == expected
 
 
 @given(st.lists(st.text()))
-def test_any_other_log_tells_nothing(lines: list[str]) -> None:
+def test_any_other_log_gives_unknown(lines: list[str]) -> None:
     assert transport.transport(line for line in lines if "via" not in line) == "unknown"
 
 
-def test_of_all_ranks_the_slowest_counts() -> None:
+def test_the_slowest_transport_of_all_ranks() -> None:
     assert transport.slowest(["P2P", "unknown", "IB"]) == "IB"
     assert transport.slowest(["unknown"]) == "unknown"
 
 
-def test_each_process_has_a_log_of_its_own(tmp_path: Path) -> None:
+def test_each_process_has_its_own_log(tmp_path: Path) -> None:
     added = transport.logging_environment(tmp_path, {})
     Path(added["NCCL_DEBUG_FILE"].replace("%p", "42")).write_text(f"{P2P}\n{SOCKET}\n")
     assert transport.of_process(tmp_path, 42) == "Socket"
     assert transport.of_process(tmp_path, 43) == "unknown"
 
 
-def test_a_log_that_somebody_wants_to_see_stays_where_it_is(tmp_path: Path) -> None:
+def test_a_log_requested_by_the_user_is_not_redirected(tmp_path: Path) -> None:
     assert transport.logging_environment(tmp_path, {"NCCL_DEBUG": "WARN"}) == {}

@@ -12,16 +12,16 @@ RECORDS = [
 ]
 
 
-def test_the_last_one_is_told() -> None:
+def test_the_last_xid_is_returned() -> None:
     assert last_xid(RECORDS) == (
         "Xid (PCI:0000:3b:00): 79, pid=1234, name=python, GPU has fallen off the bus."
     )
 
 
 @given(st.lists(st.text()))
-def test_any_other_line_is_none(lines: list[str]) -> None:
+def test_other_lines_are_ignored(lines: list[str]) -> None:
     assert last_xid(line for line in lines if "Xid" not in line) == ""
 
 
-def test_a_log_that_cannot_be_read_is_none() -> None:
+def test_an_unreadable_log_is_empty() -> None:
     assert isinstance(latest(), str)

@@ -19,7 +19,7 @@ def next_token(context: Sequence[int]) -> int:
 
 
 def answer(prompt: Sequence[int], count: int) -> list[int]:
-    """What the model says when it is asked alone."""
+    """Return the model's answer to a single request."""
     context = list(prompt)
     for _ in range(count):
         context.append(next_token(context))
@@ -57,7 +57,7 @@ class FakeModel:
         self._following.update(zip(self._sampled, tokens.tolist(), strict=True))
 
     def tokens(self, chunks: Sequence[Chunk]) -> list[int]:
-        """The next token of each chunk that samples."""
+        """Return the next token of each chunk that samples."""
         assert len({chunk.slot for chunk in chunks}) == len(chunks)
         self._sampled = [chunk.slot for chunk in chunks if chunk.sample]
         for chunk in chunks:

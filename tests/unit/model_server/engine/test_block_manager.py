@@ -1,4 +1,4 @@
-"""The block manager against a plain model of it, in random order."""
+"""The block manager against a simple model, with random operations."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ def keys(tokens: list[int]) -> list[bytes]:
 
 @dataclass
 class Holder:
-    """Somebody with blocks, of which the first so many are published."""
+    """A user of blocks, the first of which are published."""
 
     tokens: list[int]
     blocks: list[int] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Holder:
 
 
 class Blocks(RuleBasedStateMachine):
-    """Sequences of two kinds of tokens, so that many begin alike."""
+    """Sequences of two tokens, so that many share prefixes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ TestBlocks = Blocks.TestCase
 TestBlocks.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
-def test_the_oldest_unused_block_goes_first_and_a_chain_from_its_end() -> None:
+def test_eviction_is_least_recently_used_and_from_the_end_of_a_chain() -> None:
     manager = BlockManager(4, SIZE)
     old, new = keys([1, 1, 2, 2]), keys([3, 3, 4, 4])
     for chain in (old, new):
@@ -125,13 +125,13 @@ def test_misuse_is_an_error() -> None:
     manager.release([block])
     with pytest.raises(ValueError, match="released already"):
         manager.release([block])
-    with pytest.raises(ValueError, match="nobody's"):
+    with pytest.raises(ValueError, match="not allocated"):
         manager.publish(block, b"key")
-    with pytest.raises(ValueError, match="no cache"):
+    with pytest.raises(ValueError, match="empty KV cache"):
         BlockManager(0, SIZE)
 
 
-def test_a_key_stands_for_everything_before_it() -> None:
+def test_a_key_covers_the_whole_prefix() -> None:
     assert keys([1, 1, 2, 2])[1] != keys([3, 3, 2, 2])[1]
     assert keys([1, 1, 2, 2, 5]) == keys([1, 1, 2, 2])
 

@@ -1,4 +1,4 @@
-"""The engine as the API sees it: streams of text from an engine elsewhere."""
+"""The engine client: streams of text from an engine in another thread."""
 
 import asyncio
 import threading
@@ -33,7 +33,7 @@ NO_TOKEN = frozenset({VOCABULARY})
 
 
 def decode(tokens: Sequence[int]) -> str:
-    """Two digits per token."""
+    """Return two digits per token."""
     return "".join(f"{token:02}" for token in tokens)
 
 
@@ -82,7 +82,7 @@ async def make() -> AsyncIterator[Make]:
 
 
 class Gate:
-    """Holds a model before its first step."""
+    """Blocks a model before its first step."""
 
     def __init__(self, model: FakeModel) -> None:
         self._entered, self._open = threading.Event(), threading.Event()
@@ -119,9 +119,9 @@ async def tokens(stream: OutputStream) -> list[int]:
 
 
 async def quiet(engine: EngineClient) -> None:
-    """Wait until nothing runs any more."""
+    """Wait until no request runs."""
     async with asyncio.timeout(10):
-        while engine.load != Load(0, 0, 0.0):  # noqa: ASYNC110 - nobody else is told
+        while engine.load != Load(0, 0, 0.0):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
 
 
@@ -133,7 +133,7 @@ async def test_an_answer(make: Make) -> None:
     assert [output.finish_reason for output in results][-1] == "length"
 
 
-async def test_without_a_seed_no_two_answers_are_alike(make: Make) -> None:
+async def test_without_a_seed_answers_differ(make: Make) -> None:
     model = FakeModel(64, 4)
     run = model.run
     model.run = lambda chunks: run(chunks) * 0.02  # flat enough to draw from
@@ -142,7 +142,7 @@ async def test_without_a_seed_no_two_answers_are_alike(make: Make) -> None:
     assert await tokens(free) != await tokens(as_free)
 
 
-async def test_a_slow_reader_gets_what_has_arrived_at_once(make: Make) -> None:
+async def test_a_slow_reader_gets_all_arrived_tokens_in_one_output(make: Make) -> None:
     engine = make(FakeModel(64, 4))
     slow, quick = engine.submit(request()), engine.submit(request())
     await outputs(quick)
@@ -153,7 +153,7 @@ async def test_a_slow_reader_gets_what_has_arrived_at_once(make: Make) -> None:
     assert output.queue_seconds >= 0
 
 
-async def test_a_stop_text_across_two_tokens_ends_the_request_in_the_engine_too(
+async def test_a_stop_string_across_two_tokens_cancels_the_request_in_the_engine(
     make: Make,
 ) -> None:
     engine = make(FakeModel(200, 4))
@@ -165,13 +165,13 @@ async def test_a_stop_text_across_two_tokens_ends_the_request_in_the_engine_too(
     await quiet(engine)
 
 
-async def test_outputs_say_what_the_cache_had(make: Make) -> None:
+async def test_outputs_have_the_cached_tokens(make: Make) -> None:
     engine = make(FakeModel(64, 4))
     assert {output.cached_tokens for output in await outputs(engine.submit(request()))} == {0}
     assert {output.cached_tokens for output in await outputs(engine.submit(request()))} == {4}
 
 
-async def test_the_queue_has_a_bound_beyond_those_that_run(make: Make) -> None:
+async def test_the_queue_is_limited_in_addition_to_running_requests(make: Make) -> None:
     model = FakeModel(64, 4)
     gate = Gate(model)
     engine = make(model, sequences=1, waiting=2)
@@ -179,16 +179,16 @@ async def test_the_queue_has_a_bound_beyond_those_that_run(make: Make) -> None:
     await gate.reached()
     second, third = engine.submit(request()), engine.submit(request())
     assert sum((engine.load.running, engine.load.waiting)) == 3
-    with pytest.raises(QueueFullError, match="2 requests wait already"):
+    with pytest.raises(QueueFullError, match="2 requests are already waiting"):
         engine.submit(request())
-    second.cancel()  # a client that is gone makes room
+    second.cancel()  # a disconnected client frees its slot
     fourth = engine.submit(request())
     gate.open()
     for stream in (first, third, fourth):
         assert await tokens(stream) == answer(PROMPT, 8)
 
 
-async def test_cancelling_ends_it_in_the_engine(make: Make) -> None:
+async def test_cancelling_removes_it_from_the_engine(make: Make) -> None:
     engine = make(FakeModel(2000, 4))
     stream = engine.submit(request(max_tokens=4000))
     await anext(stream)
@@ -199,7 +199,7 @@ async def test_cancelling_ends_it_in_the_engine(make: Make) -> None:
     assert await tokens(engine.submit(request())) == answer(PROMPT, 8)
 
 
-async def test_a_fault_is_an_error_of_its_request(make: Make) -> None:
+async def test_an_exception_fails_its_request(make: Make) -> None:
     model = FakeModel(64, 4)
     engine = make(model)
 
@@ -214,7 +214,7 @@ async def test_a_fault_is_an_error_of_its_request(make: Make) -> None:
     assert engine.alive
 
 
-async def test_a_grammar_that_is_none_fails_its_request_only(make: Make) -> None:
+async def test_an_invalid_grammar_only_fails_its_request(make: Make) -> None:
     engine = make(FakeModel(64, 4))
     bad, good = engine.submit(request(grammar="?")), engine.submit(request())
     with pytest.raises(EngineError, match="grammar"):
@@ -222,7 +222,7 @@ async def test_a_grammar_that_is_none_fails_its_request_only(make: Make) -> None
     assert await tokens(good) == answer(PROMPT, 8)
 
 
-async def test_text_that_fails_concerns_its_request_only(make: Make) -> None:
+async def test_a_decoding_error_only_fails_its_request(make: Make) -> None:
     def picky(tokens: Sequence[int]) -> str:
         if answer((1, 2), 3)[2] in tokens:
             raise ValueError("no such token")
@@ -236,7 +236,7 @@ async def test_text_that_fails_concerns_its_request_only(make: Make) -> None:
     await quiet(engine)
 
 
-async def test_a_lost_device_ends_everything(make: Make) -> None:
+async def test_a_lost_device_ends_all_requests(make: Make) -> None:
     model = FakeModel(64, 4)
 
     def fail() -> None:
@@ -252,8 +252,8 @@ async def test_a_lost_device_ends_everything(make: Make) -> None:
         engine.submit(request())
 
 
-async def test_an_engine_that_is_stuck_in_a_step_is_not_alive_until_it_gets_on(make: Make) -> None:
-    """Though nobody waits for it any more: clients give up sooner than a step is given up."""
+async def test_a_stuck_engine_is_not_alive_until_it_makes_progress(make: Make) -> None:
+    """Even without waiting clients, whose timeouts are shorter than the watchdog's."""
     model, now = FakeModel(64, 4), [0.0]
     gate = Gate(model)
     engine = make(model, watchdog=Watchdog(60, lambda: now[0]))
@@ -266,32 +266,32 @@ async def test_an_engine_that_is_stuck_in_a_step_is_not_alive_until_it_gets_on(m
     assert not engine.alive
     gate.open()
     async with asyncio.timeout(10):
-        while not engine.alive:  # noqa: ASYNC110 - nobody is told
+        while not engine.alive:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0)
 
 
-async def test_an_engine_that_is_gone_ends_everything() -> None:
+async def test_a_lost_engine_ends_all_requests() -> None:
     here, there = Pipe()
     engine = EngineClient(
         here,
         decode,
         Limits(100, 2),
         4,
-        lambda: "it was ended by SIGKILL",
+        lambda: "it was killed by SIGKILL",
         lambda: None,
         Watchdog(60),
     )
     stream = engine.submit(request())
     there.recv()
     there.close()
-    with pytest.raises(EngineError, match="it was ended by SIGKILL"):
+    with pytest.raises(EngineError, match="it was killed by SIGKILL"):
         await outputs(stream)
     assert not engine.alive
     await engine.close()
 
 
-async def test_the_totals_are_whole_once_the_engine_rests(make: Make) -> None:
-    """They are not told with every step, but the last answer must not wait for them."""
+async def test_totals_are_complete_when_the_engine_is_idle(make: Make) -> None:
+    """Totals are not sent with every step, but must be current when the engine becomes idle."""
     engine = make(FakeModel(64, 4))
     for number in range(1, 4):
         await tokens(engine.submit(request((number, *PROMPT))))
@@ -299,7 +299,7 @@ async def test_the_totals_are_whole_once_the_engine_rests(make: Make) -> None:
         assert engine.totals.step_tokens.total >= number * (1 + len(PROMPT))
 
 
-async def test_closing_leaves_no_process_behind() -> None:
+async def test_closing_leaves_no_process() -> None:
     here, there = Pipe()
     ended = []
 
@@ -313,7 +313,7 @@ async def test_closing_leaves_no_process_behind() -> None:
     assert ended
 
 
-async def test_closing_ends_what_runs_and_what_waits(make: Make) -> None:
+async def test_closing_ends_running_and_waiting_requests(make: Make) -> None:
     engine = make(FakeModel(2000, 4), sequences=1)
     running, waiting = engine.submit(request(max_tokens=4000)), engine.submit(request())
     await anext(running)

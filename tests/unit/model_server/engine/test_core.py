@@ -1,4 +1,4 @@
-"""The step loop: right tokens in whatever company, and what happens at its edges."""
+"""The step loop: correct tokens in any batch, and edge cases."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ SIZE = StepSize(tokens=16, prompt_share=16, sequences=4)
 
 @pytest.fixture(params=[False, True], ids=["in step", "ahead"])
 def fake(request: pytest.FixtureRequest) -> Callable[..., FakeModel]:
-    """Models whose tokens are known at once, and models that work ahead."""
+    """Synchronous models, and models that compute asynchronously."""
     return lambda *size: FakeModel(*size, works_ahead=request.param)
 
 
@@ -30,7 +30,7 @@ def request(name: str = "r", prompt: Sequence[int] = PROMPT, **sampling: Any) ->
 
 
 def results(core: Core, *requests: Request, most: int = 1000) -> list[Result]:
-    """Everything that comes of some requests."""
+    """Return all results of some requests."""
     for one in requests:
         core.add(one)
     found: list[Result] = []
@@ -51,7 +51,7 @@ def test_an_answer(fake) -> None:
     assert [result.finish_reason for result in found] == [None] * 7 + ["length"]
 
 
-def test_many_at_once_with_long_prompts_among_them_and_few_blocks(fake) -> None:
+def test_many_requests_with_long_prompts_and_few_blocks(fake) -> None:
     core = Core(fake(30, 4), NO_TOKEN, SIZE)
     prompts = [[n % 2] * (1 + n * 29 % 60) for n in range(24)]
     requests = [request(str(n), prompt, max_tokens=20) for n, prompt in enumerate(prompts)]
@@ -63,17 +63,17 @@ def test_many_at_once_with_long_prompts_among_them_and_few_blocks(fake) -> None:
     assert core.load == Load(running=0, waiting=0, cache=0.0)
 
 
-def test_a_step_is_launched_before_the_one_before_has_come_back() -> None:
+def test_a_step_is_launched_before_the_previous_one_has_completed() -> None:
     model = FakeModel(64, 4, works_ahead=True)
     core = Core(model, NO_TOKEN, SIZE)
     core.add(request())
     assert core.step() == []
     assert len(core.step()) == 1
     assert len(model.steps) == 2
-    assert model.steps[1][0].tokens is None  # nobody on the CPU knows it yet
+    assert model.steps[1][0].tokens is None  # not known on the CPU yet
 
 
-def test_a_seed_repeats_itself_in_any_company(fake) -> None:
+def test_a_seed_repeats_in_any_batch(fake) -> None:
     model = fake(64, 4)
     run = model.run
     model.run = lambda chunks: run(chunks) * 0.02  # flat enough to draw from
@@ -90,7 +90,7 @@ def test_a_seed_repeats_itself_in_any_company(fake) -> None:
     assert other != first
 
 
-def test_the_end_token_ends_unless_it_must_not(fake) -> None:
+def test_the_end_token_ends_unless_ignored(fake) -> None:
     expected = answer(PROMPT, 8)
     end = expected[4]
     assert end not in expected[:4]
@@ -110,7 +110,7 @@ def test_a_request_can_name_more_end_tokens(fake) -> None:
     assert (tokens(found), found[-1].finish_reason) == (expected[:5], "stop")
 
 
-def test_results_say_what_the_cache_had(fake) -> None:
+def test_results_have_the_cached_tokens(fake) -> None:
     core = Core(fake(64, 4), NO_TOKEN, SIZE)
 
     def cached(asked: Request) -> set[int]:
@@ -135,7 +135,7 @@ def test_cancelling_frees_the_blocks_at_once(fake) -> None:
     assert tokens(found) == answer(PROMPT, 8)
 
 
-def test_an_id_can_be_used_again_while_its_last_step_is_under_way(fake) -> None:
+def test_an_id_can_be_reused_while_its_last_step_is_in_flight(fake) -> None:
     core = Core(fake(64, 4), NO_TOKEN, SIZE)
     core.add(request(prompt=(5, 5), max_tokens=200))
     for _ in range(3):
@@ -144,7 +144,7 @@ def test_an_id_can_be_used_again_while_its_last_step_is_under_way(fake) -> None:
     assert tokens(results(core, request())) == answer(PROMPT, 8)
 
 
-def test_a_fault_fails_the_requests_of_its_steps_only(fake) -> None:
+def test_an_exception_only_fails_the_requests_of_its_steps(fake) -> None:
     model = fake(64, 4)
     core = Core(model, NO_TOKEN, StepSize(tokens=16, prompt_share=16, sequences=2))
     for name, prompt in (("a", PROMPT), ("b", PROMPT[::-1]), ("waiting", PROMPT)):
@@ -166,7 +166,7 @@ def test_a_fault_fails_the_requests_of_its_steps_only(fake) -> None:
     assert core.load.cache == 0
 
 
-def test_a_fault_that_shows_up_when_tokens_arrive(fake, monkeypatch) -> None:
+def test_an_exception_when_tokens_arrive(fake, monkeypatch) -> None:
     core = Core(fake(64, 4), NO_TOKEN, SIZE)
 
     def fail(_: object) -> None:
@@ -179,7 +179,7 @@ def test_a_fault_that_shows_up_when_tokens_arrive(fake, monkeypatch) -> None:
     assert tokens(results(core, request())) == answer(PROMPT, 8)
 
 
-def test_a_lost_device_is_the_end(fake) -> None:
+def test_a_lost_device_ends_the_engine(fake) -> None:
     model = fake(64, 4)
     core = Core(model, NO_TOKEN, SIZE)
 
@@ -192,7 +192,7 @@ def test_a_lost_device_is_the_end(fake) -> None:
         core.step()
 
 
-def test_running_out_of_memory_is_not(fake) -> None:
+def test_out_of_memory_does_not_end_the_engine(fake) -> None:
     model = fake(64, 4)
 
     def fail() -> None:

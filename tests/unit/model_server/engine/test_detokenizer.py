@@ -1,4 +1,4 @@
-"""Token ids to text, piece by piece, always equal to the whole."""
+"""Incremental detokenization, always equal to decoding at once."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from hack.models.tiny import make_tokenizer
 
 
 def decode(token_ids) -> str:
-    """Each token is one byte: the hardest case for characters of several bytes."""
+    """Decode one byte per token: the hardest case for characters of several bytes."""
     return bytes(token_ids).decode(errors="replace")
 
 
@@ -20,7 +20,7 @@ def pieces(tokens) -> list[str]:
 
 
 @given(st.text(max_size=40))
-def test_text_comes_out_whole_and_never_with_half_a_character(text: str) -> None:
+def test_text_is_complete_without_partial_characters(text: str) -> None:
     parts = pieces(text.encode(errors="replace"))
     assert "".join(parts) == text.encode(errors="replace").decode()
     if "\ufffd" not in text:
@@ -28,7 +28,7 @@ def test_text_comes_out_whole_and_never_with_half_a_character(text: str) -> None
 
 
 @given(st.lists(st.integers(0, 255), max_size=60))
-def test_bytes_that_are_no_text_decode_as_they_do_at_once(tokens: list[int]) -> None:
+def test_invalid_bytes_decode_as_they_do_at_once(tokens: list[int]) -> None:
     assert "".join(pieces(tokens)) == decode(tokens)
 
 
@@ -61,16 +61,16 @@ def run_filter(parts: list[str], stop: list[str]) -> tuple[str, bool]:
     return out + stop_filter.flush(), False
 
 
-def test_a_stop_text_across_pieces_is_cut_off() -> None:
+def test_a_stop_string_across_pieces_is_cut_off() -> None:
     assert run_filter(["one <", "/e", "nd> two"], ["</end>"]) == ("one ", True)
     assert run_filter(["one <", "/e", "ne> two"], ["</end>"]) == ("one </ene> two", False)
 
 
-def test_the_first_of_several_stop_texts_wins() -> None:
+def test_the_first_of_several_stop_strings_wins() -> None:
     assert run_filter(["abcdef"], ["ef", "cd"]) == ("ab", True)
 
 
-def test_nothing_is_held_back_that_cannot_become_a_stop_text() -> None:
+def test_only_possible_stop_strings_are_held_back() -> None:
     stop_filter = StopFilter(["xyz"])
     assert stop_filter.push("abc") == "abc"
     assert stop_filter.push("dx") == "d"
@@ -81,7 +81,7 @@ def test_nothing_is_held_back_that_cannot_become_a_stop_text() -> None:
     st.lists(st.text("ab", max_size=4), max_size=10),
     st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3),
 )
-def test_where_the_pieces_end_does_not_matter(parts: list[str], stop: list[str]) -> None:
+def test_piece_boundaries_do_not_matter(parts: list[str], stop: list[str]) -> None:
     whole = "".join(parts)
     cut = min((at for at in map(whole.find, stop) if at >= 0), default=None)
     text, stopped = run_filter(parts, stop)
@@ -89,12 +89,12 @@ def test_where_the_pieces_end_does_not_matter(parts: list[str], stop: list[str])
     if len(parts) == 1 or cut is None:
         assert text == whole[:cut]
     else:
-        # A shorter stop text may be complete before a longer one that began earlier.
+        # A shorter stop string may be complete before a longer one that started earlier.
         assert whole.startswith(text)
         assert any(whole[len(text) :].startswith(s) for s in stop)
 
 
-def test_no_stop_before_it_may() -> None:
+def test_no_stop_before_min_tokens() -> None:
     answer = AnswerText(decode, ["b"])
     assert answer.push(ord("b"), may_stop=False) == ("b", False)
     assert answer.push(ord("b")) == ("", True)

@@ -1,4 +1,4 @@
-"""The histogram against counting by hand, and against the one of prometheus_client."""
+"""The histogram against manual counts and against prometheus_client's."""
 
 import pickle
 
@@ -28,7 +28,7 @@ def test_it_counts_as_prometheus_does(values: list[tuple[float, int]]) -> None:
     assert abs(ours.distribution.total - total) < 1e-9
 
 
-def test_a_distribution_is_what_it_was_and_can_be_sent() -> None:
+def test_a_distribution_is_immutable_and_picklable() -> None:
     histogram = Histogram(BOUNDS)
     histogram.observe(1)
     before = histogram.distribution
@@ -37,7 +37,7 @@ def test_a_distribution_is_what_it_was_and_can_be_sent() -> None:
     assert pickle.loads(pickle.dumps(before)) == before  # noqa: S301
 
 
-def test_nothing_was_seen() -> None:
+def test_an_empty_histogram() -> None:
     assert Distribution().cumulative() == [("+Inf", 0)]
     assert Distribution().count == 0
 

@@ -1,4 +1,4 @@
-"""The scheduler, with a model that finds every mistake in the blocks."""
+"""The scheduler, with a model that detects every error in the block tables."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ LARGE = StepSize(tokens=100, prompt_share=100, sequences=100)
 
 
 class Rig:
-    """A scheduler and its model, stepped by hand.
+    """A scheduler and its model, stepped manually.
 
     With `ahead`, the tokens of a step become known only after the next one was launched.
     """
@@ -71,7 +71,7 @@ class Rig:
 
 @dataclass
 class Job:
-    """A request that arrives before some step and may be cancelled before another."""
+    """A request with the step before which it arrives, and the one before which it is cancelled."""
 
     prompt: list[int]
     max_tokens: int
@@ -135,7 +135,7 @@ def test_every_sequence_gets_exactly_its_tokens(
     assert rig.blocks.available == rig.blocks.num_blocks
 
 
-def test_a_long_prompt_holds_up_no_running_answer() -> None:
+def test_a_long_prompt_delays_no_running_answer() -> None:
     rig = Rig(100, 4, StepSize(tokens=10, prompt_share=6, sequences=8))
     running = [rig.add([n], max_tokens=50) for n in range(4)]
     rig.step()
@@ -147,7 +147,7 @@ def test_a_long_prompt_holds_up_no_running_answer() -> None:
     assert long.generated == 1
 
 
-def test_a_prompt_that_was_seen_is_not_computed_again() -> None:
+def test_a_cached_prompt_is_not_computed_again() -> None:
     rig = Rig(20, 4, LARGE)
     prompt = list(range(11))
     for again, computed in (([], 11), ([], 3), ([20, 21], 5)):
@@ -192,7 +192,7 @@ def test_prompts_take_a_larger_share_of_a_step_the_more_of_them_wait() -> None:
         assert sum(len(chunk) for sequence, chunk in plan if sequence is not answering) == taken
 
 
-def test_of_equal_prompts_at_once_one_is_computed() -> None:
+def test_concurrent_equal_prompts_are_computed_once() -> None:
     rig = Rig(100, 4, LARGE)
     prompt = list(range(11))
     first, second, third = (rig.add(prompt, max_tokens=1) for _ in range(3))
@@ -212,7 +212,7 @@ def test_nothing_is_shared_where_the_cache_cannot() -> None:
     assert [len(chunk) for _, chunk in rig.step()] == [11]
 
 
-def test_an_answer_that_looks_back_waits_for_its_last_token() -> None:
+def test_a_sequence_with_penalties_waits_for_its_last_token() -> None:
     rig = Rig(100, 4, LARGE, ahead=True)
     sequence = Sequence(Request("r", (1, 2), Sampling(max_tokens=3, presence_penalty=1.0)))
     rig.scheduler.add(sequence)
@@ -220,9 +220,7 @@ def test_an_answer_that_looks_back_waits_for_its_last_token() -> None:
     assert sequence.tokens[2:] == answer([1, 2], 3)
 
 
-def test_a_step_that_lands_after_its_sequence_began_again_offers_only_what_was_computed_again() -> (
-    None
-):
+def test_a_late_step_of_a_readmitted_sequence_publishes_only_recomputed_blocks() -> None:
     rig = Rig(100, 4, StepSize(tokens=4, prompt_share=4, sequences=8))
     sequence = rig.add(list(range(12)), max_tokens=1)
     rig.scheduler.schedule()

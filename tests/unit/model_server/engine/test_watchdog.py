@@ -1,4 +1,4 @@
-"""What tells a stuck engine from a busy one and from an idle one."""
+"""The watchdog distinguishes a stuck engine from a busy and an idle one."""
 
 from deepseek_server.engine.watchdog import Watchdog
 
@@ -10,7 +10,7 @@ class Clock:
         return self.now
 
 
-def test_nothing_is_due_of_an_engine_that_has_nothing_to_do() -> None:
+def test_no_report_is_due_from_an_idle_engine() -> None:
     clock = Clock()
     watchdog = Watchdog(60, clock)
     clock.now = 1e6
@@ -26,13 +26,13 @@ def test_a_report_is_due_after_a_command() -> None:
     watchdog = Watchdog(60, clock)
     watchdog.expect()
     clock.now = 59
-    watchdog.expect()  # more requests do not buy more time
+    watchdog.expect()  # further requests do not extend the timeout
     assert not watchdog.stuck
     clock.now = 61
     assert watchdog.stuck
 
 
-def test_a_busy_engine_may_work_for_ever_if_it_reports() -> None:
+def test_a_busy_engine_that_reports_is_never_stuck() -> None:
     clock = Clock()
     watchdog = Watchdog(60, clock)
     watchdog.expect()

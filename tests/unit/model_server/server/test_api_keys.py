@@ -32,7 +32,7 @@ def name_of(ring: Keyring, key: str) -> str | None:
     return None if found is None else found[0]
 
 
-def test_a_key_is_known_by_its_digest(tmp_path: Path) -> None:
+def test_a_key_is_identified_by_its_digest(tmp_path: Path) -> None:
     upper = {**entry("b", "key-b"), "sha256": digest(b"key-b").hex().upper()}
     ring, _ = keyring(write(tmp_path / "keys.json", entry("a", "key-a"), upper))
     assert [name_of(ring, key) for key in ("key-a", "key-b")] == ["a", "b"]
@@ -40,8 +40,8 @@ def test_a_key_is_known_by_its_digest(tmp_path: Path) -> None:
         assert name_of(ring, wrong) is None
 
 
-def test_a_mounted_secret_that_changes_is_read_again(tmp_path: Path) -> None:
-    """As the kubelet does it: the link `..data` is replaced by one to another directory."""
+def test_a_changed_mounted_secret_is_read_again(tmp_path: Path) -> None:
+    """Replace the link `..data` by one to another directory, as the kubelet does."""
     for version, key in (("v1", "old"), ("v2", "new")):
         (tmp_path / version).mkdir()
         write(tmp_path / version / "keys.json", entry("a", key))
@@ -52,12 +52,12 @@ def test_a_mounted_secret_that_changes_is_read_again(tmp_path: Path) -> None:
 
     (tmp_path / "..next").symlink_to("v2")
     (tmp_path / "..next").rename(tmp_path / "..data")
-    assert name_of(ring, "old") == "a"  # it does not look all the time
+    assert name_of(ring, "old") == "a"  # checked at most once a second
     clock.now += LOOK_SECONDS
     assert (name_of(ring, "old"), name_of(ring, "new")) == (None, "a")
 
 
-def test_a_broken_file_keeps_the_keys_from_before_and_says_so(
+def test_a_broken_file_keeps_the_previous_keys_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "keys.json", entry("a", "key-a"))
@@ -70,7 +70,7 @@ def test_a_broken_file_keeps_the_keys_from_before_and_says_so(
         clock.now += LOOK_SECONDS
         assert not ring.valid
         assert name_of(ring, "key-a") == "a"
-        assert "the 1 keys from before stay in use" in caplog.text
+        assert "keeping the previous 1 keys" in caplog.text
         said = len(caplog.records)
         clock.now += LOOK_SECONDS
         assert not ring.valid
@@ -82,7 +82,7 @@ def test_a_broken_file_keeps_the_keys_from_before_and_says_so(
     assert name_of(ring, "key-b") == "b"
 
 
-def test_what_was_used_stays_used_over_a_change_of_the_file(tmp_path: Path) -> None:
+def test_usage_survives_a_change_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "keys.json", entry("a", "old", requestsPerMinute=1))
     ring, clock = keyring(path)
     found = ring.find(b"old")
@@ -107,21 +107,19 @@ def test_what_was_used_stays_used_over_a_change_of_the_file(tmp_path: Path) -> N
     ("content", "words"),
     [
         (None, "cannot be read (No such file or directory)"),
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("{}", 'must be a list of {"name", "sha256"}'),
         ([{"name": "a"}], "0.sha256 is missing"),
         ([{"name": "a", "sha256": "sk-secret"}], "0.sha256: string should match"),
         ([entry("a b", "x")], "0.name: string should match"),
         ([entry("a", "x", requestsPerMinute=0)], "0.requestsPerMinute: input should be greater"),
-        ([entry("a", "x", rpm=5)], "0.rpm is not a field"),
+        ([entry("a", "x", rpm=5)], "0.rpm is not a known field"),
         ([entry("a", "x"), entry("a", "y")], "has the name a twice"),
         ([entry("a", "x"), entry("b", "x")], "has the sha256"),
     ],
 )
-def test_a_file_that_is_wrong_from_the_beginning(
-    tmp_path: Path, content: object, words: str
-) -> None:
+def test_a_file_that_is_invalid_at_the_start(tmp_path: Path, content: object, words: str) -> None:
     path = tmp_path / "keys.json"
     if content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -137,7 +135,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_key_that_is_made_is_taken(tmp_path: Path) -> None:
+def test_a_created_key_is_accepted(tmp_path: Path) -> None:
     key, line = make("new", "team-a", "--tokens-per-minute", "1000").stdout.splitlines()
     (tmp_path / "keys.json").write_text(f"[{line}]")
     ring, _ = keyring(tmp_path / "keys.json")
@@ -147,7 +145,7 @@ def test_a_key_that_is_made_is_taken(tmp_path: Path) -> None:
     assert key not in line
 
 
-def test_a_name_that_cannot_be() -> None:
+def test_an_invalid_name() -> None:
     refused = make("new", "team a")
     assert refused.returncode == 2
     assert "name: string should match" in refused.stderr

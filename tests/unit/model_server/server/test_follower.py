@@ -1,4 +1,4 @@
-"""A pod that computes for another one, without what computes: what it says to its ranks."""
+"""A follower pod without an engine: its messages to its ranks."""
 
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -18,7 +18,7 @@ MET = Met("tcp", 1.5)
 
 
 class Ranks:
-    """A pod's ranks, played by the test."""
+    """A pod's ranks, simulated by the test."""
 
     def __init__(self) -> None:
         self.connection, self.there = Pipe()
@@ -50,7 +50,7 @@ def received(there: Connection) -> object:
     return there.recv()
 
 
-def test_it_meets_the_others_finds_the_files_and_loads(tiny) -> None:
+def test_a_follower_connects_finds_the_files_and_loads(tiny) -> None:
     ranks, progress, met = Ranks(), Progress(), []
     for message in (MET, Loading("loading it", 5, 10), Ready(4096, 16)):
         ranks.there.send(message)
@@ -63,7 +63,7 @@ def test_it_meets_the_others_finds_the_files_and_loads(tiny) -> None:
     assert not ranks.ended
 
 
-def test_the_others_learn_that_it_has_no_files(
+def test_missing_files_are_reported_to_the_other_pods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(startup, "GIVE_UP_SECONDS", 0.05)  # these ranks do not end by themselves
@@ -75,7 +75,7 @@ def test_the_others_learn_that_it_has_no_files(
     assert ranks.ended
 
 
-def test_what_ends_its_ranks_ends_it(tmp_path: Path) -> None:
+def test_the_end_of_its_ranks_ends_the_follower(tmp_path: Path) -> None:
     ranks = Ranks()
     ranks.there.send(StartFailed("the network between the pods is too slow", 5))
     with pytest.raises(GangError, match="too slow"):
@@ -87,9 +87,9 @@ def test_what_ends_its_ranks_ends_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [(Close(), None), (StartFailed("rank 1 computes no more", 4), 4), (None, 4)],
+    [(Close(), None), (StartFailed("rank 1 cannot continue", 4), 4), (None, 4)],
 )
-def test_its_end(message: object, code: int | None) -> None:
+def test_end_of_a_follower(message: object, code: int | None) -> None:
     ranks = Ranks()
     if message is not None:
         ranks.there.send(message)

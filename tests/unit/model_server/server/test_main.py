@@ -1,4 +1,4 @@
-"""The process from its start to SIGTERM."""
+"""The server process from start to SIGTERM."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def test_from_start_to_a_drain_that_finishes_the_stream(running, log: Path) -> N
 
 
 class Client(threading.Thread):
-    """Reads a stream that is far from done when the server is told to end."""
+    """A client with a stream that is far from complete when the server gets SIGTERM."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         super().__init__(daemon=True)
@@ -109,7 +109,7 @@ def test_a_stream_that_outlives_the_drain_ends_with_an_error_in_it(
     assert '"code":"generation_failed"' in last
 
 
-def test_told_to_end_while_loading(running, log: Path) -> None:
+def test_sigterm_while_loading(running, log: Path) -> None:
     address(log)
     running.send_signal(signal.SIGTERM)
     assert running.wait(10) == 0
@@ -121,7 +121,7 @@ def test_a_usage_error() -> None:
 
 
 def started_with(tmp_path: Path, **fields: object) -> subprocess.CompletedProcess[str]:
-    """A server that ends by itself, with its last sentence in `tmp_path / "message"`."""
+    """A server that fails to start, with its termination message in `tmp_path / "message"`."""
     config = tmp_path / "config.json"
     listen = {"host": "127.0.0.1", "port": 0}
     config.write_text(json.dumps({"model": {"id": "a/b"}, "listen": listen, **fields}))
@@ -138,7 +138,7 @@ def started_with(tmp_path: Path, **fields: object) -> subprocess.CompletedProces
     )
 
 
-def test_a_wrong_file_of_keys_ends_it_at_once_in_words(tmp_path: Path) -> None:
+def test_an_invalid_keys_file_ends_the_start_with_a_message(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text('[{"name": "a"}]')
     ended = started_with(tmp_path, apiKeysFile=str(keys))
@@ -150,8 +150,8 @@ def test_a_wrong_file_of_keys_ends_it_at_once_in_words(tmp_path: Path) -> None:
     assert (tmp_path / "message").read_text() == line["message"]
 
 
-def test_no_piece_of_an_answer_waits_for_an_acknowledgement() -> None:
-    """Without it each answer on a connection that is kept takes 40 ms longer, or 80."""
+def test_no_chunk_waits_for_a_tcp_acknowledgement() -> None:
+    """Without TCP_NODELAY each answer on a kept-alive connection takes 40 or 80 ms longer."""
     with (
         process._open(Listen(host="127.0.0.1", port=0)) as listening,
         socket.create_connection(listening.getsockname()),

@@ -1,4 +1,4 @@
-"""What a key's owner may use, in a time that the tests make pass."""
+"""Rate limits of API keys, in virtual time."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ def account(**allowance: int) -> tuple[Account, Clock]:
     return Account(Allowance(**allowance), clock), clock
 
 
-def test_without_limits_everybody_enters_and_nothing_is_told() -> None:
+def test_without_limits_all_requests_enter_and_no_headers_are_sent() -> None:
     free, _ = account()
     assert [free.enter() for _ in range(1000)] == [None] * 1000
     free.charge(10**9)
@@ -28,7 +28,7 @@ def test_without_limits_everybody_enters_and_nothing_is_told() -> None:
     assert free.headers() == {}
 
 
-def test_requests_come_back_steadily() -> None:
+def test_the_request_bucket_refills_steadily() -> None:
     some, clock = account(requests_per_minute=3)
     assert [some.enter() for _ in range(3)] == [None] * 3
     refusal = some.enter()
@@ -40,7 +40,7 @@ def test_requests_come_back_steadily() -> None:
     assert some.enter() is not None
 
 
-def test_who_was_refused_has_not_used_anything() -> None:
+def test_a_rejected_request_uses_nothing() -> None:
     some, clock = account(requests_per_minute=1)
     assert some.enter() is None
     for _ in range(5):
@@ -49,7 +49,7 @@ def test_who_was_refused_has_not_used_anything() -> None:
     assert some.enter() is None
 
 
-def test_tokens_are_paid_when_they_come_and_debt_is_waited_for() -> None:
+def test_tokens_are_charged_as_generated_and_debt_delays_the_next_request() -> None:
     some, clock = account(tokens_per_minute=600)
     assert some.enter() is None
     some.charge(1199)
@@ -62,17 +62,17 @@ def test_tokens_are_paid_when_they_come_and_debt_is_waited_for() -> None:
     assert some.enter() is None
 
 
-def test_requests_at_once() -> None:
+def test_concurrent_requests() -> None:
     some, _ = account(max_concurrent=2)
     assert [some.enter(), some.enter()] == [None, None]
     refusal = some.enter()
     assert refusal is not None
-    assert refusal.what == "2 requests at once"
+    assert refusal.what == "2 concurrent requests"
     some.leave()
     assert some.enter() is None
 
 
-def test_headers_are_those_of_openai() -> None:
+def test_headers_match_openai() -> None:
     some, clock = account(requests_per_minute=60, tokens_per_minute=6000)
     some.enter()
     some.charge(600)
@@ -91,12 +91,12 @@ def test_headers_are_those_of_openai() -> None:
     ("seconds", "text"),
     [(0, "0ms"), (0.017, "17ms"), (1, "1s"), (8.64, "8.64s"), (60, "1m0s"), (361.5, "6m1.5s")],
 )
-def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+def test_durations_match_openai(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
 @given(st.integers(1, 100), st.lists(st.floats(0, 30), max_size=200))
-def test_no_stretch_of_time_has_more_than_its_share(per_minute: int, pauses: list[float]) -> None:
+def test_no_interval_exceeds_the_limit(per_minute: int, pauses: list[float]) -> None:
     some, clock = account(requests_per_minute=per_minute)
     entered = []
     for pause in pauses:
@@ -112,7 +112,9 @@ def test_no_stretch_of_time_has_more_than_its_share(per_minute: int, pauses: lis
     st.integers(1, 1000),
     st.lists(st.tuples(st.floats(0, 100), st.integers(0, 5000)), min_size=1),
 )
-def test_who_waits_as_told_enters(per_minute: int, uses: list[tuple[float, int]]) -> None:
+def test_a_request_after_the_stated_wait_is_admitted(
+    per_minute: int, uses: list[tuple[float, int]]
+) -> None:
     some, clock = account(tokens_per_minute=per_minute)
     for pause, tokens in uses:
         clock.now += pause

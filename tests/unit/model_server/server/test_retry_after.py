@@ -1,4 +1,4 @@
-"""When one that was turned away may come back."""
+"""Retry-After of rejected requests."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,13 +24,13 @@ def ended(*, per_second: int, seconds: int) -> tuple[Pace, Clock]:
     return pace, clock
 
 
-def test_a_queue_takes_as_long_as_its_requests_end() -> None:
+def test_retry_after_follows_the_rate_of_ends() -> None:
     pace, _ = ended(per_second=4, seconds=120)
     assert pace.retry_after(waiting=40) == 10
     assert pace.retry_after(waiting=64) == 16
 
 
-def test_never_less_than_a_second_nor_more_than_a_minute() -> None:
+def test_retry_after_is_between_a_second_and_a_minute() -> None:
     quick, _ = ended(per_second=100, seconds=60)
     assert quick.retry_after(waiting=64) == 1
     assert quick.retry_after(waiting=0) == 1
@@ -38,19 +38,19 @@ def test_never_less_than_a_second_nor_more_than_a_minute() -> None:
     assert slow.retry_after(waiting=1000) == 60
 
 
-def test_a_young_server_knows_only_its_own_time() -> None:
+def test_a_new_server_uses_the_time_since_its_start() -> None:
     pace, _ = ended(per_second=8, seconds=3)
     assert pace.retry_after(waiting=64) == 8
 
 
-def test_what_was_a_minute_ago_does_not_count() -> None:
+def test_ends_older_than_a_minute_do_not_count() -> None:
     pace, clock = ended(per_second=50, seconds=60)
     clock.now += 61
     pace.ended()
     assert pace.retry_after(waiting=1) == 60
 
 
-def test_nothing_has_ended_yet() -> None:
+def test_without_an_end() -> None:
     clock = Clock()
     pace = Pace(clock)
     assert pace.retry_after(waiting=64) == 1
@@ -59,7 +59,7 @@ def test_nothing_has_ended_yet() -> None:
 
 
 @given(st.lists(st.floats(0, 90)), st.integers(0, 10_000))
-def test_it_agrees_with_counting_over_the_window(pauses: list[float], waiting: int) -> None:
+def test_it_equals_a_count_over_the_window(pauses: list[float], waiting: int) -> None:
     clock = Clock()
     pace = Pace(clock)
     ends = []

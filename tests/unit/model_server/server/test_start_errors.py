@@ -1,4 +1,4 @@
-"""Every mistake with a model ends in one sentence that says what, where and what to do."""
+"""Errors of a start: one sentence that states what is wrong, where, and what to do."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from tests.support.model_server.serving import ThreadWorker, directory_config
 
 @pytest.fixture
 def directory(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A copy of a model, to be spoilt."""
+    """A copy of a model for a test to break."""
     return Path(shutil.copytree(tiny("llama"), tmp_path / "model"))
 
 
@@ -152,7 +152,7 @@ def test_no_gpu(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("kind", "code"), [(PermanentError, 3), (TransientError, 4)])
-def test_the_sentence_is_left_for_the_operator(
+def test_the_error_is_written_as_the_termination_message(
     kind: type[StartError], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "termination-log"
@@ -163,14 +163,14 @@ def test_the_sentence_is_left_for_the_operator(
     assert len(log.read_text()) == 4096
 
 
-def test_a_termination_message_that_cannot_be_written_does_not_matter(
+def test_a_failure_to_write_the_termination_message_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TERMINATION_LOG", "/proc/nowhere/log")
     assert report(PermanentError("it")) == 3
 
 
-def test_the_process_ends_with_the_code(
+def test_the_process_exits_with_the_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("TERMINATION_LOG", str(tmp_path / "log"))

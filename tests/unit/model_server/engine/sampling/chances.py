@@ -1,4 +1,4 @@
-"""Which tokens should come how often, computed apart from the sampler and in float64."""
+"""Expected token distributions, computed in float64 and independently of the sampler."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from deepseek_server.engine.types import Sampling
 
 
 def chances(logits: Sequence[float], sampling: Sampling) -> NDArray[np.float64]:
-    """The distribution that a request draws from; its logits have been adjusted already."""
+    """Return the distribution of a request; its logits have been adjusted already."""
     scaled = np.array(logits, dtype=np.float64) / sampling.temperature
     chances = normal(np.exp(scaled - scaled.max()))
     chances = normal(np.where(chances >= sampling.min_p * chances.max(), chances, 0))

@@ -1,4 +1,4 @@
-"""Filters and draws over whole rows of weights, against the plainest way to compute them."""
+"""Filters and draws over rows of weights, against simple reference implementations."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from deepseek_server.engine.types import Sampling
 from tests.unit.model_server.engine.sampling.chances import chances
 
 UNIT = 2**40
-# FlashInfer filters long rows only, so there is one of these.
+# FlashInfer only filters long rows, so there is one of these.
 VOCABULARIES = [1, 7, 128, 300, 5000]
 
 
 def device() -> torch.device:
-    """The tests of this file are of the GPU's filters where there is one."""
+    """Test the GPU's filters if there is a GPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -31,7 +31,7 @@ def rows_of_weights(count: int, vocabulary: int, seed: int) -> torch.Tensor:
     st.integers(0, 2**BITS - 1),
     st.integers(0, 399),
 )
-def test_a_draw_inverts_the_cumulated_sum(weights: list[float], number: int, top: int) -> None:
+def test_a_draw_inverts_the_cumulative_sum(weights: list[float], number: int, top: int) -> None:
     weights[top % len(weights)] = 1.0
     units = [int(weight * UNIT) for weight in weights]
     point, token = sum(units) * number // 2**BITS, 0
@@ -41,7 +41,7 @@ def test_a_draw_inverts_the_cumulated_sum(weights: list[float], number: int, top
     assert drawn.tolist() == [token]
 
 
-def test_rows_that_are_no_numbers_yield_a_token_that_exists() -> None:
+def test_rows_of_nan_yield_a_valid_token() -> None:
     for weights in (torch.full((1, 130), torch.nan), torch.zeros(1, 130)):
         for number in (0, 2**BITS - 1):
             drawn = distribution.draw(weights.clone(), torch.tensor([number], dtype=torch.int32))
@@ -73,7 +73,7 @@ def test_top_p_keeps_the_fewest_that_make_up_the_share(vocabulary: int, top_p: f
         assert row.max() == 1
 
 
-def test_equals_are_kept_together() -> None:
+def test_equal_weights_are_kept_together() -> None:
     weights = torch.tensor([[0.5, 1.0, 0.5, 0.25, 0.5]])
     two, most = torch.tensor([2], dtype=torch.int32), torch.tensor([0.6])
     assert distribution.keep_top_k(weights.clone(), two).tolist() == [[0.5, 1, 0.5, 0, 0.5]]

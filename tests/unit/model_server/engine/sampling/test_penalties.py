@@ -1,4 +1,4 @@
-"""Counts of tokens that follow sequences as they grow."""
+"""Token counts of growing sequences."""
 
 import gc
 import weakref
@@ -18,7 +18,7 @@ def as_counts(pairs: list[int]) -> dict[int, int]:
 
 
 @given(TOKENS, st.lists(st.lists(st.integers(0, 400), max_size=150), max_size=4))
-def test_a_history_is_what_counting_afresh_gives(prompt: list[int], more: list[list[int]]) -> None:
+def test_a_history_equals_a_fresh_count(prompt: list[int], more: list[list[int]]) -> None:
     tokens, histories = list(prompt), Histories()
     for added in [[], *more]:
         tokens += added
@@ -35,9 +35,9 @@ def test_equal_lists_are_different_sequences() -> None:
     assert [as_counts(part.tolist()) for part in pairs] == [{1: 0, 2: 1}, {1: 0, 2: 1, 3: 1}]
 
 
-def test_sequences_that_are_gone_are_let_go() -> None:
+def test_histories_of_removed_sequences_are_dropped() -> None:
     class Tokens(list[int]):
-        """A list that can be watched."""
+        """A list that can have weak references."""
 
     tokens, histories = Tokens([1, 2]), Histories()
     histories.pairs([(tokens, 1)])

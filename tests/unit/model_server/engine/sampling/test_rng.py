@@ -1,4 +1,4 @@
-"""Random numbers of a sequence: uniform, and the published generator's."""
+"""Random numbers of a sequence: uniform, and equal to the published generator's."""
 
 import numpy as np
 from hypothesis import given
@@ -11,7 +11,7 @@ WEYL = 0x9E3779B97F4A7C15
 
 
 def mix(number: int) -> int:
-    """SplitMix64's output for a state, one number at a time."""
+    """Yield SplitMix64's output for a state."""
     number = (number + WEYL) & MASK
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     number = ((number ^ (number >> 27)) * 0x94D049BB133111EB) & MASK
@@ -25,7 +25,7 @@ def test_the_generator_is_splitmix64() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-(2**70), 2**70), st.integers(0, 2**40)), max_size=20))
-def test_a_batch_draws_the_numbers_that_each_draws_alone(pairs: list[tuple[int, int]]) -> None:
+def test_numbers_do_not_depend_on_the_batch(pairs: list[tuple[int, int]]) -> None:
     numbers = uniform([seed for seed, _ in pairs], [index for _, index in pairs])
     alone = [(mix(mix(seed & MASK) + index * WEYL) & MASK) >> (64 - BITS) for seed, index in pairs]
     assert numbers.tolist() == alone

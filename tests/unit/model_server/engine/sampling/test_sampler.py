@@ -1,4 +1,4 @@
-"""Chosen tokens: greedy, by chance in the right proportions, and the same ones for a seed."""
+"""Sampled tokens: greedy, with the correct distribution, and reproducible with a seed."""
 
 import itertools
 from dataclasses import replace
@@ -72,14 +72,14 @@ def test_filters_leave_the_proportions_of_the_rest(
 @pytest.mark.parametrize(
     "wrong", [{"temperature": 1.1}, {"top_k": 5}, {"top_p": 0.95}, {"min_p": 0.1}]
 )
-def test_the_statistic_would_notice(wrong: dict[str, float]) -> None:
+def test_the_statistic_detects_a_wrong_distribution(wrong: dict[str, float]) -> None:
     draws = [draw(index=n, **{"temperature": 1.0, **wrong}) for n in range(DRAWS)]
     counts = counts_of(sample(*draws))
     expected = chances(LOGITS.tolist(), Sampling(1))
     assert too_unlikely(counts, expected.tolist())
 
 
-def test_greedy_takes_the_likeliest() -> None:
+def test_greedy_takes_the_most_likely_token() -> None:
     assert sample(draw(temperature=0.0), draw(temperature=0.0, top_p=0.1, top_k=3)) == [0, 0]
 
 
@@ -100,7 +100,7 @@ def test_extremes_are_greedy(extreme: dict[str, float]) -> None:
 
 @st.composite
 def wishes(strategy: st.DrawFn) -> Draw:
-    """Any row that a batch may have."""
+    """Return a strategy for any row of a batch."""
     grammar = strategy(st.booleans())
     one = st.sampled_from
     return draw(
@@ -125,7 +125,7 @@ def wishes(strategy: st.DrawFn) -> Draw:
 
 @settings(max_examples=40)
 @given(st.lists(wishes(), min_size=2, max_size=8))
-def test_company_changes_nothing(draws: list[Draw]) -> None:
+def test_the_batch_changes_nothing(draws: list[Draw]) -> None:
     together = sample(*draws)
     assert together == [sample(alone)[0] for alone in draws]
     assert together == sample(*reversed(draws))[::-1]
@@ -136,7 +136,7 @@ HOT = list(itertools.product((0.6, 1), (0.9, 1), (0, 40, 1000)))
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_company_changes_nothing_in_a_real_vocabulary(device: str) -> None:
+def test_the_batch_changes_nothing_with_a_real_vocabulary(device: str) -> None:
     logits = 4 * torch.randn(12, 5003, generator=torch.Generator().manual_seed(1)).to(device)
     draws = [draw(n, temperature=t, top_p=p, top_k=k) for n, (t, p, k) in enumerate(HOT)]
     together = SAMPLER.sample(logits.clone(), draws).tokens.tolist()
@@ -180,7 +180,7 @@ def test_parameters_serve_every_step_of_a_batch(draws: list[Draw]) -> None:
 @settings(max_examples=40)
 @given(st.lists(wishes(), min_size=1, max_size=5))
 def test_the_device_is_never_read(draws: list[Draw]) -> None:
-    # Tensors of the meta device have no contents: whatever would wait for them fails.
+    # Tensors of the meta device have no data: any synchronization fails.
     logits = torch.empty(len(draws), len(LOGITS), dtype=torch.bfloat16, device="meta")
     chosen = SAMPLER.sample(logits, draws)
     assert chosen.tokens.device.type == "meta"
@@ -265,7 +265,7 @@ def test_penalties_follow_a_sequence_as_it_grows() -> None:
     assert answer == [0, 3, 1, 2, 6]
 
 
-def test_a_mask_is_all_that_may_be_chosen() -> None:
+def test_only_tokens_in_the_mask_are_chosen() -> None:
     grammar = {"grammar": '{"json_object": true}'}
     assert sample(draw(temperature=0.0, allowed=(4, 6), **grammar)) == [6]
     drawn = sample(*(draw(n, allowed=(1, 4, 6), **grammar) for n in range(DRAWS)))
@@ -282,7 +282,7 @@ def test_min_tokens_yields_where_a_grammar_is_complete() -> None:
 @pytest.mark.parametrize("mask", [None, np.zeros(2, dtype=np.int32)])
 def test_a_grammar_without_its_mask_is_refused(mask: np.ndarray | None) -> None:
     wanted = replace(draw(grammar='{"json_object": true}'), mask=mask)
-    with pytest.raises(ValueError, match="a grammar's mask for 7 tokens was expected"):
+    with pytest.raises(ValueError, match="expected a grammar mask for 7 tokens"):
         sample(wanted)
 
 
@@ -310,7 +310,7 @@ def test_log_probabilities_are_the_models_own() -> None:
         )
 
 
-def test_log_probabilities_are_told_only_where_they_are_asked_for() -> None:
+def test_log_probabilities_are_returned_only_if_requested() -> None:
     assert SAMPLER.sample(LOGITS[None].clone(), [draw()]).logprobs is None
     chosen = SAMPLER.sample(LOGITS[None].clone(), [draw(temperature=0.0, logprobs=0)])
     assert chosen.logprobs is not None
@@ -319,7 +319,7 @@ def test_log_probabilities_are_told_only_where_they_are_asked_for() -> None:
     assert chosen.top_tokens.shape == (1, 0)
 
 
-def test_short_types_are_sampled_as_float32() -> None:
+def test_16_bit_types_are_sampled_as_float32() -> None:
     logits = torch.zeros(1, 3000, dtype=torch.bfloat16)
     draws = [draw(index=n, temperature=1.0) for n in range(2000)]
     assert len(set(SAMPLER.sample(logits.repeat(2000, 1), draws).tokens.tolist())) > 1000

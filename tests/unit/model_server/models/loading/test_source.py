@@ -1,4 +1,4 @@
-"""Downloads through the hub's own client, from a stand-in for the hub."""
+"""Downloads with the hub's client from a fake hub."""
 
 import shutil
 from collections import namedtuple

@@ -19,8 +19,8 @@ from tests.support.operator.resources import LATER, SETTINGS, pod, resource
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DIED = "rank 1 on node-b: out of GPU memory"
-KILLED = "rank 1 on node-b has ended without a word, most likely killed"
-FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: its own log says why"
+KILLED = "rank 1 on node-b has ended without an error message, most likely killed"
+FOLLOWED = "rank 1 of this model has ended, so rank 0 ends too: see its log"
 
 
 def ended(
@@ -69,8 +69,8 @@ def test_consequence_with_an_earlier_time_is_not_the_cause() -> None:
     assert item.cause.message == DIED
 
 
-def test_pod_killed_during_its_deletion_is_not_the_cause() -> None:
-    silent = "rank 1 on node-b has not been heard of for 30 s, so rank 0 ends too"
+def test_a_pod_that_is_killed_while_it_is_deleted_for_a_failure_is_not_its_cause() -> None:
+    silent = "rank 1 on node-b has sent no heartbeat for 30 s, so rank 0 ends too"
     first = known(ended(10, silent, index=0, code=5))
     killed = replace(ended(90, "waiting for the leader", code=137), leaving=True)
     (item,) = known(killed, before=first)
@@ -261,11 +261,11 @@ def test_slow_network_is_reported_with_its_pair_and_kept_while_serving() -> None
     assert gang_ready(later.status)[0] == "False"
 
 
-def test_failed_preflight_is_reported() -> None:
-    failed = ended(10, "rank 1 on node-b did not come within 600 s", code=gangs.EXIT_GANG)
+def test_pods_that_did_not_meet_are_told() -> None:
+    failed = ended(10, "rank 1 on node-b did not connect within 600 s", code=gangs.EXIT_GANG)
     _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
     assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
-    assert "node-b did not come" in gang_ready(said.status)[2]
+    assert "node-b did not connect" in gang_ready(said.status)[2]
 
 
 def test_gang_ready_is_unknown_before_the_pods_connect() -> None:
