@@ -61,7 +61,7 @@ def test_a_rank_of_eight_reads_its_part_in_the_order_of_the_files(checkpoint: Ch
 
     total = READ[8]
     assert progress.stages == [
-        "reading what DeepSeek-V3 consists of",
+        "reading the structure of DeepSeek-V3",
         "loading DeepSeek-V3 as bfloat16: 0 % of 265.3 GiB",
     ]
     assert progress.bytes == (total, total)

@@ -67,8 +67,8 @@ def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["make-model", "gpt", "x"], "no profile is called 'gpt': there are tiny"),
-        (["suite", "--profile", "7b", "--rows", "n1,m2"], "no row called m2: write n1"),
+        (["make-model", "gpt", "x"], "unknown profile 'gpt': write one of tiny"),
+        (["suite", "--profile", "7b", "--rows", "n1,m2"], "unknown row m2: write n1"),
         (["load", "http://h", "--input", "x"], "write 512, or lognormal:512"),
         (["load", "http://h", "-n", "0"], "not a whole number above 0"),
         (["load", "http://h", "--field", "x"], "not NAME=JSON"),

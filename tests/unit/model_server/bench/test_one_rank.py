@@ -87,7 +87,7 @@ def test_a_step_of_one_rank_from_the_command_line(
     assert (found["ranks"], found["at_once"]) == (8, 2)
     assert found["step_ms"] > 0
     assert main([*command, "--tensor-parallel-of", "8", "--rank", "8"]) == 1
-    assert "there is no rank 8 of 8" in capsys.readouterr().err
+    assert "rank 8 is not in a group of 8" in capsys.readouterr().err
 
 
 def test_a_slice_of_one_rank_is_checked_but_for_its_logits(
@@ -99,5 +99,5 @@ def test_a_slice_of_one_rank_is_checked_but_for_its_logits(
     assert found["ranks"] == RANKS
     assert found["checks"]["memory"]["off"] == []
     assert "reference" not in found["checks"]
-    with pytest.raises(SystemExit, match="there is no rank -1 of 8"):
+    with pytest.raises(SystemExit, match="rank -1 is not in a group of 8"):
         slices.main([*command, "--tensor-parallel-of", "8", "--rank", "-1"])

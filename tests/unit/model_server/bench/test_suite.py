@@ -50,7 +50,7 @@ async def test_a_server_lives_as_long_as_its_block(tmp_path: Path) -> None:
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with (
-        pytest.raises(BenchError, match=r"ended with status 1 .*no GPU \d+"),
+        pytest.raises(BenchError, match=r"exited with status 1 .*no GPU \d+"),
         running(Command(BROKEN), tmp_path / "log"),
     ):
         raise AssertionError("it runs")

@@ -53,7 +53,7 @@ def test_no_flashinfer_either(no_compiler, monkeypatch, caplog):
 
 def test_other_libraries_need_a_compiler(compiled_ahead, no_compiler):
     launcher.provide()
-    with pytest.raises(PermanentError, match="Triton wants to compile other"):
+    with pytest.raises(PermanentError, match="Triton needs a C compiler for other"):
         build.compile_so_from_src("/* C */", "other")
 
 

@@ -93,8 +93,8 @@ def test_architectures_are_read_in_any_order_and_spelling():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "no GPU architecture was given"),
-        ("sm_90", "sm_90 is no GPU architecture: write for example 8.0"),
+        ("", "the list of GPU architectures is empty"),
+        ("sm_90", "sm_90 is not a GPU architecture: write for example 8.0"),
         ("8.0,7.5", "no kernels for GPU architecture 7.5: the oldest is 8.0"),
         ("8.0a", "8.0a does not exist: write 8.0"),
     ],

@@ -83,7 +83,7 @@ def test_kernels_for_other_gpus_are_not_tried(compiled, gpu, caplog):
     compiled("9.0a")
     gpu(8, 0)
     assert chosen() is SdpaAttention
-    assert "are for GPUs of 9.0a: build the image with CUDA_ARCHS=8.0" in caplog.text
+    assert "are for GPU architectures 9.0a: build the image with CUDA_ARCHS=8.0" in caplog.text
 
 
 def test_numbers_that_were_not_compiled_for(compiled, gpu):
@@ -132,7 +132,7 @@ class TestWithACompiler:
     def test_what_is_missing_is_compiled_later_and_that_is_said(self, flashinfer, gpu, caplog):
         assert chosen() is FlashInferAttention
         assert "6 of FlashInfer's kernels are not in" in caplog.text
-        assert "compiled when first used" in caplog.text
+        assert "compiled on first use" in caplog.text
 
     def test_unless_that_is_switched_off(self, flashinfer, gpu, monkeypatch):
         monkeypatch.setenv("FLASHINFER_DISABLE_JIT", "1")

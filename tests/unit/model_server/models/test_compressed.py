@@ -184,9 +184,10 @@ def test_every_slot_has_its_ring_and_the_rest_is_blocks(
     assert attention.cached_bytes == 9 * kept.per_sequence + (runner.num_blocks + 1) * block
 
 
-def test_too_little_memory_is_said(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_too_little_memory(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**10)
-    with pytest.raises(PermanentError, match=r"no memory is left for the cache .* 9 requests take"):
+    message = r"no memory is left for the KV cache .* 9 requests need"
+    with pytest.raises(PermanentError, match=message):
         compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
 
 

@@ -126,7 +126,7 @@ def test_a_model_that_keeps_them_answers_alike(
         assert isinstance(module, Fp8Linear)
         assert module.weight.dtype == torch.float8_e4m3fn
     assert isinstance(layer.self_attn.kv_b_proj, torch.nn.Linear), "it is taken apart"
-    assert "modules of wide keep their weights in fp8" in caplog.text
+    assert "modules of wide keep their fp8 weights" in caplog.text
     found, wanted = logits(model).flatten(0, 1), logits(expected).flatten(0, 1)
     # A token whose experts were nearly even may get others.
     assert torch.cosine_similarity(found, wanted).median() > 0.98
@@ -204,7 +204,7 @@ NAME = "model.layers.1.mlp.experts.2.up_proj.weight_scale_inv"
         (lambda tensors: tensors.pop(NAME), f"lack 1 tensors .* the first is {NAME}"),
         (
             lambda tensors: tensors.update({NAME: torch.ones(2, 1)}),
-            rf"{NAME} in /.* has the shape \[2, 1\], where config.json asks for \[1, 1\]",
+            rf"{NAME} in /.* has the shape \[2, 1\], but config.json requires \[1, 1\]",
         ),
     ],
 )

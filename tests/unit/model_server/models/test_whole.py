@@ -252,6 +252,6 @@ def test_the_cache_takes_its_share_of_the_memory(tiny, monkeypatch: pytest.Monke
 def test_too_little_memory_is_said(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "memory_available", lambda: 2**10)
     with pytest.raises(
-        PermanentError, match=r"no memory is left for the cache .* lower maxContext"
+        PermanentError, match=r"no memory is left for the KV cache .* lower maxContext"
     ):
         whole_runner(load(tiny("deepseek-v4")), context=4096, step_tokens=256, sequences=9)
