@@ -1,6 +1,6 @@
-"""Speed and cost of the operator: `python -m benchmarks.operator`, the rows of docs/performance.md.
+"""Benchmarks of the operator: `python -m tests.bench`, the rows of docs/performance.md.
 
-Everything runs against a real API server on this machine, which has to share its cores; where a
-figure is the API server's and not ours, a bare client that writes the same objects tells, and the
-CPU time of both stands beside it.
+Everything runs against a real API server on this machine, with which it shares the cores. A bare
+client that writes the same objects shows the API server's share of a figure; the CPU time of both
+is reported beside it.
 """

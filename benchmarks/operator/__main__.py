@@ -1,4 +1,4 @@
-"""Measure the operator: a table on standard error, JSON on standard output, 1 where a floor is missed."""
+"""Measure the operator: table on standard error, JSON on standard output, exit code 1 below a floor."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ MORE_SERVICES = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator", description=__doc__)
     parser.add_argument("--resources", type=int, default=1000)
-    parser.add_argument("--many", type=int, default=10_000, help="0: without the largest rows")
-    parser.add_argument("--seconds", type=float, default=600, help="of the steady state")
-    parser.add_argument("--samples", type=int, default=100, help="of each latency")
+    parser.add_argument(
+        "--many", type=int, default=10_000, help="resources of the largest rows; 0: none"
+    )
+    parser.add_argument("--seconds", type=float, default=600, help="duration of the steady state")
+    parser.add_argument("--samples", type=int, default=100, help="samples of each latency")
     parser.add_argument("--pods", action="store_true", help="with controllers and fake nodes")
     plan = parser.parse_args()
     cluster = EmbeddedCluster(STATE)
@@ -61,7 +63,7 @@ def main() -> int:
 
 
 def more_services(cluster: EmbeddedCluster) -> None:
-    """Addresses for more Services; nobody has to reach them."""
+    """Add addresses for more Services; they need not be reachable."""
     kubectl(cluster, "apply", "--filename", "-", text=json.dumps(MORE_SERVICES))
     # The controller that would say so is not running.
     usable = {"type": "Ready", "status": "True", "reason": "Bench", "message": ""}

@@ -1,4 +1,4 @@
-"""When objects appear and disappear, as a client sees it that watches them."""
+"""Times at which objects appear and disappear, as seen by a watching client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOR_LONG = 3600
 
 
 class Arrivals:
-    """The children that there are, by kind and name, with the time at which each was seen."""
+    """Existing children by kind and name, with the time at which each was first seen."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -26,7 +26,7 @@ class Arrivals:
         self._changed = asyncio.Event()
 
     async def all_of(self, names: Iterable[str], patience: float) -> float:
-        """Wait until every child of these resources is there; when the last one came.
+        """Wait until every child of these resources exists; return the time of the last one.
 
         Raises:
             TimeoutError: Some are missing after `patience` seconds.
@@ -43,7 +43,7 @@ class Arrivals:
         self._seen[kind].pop(name, None)
 
     async def follow(self, kind: Kind, version: int) -> None:
-        """Take in what a watch stream tells; the API server ends one that is read too slowly."""
+        """Process a watch stream; the API server closes one that is read too slowly."""
         while True:
             async for change, body in self._client.watch(kind, version, FOR_LONG, FOR_LONG):
                 version = int(body["metadata"]["resourceVersion"])

@@ -1,4 +1,4 @@
-"""A client that only writes: the same objects as the operator, byte for byte."""
+"""A client that only writes the same objects as the operator, byte for byte."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 NOW = "2026-01-01T00:00:00Z"
-# What the process that is measured is started with.
+# Arguments of the measured process.
 SETTINGS = Settings(server_image="server:test")
 
 
 def custom_resource(namespace: str, name: str) -> Object:
-    """A resource whose pods fake nodes take."""
+    """Return a resource whose pods can run on fake nodes."""
     fake = {"key": "kwok.x-k8s.io/node", "operator": "Exists"}
     body = resource(name, podTemplate={"spec": {"tolerations": [fake]}})
     body["metadata"]["namespace"] = namespace
@@ -39,7 +39,7 @@ def custom_resource(namespace: str, name: str) -> Object:
 
 
 async def at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
-    """Work through items, as many at a time as the operator has workers."""
+    """Process items concurrently, as many at a time as the operator has workers."""
     left = iter(items)
 
     async def worker() -> None:
@@ -50,7 +50,7 @@ async def at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> N
 
 
 def _decided() -> Target:
-    """What the operator decides for such a resource."""
+    """Return the operator's desired state for such a resource."""
     body = custom_resource("bare", "bare")
     body["metadata"] |= {"uid": "-", "generation": 1}
     decision = decide(body, SETTINGS, Observed())
@@ -63,7 +63,7 @@ MADE = tuple(kind_of(child) for child in Renderer().children(_decided()))
 
 
 class Bare:
-    """Writes what the operator would, resource by resource, and decides nothing meanwhile."""
+    """Writes the operator's objects, resource by resource, without computing them again."""
 
     def __init__(self, client: Client, namespace: str, names: list[str]) -> None:
         self._client = client
@@ -98,5 +98,5 @@ class Bare:
 
 
 def names(prefix: str, count: int) -> list[str]:
-    """Names that sort as they are counted."""
+    """Return names that sort in numeric order."""
     return [f"{prefix}-{number:05}" for number in itertools.islice(itertools.count(), count)]

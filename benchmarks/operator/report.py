@@ -1,4 +1,4 @@
-"""The table, and which floors are missed."""
+"""The table of results, and the rows below their floors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 Found = dict[str, dict[str, Any]]
 
-# What is measured, where it stands in the result, the worst that is allowed, and the aim.
+# Title, row and field in the result, floor, and aim.
 GOALS: tuple[tuple[str, str, str, float, float], ...] = (
     ("apply to all children, p50 (ms)", "apply", "p50 ms", 250, 100),
     ("apply to all children, p99 (ms)", "apply", "p99 ms", 600, 300),
@@ -28,14 +28,14 @@ GOALS: tuple[tuple[str, str, str, float, float], ...] = (
 
 
 def failed(found: Found) -> list[str]:
-    """The rows that miss their floor."""
+    """Return the rows that miss their floor."""
     return [
         title for title, row, field, floor, _ in GOALS if row in found and found[row][field] > floor
     ]
 
 
 def table(found: Found) -> str:
-    """The rows that were measured, as Markdown."""
+    """Return the measured rows as Markdown."""
     lines = ["| Work | Measured | Floor | Aim |", "| --- | --- | --- | --- |"]
     for title, row, field, floor, aim in GOALS:
         if row in found:

@@ -1,8 +1,8 @@
-"""Latency that gateway, sidecar and policies add: `python -m benchmarks.operator.route`.
+"""Latency added to a request by gateway, sidecar and policies: `python -m tests.bench.route`.
 
-The same tiny model twice on the embedded cluster: behind its Service alone, and behind a gateway and a
-sidecar, mTLS STRICT, with a route and all policies of the operator. Both are asked in turn, so
-that what else the machine does meets both. A table on standard error, JSON on standard output.
+The same tiny model runs twice on the embedded cluster: behind its Service only, and behind a gateway
+and a sidecar with mTLS STRICT, a route and all policies of the operator. Requests alternate, so that
+other load on the machine affects both. Table on standard error, JSON on standard output.
 """
 
 from __future__ import annotations
@@ -31,18 +31,16 @@ from tests.support.kube import MODEST, Kube, resource
 HOST = "meshed.example.com"
 NAMESPACE = "bench-route"
 DIRECT, ROUTED = "direct", "routed"
-# On more threads the two servers would keep each other, and the sidecar, from computing.
+# With more threads the two servers and the sidecar would compete for the cores.
 ONE_THREAD = {**MODEST, "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}
 WARM_UP, STREAM_TOKENS = 30, 100
 Way = tuple[str, dict[str, str]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.operator.route", description=__doc__
-    )
-    parser.add_argument("--requests", type=int, default=400, help="of each way")
-    parser.add_argument("--streams", type=int, default=20, help="of each way")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.route", description=__doc__)
+    parser.add_argument("--requests", type=int, default=400, help="requests on each path")
+    parser.add_argument("--streams", type=int, default=20, help="streams on each path")
     plan = parser.parse_args()
     model = make_tiny("qwen2", REPOSITORY / ".cluster/test-models/qwen2")
     cluster = EmbeddedCluster(DEFAULT_STATE)
@@ -65,7 +63,7 @@ def main() -> int:
 
 
 def arranged(kube: Kube, directory: Path) -> dict[str, Way]:
-    """URL and headers of both ways."""
+    """Return URL and headers of both paths."""
     kube.apply(gateway(), istio_gateway())
     served = {"servedName": "tiny", "source": {"hostPath": {"path": str(directory)}}}
     route = {"api": "istio", "hosts": [HOST], "gateway": {"name": NAME, "protocol": "http"}}
@@ -90,7 +88,7 @@ def arranged(kube: Kube, directory: Path) -> dict[str, Way]:
 
 
 def measured(ways: dict[str, Way], requests: int, streams: int) -> dict[str, Any]:
-    """Milliseconds of a request for one token, and from one token of a stream to the next."""
+    """Return the milliseconds of a one-token request, and between two tokens of a stream."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         for way in ways.values():
             for _ in range(WARM_UP):
@@ -114,7 +112,7 @@ def measured(ways: dict[str, Way], requests: int, streams: int) -> dict[str, Any
 
 
 def request(client: httpx.Client, way: Way) -> float:
-    """Seconds that a short answer takes."""
+    """Return the seconds of a short answer."""
     url, headers = way
     body = {"model": "tiny", "prompt": "Hello", "max_tokens": 1}
     begun = time.perf_counter()
@@ -123,7 +121,7 @@ def request(client: httpx.Client, way: Way) -> float:
 
 
 def stream(client: httpx.Client, way: Way) -> list[float]:
-    """Seconds between the tokens of a stream."""
+    """Return the seconds between the tokens of a stream."""
     url, headers = way
     body = {"model": "tiny", "prompt": "Hello", "max_tokens": STREAM_TOKENS, "stream": True}
     with client.stream(
@@ -139,7 +137,7 @@ def lines(answer: httpx.Response) -> Iterator[str]:
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Return percentiles in milliseconds."""
     parts = statistics.quantiles(seconds, n=100)
     return {"p50": round(1000 * parts[49], 3), "p99": round(1000 * parts[98], 3)}
 

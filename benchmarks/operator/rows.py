@@ -1,4 +1,4 @@
-"""The rows: what is done to the operator, and what comes out."""
+"""The rows: the workloads of the operator, and their figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def say(text: str) -> None:
 
 
 async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
-    """All rows, in the order in which the cluster fills."""
+    """Measure all rows, in the order in which the cluster fills."""
     found = Rows()
     async with connection() as api:
         client = Client(api)
@@ -68,7 +68,7 @@ async def measure(site: Site, plan: argparse.Namespace) -> dict[str, Row]:
 
 
 class Rows(dict[str, Row]):
-    """What was found, told as it is found."""
+    """Measured rows, printed as they are added."""
 
     def add(self, name: str, row: Row) -> None:
         self[name] = row
@@ -76,7 +76,7 @@ class Rows(dict[str, Row]):
 
 
 async def apply_to_children(client: Client, seen: Arrivals, samples: int) -> Row:
-    """One resource at a time, the operator idle: from its creation until all children are seen."""
+    """Measure from a resource's creation to its last child, one at a time, with an idle operator."""
     say("apply of one resource")
     latencies = []
     for name in names("one", samples):
@@ -88,7 +88,7 @@ async def apply_to_children(client: Client, seen: Arrivals, samples: int) -> Row
 
 
 async def burst(site: Site, api: Connection, seen: Arrivals, count: int) -> Row:
-    """All resources at once, by the operator and by a bare client, which comes first and last."""
+    """Create all resources at once: by a bare client, by the operator, by the bare client again."""
     say(f"{count} resources at once, by a bare client")
     client = Client(api)
     half = names("bare", count)
@@ -130,7 +130,7 @@ async def _bare(site: Site, api: Connection, wanted: list[str]) -> Row:
 
 
 async def restored(api: Connection, seen: Arrivals, samples: int) -> Row:
-    """One child at a time deleted: until it is there again."""
+    """Delete one child at a time and measure until it is restored."""
     say("children deleted")
     latencies = []
     for number, name in enumerate(names("burst", samples)):
@@ -144,8 +144,8 @@ async def restored(api: Connection, seen: Arrivals, samples: int) -> Row:
 
 
 async def steady(site: Site, seconds: float, count: int) -> Row:
-    """Nothing happens: what the operator writes, and what it costs."""
-    say(f"{count} resources, nothing happens for {seconds:.0f} s")
+    """Measure the operator's writes and cost while nothing changes."""
+    say(f"{count} resources, no changes for {seconds:.0f} s")
     await _quiet(site)
     offset = site.audit_log.stat().st_size
     costs = site.watch_costs()
@@ -162,10 +162,10 @@ async def steady(site: Site, seconds: float, count: int) -> Row:
 
 
 async def foreign_pods(site: Site, client: Client, seconds: float) -> Row:
-    """Pods of others change as in a large cluster: what looking at them costs the operator."""
-    say(f"pods of others change for {seconds:.0f} s")
+    """Measure the operator's cost of watching foreign pods that change as in a large cluster."""
+    say(f"foreign pods change for {seconds:.0f} s")
     pods = ForeignPods("foreign")
-    # There may be no controller that makes one, and no pod is let in without.
+    # Pods need a service account, and there may be no controller that creates it.
     metadata = {"name": "default", "namespace": "foreign"}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
     await client.apply(SERVICE_ACCOUNT, account)
@@ -182,13 +182,13 @@ async def foreign_pods(site: Site, client: Client, seconds: float) -> Row:
 
 
 async def grow(client: Client, count: int) -> None:
-    """More resources with all their children, as the operator would have made them."""
+    """Create more resources with all children, as the operator would."""
     say(f"{count} more resources, by a bare client")
     await Bare(client, "many", names("many", count)).write_all()
 
 
 async def start(site: Site, client: Client, count: int) -> Row:
-    """A start with everything there, and a resource that is created at the same moment."""
+    """Measure a start with existing resources, and a resource created at the same moment."""
     say(f"a start with {count} resources")
     async with arrivals(client) as seen:
         begun = time.monotonic()
@@ -208,7 +208,7 @@ async def start(site: Site, client: Client, count: int) -> Row:
 
 
 async def _quiet(site: Site) -> None:
-    """Until nothing waits for a worker, twice in a row."""
+    """Wait until the work queue is empty twice in a row."""
     quiet = 0
     while quiet < 2:
         depth = await asyncio.to_thread(site.operator.metric, "deepseek_operator_queue_depth")
@@ -217,7 +217,7 @@ async def _quiet(site: Site) -> None:
 
 
 def _writes(log: Path, offset: int) -> list[str]:
-    """What the operator has written, by kind."""
+    """Return the operator's writes from the audit log, by kind."""
     with log.open("rb") as entries:
         entries.seek(offset)
         read = [json.loads(line) for line in entries if line.endswith(b"\n")]
@@ -246,14 +246,14 @@ async def _delete(api: Connection, namespace: str, wanted: list[str]) -> None:
 
 
 async def delete(api: Connection, kind: Kind, namespace: str, name: str) -> None:
-    """Delete an object that there is."""
+    """Delete an existing object."""
     limits = aiohttp.ClientTimeout(total=PATIENCE)
     async with api.send("DELETE", kind.path(namespace, name), limits=limits) as response:
         assert response.status == 200, await response.text()
 
 
 def percentiles(latencies: list[float]) -> Row:
-    """p50 and p99 in milliseconds."""
+    """Return p50 and p99 in milliseconds."""
     cuts = statistics.quantiles(latencies, n=100, method="inclusive")
     return {
         "samples": len(latencies),

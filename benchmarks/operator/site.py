@@ -1,4 +1,4 @@
-"""Where is measured: the cluster, the operator as a process, and what the machine spends on them."""
+"""The environment of a measurement: the cluster, the operator process, and their costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Spent:
     client: float
 
     def shares(self) -> dict[str, float]:
-        """Cores that each has kept busy."""
+        """Return the cores that each process kept busy."""
         return {
             name: round(getattr(self, name) / self.seconds, 2)
             for name in ("operator", "api_server", "client")
@@ -39,28 +39,28 @@ class Site:
         self._servers = [pid_of(state, name) for name in ("kube-apiserver", "etcd")]
 
     def start(self) -> float:
-        """Start the operator; seconds until it has read the cluster's state."""
+        """Start the operator; return the seconds until it has read the cluster's state."""
         begun = time.monotonic()
         self.operator.start()
         return time.monotonic() - begun
 
     def memory(self) -> float:
-        """MiB that the operator holds."""
+        """Return the operator's memory in MiB."""
         return round(memory(self.operator.pid) / MIB, 1)
 
     def watch_costs(self) -> Costs:
-        """Count from now on."""
+        """Start to count costs."""
         return Costs(self)
 
     def cpu(self) -> tuple[float, float, float]:
-        """CPU seconds so far: of the operator, of the API server and its store, and ours."""
+        """Return the CPU seconds so far: of the operator, of the API server with etcd, and ours."""
         servers = sum(cpu_seconds(pid) for pid in self._servers)
         pid = self.operator.pid
         return (cpu_seconds(pid) if pid else 0.0), servers, cpu_seconds(os.getpid())
 
 
 class Costs:
-    """What has been spent since this was made."""
+    """Costs since the creation of this object."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -68,7 +68,7 @@ class Costs:
         self._before = site.cpu()
 
     def so_far(self) -> Spent:
-        """Until now."""
+        """Return the costs until now."""
         after = self._site.cpu()
         spent = [now - before for now, before in zip(after, self._before, strict=True)]
         return Spent(time.monotonic() - self._begun, *spent)

@@ -1,1 +1,1 @@
-"""Measures servers of language models: makes models to measure, loads servers, compares."""
+"""Benchmarks of language model servers: generated models, load, and comparison."""

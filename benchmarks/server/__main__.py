@@ -11,7 +11,7 @@ from benchmarks.server.commands import forward, load, make_model, overhead, roof
 from benchmarks.server.failures import BenchError
 
 DESCRIPTION = """\
-Measure servers of language models.
+Benchmark language model servers.
 
 examples:
   python -m benchmarks.server make-model qwen-7b /tmp/qwen-7b
@@ -22,7 +22,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; exit codes: 0 done, 1 it could not be measured, 2 usage."""
+    """Run a command; return 0 for success, 1 for a failed measurement, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.server",
         description=DESCRIPTION,
@@ -45,6 +45,6 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 if __name__ == "__main__":
-    # What was started is ended, also where this process is told to end.
+    # Exit normally on SIGTERM, so that the started servers are stopped.
     signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

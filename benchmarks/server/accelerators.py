@@ -1,4 +1,4 @@
-"""How fast accelerators are: by their makers' data sheets, or measured on the spot."""
+"""Peak rates of accelerators, from their data sheets or measured on this machine."""
 
 import time
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from benchmarks.server.failures import BenchError
 
 @dataclass(frozen=True)
 class Accelerator:
-    """What a device can do at most.
+    """Peak rates of a device.
 
     Attributes:
-        name: of the device.
-        bytes_per_second: read from its memory.
+        name: name of the device.
+        bytes_per_second: memory bandwidth.
         flops: operations per second of a bfloat16 matrix product, an addition and a
             multiplication counted as two.
-        source: where the numbers are from.
-        flops_fp8: the same of a product in eight bits; that of bfloat16 where it has none.
+        source: source of the numbers.
+        flops_fp8: the same for fp8; equal to `flops` if the device has no fp8.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Accelerator:
             object.__setattr__(self, "flops_fp8", self.flops)
 
 
-# Dense rates: the data sheets' headlines count zeros that sparse matrices leave out, twice these.
+# Dense rates: half of the data sheets' headline numbers, which are for sparse matrices.
 KNOWN = {
     "a100-80gb": Accelerator(
         "A100 SXM 80 GB", 2.039e12, 312e12, "NVIDIA A100 data sheet: 2,039 GB/s, 312 TFLOP/s"
@@ -82,32 +82,32 @@ REPEATS = 10
 
 
 def find(name: str) -> Accelerator:
-    """An accelerator by name; `here` measures the GPU of this machine.
+    """Return an accelerator by name; `here` measures the GPU of this machine.
 
     Raises:
-        BenchError: there is no such accelerator, or no GPU to measure.
+        BenchError: the name is unknown, or there is no GPU to measure.
     """
     if name == "here":
-        # In a process of its own, whose end gives the GPU's memory back.
+        # A separate process, so that its end frees the GPU's memory.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(measure).result()
     if name not in KNOWN:
         names = ", ".join(KNOWN)
-        raise BenchError(f"no accelerator called {name!r} is known: write here, or one of {names}")
+        raise BenchError(f"unknown accelerator {name!r}: write here, or one of {names}")
     return KNOWN[name]
 
 
 def measure() -> Accelerator:
-    """What a large copy and a large matrix product reach on the GPU of this machine.
+    """Measure a large copy and a large matrix product on the GPU of this machine.
 
     Raises:
-        BenchError: there is none.
+        BenchError: there is no GPU.
     """
     import torch
 
     if not torch.cuda.is_available():
         raise BenchError(
-            "no GPU is visible here, so none can be measured: name one with --accelerator"
+            "no GPU is visible on this machine: name an accelerator with --accelerator"
         )
     flops = 2 * SIDE**3 / _product_seconds()
     eight_bits = torch.cuda.get_device_capability() >= (8, 9)
@@ -132,14 +132,14 @@ def _copy_seconds() -> float:
 def _product_seconds() -> float:
     import torch
 
-    # Random, because a GPU is faster on zeros: they take less power.
+    # Random numbers, because a GPU is faster on zeros, which need less power.
     factor = torch.randn(SIDE, SIDE, dtype=torch.bfloat16, device="cuda")
     product = torch.empty_like(factor)
     return _seconds(lambda: torch.matmul(factor, factor, out=product))
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Seconds of one piece of work on the GPU, in the mean."""
+    """Return the mean seconds of a piece of work on the GPU."""
     import torch
 
     for _ in range(3):

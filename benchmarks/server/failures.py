@@ -1,5 +1,5 @@
-"""What keeps a measurement from being made."""
+"""Errors of measurements."""
 
 
 class BenchError(Exception):
-    """Says in one sentence what is wrong, where, and what to do."""
+    """A failed measurement; the message states the problem, its location and the remedy."""

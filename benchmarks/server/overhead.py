@@ -1,15 +1,16 @@
-"""What a server adds to the model: engine, sampling, texts and HTTP, per token.
+"""Overhead of a server per token, beside the model: engine, sampling, detokenization and HTTP.
 
-With so many requests at once, a step of the server gives each of them a token; the time between
-two tokens of one request is therefore that of a step. Taken from it: a step of the bare model of
-the same size and context. What is left, divided by the tokens of the step, is the server's own.
+With N concurrent requests, a step of the server produces a token for each of them, so the
+inter-token latency of a request is the time of a step. The time of a step of the bare model with
+the same size and context is subtracted; the rest, divided by the tokens of the step, is the
+server's overhead.
 
-The same is told in CPU time of all the server's processes, which other work on the machine does
-not change much. From the CPU time of a load that of another with answers of one token is taken, so
-that prompts do not count.
+The same is reported as CPU time of all the server's processes, which depends little on other load
+on the machine. The CPU time of a load with answers of one token is subtracted, so that prompts do
+not count.
 
-All of the server and the bare model can be put on one core of the CPU, so that nothing that the
-server does is hidden behind the model.
+The server and the bare model can be pinned to one CPU core, so that no work of the server overlaps
+with the model.
 """
 
 import json
@@ -37,7 +38,7 @@ PAIR_REQUESTS = 3
 
 
 def pinned(command: Command, core: int | None) -> Command:
-    """The same command, on one core of the CPU, or on all of them where it is None."""
+    """Return the command pinned to one CPU core, or unchanged if `core` is None."""
     if core is None:
         return command
     return replace(command, arguments=(*_on_core(core), *command.arguments))
@@ -49,16 +50,16 @@ def _on_core(core: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What is measured.
+    """Settings of an overhead measurement.
 
     Attributes:
-        directory: of the model.
-        device: where it is computed.
-        vocabulary: prompts are made of tokens below this one.
-        context: tokens of a prompt and its answer together at most.
+        directory: directory of the model.
+        device: device of the model.
+        vocabulary: prompts consist of tokens below this one.
+        context: maximum tokens of a prompt and its answer together.
         logs: the directory for the servers' output.
-        extra: more fields for each request.
-        core: of the CPU, which the servers and the bare model run on; None: all.
+        extra: additional fields of each request.
+        core: CPU core of the servers and the bare model; None for all cores.
     """
 
     directory: Path
@@ -70,7 +71,7 @@ class Overhead:
     core: int | None = None
 
     def measure(self, command: Command, at_once: int) -> dict[str, Any]:
-        """A server's own time per token with so many requests at once."""
+        """Return a server's overhead per token with `at_once` concurrent requests."""
         with self._running(command, "server.log") as server:
             figures = self._load(server, at_once, ROUNDS * at_once)
         bare = self._bare(at_once)
@@ -85,7 +86,10 @@ class Overhead:
         }
 
     def compare(self, command: Command, baseline: Command) -> dict[str, Any]:
-        """One request at once on two servers, by turns, so that both meet the same neighbours."""
+        """Compare two servers with one request at a time.
+
+        The servers take turns, so that both see the same load from other processes.
+        """
         with (
             self._running(command, "server.log") as ours,
             self._running(baseline, "baseline.log") as theirs,
@@ -121,10 +125,10 @@ class Overhead:
         return {"cpu_ms_per_token": round(1e3 * more / tokens, 4), **figures}
 
     def _bare(self, at_once: int) -> dict[str, Any]:
-        """A step of the bare model, in the middle of the answers.
+        """Measure a step of the bare model, at the middle of the answers.
 
         Raises:
-            BenchError: it cannot be measured.
+            BenchError: the measurement failed.
         """
         context = LENGTHS.input.mean + LENGTHS.output.mean // 2
         command = [

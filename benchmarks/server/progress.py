@@ -1,4 +1,4 @@
-"""A line on standard error that says how a measurement gets on."""
+"""Progress output of a measurement on standard error."""
 
 import sys
 import threading
@@ -10,7 +10,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # ships no types
 
 @contextmanager
 def bar(what: str, total: int, unit: str = "req") -> Iterator[Callable[[int], None]]:
-    """A bar, for as long as the block runs; none where standard error is no terminal."""
+    """Show a progress bar during the block; none if standard error is not a terminal."""
     lock = threading.Lock()
     scaled = unit == "B"
     with tqdm(
@@ -25,5 +25,5 @@ def bar(what: str, total: int, unit: str = "req") -> Iterator[Callable[[int], No
 
 
 def say(text: str) -> None:
-    """A line that stays."""
+    """Print a line that stays above the progress bar."""
     tqdm.write(text, file=sys.stderr)

@@ -1,14 +1,14 @@
-"""What a device's memory and arithmetic allow a model, whatever the software.
+"""Roofline limits: the speed that a device's memory and arithmetic allow a model.
 
-A step of decoding reads every weight that it uses once and the cached keys and values of every
-sequence once; a token takes two operations for each weight that it meets, and two for each number
-that it attends over, twice. No step is faster than its bytes at the memory's rate, nor than its
-operations at the arithmetic's: the roofline of Williams, Waterman and Patterson,
+A decode step reads every weight that it uses once and the cached keys and values of every sequence
+once. A token needs two operations for each weight that it uses, and two for each number that it
+attends over, twice. No step is faster than its bytes at the memory's rate, nor than its operations
+at the arithmetic's: the roofline of Williams, Waterman and Patterson,
 "Roofline: an insightful visual performance model", CACM 52(4), 2009.
 
-Weights are read as they are stored: those in eight bits with the factors of their blocks. A model
-that is split over several devices takes each its share, and the time of their sums is not counted;
-neither are, because small beside these, activations, norms and the rows of the embedding.
+Weights are read as stored: fp8 weights with the scales of their blocks. With a model that is split
+over several devices, each reads its share; the time of the all-reduces is not counted. Activations,
+norms and the rows of the embedding are ignored because they are comparatively small.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from benchmarks.server.model.tensors import FACTORS, head_dim, is_routed, tensor
 from benchmarks.server.report.summary import RATE
 from deepseek_server.distributed.sharding import part
 
-BYTES = 2  # of a bfloat16, which the cache holds
+BYTES = 2  # of a bfloat16, the type of the cache
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Weights:
     """Some of a model's weights.
 
     Attributes:
-        count: how many.
-        bytes: how many bytes they take, factors among them.
+        count: number of weights.
+        bytes: their bytes, including scales.
     """
 
     count: float = 0.0
@@ -46,15 +46,15 @@ class Weights:
 
 @dataclass(frozen=True)
 class Attention:
-    """What attention costs, in all layers together.
+    """Cost of attention, over all layers.
 
     Attributes:
-        cached: numbers that a token leaves in the cache and others attend to.
-        products: products that a token takes for each token that it attends to.
-        products_in_prompt: the same within a prompt, where latent attention is cheaper expanded.
-        most: tokens that a token attends to at most; None: all.
-        indexed: numbers that a token leaves in the cache for an indexer, which looks at all.
-        index_products: products that an indexer takes for each of them.
+        cached: cached numbers per token that other tokens attend to.
+        products: products of a token for each token that it attends to.
+        products_in_prompt: the same in prefill, where latent attention is cheaper expanded.
+        most: maximum number of tokens that a token attends to; None for all.
+        indexed: cached numbers per token for an indexer, which reads all tokens.
+        index_products: products of an indexer for each token.
     """
 
     cached: float
@@ -65,11 +65,11 @@ class Attention:
     index_products: float = 0.0
 
     def read(self, context: float) -> float:
-        """Numbers that a token reads of the tokens before it."""
+        """Return the cached numbers that a token reads."""
         return self._attended(context) * self.cached + context * self.indexed
 
     def operations(self, context: float, *, in_prompt: bool = False) -> float:
-        """Products that a token takes with the tokens before it."""
+        """Return the products of a token with the tokens before it."""
         products = self.products_in_prompt if in_prompt else self.products
         return self._attended(context) * products + context * self.index_products
 
@@ -79,17 +79,17 @@ class Attention:
 
 @dataclass(frozen=True)
 class Shape:
-    """A model, or what one of several devices has of it, as far as its speed goes.
+    """The dimensions of a model, or of one device's part of it, that determine its speed.
 
     Attributes:
-        shared: weights that every token meets, those of the head among them.
-        head: weights that make outputs; of a prompt only the last token meets them.
+        shared: weights that every token uses, including those of the head.
+        head: weights of the output head; in a prompt only the last token uses them.
         expert: weights of one routed expert of one layer.
-        experts: routed experts of a layer, 0 if there are none.
-        chosen: routed experts that a token meets in a layer.
-        routed_layers: layers with routed experts.
-        attention: what attention costs.
-        packed: whether products with weights are of eight bits, but for the head's.
+        experts: routed experts per layer, 0 if there are none.
+        chosen: routed experts per token and layer.
+        routed_layers: number of layers with routed experts.
+        attention: cost of attention.
+        packed: whether products with weights other than the head's are in fp8.
     """
 
     shared: Weights
@@ -103,44 +103,44 @@ class Shape:
 
     @property
     def active(self) -> Weights:
-        """Weights that a token meets."""
+        """Weights that a token uses."""
         return self.shared + self.expert * (self.routed_layers * self.chosen)
 
     def experts_read(self, tokens: int) -> float:
-        """Routed experts of a layer that a step of so many tokens reads, in the mean.
+        """Return the mean number of routed experts per layer that a step of `tokens` reads.
 
-        Each token chooses as if at random, so an expert is left out by all with the probability
-        (1 - chosen / experts) ** tokens. Where a token chooses within groups of experts, that of
-        each single expert is the same, and so is the mean.
+        Routing is assumed to be random, so the probability that no token selects an expert is
+        (1 - chosen / experts) ** tokens. Selection within groups of experts does not change the
+        probability of a single expert, nor the mean.
         """
         if not self.experts:
             return 0.0
         return self.experts * (1 - (1 - self.chosen / self.experts) ** tokens)
 
     def read(self, tokens: int) -> Weights:
-        """Weights that a step of so many tokens reads."""
+        """Return the weights that a step of `tokens` reads."""
         return self.shared + self.expert * (self.routed_layers * self.experts_read(tokens))
 
     def seconds(self, device: Accelerator, tokens: float, outputs: float) -> float:
-        """The time of the products of so many tokens and outputs with weights."""
+        """Return the time of the products of tokens and outputs with weights."""
         body = device.flops_fp8 if self.packed else device.flops
         in_body = tokens * (self.active.count - self.head.count)
         return 2 * (in_body / body + outputs * self.head.count / device.flops)
 
 
 def shape(config: Mapping[str, Any], ranks: int = 1) -> Shape:
-    """The shape of a configuration.
+    """Return the shape of a configuration.
 
     Args:
-        config: of the model.
-        ranks: devices that it is split over; the shape is that of what one of them has.
+        config: configuration of the model.
+        ranks: devices that the model is split over; the shape is that of one device's part.
 
     Raises:
-        BenchError: its attention is of a kind whose cost is not known here.
+        BenchError: the cost of its kind of attention is not implemented.
     """
     if "compress_ratios" in config:
         raise BenchError(
-            f"what attention of a {config['model_type']} model must read is not known here: take "
+            f"the cost of a {config['model_type']} model's attention is not implemented: choose "
             "another model"
         )
     layers = config["num_hidden_layers"]
@@ -148,7 +148,7 @@ def shape(config: Mapping[str, Any], ranks: int = 1) -> Shape:
     for tensor in tensors(config):
         if ".experts." in tensor.name:
             routed += _weights(tensor) * (1 / ranks)
-        elif tensor.name != "model.embed_tokens.weight":  # of which a token reads one row
+        elif tensor.name != "model.embed_tokens.weight":  # a token reads only one row of it
             met += _weights(tensor) * _share(tensor.name, ranks)
     size = config["vocab_size"] * config["hidden_size"]
     head = Weights(size, BYTES * size)
@@ -175,7 +175,7 @@ def _weights(tensor: Tensor) -> Weights:
 
 
 def _share(name: str, ranks: int) -> float:
-    """What of a tensor one of several devices keeps."""
+    """Return the share of a tensor that one of several devices keeps."""
     rows, columns = part(name.removesuffix(FACTORS), (ranks, ranks), 0, ranks).shape
     return rows * columns / ranks**2
 
@@ -206,24 +206,24 @@ def _attention(config: Mapping[str, Any], ranks: int) -> Attention:
 
 
 def decode_bytes(model: Shape, at_once: int, context: float) -> float:
-    """Bytes that a step reads that gives each of so many sequences a token.
+    """Return the bytes that a decode step reads.
 
     Args:
-        model: its shape.
-        at_once: sequences.
-        context: tokens that each has in the mean.
+        model: shape of the model.
+        at_once: number of sequences.
+        context: mean tokens of a sequence.
     """
     return model.read(at_once).bytes + BYTES * at_once * model.attention.read(context)
 
 
 def decode_seconds(model: Shape, device: Accelerator, at_once: int, context: float) -> float:
-    """The least time of a step that gives each of so many sequences a token.
+    """Return the minimum time of a decode step.
 
     Args:
-        model: its shape.
-        device: what it runs on.
-        at_once: sequences.
-        context: tokens that each has in the mean.
+        model: shape of the model.
+        device: the accelerator.
+        at_once: number of sequences.
+        context: mean tokens of a sequence.
     """
     reading = decode_bytes(model, at_once, context) / device.bytes_per_second
     attending = 2 * at_once * model.attention.operations(context) / device.flops
@@ -231,17 +231,17 @@ def decode_seconds(model: Shape, device: Accelerator, at_once: int, context: flo
 
 
 def prefill_seconds(model: Shape, device: Accelerator, prompts: int, tokens: int) -> float:
-    """The least time to compute so many prompts of so many tokens, all in one step.
+    """Return the minimum time to prefill prompts in one step.
 
     Args:
-        model: its shape.
-        device: what it runs on.
-        prompts: how many.
-        tokens: of each.
+        model: shape of the model.
+        device: the accelerator.
+        prompts: number of prompts.
+        tokens: tokens of each prompt.
     """
     count = prompts * tokens
     reading = model.read(count).bytes / device.bytes_per_second
-    # A token attends to those before it, half of the prompt in the mean.
+    # A token attends to the preceding ones, half of the prompt on average.
     products = model.attention.operations(tokens / 2, in_prompt=True)
     return max(reading, model.seconds(device, count, prompts) + 2 * count * products / device.flops)
 
@@ -254,15 +254,15 @@ def closed_limit(
     answer: int,
     ranks: int = 1,
 ) -> dict[str, Any]:
-    """What a closed load of fixed lengths can reach, and why not more.
+    """Return the limits of a closed load of fixed lengths.
 
     Args:
-        config: of the model.
-        device: what it runs on.
-        at_once: requests at once.
+        config: configuration of the model.
+        device: the accelerator.
+        at_once: number of concurrent requests.
         prompt: tokens of each prompt.
         answer: tokens of each answer.
-        ranks: devices that the model is split over; each is such a device.
+        ranks: number of such devices that the model is split over.
     """
     model = shape(config, ranks)
     prefill = prefill_seconds(model, device, at_once, prompt)

@@ -1,4 +1,4 @@
-"""Starts a server, waits until it takes requests, and ends it."""
+"""Start of a server for a measurement: wait until it is ready, and stop it afterwards."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ END_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Command:
-    """How a server is started.
+    """The command that starts a server.
 
     Attributes:
-        arguments: program and arguments; `{port}` stands for a free port.
-        dialect: what it understands.
-        model: what requests put into `model`.
-        ready: the page that is answered with 200 once it takes requests.
-        environment: variables over those of this process.
+        arguments: program and arguments; `{port}` is replaced by a free port.
+        dialect: the API dialect of the server.
+        model: the `model` field of requests.
+        ready: the path that answers with 200 once the server accepts requests.
+        environment: variables in addition to those of this process.
     """
 
     arguments: Sequence[str]
@@ -44,7 +44,7 @@ class Command:
 
 
 def ours(directory: Path, device: str, more: str = "") -> Command:
-    """This project's server of a directory's model."""
+    """Return the command of this project's server for a model directory."""
     return Command(
         (
             *(sys.executable, "-m", "deepseek_server", "--model", str(directory)),
@@ -56,8 +56,8 @@ def ours(directory: Path, device: str, more: str = "") -> Command:
 
 
 def transformers_serve(directory: Path, device: str, more: str = "") -> Command:
-    """`transformers serve` of a directory's model, with continuous batching."""
-    # On a CPU it takes most of the machine's memory for its cache unless it is told a size.
+    """Return the command of `transformers serve` for a model directory, with batching."""
+    # On a CPU its cache uses most of the machine's memory unless a size is set.
     cache = ("--cb-block-size", "32", "--cb-num-blocks", "1024", "--cb-max-batch-tokens", "512")
     return Command(
         (
@@ -76,13 +76,13 @@ def transformers_serve(directory: Path, device: str, more: str = "") -> Command:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that takes requests.
+    """A running server that accepts requests.
 
     Attributes:
-        target: where it is.
-        pid: of its first process.
-        started: when it was started, on time.monotonic().
-        ready: when it took requests, on time.monotonic().
+        target: the server's address and dialect.
+        pid: process id of its first process.
+        started: time of its start, by time.monotonic().
+        ready: time when it accepted requests, by time.monotonic().
     """
 
     target: Target
@@ -93,14 +93,14 @@ class Running:
 
 @contextmanager
 def running(command: Command, log: Path) -> Iterator[Running]:
-    """A server, for as long as the block runs.
+    """Run a server during the block.
 
     Args:
-        command: how to start it.
-        log: the file that takes what it prints.
+        command: the command that starts it.
+        log: the file for its output.
 
     Raises:
-        BenchError: it does not start; says what it printed last.
+        BenchError: the server does not start; contains its last output.
     """
     target = Target("127.0.0.1", _free_port(), model=command.model, dialect=command.dialect)
     arguments = [part.replace("{port}", str(target.port)) for part in command.arguments]
@@ -112,7 +112,7 @@ def running(command: Command, log: Path) -> Iterator[Running]:
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(command.environment or {})},
-            start_new_session=True,  # so that whatever it starts can be ended with it
+            start_new_session=True,  # so that its child processes can be killed with it
         )
     try:
         asyncio.run(_wait_until_ready(process, target, command.ready, log))
@@ -128,15 +128,15 @@ async def _wait_until_ready(
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise BenchError(
-                f"the server ended with status {process.returncode} before it was ready; "
-                f"the end of {log}: {_tail(log)}"
+                f"the server exited with status {process.returncode} before it was ready; "
+                f"last lines of {log}: {_tail(log)}"
             )
         with suppress(OSError, ProtocolError):
             if (await fetch(target, page))[0] == 200:
                 return
         await asyncio.sleep(POLL_SECONDS)
     raise BenchError(
-        f"the server was not ready within {READY_SECONDS:.0f} s; the end of {log}: {_tail(log)}"
+        f"the server was not ready within {READY_SECONDS:.0f} s; last lines of {log}: {_tail(log)}"
     )
 
 
@@ -152,7 +152,7 @@ def _tail(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, and end the whole group where that takes too long."""
+    """Terminate the server, then kill its process group."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

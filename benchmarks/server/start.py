@@ -1,6 +1,6 @@
-"""How long a start takes, against what it takes to read the weights and nothing else.
+"""Start time of a server compared with the time to read only its weights.
 
-Both begin with the weights on disk only: the system is asked to drop what it has of the files.
+Both start with the weights on disk only: the files are dropped from the page cache first.
 """
 
 import os
@@ -14,23 +14,23 @@ PIECE = 16 * 2**20
 
 
 def weights(directory: Path) -> list[Path]:
-    """The files with a model's weights."""
+    """Return the files with a model's weights."""
     return sorted(directory.glob("*.safetensors"))
 
 
 def forget(files: list[Path]) -> None:
-    """Drop what the system holds of these files in memory, as far as it lets a user do that."""
+    """Drop files from the page cache, as far as an unprivileged user can."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         try:
-            os.fsync(descriptor)  # only what is on disk can be dropped
+            os.fsync(descriptor)  # dirty pages cannot be dropped
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(descriptor)
 
 
 def read(files: list[Path], step: Callable[[int], object] = lambda _: None) -> float:
-    """Seconds that it takes to read files into memory, several pieces at once."""
+    """Return the seconds to read files into memory, several pieces at once."""
     pieces = [(file, start) for file in files for start in range(0, file.stat().st_size, PIECE)]
     started = time.monotonic()
     with ThreadPoolExecutor(READERS) as pool:

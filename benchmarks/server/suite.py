@@ -1,4 +1,4 @@
-"""All rows of a profile on one server, from its start to the table."""
+"""The benchmark suite: all rows of a profile on one server, from its start to the table."""
 
 import json
 import time
@@ -23,19 +23,19 @@ Put = Callable[[str, dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class Suite:
-    """What is measured.
+    """Settings of a suite.
 
     Attributes:
-        profile: whose goals count.
-        directory: of the model.
-        rows: names, in order.
-        command: starts the server.
-        baseline: starts another, which is measured on the rows in `against`; or None.
-        against: closed rows on which both are compared.
-        accelerator: whose limits are told beside closed rows; or None.
-        budget: seconds after which a row is cut.
-        processes: how many send the load.
-        extra: more fields for each request.
+        profile: the profile whose goals apply.
+        directory: directory of the model.
+        rows: names of the rows, in order.
+        command: the command that starts the server.
+        baseline: the command of another server, measured on the rows in `against`; or None.
+        against: closed rows on which both servers are compared.
+        accelerator: the accelerator whose limits are reported for closed rows; or None.
+        budget: seconds after which a row is cut off.
+        processes: number of processes that send the load.
+        extra: additional fields of each request.
         logs: the directory for the servers' output.
     """
 
@@ -52,12 +52,12 @@ class Suite:
     logs: Path = Path()
 
     def run(self, done: Callable[[dict[str, Any]], object] = lambda _: None) -> dict[str, Any]:
-        """Measure everything.
+        """Measure all rows.
 
-        A row that fails is told as such, and the others are measured all the same.
+        A row that fails is reported as failed, and the others are still measured.
 
         Args:
-            done: told of all results so far, after each row.
+            done: called with all results so far, after each row.
 
         Raises:
             BenchError: the server does not start.
@@ -97,7 +97,7 @@ class Suite:
                 workloads = self._workloads(server)
                 workloads.warm_up()
                 for row in compared:
-                    # Once around: it takes several times as long.
+                    # One round: the baseline takes several times as long.
                     put(row, _guarded(workloads, row, rounds=1))
         except BenchError as error:
             for row in compared:
@@ -114,7 +114,7 @@ class Suite:
         )
 
     def _limited(self, row: str, figures: dict[str, Any]) -> dict[str, Any]:
-        """A closed row's figures, with what the accelerator would allow."""
+        """Return a closed row's figures with the limits of the accelerator."""
         number = rows.at_once(row)
         if self.accelerator is None or number is None or "error" in figures:
             return figures

@@ -1,4 +1,4 @@
-"""`python -m hack.cluster up|down|status|build`: the cluster at the terminal."""
+"""`python -m tests.cluster up|down|status|build`: commands for the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 1 when `status` finds no cluster, or 2 when something is missing.
+        0; 1 if `status` finds no cluster; 2 if something is missing.
     """
     options = _parse(arguments)
     try:
@@ -54,10 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hack.cluster", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start it, or add to a running one what it lacks")
-    down = commands.add_parser("down", help="end it; images and built programs stay in the cache")
-    status = commands.add_parser("status", help="what runs; exit status 1 when nothing does")
-    build = commands.add_parser("build", help="build the programs of the parts, start nothing")
+    up = commands.add_parser("up", help="start the cluster, or add missing parts to a running one")
+    down = commands.add_parser(
+        "down", help="stop the cluster; images and built programs stay in the cache"
+    )
+    status = commands.add_parser(
+        "status", help="show the running components; exit status 1 if no cluster runs"
+    )
+    build = commands.add_parser(
+        "build", help="build the programs of the parts without starting them"
+    )
     for command in (up, build):
         command.add_argument(
             "--parts",
@@ -65,9 +71,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             metavar="A,B",
             help=f"of {', '.join(parts.PARTS)} (default: %(default)s)",
         )
-    up.add_argument("--gpus", type=int, metavar="N", help="the real node advertises (default: 4)")
-    up.add_argument("--kwok-nodes", type=int, metavar="N", help="at least N fake GPU nodes")
-    up.add_argument("--egress", action="store_true", help="let pods reach what this host reaches")
+    up.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs that the real node advertises (default: 4)"
+    )
+    up.add_argument("--kwok-nodes", type=int, metavar="N", help="minimum number of fake GPU nodes")
+    up.add_argument(
+        "--egress", action="store_true", help="let pods reach the networks that this host reaches"
+    )
     for command in (up, down, status):
         command.add_argument("--state", type=Path, default=DEFAULT_STATE, metavar="DIR")
         command.add_argument("--store", default=DEFAULT_STORE, metavar="NAME", help="of images")

@@ -1,4 +1,4 @@
-"""What the demos ask of which model, and how they show it."""
+"""Functions shared by the demos: the model, the question, and the output."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ EXAMPLES = REPOSITORY / "examples"
 MODELS = REPOSITORY / ".cluster/models"
 FAMILY = "deepseek-v3"
 QUESTION = "What does a Kubernetes operator do? Answer in one sentence."
-# Random weights have nothing to say that would be worth waiting for.
+# Random weights give meaningless answers, so keep them short.
 TINY_TOKENS, REAL_TOKENS = 24, 512
 RANDOM = "(The tiny model's weights are random: any text is a right answer.)"
 
 
 def example(name: str) -> dict[str, Any]:
-    """A resource of examples/."""
+    """Return a resource of examples/."""
     return dict(yaml.safe_load((EXAMPLES / name).read_text()))
 
 
 def from_hub(model: str) -> dict[str, Any]:
-    """A resource for a repository of the model hub."""
+    """Return a resource for a repository of the model hub."""
     resource = example("minimal.yaml")
     resource["spec"]["model"]["id"] = model
     return resource
@@ -54,10 +54,10 @@ def make_tiny() -> Path:
 
 
 def ask(address: str, model: str, tokens: int) -> None:
-    """Ask the question as a person would, and show question and answer.
+    """Send the question with curl, and show command and answer.
 
     Raises:
-        ClusterError: there is no answer.
+        ClusterError: the request failed.
     """
     body = {
         "model": model,
@@ -80,13 +80,13 @@ def ask(address: str, model: str, tokens: int) -> None:
 
 
 def show(title: str, text: str) -> None:
-    """Show something below a title."""
+    """Print text below a title."""
     console.print(f"\n[bold]{title}[/bold]")
     console.print(text.rstrip(), markup=False)
 
 
 def run(program: str, description: str, demo: Callable[[str], None]) -> int:
-    """Run a demo with the model of the command line; a failure is told in words."""
+    """Run a demo with the model of the command line; print a failure as a message."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("--model", default="", help="repository of the model hub; default: tiny")
     try:

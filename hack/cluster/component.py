@@ -1,4 +1,4 @@
-"""What the supervisor starts: programs that stay, and commands that run once."""
+"""Components that the supervisor starts: long-running programs, and commands that run once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NODE_NAME = "node-1"
 class Component:
     """A program of the cluster.
 
-    With a probe it stays, and is ready when the probe says so; without one it runs once, is ready
-    when it has succeeded, is tried again until it has, and runs again when it is asked to be
-    something else.
+    With a probe it is a long-running program, ready when the probe succeeds. Without one it is a
+    command, ready when it has succeeded; it is retried until then, and runs again when its
+    definition changes.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Component:
     after: tuple[str, ...] = ()
     probe: Probe | None = field(default=None, compare=False)
     environment: Mapping[str, str] = field(default_factory=dict)
-    # Content that the command reads from a file; a change of it means another run.
+    # Content that the command reads from a file; a change causes another run.
     content: str = ""
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where a cluster is, for those who describe its components."""
+    """Paths and addresses of a cluster, for the definitions of its components."""
 
     state: State
     addresses: Addresses
@@ -48,27 +48,27 @@ class Site:
     store: Path
 
     def binary(self, group: str, name: str = "") -> str:
-        """The path of a program that the toolchain has built."""
+        """Return the path of a program built by the toolchain."""
         return f"{self.request.artefacts[group]}/bin/{name or group}"
 
     def files(self, group: str) -> Path:
-        """The module files that the toolchain has kept for a group."""
+        """Return the module files that the toolchain keeps for a group."""
         return Path(self.request.artefacts[group]) / "files"
 
     def cert(self, name: str) -> str:
-        """The path of a certificate, an authority's or a user's."""
+        """Return the path of a certificate of an authority or a user."""
         return str(self.state.pki / f"{name}.crt")
 
     def key(self, name: str) -> str:
-        """The path of a private key."""
+        """Return the path of a private key."""
         return str(self.state.pki / f"{name}.key")
 
     def kubeconfig(self, user: str) -> str:
-        """The path of a component's kubeconfig."""
+        """Return the path of a component's kubeconfig."""
         return str(self.state.pki / f"{user}.kubeconfig")
 
     def data(self, name: str) -> str:
-        """A folder that is empty at the cluster's start."""
+        """Return a folder that is empty when the cluster starts."""
         path = self.state.data / name
         path.mkdir(parents=True, exist_ok=True)
         return str(path)
@@ -86,26 +86,26 @@ class Site:
         return self.write(name, yaml.safe_dump_all(documents, sort_keys=False))
 
     def kubectl(self, *arguments: str) -> tuple[str, ...]:
-        """A command of the cluster's administrator."""
+        """Return a kubectl command of the cluster's administrator."""
         kubeconfig = str(self.state.kubeconfig)
         return (self.binary("kubernetes", "kubectl"), "--kubeconfig", kubeconfig, *arguments)
 
     def apply(self, name: str, *documents: Mapping[str, Any], after: tuple[str, ...]) -> Component:
-        """A component that brings objects into the API."""
+        """Return a component that applies objects."""
         path = self.write_yaml(f"{name}.yaml", *documents)
         command = self.kubectl("apply", "--server-side", "--force-conflicts", "-f", path)
         return Component(name, command, after=after, content=json.dumps(documents))
 
 
 def answers(url: str, authority: str = "") -> Probe:
-    """Ready when `url` answers 200; `authority` is the CA file for an https URL."""
+    """Return a probe for a 200 from `url`; `authority` is the CA file of an https URL."""
     context: ssl.SSLContext | None = None
 
     def probe() -> bool:
         nonlocal context
         if authority and context is None:
             context = ssl.create_default_context(cafile=authority)
-        # No proxy that the environment may name has a say between the cluster's own processes.
+        # Ignore proxies of the environment between the cluster's own processes.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if context is not None:
             handlers.append(urllib.request.HTTPSHandler(context=context))
@@ -119,5 +119,5 @@ def answers(url: str, authority: str = "") -> Probe:
 
 
 def exists(path: Path) -> Probe:
-    """Ready when there is a file (or socket) at `path`."""
+    """Return a probe for a file (or socket) at `path`."""
     return path.exists

@@ -1,4 +1,4 @@
-"""Who is who in the cluster: every user, server and signing key, issued at each start."""
+"""Credentials of the cluster: users, servers and signing keys, issued at each start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lws": ("lws-controller-manager", ()),
     "kueue": ("kueue-controller-manager", ()),
     "kube-router": ("kube-router", ()),
-    # The service account of Istio's chart, whose rights the process needs.
+    # The service account of Istio's chart, whose permissions the process needs.
     "istiod": ("system:serviceaccount:istio-system:istiod", ("system:serviceaccounts",)),
 }
 LOCAL = IPv4Address("127.0.0.1")
@@ -52,7 +52,7 @@ def issue(site: Site) -> None:
         authority.kubeconfig(folder / f"{name}.kubeconfig", server, pair)
         if name == "admin":
             authority.kubeconfig(site.state.kubeconfig, server, pair)
-    # Authorities of their own: a certificate of the cluster must neither open etcd nor pass for
+    # Separate authorities: a certificate of the cluster must neither be valid for etcd nor for
     # the API server's proxy.
     etcd = Authority(folder, "etcd-ca")
     etcd.issue("etcd", addresses=(LOCAL,), host_names=("localhost",))

@@ -1,4 +1,4 @@
-"""The cluster of kubectl's current context: used as it is, neither started nor ended."""
+"""The cluster of kubectl's current context: used as it is, neither started nor stopped."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from hack.cluster.tools import tool
 
 
 class CurrentCluster:
-    """Somebody's cluster; images have to be where its nodes can pull them."""
+    """An existing cluster; images have to be in a registry that its nodes can pull from."""
 
     kind = "current"
     kind_cluster = ""
 
     @property
     def registry_name(self) -> str:
-        """IMAGE_REGISTRY, which this machine can push to and the cluster's nodes pull from."""
+        """IMAGE_REGISTRY, to which this machine can push and from which the nodes can pull."""
         return os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
 
     @property
     def registry_push_host(self) -> str:
-        """The same for pushing."""
+        """The same registry, for pushing."""
         return self.registry_name
 
     @property
@@ -46,14 +46,14 @@ class CurrentCluster:
         return tool("helm")
 
     def is_up(self) -> bool:
-        """Whether its API server answers."""
+        """Return whether its API server answers."""
         if not self.kubeconfig.exists():
             return False
         command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", "get", "--raw", "/readyz"]
         return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
     def describe(self) -> list[str]:
-        """Lines about its state, for people."""
+        """Return lines that describe its state."""
         answer = "answers" if self.is_up() else "does not answer"
         return [f"the current context of {self.kubeconfig} {answer}"]
 
@@ -66,10 +66,10 @@ class CurrentCluster:
         egress: bool = False,
         lifeline: bool = False,
     ) -> bool:
-        """Check that it answers.
+        """Check that the API server answers.
 
         Raises:
-            ClusterError: it does not.
+            ClusterError: the API server does not answer.
         """
         if not self.is_up():
             raise ClusterError(
@@ -79,5 +79,5 @@ class CurrentCluster:
         return False
 
     def down(self) -> None:
-        """Leave it alone."""
-        say("CLUSTER=current: this cluster is not ours to take down")
+        """Leave the cluster as it is."""
+        say("CLUSTER=current: an existing cluster is not stopped")

@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to an answer of a model, showing the commands that a person would type."""
+"""`make demo`: from nothing to an answer of a model, showing the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def demo(model: str) -> None:
     """Bring everything up and ask a question.
 
     Args:
-        model: A repository of the model hub; empty for a tiny model made on the spot.
+        model: A repository of the model hub; empty for a generated tiny model.
 
     Raises:
         ClusterError: a step failed.
@@ -48,8 +48,8 @@ def demo(model: str) -> None:
     target = open_target()
     if target.kind == "current" and not model:
         raise ClusterError(
-            "CLUSTER=current: the demo cannot put its tiny model on the nodes of a cluster that is "
-            "not its own; name a model of the hub: make demo CLUSTER=current "
+            "CLUSTER=current: the demo cannot copy its tiny model to the nodes of an existing "
+            "cluster; name a model of the hub: make demo CLUSTER=current "
             "MODEL=deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B IMAGE_REGISTRY=registry.example.com/team"
         )
     target.up(("node", "registry"), egress=bool(model))
@@ -82,7 +82,7 @@ def _tiny(target: Target) -> dict[str, Any]:
 
 
 def _place(target: Target, directory: Path) -> str:
-    """Put a model's directory where the node sees it; return its path there."""
+    """Copy a model's directory to where the node sees it; return its path there."""
     if target.kind == "embedded":  # The node shares this machine's file system.
         return str(directory)
     node, path = f"{target.kind_cluster}-control-plane", f"/models/{directory.name}"

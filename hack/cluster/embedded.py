@@ -1,4 +1,4 @@
-"""The embedded cluster seen from the host: bring it up, ask about it, take it down."""
+"""The embedded cluster from the host's side: start, status and stop."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ LINK_PATIENCE = 5.0  # seconds
 
 
 class EmbeddedCluster:
-    """A cluster on this machine, known by its state directory."""
+    """A cluster on this machine, identified by its state directory."""
 
     kind = "embedded"
     kind_cluster = ""
     registry_name = REGISTRY
 
     def __init__(self, state: Path = DEFAULT_STATE, store: str = DEFAULT_STORE) -> None:
-        """Name a cluster; nothing is started.
+        """Identify a cluster without starting it.
 
         Args:
-            state: its directory.
+            state: its state directory.
             store: name of the image store that it uses while it runs.
         """
         self._state = State(state.absolute())
@@ -55,22 +55,22 @@ class EmbeddedCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """For the cluster's administrator."""
+        """Kubeconfig of the cluster's administrator."""
         return self._state.kubeconfig
 
     @property
     def kubectl(self) -> Path:
-        """The cluster's own kubectl, built if need be."""
+        """The cluster's own kubectl, built if missing."""
         return build(["kubernetes"])["kubernetes"] / "bin" / "kubectl"
 
     @property
     def helm(self) -> Path:
-        """Helm, built if need be."""
+        """Helm, built if missing."""
         return build(["helm"])["helm"] / "bin" / "helm"
 
     @property
     def logs(self) -> Path:
-        """A log per component, and `audit.log`: one JSON line for each write to the API."""
+        """Directory of the components' logs and of `audit.log`, a JSON line per API write."""
         return self._state.logs
 
     @property
@@ -87,15 +87,15 @@ class EmbeddedCluster:
 
     @property
     def registry_push_host(self) -> str:
-        """Where the host pushes images to, over plain HTTP; pods call it `registry_name`."""
+        """Address to which the host pushes images over plain HTTP; pods use `registry_name`."""
         return f"{self.addresses.cluster}:{PORT}"
 
     def is_up(self) -> bool:
-        """Whether everything that it was asked to be is running and ready."""
+        """Return whether all requested parts are running and ready."""
         return self.status().ready
 
     def describe(self) -> list[str]:
-        """Lines about its state, for people."""
+        """Return lines that describe its state."""
         status = self.status()
         if not self._state.is_running():
             return [f"no cluster is running in {self._state.root}"]
@@ -113,7 +113,7 @@ class EmbeddedCluster:
         return [*lines, *([status.failure] if status.failure else [])]
 
     def status(self) -> Status:
-        """What the running cluster says about itself; an empty status when there is none."""
+        """Return the status of the running cluster; an empty status if none runs."""
         return self._state.read_status() if self._state.is_running() else Status()
 
     def up(
@@ -125,20 +125,20 @@ class EmbeddedCluster:
         egress: bool = False,
         lifeline: bool = False,
     ) -> bool:
-        """Start the cluster, or add to a running one what it lacks.
+        """Start the cluster, or add missing parts to a running one.
 
         Args:
-            wanted: names of parts.PARTS; what they need comes along.
-            gpus: how many the real node advertises, 4 unless said otherwise.
-            kwok_nodes: at least so many fake nodes; more than 0 implies the part `kwok`.
-            egress: let pods reach what the host reaches.
-            lifeline: the cluster ends when this process does, however it does.
+            wanted: names of parts.PARTS; their dependencies are added.
+            gpus: number of GPUs that the real node advertises; default: 4.
+            kwok_nodes: minimum number of fake nodes; more than 0 implies the part `kwok`.
+            egress: let pods reach the networks that the host reaches.
+            lifeline: stop the cluster when this process ends in any way.
 
         Returns:
-            Whether it was started; False when it ran already.
+            Whether the cluster was started; False if it was already running.
 
         Raises:
-            ClusterError: something is missing on this machine or a component does not come up.
+            ClusterError: something is missing on this machine or a component does not start.
         """
         check_machine()
         names = parts.expand([*wanted, *(["kwok"] if kwok_nodes else [])])
@@ -148,8 +148,8 @@ class EmbeddedCluster:
             before = self._state.read_request() if running else None
             request = _merge(before, names, gpus=gpus, kwok_nodes=kwok_nodes, egress=egress)
             if before == request and self.is_up():
-                say(f"the cluster is up already: {', '.join(request.parts)}")
-                # An `up` that was killed may not have come so far.
+                say(f"the cluster is already running: {', '.join(request.parts)}")
+                # A killed `up` may have stopped before this.
                 self._push_images(request)
                 return False
             self._state.write_request(request)
@@ -165,7 +165,7 @@ class EmbeddedCluster:
         return not running
 
     def down(self) -> None:
-        """End the cluster and remove every trace of it but logs, images and built programs."""
+        """Stop the cluster and remove everything except logs, images and built programs."""
         with self._one_at_a_time():
             self._stop()
         if self._lifeline is not None:
@@ -174,7 +174,7 @@ class EmbeddedCluster:
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
-        """Keep a second `up` or `down` waiting until the first is through."""
+        """Block a second `up` or `down` until the first is complete."""
         self._state.root.mkdir(parents=True, exist_ok=True)
         with (self._state.root / "command.lock").open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -183,8 +183,8 @@ class EmbeddedCluster:
     def _start(self, *, lifeline: bool) -> None:
         lock = self._state.lock()
         if lock is None:
-            raise ClusterError(f"a cluster has just been started in {self._state.root}; try again")
-        # The last cluster here may have been killed before anybody could clean up after it.
+            raise ClusterError(f"a cluster was just started in {self._state.root}; try again")
+        # The previous cluster in this directory may have been killed without a cleanup.
         self._clean()
         self._forget()
         host_network = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -196,7 +196,7 @@ class EmbeddedCluster:
             f"--host-network={host_network}",
         ]
         if lifeline:
-            # Nobody writes to this pipe: our end closes when this process is gone.
+            # The pipe carries no data: our end closes when this process ends.
             theirs, self._lifeline = os.pipe()
             inherited.append(theirs)
             command.append(f"--lifeline={theirs}")
@@ -215,7 +215,7 @@ class EmbeddedCluster:
             os.close(handle)
 
     def _push_images(self, request: Request) -> None:
-        """Have in the registry what pods need that a part makes."""
+        """Push the images that parts build and pods need to the registry."""
         if "istio" in request.parts:
             istio_proxy.provide(Path(request.artefacts["istio"]), self.registry_push_host)
 
@@ -242,10 +242,10 @@ class EmbeddedCluster:
                 time.sleep(0.1)
 
     def _check(self, status: Status, *, running: bool, late: bool) -> None:
-        """Raise when it makes no sense to wait any longer."""
+        """Raise an error if the cluster cannot become ready any more."""
         if not running:
             log = self._state.logs / "supervisor.log"
-            raise ClusterError(f"the cluster has ended unexpectedly: {_tail(log)}")
+            raise ClusterError(f"the cluster has exited unexpectedly: {_tail(log)}")
         unready = {name: p for name, p in status.components.items() if p.state != "ready"}
         broken = [name for name, progress in unready.items() if progress.state == "failed"]
         if not late and not broken:
@@ -259,7 +259,7 @@ class EmbeddedCluster:
         if self._state.is_running() and request is not None:
             self._state.write_request(Request(**vars(request) | {"stop": True}))
             if not _within(STOP_PATIENCE, lambda: not self._state.is_running()):
-                # Whoever holds the lock is a process of the cluster, so no other can be hit.
+                # Only processes of the cluster hold the lock, so no other process is killed.
                 for pid in holders(self._state.lock_file):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
@@ -268,12 +268,12 @@ class EmbeddedCluster:
         self._forget()
 
     def _clean(self) -> None:
-        """Remove from the host what does not end with the cluster's last process."""
+        """Remove what remains on the host after the cluster's last process."""
         status = self._state.read_status()
         if status.slot is None:
             return
         link = Path("/sys/class/net", Addresses(status.slot).host_link_name)
-        # It goes a moment after the last process; if it stays, a newer cluster has our old slot.
+        # The link disappears shortly after the last process; if not, a newer cluster has the slot.
         if not _within(LINK_PATIENCE, lambda: not link.exists()):
             return
         slot = status.slot
@@ -282,7 +282,7 @@ class EmbeddedCluster:
             network.close_egress(slot, stop_forwarding=not status.host_forwarded)
 
     def _forget(self) -> None:
-        """Remove the files of an ended cluster that would mislead somebody, or hold secrets."""
+        """Remove files of a stopped cluster that are stale or contain secrets."""
         for folder in (self._state.data, self._state.pki, self._state.config):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("status.json", "kubeconfig"):
@@ -290,25 +290,25 @@ class EmbeddedCluster:
 
 
 def check_machine() -> None:
-    """Say what a machine lacks for an embedded cluster.
+    """Check that this machine can run an embedded cluster.
 
     Raises:
-        ClusterError: it is not Linux, or we are not root.
+        ClusterError: the system is not Linux, or the user is not root.
     """
     if platform.system() != "Linux":
         raise ClusterError(
             f"the embedded cluster needs Linux, this is {platform.system()}: install Docker and "
-            "kind and use CLUSTER=kind, or use the cluster of kubectl's context by CLUSTER=current"
+            "kind and use CLUSTER=kind, or use the cluster of kubectl's context with CLUSTER=current"
         )
     if os.geteuid() != 0:
         raise ClusterError(
-            "the embedded cluster needs root (it makes network links and containers): run this as "
+            "the embedded cluster needs root (it creates network links and containers): run this as "
             "root, or use CLUSTER=kind with Docker, or CLUSTER=current"
         )
 
 
 def holders(lock_file: Path) -> list[int]:
-    """Processes that have a file open, by what the kernel says."""
+    """Return the processes that have a file open, according to /proc."""
     found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
@@ -327,17 +327,17 @@ def _merge(
     kwok_nodes: int | None,
     egress: bool,
 ) -> Request:
-    """What to ask for: what there is, and what is wanted in addition."""
+    """Return a request for the running parts plus the wanted ones."""
     wanted = parts.expand([*names, *(before.parts if before else ())])
     if kwok_nodes is None:
-        # A cluster that has the part already keeps the nodes that it has, or none.
+        # A cluster that already has the part keeps its number of nodes, also if it is 0.
         new = "kwok" in wanted and (before is None or "kwok" not in before.parts)
         kwok_nodes = DEFAULT_KWOK_NODES if new else 0
     artefacts = {name: str(path) for name, path in build(parts.groups_of(wanted)).items()}
     merged = Request(
         serial=before.serial if before else time.time_ns(),
         parts=wanted,
-        # What runs goes on as it was built, also when its sources have changed since.
+        # Running programs keep their build, even if their sources have changed since.
         artefacts=artefacts | (before.artefacts if before else {}),
         gpus=gpus if gpus is not None else before.gpus if before else DEFAULT_GPUS,
         kwok_nodes=max(kwok_nodes, before.kwok_nodes if before else 0),

@@ -1,5 +1,5 @@
-"""The one error of this package whose text is written for the person at the terminal."""
+"""The error of this package whose message is shown to the user."""
 
 
 class ClusterError(Exception):
-    """Something is missing or broken; the message says what, where, and what to do about it."""
+    """Something is missing or broken; the message states the problem, its place and the remedy."""

@@ -26,11 +26,11 @@ def install(target: Target, images: Images, values: Mapping[str, str] | None = N
 
     Args:
         target: The cluster.
-        images: What to run there.
-        values: Further values of the chart.
+        images: The images of the operator and the model server.
+        values: Additional values of the chart.
 
     Raises:
-        ClusterError: Helm refused, or the operator did not get ready; with its last words.
+        ClusterError: Helm failed, or the operator did not become ready; contains its last logs.
     """
     _clear_interrupted(target)
     chosen = [
@@ -54,7 +54,7 @@ def install(target: Target, images: Images, values: Mapping[str, str] | None = N
 
 
 def uninstall(target: Target) -> None:
-    """Take the operator away; the CRD, and with it every DeepSeekDeployment, stays.
+    """Uninstall the operator; the CRD, and with it every DeepSeekDeployment, stays.
 
     Raises:
         ClusterError: Helm failed.
@@ -66,12 +66,12 @@ def uninstall(target: Target) -> None:
 
 
 def _clear_interrupted(target: Target) -> None:
-    """Remove a release whose installation was killed: Helm would refuse to go on with it."""
+    """Remove a release whose installation was killed: Helm would refuse to upgrade it."""
     result = _helm(target, "status", RELEASE, "--output", "json")
     if result.returncode == 0:
         status = json.loads(result.stdout)["info"]["status"]
         if status.startswith("pending"):
-            say(f"the release {RELEASE} was left {status} by a killed run: starting afresh")
+            say(f"the release {RELEASE} is {status} after a killed run: installing it again")
             uninstall(target)
 
 
@@ -81,7 +81,7 @@ def _image_values(place: str, image: str) -> list[str]:
 
 
 def _last_words(target: Target) -> str:
-    """What the operator's pods say about themselves, for a person who has to find out why."""
+    """Return the state and the last logs of the operator's pods, for the error message."""
     selector = f"app.kubernetes.io/instance={RELEASE}"
     words = []
     for command in (["get", "pods"], ["logs", "--tail=20", "--all-containers"]):
@@ -104,8 +104,8 @@ def _helm(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """Install or uninstall, as the one argument says."""
-    parser = argparse.ArgumentParser(prog="python -m hack.cluster.install", description=__doc__)
+    """Install or uninstall, according to the argument."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.install", description=__doc__)
     parser.add_argument("action", choices=["install", "uninstall"])
     action = parser.parse_args().action
     try:

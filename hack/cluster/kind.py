@@ -1,4 +1,4 @@
-"""A cluster by kind, where a Docker engine answers."""
+"""A kind cluster, for machines with a Docker engine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hack.cluster.tools import tool
 
 NAME = "deepseek-operator"
 DEFAULT_GPUS = 4
-# What kind itself cannot give.
+# Parts that kind does not support.
 MISSING_PARTS = {"kwok", "lws", "kueue", "istio", "netpol"}
 
 
 class KindCluster:
-    """One kind node that claims GPUs; images are loaded from the Docker engine."""
+    """A kind node that advertises GPUs; images are loaded from the Docker engine."""
 
     kind = "kind"
     kind_cluster = NAME
@@ -28,35 +28,35 @@ class KindCluster:
     registry_push_host = ""
 
     def __init__(self, state: Path) -> None:
-        """Take the directory that gets the kubeconfig."""
+        """Set the directory of the kubeconfig."""
         self._state = state.absolute()
 
     @property
     def kubeconfig(self) -> Path:
-        """For the cluster's administrator."""
+        """Kubeconfig of the cluster's administrator."""
         return self._state / "kubeconfig"
 
     @property
     def kubectl(self) -> Path:
-        """kubectl on PATH, or one that is built."""
+        """kubectl on PATH, or a built one."""
         return tool("kubectl")
 
     @property
     def helm(self) -> Path:
-        """Helm on PATH, or one that is built."""
+        """Helm on PATH, or a built one."""
         return tool("helm")
 
     def is_up(self) -> bool:
-        """Whether kind knows the cluster and its API server answers."""
+        """Return whether kind has the cluster and its API server answers."""
         if not self.kubeconfig.exists():
             return False
         command = [str(self.kubectl), f"--kubeconfig={self.kubeconfig}", "get", "--raw", "/readyz"]
         return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
     def describe(self) -> list[str]:
-        """Lines about its state, for people."""
+        """Return lines that describe its state."""
         if not self.is_up():
-            return [f"kind has no cluster {NAME} that answers"]
+            return [f"there is no kind cluster {NAME} that answers"]
         return [f"kind cluster {NAME}", f"kubeconfig  {self.kubeconfig}"]
 
     def up(
@@ -68,10 +68,10 @@ class KindCluster:
         egress: bool = True,
         lifeline: bool = False,
     ) -> bool:
-        """Create the cluster if there is none, and advertise GPUs on its node.
+        """Create the cluster if it is missing, and advertise GPUs on its node.
 
         Raises:
-            ClusterError: kind failed, or a part is asked for that only the embedded cluster has.
+            ClusterError: kind failed, or a requested part exists only in the embedded cluster.
         """
         lacking = MISSING_PARTS.intersection([*wanted, *(["kwok"] if kwok_nodes else [])])
         if lacking:
@@ -80,12 +80,12 @@ class KindCluster:
         if created:
             self._state.mkdir(parents=True, exist_ok=True)
             with step("creating a kind cluster"):
-                # Of a killed run something may be left that kind refuses to build upon.
+                # kind refuses to create a cluster over the remains of a killed run.
                 self._kind("delete", "cluster", "--name", NAME)
                 where = ("--name", NAME, "--kubeconfig", str(self.kubeconfig), "--wait", "120s")
                 self._kind("create", "cluster", *where)
         else:
-            say("the kind cluster is up already")
+            say("the kind cluster is already running")
         if created or gpus is not None:
             self._advertise(DEFAULT_GPUS if gpus is None else gpus)
         return created

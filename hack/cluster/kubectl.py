@@ -14,10 +14,10 @@ def kubectl(target: Target, *arguments: str, text: str | None = None) -> str:
     Args:
         target: The cluster.
         arguments: Subcommand and flags.
-        text: What it reads from standard input, for `-f -`.
+        text: Standard input, for `-f -`.
 
     Raises:
-        ClusterError: it failed; with its own words.
+        ClusterError: kubectl failed; contains its error output.
     """
     result = subprocess.run(
         [target.kubectl, "--kubeconfig", target.kubeconfig, *arguments],

@@ -1,4 +1,4 @@
-"""What a cluster can be asked to consist of, and what each part needs to be built or installed."""
+"""The parts of a cluster, and the programs and packages that each part needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hack.cluster.faults import ClusterError
 
 @dataclass(frozen=True)
 class Part:
-    """One thing to ask for with `--parts`."""
+    """A part that can be requested with `--parts`."""
 
     what: str
     needs: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ DEFAULT = ("node", "registry")
 
 
 def expand(names: Iterable[str]) -> tuple[str, ...]:
-    """The named parts and all they need, in the order of PARTS.
+    """Return the named parts and their dependencies, in the order of PARTS.
 
     Raises:
-        ClusterError: there is no such part.
+        ClusterError: a part is unknown.
     """
     wanted: set[str] = set()
     pending = list(names)
@@ -61,5 +61,5 @@ def expand(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def groups_of(parts: Iterable[str]) -> list[str]:
-    """What has to be built for these parts."""
+    """Return the groups that have to be built for these parts."""
     return [group for part in parts for group in PARTS[part].groups]

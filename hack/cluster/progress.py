@@ -1,4 +1,4 @@
-"""Long steps, on screen: a spinner with elapsed seconds on a terminal, plain lines in a log."""
+"""Progress of long steps: a spinner with elapsed seconds on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Elapsed:
-    """A spinner's text that counts the seconds while it is on screen."""
+    """A spinner's text with elapsed seconds."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -29,7 +29,7 @@ class Elapsed:
 
 @contextmanager
 def step(text: str) -> Iterator[Elapsed]:
-    """Show `text` while the block runs, and how long it took when it has succeeded."""
+    """Show `text` while the block runs, and its duration after success."""
     elapsed = Elapsed(text)
     if console.is_terminal:
         with console.status(elapsed):
@@ -41,7 +41,7 @@ def step(text: str) -> Iterator[Elapsed]:
 
 
 def done(text: str, seconds: float) -> None:
-    """Print that one step has succeeded."""
+    """Print that a step has succeeded."""
     console.print(f"[green]ok[/green] {text} [dim]({seconds:.1f} s)[/dim]")
 
 

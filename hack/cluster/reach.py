@@ -1,4 +1,4 @@
-"""The way from this machine to a Service of the cluster."""
+"""Access from this machine to a Service of the cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hack.cluster.target import Target
 
 @contextmanager
 def service_address(target: Target, name: str, namespace: str) -> Iterator[str]:
-    """Address of a Service: its own where this machine reaches it, else that of a forward.
+    """Yield the address of a Service: its own if it is reachable, else that of a port-forward.
 
     Raises:
-        ClusterError: there is no such Service, or it can't be forwarded to.
+        ClusterError: the Service does not exist, or port-forwarding failed.
     """
     scope = ("--namespace", namespace)
     if target.kind == "embedded":
@@ -33,7 +33,7 @@ def service_address(target: Target, name: str, namespace: str) -> Iterator[str]:
         # "Forwarding from 127.0.0.1:43210 -> 8000"
         words = forward.stdout.readline().split()
         if len(words) < 3:
-            raise ClusterError(f"kubectl port-forward service/{name} did not work")
+            raise ClusterError(f"kubectl port-forward service/{name} failed")
         yield words[2]
     finally:
         forward.terminate()

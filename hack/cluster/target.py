@@ -1,4 +1,4 @@
-"""Which cluster tests, images and the demo run on: the environment's DSO_CLUSTER decides."""
+"""The cluster for tests, images and the demo, selected by the environment variable DSO_CLUSTER."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hack.cluster.machine.store import DEFAULT_STORE
 
 
 class Target(Protocol):
-    """What can be done with any cluster."""
+    """The interface of all kinds of clusters."""
 
     @property
     def kind(self) -> str:
@@ -26,19 +26,19 @@ class Target(Protocol):
 
     @property
     def registry_name(self) -> str:
-        """The registry in the image references of pods; empty where there is none."""
+        """The registry in the image references of pods; empty if there is none."""
 
     @property
     def kind_cluster(self) -> str:
-        """What kind calls it, for `kind load`; empty elsewhere."""
+        """Name of the kind cluster, for `kind load`; empty for other clusters."""
 
     @property
     def kubeconfig(self) -> Path:
-        """For the cluster's administrator."""
+        """Kubeconfig of the cluster's administrator."""
 
     @property
     def kubectl(self) -> Path:
-        """A kubectl that fits."""
+        """A compatible kubectl."""
 
     @property
     def helm(self) -> Path:
@@ -46,13 +46,13 @@ class Target(Protocol):
 
     @property
     def registry_push_host(self) -> str:
-        """Where the host pushes images; empty where there is no registry."""
+        """Address to which the host pushes images; empty if there is no registry."""
 
     def is_up(self) -> bool:
-        """Whether it answers and is complete."""
+        """Return whether the cluster answers and is complete."""
 
     def describe(self) -> list[str]:
-        """Lines about its state, for people."""
+        """Return lines that describe its state."""
 
     def up(
         self,
@@ -63,14 +63,14 @@ class Target(Protocol):
         egress: bool = False,
         lifeline: bool = False,
     ) -> bool:
-        """Start it or complete it; whether it was started."""
+        """Start or complete the cluster; return whether it was started."""
 
     def down(self) -> None:
-        """End it."""
+        """Stop the cluster."""
 
 
 def open_target(*, state: Path = DEFAULT_STATE, store: str = DEFAULT_STORE) -> Target:
-    """The cluster that DSO_CLUSTER names, not started.
+    """Return the cluster that DSO_CLUSTER names, without starting it.
 
     Args:
         state: directory of an embedded or kind cluster.
@@ -89,15 +89,15 @@ def open_target(*, state: Path = DEFAULT_STATE, store: str = DEFAULT_STORE) -> T
 
 
 def choose(wish: str, *, docker: Callable[[], bool], kind: bool) -> str:
-    """Decide for one of embedded, kind and current.
+    """Select one of embedded, kind and current.
 
     Args:
-        wish: what was asked for; empty for whatever fits this machine.
-        docker: whether a Docker engine answers; asked only when it matters.
+        wish: the requested kind; empty for the one that fits this machine.
+        docker: returns whether a Docker engine answers; called only if needed.
         kind: whether the program kind is installed.
 
     Raises:
-        ClusterError: the wish is unknown or cannot be met here.
+        ClusterError: the requested kind is unknown or not available on this machine.
     """
     if wish in ("embedded", "current"):
         return wish
@@ -118,7 +118,7 @@ def choose(wish: str, *, docker: Callable[[], bool], kind: bool) -> str:
 
 
 def docker_answers() -> bool:
-    """Whether a Docker engine is reachable."""
+    """Return whether a Docker engine is reachable."""
     if shutil.which("docker") is None:
         return False
     return subprocess.run(["docker", "info"], capture_output=True, timeout=20).returncode == 0

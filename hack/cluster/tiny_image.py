@@ -1,4 +1,4 @@
-"""Container images of one static program: what holds a pod together, and what tests run in pods."""
+"""Container images of one static program: the pause container, and programs that tests run in pods."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
 
 @dataclass(frozen=True)
 class TinyImage:
-    """The pieces of an OCI image."""
+    """The parts of an OCI image."""
 
     manifest: bytes
     blobs: tuple[bytes, ...]
 
 
 def tiny_image(program: Path) -> TinyImage:
-    """Make an image that runs `program`, as a user without rights, from its root folder."""
+    """Create an image that runs `program` from its root folder as an unprivileged user."""
     name = program.name
     layer = _tar({name: program.read_bytes()}, mode=0o755)
     config = json.dumps(
@@ -60,7 +60,7 @@ def write_archive(image: TinyImage, name: str, target: Path) -> None:
 
 
 def digest(blob: bytes) -> str:
-    """The name of a blob by its content."""
+    """Return the digest of a blob, which is its name."""
     return "sha256:" + hashlib.sha256(blob).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""Builds the cluster's programs from pinned Go modules, each group once per content.
+"""Build of the cluster's programs from pinned Go modules, each group once per content.
 
-An artefact is named by a hash of everything that goes into it, is built beside its final place
-and renamed into it: a build that was killed leaves nothing that could be taken for a result, and
-the next one goes on from Go's own cache.
+An artefact is named by a hash of all its inputs, built in a temporary folder and renamed to its
+final path: a killed build leaves nothing that looks like a result, and the next build continues from
+Go's own cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GO_NEEDED = (1, 26)
 
 @dataclass(frozen=True)
 class Group:
-    """Programs and files that share one module graph; see builds/groups.yaml."""
+    """Programs and files of one module graph; see builds/groups.yaml."""
 
     name: str
     binaries: Mapping[str, str] = field(default_factory=dict)
@@ -41,28 +41,28 @@ class Group:
 
     @property
     def folder(self) -> Path:
-        """Where the group's go.mod is."""
+        """The folder of the group's go.mod."""
         return BUILDS / self.name
 
 
 def cache_dir() -> Path:
-    """Everything that outlives a cluster: artefacts, images, the registry's data."""
+    """Return the directory of persistent data: artefacts, images, the registry's data."""
     return Path(os.environ.get("DSO_CACHE") or "~/.cache/deepseek-operator").expanduser()
 
 
 @cache
 def groups() -> dict[str, Group]:
-    """All groups of builds/groups.yaml by name."""
+    """Return all groups of builds/groups.yaml by name."""
     data: dict[str, Any] = yaml.safe_load((BUILDS / "groups.yaml").read_text())
     return {name: Group(name=name, **entry) for name, entry in data.items()}
 
 
 @cache
 def go_version() -> str:
-    """The Go release and platform that builds, such as `go1.26.8 linux/amd64`.
+    """Return the Go release and platform of the builds, such as `go1.26.8 linux/amd64`.
 
     Raises:
-        ClusterError: there is no Go, or it is too old.
+        ClusterError: Go is not installed or too old.
     """
     go = shutil.which("go")
     if go is None:
@@ -83,7 +83,7 @@ def go_version() -> str:
 
 
 def key(group: Group, compiler: str) -> str:
-    """The name of a group's content: changes when anything that goes into its artefact does."""
+    """Return the hash of a group's content, which changes with any input of its artefact."""
     digest = hashlib.sha256(compiler.encode())
     digest.update(json.dumps([group.binaries, group.stamp, group.files], sort_keys=True).encode())
     for source in sorted(path for path in group.folder.rglob("*") if path.is_file()):
@@ -93,12 +93,12 @@ def key(group: Group, compiler: str) -> str:
 
 
 def artefact(group: Group) -> Path:
-    """Where a group's result is, or will be: `bin/` and `files/` are inside."""
+    """Return the path of a group's artefact, existing or not; it contains `bin/` and `files/`."""
     return cache_dir() / "builds" / f"{group.name}-{key(group, go_version())}"
 
 
 def build(names: Sequence[str]) -> dict[str, Path]:
-    """Build the groups that are not in the cache yet.
+    """Build the groups that are not in the cache.
 
     Args:
         names: groups, built in this order.
@@ -113,13 +113,13 @@ def build(names: Sequence[str]) -> dict[str, Path]:
     missing = [name for name, path in wanted.items() if not path.exists()]
     if not missing:
         return wanted
-    # One build at a time on a machine: each takes all cores, and they share Go's caches.
+    # One build at a time per machine: each uses all cores, and they share Go's caches.
     with _lock(cache_dir() / "builds" / "lock"):
         missing = [name for name in missing if not wanted[name].exists()]
         for number, name in enumerate(missing, 1):
             with step(f"building {name} ({number} of {len(missing)})"):
                 _build_group(groups()[name], wanted[name])
-        # Several GB that only an interrupted build needs again.
+        # Several GB that only an interrupted build would need again.
         shutil.rmtree(cache_dir() / "go", ignore_errors=True)
     return wanted
 
@@ -144,7 +144,7 @@ def _build_group(group: Group, target: Path) -> None:
     log = target.with_suffix(".log")
     with log.open("w") as output:
         flags = ["-trimpath", "-mod=readonly", "-buildvcs=false", "-ldflags", " ".join(linker)]
-        # All of a group in one command, so that compiling one program overlaps linking another.
+        # One command per group, so that compiling one program overlaps linking another.
         programs = group.binaries.values()
         if programs:
             _go(group, ["build", *flags, "-o", f"{unfinished}/bin/", *programs], output)
@@ -177,13 +177,13 @@ def _go(group: Group, arguments: Sequence[str], log: Any) -> str:
         log.flush()
         tail = "\n  ".join(Path(log.name).read_text().splitlines()[-6:])
         raise ClusterError(
-            f"building {group.name} failed, the whole output is in {log.name}:\n  {tail}"
+            f"building {group.name} failed, complete output in {log.name}:\n  {tail}"
         )
     return result.stdout
 
 
 def _rename(folder: Path, package: str, name: str) -> None:
-    """Go names a program after the last element of its package path that is not a version."""
+    """Rename a program, which Go names after the last unversioned element of its package path."""
     last = re.sub(r"/v\d+$", "", package).rsplit("/", 1)[-1]
     if last != name:
         (folder / last).rename(folder / name)

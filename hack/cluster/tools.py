@@ -1,4 +1,4 @@
-"""kubectl and Helm: those on PATH for clusters that are not ours, built ones where there are none."""
+"""kubectl and Helm for existing clusters: those on PATH, or built ones if they are missing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ GROUPS = {"kubectl": "kubernetes", "helm": "helm"}
 
 
 def tool(name: str) -> Path:
-    """The path of `kubectl` or `helm`.
+    """Return the path of `kubectl` or `helm`.
 
     Raises:
-        ClusterError: it is not installed and cannot be built.
+        ClusterError: the program is not installed and cannot be built.
     """
     found = shutil.which(name)
     if found:

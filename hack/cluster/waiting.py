@@ -1,4 +1,4 @@
-"""Following a DeepSeekDeployment to readiness, with its own words on screen."""
+"""Waiting for a DeepSeekDeployment to become Ready, with its phase on screen."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from hack.cluster.progress import say, step
 from hack.cluster.target import Target
 
 POLL_SECONDS = 0.5
-# Conditions that come and go while a pod starts; any other that stays this long won't go away.
+# Reasons that are transient while a pod starts; others that last this long are permanent.
 PASSING = frozenset({"", "Starting", "Loading", "RollingOut", "WaitingForNode"})
 PATIENCE_SECONDS = 20.0
 
 
 def wait_until_ready(target: Target, name: str, namespace: str, timeout: float) -> dict[str, Any]:
-    """Wait for condition Ready, showing the phase as it changes.
+    """Wait for condition Ready and show changes of the phase.
 
     Args:
         target: The cluster.
         name: Name of the resource.
         namespace: Its namespace.
-        timeout: Seconds to wait at most.
+        timeout: Maximum seconds to wait.
 
     Returns:
         The resource.
 
     Raises:
-        ClusterError: it can't get ready, or did not in time; with the operator's own message.
+        ClusterError: it cannot become ready, or did not in time; contains the operator's message.
     """
     deadline = time.monotonic() + timeout
     stuck_since: float | None = None
@@ -40,7 +40,7 @@ def wait_until_ready(target: Target, name: str, namespace: str, timeout: float) 
             resource = json.loads(
                 kubectl(target, "get", "dsd", name, "--namespace", namespace, "--output", "json")
             )
-            phase = resource.get("status", {}).get("phase", "seen by nobody yet")
+            phase = resource.get("status", {}).get("phase", "no status yet")
             if phase != shown:
                 say(f"  {spinner.seconds:5.1f} s  {phase}")
                 spinner.text, shown = f"waiting for {name}: {phase}", phase
@@ -57,9 +57,9 @@ def wait_until_ready(target: Target, name: str, namespace: str, timeout: float) 
 
 
 def _ready(resource: dict[str, Any]) -> dict[str, str]:
-    """The condition Ready, if it speaks of the newest spec."""
+    """Return the condition Ready, if it is about the newest spec."""
     for condition in resource.get("status", {}).get("conditions", []):
         current = condition["observedGeneration"] == resource["metadata"]["generation"]
         if condition["type"] == "Ready" and current:
             return dict(condition)
-    return {"status": "Unknown", "reason": "", "message": "Does the operator run?"}
+    return {"status": "Unknown", "reason": "", "message": "Check that the operator is running."}

@@ -1,7 +1,7 @@
-"""What the command lines of other engines take, read from their releases and kept as data.
+"""The command-line flags of other engines, extracted from their releases and stored as data.
 
-`vllm.json` and `sglang.json` list every flag of the release that the catalogue names. To refresh one after
-`release` in operator/deepseek_operator/catalog/engines.yaml has changed:
+`vllm.json` and `sglang.json` list every flag of the release that the catalogue names. To refresh one
+after a change of `release` in operator/deepseek_operator/catalog/engines.yaml:
 
     pip download --no-deps --only-binary :all: --dest wheels vllm==RELEASE
     python -m hack.engines vllm wheels/vllm-RELEASE-*.whl
@@ -17,11 +17,11 @@ HERE = Path(__file__).parent
 
 
 def file_of(engine: str) -> Path:
-    """Where the flags of an engine are."""
+    """Return the file with the flags of an engine."""
     return HERE / f"{engine}.json"
 
 
 def read(engine: str) -> dict[str, Any]:
-    """The flags of an engine, with release and source."""
+    """Return the flags of an engine, with release and source."""
     content: dict[str, Any] = json.loads(file_of(engine).read_text(encoding="utf-8"))
     return content

@@ -12,7 +12,7 @@ READERS = {"vllm": vllm_flags.flags, "sglang": sglang_flags.flags}
 
 
 def main() -> None:
-    """Read a wheel and write what its command line takes."""
+    """Read a wheel and write the flags of its command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engine", choices=READERS)
     parser.add_argument("wheel", type=Path)

@@ -1,4 +1,4 @@
-"""The flags of `python -m sglang.launch_server`, of the source of a release."""
+"""Extraction of the flags of `python -m sglang.launch_server` from a release's source."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from hack.engines.source import Flag, Wheel, calls, keys, keyword, strings
 SERVER = "sglang/srt/server_args.py"
 FIELDS = "sglang/srt/arg_groups/fields/"
 CHOICES = "sglang/srt/arg_groups/choices.py"
-# Parsers that are registered by name, and where.
+# Parsers that are registered by name, and the places of their registration.
 REGISTERED = {
     "--tool-call-parser": (
         "sglang/srt/function_call/function_call_parser.py",
@@ -19,7 +19,7 @@ REGISTERED = {
 
 
 def flags(wheel: Wheel) -> Iterator[Flag]:
-    """All of them."""
+    """Return all flags."""
     for name in wheel.files:
         if name.startswith(FIELDS):
             yield from _of_fields(wheel, wheel.tree(name))
@@ -37,7 +37,7 @@ def flags(wheel: Wheel) -> Iterator[Flag]:
 
 
 def _of_fields(wheel: Wheel, tree: ast.AST) -> Iterator[Flag]:
-    """Fields `name: A[type, "help" or Arg(...)]` of classes."""
+    """Return the flags of fields such as `name: A[type, "help" or Arg(...)]`."""
     for node in ast.walk(tree):
         if not (
             isinstance(node, ast.AnnAssign)

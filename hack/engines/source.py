@@ -1,4 +1,4 @@
-"""Python files of a wheel as syntax trees, and what can be read of them without running them."""
+"""Python files of a wheel as syntax trees, read without running them."""
 
 import ast
 import zipfile
@@ -13,9 +13,9 @@ class Flag:
     """A flag of a command line.
 
     Attributes:
-        names: All spellings, the first one of them the usual.
-        takes: How many values: `none`, `one`, `many`, or `any` where it is not known.
-        choices: The values that it takes; empty: any.
+        names: All spellings, the usual one first.
+        takes: Number of values: `none`, `one`, `many`, or `any` if unknown.
+        choices: Allowed values; empty for any.
     """
 
     names: tuple[str, ...]
@@ -32,25 +32,25 @@ class Wheel:
 
     @cached_property
     def files(self) -> list[str]:
-        """Their names."""
+        """Return the names of the files."""
         return sorted(name for name in self._zip.namelist() if name.endswith(".py"))
 
     def tree(self, name: str) -> ast.Module:
-        """One of them, parsed."""
+        """Return the syntax tree of a file."""
         return ast.parse(self._zip.read(name))
 
     def fields(self, folder: str, class_name: str) -> dict[str, ast.expr]:
-        """The annotations of a class that is somewhere below a folder."""
+        """Return the annotations of a class in a file below a folder."""
         needle = f"class {class_name}".encode()
         for name in self.files:
             if not name.startswith(folder) or needle not in self._zip.read(name):
                 continue
             if found := dict(annotations(self.tree(name), class_name)):
                 return found
-        raise LookupError(f"{class_name} is nowhere below {folder}")
+        raise LookupError(f"no class {class_name} below {folder}")
 
     def literal(self, folder: str, alias: str) -> tuple[str, ...]:
-        """The strings of `alias = Literal[...]` or of a list, somewhere below a folder."""
+        """Return the strings of `alias = Literal[...]`, or of a list, in a file below a folder."""
         needle = f"{alias} ".encode()
         for name in self.files:
             if name.startswith(folder) and needle in self._zip.read(name):
@@ -61,7 +61,7 @@ class Wheel:
 
 
 def annotations(tree: ast.AST, class_name: str) -> Iterator[tuple[str, ast.expr]]:
-    """The fields of a class in a file, with their annotations."""
+    """Return the fields of a class in a file, with their annotations."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             for item in node.body:
@@ -70,7 +70,7 @@ def annotations(tree: ast.AST, class_name: str) -> Iterator[tuple[str, ast.expr]
 
 
 def calls(tree: ast.AST, method: str) -> Iterator[ast.Call]:
-    """The calls of a method."""
+    """Return the calls of a method."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
@@ -81,18 +81,18 @@ def calls(tree: ast.AST, method: str) -> Iterator[ast.Call]:
 
 
 def keys(tree: ast.AST, name: str) -> tuple[str, ...]:
-    """The keys of a dictionary that is assigned to a name."""
+    """Return the keys of a dictionary that is assigned to a name."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Assign | ast.AnnAssign) or _target(node) != name:
             continue
         if isinstance(node.value, ast.Dict):
             found = (key.value for key in node.value.keys if isinstance(key, ast.Constant))
             return tuple(str(key) for key in found)
-    raise LookupError(f"nothing is assigned to {name}")
+    raise LookupError(f"no assignment to {name}")
 
 
 def strings(node: ast.AST | None) -> tuple[str, ...]:
-    """The strings in an expression, in order."""
+    """Return the strings in an expression, in order."""
     if node is None:
         return ()
     return tuple(
@@ -103,7 +103,7 @@ def strings(node: ast.AST | None) -> tuple[str, ...]:
 
 
 def keyword(call: ast.Call, name: str) -> ast.expr | None:
-    """An argument of a call by its name."""
+    """Return an argument of a call by its name."""
     return next((item.value for item in call.keywords if item.arg == name), None)
 
 

@@ -1,4 +1,4 @@
-"""The flags of `vllm serve`, of the source of a release."""
+"""Extraction of the flags of `vllm serve` from a release's source."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from hack.engines.source import Flag, Wheel, annotations, calls, keys, keyword, 
 
 ENGINE = "vllm/engine/arg_utils.py"
 CONFIG = "vllm/config/"
-# Parsers that are registered by name, and where.
+# Parsers that are registered by name, and the places of their registration.
 REGISTERED = {
     "--tool-call-parser": ("vllm/tool_parsers/__init__.py", "_TOOL_PARSERS_TO_REGISTER"),
     "--reasoning-parser": ("vllm/reasoning/__init__.py", "_REASONING_PARSERS_TO_REGISTER"),
@@ -15,7 +15,7 @@ REGISTERED = {
 
 
 def flags(wheel: Wheel) -> Iterator[Flag]:
-    """All of them."""
+    """Return all flags."""
     (front,) = (
         name
         for name in wheel.files
@@ -50,7 +50,7 @@ def _names(call: ast.Call) -> tuple[str, ...]:
 
 
 def _classes(tree: ast.AST) -> dict[str, str]:
-    """Which class `x_kwargs = get_kwargs(Class)` is of, by the variable's name."""
+    """Return the class of each `x_kwargs = get_kwargs(Class)`, by the variable's name."""
     return {
         node.targets[0].id: node.value.args[0].id
         for node in ast.walk(tree)

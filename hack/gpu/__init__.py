@@ -1,1 +1,1 @@
-"""What only a GPU can show; a person runs it there: `python -m hack.gpu.<name>`."""
+"""Checks that need a GPU and are run by hand: `python -m tests.gpu.<name>`."""

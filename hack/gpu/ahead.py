@@ -1,7 +1,7 @@
-"""Our own kernels, compiled ahead, are found by this GPU: `python -m hack.gpu.ahead`.
+"""Check that this GPU finds our kernels compiled ahead of time: `python -m tests.gpu.ahead`.
 
-Compiles them as the image's build does, without the GPU; then launches them all in another process,
-once with what was compiled and once without, and tells how long that took. Prints JSON.
+Compiles the kernels as the image build does, without the GPU; then launches all of them in another
+process, once with and once without the compiled ones, and measures the time. Prints JSON.
 """
 
 import json
@@ -38,7 +38,7 @@ print(json.dumps({"found": sum(found), "compiled": len(found) - sum(found), "sec
 
 
 def launched(folder: Path, cache: Path) -> dict[str, float]:
-    """What another process finds, and how long it takes to launch everything."""
+    """Return the kernels that another process finds compiled, and its time to launch all."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         env={**os.environ, "TRITON_CACHE_DIR": str(cache)},
@@ -66,7 +66,7 @@ def main() -> None:
         }
     print(json.dumps(result, indent=1))
     if result["with them"]["compiled"]:
-        raise SystemExit("something was compiled though all of it had been compiled ahead")
+        raise SystemExit("kernels were compiled again although all were compiled ahead of time")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Checks and times multiplication in fp8 blocks on a GPU: `python -m hack.gpu.fp8`.
+"""Check and time block-scaled fp8 products on a GPU: `python -m tests.gpu.fp8`.
 
-Needs a GPU that multiplies so (an H100, H200 or H20). Each line compares the kernels with the
-reference of models/layers/fp8.py and with what the same product costs in bfloat16. Ends with 1 if an error
-is larger than rounding to bfloat16 explains.
+Needs a GPU with fp8 support (an H100, H200 or H20). Each line compares the kernels with the
+reference in models/fp8.py and with the time of the same product in bfloat16. Exits with 1 if an
+error is larger than that of rounding to bfloat16.
 """
 
 import argparse
@@ -36,7 +36,7 @@ TOLERANCE = 2**-8
 
 
 def seconds(run: Callable[[], object], times: int = 20) -> float:
-    """The median time of a call on the GPU."""
+    """Return the median time of a call on the GPU."""
     for _ in range(3):
         run()
     marks = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(times)]
@@ -49,12 +49,12 @@ def seconds(run: Callable[[], object], times: int = 20) -> float:
 
 
 def error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The difference, as a share of the largest value."""
+    """Return the maximum difference as a share of the largest value."""
     return float((found.float() - expected).abs().max() / expected.abs().max())
 
 
 def weights(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random numbers of eight bits and factors of their blocks."""
+    """Return random fp8 values and the scales of their blocks."""
     numbers = torch.randn(shape, device="cuda", dtype=torch.bfloat16).to(FP8)
     blocks = (*shape[:-2], fp8.blocks(shape[-2]), fp8.blocks(shape[-1]))
     return numbers, torch.rand(blocks, device="cuda") / 64
@@ -108,7 +108,7 @@ def main() -> None:
     """Print a line for each matrix and number of tokens."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     if not torch.cuda.is_available() or not native(torch.device("cuda")):
-        sys.exit("this machine has no GPU that multiplies fp8 blocks: use an H100, H200 or H20")
+        sys.exit("this machine has no GPU with fp8 block products: use an H100, H200 or H20")
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, CUDA {torch.version.cuda}")
@@ -126,7 +126,7 @@ def main() -> None:
             worst = max(worst, off)
             print(f"{name:<22}{tokens:>8}{off:>10.5f}{eight * 1e6:>10.1f}{sixteen * 1e6:>10.1f}")
     if worst > TOLERANCE:
-        sys.exit(f"an error of {worst:.5f} is more than {TOLERANCE:.5f}")
+        sys.exit(f"the largest error, {worst:.5f}, exceeds {TOLERANCE:.5f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A model over two pods with a GPU each, played by processes of one host: `python -m hack.gpu.gang`.
+"""A model over two pods with one GPU each, simulated on one host: `python -m tests.gpu.gang`.
 
-The tokens have to be those of one process, whichever way NCCL takes: as it chooses, and with its
-ways inside a host forbidden, so that it has to take the network as between two nodes. Then a rank
-is killed while the GPUs wait for each other, and all have to end. Prints JSON.
+The tokens have to be those of a single process with NCCL's default transport, and with its transports
+inside a host disabled, so that it uses the network as between two nodes. Then a rank is killed during
+a collective operation, and all ranks have to exit. Prints JSON.
 """
 
 import json
@@ -27,14 +27,14 @@ SOON = 60.0  # seconds
 
 
 def answers(server: ServerProcess) -> list[list[int]]:
-    """The tokens of greedy answers."""
+    """Return the tokens of greedy answers."""
     body = {**BODY, "return_token_ids": True, "prompt": [prompt(length) for length in LENGTHS]}
     answer = server.client.post("/v1/completions", json=body).raise_for_status()
     return [choice["token_ids"] for choice in answer.json()["choices"]]
 
 
 def alone(model: Path, directory: Path) -> list[list[int]]:
-    """What one process answers."""
+    """Return the answers of a single process."""
     config = directory / "alone.json"
     config.write_text(json.dumps({"model": {"dtype": "float32"}, **EXACT}))
     with ServerProcess(model, directory / "alone.log", "--config", str(config)) as server:
@@ -42,7 +42,7 @@ def alone(model: Path, directory: Path) -> list[list[int]]:
 
 
 def together(model: Path, directory: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What two pods answer, how their GPUs are connected, and how they end."""
+    """Return the answers of two pods, the transport between their GPUs, and their exits."""
     directory.mkdir()
     os.environ.update(environment)
     content = {"model": {"dtype": "float32"}, **EXACT}
@@ -80,7 +80,7 @@ def main() -> None:
     parted = [name for name, found in result.items() if found["tokens"] != expected]
     print(json.dumps({"the tokens of one process": not parted}))
     if parted:
-        raise SystemExit(f"two pods answer otherwise than one process: {', '.join(parted)}")
+        raise SystemExit(f"the answers of two pods and one process differ: {', '.join(parted)}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What the planner says a model takes of a GPU, and what it takes: `python -m hack.gpu.memory`.
+"""Compare the planned GPU memory of a model with the measured one: `python -m tests.gpu.memory`.
 
 Writes a model of a published shape with random weights (`--profile 7b`: 15 GB of disk, `v2-lite`:
-31 GB; kept for the next run), loads it as the server does, makes its cache as large as the GPU
-allows, runs the largest step and the most requests at once, and compares. Prints JSON: bytes
-planned, bytes measured, and the first by the second. Ends with 1 if weights, a token of the cache
-or the total are more than 5 % off.
+31 GB; kept for the next run), loads it as the server does, allocates the largest cache that the GPU
+allows, runs the largest step and the maximum number of requests, and compares. Prints JSON: planned
+bytes, measured bytes, and their ratio. Exits with 1 if weights, cache bytes per token or the total
+deviate by more than 5 %.
 
-Without a GPU, `--device cpu --profile tiny` compares weights and a token of the cache alone.
+Without a GPU, `--device cpu --profile tiny` compares only weights and cache bytes per token.
 """
 
 import argparse
@@ -52,23 +52,23 @@ from deepseek_server.worker.main import RUNNING, STEP_TOKENS
 
 ALLOWED = 0.05
 JUDGED = ("weights", "kv_per_token", "kv_per_sequence", "total")
-# As `nvidia.com/gpu.product` on nodes has it.
+# In the form of the node label `nvidia.com/gpu.product`.
 PRODUCT = "nvidia.com/gpu.product"
-OTHERS = 2**30  # bytes that somebody else may hold of the GPU without a word
+OTHERS = 2**30  # bytes that other processes may hold on the GPU without a note
 DTYPE = "bfloat16"
 
 
 @dataclass
 class Measured:
-    """Bytes that the server took, by what for; what this device does not tell is not there.
+    """Bytes used by the server, by purpose; entries that the device cannot report are missing.
 
     Attributes:
-        of: weights, kv_per_token, kv_cache, step, steps, reserved, total; of models whose
-            requests have caches of their own weights, kv_per_token and kv_per_sequence alone.
-        tokens: That the cache holds.
-        attention: What computes it.
-        recorded: Whether steps are recorded as graphs.
-        seconds: That each part of this program took.
+        of: weights, kv_per_token, kv_cache, step, steps, reserved, total; for models with a cache
+            per request only weights, kv_per_token and kv_per_sequence.
+        tokens: Capacity of the cache in tokens.
+        attention: Attention backend.
+        recorded: Whether steps are captured as CUDA graphs.
+        seconds: Duration of each part of this program.
     """
 
     of: dict[str, float] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Measured:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Note how long a part takes, and say that it has begun."""
+        """Print the start of a part and record its duration."""
         print(f"{part} ...", file=sys.stderr, flush=True)
         began = time.monotonic()
         yield
@@ -89,14 +89,14 @@ class Measured:
 def measure(
     checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = ALONE
 ) -> Measured:
-    """Load a model, make room for requests, compute the largest steps.
+    """Load a model, allocate its cache and run the largest steps.
 
     Args:
         checkpoint: The model.
         device: `cpu` or `cuda`.
-        attention: What computes it, or `auto`.
-        total: Bytes of the GPU, by which what is not torch's is told.
-        group: The processes that share the model.
+        attention: Attention backend, or `auto`.
+        total: Bytes of the GPU, to derive the memory outside torch.
+        group: The ranks that share the model.
     """
     found = Measured()
     config = ModelConfig.model_validate(
@@ -143,7 +143,7 @@ def measure(
 
 @contextmanager
 def _noting(found: Measured) -> Iterator[None]:
-    """Note what the server measures before it makes its cache."""
+    """Record the server's measurements before it allocates its cache."""
     budget = memory_budget.Beside
 
     def noted(free: int, step: int, graphs: int = 0, copies: float = 0.0) -> memory_budget.Beside:
@@ -156,7 +156,7 @@ def _noting(found: Measured) -> Iterator[None]:
 
 
 def _cached_bytes(attention: Any) -> int:
-    """Bytes of all caches of an attention, of which a sparse one has two."""
+    """Return the bytes of all caches of an attention backend; sparse attention has two."""
     if isinstance(attention, SparseAttention):
         return attention.cached_bytes
     return int(attention.cache.nbytes)
@@ -167,7 +167,7 @@ def _allocated(device: str) -> int:
 
 
 def _run(runner: PagedRunner, tokens: int) -> None:
-    """The most tokens of one request, then a token of each of the most requests."""
+    """Run a step with the most tokens of one request, then one with the most decode tokens."""
     blocks = tuple(range(min(-(-tokens // runner.block_size), runner.num_blocks)))
     long = min(tokens, len(blocks) * runner.block_size)
     runner.run([Chunk((7,) * long, 0, blocks, sample=True)])
@@ -180,7 +180,7 @@ def _run(runner: PagedRunner, tokens: int) -> None:
 def planned(
     checkpoint: Checkpoint, profile: Profile, recorded: bool, gpus: int = 1
 ) -> tuple[dict[str, float], int]:
-    """Bytes that the planner says, by what for, and tokens of the cache."""
+    """Return the planned bytes by purpose, and the planned capacity of the cache in tokens."""
     memory = Memory(Model.of_file(checkpoint.config), profile, gpus, DTYPE, recorded)
     bytes_of = {
         "weights": memory.weights,
@@ -198,19 +198,19 @@ def planned(
 
 
 def kind(name: str | None, notes: list[str]) -> tuple[str, Profile]:
-    """The catalogue's entry of this GPU, or one made of what it says of itself."""
+    """Return the catalogue's entry of this GPU, or an entry from the GPU's own properties."""
     known = accelerators().profiles
     if name:
         if name not in known:
-            sys.exit(f"no accelerator is called {name!r}: there are {', '.join(known)}")
+            sys.exit(f"unknown accelerator {name!r}: write one of {', '.join(known)}")
         return name, known[name]
     if not torch.cuda.is_available():
-        return "nvidia-a100-80gb", known["nvidia-a100-80gb"]  # computes what a CPU does
+        return "nvidia-a100-80gb", known["nvidia-a100-80gb"]  # supports the same types as a CPU
     product = torch.cuda.get_device_name().replace(" ", "-")
     if found := accelerators().of_node({PRODUCT: product}):
         return found, known[found]
     properties = torch.cuda.get_device_properties(0)
-    notes.append(f"the catalogue has no {product}: planned for what torch says it has")
+    notes.append(f"the catalogue has no {product}: planned with the memory that torch reports")
     return product, Profile(
         memoryMiB=properties.total_memory // 2**20,
         capability=f"{properties.major}.{properties.minor}",
@@ -219,26 +219,26 @@ def kind(name: str | None, notes: list[str]) -> tuple[str, Profile]:
 
 
 def shown(notes: list[str], profile: Profile) -> int:
-    """Bytes of the GPU by nvidia-smi, the catalogue's where there is none; tells of others on it."""
+    """Return the GPU's bytes by nvidia-smi, or by the catalogue; note other processes on it."""
     query = ["nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits"]
     try:
         uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
         answer = subprocess.run([*query, "-i", uuid], capture_output=True, text=True, check=True)
         total, used = (int(part) * 2**20 for part in answer.stdout.strip().split(","))
     except (OSError, subprocess.CalledProcessError, ValueError, AttributeError):
-        notes.append("nvidia-smi does not tell of this GPU: its memory is the catalogue's")
+        notes.append("nvidia-smi does not report this GPU: using the catalogue's memory size")
         return profile.memory
     if total != profile.memory:
-        notes.append(f"nvidia-smi shows {total} bytes, and planned was for {profile.memory}")
+        notes.append(f"nvidia-smi shows {total} bytes, but the plan assumed {profile.memory}")
     if used > OTHERS:
-        notes.append(f"{used} bytes were taken before: take a GPU that nobody else uses")
+        notes.append(f"{used} bytes were in use before: use a GPU without other processes")
     return total
 
 
 def compare(
     checkpoint: Checkpoint, device: str, attention: str, name: str | None, group: Group = ALONE
 ) -> dict[str, Any]:
-    """Everything that is printed."""
+    """Return the printed result."""
     notes: list[str] = []
     called, profile = kind(name, notes)
     total = shown(notes, profile) if device == "cuda" else 0
@@ -246,7 +246,7 @@ def compare(
     bytes_of, tokens = planned(checkpoint, profile, found.recorded, group.size)
     if device == "cpu":
         found.of = {part: found.of[part] for part in JUDGED if part in found.of}
-        notes.append("on a CPU only weights and a token of the cache can be compared")
+        notes.append("on a CPU only weights and cache bytes per token can be compared")
     compared = {part: _row(bytes_of[part], measured) for part, measured in sorted(found.of.items())}
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -273,7 +273,7 @@ def _off(row: dict[str, float | None]) -> bool:
 
 
 def directory(profile: str, where: Path | None, layers: int | None) -> Path:
-    """The model's files, written if they are not there and the disk has room."""
+    """Return the model's directory; write the model if it is missing and the disk has space."""
     parent = where or Path(tempfile.gettempdir())
     while not parent.exists():
         parent = parent.parent
@@ -283,7 +283,7 @@ def directory(profile: str, where: Path | None, layers: int | None) -> Path:
     if needed > free and not complete:
         sys.exit(
             f"{profile} needs {needed / 1e9:.1f} GB of disk and {parent} has {free / 1e9:.1f}: "
-            "name another place with --directory, or take fewer layers with --layers"
+            "choose another directory with --directory, or fewer layers with --layers"
         )
     return existing(profile, where, layers)
 
@@ -299,14 +299,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--attention", choices=("auto", "sdpa", "flashinfer"), default="auto")
-    parser.add_argument("--accelerator", help="the catalogue's name of the GPU, if not found")
-    parser.add_argument("--layers", type=int, help="fewer layers than the model has")
-    parser.add_argument("--directory", type=Path, help="where the model is, or is to be written")
+    parser.add_argument("--accelerator", help="catalogue name of the GPU, if it is not detected")
+    parser.add_argument("--layers", type=int, help="number of layers, to make the model smaller")
+    parser.add_argument("--directory", type=Path, help="model directory, written if missing")
     flags = parser.parse_args(arguments)
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(message)s")
     if flags.device == "cuda" and not torch.cuda.is_available():
         sys.exit(
-            "torch sees no GPU here: run it where there is one, or --device cpu --profile tiny"
+            "torch finds no GPU: run this on a machine with one, or use --device cpu --profile tiny"
         )
     try:
         profile = profiles.named(flags.profile)
@@ -316,7 +316,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{type(error).__name__}: {error}")
     print(json.dumps({"profile": profile, "layers": flags.layers, **result}, indent=1))
     if result["off"]:
-        sys.exit(f"more than {ALLOWED:.0%} off: {', '.join(result['off'])}")
+        sys.exit(f"deviations of more than {ALLOWED:.0%}: {', '.join(result['off'])}")
 
 
 if __name__ == "__main__":

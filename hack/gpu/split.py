@@ -1,9 +1,9 @@
-"""One model on one GPU and on several: `python -m hack.gpu.split MODEL [GPUS]`.
+"""Compare a model on one GPU and on several: `python -m tests.gpu.split MODEL [GPUS]`.
 
-Two servers, one after the other, on as many GPUs each: both are asked for the same answers, and
-measured. Prints JSON: how far the log probabilities of first tokens differ, how many answers begin
-alike, and output tokens per second. Random weights make near ties, so answers part at some point
-in bfloat16, as they do between any two ways of adding up.
+Two servers run one after the other, on one and on several GPUs; both get the same requests and are
+measured. Prints JSON: the differences of the first tokens' log probabilities, the number of answers
+with the same beginning, and output tokens per second. Random weights cause near ties, so answers in
+bfloat16 diverge at some point, as with any other order of summation.
 """
 
 import json
@@ -23,7 +23,7 @@ LENGTHS = Lengths(Length(512), Length(128))
 
 
 def first_tokens(server: Running) -> list[dict[str, Any]]:
-    """Greedy answers with the log probabilities of what might have come first."""
+    """Return greedy answers with the log probabilities of the candidates for the first token."""
     body = {
         "model": server.target.model,
         "prompt": PROMPTS,
@@ -44,7 +44,7 @@ def first_tokens(server: Running) -> list[dict[str, Any]]:
 
 
 def measured(directory: Path, gpus: int, log: Path) -> dict[str, Any]:
-    """What a server on so many GPUs answers, and how fast."""
+    """Return the answers and the throughput of a server on `gpus` GPUs."""
     with running(ours(directory, "cuda", f"--tensor-parallel {gpus}"), log) as server:
         workloads = Workloads(server.target, vocabulary=50_000, context=4096)
         choices = first_tokens(server)
@@ -80,7 +80,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=1))
     if max(apart) > 0.1:
-        raise SystemExit("the model on several GPUs is another one")
+        raise SystemExit("the model computes different results on several GPUs")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long a GPU waits for the CPU while many answers grow: `python -m hack.gpu.waiting MODEL`.
+"""Measure the GPU's idle time during decoding: `python -m tests.gpu.waiting MODEL`.
 
-The engine runs as in a server, 256 requests at once, and a profiler notes when the GPU computes.
-What lies between is time in which it waits. Prints JSON.
+The engine runs as in a server with 256 concurrent requests, and a profiler records when the GPU
+computes. The time between is idle time, in which the GPU waits for the CPU. Prints JSON.
 """
 
 import json
@@ -26,7 +26,7 @@ STEPS = 40
 
 
 def busy(spans: list[tuple[float, float]]) -> float:
-    """The length of a union of spans."""
+    """Return the length of a union of spans."""
     total, end = 0.0, float("-inf")
     for first, last in sorted(spans):
         total += max(last - max(first, end), 0.0)

@@ -1,7 +1,7 @@
 """Write models from the command line: `python -m hack.models --out DIR [family ...]`.
 
-A family's model is tiny. Names of CONFIGS (DeepSeek-V3 and its like) are published models at their
-real size, in sparse files that hold no weights and take some megabytes of disk.
+Models of families are tiny. Names of CONFIGS (such as DeepSeek-V3) are published models at their
+real size, in sparse files without weights that need only some megabytes of disk.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from hack.models.tiny import make_tiny
 
 
 def main() -> None:
-    """Make each model in a folder of its own below --out."""
-    parser = argparse.ArgumentParser(prog="python -m hack.models", description="Write models.")
+    """Write each model into its own folder below --out."""
+    parser = argparse.ArgumentParser(prog="python -m tests.models", description="Write models.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     names = f"{', '.join(FAMILIES)} (default: all of these), {', '.join(CONFIGS)}"
     parser.add_argument("families", nargs="*", metavar="family", help=f"of {names}")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.families) - set(FAMILIES) - set(CONFIGS))
     if unknown:
-        parser.error(f"no family called {', '.join(unknown)}; there are {names}")
+        parser.error(f"unknown family {', '.join(unknown)}: write one of {names}")
     for family in arguments.families or FAMILIES:
         started = time.monotonic()
         make = make_published if family in CONFIGS else make_tiny

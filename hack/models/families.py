@@ -1,7 +1,7 @@
 """One small configuration per model family: few and narrow layers, but every feature of the family.
 
-The numbers are chosen so that no two dimensions agree by accident (a swapped axis must fail) and
-so that every head count divides by two (tensor parallel tests split them).
+The numbers are chosen so that no two dimensions are equal by accident (a swapped axis must fail)
+and so that every head count is divisible by two (tensor parallel tests split them).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from transformers import (
 
 CONTEXT = 4096
 TOKENS = 632
-VOCABULARY = 640  # a little more than the tokenizer has, as in published models
+VOCABULARY = 640  # slightly larger than the tokenizer's, as in published models
 
 _COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -74,10 +74,10 @@ _GROUPED_QUERY: dict[str, Any] = {
 
 
 def configuration(family: str) -> PreTrainedConfig:
-    """The configuration of a family's tiny model.
+    """Return the configuration of a family's tiny model.
 
     Raises:
-        KeyError: there is no such family.
+        KeyError: the family is unknown.
     """
     return FAMILIES[family]()
 
@@ -113,7 +113,7 @@ FAMILIES = {
         topk_group=2,
         norm_topk_prob=True,
         routed_scaling_factor=2.5,
-        # Fewer than a test's prompt has, so that it matters which ones are chosen.
+        # Fewer than the tokens of a test's prompt, so that the selection matters.
         index_topk=12,
         index_n_heads=16,  # with few heads many scores are exactly 0, and a tie is no test
         index_head_dim=24,
@@ -129,7 +129,7 @@ FAMILIES = {
         q_lora_rank=48,
         o_groups=2,
         o_lora_rank=40,
-        # One layer of each kind, and a second one behind which all of them were.
+        # One layer of each kind, and another one after all of them.
         layer_types=[
             "sliding_attention",
             "compressed_sparse_attention",
@@ -155,5 +155,5 @@ FAMILIES = {
     "qwen3": lambda: Qwen3Config(**_COMMON, **_GROUPED_QUERY, head_dim=24),
 }
 
-# Those that run on the paged cache, and can be split over several devices.
+# Families that run on the paged cache and support tensor parallelism.
 PAGED = tuple(family for family in FAMILIES if family != "deepseek-v4")

@@ -1,4 +1,4 @@
-"""Sparse files, read without reading their holes."""
+"""Reading of sparse files without their holes."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def chunks(file: Path, first: int = 0) -> Iterator[bytes | int]:
-    """Yield a file from a byte on: its data in pieces, and the lengths of its holes as numbers."""
+    """Yield a file from an offset on: its data in pieces, and its holes as their lengths."""
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         while first < size:
@@ -30,6 +30,6 @@ def _next_data(descriptor: int, first: int, size: int) -> int:
     try:
         return os.lseek(descriptor, first, os.SEEK_DATA)
     except OSError as error:
-        if error.errno != errno.ENXIO:  # nothing but a hole up to the end
+        if error.errno != errno.ENXIO:  # only a hole up to the end
             raise
         return size

@@ -1,10 +1,10 @@
-"""A stand-in for the model hub, so that the real download code runs without the internet.
+"""A fake model hub, so that the real download code runs without the internet.
 
-It serves directories as repositories over the few endpoints that `huggingface_hub` asks when it
-takes a snapshot: what a revision points to, the tree of a commit, and each file (whole or a
-range). Unknown repositories, revisions and files, and gated repositories without a token, are
-answered with the hub's own status codes and `X-Error-Code` headers. Holes of sparse files are not
-read, so a repository of any size can be served.
+It serves directories as repositories over the few endpoints that `huggingface_hub` requests for a
+snapshot: the commit of a revision, the tree of a commit, and each file (whole or a range). Unknown
+repositories, revisions and files, and gated repositories without a token, are answered with the
+hub's status codes and `X-Error-Code` headers. Holes of sparse files are not read, so a repository
+of any size can be served.
 
 From the command line: `python -m hack.models.hub --port N --repo OWNER/NAME=DIR`.
 """
@@ -26,7 +26,7 @@ ZEROS = bytes(CHUNK_BYTES)
 
 
 class HubError(Exception):
-    """An answer that is not the file: its status, the hub's error code and a sentence."""
+    """An error response: its status, the hub's error code and a message."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class Repository:
         ).hexdigest()
 
     def digest(self, name: str) -> str:
-        """A sha256 of a file, computed once: of its bytes, and of the lengths of its holes."""
+        """Return a cached sha256 of a file's bytes and of the lengths of its holes."""
         if name not in self._digests:
             digest = hashlib.sha256()
             for chunk in chunks(self.files[name]):
@@ -74,7 +74,7 @@ class Hub:
         self.repositories = dict(repositories)
 
     def find(self, repo_id: str, authorization: str) -> Repository:
-        """The repository, if it exists and the caller may read it; else HubError."""
+        """Return the repository if it exists and the caller may read it; else raise HubError."""
         repository = self.repositories.get(repo_id)
         if repository is None:
             raise HubError(HTTPStatus.NOT_FOUND, "RepoNotFound", "Repository not found")
@@ -84,7 +84,7 @@ class Hub:
         return repository
 
     def describe(self, repo_id: str, repository: Repository) -> object:
-        """What `GET /api/models/{id}/revision/{revision}` answers."""
+        """Return the response to `GET /api/models/{id}/revision/{revision}`."""
         return {
             "_id": repository.commit[:24],
             "id": repo_id,
@@ -108,7 +108,7 @@ class Hub:
         }
 
     def tree(self, repository: Repository) -> object:
-        """What `GET /api/models/{id}/tree/{commit}` answers."""
+        """Return the response to `GET /api/models/{id}/tree/{commit}`."""
         return [
             {
                 "type": "file",
@@ -121,21 +121,21 @@ class Hub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request: routes it and writes the answer."""
+    """Handler of one request: routes it and writes the response."""
 
     protocol_version = "HTTP/1.1"
     server: "HubServer"
 
     def do_HEAD(self) -> None:
-        """The headers of a file."""
+        """Send the headers of a file."""
         self._answer(body=False)
 
     def do_GET(self) -> None:
-        """An API answer or a file."""
+        """Send an API response or a file."""
         self._answer(body=True)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-        """Print the request where the server was started to be watched."""
+        """Print the request if the server is verbose."""
         if self.server.verbose:
             super().log_message(format, *args)
 
@@ -168,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise HubError(HTTPStatus.NOT_FOUND, "EntryNotFound", f"no route {self.path}")
 
     def _describe(self, repo_id: str, revision: str, authorization: str, *, body: bool) -> None:
-        # The hub tells what a gated repository is to everybody; only its files need a token.
+        # The hub describes a gated repository to every client; only its files need a token.
         repository = self.server.hub.repositories.get(repo_id)
         if repository is None:
             repository = self.server.hub.find(repo_id, authorization)
@@ -207,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._write(chunk)
 
     def _write(self, chunk: bytes | int) -> None:
-        """Send bytes, or so many zeros."""
+        """Send bytes, or the given number of zeros."""
         if isinstance(chunk, bytes):
             self.wfile.write(chunk)
             return
@@ -216,13 +216,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _first_byte(header: str) -> int:
-    """The start of a `bytes=N-` range, the only kind that a resumed download sends."""
+    """Return the start of a `bytes=N-` range, the only kind that a resumed download sends."""
     start = header.removeprefix("bytes=").partition("-")[0]
     return int(start) if start.isdigit() else 0
 
 
 class HubServer(ThreadingHTTPServer):
-    """The HTTP server of a hub; `endpoint` is what a client is told."""
+    """The HTTP server of a hub; clients use `endpoint`."""
 
     daemon_threads = True
 
@@ -238,7 +238,7 @@ class HubServer(ThreadingHTTPServer):
 
 @contextmanager
 def serving(repositories: Mapping[str, Repository], host: str = "127.0.0.1") -> Iterator[HubServer]:
-    """A hub on a free port of an address of this machine, for as long as the block runs."""
+    """Run a hub on a free port of an address of this machine during the block."""
     with HubServer(Hub(repositories), (host, 0)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -1,8 +1,8 @@
-"""Turns a model's files into the fp8 layout that DeepSeek ships.
+"""Conversion of a model's files into the fp8 layout that DeepSeek ships.
 
-Every matrix of a layer but the router and the indexer's weights of heads becomes float8_e4m3, with a
-float32 factor for each block of 128 x 128 in a tensor beside it whose name ends in
-`weight_scale_inv`; config.json says so.
+Every matrix of a layer except the router and the indexer's weights_proj becomes float8_e4m3, with a
+float32 scale for each block of 128 x 128 in a tensor whose name ends in `weight_scale_inv`;
+config.json describes the format.
 """
 
 import json
@@ -24,11 +24,11 @@ def pack(directory: Path, *, powers: bool = False) -> dict[str, torch.Tensor]:
     """Pack a directory's model.safetensors.
 
     Args:
-        directory: Holds the model; its files are replaced.
-        powers: Whether factors are powers of two, stored in eight bits (`ue8m0`).
+        directory: The directory of the model; its files are replaced.
+        powers: Whether scales are powers of two, stored in eight bits (`ue8m0`).
 
     Returns:
-        What the packed tensors stand for, in float32, by the names they had.
+        The dequantised tensors, in float32, by their original names.
     """
     file = directory / "model.safetensors"
     tensors, meant = load_file(file), {}
@@ -63,7 +63,7 @@ def _quantise(weight: torch.Tensor, *, powers: bool) -> tuple[torch.Tensor, torc
 
 
 def _whole(numbers: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Block by block, as the format is defined."""
+    """Return the dequantised matrix, computed block by block as the format defines it."""
     whole = numbers.float()
     for row in range(factors.shape[0]):
         for column in range(factors.shape[1]):

@@ -1,6 +1,6 @@
-"""A real server under everything that clients do, for as long as one likes: `python -m hack.soak`.
+"""Soak test of a real server with all kinds of clients, for any duration: `python -m tests.soak`.
 
-Its cache is small, so that requests take it from each other. What is checked: every answer that
-can be known beforehand is that answer, every other one keeps its promise; nothing is a 5xx; at the
-end nothing runs, waits or holds a part of the cache; no process was added and none grew.
+The KV cache is small, so that requests preempt each other. Checks: every answer with a known result
+is correct, every other answer has the requested form; there is no 5xx; at the end no request runs,
+waits or holds cache blocks; no process was added and no process grew.
 """

@@ -1,4 +1,4 @@
-"""Soak the server: JSON on standard output, 1 as the exit code if something is not as it must be."""
+"""Run the soak test: JSON on standard output, exit code 1 if a check failed."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Prompts whose answers are known."""
+"""Prompts with known answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from benchmarks.server.progress import bar
 from hack.models.families import VOCABULARY
 
-SPECIAL = 4  # the first tokens, which mean something
-SHARED = (0, 0, 90, 210)  # tokens that some prompts begin with, the same ones
+SPECIAL = 4  # number of special tokens, which are the first ids
+SHARED = (0, 0, 90, 210)  # lengths of the prefix that prompts share
 LONGEST = 600
-PENALTY = 1.3  # of repetition
+PENALTY = 1.3  # repetition penalty
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A prompt, its greedy answer, and that with a penalty on repetition."""
+    """A prompt, its greedy answer, and its answer with a repetition penalty."""
 
     prompt: list[int]
     answer: list[int]
@@ -28,17 +28,17 @@ class Entry:
 
 
 def tokens(random: Random, count: int) -> list[int]:
-    """Words without a meaning."""
+    """Return random tokens."""
     return [random.randrange(SPECIAL, VOCABULARY) for _ in range(count)]
 
 
 def write(model: Path, random: Random, prompts: int, length: int) -> list[Entry]:
-    """A book of transformers' own answers.
+    """Return prompts with the answers of transformers.
 
     Args:
         model: the directory of the model.
-        random: makes the prompts.
-        prompts: how many.
+        random: source of the prompts.
+        prompts: number of prompts.
         length: tokens of each answer.
     """
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()

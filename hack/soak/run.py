@@ -1,4 +1,4 @@
-"""Plays the scenarios with many clients at once, and judges what was seen."""
+"""Run of the scenarios with many concurrent clients, and evaluation of the results."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from hack.soak.scenarios import CONTEXT, SCENARIOS, Client, WrongError
 from hack.soak.watch import Memory, idle, metrics
 from tests.support.server_process import ServerProcess
 
-WARM_UP = 0.2  # of the time
+WARM_UP = 0.2  # share of the time
 LOOK_SECONDS = 0.5
 IDLE_SECONDS = 20.0
-ANSWER_SECONDS = 120.0  # after which a request counts as forgotten
+ANSWER_SECONDS = 120.0  # after which a request counts as lost
 GROWTH_BYTES = 64 * 2**20
-KEPT = 20  # complaints
+KEPT = 20  # number of reported complaints
 # Answers, refusals, and what a client that leaves does not see.
 EXPECTED = {f"status {status}" for status in (200, 400, 404, 499)}
 
 
 @dataclass
 class Course:
-    """What has happened so far."""
+    """Events of the run so far."""
 
     played: Counter[str] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     memory: Memory = field(default_factory=Memory)
 
     def complain(self, sentence: str) -> None:
-        """Note what must not be."""
+        """Record a failed check."""
         if len(self.complaints) < KEPT:
             self.complaints.append(sentence[:500])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be played.
+    """Settings of a run.
 
     Attributes:
-        seconds: for how long.
-        clients: how many at once.
-        prompts: of the book with known answers.
+        seconds: duration.
+        clients: number of concurrent clients.
+        prompts: number of prompts with known answers.
         length: tokens of these answers.
-        seed: decides everything but the times.
-        family: of the model.
+        seed: determines everything except the timing.
+        family: family of the model.
     """
 
     seconds: float
@@ -67,12 +67,12 @@ class Plan:
 def soak(
     plan: Plan, directory: Path, tick: Callable[[int], object] = lambda _: None
 ) -> dict[str, Any]:
-    """Run a plan in a directory of its own, and say what came of it.
+    """Run a plan in its own directory and return the results.
 
     Args:
-        plan: what to play.
-        directory: for the model and the log.
-        tick: told of every second that has passed.
+        plan: the settings.
+        directory: the directory of the model and the log.
+        tick: called for every second that has passed.
     """
     model, random = make_tiny(plan.family, directory / "tiny"), Random(plan.seed)
     book = write(model, random, plan.prompts, plan.length)
@@ -89,10 +89,10 @@ def soak(
             course.complain(f"there were {count} processes, now {len(server.processes())}")
         server.terminate()
         if server.left_after(IDLE_SECONDS) or server.popen.returncode != 0:
-            course.complain(f"it did not end as it should: {server.popen.returncode}")
+            course.complain(f"the server exited with an unexpected code: {server.popen.returncode}")
         for line in server.log.splitlines():
             if " ERROR " in line or line.startswith("Traceback"):
-                course.complain(f"the log has: {line}")
+                course.complain(f"error in the log: {line}")
     return {
         "passed": not course.complaints,
         "complaints": course.complaints,
@@ -134,7 +134,7 @@ async def _play(
             elapsed = time.monotonic() - began
             course.memory.look(server, warm=elapsed > WARM_UP * plan.seconds)
             if not server.workers():
-                course.complain("the engine has ended")
+                course.complain("the engine has exited")
                 break
             tick(int(elapsed) - passed)
             passed = int(elapsed)
@@ -143,7 +143,7 @@ async def _play(
 
 
 async def _client(client: Client, number: int, plan: Plan, course: Course) -> None:
-    """Play one scenario after the other until the time is over; the first ones by turns."""
+    """Run one scenario after the other until the end; the first ones in rotation."""
     scenarios, weights = list(SCENARIOS), list(SCENARIOS.values())
     end = time.monotonic() + plan.seconds
     scenario = scenarios[number % len(scenarios)]
@@ -157,7 +157,7 @@ async def _client(client: Client, number: int, plan: Plan, course: Course) -> No
 
 
 def _rest(server: ServerProcess) -> dict[str, float]:
-    """What still runs, waits or is held a while after the last request."""
+    """Return the gauges that are not zero some time after the last request."""
     deadline = time.monotonic() + IDLE_SECONDS
     while any((rest := idle(server)).values()) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
@@ -166,7 +166,7 @@ def _rest(server: ServerProcess) -> dict[str, float]:
 
 def _judge(course: Course, rest: dict[str, float], found: dict[str, Any]) -> None:
     if any(rest.values()):
-        course.complain(f"nobody asks anything any more, but there is {rest}")
+        course.complain(f"the server is not idle after the last request: {rest}")
     if course.memory.growth > GROWTH_BYTES:
         course.complain(f"a process grew by {course.memory.growth >> 20} MiB")
     for name, count in found.items():

@@ -1,4 +1,4 @@
-"""What clients do, each with what must come of it."""
+"""Scenarios of clients, with checks of their results."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import httpx
 from hack.soak.book import PENALTY, Entry, tokens
 
 ROUTE = "/v1/completions"
-CONTEXT = 2048  # what the server is told; its cache holds little more than one such sequence
-LONG = 1500  # tokens of an answer that nobody waits for
+CONTEXT = 2048  # the server's maxContext; its cache holds little more than one such sequence
+LONG = 1500  # tokens of an answer that the client abandons
 PATTERN = "[a-z]{3,20}(, [0-9]{1,5}){1,4}"
 SCHEMA = {
     "type": "object",
@@ -42,17 +42,17 @@ BAD = (
 
 
 class WrongError(Exception):
-    """An answer is not what it must be."""
+    """An answer differs from the expected one."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """Who asks.
+    """A client.
 
     Attributes:
-        http: talks to the server.
+        http: HTTP client of the server.
         book: prompts with known answers.
-        random: decides what is asked.
+        random: source of random choices.
     """
 
     http: httpx.AsyncClient
@@ -60,7 +60,7 @@ class Client:
     random: Random
 
     def known(self) -> tuple[Entry, dict[str, Any]]:
-        """A prompt of the book, and a request for a part of its answer."""
+        """Return a prompt of the book, and a request for a part of its answer."""
         entry = self.random.choice(self.book)
         count = self.random.randint(1, len(entry.answer))
         return entry, body(prompt=entry.prompt, max_tokens=count, temperature=0)
@@ -70,12 +70,12 @@ Scenario = Callable[[Client], Awaitable[None]]
 
 
 def body(**fields: Any) -> dict[str, Any]:
-    """A request that tells its tokens and has no end but its length."""
+    """Return a request that returns token ids and ends only at its length."""
     return {"model": "tiny", "ignore_eos": True, "return_token_ids": True, **fields}
 
 
 async def answered(client: Client, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The choices of a request that must succeed."""
+    """Return the choices of a request that must succeed."""
     response = await client.http.post(ROUTE, json=request)
     if response.status_code != 200:
         raise WrongError(f"{response.status_code}: {response.text}")
@@ -84,7 +84,7 @@ async def answered(client: Client, request: dict[str, Any]) -> list[dict[str, An
 
 
 async def refused(client: Client, content: bytes, code: str) -> None:
-    """Send what the server must refuse, with a code that says why."""
+    """Send a request that the server must refuse with a given error code."""
     headers = {"content-type": "application/json"}
     response = await client.http.post(ROUTE, content=content, headers=headers)
     if response.status_code not in (400, 404):
@@ -93,20 +93,20 @@ async def refused(client: Client, content: bytes, code: str) -> None:
 
 
 def same(what: str, found: object, expected: object) -> None:
-    """Raise WrongError where two things are not the same."""
+    """Raise WrongError if two values differ."""
     if found != expected:
         raise WrongError(f"{what} is {found}, not {expected}")
 
 
 async def whole(client: Client) -> None:
-    """A known answer at once."""
+    """Check a known answer without streaming."""
     entry, request = client.known()
     (choice,) = await answered(client, request)
     same("the answer", choice["token_ids"], entry.answer[: request["max_tokens"]])
 
 
 async def stream(client: Client) -> None:
-    """A known answer piece by piece."""
+    """Check a known answer as a stream."""
     entry, request = client.known()
     found: list[int] = []
     async with client.http.stream("POST", ROUTE, json={**request, "stream": True}) as response:
@@ -121,7 +121,7 @@ async def stream(client: Client) -> None:
 
 
 async def several(client: Client) -> None:
-    """Several answers to each of several prompts."""
+    """Check several answers to each of several prompts."""
     (one, request), (two, _) = client.known(), client.known()
     request |= {"prompt": [one.prompt, two.prompt], "n": 2}
     count = request["max_tokens"]
@@ -131,7 +131,7 @@ async def several(client: Client) -> None:
 
 
 async def stopped(client: Client) -> None:
-    """A known answer that ends with one of its tokens."""
+    """Check a known answer with one of its tokens as stop token."""
     entry, request = client.known()
     stop = client.random.choice(entry.answer)
     request |= {"stop_token_ids": [stop], "max_tokens": len(entry.answer)}
@@ -141,15 +141,15 @@ async def stopped(client: Client) -> None:
 
 
 async def penalised(client: Client) -> None:
-    """A known answer with a penalty, which the engine computes step by step."""
+    """Check a known answer with a repetition penalty, which the engine computes step by step."""
     entry, request = client.known()
     (choice,) = await answered(client, {**request, "repetition_penalty": PENALTY})
     same("the penalised answer", choice["token_ids"], entry.penalised[: request["max_tokens"]])
 
 
 async def drawn(client: Client) -> None:
-    """A drawn answer to a prompt that nobody had before."""
-    count = client.random.randint(50, 200)  # takes more of the cache than its prompt did
+    """Check a sampled answer to a new prompt."""
+    count = client.random.randint(50, 200)  # more blocks than its prompt
     prompt = tokens(client.random, client.random.randint(1, 400))
     wishes = {
         "temperature": 1.2,
@@ -163,7 +163,7 @@ async def drawn(client: Client) -> None:
 
 
 async def held(client: Client) -> None:
-    """Answers in a format."""
+    """Check answers in a response format."""
     wishes = {"ignore_eos": False, "max_tokens": 300, "temperature": 1.0, "n": 2}
     request = body(prompt=client.random.choice(client.book).prompt, **wishes)
     for choice in await answered(client, {**request, "guided_regex": PATTERN}):
@@ -174,7 +174,7 @@ async def held(client: Client) -> None:
 
 
 async def left(client: Client) -> None:
-    """A stream whose reader leaves in the middle."""
+    """Disconnect in the middle of a stream."""
     prompt = tokens(client.random, client.random.randint(1, 400))
     request = body(prompt=prompt, max_tokens=LONG, stream=True)
     pieces = client.random.randint(1, 40)
@@ -187,7 +187,7 @@ async def left(client: Client) -> None:
 
 
 async def given_up(client: Client) -> None:
-    """An answer that nobody waits for."""
+    """Send a request and disconnect before the answer."""
     prompt = tokens(client.random, client.random.randint(1, 400))
     asked = client.http.post(ROUTE, json=body(prompt=prompt, max_tokens=LONG))
     try:
@@ -198,17 +198,17 @@ async def given_up(client: Client) -> None:
 
 
 async def too_long(client: Client) -> None:
-    """A prompt that leaves too little room."""
+    """Check that a prompt is refused which leaves too little room for its answer."""
     request = body(prompt=tokens(client.random, CONTEXT - 20), max_tokens=200)
     await refused(client, json.dumps(request).encode(), "context_length_exceeded")
 
 
 async def bad(client: Client) -> None:
-    """A body that is wrong."""
+    """Check that invalid bodies are refused."""
     await refused(client, *client.random.choice(BAD))
 
 
-# How often each is played.
+# Weight of each scenario.
 SCENARIOS: dict[Scenario, int] = {
     whole: 4,
     stream: 4,

@@ -1,4 +1,4 @@
-"""The server, but for the module that its engine's process runs: `python -m hack.soak.server`."""
+"""The server with a different module for its engine process: `python -m tests.soak.server`."""
 
 from deepseek_server.__main__ import main
 from deepseek_server.worker.launch import WorkerProcess

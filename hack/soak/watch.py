@@ -1,4 +1,4 @@
-"""What is seen of a server from outside while it is under load."""
+"""Observation of a server from outside while it is under load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PREFIX = "deepseek_server_"
 
 
 def metrics(server: ServerProcess) -> dict[str, float]:
-    """The metrics by name, those of all labels together, and the answers to clients by status."""
+    """Return the metrics by name, summed over labels, and the responses by status."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(
         httpx.get(f"{server.url}/metrics", timeout=60).text
@@ -28,7 +28,7 @@ def metrics(server: ServerProcess) -> dict[str, float]:
 
 
 def idle(server: ServerProcess) -> dict[str, float]:
-    """What must be zero when nobody asks anything."""
+    """Return the gauges that must be zero when the server is idle."""
     names = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
     found = metrics(server)
     return {name: found[name] for name in names}
@@ -36,23 +36,23 @@ def idle(server: ServerProcess) -> dict[str, float]:
 
 @dataclass
 class Memory:
-    """Resident bytes of a server's processes: the first is the server, the others compute.
+    """Resident bytes of a server's processes: the server first, then its workers.
 
     Attributes:
-        begin: after the warm-up.
-        end: the last that was seen.
+        begin: bytes after the warm-up.
+        end: last observed bytes.
     """
 
     begin: list[int] = field(default_factory=list)
     end: list[int] = field(default_factory=list)
 
     def look(self, server: ServerProcess, *, warm: bool) -> None:
-        """See how much they take now."""
+        """Record the current memory."""
         self.end = [process.memory_info().rss for process in server.processes()]
         if not warm:
             self.begin = self.end
 
     @property
     def growth(self) -> int:
-        """Bytes by which the one has grown that has grown most."""
+        """Largest growth of a process in bytes."""
         return max(end - begin for begin, end in zip(self.begin, self.end, strict=True))

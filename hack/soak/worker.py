@@ -1,4 +1,4 @@
-"""The engine's process with a cache that holds one sequence as long as the context, and no more."""
+"""The engine process with a cache that holds only one sequence of the context's length."""
 
 from deepseek_server.models import capacity
 from deepseek_server.worker.main import main

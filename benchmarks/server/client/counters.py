@@ -1,8 +1,7 @@
-"""What a server counted while it was measured, from its /metrics.
+"""Changes of a server's counters during a measurement, from its /metrics.
 
-Every counter that moved is told, under the server's own name and without its prefix, for instance
-how long the GPU waited for the CPU, where a server counts that, or how many tokens of prompts were
-in the cache.
+Every counter that changed is reported under the server's own name without its prefix, for instance
+the time that the GPU waited for the CPU, or the prompt tokens found in the cache.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ _COUNTED = ("_total", "_sum", "_count")
 
 
 def parse(text: str) -> dict[str, float]:
-    """The counters in a page of Prometheus' text format, summed over their labels."""
+    """Return the counters of a page in Prometheus' text format, summed over their labels."""
     counters: dict[str, float] = {}
     for name, value in _SAMPLE.findall(text):
         if name.endswith(_COUNTED):
@@ -28,7 +27,7 @@ def parse(text: str) -> dict[str, float]:
 
 
 def read(target: Target) -> dict[str, float]:
-    """The server's counters; none if it has no such page."""
+    """Return the server's counters; empty if it has no /metrics."""
     try:
         status, body = asyncio.run(fetch(target, "/metrics"))
     except (OSError, ProtocolError):
@@ -37,6 +36,6 @@ def read(target: Target) -> dict[str, float]:
 
 
 def moved(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """By how much each counter grew, those that did."""
+    """Return the increase of each counter that changed."""
     grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     return {_PREFIX.sub("", name): round(value, 6) for name, value in grown.items() if value}

@@ -1,4 +1,4 @@
-"""A server to measure, however it is given: the URL of one that runs, or a command that starts it."""
+"""The server to measure: the URL of a running server, or a command that starts one."""
 
 import asyncio
 import json
@@ -17,16 +17,16 @@ from benchmarks.server.serving import Command, running
 
 @contextmanager
 def opened(text: str, like: Target, ready: str, log: Path) -> Iterator[Target]:
-    """A server, which is ended after the block where it was started for it.
+    """Yield a server; stop it after the block if it was started here.
 
     Args:
-        text: a URL, or a command with `{port}` where the port goes.
-        like: dialect, headers, more fields and perhaps the model of the requests.
-        ready: the page that a command's server answers with 200 once it takes requests.
-        log: takes what a command prints.
+        text: a URL, or a command with `{port}` as its port.
+        like: dialect, headers, additional fields and optionally the model of the requests.
+        ready: the path that a started server answers with 200 once it accepts requests.
+        log: the file for the output of a command.
 
     Raises:
-        BenchError: it cannot be reached or does not start.
+        BenchError: the server cannot be reached or does not start.
     """
     if text.startswith(("http://", "https://")):
         place = at(text)
@@ -34,7 +34,7 @@ def opened(text: str, like: Target, ready: str, log: Path) -> Iterator[Target]:
         return
     if "{port}" not in text:
         raise BenchError(
-            f"{text!r} is neither a URL nor a command that says where its port goes: "
+            f"{text!r} is neither a URL nor a command with a {{port}} placeholder: "
             "write http://HOST:PORT, or {port} in the command"
         )
     command = Command(shlex.split(text), dialect=like.dialect, model=like.model, ready=ready)
@@ -43,10 +43,10 @@ def opened(text: str, like: Target, ready: str, log: Path) -> Iterator[Target]:
 
 
 def named(target: Target) -> Target:
-    """The target with the first model that it says it serves, unless one was given.
+    """Return the target with a model: the configured one, or the first that the server lists.
 
     Raises:
-        BenchError: it cannot be reached, or names none.
+        BenchError: the server cannot be reached, or lists no model.
     """
     if target.model:
         return target
@@ -59,5 +59,5 @@ def named(target: Target) -> Target:
         ) from error
     except (ValueError, LookupError, TypeError) as error:
         raise BenchError(
-            f"http://{target.host}:{target.port}/v1/models names no model: give it with --model"
+            f"http://{target.host}:{target.port}/v1/models lists no model: name it with --model"
         ) from error

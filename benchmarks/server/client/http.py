@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 client that costs little per piece of a stream.
+"""A small HTTP/1.1 client with little overhead per piece of a stream.
 
-A load generator must not be what is measured. General clients spend a good part of a millisecond
-on each piece that arrives; this one only knows what a benchmark needs: plain HTTP, one request at a
+A load generator must not be the bottleneck. General clients spend a good part of a millisecond on
+each arriving piece; this one supports only what a benchmark needs: plain HTTP, one request at a
 time per connection, bodies by length, in chunks or up to the end of the connection (RFC 9112).
 """
 
@@ -14,16 +14,16 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 
 
 class ProtocolError(Exception):
-    """The server's bytes are no HTTP response."""
+    """The server's response is not valid HTTP."""
 
 
 class ResponseReader:
-    """Takes one response out of the bytes of a connection, however they are cut.
+    """Incremental parser of one response.
 
     Attributes:
-        status: of the response, 0 before it is known.
+        status: status of the response, 0 before it is known.
         done: whether the response is complete.
-        keep_alive: whether another may follow on the connection.
+        keep_alive: whether the connection can be reused.
     """
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class ResponseReader:
         self.keep_alive = True
         self._buffer = b""
         self._state: Callable[[list[bytes]], bool] = self._head
-        self._left = 0  # bytes of the body or chunk that are still to come
+        self._left = 0  # remaining bytes of the body or chunk
 
     def feed(self, data: bytes) -> bytes:
-        """The part of the body that these bytes hold.
+        """Parse received bytes; return the part of the body that they contain.
 
         Raises:
-            ProtocolError: they are not HTTP.
+            ProtocolError: the bytes are not HTTP.
         """
         self._buffer += data
         body: list[bytes] = []
@@ -47,10 +47,10 @@ class ResponseReader:
         return b"".join(body)
 
     def close(self) -> None:
-        """The connection has ended.
+        """Handle the end of the connection.
 
         Raises:
-            ProtocolError: the response has not.
+            ProtocolError: the response is incomplete.
         """
         if self._state == self._until_close:
             self.done, self.keep_alive = True, False
@@ -143,29 +143,29 @@ class Connection(asyncio.Protocol):
         """Connect.
 
         Raises:
-            OSError: nobody listens there.
+            OSError: the server does not accept the connection.
         """
         _, connection = await asyncio.get_running_loop().create_connection(cls, host, port)
         return connection
 
     @property
     def usable(self) -> bool:
-        """Whether another request can be sent."""
+        """Whether the connection can be reused for another request."""
         return self._transport is not None and self._reader.keep_alive
 
     async def request(self, message: bytes, on_body: Callable[[bytes], None]) -> int:
-        """Send a request and wait for the end of its answer.
+        """Send a request and wait for the end of the response.
 
         Args:
             message: the request, head and body.
-            on_body: given the parts of the answer's body as they arrive.
+            on_body: called with the parts of the response body as they arrive.
 
         Returns:
             The status.
 
         Raises:
-            OSError: the connection broke.
-            ProtocolError: the answer is not HTTP, or ends too early.
+            OSError: the connection was lost.
+            ProtocolError: the response is not HTTP, or is incomplete.
         """
         if self._transport is None:
             raise ConnectionResetError("the connection is closed")
@@ -175,22 +175,22 @@ class Connection(asyncio.Protocol):
         try:
             return await self._answered
         except asyncio.CancelledError:
-            self.close()  # the rest of the answer would meet the next request
+            self.close()  # the rest of the response would be read as that of the next request
             raise
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the event loop."""
+        """Store the transport of the new connection."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a TCP connection has
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop."""
+        """Parse received data and pass on the response body."""
         try:
             body = self._reader.feed(data)
         except ProtocolError as error:
@@ -203,7 +203,7 @@ class Connection(asyncio.Protocol):
             self._settle(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the event loop."""
+        """Complete the response, or fail it with the error of the connection."""
         self._transport = None
         try:
             self._reader.close()

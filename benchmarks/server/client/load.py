@@ -1,8 +1,8 @@
-"""Puts load on a server and records what comes back.
+"""Load generation: sends requests to a server and records the responses.
 
-Closed: so many requests at once; the end of one is the start of the next. It finds how much a
-server can do. Open: requests come when they come, whether or not those before are done, as users
-do. It finds how long they wait.
+Closed loop: a fixed number of concurrent requests; the end of one starts the next. It measures the
+throughput of a server. Open loop: requests arrive at given times, whether or not earlier ones are
+done, as from real users. It measures latency.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ Told = Callable[[Exchange], object]
 
 @dataclass(frozen=True)
 class Closed:
-    """So many requests at once.
+    """A closed-loop load.
 
     Attributes:
-        messages: the requests, whole.
-        at_once: how many are under way.
-        seconds: after this time none is started any more.
-        cut_seconds: after this time those under way are cut.
+        messages: the complete HTTP requests.
+        at_once: number of concurrent requests.
+        seconds: time after which no request is started any more.
+        cut_seconds: time after which running requests are cancelled.
     """
 
     messages: Sequence[bytes]
@@ -40,12 +40,12 @@ class Closed:
 
 @dataclass(frozen=True)
 class Open:
-    """Requests at given times.
+    """An open-loop load: requests at given times.
 
     Attributes:
-        messages: the requests, whole.
-        starts: when each is sent, in seconds from the beginning.
-        cut_seconds: after this time those under way are cut.
+        messages: the complete HTTP requests.
+        starts: time at which each is sent, in seconds from the start.
+        cut_seconds: time after which running requests are cancelled.
     """
 
     messages: Sequence[bytes]
@@ -54,11 +54,11 @@ class Open:
 
 
 def poisson(rate: float, count: int, seed: int = 0) -> list[float]:
-    """Times at which requests of many independent users come.
+    """Return the arrival times of a Poisson process: requests of many independent users.
 
     Args:
-        rate: requests per second in the mean.
-        count: how many times.
+        rate: mean requests per second.
+        count: number of requests.
         seed: the same seed gives the same times.
     """
     random, times, now = Random(seed), [], 0.0  # noqa: S311 - nothing secret
@@ -69,11 +69,11 @@ def poisson(rate: float, count: int, seed: int = 0) -> list[float]:
 
 
 def run(target: Target, load: Closed | Open, told: Told = lambda _: None) -> list[Exchange]:
-    """Run a load to its end.
+    """Run a load to its end; return the recorded exchanges.
 
     Args:
         target: the server.
-        load: what to send it.
+        load: the load.
         told: called with each exchange when it ends.
     """
     with _no_pauses():
@@ -118,7 +118,7 @@ async def _open(pool: "_Pool", load: Open) -> None:
 
 
 class _Pool:
-    """Connections to one server, each used again when it is free."""
+    """A pool of reusable connections to one server."""
 
     def __init__(self, target: Target, told: Told) -> None:
         self.exchanges: list[Exchange] = []
@@ -126,7 +126,7 @@ class _Pool:
         self._free: list[Connection] = []
 
     async def exchange(self, message: bytes) -> None:
-        """Send a request and record its answer; never raises for what a server does."""
+        """Send a request and record the response; failures are recorded, not raised."""
         exchange = Exchange(sent=time.monotonic())
         self.exchanges.append(exchange)
         reader = EventReader()
@@ -153,7 +153,7 @@ class _Pool:
             self._told(exchange)
 
     def close(self) -> None:
-        """Hang up all that are free."""
+        """Close all idle connections."""
         for connection in self._free:
             connection.close()
 
@@ -166,7 +166,7 @@ class _Pool:
 
 @contextmanager
 def _no_pauses() -> Iterator[None]:
-    """No collection of garbage meanwhile: it would stop all streams for a moment."""
+    """Disable garbage collection during the block: it would pause all streams."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -177,11 +177,11 @@ def _no_pauses() -> Iterator[None]:
 
 
 async def fetch(target: Target, path: str) -> tuple[int, bytes]:
-    """Status and body of a page.
+    """Return status and body of a GET request.
 
     Raises:
         OSError: the server cannot be reached.
-        ProtocolError: its answer is not HTTP.
+        ProtocolError: its response is not HTTP.
     """
     parts: list[bytes] = []
     connection = await Connection.open(target.host, target.port)

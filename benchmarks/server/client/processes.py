@@ -1,7 +1,7 @@
-"""The same load from several processes, for servers that are faster than one process reads.
+"""Load from several processes, for servers that are faster than one process can read.
 
-Each process takes its share of the requests. All begin at one moment, on the clock that all
-processes of a machine share.
+Each process sends its share of the requests. All start at the same time, by the monotonic clock
+that the processes of a machine share.
 """
 
 import time
@@ -14,7 +14,7 @@ from benchmarks.server.client.load import Closed, Open, run
 from benchmarks.server.client.target import Target
 from benchmarks.server.client.timing import Timing, timing
 
-HEAD_START_SECONDS = 0.2  # to hand the requests to all processes
+HEAD_START_SECONDS = 0.2  # to pass the requests to all processes
 
 
 def timings(
@@ -23,20 +23,20 @@ def timings(
     processes: int = 1,
     step: Callable[[int], object] = lambda _: None,
 ) -> list[Timing]:
-    """Run a load and read what was recorded, in the order of sending.
+    """Run a load; return the timings of its requests in the order of sending.
 
     Args:
         target: the server.
-        load: what to send it.
-        processes: how many share the work.
-        step: told how many requests have ended.
+        load: the load.
+        processes: number of processes that share the load.
+        step: called with the number of requests that have ended since the last call.
     """
     parts = share(load, processes)
     if len(parts) == 1:
         return [timing(exchange) for exchange in run(target, load, lambda _: step(1))]
     found: list[Timing] = []
     with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-        list(pool.map(_idle, range(len(parts))))  # all are there before the clock runs
+        list(pool.map(_idle, range(len(parts))))  # wait until all processes have started
         start = time.monotonic() + HEAD_START_SECONDS
         for future in as_completed([pool.submit(_part, target, part, start) for part in parts]):
             found += future.result()
@@ -45,7 +45,7 @@ def timings(
 
 
 def share(load: Closed | Open, processes: int) -> list[Closed] | list[Open]:
-    """A load in as many parts, which are the load when run together."""
+    """Split a load into at most `processes` parts that together are equal to it."""
     if isinstance(load, Open):
         return [
             replace(load, messages=load.messages[n::processes], starts=load.starts[n::processes])
@@ -63,7 +63,7 @@ def share(load: Closed | Open, processes: int) -> list[Closed] | list[Open]:
 
 
 def _idle(_: int) -> None:
-    time.sleep(0.05)  # long enough that no process takes two of these
+    time.sleep(0.05)  # long enough that no process gets two of these calls
 
 
 def _part(target: Target, load: Closed | Open, start: float) -> list[Timing]:

@@ -1,7 +1,7 @@
-"""Made-up requests: how long their prompts and answers are, and what the prompts say.
+"""Generated requests: the lengths of prompts and answers, and the prompts' tokens.
 
-The tokens of a prompt are drawn anew for every request, so that no cache of prefixes helps, except
-where a common beginning is asked for.
+The tokens of a prompt are drawn for every request, so that a prefix cache has no effect, unless a
+common prefix is requested.
 """
 
 import math
@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-# Where the ids of plain tokens begin, in made-up vocabularies and in DeepSeek's.
+# First id of plain tokens, in generated vocabularies and in DeepSeek's.
 FIRST_TOKEN = 256
-# Spread of log-normal lengths: the median is at 0.73 of the mean, one in a hundred above 4.7 means.
+# Spread of log-normal lengths: the median is 0.73 of the mean, the 99th percentile 4.7 means.
 SIGMA = 0.8
 LONGEST = 8  # times the mean
 
 
 def vocabulary(config: Mapping[str, Any]) -> int:
-    """Below which id prompts for a model may take any token from FIRST_TOKEN on.
+    """Return the id below which every token from FIRST_TOKEN on is a plain token of the model.
 
-    In the vocabularies that are made here, as in DeepSeek's, special tokens are the last ones or
-    the first.
+    In generated vocabularies, as in DeepSeek's, special tokens are the first or the last ones.
     """
     size: int = config["vocab_size"]
     special: list[int] = []
@@ -33,11 +32,11 @@ def vocabulary(config: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Length:
-    """A number of tokens, fixed or drawn.
+    """A number of tokens, fixed or random.
 
     Attributes:
-        mean: of the numbers.
-        drawn: whether they are drawn, from a log-normal distribution; else all are the mean.
+        mean: mean number of tokens.
+        drawn: whether numbers are drawn from a log-normal distribution; otherwise all are the mean.
     """
 
     mean: int
@@ -45,18 +44,18 @@ class Length:
 
     @classmethod
     def parse(cls, text: str) -> "Length":
-        """From `512` or `lognormal:512`.
+        """Parse `512` or `lognormal:512`.
 
         Raises:
-            ValueError: the text is neither; says what to write.
+            ValueError: the text is neither.
         """
         kind, separator, number = text.rpartition(":")
         if not number.isdigit() or int(number) < 1 or (separator and kind != "lognormal"):
-            raise ValueError(f"{text!r} is no length: write 512, or lognormal:512 for a mean")
+            raise ValueError(f"{text!r} is not a length: write 512, or lognormal:512 for a mean")
         return cls(int(number), drawn=bool(separator))
 
     def sample(self, random: Random) -> int:
-        """One length, at least 1 and at most LONGEST means."""
+        """Return one length, at least 1 and at most LONGEST means."""
         if not self.drawn:
             return self.mean
         middle = math.log(self.mean) - SIGMA**2 / 2
@@ -66,11 +65,11 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A request to make.
+    """A request to send.
 
     Attributes:
-        tokens: of the prompt.
-        max_tokens: of the answer.
+        tokens: tokens of the prompt.
+        max_tokens: maximum tokens of the answer.
     """
 
     tokens: tuple[int, ...]
@@ -79,13 +78,13 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Requests of a kind.
+    """Generator of similar requests.
 
     Attributes:
         input: tokens of a prompt.
         output: tokens of an answer.
-        vocabulary: prompts are made of tokens from FIRST_TOKEN up to, and without, this one.
-        prefix: tokens that all prompts of one `draw` begin with.
+        vocabulary: prompts consist of tokens from FIRST_TOKEN up to, but excluding, this one.
+        prefix: number of tokens of the common prefix of all prompts of one `draw`.
         seed: the same seed gives the same requests.
     """
 
@@ -96,7 +95,7 @@ class Prompts:
     seed: int = 0
 
     def draw(self) -> Iterator[Prompt]:
-        """Requests without an end."""
+        """Return an infinite sequence of requests."""
         random = Random(self.seed)  # noqa: S311 - nothing secret
         prefix = self._tokens(random, self.prefix)
         while True:

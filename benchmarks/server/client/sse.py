@@ -1,21 +1,21 @@
-"""Server-sent events out of a body that arrives in pieces.
+"""An incremental parser of server-sent events.
 
-As in the HTML standard, section 9.2.6, reduced to what language models' servers send: the data of
-each event. Comments and other fields are passed over.
+It follows the HTML standard, section 9.2.6, reduced to what language model servers send: the data
+of each event. Comments and other fields are ignored.
 """
 
 
 class EventReader:
-    """Cuts a body into events, however its pieces are cut."""
+    """Splits a body that arrives in pieces into events."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The data of the events that this piece completes."""
+        """Return the data of the events that this piece completes."""
         self._buffer += piece
         if b"\r" in self._buffer:
-            # The last one may be the first half of an end of line.
+            # A trailing CR may be the first half of a CRLF.
             held = b"\r" if self._buffer.endswith(b"\r") else b""
             whole = self._buffer.removesuffix(held) if held else self._buffer
             self._buffer = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
@@ -25,7 +25,7 @@ class EventReader:
 
 
 def _data(event: bytes) -> bytes | None:
-    """The joined data lines of an event, None if it has none."""
+    """Return the joined data lines of an event, None if it has none."""
     lines = [
         line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")
     ]

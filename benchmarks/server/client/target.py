@@ -1,4 +1,4 @@
-"""A server under test: where it is, and in which words it is asked."""
+"""A server under test: its address, and the form of its requests."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from benchmarks.server.failures import BenchError
 
 
 class Dialect(StrEnum):
-    """What a server understands beside OpenAI's completions.
+    """Dialects of OpenAI's completions API.
 
     Members:
         VLLM: token ids as prompts, and `ignore_eos`; this project's server, vLLM, SGLang.
         OPENAI: token ids as prompts; an answer may end before its length.
-        TRANSFORMERS: `transformers serve`: texts as prompts only; usage comes unasked.
+        TRANSFORMERS: `transformers serve`: only texts as prompts; usage is always sent.
     """
 
     VLLM = "vllm"
@@ -30,13 +30,13 @@ class Target:
     """A server.
 
     Attributes:
-        host: of its address.
-        port: of its address.
-        model: what requests put into `model`.
-        dialect: what it understands.
-        path: what comes before /v1.
-        headers: more headers for each request.
-        extra: more fields for each request, over those that the dialect has.
+        host: host of its address.
+        port: port of its address.
+        model: the `model` field of requests.
+        dialect: its API dialect.
+        path: path prefix before /v1.
+        headers: additional headers of each request.
+        extra: additional fields of each request, which override those of the dialect.
     """
 
     host: str
@@ -48,7 +48,7 @@ class Target:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def completion(self, prompt: Prompt) -> bytes:
-        """A whole HTTP request for a streamed completion."""
+        """Return a complete HTTP request for a streamed completion."""
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": list(prompt.tokens),
@@ -66,7 +66,7 @@ class Target:
         return self._head("POST", "/v1/completions", len(content)) + content
 
     def get(self, path: str) -> bytes:
-        """A whole HTTP request for a page."""
+        """Return a complete HTTP GET request."""
         return self._head("GET", path, 0)
 
     def _head(self, method: str, path: str, length: int) -> bytes:
@@ -82,17 +82,17 @@ class Target:
 
 
 def at(url: str, **more: Any) -> Target:
-    """The server at a URL.
+    """Return the server at a URL.
 
     Args:
-        url: as http://host:port, with or without /v1.
+        url: a URL such as http://host:port, with or without /v1.
         more: other fields of Target.
 
     Raises:
-        BenchError: it is no such URL.
+        BenchError: the URL has another form.
     """
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
-        raise BenchError(f"{url!r} cannot be measured: give a URL like http://127.0.0.1:8000")
+        raise BenchError(f"{url!r} is not an HTTP URL: write one such as http://127.0.0.1:8000")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return Target(host=parts.hostname, port=parts.port or 80, path=path, **more)

@@ -1,12 +1,12 @@
-"""When the tokens of one answer arrived, from what was recorded while they did.
+"""Arrival times of an answer's tokens, from a recorded exchange.
 
-While the load runs, only times and bytes are kept; what they mean is found out afterwards, so that
-reading JSON delays no other stream.
+While the load runs, only times and bytes are recorded; they are evaluated afterwards, so that
+parsing JSON delays no stream.
 
-How many tokens an event carries is told by its `token_ids` where the server sends them. Else the
-answer's tokens (its usage, or one for each event where there is no usage) are taken to be spread
-evenly over its events. The time between two events is then shared by the tokens of the second: an
-event of 3 tokens that comes 30 ms after the one before it counts as 3 gaps of 10 ms.
+The number of tokens of an event is that of its `token_ids`, if the server sends them. Otherwise the
+answer's tokens (its usage, or one per event if there is no usage) are assumed to be spread evenly
+over its events. The time between two events is divided among the tokens of the second: an event of
+3 tokens that arrives 30 ms after the previous one counts as 3 gaps of 10 ms.
 """
 
 import json
@@ -19,15 +19,15 @@ DONE = b"[DONE]"
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its answer, as they were seen on the wire; times in seconds.
+    """A request and its answer as recorded from the connection; times in seconds.
 
     Attributes:
-        sent: when the request was sent.
-        ended: when the answer was complete.
+        sent: time when the request was sent.
+        ended: time when the answer was complete.
         status: HTTP status, 0 if there was none.
-        events: the data of its events, and when each arrived.
-        body: what came in place of events.
-        error: what went wrong with the connection.
+        events: arrival time and data of each event.
+        body: the body if it had no events.
+        error: error of the connection.
         cut: whether the measurement ended before the answer did.
     """
 
@@ -42,16 +42,16 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What a request cost; times in seconds.
+    """The timing of a request; times in seconds.
 
     Attributes:
-        sent: when it was sent.
-        ended: when its answer was complete.
-        arrivals: when tokens arrived, and how many of them (a mean may be broken).
-        prompt_tokens: tokens of its prompt, 0 if the server does not say.
-        cached_tokens: tokens of its prompt that the server had already.
+        sent: time when it was sent.
+        ended: time when its answer was complete.
+        arrivals: arrival times and numbers of tokens (a mean may be fractional).
+        prompt_tokens: tokens of its prompt, 0 if the server does not report them.
+        cached_tokens: tokens of its prompt that were cached.
         output_tokens: tokens of its answer.
-        error: why it failed, "" if it did not.
+        error: cause of a failure, "" if it succeeded.
         cut: whether the measurement ended before the answer did.
     """
 
@@ -66,7 +66,7 @@ class Timing:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer came, and to its end."""
+        """Whether the complete answer was received."""
         return not self.error and not self.cut
 
     @property
@@ -81,7 +81,7 @@ class Timing:
 
     @property
     def gaps(self) -> list[tuple[float, float]]:
-        """Seconds between tokens after the first event, each with the tokens that it counts for."""
+        """Seconds between tokens after the first event, each with its number of tokens."""
         return [
             ((now - before) / tokens, tokens)
             for (before, _), (now, tokens) in pairwise(self.arrivals)
@@ -89,14 +89,14 @@ class Timing:
 
     @property
     def per_token(self) -> float:
-        """Mean seconds between tokens, 0 where there are not two."""
+        """Mean seconds between tokens, 0 if there are fewer than two."""
         gaps = self.gaps
         tokens = sum(count for _, count in gaps)
         return sum(gap * count for gap, count in gaps) / tokens if tokens else 0.0
 
 
 def timing(exchange: Exchange) -> Timing:
-    """What an exchange tells about its tokens."""
+    """Return the timing of an exchange."""
     error = _failure(exchange)
     usage: dict[str, Any] = {}
     pieces: list[tuple[float, int]] = []
@@ -114,7 +114,7 @@ def timing(exchange: Exchange) -> Timing:
         elif event.get("choices"):
             last = when
     if not pieces and usage.get("completion_tokens"):
-        pieces = [(last, 0)]  # tokens without a text, as half of a character is
+        pieces = [(last, 0)]  # tokens without text, such as half of a character
     if not pieces and not error and not exchange.cut:
         error = "the answer has no tokens"
     arrivals = _counted(pieces, usage.get("completion_tokens"))
@@ -147,7 +147,7 @@ def _decoded(data: bytes) -> dict[str, Any] | None:
 
 
 def _tokens(event: dict[str, Any]) -> int | None:
-    """The tokens that an event brings: their number, 0 if that is not told, None if it has none."""
+    """Return the number of an event's tokens, 0 if it is unknown, None if it has none."""
     for choice in event.get("choices") or ():
         if ids := choice.get("token_ids"):
             return len(ids)
@@ -160,7 +160,7 @@ def _tokens(event: dict[str, Any]) -> int | None:
 def _counted(
     pieces: list[tuple[float, int]], completion_tokens: int | None
 ) -> tuple[tuple[float, float], ...]:
-    """Arrivals whose tokens add up to what the server says."""
+    """Return arrivals whose tokens add up to the usage that the server reported."""
     unknown = sum(count == 0 for _, count in pieces)
     known = sum(count for _, count in pieces)
     total = unknown + known if completion_tokens is None else completion_tokens

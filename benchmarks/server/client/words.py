@@ -1,7 +1,7 @@
-"""Made-up words that are one token each, so that a text has as many tokens as one likes.
+"""Generated words of one token each, for texts with a given number of tokens.
 
-The tokenizers that go with made-up models (see tokenizer.py) know them. For others a prompt of n
-words has about n tokens or a few times that.
+This holds for the tokenizers of generated models (see tokenizer.py). For others a prompt of n words
+has about n tokens or a few times that.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def word(number: int) -> str:
-    """The letters of a word: a to z, then aa to zz, and so on."""
+    """Return the letters of a word: a to z, then aa to zz, and so on."""
     letters = ""
     number += 1
     while number:
@@ -20,5 +20,5 @@ def word(number: int) -> str:
 
 
 def text(numbers: Iterable[int]) -> str:
-    """Words as they stand in a text, each with its space: as many tokens as numbers."""
+    """Return a text of words with a leading space each: as many tokens as numbers."""
     return "".join(f" {word(number)}" for number in numbers)

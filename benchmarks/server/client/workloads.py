@@ -1,4 +1,4 @@
-"""Kinds of load on one server, each with the figures that it is put on for."""
+"""Kinds of load on one server, each with its figures."""
 
 from dataclasses import dataclass
 from itertools import islice
@@ -18,14 +18,14 @@ from benchmarks.server.report.summary import RATE, Goals, summarize
 FOREVER = float("inf")
 PEAK_REQUESTS = 2048
 PEAK_SECONDS = 12.0
-TAIL_SECONDS = 10.0  # that requests of an open load may take after the last one has come
+TAIL_SECONDS = 10.0  # time for open-loop requests after the last arrival
 AGAIN_REPEATS = 5
 QUESTION = 16  # tokens after a common prefix
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long requests are.
+    """Lengths of requests.
 
     Attributes:
         input: tokens of prompts.
@@ -42,15 +42,15 @@ WARM_PROMPT = 2048
 
 @dataclass
 class Workloads:
-    """A server, and what is sent to it.
+    """Loads on a server.
 
     Attributes:
         target: the server.
-        vocabulary: prompts are made of tokens below this one.
-        context: tokens of a prompt and its answer together at most.
-        budget: seconds after which a load is cut.
-        processes: how many send it.
-        goals: what requests must keep to be good; None: that is not told.
+        vocabulary: prompts consist of tokens below this one.
+        context: maximum tokens of a prompt and its answer together.
+        budget: seconds after which a load is cut off.
+        processes: number of processes that send it.
+        goals: latency goals for goodput; None to omit goodput.
     """
 
     target: Target
@@ -62,7 +62,7 @@ class Workloads:
     _seed: int = 0
 
     def warm_up(self, at_once: int = 1, *, prompt: bool = True) -> None:
-        """Let the server meet this many at once before it counts, and a longer prompt or not."""
+        """Warm up the server with concurrent requests and, if `prompt`, with a longer prompt."""
         self._closed("warm-up", at_once, 2 * at_once, WARM)
         if not prompt:
             return
@@ -70,7 +70,7 @@ class Workloads:
         self._closed("warm-up", 2, 2, longer)
 
     def closed(self, at_once: int, count: int, lengths: Lengths) -> dict[str, Any]:
-        """So many requests at once, until there have been a number of them."""
+        """Run a closed load of `count` requests, `at_once` of them concurrently."""
         before = counters.read(self.target)
         figures = self._summary(self._closed(f"{at_once} at once", at_once, count, lengths))
         gaps = figures["itl_ms"]
@@ -78,16 +78,16 @@ class Workloads:
         return {"decode_tokens_per_second": decode, **figures, **self._counted(before)}
 
     def open(self, rate: float, seconds: float, lengths: Lengths) -> dict[str, Any]:
-        """Requests that come at random, so many per second in the mean.
+        """Run an open load of random arrivals, with a mean of `rate` requests per second.
 
         Raises:
-            BenchError: none came in the time.
+            BenchError: no request arrived in the time.
         """
-        count = round(2 * rate * seconds) + 20  # more than come in the time
+        count = round(2 * rate * seconds) + 20  # more than will arrive in the time
         starts = [s for s in poisson(rate, count, self._next_seed()) if s < seconds]
         if not starts:
             raise BenchError(
-                f"at {rate:.3g} requests per second none came in {seconds:g} s: "
+                f"at {rate:.3g} requests per second none arrived in {seconds:g} s: "
                 "measure longer or at a higher rate"
             )
         messages = self._messages(len(starts), lengths)
@@ -102,14 +102,14 @@ class Workloads:
     def at_share(
         self, share: float, at_once: int, seconds: float, lengths: Lengths
     ) -> dict[str, Any]:
-        """Requests that come at random, at a share of what so many at once reach."""
+        """Run an open load of random arrivals, at a share of the peak of `at_once` requests."""
         peak = self._closed("peak", at_once, PEAK_REQUESTS, lengths, PEAK_SECONDS)
         reached = self._summary(peak)[RATE]
         rate = share * reached / lengths.output.mean
         return {"peak_tokens_per_second": reached, **self.open(rate, seconds, lengths)}
 
     def again(self, prefix: int) -> dict[str, Any]:
-        """Time to the first token of a long prompt, and of one that begins like it."""
+        """Measure the time to first token of a long prompt, and of one with the same prefix."""
         prefix = min(prefix, self.context // 2)
         first, second, cached = [], [], 0
         for _ in range(AGAIN_REPEATS):
@@ -128,7 +128,7 @@ class Workloads:
         }
 
     def first_token(self) -> float:
-        """When the first token of a short request arrived, on time.monotonic()."""
+        """Return the arrival time of the first token of a short request, by time.monotonic()."""
         prompts = Prompts(Length(8), Length(1), self.vocabulary, seed=self._next_seed())
         return self._one(next(prompts.draw())).arrivals[0][0]
 
@@ -153,14 +153,14 @@ class Workloads:
             return timings(self.target, load, self.processes, step)
 
     def _summary(self, timings: list[Timing]) -> dict[str, Any]:
-        """The figures, if there are any: a server that refuses everything is not fast.
+        """Return the figures; a failed request is an error, so that refusals do not look fast.
 
         Raises:
-            BenchError: requests failed, or no token came.
+            BenchError: requests failed, or no token was received.
         """
         figures = summarize(timings, self.goals)
         if figures["failed"] or not figures["output_tokens"]:
-            why = "; ".join(figures["failures"]) or "there were no tokens in the time"
+            why = "; ".join(figures["failures"]) or "no tokens were received in the time"
             raise BenchError(f"{figures['failed']} of {figures['requests']} requests failed: {why}")
         return figures
 

@@ -1,4 +1,4 @@
-"""The commands: their flags, and what they print.
+"""The commands: their flags and output.
 
 Results go to standard output as JSON, progress to standard error.
 """

@@ -1,4 +1,4 @@
-"""Flags that several commands have, and types of their values."""
+"""Flags shared by several commands, and types of their values."""
 
 import argparse
 import json
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def positive(text: str) -> int:
-    """A whole number above 0."""
+    """Parse a positive integer."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer above 0")
     return int(text)
 
 
 def length(text: str) -> Length:
-    """A number of tokens, fixed or drawn."""
+    """Parse a number of tokens, fixed or random."""
     try:
         return Length.parse(text)
     except ValueError as error:
@@ -29,7 +29,7 @@ def length(text: str) -> Length:
 
 
 def profile(text: str) -> str:
-    """The name of a profile."""
+    """Parse the name of a profile."""
     try:
         return profiles.named(text)
     except ValueError as error:
@@ -37,18 +37,18 @@ def profile(text: str) -> str:
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """How many processes send the load."""
+    """Add the flag for the number of processes that send the load."""
     parser.add_argument(
         "--processes",
         type=positive,
         default=1,
         metavar="N",
-        help="processes that send the load; one is enough up to about 20,000 tokens a second",
+        help="processes that send the load; one suffices up to about 20,000 tokens per second",
     )
 
 
 def add_fields(parser: argparse.ArgumentParser) -> None:
-    """More fields of the requests."""
+    """Add the flag for additional fields of the requests."""
     parser.add_argument(
         "--field",
         dest="fields",
@@ -56,24 +56,24 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=JSON",
-        help="put this into each request, for instance temperature=0",
+        help="additional field of each request, for instance temperature=0",
     )
 
 
 def add_one_rank(parser: argparse.ArgumentParser) -> None:
-    """One rank of several, without the others."""
+    """Add the flags for one rank of a group, without the others."""
     parser.add_argument(
         "--tensor-parallel-of",
         type=positive,
         default=1,
         metavar="N",
-        help="compute what one of N GPUs computes that share the model, without the others",
+        help="compute the part of one of N tensor-parallel ranks, without the others",
     )
-    parser.add_argument("--rank", type=int, default=0, metavar="R", help="which of them; from 0")
+    parser.add_argument("--rank", type=int, default=0, metavar="R", help="the rank, from 0")
 
 
 def one_rank(flags: argparse.Namespace) -> "Group":
-    """Return the group that the flags of `add_one_rank` ask for.
+    """Return the group for the flags of `add_one_rank`.
 
     Raises:
         BenchError: there is no such rank.
@@ -100,5 +100,5 @@ def _field(text: str) -> tuple[str, Any]:
 
 
 def write(results: dict[str, Any]) -> None:
-    """Results on standard output."""
+    """Write results to standard output as JSON."""
     sys.stdout.write(json.dumps(results, indent=2) + "\n")

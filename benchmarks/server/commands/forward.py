@@ -15,21 +15,23 @@ from benchmarks.server.roofline import decode_bytes, decode_seconds, shape
 def add(subparsers: Any) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
-        "forward", help="how long the bare model takes for a step, without engine and HTTP"
+        "forward", help="measure a decode step of the bare model, without engine and HTTP"
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="the model")
+    parser.add_argument("directory", type=Path, metavar="DIR", help="directory of the model")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("-n", "--at-once", type=positive, default=32, metavar="N")
     parser.add_argument("--context", type=positive, default=128, metavar="TOKENS")
     parser.add_argument(
-        "--accelerator", metavar="NAME", help=f"compare with its limits: here, {', '.join(KNOWN)}"
+        "--accelerator",
+        metavar="NAME",
+        help=f"compare with this accelerator's limits: here, {', '.join(KNOWN)}",
     )
     add_one_rank(parser)
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Print it, and how much of what an accelerator allows it reaches."""
+    """Measure a step and print its time and its share of an accelerator's limit."""
     # Imported here because it starts torch.
     from benchmarks.server.steps.forward import decode_step
     from deepseek_server.errors import StartError

@@ -1,4 +1,4 @@
-"""`load`: one load on any server, and in comparison to another."""
+"""`load`: one load on any server, optionally compared with another server."""
 
 import argparse
 import json
@@ -18,9 +18,11 @@ from benchmarks.server.report.summary import Goals
 
 def add(subparsers: Any) -> None:
     """Add the command to a parser."""
-    parser = subparsers.add_parser("load", help="put a load on any server and print its figures")
-    parser.add_argument("server", metavar="URL_OR_COMMAND", help="{port} in a command is its port")
-    parser.add_argument("--ratio-to", metavar="URL_OR_COMMAND", help="measure this too, compare")
+    parser = subparsers.add_parser("load", help="put load on any server and print its figures")
+    parser.add_argument(
+        "server", metavar="URL_OR_COMMAND", help="{port} in a command is replaced by a free port"
+    )
+    parser.add_argument("--ratio-to", metavar="URL_OR_COMMAND", help="compare with this server")
     _add_server_flags(parser)
     _add_load_flags(parser)
     add_processes(parser)
@@ -28,22 +30,25 @@ def add(subparsers: Any) -> None:
 
 
 def _add_server_flags(parser: argparse.ArgumentParser) -> None:
-    for prefix, whose in (("", "the server"), ("ratio-", "the other")):
+    for prefix, whose in (("", "the server"), ("ratio-", "the other server")):
         parser.add_argument(
             f"--{prefix}dialect",
             type=Dialect,
             choices=list(Dialect),
             default=Dialect.VLLM,
-            help=f"what {whose} understands; default: vllm, which this project's does",
+            help=f"API dialect of {whose}; default: vllm, as of this project's server",
         )
         parser.add_argument(
-            f"--{prefix}model", default="", metavar="NAME", help="default: the first it names"
+            f"--{prefix}model",
+            default="",
+            metavar="NAME",
+            help="model name; default: the first in /v1/models",
         )
         parser.add_argument(
             f"--{prefix}ready",
             default="/health/ready",
             metavar="PAGE",
-            help="answered with 200 when a command's server takes requests",
+            help="path that a started server answers with 200 once it accepts requests",
         )
     parser.add_argument(
         "--header",
@@ -52,39 +57,67 @@ def _add_server_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="of each request, for instance 'Authorization: Bearer KEY'",
+        help="additional header of each request, for instance 'Authorization: Bearer KEY'",
     )
     add_fields(parser)
 
 
 def _add_load_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-n", "--at-once", type=positive, default=8, metavar="N", help="requests at once"
+        "-n", "--at-once", type=positive, default=8, metavar="N", help="concurrent requests"
     )
     kinds = parser.add_mutually_exclusive_group()
-    kinds.add_argument("--requests", type=positive, metavar="N", help="in all; default: 4 x N")
     kinds.add_argument(
-        "--rate", type=float, metavar="R", help="instead: at random, R per second in the mean"
+        "--requests", type=positive, metavar="N", help="total requests; default: 4 x --at-once"
     )
     kinds.add_argument(
-        "--share", type=float, metavar="X", help="instead: at random, at X of the peak of N at once"
+        "--rate", type=float, metavar="R", help="open loop: random arrivals, R per second"
     )
     kinds.add_argument(
-        "--again", type=positive, metavar="TOKENS", help="instead: a prefix, and once more, cached"
+        "--share",
+        type=float,
+        metavar="X",
+        help="open loop: random arrivals at X times the peak of --at-once requests",
     )
-    parser.add_argument("--input", type=length, default="512", help="tokens, or lognormal:MEAN")
-    parser.add_argument("--output", type=length, default="128", help="tokens, or lognormal:MEAN")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of --rate and --share")
+    kinds.add_argument(
+        "--again",
+        type=positive,
+        metavar="TOKENS",
+        help="prefix cache: a prompt with a prefix of TOKENS, then another with the same prefix",
+    )
     parser.add_argument(
-        "--budget", type=float, default=float("inf"), help="seconds, then it is cut"
+        "--input", type=length, default="512", help="prompt tokens, or lognormal:MEAN"
+    )
+    parser.add_argument(
+        "--output", type=length, default="128", help="answer tokens, or lognormal:MEAN"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="duration with --rate and --share"
+    )
+    parser.add_argument(
+        "--budget", type=float, default=float("inf"), help="seconds after which a load is cut off"
     )
     parser.add_argument("--repeats", type=positive, default=1, metavar="N")
     parser.add_argument(
-        "--vocabulary", type=positive, default=30000, help="prompts have tokens from 256 to this"
+        "--vocabulary", type=positive, default=30000, help="prompts use token ids from 256 to this"
     )
-    parser.add_argument("--context", type=positive, default=32768, help="of the model, in tokens")
-    parser.add_argument("--goal-ttft", type=float, default=float("inf"), metavar="S")
-    parser.add_argument("--goal-itl", type=float, default=float("inf"), metavar="S")
+    parser.add_argument(
+        "--context", type=positive, default=32768, help="context length of the model in tokens"
+    )
+    parser.add_argument(
+        "--goal-ttft",
+        type=float,
+        default=float("inf"),
+        metavar="S",
+        help="goodput: maximum seconds to the first token",
+    )
+    parser.add_argument(
+        "--goal-itl",
+        type=float,
+        default=float("inf"),
+        metavar="S",
+        help="goodput: maximum mean seconds between tokens",
+    )
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -96,7 +129,7 @@ def _header(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Server:
-    """A server as the flags give it."""
+    """A server as specified by the flags."""
 
     text: str
     like: Target
@@ -105,7 +138,7 @@ class _Server:
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Measure one server, or two in turn."""
+    """Measure one server, or two one after the other."""
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:
         like = Target("", 0, headers=tuple(flags.headers), extra=dict(flags.fields))
         one = replace(like, model=flags.model, dialect=flags.dialect)
@@ -121,7 +154,7 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def _measure(server: _Server, flags: argparse.Namespace) -> dict[str, Any]:
-    """The repeats, and the median of each figure."""
+    """Return the figures of all repeats, and the median of each figure."""
     with opened(server.text, server.like, server.ready, server.log) as target:
         workloads = Workloads(
             target,
@@ -151,14 +184,14 @@ def _once(workloads: Workloads, flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def medians(repeats: list[dict[str, Any]]) -> dict[str, float]:
-    """The median of each figure, those within others by the names of both."""
+    """Return the median of each figure; nested figures have dotted names."""
     flat = [_flat(figures) for figures in repeats]
     names = [name for name in flat[0] if all(name in figures for figures in flat)]
     return {name: median(figures[name] for figures in flat) for name in names}
 
 
 def ratios(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
-    """The medians of the one in terms of the other's, where the other's are not 0."""
+    """Return the ratios of one server's medians to the other's, where the latter are not 0."""
     theirs = other["median"]
     return {
         name: round(value / theirs[name], 4)

@@ -18,7 +18,9 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("profile", type=profile, metavar="PROFILE", help=", ".join(profiles.NAMES))
     parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--layers", type=positive, metavar="N", help="fewer layers than it has")
+    parser.add_argument(
+        "--layers", type=positive, metavar="N", help="layers, fewer than the model's"
+    )
     parser.set_defaults(run=run)
 
 
@@ -28,12 +30,12 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def existing(profile: str, directory: Path | None, layers: int | None = None) -> Path:
-    """A directory with a profile's model, which is made if there is none.
+    """Return a directory with a profile's model; write the model if it is missing.
 
     Args:
-        profile: its name.
-        directory: None: one among the temporary files, named after the profile.
-        layers: fewer than it has.
+        profile: name of the profile.
+        directory: None for a temporary directory named after the profile.
+        layers: number of layers, instead of the profile's own.
     """
     depth = "" if layers is None else f"-{layers}-layers"
     directory = directory or Path(tempfile.gettempdir()) / f"bench-{profile}{depth}"

@@ -1,4 +1,4 @@
-"""`overhead`: what the server adds to the model, and how it compares on one stream."""
+"""`overhead`: the server's overhead over the bare model, and a comparison on one stream."""
 
 import argparse
 import json
@@ -16,24 +16,26 @@ from benchmarks.server.serving import ours, transformers_serve
 def add(subparsers: Any) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
-        "overhead", help="the server's own time per token, beside the bare model's"
+        "overhead", help="measure the server's time per token beyond the bare model's"
     )
     parser.add_argument("--profile", type=profile, default="tiny", metavar="PROFILE")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="made there if there is none")
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="model directory, created if missing"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("-n", "--at-once", type=positive, default=32, metavar="N")
     parser.add_argument(
-        "--core", type=int, metavar="N", help="run servers and model on this core of the CPU only"
+        "--core", type=int, metavar="N", help="pin servers and model to this CPU core"
     )
     parser.add_argument(
-        "--baseline", choices=["transformers-serve"], help="compare one stream with this"
+        "--baseline", choices=["transformers-serve"], help="compare one stream with this server"
     )
     add_fields(parser)
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure the overhead and print it."""
     directory = existing(flags.profile, flags.model)
     config = json.loads((directory / "config.json").read_bytes())
     with tempfile.TemporaryDirectory(prefix="bench-") as logs:

@@ -1,4 +1,4 @@
-"""`roofline`: what an accelerator allows a model."""
+"""`roofline`: the limits that an accelerator sets for a model."""
 
 import argparse
 import json
@@ -17,30 +17,32 @@ from benchmarks.server.roofline import closed_limit
 def add(subparsers: Any) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
-        "roofline", help="what an accelerator's memory and arithmetic allow a model"
+        "roofline", help="print the limits of an accelerator's memory and arithmetic for a model"
     )
     parser.add_argument(
         "model",
         metavar="DIR_OR_PROFILE",
-        help=f"with a config.json, or {', '.join(profiles.NAMES)}",
+        help=f"a directory with a config.json, or {', '.join(profiles.NAMES)}",
     )
     parser.add_argument("--accelerator", default="here", help=f"here, {', '.join(KNOWN)}")
     parser.add_argument("-n", "--at-once", type=positive, nargs="+", default=[1, 32, 64, 256])
     parser.add_argument("--input", type=positive, default=512, help="tokens of a prompt")
     parser.add_argument("--output", type=positive, default=128, help="tokens of an answer")
-    parser.add_argument("--layers", type=positive, metavar="N", help="other than it has")
+    parser.add_argument(
+        "--layers", type=positive, metavar="N", help="number of layers, instead of the model's own"
+    )
     parser.add_argument(
         "--tensor-parallel-of",
         type=positive,
         default=1,
         metavar="N",
-        help="devices that share the model",
+        help="number of devices that the model is split over",
     )
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Print the limits for each number of requests at once, and what is wanted of a step."""
+    """Print the limits for each number of concurrent requests, and the goals of a step."""
     config, device = _config(flags.model), find(flags.accelerator)
     if flags.layers:
         config["num_hidden_layers"] = flags.layers
@@ -65,7 +67,7 @@ def _config(model: str) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise BenchError(
-            f"{path} cannot be read ({error}): give a model's directory or one of the profiles "
+            f"{path} cannot be read ({error}): name a model's directory or one of the profiles "
             f"{', '.join(profiles.NAMES)}"
         ) from error
     return config

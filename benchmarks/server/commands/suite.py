@@ -1,4 +1,4 @@
-"""`suite`: every row of a profile's table, from nothing."""
+"""`suite`: generate a profile's model and measure every row of its table."""
 
 import argparse
 import json
@@ -19,45 +19,56 @@ from benchmarks.server.suite import Suite
 def add(subparsers: Any) -> None:
     """Add the command to a parser."""
     parser = subparsers.add_parser(
-        "suite", help="make a profile's model, start servers, measure all rows, print a table"
+        "suite", help="generate a profile's model, start servers, measure all rows, print a table"
     )
     parser.add_argument(
         "--profile", type=profile, required=True, metavar="PROFILE", help=", ".join(profiles.NAMES)
     )
-    parser.add_argument("--layers", type=positive, metavar="N", help="fewer layers than it has")
     parser.add_argument(
-        "--model", type=Path, metavar="DIR", help="the model, made there if there is none"
+        "--layers", type=positive, metavar="N", help="layers, fewer than the model's"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="model directory, created if missing"
     )
     parser.add_argument(
         "--rows",
         type=_rows,
         default=_rows("start,n1,n32,n256,mixed,prefix"),
         metavar="ROW,...",
-        help="nK (K at once), mixed, prefix, start; default: start,n1,n32,n256,mixed,prefix",
+        help="nK (K concurrent requests), mixed, prefix, start; "
+        "default: start,n1,n32,n256,mixed,prefix",
     )
     parser.add_argument("--device", default="cuda", help="cuda (the default) or cpu")
-    parser.add_argument("--server-args", default="", metavar="ARGS", help="more for our server")
-    parser.add_argument("--baseline", choices=["transformers-serve"], help="measure this too")
-    parser.add_argument("--baseline-args", default="", metavar="ARGS", help="more for that server")
+    parser.add_argument(
+        "--server-args", default="", metavar="ARGS", help="additional arguments of our server"
+    )
+    parser.add_argument(
+        "--baseline", choices=["transformers-serve"], help="compare with this server"
+    )
+    parser.add_argument(
+        "--baseline-args", default="", metavar="ARGS", help="additional arguments of that server"
+    )
     parser.add_argument(
         "--against",
         type=_rows,
         default=_rows("n32,n256"),
         metavar="ROW,...",
-        help="with --baseline",
+        help="closed rows to compare with --baseline",
     )
     parser.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds per row")
     parser.add_argument(
-        "--accelerator", metavar="NAME", help=f"tell its limits: here, {', '.join(KNOWN)}"
+        "--accelerator",
+        metavar="NAME",
+        help=f"report this accelerator's limits: here, {', '.join(KNOWN)}",
     )
     add_fields(parser)
     add_processes(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here too")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON to this file")
     parser.set_defaults(run=run)
 
 
 def run(flags: argparse.Namespace) -> None:
-    """Measure, and print JSON on standard output and a table on standard error."""
+    """Measure all rows; print JSON to standard output and a table to standard error."""
     directory = existing(flags.profile, flags.model, flags.layers)
     baseline = None
     if flags.baseline:
@@ -90,6 +101,6 @@ def _rows(text: str) -> list[str]:
     unknown = [name for name in names if not known(name)]
     if unknown:
         raise argparse.ArgumentTypeError(
-            f"no row called {', '.join(unknown)}: write n1, n32, ..., mixed, prefix or start"
+            f"unknown row {', '.join(unknown)}: write n1, n32, ..., mixed, prefix or start"
         )
     return names

@@ -1,1 +1,1 @@
-"""What the tensors of a checkpoint are, for families that lay them out in ways of their own."""
+"""The tensors of checkpoints of families with their own layout."""

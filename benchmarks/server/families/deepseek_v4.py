@@ -1,4 +1,4 @@
-"""The tensors of DeepSeek-V4, as deepseek-ai/DeepSeek-V4-Flash names them, in bfloat16."""
+"""The tensors of DeepSeek-V4, with the names of deepseek-ai/DeepSeek-V4-Flash, in bfloat16."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from benchmarks.server.families.tensor import (
 
 Config = Mapping[str, Any]
 
-# By the entry of a layer in compress_ratios: 0 is the window alone, this one has an indexer.
+# The value of a layer with an indexer in compress_ratios; 0 is a layer with a window only.
 _WITH_INDEXER = 4
 _PLAIN = Values(1.0)
 _SMALL = Values(0.1, dtype="F32")
@@ -22,7 +22,7 @@ _NEAR_ONE = Values(0.1, mean=1.0, dtype="F32")
 
 
 def tensors(config: Config) -> Iterator[Tensor]:
-    """All tensors, in the order of the layers."""
+    """Return all tensors in the order of the layers."""
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
     yield Tensor("embed.weight", (vocabulary, hidden), _PLAIN)
     for number in range(config["num_hidden_layers"]):
@@ -61,7 +61,7 @@ def _attention(name: str, config: Config, ratio: int) -> Iterator[Tensor]:
 
 
 def _compressor(name: str, hidden: int, size: int, ratio: int) -> Iterator[Tensor]:
-    # Where an indexer chooses, entries overlap, so each token has a part in two.
+    # In layers with an indexer, entries overlap, so each token contributes to two.
     width = 2 * size if ratio == _WITH_INDEXER else size
     yield Tensor(f"{name}.ape", (ratio, width), _SMALL)
     yield norm(f"{name}.norm", size)
@@ -91,7 +91,7 @@ def _feed_forward(name: str, hidden: int, size: int, share: float) -> Iterator[T
 
 
 def _connection(name: str, config: Config) -> Iterator[Tensor]:
-    """What mixes the copies of the residual stream: into one, out of it, and among each other."""
+    """Return the tensors that mix the copies of the residual stream: in, out, and among them."""
     copies = config["hc_mult"]
     yield from _mixing(name, copies * (copies + 2), 3, copies * config["hidden_size"])
 

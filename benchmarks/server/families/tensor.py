@@ -1,7 +1,7 @@
-"""A tensor of a checkpoint, and how the numbers in it are drawn.
+"""A tensor of a checkpoint, and the distribution of its values.
 
-Random values keep activations near 1 in every layer. No two blocks have the same factors and no
-two channels of a norm the same weight, so that one that is read from the wrong place is noticed.
+Random values keep activations near 1 in every layer. No two blocks have the same scale and no two
+channels of a norm the same weight, so that reading one from the wrong place is detected.
 """
 
 import math
@@ -12,14 +12,14 @@ from deepseek_server.models.loading.stored import ELEMENT_BYTES
 
 @dataclass(frozen=True)
 class Values:
-    """How the numbers of a tensor are drawn: around a mean, normally distributed.
+    """The normal distribution of a tensor's values.
 
     Attributes:
         scale: the standard deviation.
         mean: the mean.
-        dtype: the type, as safetensors names it.
-        powers: whether they are rounded to powers of two.
-        below: if not 0, they are whole and below this, no two alike of any so many in a row.
+        dtype: the type, as named by safetensors.
+        powers: whether values are rounded to powers of two.
+        below: if not 0, values are integers below this, and any `below` consecutive ones differ.
     """
 
     scale: float = 0.0
@@ -31,10 +31,11 @@ class Values:
 
 NORM = Values(0.1, mean=1.0)
 BIAS = Values(0.1)
-# A router's scores lie between 0 and 1: large enough to change choices, too small to make them.
+# A router's scores are between 0 and 1: the bias is large enough to change selections, but too
+# small to decide them alone.
 CHOICE_BIAS = Values(0.05, dtype="F32")
-# A router with random weights is never sure, so rounding often makes it take another expert. With
-# less in each expert that changes a token by some percent instead of by a fifth.
+# A router with random weights is never certain, so rounding often makes it select another expert.
+# With smaller experts that changes a token by a few percent instead of by a fifth.
 EXPERT_SHARE = 0.35
 
 
@@ -43,9 +44,9 @@ class Tensor:
     """A tensor of a checkpoint.
 
     Attributes:
-        name: as in the checkpoint.
-        shape: as in the checkpoint.
-        values: how its numbers are drawn.
+        name: its name in the checkpoint.
+        shape: its shape in the checkpoint.
+        values: distribution of its values.
     """
 
     name: str
@@ -54,23 +55,23 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """How many bytes they take."""
+        """Size in bytes."""
         return self.elements * ELEMENT_BYTES[self.values.dtype]
 
 
 def linear(name: str, rows: int, columns: int, share: float = 1.0) -> Tensor:
-    """Return a projection whose outputs have the variance of its inputs, or a share of it.
+    """Return a projection whose outputs have the spread of its inputs, or a share of it.
 
     Args:
-        name: of the module.
-        rows: outputs.
-        columns: inputs.
-        share: of the standard deviation.
+        name: name of the module.
+        rows: number of outputs.
+        columns: number of inputs.
+        share: factor of the standard deviation.
     """
     return Tensor(f"{name}.weight", (rows, columns), Values(share * columns**-0.5))
 

@@ -1,4 +1,4 @@
-"""A directory with a model of a published shape and random weights."""
+"""Generation of a model directory with a published shape and random weights."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,19 +11,19 @@ from benchmarks.server.model.tokenizer import BEGIN, END, write_tokenizer
 
 
 def weight_bytes(config: Mapping[str, Any]) -> int:
-    """Bytes of a configuration's weights."""
+    """Return the bytes of a configuration's weights."""
     return sum(tensor.bytes for tensor in tensors(config))
 
 
 def write_model(
     config: Mapping[str, Any], directory: Path, written: Callable[[int], object] = lambda _: None
 ) -> Path:
-    """Write the files that a hub repository of this model would have.
+    """Write the files that a hub repository of this model would contain.
 
     Args:
         config: the content of config.json.
-        directory: where; made if missing.
-        written: told of bytes of weights that are written, in any thread.
+        directory: the target directory; created if missing.
+        written: called with the bytes of written weights, in any thread.
 
     Returns:
         The directory.
@@ -40,6 +40,6 @@ def write_model(
     }
     (directory / "generation_config.json").write_text(json.dumps(generation, indent=2))
     write_shards(tensors(config), directory, written)
-    # Last, because a directory with a config.json counts as complete.
+    # Last, because a directory with a config.json is considered complete.
     (directory / "config.json").write_text(json.dumps(config, indent=2))
     return directory

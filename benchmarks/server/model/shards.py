@@ -1,9 +1,9 @@
-"""Random weights as safetensors files, written about as fast as a disk takes them.
+"""Random weights as safetensors files, written at about the speed of the disk.
 
-Drawing billions of random numbers takes minutes. So a block is drawn once, for each way that
-numbers are drawn, and a tensor is that block, begun somewhere and repeated. The block's length is a
-prime, so no two rows of a tensor are alike, and no two logits tie. However large the model is, only
-those blocks are in memory, and no GPU is needed.
+Drawing billions of random numbers takes minutes. So one block is drawn for each distribution, and a
+tensor repeats that block from some offset. The block's length is a prime, so no two rows of a
+tensor are equal, and no two logits tie. Only those blocks are in memory, for a model of any size,
+and no GPU is needed.
 
 The format: https://huggingface.co/docs/safetensors (a length, a JSON header, the bytes).
 """
@@ -24,7 +24,7 @@ from deepseek_server.models.loading.weights import DTYPES
 
 SHARD_BYTES = 4 * 10**9
 BLOCK = 4_194_301  # a prime
-STEP = 37  # between whole numbers in a row; a prime, too
+STEP = 37  # between consecutive integers; also a prime
 SEED = 0
 
 
@@ -37,10 +37,10 @@ def write_shards(
     """Write all tensors and, if there are several files, their index.
 
     Args:
-        tensors: what to write.
-        directory: where.
-        written: told of the bytes of each tensor when it is written; in any thread.
-        shard_bytes: what a file holds at most, unless a single tensor is larger.
+        tensors: the tensors.
+        directory: the target directory.
+        written: called with the bytes of each written tensor, in any thread.
+        shard_bytes: maximum bytes of a file, unless a single tensor is larger.
     """
     shards = _split(tensors, shard_bytes)
     blocks = _blocks({tensor.values for shard in shards for tensor in shard})
@@ -68,7 +68,7 @@ def _name(number: int, count: int) -> str:
 
 
 def _blocks(kinds: set[Values]) -> dict[Values, memoryview]:
-    """The bytes of one block of random numbers for each way to draw them."""
+    """Return one block of random numbers, as bytes, for each distribution."""
     noise = torch.randn(BLOCK, generator=torch.Generator().manual_seed(SEED)).clamp(-4, 4)
     return {kind: _drawn(noise, kind) for kind in kinds}
 
@@ -80,7 +80,7 @@ def _drawn(noise: torch.Tensor, kind: Values) -> memoryview:
     numbers = kind.mean + kind.scale * noise
     if kind.powers:
         numbers = torch.exp2(torch.log2(numbers).round())
-    if dtype.itemsize == 1:  # which has no infinity to overflow to
+    if dtype.itemsize == 1:  # fp8 has no infinity to overflow to
         numbers = numbers.clamp(torch.finfo(dtype).min, torch.finfo(dtype).max)
     return _as_bytes(numbers, dtype)
 
@@ -115,12 +115,12 @@ def _header(tensors: Sequence[Tensor]) -> bytes:
             "data_offsets": [start, end],
         }
     header = json.dumps(entries, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # the data begin aligned
+    header += b" " * (-len(header) % 8)  # align the data
     return struct.pack("<Q", len(header)) + header
 
 
 def _repeat(stream: IO[bytes], block: memoryview, start: int, size: int) -> None:
-    """Write so many bytes of a block, over and over, from one of its places on."""
+    """Write `size` bytes of a repeated block, from an offset on."""
     while size:
         count = stream.write(block[start : start + size])
         size -= count

@@ -1,4 +1,4 @@
-"""Which tensors a checkpoint of a configuration holds, by the names that they have on the hub."""
+"""The tensors of a configuration's checkpoint, by their names on the hub."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,20 +17,20 @@ from benchmarks.server.families.tensor import (
 
 Config = Mapping[str, Any]
 
-FACTORS = "_scale_inv"  # what the name of a matrix's factors ends in
-BLOCK = 128  # rows and columns that share a factor where weights have eight bits
-# The matrices that DeepSeek ships in eight bits (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md, and
+FACTORS = "_scale_inv"  # name suffix of an fp8 matrix's scales
+BLOCK = 128  # rows and columns of an fp8 matrix that share a scale
+# The matrices that DeepSeek ships in fp8 (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md, and
 # deepseek-ai/DeepSeek-V3.2-Exp, model.safetensors.index.json).
 _PACKED = re.compile(
     r".*\.((q|q_a|q_b|kv_b|o|gate|up|down)_proj|kv_a_proj_with_mqa|indexer\.w(q_b|k))\.weight"
 )
-# Of the 448 that the format has, the largest of a block's numbers takes nearly all.
+# The largest values of a block are close to 448, the maximum of the format.
 PACKED = Values(96.0, dtype="F8_E4M3")
-FACTOR_SPREAD = 0.2  # of its mean
+FACTOR_SPREAD = 0.2  # standard deviation of the scales, as a share of their mean
 
 
 def tensors(config: Config) -> Iterator[Tensor]:
-    """All tensors, in the order of the layers; those of tied embeddings once."""
+    """Return all tensors in the order of the layers; tied embeddings once."""
     packing = config.get("quantization_config")
     for tensor in _plain(config):
         if packing and _PACKED.fullmatch(tensor.name):
@@ -40,7 +40,7 @@ def tensors(config: Config) -> Iterator[Tensor]:
 
 
 def _packed(tensor: Tensor, *, powers: bool) -> Iterator[Tensor]:
-    """A matrix in eight bits and the factors of its blocks, together of the scale of the plain one."""
+    """Return an fp8 matrix and its scales, whose product has the spread of the plain matrix."""
     mean = tensor.values.scale / PACKED.scale
     factors = Values(FACTOR_SPREAD * mean, mean, "F32", powers)
     blocks = tuple(-(-length // BLOCK) for length in tensor.shape)
@@ -49,7 +49,7 @@ def _packed(tensor: Tensor, *, powers: bool) -> Iterator[Tensor]:
 
 
 def _plain(config: Config) -> Iterator[Tensor]:
-    """All tensors, before any is brought into eight bits."""
+    """Return all tensors before quantisation to fp8."""
     if config["model_type"] == "deepseek_v4":
         yield from deepseek_v4.tensors(config)
         return
@@ -70,12 +70,12 @@ def _plain(config: Config) -> Iterator[Tensor]:
 
 
 def is_routed(config: Config, layer: int) -> bool:
-    """Whether a layer's feed-forward part consists of experts."""
+    """Return whether a layer's feed-forward part consists of experts."""
     return bool(config.get("n_routed_experts")) and layer >= config["first_k_dense_replace"]
 
 
 def head_dim(config: Config) -> int:
-    """Numbers of one head of grouped-query attention."""
+    """Return the size of a head of grouped-query attention."""
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 

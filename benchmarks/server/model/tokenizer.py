@@ -1,9 +1,9 @@
-"""A tokenizer of any size, made on the spot.
+"""A generated tokenizer of any vocabulary size.
 
-A trained vocabulary cannot be made on the spot, but its size and what it does to a text can: bytes
-as in every byte-level vocabulary, and then the words " a", " b", ..., " aa", " ab", ..., each of
-which is one token, whatever stands beside it. A prompt of n words is therefore n tokens, and every
-token that a model with random weights comes up with is some text that a server has to send.
+It imitates the size and behaviour of a trained vocabulary: bytes as in every byte-level vocabulary,
+and then the words " a", " b", ..., " aa", " ab", ..., each of which is one token in any context. A
+prompt of n words is therefore n tokens, and every token that a model with random weights generates
+is some text that a server has to send.
 """
 
 import json
@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from benchmarks.server.client.words import word
 
 BYTES = 256
-SPACE = "Ġ"  # how byte-level vocabularies write it
+SPACE = "Ġ"  # a space in byte-level vocabularies
 # DeepSeek's markers have full-width bars.
 BEGIN, END = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"  # noqa: RUF001
 USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"  # noqa: RUF001
@@ -34,9 +34,9 @@ def write_tokenizer(directory: Path, size: int, special: Mapping[str, int]) -> N
     """Write tokenizer.json and tokenizer_config.json.
 
     Args:
-        directory: where.
-        size: of the vocabulary; every id below it is a token.
-        special: BEGIN and END, and where they are; USER and ASSISTANT take the ids after them.
+        directory: the target directory.
+        size: size of the vocabulary; every id below it is a token.
+        special: ids of BEGIN and END; USER and ASSISTANT get the following ids.
     """
     special = _with_roles(special, size)
     ids = [number for number in range(BYTES, size) if number not in special.values()]
@@ -69,12 +69,12 @@ def write_tokenizer(directory: Path, size: int, special: Mapping[str, int]) -> N
 
 
 def _alphabet() -> list[str]:
-    """All bytes, as byte-level vocabularies write them."""
+    """Return the letters of all bytes in byte-level vocabularies."""
     return sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def _with_roles(special: Mapping[str, int], size: int) -> dict[str, int]:
     first = max(special.values()) + 1
     if first + 1 >= size:
-        raise ValueError(f"no room for {USER} and {ASSISTANT} below {size}")
+        raise ValueError(f"no ids are left for {USER} and {ASSISTANT} below {size}")
     return {**special, USER: first, ASSISTANT: first + 1}

@@ -1,8 +1,9 @@
-"""What is measured of a server, and what is wanted of it.
+"""The rows that are measured of a server, and their goals.
 
-Closed rows: prompts of 512 tokens, answers of 128, so many at once. `mixed`: users who come at
-random, at 70 % of what the server can do, with lengths drawn from log-normal distributions of mean
-600 and 200. `prefix`: a prompt of 8192 tokens twice. `start`: from nothing to the first token.
+Closed rows (`nK`): K concurrent requests with prompts of 512 and answers of 128 tokens. `mixed`:
+random arrivals at 70 % of the server's peak, with lengths drawn from log-normal distributions of
+mean 600 and 200. `prefix`: a prompt of 8192 tokens twice. `start`: from process start to the first
+token.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MIXED_AT_ONCE = 256
 MIXED_SECONDS = 20.0
 PREFIX = 8192
 
-# How many requests each of those at once makes in turn: enough to last some seconds.
+# Consecutive requests of each concurrent client: enough for some seconds.
 ROUNDS = {1: 5, 32: 3, 64: 3}
 FEWEST_ROUNDS = 2
 
@@ -28,12 +29,12 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted of a figure.
+    """The goal of a figure.
 
     Attributes:
-        figure: its name.
-        floor: what it must reach.
-        aim: what it should reach.
+        figure: name of the figure.
+        floor: the value that it must reach.
+        aim: the value that it should reach.
         better: whether higher or lower is better.
     """
 
@@ -43,7 +44,7 @@ class Goal:
     better: Better = "higher"
 
     def verdict(self, value: float) -> str:
-        """`aim`, `floor` or `below`."""
+        """Return `aim`, `floor` or `below`."""
         sign = 1 if self.better == "higher" else -1
         for name, wanted in (("aim", self.aim), ("floor", self.floor)):
             if sign * value >= sign * wanted:
@@ -65,12 +66,12 @@ _ANY = {
     "start": Goal("to_reading", 3, 1.5, "lower"),
 }
 BASELINE_GOAL = Goal("ratio", 5, 8)
-# Of what a device's memory and arithmetic allow: a decoding step, and the closed rows of a slice.
+# Goals for the share of the roofline limit: a decode step, and the closed rows of a slice.
 LIMIT_GOAL = Goal("share_of_limit", 1 / 2.5, 1 / 1.5)
 
 
 def goal(profile: str, row: str) -> Goal | None:
-    """What is wanted of a row on one H200-class GPU; None: nothing is."""
+    """Return the goal of a row on one H200-class GPU; None if it has none."""
     if row in _ANY:
         return _ANY[row]
     if profile.endswith("-slice") and at_once(row):
@@ -80,11 +81,11 @@ def goal(profile: str, row: str) -> Goal | None:
 
 
 def at_once(row: str) -> int | None:
-    """The requests at once of a closed row, None for another or unknown row."""
+    """Return the concurrent requests of a closed row, None for any other name."""
     number = row.removeprefix("n")
     return int(number) if row.startswith("n") and number.isdigit() and int(number) else None
 
 
 def known(row: str) -> bool:
-    """Whether there is such a row."""
+    """Return whether a row exists."""
     return row in _ANY or at_once(row) is not None

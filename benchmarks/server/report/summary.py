@@ -1,4 +1,4 @@
-"""Figures of many requests."""
+"""Summary figures of many requests."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -13,18 +13,18 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 @dataclass(frozen=True)
 class Goals:
-    """What a request must keep to be counted as good; seconds.
+    """Latency goals of a request that counts toward goodput, in seconds.
 
     Attributes:
-        first_token: to the first token.
-        per_token: between tokens, in the mean.
+        first_token: maximum time to the first token.
+        per_token: maximum mean time between tokens.
     """
 
     first_token: float = math.inf
     per_token: float = math.inf
 
     def kept(self, timing: Timing) -> bool:
-        """Whether a request was answered, and quickly enough."""
+        """Return whether a request was completed within the goals."""
         return (
             timing.complete
             and timing.first_token <= self.first_token
@@ -33,10 +33,10 @@ class Goals:
 
 
 def percentile(values: Iterable[tuple[float, float]], share: float) -> float:
-    """The smallest value that is at least as large as this share of all.
+    """Return the weighted percentile: the smallest value that is no less than `share` of all.
 
     Args:
-        values: each with its weight; not empty.
+        values: values with their weights; not empty.
         share: from 0 to 1.
     """
     ordered = sorted(values)
@@ -44,14 +44,14 @@ def percentile(values: Iterable[tuple[float, float]], share: float) -> float:
     reached = 0.0
     for value, weight in ordered:
         reached += weight
-        # Sums of broken weights may come out a little short.
+        # Sums of fractional weights may be slightly too small.
         if reached >= wanted * (1 - 1e-9):
             return value
     return ordered[-1][0]
 
 
 def distribution(values: Sequence[tuple[float, float]]) -> dict[str, float] | None:
-    """Mean and percentiles of weighted seconds, as milliseconds; None of nothing."""
+    """Return mean and percentiles of weighted seconds, in milliseconds; None if there are none."""
     if not values:
         return None
     mean = sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
@@ -60,13 +60,14 @@ def distribution(values: Sequence[tuple[float, float]]) -> dict[str, float] | No
 
 
 def summarize(timings: Sequence[Timing], goals: Goals | None = None) -> dict[str, Any]:
-    """All figures of a run; rates are over the time from the first request to the last token.
+    """Return all figures of a run.
 
-    Requests that the end of the measurement cut count with the tokens that came, not as failures.
+    Rates are over the time from the first request to the last token. Requests that were cut off by
+    the end of the measurement count with their tokens so far, not as failures.
 
     Args:
-        timings: of all requests of the run.
-        goals: None: nothing is said of goodput.
+        timings: timings of all requests of the run.
+        goals: goals for goodput; None to omit goodput.
     """
     complete = [timing for timing in timings if timing.complete]
     answered = [timing for timing in timings if timing.arrivals and not timing.error]

@@ -1,4 +1,4 @@
-"""What was measured beside what is wanted, as lines and as a table."""
+"""Measured figures beside their goals, as lines and as a table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ COLUMNS = ("row", "figure", "value", "floor", "aim", "reached", "share_of_limit"
 
 
 def lines(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """A line for each row, and for each comparison with a baseline.
+    """Return a line for each row, and for each comparison with a baseline.
 
     Args:
-        results: as Suite.run makes them.
+        results: the results of Suite.run.
     """
     found = []
     for row, figures in results["rows"].items():
         goal = rows.goal(results["profile"], row)
         if goal is rows.LIMIT_GOAL and goal.figure not in figures:
-            goal = None  # no accelerator was named, or nothing is known of its limits
+            goal = None  # no accelerator was named, or its limits are unknown
         name = goal.figure if goal else RATE
         line = _line(row, name, figures.get(name), goal)
         found.append(line | {"share_of_limit": figures.get("share_of_limit")})
@@ -40,7 +40,7 @@ def _line(row: str, figure: str, value: float | None, goal: rows.Goal | None) ->
 
 
 def as_text(found: Sequence[dict[str, Any]]) -> str:
-    """Lines as a table in Markdown."""
+    """Return lines as a Markdown table."""
     cells = [list(COLUMNS), *([_cell(line.get(name)) for name in COLUMNS] for line in found)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
     padded = [

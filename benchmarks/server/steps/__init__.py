@@ -1,1 +1,1 @@
-"""Steps of the bare model, without engine, texts and HTTP."""
+"""Steps of the bare model, without engine, detokenization and HTTP."""

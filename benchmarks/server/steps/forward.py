@@ -1,6 +1,6 @@
-"""What a step of decoding costs the model itself, without engine, texts and HTTP.
+"""The cost of a decode step of the bare model, without engine, detokenization and HTTP.
 
-What a server takes beyond this is its own.
+The time of a server beyond this is its overhead.
 """
 
 import time
@@ -27,11 +27,11 @@ STEPS_OF_GROUP = 5
 
 @dataclass(frozen=True)
 class Step:
-    """The cost of a step; seconds.
+    """The cost of a step in seconds.
 
     Attributes:
-        wall: on the wall.
-        cpu: of CPU time.
+        wall: wall-clock time.
+        cpu: CPU time.
     """
 
     wall: float
@@ -41,17 +41,17 @@ class Step:
 def decode_step(
     directory: Path, device: str, at_once: int, context: int, group: Group = ALONE
 ) -> Step:
-    """The median cost of a step that computes one token for each of so many sequences.
+    """Return the median cost of a decode step.
 
     Args:
-        directory: the model; of a family that the paged cache takes.
-        device: where it is computed.
-        at_once: sequences.
-        context: tokens of each.
-        group: the processes that compute the model together.
+        directory: directory of a model that the paged cache supports.
+        device: device of the model.
+        at_once: number of sequences.
+        context: tokens of each sequence.
+        group: the ranks that compute the model together.
 
     Raises:
-        PermanentError: the model cannot be loaded here.
+        PermanentError: the model cannot be loaded on this machine.
     """
     config = parse(("--model", str(directory.absolute()), "--device", device))
     loaded = load(inspect(directory), config.model, config.device, Progress(), group)
@@ -74,15 +74,15 @@ def decode_step(
 
 
 def tokens(number: int, count: int, vocabulary: int) -> tuple[int, ...]:
-    """Return random tokens, the same for the same sequence.
+    """Return random tokens, always the same for the same sequence.
 
-    Sequences must differ: alike tokens choose the same experts, and a step then reads the weights of a
-    few of them only.
+    Sequences must differ: equal tokens select the same experts, and a step then reads the weights
+    of only a few of them.
 
     Args:
-        number: Of the sequence.
-        count: Of tokens.
-        vocabulary: The tokens that there are.
+        number: Index of the sequence.
+        count: Number of tokens.
+        vocabulary: Size of the vocabulary.
     """
     return tuple(np.random.default_rng(number).integers(vocabulary, size=count).tolist())
 
@@ -93,7 +93,7 @@ def _blocks(runner: PagedRunner, number: int, context: int) -> tuple[int, ...]:
 
 
 def _costs(runner: PagedRunner, step: list[Chunk], count: int) -> Step:
-    """The mean cost of so many steps."""
+    """Return the mean cost of `count` steps."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(count):
         runner.run(step)

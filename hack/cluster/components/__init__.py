@@ -17,7 +17,7 @@ from hack.cluster.components import (
 
 
 def describe(site: Site) -> list[Component]:
-    """Write the configuration of everything that the request asks for, and say how to start it."""
+    """Write the configuration of the requested parts and return their components."""
     parts = {
         "api": [control_plane.etcd, control_plane.api_server],
         "controllers": [control_plane.controllers],

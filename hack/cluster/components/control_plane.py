@@ -8,7 +8,7 @@ from hack.cluster.component import Component, Site, answers
 # rate limits of the controllers beside it.
 CLIENT_RATE, CLIENT_BURST = 500, 1000
 
-# Tests count what a controller writes, so every write is there and no read.
+# Tests count the writes of a controller, so every write is logged and no read.
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -21,7 +21,7 @@ AUDIT_POLICY = {
 
 
 def etcd(site: Site) -> list[Component]:
-    """The API server's store; empty at each start, and without fsync, because nothing is kept."""
+    """Return etcd; it starts empty and without fsync, because no data is kept."""
     client, peer = "https://127.0.0.1:2379", "https://127.0.0.1:2380"
     command = (
         site.binary("etcd"),
@@ -47,7 +47,7 @@ def etcd(site: Site) -> list[Component]:
 
 
 def api_server(site: Site) -> list[Component]:
-    """The API server, as a production one is set up, plus an audit log."""
+    """Return the API server, configured as in production, with an audit log."""
     addresses = site.addresses
     issuer = "https://kubernetes.default.svc.cluster.local"
     command = (
@@ -72,7 +72,7 @@ def api_server(site: Site) -> list[Component]:
         f"--service-account-issuer={issuer}",
         f"--service-account-key-file={site.state.pki / 'service-accounts.pub'}",
         f"--service-account-signing-key-file={site.key('service-accounts')}",
-        # What aggregated APIs (custom.metrics.k8s.io) need.
+        # Required by aggregated APIs (custom.metrics.k8s.io).
         f"--requestheader-client-ca-file={site.cert('front-proxy-ca')}",
         "--requestheader-allowed-names=front-proxy",
         "--requestheader-extra-headers-prefix=X-Remote-Extra-",
@@ -82,7 +82,7 @@ def api_server(site: Site) -> list[Component]:
         f"--proxy-client-key-file={site.key('front-proxy')}",
         f"--audit-policy-file={site.write_yaml('audit-policy.yaml', AUDIT_POLICY)}",
         f"--audit-log-path={site.state.logs / 'audit.log'}",
-        # One file, however long: nobody who counts its lines should miss rotated ones.
+        # One file without rotation, because tests count its lines.
         "--audit-log-maxsize=10000",
     )
     ready = answers(f"https://{addresses.cluster}:6443/readyz", site.cert("ca"))
@@ -90,7 +90,7 @@ def api_server(site: Site) -> list[Component]:
 
 
 def controllers(site: Site) -> list[Component]:
-    """Controller-manager and scheduler; one of each, so without leader election."""
+    """Return controller-manager and scheduler; one of each, so without leader election."""
     serving = (
         "--bind-address=127.0.0.1",
         f"--tls-cert-file={site.cert('node-server')}",

@@ -26,7 +26,7 @@ COREFILE = """\
 
 
 def dns(site: Site) -> list[Component]:
-    """CoreDNS; names outside the cluster are refused at once unless egress is on."""
+    """Return CoreDNS; names outside the cluster are refused at once unless egress is on."""
     text = COREFILE.format(
         address=site.addresses.cluster,
         kubeconfig=site.kubeconfig("coredns"),

@@ -1,4 +1,4 @@
-"""What a controller's own manifests become where it is a process beside the API server, not a pod."""
+"""Adaptation of a controller's manifests to a process beside the API server instead of a pod."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Controller:
     """A controller that runs as a process.
 
     Attributes:
-        name: Before the names of what every installation calls the same.
-        namespace: Where it believes to be.
-        user: As whom it speaks to the API server.
-        port: Where it answers the API server's webhooks.
+        name: Prefix of names that are the same in every installation.
+        namespace: Its namespace.
+        user: Its user at the API server.
+        port: Port of its webhooks.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Controller:
     port: int
 
     def own_namespace(self) -> Object:
-        """The namespace for what it keeps."""
+        """Return the namespace of its own objects."""
         return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
 
     def bound(self, document: Object) -> Object:
-        """A role under a name of its own, bound to the user that the controller is."""
+        """Return a role with a prefixed name, bound to the controller's user."""
         metadata = {"name": f"{self.name}-{document['metadata']['name']}"}
         if document["kind"] in ("Role", "RoleBinding"):
             metadata["namespace"] = self.namespace
@@ -49,12 +49,12 @@ class Controller:
         return changed
 
     def webhooks(self, site: Site, document: Object, narrowed: Callable[[str], Object]) -> Object:
-        """A webhook configuration that leads to the process.
+        """Return a webhook configuration that points to the process.
 
         Args:
-            site: Where the cluster is.
-            document: As the controller's module has it.
-            narrowed: Selectors by the URL path of a webhook.
+            site: Paths and addresses of the cluster.
+            document: The configuration of the controller's module.
+            narrowed: Returns the selectors for the URL path of a webhook.
         """
         webhooks = []
         for webhook in document["webhooks"]:
@@ -65,7 +65,7 @@ class Controller:
         return document | {"metadata": {"name": name}, "webhooks": webhooks}
 
     def converted(self, site: Site, crd: Object) -> Object:
-        """A CRD whose versions the controller converts into each other."""
+        """Return a CRD with conversion of versions by the controller."""
         how = {
             "clientConfig": self.reached(site, "/convert"),
             "conversionReviewVersions": ["v1"],
@@ -74,7 +74,7 @@ class Controller:
         return crd | {"spec": crd["spec"] | {"conversion": conversion}}
 
     def settings(self, site: Site, version: str, health: int, metrics: int) -> Object:
-        """Its configuration file, of an API version, with the ports on which it tells how it is."""
+        """Return its configuration file of an API version, with the ports of health and metrics."""
         return {
             "apiVersion": version,
             "kind": "Configuration",
@@ -90,18 +90,18 @@ class Controller:
         }
 
     def reached(self, site: Site, path: str) -> Object:
-        """How the API server reaches it."""
+        """Return the client configuration with which the API server reaches it."""
         authority = base64.b64encode(Path(site.cert("ca")).read_bytes()).decode()
         url = f"https://{site.addresses.cluster}:{self.port}{path}"
         return {"url": url, "caBundle": authority}
 
 
 def documents(paths: Iterable[Path]) -> list[Object]:
-    """All YAML documents of some files."""
+    """Return all YAML documents of files."""
     return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
 
 
 def established(site: Site, crds: Iterable[Object]) -> tuple[str, ...]:
-    """A command that ends well once the API server serves all of these kinds."""
+    """Return a command that succeeds once the API server serves all of these kinds."""
     names = [f"crd/{crd['metadata']['name']}" for crd in crds]
     return site.kubectl("wait", "--for=condition=Established", *names, "--timeout=60s")

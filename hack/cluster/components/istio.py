@@ -1,4 +1,4 @@
-"""Istio: its charts, and istiod as a process beside the others; sidecars and gateways are pods."""
+"""Istio: its charts, and istiod as a process beside the API server; sidecars and gateways are pods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hack.cluster.images import istio_proxy
 
 NAMESPACE = "istio-system"
 READY = "127.0.0.1:8082"
-# Which of the chart's objects are about istiod's pod: there is none.
+# Templates of the chart for istiod's pod, which does not exist here.
 POD = {"deployment.yaml", "autoscale.yaml", "poddisruptionbudget.yaml", "service.yaml"}
-# Envoy as its own project builds it lacks the filters that Istio's build adds.
+# Envoy's own builds lack the filters that Istio's build adds.
 PLAIN_ENVOY = {
     "PILOT_ENABLE_METADATA_EXCHANGE": "false",
     "PILOT_ENABLE_ALPN_FILTER": "false",
@@ -29,7 +29,7 @@ PROXY_REQUESTS = {"cpu": "10m", "memory": "40Mi"}
 
 
 def istio(site: Site) -> list[Component]:
-    """CRDs of Istio and of the Gateway API, the chart of istiod, and istiod."""
+    """Return the CRDs of Istio and of the Gateway API, the chart of istiod, and istiod."""
     files = site.files("istio")
     base = "\n---\n".join(_rendered(site, "istio-base", "manifests/charts/base").values())
     chart = _rendered(site, "istiod", "manifests/charts/istio-control/istio-discovery")
@@ -42,7 +42,7 @@ def istio(site: Site) -> list[Component]:
     (deployment,) = yaml.safe_load_all(chart["deployment.yaml"])
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     command = (
-        # It keeps files below the folder that it runs in.
+        # It writes files below its working directory.
         *("env", f"--chdir={site.data('istiod')}", site.binary("istio", "pilot-discovery")),
         *container["args"],
         f"--kubeconfig={site.kubeconfig('istiod')}",
@@ -50,7 +50,7 @@ def istio(site: Site) -> list[Component]:
         "--ctrlz_port=0",
     )
     established = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    # istiod signs for itself and tells the API server by whom it can be known.
+    # istiod signs its own certificate and registers the CA with the API server.
     known = ("wait", "--for=jsonpath={.webhooks[0].clientConfig.caBundle}", "--timeout=60s")
     injector = "mutatingwebhookconfiguration/istio-sidecar-injector"
     return [
@@ -74,7 +74,7 @@ def istio(site: Site) -> list[Component]:
 
 
 def values(artefact: Path) -> dict[str, Any]:
-    """What the charts are told: our image, and that Envoy has no filters of Istio's own."""
+    """Return the charts' values: our image, and an Envoy without Istio's own filters."""
     return {
         "global": {
             "hub": REGISTRY,
@@ -88,14 +88,14 @@ def values(artefact: Path) -> dict[str, Any]:
 
 
 def _environment(entries: list[dict[str, Any]]) -> dict[str, str]:
-    """What the chart tells istiod's container, and what a pod would know of itself."""
+    """Return the environment of istiod's container, with the fields of a pod filled in."""
     told = {entry["name"]: entry["value"] for entry in entries if "value" in entry}
     del told["KUBECONFIG"]
     return told | {"POD_NAMESPACE": NAMESPACE, "POD_NAME": "istiod", "SERVICE_ACCOUNT": "istiod"}
 
 
 def _rendered(site: Site, release: str, chart: str) -> dict[str, str]:
-    """A chart's objects as YAML, by the name of the template that they come from."""
+    """Return a chart's objects as YAML, by the name of their template."""
     artefact = Path(site.request.artefacts["istio"])
     command = (
         *(site.binary("helm"), "template", release, str(artefact / "files" / chart)),
@@ -107,7 +107,7 @@ def _rendered(site: Site, release: str, chart: str) -> dict[str, str]:
 
 
 def by_template(rendered: str) -> dict[str, str]:
-    """Helm's output, taken apart by what stands above each object: the template it comes from."""
+    """Split Helm's output by the comment above each object, which names its template."""
     found: dict[str, str] = {}
     for document in re.split(r"^---\n", rendered, flags=re.MULTILINE):
         source = re.match(r"# Source: \S*/(\S+)\n", document)
@@ -122,7 +122,7 @@ def _namespace() -> dict[str, Any]:
 
 
 def _served_here(site: Site, service: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The chart's Service, leading to the process instead of to pods."""
+    """Return the chart's Service with endpoints of the process instead of pods."""
     ports = service["spec"]["ports"]
     spec = {"ports": ports}
     endpoints = {

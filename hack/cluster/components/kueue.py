@@ -1,4 +1,4 @@
-"""Kueue: its API, its webhooks, and its controller as a process beside the others."""
+"""Kueue: its API, its webhooks, and its controller as a process beside the API server."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ CONTROLLER = Controller("kueue", "kueue-system", "kueue-controller-manager", 944
 ROLES = ("role.yaml", "role_binding.yaml", "leader_election_role.yaml",
          "leader_election_role_binding.yaml", "manager_secrets_role.yaml",
          "manager_secrets_role_binding.yaml")  # fmt: skip
-# Those whose versions only the controller can convert.
+# CRDs whose versions are converted by the controller.
 CONVERTED = ("localqueues", "clusterqueues", "cohorts", "workloads", "multikueueclusters")
-# Kinds that the cluster does not have have no webhooks either.
+# Kinds that the cluster does not serve need no webhooks.
 OWN = ("kueue-x-k8s-io", "leaderworkerset", "v1-pod", "v1-deployment")
-# Only these namespaces are Kueue's: its webhooks refuse what they can't be asked about, and other
-# tests of the same cluster shall not depend on it.
+# Kueue manages only these namespaces: a failing webhook refuses requests, and other tests of the
+# same cluster must not depend on it.
 LABEL = "deepseek-operator.io/kueue"
 
 
 def kueue(site: Site) -> list[Component]:
-    """The controller, with the manifests of its own module changed to where it runs here."""
+    """Return the controller, with the manifests of its module adapted to a process."""
     config = site.files("kueue") / "config/components"
     crds = [
         CONTROLLER.converted(site, crd) if crd["spec"]["names"]["plural"] in CONVERTED else crd
@@ -43,7 +43,7 @@ def kueue(site: Site) -> list[Component]:
         site.binary("kueue"),
         f"--config={site.write_yaml('kueue.yaml', settings)}",
         f"--kubeconfig={site.kubeconfig('kueue')}",
-        # A second API server, for people who want to see who is next.
+        # A second API server, which only shows pending workloads to users.
         "--feature-gates=VisibilityOnDemand=false",
     )
     api = (CONTROLLER.own_namespace(), *crds, *roles, *webhooks)
@@ -53,7 +53,7 @@ def kueue(site: Site) -> list[Component]:
         Component(
             "kueue",
             command,
-            # It looks once, at its start, which kinds there are to manage.
+            # It checks only at startup which kinds exist.
             after=("kueue-kinds", "lws-kinds"),
             probe=answers("http://127.0.0.1:8083/readyz"),
         ),
@@ -61,7 +61,7 @@ def kueue(site: Site) -> list[Component]:
 
 
 def _with_certificates(site: Site) -> tuple[str, ...]:
-    """Runs a command that finds the certificate of its metrics where only Kueue's own pod has it."""
+    """Return a prefix for a command that mounts the certificate of its metrics as in Kueue's pod."""
     upper, work = Path(site.data("kueue/etc")), site.data("kueue/work")
     folder = upper / "kueue/metrics/certs"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""kwok: nodes with eight GPUs each that exist in the API only, for tests of scheduling and scale."""
+"""kwok: fake nodes with eight GPUs each, for tests of scheduling and scale."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LABEL = {"type": "kwok"}
 
 
 def kwok(site: Site) -> list[Component]:
-    """kwok's controller, which plays the kubelet for as many fake nodes as were asked for."""
-    # Pods become Ready at once and vanish at once; so say the fast stages of kwok itself.
+    """Return kwok's controller, which simulates the kubelet of the requested fake nodes."""
+    # Pods become Ready at once and are deleted at once, by kwok's own fast stages.
     stages = "\n---\n".join(
         path.read_text()
         for path in sorted(site.files("kwok").rglob("*.yaml"))
@@ -38,12 +38,12 @@ def kwok(site: Site) -> list[Component]:
 
 
 def kubelet_version() -> str:
-    """What the real node's kubelet says of itself."""
+    """Return the version that the real node's kubelet reports."""
     return groups()["kubernetes"].stamp["k8s.io/component-base/version.gitVersion"]
 
 
 def fake_node(number: int) -> dict[str, Any]:
-    """The manifest of one of kwok's nodes, numbered from 0."""
+    """Return the manifest of one of kwok's nodes, numbered from 0."""
     shape = NODES["fake"][number % len(NODES["fake"])]
     name = f"kwok-{shape['name']}-{number}"
     labels = {
@@ -66,7 +66,7 @@ def fake_node(number: int) -> dict[str, Any]:
         "status": {
             "capacity": shape["capacity"],
             "allocatable": shape["capacity"],
-            # Controllers decide by it what a cluster can do; kwok would put its own version there.
+            # Controllers derive a cluster's features from it; kwok would set its own version.
             "nodeInfo": {"kubeletVersion": kubelet_version()},
         },
     }

@@ -1,4 +1,4 @@
-"""LeaderWorkerSet: its API, its webhooks, and its controller as a process beside the others."""
+"""LeaderWorkerSet: its API, its webhooks, and its controller as a process beside the API server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROLES = ("role.yaml", "role_binding.yaml", "leader_election_role.yaml",
 
 
 def lws(site: Site) -> list[Component]:
-    """The controller, with the manifests of its own module changed to where it runs here."""
+    """Return the controller, with the manifests of its module adapted to a process."""
     config = site.files("lws") / "config"
     crds = documents(sorted(config.glob("crd/bases/*.yaml")))
     roles = map(CONTROLLER.bound, documents(config / "rbac" / name for name in ROLES))
@@ -38,7 +38,7 @@ def lws(site: Site) -> list[Component]:
 
 
 def _narrowed(path: str) -> dict[str, Any]:
-    """As its installation does it: only pods of a LeaderWorkerSet pass through."""
+    """Return the selectors of the original installation: only pods of a LeaderWorkerSet."""
     if not path.endswith("v1-pod"):
         return {}
     own = {"key": "leaderworkerset.sigs.k8s.io/name", "operator": "Exists"}

@@ -1,4 +1,4 @@
-"""kube-router's firewall: the bridge between pods enforces no NetworkPolicy by itself."""
+"""kube-router's firewall, because the bridge between pods does not enforce NetworkPolicy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READS = {
 
 
 def netpol(site: Site) -> list[Component]:
-    """Kube-router as the enforcer alone: rules of iptables and ipset, in the cluster's namespace."""
+    """Return kube-router as firewall only: iptables and ipset rules in the cluster's namespace."""
     command = (
         site.binary("netpol", "kube-router"),
         f"--kubeconfig={site.kubeconfig('kube-router')}",
@@ -27,7 +27,7 @@ def netpol(site: Site) -> list[Component]:
         "--run-loadbalancer=false",
         f"--service-cluster-ip-range={site.addresses.services}",
         f"--health-port={HEALTH_PORT}",
-        # Logs how long each round took.
+        # Log the duration of each sync.
         "--v=1",
     )
     ready = answers(f"http://127.0.0.1:{HEALTH_PORT}/healthz")

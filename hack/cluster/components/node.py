@@ -1,4 +1,4 @@
-"""A real node: containerd, kubelet, kube-proxy, and GPUs that are only advertised."""
+"""A real node: containerd, kubelet, kube-proxy, and advertised GPUs that do not exist."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hack.cluster.machine.isolation import cgroup_name
 from hack.cluster.tiny_image import tiny_image, write_archive
 
 NODES = yaml.safe_load((Path(__file__).parent / "nodes.yaml").read_text())
-# /run is private to the cluster, so the usual place collides with nothing.
+# /run is private to the cluster, so the usual path does not collide.
 SOCKET = Path("/run/containerd/containerd.sock")
 PAUSE_IMAGE = "registry.deepseek.local/pause:1"
-# Debian's place of the CNI plug-ins first, then everybody else's.
+# Debian's path of the CNI plug-ins first, then the path of other distributions.
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
 
 CONTAINERD = """\
@@ -50,7 +50,7 @@ config_path = {mirrors}
 
 
 def runtime(site: Site) -> list[Component]:
-    """containerd with an image store that outlives the cluster, and the image of every pod."""
+    """Return containerd with a persistent image store, and the pause image."""
     folder = next((path for path in CNI_FOLDERS if Path(path, "bridge").exists()), CNI_FOLDERS[0])
     network = site.write("cni/10-bridge.conflist", json.dumps(_network(site), indent=1))
     registry = f"http://{site.addresses.cluster}:{PORT}"
@@ -79,7 +79,7 @@ def runtime(site: Site) -> list[Component]:
 
 
 def kubelet(site: Site) -> list[Component]:
-    """The kubelet, and the wait for its node to be Ready."""
+    """Return the kubelet, and the command that waits until its node is Ready."""
     configuration = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -106,8 +106,8 @@ def kubelet(site: Site) -> list[Component]:
         "maxPods": 250,
         "podPidsLimit": -1,
         "volumePluginDir": site.data("volume-plugins"),
-        # The machine is shared with everything else on it: only real shortage evicts, and images
-        # stay, because importing one anew takes minutes.
+        # The machine has other load: evict only at a real shortage, and keep images, because
+        # importing one again takes minutes.
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "1%",
@@ -142,7 +142,7 @@ def kubelet(site: Site) -> list[Component]:
 
 
 def proxy(site: Site) -> list[Component]:
-    """kube-proxy, which makes Service addresses work for pods and for the host."""
+    """Return kube-proxy, which makes Service addresses work for pods and for the host."""
     configuration = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -153,7 +153,7 @@ def proxy(site: Site) -> list[Component]:
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "oomScoreAdj": 0,
-        # Only the machine's first network namespace may set these.
+        # Only the machine's initial network namespace may set these.
         "conntrack": {
             "maxPerCore": 0,
             "min": 0,
@@ -170,7 +170,7 @@ def proxy(site: Site) -> list[Component]:
 
 
 def devices(site: Site) -> list[Component]:
-    """Advertise GPUs on the real node; there are none, and pods that ask for them run on CPU."""
+    """Advertise nonexistent GPUs on the real node; pods that request them run on the CPU."""
     count = {NODES["gpu_resource"]: str(site.request.gpus)}
     patch = json.dumps({"status": {"capacity": count, "allocatable": count}})
     command = site.kubectl(
@@ -180,7 +180,7 @@ def devices(site: Site) -> list[Component]:
 
 
 def _network(site: Site) -> dict[str, Any]:
-    """Every pod on one bridge, with host ports."""
+    """Return the CNI configuration: all pods on one bridge, with host ports."""
     addresses: dict[str, Any] = {
         "type": "host-local",
         "dataDir": site.data("cni"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hack.cluster.component import Component, Site, answers
 
 PORT = 5000
-# The name in image references; containerd's mirror configuration leads it to the registry.
+# The name in image references; containerd's mirror configuration maps it to the registry.
 REGISTRY = f"registry.deepseek.local:{PORT}"
 
 
 def registry(site: Site) -> list[Component]:
-    """A registry over plain HTTP whose data outlives the cluster."""
+    """Return a registry over plain HTTP with persistent data."""
     address = f"{site.addresses.cluster}:{PORT}"
     configuration = {
         "version": 0.1,
@@ -23,7 +23,7 @@ def registry(site: Site) -> list[Component]:
     }
     path = site.write_yaml("registry.yaml", configuration)
     command = (site.binary("registry"), "serve", path)
-    # Without it, it tries to send traces to an address where nobody listens.
+    # Without it, the registry tries to send traces to an address without a listener.
     environment = {"OTEL_TRACES_EXPORTER": "none"}
     ready = answers(f"http://{address}/v2/")
     return [Component("registry", command, probe=ready, environment=environment)]

@@ -1,1 +1,1 @@
-"""The product's images, built from this tree and handed to the cluster that is in use."""
+"""The product's images, built from this tree and made available to the cluster in use."""

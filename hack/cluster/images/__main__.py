@@ -10,10 +10,8 @@ from hack.cluster.progress import say
 
 def main() -> int:
     """Build, push, and print the references."""
-    parser = argparse.ArgumentParser(prog="python -m hack.cluster.images", description=__doc__)
-    parser.add_argument(
-        "--ahead", action="store_true", help="build only, before there is a cluster"
-    )
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images", description=__doc__)
+    parser.add_argument("--ahead", action="store_true", help="only build, before a cluster runs")
     try:
         if parser.parse_args().ahead:
             build_ahead()

@@ -1,4 +1,4 @@
-"""The Debian that images stand on where no public registry is at hand: made from its packages."""
+"""The Debian base image, made from Debian's packages where no public registry is available."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ IMAGE = f"localhost/debian-python:{KEY}"
 
 
 def ensure_base(store: Store, cache: Path, log: Path) -> str:
-    """Make the base image once; later calls find it in the store, or its tarball in the cache.
+    """Build the base image once; later calls find it in the store, or its tarball in the cache.
 
     Args:
-        store: Where the image goes.
+        store: The target store.
         cache: Folder for the tarball.
-        log: File that collects the tools' output.
+        log: File for the tools' output.
 
     Returns:
         The image's reference in the store.

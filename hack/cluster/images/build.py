@@ -1,4 +1,4 @@
-"""From the sources to images that the chosen cluster can pull, making only what has changed."""
+"""Build of images that the chosen cluster can pull; only changed images are built."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from hack.cluster.toolchain import cache_dir
 
 @dataclass(frozen=True)
 class Images:
-    """References by which pods name the two images.
+    """References of the two images in pods.
 
     Attributes:
         operator: The operator's image.
@@ -29,10 +29,10 @@ class Images:
 
 
 def built_images(target: Target | None = None) -> Images:
-    """Build, and hand to the cluster, what the sources have changed; return the references.
+    """Build changed images and make them available to the cluster; return the references.
 
     Args:
-        target: The cluster; default: the one that DSO_CLUSTER chooses. Its registry must be up.
+        target: The cluster; default: the one named by DSO_CLUSTER. Its registry must be running.
 
     Raises:
         ClusterError: something is missing or a build failed.
@@ -75,7 +75,7 @@ def _to_kind(target: Target, source: ImageSource) -> str:
 
 
 def _to_registry(target: Target, source: ImageSource) -> str:
-    """Push to a registry of others, with the credentials that docker or buildah have for it."""
+    """Push to an external registry, with the credentials of docker or buildah."""
     if not target.registry_name:
         raise ClusterError(
             "CLUSTER=current needs a registry that this machine can push to and the cluster can "
@@ -94,7 +94,7 @@ def _to_registry(target: Target, source: ImageSource) -> str:
 
 
 def build_ahead() -> None:
-    """Build for an embedded cluster that is not there yet; `built_images` finds them and pushes them.
+    """Build images for a future embedded cluster; `built_images` finds and pushes them.
 
     Raises:
         ClusterError: something is missing or a build failed.
@@ -112,7 +112,7 @@ def _push_with_buildah(source: ImageSource, destination: str, *, plain_http: boo
 
 
 def _with_buildah(source: ImageSource) -> tuple[Store, str]:
-    """The store with an image of the sources as they are, and what it is called there."""
+    """Build an image of the present sources; return its store and its name there."""
     packages.ensure(["images"])
     cache = cache_dir()
     log = _log(source)

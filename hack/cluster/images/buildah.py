@@ -1,6 +1,6 @@
-"""Building and pushing images with Debian's buildah: no Docker engine, no daemon.
+"""Build and push of images with Debian's buildah: no Docker engine, no daemon.
 
-The store is the project's own, so nothing of the machine's other images is seen or touched.
+The project has its own store, so other images of the machine are not affected.
 """
 
 import fcntl
@@ -32,11 +32,11 @@ class Store:
     uv_cache: Path
 
     def __post_init__(self) -> None:
-        """Make the scratch folder: without it every buildah command fails."""
+        """Create the scratch folder: without it every buildah command fails."""
         self._scratch.mkdir(parents=True, exist_ok=True)
 
     def has(self, image: str) -> bool:
-        """Whether the store holds an image of this reference."""
+        """Return whether the store has an image of this reference."""
         found = subprocess.run(
             self._command("inspect", "--type", "image", image),
             env=self._environment(),
@@ -46,7 +46,7 @@ class Store:
         return found.returncode == 0
 
     def import_tree(self, tarball: Path, image: str, log: Path) -> None:
-        """Make an image of one layer from a tarball of a root file system."""
+        """Create a single-layer image from a tarball of a root file system."""
         self._clear_interrupted()
         container = self._output("from", "scratch")
         try:
@@ -98,7 +98,7 @@ class Store:
     def build_folder(
         self, context: Path, dockerfile: Path, base: str, image: str, log: Path
     ) -> None:
-        """Build a recipe of one stage from a folder that has all it needs."""
+        """Build a single-stage recipe from a self-contained folder."""
         self._clear_interrupted()
         self._step(
             image.removeprefix("localhost/"),
@@ -116,14 +116,14 @@ class Store:
         self._forget_others(image)
 
     def push(self, image: str, destination: str, *, plain_http: bool, log: Path) -> None:
-        """Push an image; layers that the registry has already are not sent again."""
+        """Push an image; layers that the registry already has are not sent again."""
         self._step(
             f"push {destination}",
             log,
             "push",
             f"--tls-verify={'false' if plain_http else 'true'}",
             "--format=oci",
-            # Level 1: a local registry is bound by the processor, not by bytes.
+            # Level 1: with a local registry, the CPU is the bottleneck, not the bytes.
             "--compression-format=zstd",
             "--compression-level=1",
             image,
@@ -152,13 +152,13 @@ class Store:
         )
 
     def _clear_interrupted(self) -> None:
-        """Remove what a killed build left: its containers, mounts and unfinished layers."""
+        """Remove the remains of a killed build: its containers, mounts and incomplete layers."""
         self._output("rm", "--all")
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
 
     def _forget_others(self, image: str) -> None:
-        """Drop images of the same name and another tag: each holds gigabytes that nothing needs."""
+        """Delete images of the same name with another tag: each wastes gigabytes."""
         name = image.rpartition(":")[0]
         tags = self._output(
             "images", "--format", "{{.Name}}:{{.Tag}}", "--filter", f"reference={name}"
@@ -183,7 +183,7 @@ class Store:
         return ["buildah", f"--root={self.root}/root", f"--runroot={self.root}/run", *arguments]
 
     def _environment(self) -> dict[str, str]:
-        # Without systemd and user namespaces, chroot is the isolation that works everywhere.
+        # chroot is the isolation that works everywhere, also without systemd and user namespaces.
         return os.environ | {
             "STORAGE_DRIVER": "overlay",
             "BUILDAH_ISOLATION": "chroot",
@@ -197,7 +197,7 @@ class Store:
 
 @contextmanager
 def one_builder(cache: Path) -> Iterator[None]:
-    """Let a second build on this machine wait for the first and then find its result."""
+    """Serialize builds on this machine, so that a second one finds the result of the first."""
     path = cache / "images.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:

@@ -1,4 +1,4 @@
-"""Building images with a Docker engine, for kind or for a registry of others."""
+"""Build of images with a Docker engine, for kind or for an external registry."""
 
 import subprocess
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from hack.cluster.images.logged import run_logged
 from hack.cluster.images.sources import REPOSITORY, ImageSource
 
-# What the Dockerfiles name as their default; it stands in the keys of images built on it.
+# The default base image of the Dockerfiles; part of the keys of images built on it.
 BASE = "docker.io/library/debian:12-slim"
 
 
 def has_image(image: str) -> bool:
-    """Whether the engine holds the image."""
+    """Return whether the engine has the image."""
     found = subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False)
     return found.returncode == 0
 
@@ -35,6 +35,6 @@ def push(image: str, log: Path) -> None:
 
 
 def load_into_kind(image: str, cluster: str, log: Path) -> None:
-    """Copy an image from the engine to those nodes of a kind cluster that lack it."""
+    """Copy an image from the engine to the nodes of a kind cluster that lack it."""
     command = ["kind", "load", "docker-image", "--name", cluster, image]
     run_logged(f"kind load {image}", command, log)

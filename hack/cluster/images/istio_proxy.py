@@ -1,6 +1,6 @@
-"""The image of Istio's sidecars and gateways, made of what is built and installed here.
+"""The image of Istio's sidecars and gateways, made from locally built and installed programs.
 
-Istio's project publishes it as `proxyv2`; no public registry is needed for this one.
+It replaces `proxyv2` of Istio's project, so that no public registry is needed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from hack.cluster.toolchain import cache_dir
 
 NAME = "istio-proxy"
 FOLDER = Path(__file__).with_name(NAME)
-# Where pilot-agent looks for the template of Envoy's first configuration.
+# Path at which pilot-agent looks for the template of Envoy's bootstrap configuration.
 BOOTSTRAP = "var/lib/istio/envoy/envoy_bootstrap_tmpl.json"
 
 
 def tag(artefact: Path) -> str:
-    """The tag of the image with the pilot-agent of an artefact of the group `istio`."""
+    """Return the tag of the image with the pilot-agent of an artefact of the group `istio`."""
     code = Path(__file__).read_text()
     return content_key([BASE_KEY, artefact.name, code], FOLDER.iterdir(), FOLDER)
 
 
 def build(artefact: Path) -> tuple[Store, str]:
-    """Build the image where it is not there yet.
+    """Build the image if it is missing.
 
     Returns:
-        The store that has it, and its name there.
+        Its store, and its name there.
 
     Raises:
         ClusterError: a program is missing or failed.
@@ -53,11 +53,11 @@ def build(artefact: Path) -> tuple[Store, str]:
 
 
 def provide(artefact: Path, host: str) -> None:
-    """Have the image in a registry, building it if need be.
+    """Make the image available in a registry; build it if missing.
 
     Args:
-        artefact: of the group `istio`.
-        host: the registry's host and port; it speaks plain HTTP.
+        artefact: artefact of the group `istio`.
+        host: host and port of the registry, which uses plain HTTP.
 
     Raises:
         ClusterError: the registry does not answer, or a program is missing or failed.

@@ -1,4 +1,4 @@
-"""A long program on screen as one line, with everything that it prints kept in a log."""
+"""Long-running commands: one line on screen, and their output in a log."""
 
 import os
 import subprocess
@@ -17,13 +17,13 @@ def run_logged(
     """Run a command with visible progress and append its output to a log file.
 
     Args:
-        title: What a person reads while it runs.
+        title: Text that is shown while it runs.
         command: Program and arguments.
-        log: The log file; its folder is made.
-        environment: Variables beside those of this process.
+        log: The log file; its folder is created.
+        environment: Variables in addition to those of this process.
 
     Raises:
-        ClusterError: the command is not installed or failed; with the end of its output.
+        ClusterError: the command is not installed or failed; contains the end of its output.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink, step(title):
@@ -44,6 +44,6 @@ def run_logged(
         except subprocess.CalledProcessError as error:
             lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
             raise ClusterError(
-                f"{title}: {command[0]} failed (the whole log: {log})\n"
+                f"{title}: {command[0]} failed (complete log: {log})\n"
                 + "\n".join(lines[-TAIL_LINES:])
             ) from error

@@ -1,4 +1,4 @@
-"""What a registry over plain HTTP, as in the embedded cluster, already holds."""
+"""Lookup of images in a registry over plain HTTP, as in the embedded cluster."""
 
 from http.client import HTTPConnection, HTTPException
 
@@ -9,10 +9,10 @@ TIMEOUT_SECONDS = 10
 
 
 def has_image(registry: str, name: str, tag: str) -> bool:
-    """Whether `registry` (host:port) holds `name:tag`.
+    """Return whether `registry` (host:port) has `name:tag`.
 
     Raises:
-        ClusterError: nothing that speaks a registry's language answers there.
+        ClusterError: there is no registry at this address.
     """
     connection = HTTPConnection(registry, timeout=TIMEOUT_SECONDS)
     try:

@@ -1,7 +1,7 @@
-"""What each image is made of, and the keys that say whether it has to be made again.
+"""The sources of each image, and the keys that decide whether it has to be rebuilt.
 
-Keys are hashes of content, never of time: the same tree gives the same image reference on every
-machine, and a Deployment changes exactly when what it runs has changed.
+Keys are hashes of content, not of times: the same tree gives the same image reference on every
+machine, and a Deployment changes exactly when the content of its image has changed.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ class ImageSource:
         return self.folder / "Dockerfile"
 
     def dependencies_key(self, base: str) -> str:
-        """Key of the layer below our code: base, recipe and lock file."""
-        # Without the stages from `app` on, so that a change there leaves gigabytes alone.
+        """Return the key of the layer below our code: base, recipe and lock file."""
+        # Without the stages from `app` on, so that a change there does not rebuild gigabytes.
         recipe = self.dockerfile.read_text().partition(APP_STAGE)[0]
         return content_key(
             [base, _stanza(TOOLS_LOCK.read_text(), "uv"), recipe],
@@ -50,7 +50,7 @@ class ImageSource:
         )
 
     def kernels_key(self, base: str) -> str:
-        """Key of the layer with compiled kernels: what they are compiled from, and for what."""
+        """Return the key of the layer with compiled kernels: their sources and architectures."""
         stage = self.dockerfile.read_text().partition(KERNELS_STAGE)[2].partition("\nFROM ")[0]
         package = self.folder / self.package
         return content_key(
@@ -63,7 +63,7 @@ class ImageSource:
         )
 
     def key(self, base: str) -> str:
-        """Key, and tag, of the whole image."""
+        """Return the key of the whole image, which is its tag."""
         package = self.folder / self.package
         files = [path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc"]
         parts = [self.dependencies_key(base)]
@@ -82,7 +82,7 @@ MODEL_SERVER = ImageSource(
 
 
 def content_key(texts: Iterable[str], files: Iterable[Path], root: Path) -> str:
-    """Hash texts and files (by their path below `root` and their bytes; dates do not count)."""
+    """Hash texts and files (by their path below `root` and their bytes, not their dates)."""
     digest = hashlib.sha256()
     for text in texts:
         _feed(digest, text.encode())
@@ -93,13 +93,13 @@ def content_key(texts: Iterable[str], files: Iterable[Path], root: Path) -> str:
 
 
 def _feed(digest: "hashlib._Hash", content: bytes) -> None:
-    # With its length in front, so that no two different lists of contents read the same.
+    # Prefix the length, so that different lists of contents have different hashes.
     digest.update(len(content).to_bytes(8, "big"))
     digest.update(content)
 
 
 def _stanza(lock: str, name: str) -> str:
-    """The lines of one requirement in a lock file: its pin and its hashes."""
+    """Return the lines of one requirement in a lock file: its pin and its hashes."""
     lines: list[str] = []
     wanted = False
     for line in lock.splitlines():

@@ -1,8 +1,8 @@
-"""Keeps what the cluster's programs do to a machine inside the cluster.
+"""Isolation of the cluster's programs from the machine.
 
-The supervisor starts in new mount, process, network, host name and IPC namespaces. What it mounts
-and links there ends with its last process. Only control groups are the machine's own: they
-lie under one name per cluster and are removed by it.
+The supervisor starts in new mount, process, network, host name and IPC namespaces. Mounts and links
+in them disappear with the last process. Only control groups are shared with the machine: they are
+below one name per cluster and are removed by it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMAND = (
 )  # fmt: skip
 CGROUPS = Path("/sys/fs/cgroup")
 
-# What the kubelet wants of the whole machine. It finds these values and leaves the real ones alone.
+# Kernel settings that the kubelet requires: it reads these values and leaves the machine's alone.
 KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1",
     "vm/panic_on_oom": "0",
@@ -32,18 +32,18 @@ KERNEL_SETTINGS = {
     "kernel/keys/root_maxkeys": "1000000",
     "kernel/keys/root_maxbytes": "25000000",
 }
-# Fixed paths in kubelet and CNI, covered by folders of the cluster.
+# Fixed paths of kubelet and CNI, over which folders of the cluster are mounted.
 PRIVATE_FOLDERS = ("/var/log", "/var/lib/kubelet", "/var/lib/cni")
 
 
 def enter(state: State) -> None:
-    """Arrange the namespaces that this process was started in.
+    """Set up the namespaces in which this process was started.
 
     Raises:
         ClusterError: the kernel refused a mount.
     """
     socket.sethostname(NODE_NAME)
-    # The kubelet hands mounts on to containers. Our namespace is apart from the host's already.
+    # The kubelet propagates mounts to containers. Our namespace is already separate from the host's.
     _run("mount", "--make-rshared", "/")
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
     for folder in PRIVATE_FOLDERS:
@@ -64,7 +64,7 @@ def route_pods() -> None:
     """Let the network namespace forward packets, and pass those between pods through iptables.
 
     Raises:
-        ClusterError: the kernel's br_netfilter is not there.
+        ClusterError: the kernel module br_netfilter is not loaded.
     """
     filtered = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
     if not filtered.exists() and shutil.which("modprobe"):
@@ -80,23 +80,23 @@ def route_pods() -> None:
 
 
 def cgroup_name(slot: int) -> str:
-    """The control group that holds all pods of a cluster."""
+    """Return the name of the control group of all pods of a cluster."""
     return f"deepseek-operator-{slot}"
 
 
 def create_cgroups(slot: int) -> None:
-    """Make the pods' control group in every hierarchy, empty."""
+    """Create the pods' empty control group in every hierarchy."""
     for hierarchy in _hierarchies():
         group = hierarchy / cgroup_name(slot)
         group.mkdir(exist_ok=True)
-        # A new cpuset has no processors and no memory, and takes no process.
+        # A new cpuset has no CPUs and no memory nodes, and accepts no process.
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (group / name).exists() and (hierarchy / name).exists():
                 (group / name).write_text((hierarchy / name).read_text())
 
 
 def remove_cgroups(slot: int) -> bool:
-    """Remove a cluster's control groups; False while a process is still in one of them."""
+    """Remove a cluster's control groups; return False if a process is still in one of them."""
     clean = True
     for hierarchy in _hierarchies():
         top = hierarchy / cgroup_name(slot)
@@ -116,7 +116,7 @@ def _hierarchies() -> Iterator[Path]:
         yield CGROUPS
         return
     for path in sorted(CGROUPS.iterdir()):
-        # Symbolic links are second names of a hierarchy.
+        # Symbolic links are aliases of a hierarchy.
         if path.is_dir() and not path.is_symlink():
             yield path
 

@@ -1,7 +1,7 @@
-"""Removes the containers that an ended cluster has left in containerd's store; images stay.
+"""Removal of the containers that a stopped cluster has left in containerd's store; images stay.
 
-Run as a program before the cluster's own containerd, because its CRI plug-in would bring the
-old containers back to mind when it starts.
+It runs as a program before the cluster's own containerd, whose CRI plug-in would otherwise restore
+the old containers at startup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def remove(root: Path) -> None:
         deadline = time.monotonic() + PATIENCE
         while not SOCKET.exists():
             if daemon.poll() is not None or time.monotonic() > deadline:
-                sys.exit("containerd did not start on its store")
+                sys.exit("containerd did not start with its store")
             time.sleep(0.05)
         containers = _ctr("list", "--quiet").split()
         if containers:

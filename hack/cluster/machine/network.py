@@ -1,8 +1,8 @@
-"""Addresses of one cluster, and the link between it and the host.
+"""Addresses of a cluster, and the link between it and the host.
 
-A cluster lives in a network namespace of its own. One veth pair joins it to the host, and routes
-over it let the host reach pods and Services by their addresses. Both vanish with the namespace,
-that is, with the cluster's last process.
+A cluster has its own network namespace. A veth pair connects it to the host, and routes over it let
+the host reach pods and Services by their addresses. Both disappear with the namespace, that is, with
+the cluster's last process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from hack.cluster.faults import ClusterError
 
 SLOTS = 16
-# Below the usual 1500, so that packets also fit where the host itself sits behind a tunnel.
+# Below the usual 1500, so that packets also fit if the host itself is behind a tunnel.
 MTU = 1400
 EGRESS_COMMENT = "deepseek-operator"
 
@@ -30,56 +30,56 @@ class Addresses:
 
     @property
     def link(self) -> IPv4Network:
-        """Between host and cluster."""
+        """Network between host and cluster."""
         return IPv4Network(f"10.91.{self.slot}.0/24")
 
     @property
     def pods(self) -> IPv4Network:
-        """Pods of the real node."""
+        """Network of the real node's pods."""
         return IPv4Network(f"10.92.{16 * self.slot}.0/20")
 
     @property
     def services(self) -> IPv4Network:
-        """Services."""
+        """Network of Services."""
         return IPv4Network(f"10.93.{16 * self.slot}.0/20")
 
     @property
     def fake_pods(self) -> IPv4Network:
-        """What pods on kwok's nodes claim to have; nothing answers there."""
+        """Network of the pods on kwok's nodes; its addresses do not answer."""
         return IPv4Network(f"10.94.{16 * self.slot}.0/20")
 
     @property
     def host(self) -> IPv4Address:
-        """The host's end of the link."""
+        """Address of the host's end of the link."""
         return self.link[1]
 
     @property
     def cluster(self) -> IPv4Address:
-        """The cluster's end of the link: API server, registry and node are here."""
+        """Address of the cluster's end of the link, of API server, registry and node."""
         return self.link[2]
 
     @property
     def api_service(self) -> IPv4Address:
-        """The Service `kubernetes`."""
+        """Address of the Service `kubernetes`."""
         return self.services[1]
 
     @property
     def dns_service(self) -> IPv4Address:
-        """The Service `kube-dns`."""
+        """Address of the Service `kube-dns`."""
         return self.services[10]
 
     @property
     def host_link_name(self) -> str:
-        """The network interface on the host."""
+        """Name of the network interface on the host."""
         return f"dso{self.slot}"
 
     def networks(self) -> tuple[IPv4Network, ...]:
-        """Every network that must be free on the host."""
+        """All networks that must be free on the host."""
         return (self.link, self.pods, self.services, self.fake_pods)
 
 
 def free(routes: Iterable[IPv4Network]) -> list[Addresses]:
-    """The slots none of whose networks overlaps a route of the host, lowest first."""
+    """Return the slots whose networks do not overlap any route of the host, lowest first."""
     taken = list(routes)
     return [
         addresses
@@ -89,23 +89,23 @@ def free(routes: Iterable[IPv4Network]) -> list[Addresses]:
 
 
 def parse_routes(text: str) -> list[IPv4Network]:
-    """Networks out of `ip -json route`, without default routes."""
+    """Return the networks of `ip -json route`, without default routes."""
     entries: list[dict[str, Any]] = json.loads(text or "[]")
     return [IPv4Network(entry["dst"]) for entry in entries if entry["dst"] != "default"]
 
 
 class HostNetwork:
-    """The host's network namespace, seen from inside the cluster's."""
+    """The host's network namespace, accessed from inside the cluster's."""
 
     def __init__(self, namespace: int) -> None:
-        """Take an open file descriptor of the host's network namespace."""
+        """Use an open file descriptor of the host's network namespace."""
         self._namespace = namespace
 
     def connect(self) -> Addresses:
-        """Join the current namespace to the host and bring up routes both ways.
+        """Connect the current namespace to the host with routes in both directions.
 
         Returns:
-            The addresses that this cluster now has.
+            The addresses of this cluster.
 
         Raises:
             ClusterError: no free addresses, or the kernel refused.
@@ -121,10 +121,10 @@ class HostNetwork:
         )
 
     def open_egress(self, addresses: Addresses) -> bool:
-        """Let the cluster reach what the host reaches, by one NAT rule on the host.
+        """Let the cluster reach the host's networks by one NAT rule on the host.
 
         Returns:
-            Whether the host forwarded packets before; if not, `close_egress` is told so.
+            Whether the host forwarded packets before; the argument of `close_egress`.
         """
         forwarded = self._host("sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
         self._host("iptables", "-w", "-t", "nat", "-A", "POSTROUTING", *egress_rule(addresses))
@@ -132,7 +132,7 @@ class HostNetwork:
         return forwarded
 
     def _take(self, addresses: Addresses) -> bool:
-        """Create the pair; its name on the host is what reserves the slot."""
+        """Create the pair; its name on the host reserves the slot."""
         peer = ["peer", "name", addresses.host_link_name, "netns", self._path]
         result = self._run(
             "ip", "link", "add", "eth0", "mtu", str(MTU), "type", "veth", *peer, "mtu", str(MTU)
@@ -172,13 +172,13 @@ class HostNetwork:
 
 
 def egress_rule(addresses: Addresses) -> list[str]:
-    """The one NAT rule, as iptables arguments; its comment makes it findable by `down`."""
+    """Return the NAT rule as iptables arguments, with a comment by which `down` finds it."""
     source = ["-s", str(addresses.link), "!", "-d", str(addresses.link)]
     return [*source, "-m", "comment", "--comment", EGRESS_COMMENT, "-j", "MASQUERADE"]
 
 
 def egress_rules(listing: str) -> list[list[str]]:
-    """Our rules in the output of `iptables -t nat -S POSTROUTING`, as arguments for -D."""
+    """Return our rules in `iptables -t nat -S POSTROUTING`, as arguments for -D."""
     rules = [line.replace('"', "").split() for line in listing.splitlines()]
     return [rule[1:] for rule in rules if EGRESS_COMMENT in rule and rule[0] == "-A"]
 
@@ -187,8 +187,8 @@ def close_egress(slot: int, *, stop_forwarding: bool) -> None:
     """Remove a cluster's NAT rule; runs in the host's network namespace.
 
     Args:
-        slot: of the cluster.
-        stop_forwarding: the host did not forward packets before this cluster came up.
+        slot: slot of the cluster.
+        stop_forwarding: whether the host did not forward packets before the cluster started.
     """
     rules = _own_rules()
     link = str(Addresses(slot).link)

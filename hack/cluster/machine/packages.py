@@ -1,4 +1,4 @@
-"""Installs the Debian packages a part needs, where they are missing, and starts none of them."""
+"""Installation of missing Debian packages of a part, without starting their services."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 
 
 def table() -> dict[str, dict[str, Any]]:
-    """All of packages.yaml."""
+    """Return the content of packages.yaml."""
     data: dict[str, dict[str, Any]] = yaml.safe_load(
         (Path(__file__).parent / "packages.yaml").read_text()
     )
@@ -28,7 +28,7 @@ def table() -> dict[str, dict[str, Any]]:
 
 
 def missing(packages: Mapping[str, Mapping[str, Any]], parts: Iterable[str]) -> list[str]:
-    """The packages of these parts whose programs are not on this machine."""
+    """Return the packages of these parts whose programs are missing on this machine."""
     wanted = set(parts)
     return [
         name
@@ -38,10 +38,10 @@ def missing(packages: Mapping[str, Mapping[str, Any]], parts: Iterable[str]) -> 
 
 
 def ensure(parts: Iterable[str]) -> None:
-    """Install what is missing for these parts.
+    """Install the missing packages of these parts.
 
     Args:
-        parts: of parts.PARTS, or `images` for building container images.
+        parts: names in parts.PARTS, or `images` for building container images.
 
     Raises:
         ClusterError: not root, no apt-get, or apt-get failed.
@@ -82,7 +82,7 @@ def _no_services() -> Iterator[None]:
 
 def _apt(*arguments: str) -> None:
     result = subprocess.run(
-        # Another installation may be under way, an image's or the machine's own.
+        # Another installation may be running, of an image or of the machine itself.
         ["apt-get", "--quiet", "--option", "DPkg::Lock::Timeout=600", *arguments],
         env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,

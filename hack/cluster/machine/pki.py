@@ -1,4 +1,4 @@
-"""Certificates, keys and kubeconfigs of one cluster, made anew for every start."""
+"""Certificates, keys and kubeconfigs of a cluster, created at every start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-# A test cluster that is older than this has been forgotten.
+# No test cluster runs longer than this.
 VALID = datetime.timedelta(days=90)
 
 
@@ -28,7 +28,7 @@ class Pair:
 
 
 class Authority:
-    """A certificate authority that writes what it signs into one folder."""
+    """A certificate authority that writes signed certificates into one folder."""
 
     def __init__(self, folder: Path, name: str) -> None:
         """Create the authority's own certificate as `<name>.crt`."""
@@ -54,14 +54,14 @@ class Authority:
         addresses: Iterable[IPv4Address] = (),
         host_names: Iterable[str] = (),
     ) -> Pair:
-        """Sign a certificate good for a client and a server, as `<name>.crt` and `<name>.key`.
+        """Sign a certificate for client and server use, as `<name>.crt` and `<name>.key`.
 
         Args:
-            name: of the files.
-            common_name: the user that a client is; `name` when empty.
-            groups: what the user belongs to.
-            addresses: where a server is reached.
-            host_names: by which names a server is reached.
+            name: name of the files.
+            common_name: user of a client; `name` if empty.
+            groups: groups of the user.
+            addresses: addresses of a server.
+            host_names: host names of a server.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name or name, groups)
@@ -80,7 +80,7 @@ class Authority:
         return _write(self._folder, name, builder.sign(self._key, hashes.SHA256()), key)
 
     def kubeconfig(self, path: Path, server: str, user: Pair) -> Path:
-        """Write a kubeconfig with everything inside it."""
+        """Write a kubeconfig with embedded certificates and keys."""
         cluster = {"server": server, "certificate-authority-data": _encoded(self.pair.cert)}
         credentials = {
             "client-certificate-data": _encoded(user.cert),
@@ -101,7 +101,7 @@ class Authority:
 
 
 def key_pair(folder: Path, name: str) -> Pair:
-    """A bare key and its public half, such as service-account tokens are signed with."""
+    """Create a key pair without a certificate, as for signing service account tokens."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = folder / f"{name}.pub"
     public.write_bytes(
@@ -141,7 +141,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        # Clocks of containers may lag behind by moments.
+        # Clocks of containers may lag slightly.
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + VALID)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)

@@ -1,4 +1,4 @@
-"""One component while it runs: from waiting to ready, and back when its program ends."""
+"""The life cycle of a component: from waiting to ready, and back when its program exits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ATTEMPTS = 3  # of a program that ends before it was ever ready
 
 
 class Process:
-    """Starts, probes and restarts a component; the supervisor says when a process has ended."""
+    """Starts, probes and restarts a component; the supervisor reports exited processes."""
 
     def __init__(self, component: Component, logs: Path) -> None:
-        """Take what to run and the folder of its log."""
+        """Set the component and the folder of its log."""
         self.component = component
         self.pid: int | None = None
         self._log = logs / f"{component.name}.log"
@@ -33,17 +33,17 @@ class Process:
 
     @property
     def ready(self) -> bool:
-        """Whether those that come after this component may start."""
+        """Whether dependent components may start."""
         return self._progress.state == "ready"
 
     def progress(self) -> Progress:
-        """A copy of how far it has come."""
+        """A copy of its progress."""
         return Progress(**vars(self._progress))
 
     def change(self, component: Component) -> None:
-        """Be something else from now on.
+        """Change the definition of the component.
 
-        A program that stays reads its files anew by itself or keeps them; a command runs again.
+        A long-running program rereads its files by itself or keeps them; a command runs again.
         """
         changed = component != self.component
         self.component = component
@@ -52,7 +52,7 @@ class Process:
             self._progress.state = "waiting"
 
     def advance(self) -> None:
-        """Take the next step, if it is time for one."""
+        """Take the next step, if it is due."""
         now = time.monotonic()
         if self._progress.state in ("ready", "failed") or now < self._next:
             return
@@ -64,7 +64,7 @@ class Process:
                 self._now_ready()
 
     def ended(self, code: int) -> None:
-        """Take note that the process is gone."""
+        """Record that the process has exited."""
         self.pid = None
         if self.component.probe is None:
             self._command_ended(code)
@@ -111,7 +111,7 @@ class Process:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without proxies: what the cluster's programs talk to is on this machine."""
+    """Return our environment without proxies: the cluster's programs only talk locally."""
     return {
         name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
     }

@@ -1,8 +1,8 @@
-"""The files of one cluster's state directory, which its two sides talk through.
+"""The files of a cluster's state directory, through which host and supervisor communicate.
 
-The host's side writes `request.json`, the supervisor inside the cluster answers in `status.json`.
-Whether a cluster runs is told by the lock alone: the kernel holds it as long as one of the
-supervisor's processes lives, so no file can claim a cluster that is gone.
+The host writes `request.json`, the supervisor inside the cluster answers in `status.json`. Only the
+lock shows whether a cluster is running: the kernel holds it as long as one of the supervisor's
+processes lives, so a stale file cannot pretend that a cluster runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What the host's side wants the cluster to be."""
+    """The desired state of the cluster, written by the host."""
 
     serial: int
     parts: tuple[str, ...]
@@ -30,7 +30,7 @@ class Request:
 
 @dataclass
 class Progress:
-    """How far one component has come."""
+    """The progress of a component."""
 
     state: str = "waiting"  # waiting, starting, ready, failed
     seconds: float = 0.0
@@ -40,7 +40,7 @@ class Progress:
 
 @dataclass
 class Status:
-    """What the supervisor has made of the request with the same serial."""
+    """The supervisor's status of the request with the same serial."""
 
     serial: int = 0
     slot: int | None = None
@@ -54,7 +54,7 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """Everything that was asked for is up."""
+        """Whether all requested components are ready."""
         states = [progress.state for progress in self.components.values()]
         return not self.failure and bool(states) and all(state == "ready" for state in states)
 
@@ -67,27 +67,27 @@ class State:
 
     @property
     def kubeconfig(self) -> Path:
-        """For the cluster's administrator, usable from the host."""
+        """Kubeconfig of the cluster's administrator, usable from the host."""
         return self.root / "kubeconfig"
 
     @property
     def logs(self) -> Path:
-        """One file per component, and the API server's audit.log."""
+        """Directory with a log per component and the API server's audit.log."""
         return self.root / "logs"
 
     @property
     def pki(self) -> Path:
-        """Certificates, keys and the components' kubeconfigs."""
+        """Directory of certificates, keys and the components' kubeconfigs."""
         return self.root / "pki"
 
     @property
     def config(self) -> Path:
-        """Configuration files of the components."""
+        """Directory of the components' configuration files."""
         return self.root / "config"
 
     @property
     def data(self) -> Path:
-        """What components write; emptied before each start."""
+        """Directory of the components' data, emptied before each start."""
         return self.root / "data"
 
     @property
@@ -97,11 +97,11 @@ class State:
 
     @property
     def lock_file(self) -> Path:
-        """Locked while the cluster runs."""
+        """File that is locked while the cluster runs."""
         return self.root / "lock"
 
     def lock(self) -> int | None:
-        """Take the lock: a file descriptor to hand on, or None when the cluster runs."""
+        """Take the lock; return an inheritable file descriptor, or None if the cluster runs."""
         self.root.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -112,7 +112,7 @@ class State:
         return handle
 
     def is_running(self) -> bool:
-        """Whether a supervisor lives."""
+        """Return whether a supervisor is running."""
         if not self.lock_file.exists():
             return False
         handle = self.lock()
@@ -121,20 +121,20 @@ class State:
         return handle is None
 
     def write_request(self, request: Request) -> None:
-        """Ask the supervisor for something."""
+        """Write a request for the supervisor."""
         _write(self.root / "request.json", asdict(request))
 
     def read_request(self) -> Request | None:
-        """The last request, if there is any."""
+        """Return the last request, if there is any."""
         data = _read(self.root / "request.json")
         return Request(**data | {"parts": tuple(data["parts"])}) if data else None
 
     def write_status(self, status: Status) -> None:
-        """Say how it goes."""
+        """Write the supervisor's status."""
         _write(self.root / "status.json", asdict(status))
 
     def read_status(self) -> Status:
-        """The supervisor's last word, which outlives it: ask is_running() first."""
+        """Return the supervisor's last status, which outlives it: check is_running() first."""
         data = _read(self.root / "status.json")
         components = {name: Progress(**entry) for name, entry in data.pop("components", {}).items()}
         parts = tuple(data.pop("parts", ()))

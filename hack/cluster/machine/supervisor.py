@@ -1,7 +1,7 @@
-"""The cluster's first process: starts the components, watches them, and takes all with it.
+"""The cluster's first process, which starts and watches the components.
 
-It is process 1 of a process namespace, so when it ends, however it ends, the kernel ends every
-program of the cluster; their mounts, links and rules go with their namespaces.
+It is process 1 of a process namespace, so when it exits for any reason, the kernel kills every
+program of the cluster; mounts, links and rules disappear with their namespaces.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PARTS_WITH_STORE = {"node", "registry"}
 
 
 class Supervisor:
-    """Makes the cluster what the latest request says."""
+    """Reconciles the cluster with the latest request."""
 
     def __init__(self, state: State, store: Path, host: HostNetwork, lifeline: int | None) -> None:
-        """Take where things are and, as a file descriptor, the pipe whose end is the cluster's."""
+        """Set the paths and the lifeline, a pipe whose closing stops the cluster."""
         self._state = state
         self._store = store
         self._store_claimed = False
@@ -46,7 +46,7 @@ class Supervisor:
         self._processes: dict[str, Process] = {}
 
     def run(self) -> None:
-        """Work until asked to stop, or until the lifeline ends."""
+        """Run until stopped, or until the lifeline closes."""
         while self._wanted():
             self._reap()
             self._advance()
@@ -54,7 +54,7 @@ class Supervisor:
             time.sleep(TICK)
 
     def _wanted(self) -> bool:
-        """Follow the request; False when the cluster shall end."""
+        """Follow the request; return False if the cluster has to stop."""
         if self._lifeline is not None and select.select([self._lifeline], [], [], 0)[0]:
             return False
         request = self._state.read_request()
@@ -68,12 +68,12 @@ class Supervisor:
         except ClusterError as error:
             self._status.failure = str(error)
         except Exception as error:
-            # An addition that this code cannot make must not cost the cluster that is up.
+            # A failed addition must not stop the running cluster.
             traceback.print_exc()
             self._status.failure = f"{error!r}, see {self._state.logs / 'supervisor.log'}"
         self._status.serial = request.serial
         self._report()
-        # What runs already goes on, whatever was wrong with an addition to it.
+        # Running components continue even if an addition failed.
         return bool(self._processes)
 
     def _follow(self, request: Request) -> None:
@@ -99,7 +99,7 @@ class Supervisor:
         self._status.egress = request.egress
 
     def _settle(self, request: Request) -> Site:
-        """Get addresses, and what depends on them."""
+        """Set up addresses, and everything that depends on them."""
         addresses = self._host.connect()
         self._status.slot = addresses.slot
         site = Site(self._state, addresses, request, self._store)
@@ -109,7 +109,7 @@ class Supervisor:
         return site
 
     def _reap(self) -> None:
-        """Collect ended processes: components, and orphans of theirs that came to process 1."""
+        """Reap exited processes: components, and their orphans, which process 1 inherits."""
         while True:
             try:
                 pid, result = os.waitpid(-1, os.WNOHANG)
@@ -137,19 +137,19 @@ class Supervisor:
 
 
 def _clear(state: State) -> None:
-    """Forget the last cluster of this directory; its logs make room for ours."""
+    """Remove the files of the previous cluster of this directory, including its logs."""
     for folder in (state.data, state.pki, state.config, state.logs):
         if folder != state.logs:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
     for log in state.logs.iterdir():
-        # Our own output goes there already.
+        # Our own output already goes there.
         if log.name != "supervisor.log":
             log.unlink()
 
 
 def main() -> None:
-    """Run the cluster of one state directory in the namespaces that this process is in."""
+    """Run the cluster of a state directory in the namespaces of this process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
@@ -160,7 +160,7 @@ def main() -> None:
     state = State(options.state)
     try:
         _clear(state)
-        # A link into /run on many machines, which is about to be covered.
+        # On many machines a link into /run, which will be covered by a mount.
         shutil.copyfile("/etc/resolv.conf", state.host_resolvers)
         isolation.enter(state)
     except ClusterError as error:

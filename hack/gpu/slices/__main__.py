@@ -1,21 +1,21 @@
 """A slice of a model at its real widths, checked on a GPU: `python -m hack.gpu.slices`.
 
 Writes the slice with random weights (`--profile v3-slice`: 27 GB of disk, kept for the next run),
-starts it as the server does, with nothing but defaults, and checks that
+starts it as the server does with default settings, and checks that
 
-- it starts, and how long each phase takes;
-- its logits are those of transformers' own model of the same files, within what rounding explains;
-- prompts in pieces beside running answers, prefix hits and preemption give the answers that each
-  request gives alone;
+- it starts; the duration of each phase is reported;
+- its logits equal those of transformers' own model of the same files, up to rounding errors;
+- chunked prefill beside running requests, prefix hits and preemption give the same answers as each
+  request alone;
 - a context of 32k works;
-- the memory that the operator plans is the memory that is taken.
+- the memory planned by the operator equals the memory used.
 
-Each part runs in a process of its own, so that all of a GPU's memory is free for it. Prints JSON.
-Ends with 1 if a check fails. Without a GPU, `--device cpu` checks a small variant of each family:
+Each part runs in its own process, so that all of a GPU's memory is free for it. Prints JSON. Exits
+with 1 if a check fails. Without a GPU, `--device cpu` checks a small variant of each family:
 `--profile v3-tiny`, `v2-tiny`, `llama-tiny`, `v3.2-tiny`, `v4-tiny`.
 
-`--tensor-parallel-of 8 --rank 0` does all that with what one of eight GPUs would hold, without the
-other seven; the logits are no model's then, so they are compared with nothing.
+`--tensor-parallel-of 8 --rank 0` does the same with the part of one of eight GPUs, without the other
+seven; its logits are meaningless, so they are not compared.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def check(flags: argparse.Namespace) -> dict[str, Result]:
 def main(arguments: list[str] | None = None) -> None:
     flags = _parser().parse_args(arguments)
     if flags.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("torch sees no GPU here: run it where there is one, or --device cpu")
+        sys.exit("torch finds no GPU: run this on a machine with a GPU, or use --device cpu")
     try:
         flags.profile = profiles.named(flags.profile)
     except ValueError as error:
@@ -99,11 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--profile", default="v3-slice", help=", ".join(profiles.NAMES))
-    parser.add_argument("--layers", type=int, help="in place of the profile's own number")
+    parser.add_argument("--layers", type=int, help="number of layers, instead of the profile's own")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--context", type=int, help="tokens of the longest request; default: 32k")
-    parser.add_argument("--directory", type=Path, help="where the model is, or is to be written")
-    parser.add_argument("--accelerator", help="the catalogue's name of the GPU, if not found")
+    parser.add_argument("--directory", type=Path, help="model directory, written if missing")
+    parser.add_argument("--accelerator", help="catalogue name of the GPU, if it is not detected")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     add_one_rank(parser)
     return parser

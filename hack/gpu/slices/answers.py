@@ -1,9 +1,9 @@
-"""Greedy answers of an engine, and how far two ways to compute them agree.
+"""Greedy answers of an engine, and the agreement of two ways to compute them.
 
-Random weights give logits whose two largest are often closer together than rounding is large, and
-a router may choose another expert for the same reason. So answers may part, but only where the
-token that is wanted is worth nearly as much as the one that was found; and before that each token
-must be worth the same.
+With random weights the two largest logits often differ by less than rounding errors, and a router
+may select another expert for the same reason. So answers may diverge, but only where the expected
+token has nearly the same log probability as the actual one; all tokens before must have the same
+log probability.
 """
 
 import math
@@ -24,10 +24,10 @@ from deepseek_server.engine.types import Logprobs, Request, Sampling
 ALTERNATIVES = 5
 # The share of tokens whose log probabilities must agree.
 SHARE = 0.95
-# Of so many requests one may part from what is wanted by more than is allowed.
+# One in this number of requests may deviate by more than is allowed.
 PARTING = 8
-# Differences of log probabilities that rounding and another expert explain, where logits have a
-# deviation of 1.
+# Differences of log probabilities that rounding and another expert can cause, for logits with a
+# standard deviation of 1.
 ALLOWED = {"float32": 1e-3, "bfloat16": 0.25, "fp8": 0.4}
 
 Prompt = tuple[int, ...]
@@ -35,11 +35,11 @@ Prompt = tuple[int, ...]
 
 @dataclass
 class Answer:
-    """What came back for a request.
+    """The answer to a request.
 
     Attributes:
         tokens: The tokens.
-        logprobs: What each is worth.
+        logprobs: Log probability of each token.
         cached: Tokens of its prompt that were found in the cache.
     """
 
@@ -49,11 +49,11 @@ class Answer:
 
 
 class Watched:
-    """A runner of which an engine sees fewer blocks, and whose steps are counted.
+    """A runner that exposes fewer blocks to an engine and counts its steps.
 
     Args:
         runner: The model and its cache.
-        blocks: How many of its blocks; None: all.
+        blocks: Number of exposed blocks; None for all.
     """
 
     def __init__(self, runner: Runner, blocks: int | None = None) -> None:
@@ -92,10 +92,10 @@ def prompts(vocabulary: int, lengths: Sequence[int], seed: int = 2) -> dict[str,
 def answer(
     core: Core, prompts: Mapping[str, Prompt], tokens: int, apart: int = 0
 ) -> dict[str, Answer]:
-    """Let an engine answer prompts greedily, at once.
+    """Return an engine's greedy answers to concurrent prompts.
 
     Args:
-        core: The engine, which has nothing else to do.
+        core: The engine, which must be idle.
         prompts: The prompts by name.
         tokens: Tokens of each answer.
         apart: Steps between the arrivals of two prompts.
@@ -127,7 +127,7 @@ def _take(core: Core, answers: Mapping[str, Answer]) -> None:
 def agreement(
     wanted: Mapping[str, Answer], found: Mapping[str, Answer], allowed: float
 ) -> dict[str, Any]:
-    """Return a check: how far answers agree with those that are wanted."""
+    """Return a check of the agreement of answers with the expected ones."""
     differences = {name: _differences(wanted[name], found[name]) for name in wanted}
     every = [one for of_request in differences.values() for one in of_request]
     share = sum(one <= allowed for one in every) / len(every)
@@ -151,7 +151,7 @@ def _digits(value: float) -> float:
 
 
 def _differences(wanted: Answer, found: Answer) -> list[float]:
-    """Return how far apart what each token is worth is, up to the first one that differs."""
+    """Return the differences of log probabilities, up to the first token that differs."""
     differences = []
     for token, worth, other, others in zip(
         wanted.tokens, wanted.logprobs, found.tokens, found.logprobs, strict=True

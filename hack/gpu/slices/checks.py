@@ -1,4 +1,4 @@
-"""What an engine has to do right whatever it computes: each check is a function of a slice."""
+"""Checks of an engine that hold for any model: each is a function of a slice."""
 
 import time
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from hack.gpu.slices.answers import Answer, Prompt, Watched, agreement, answer, 
 LENGTHS = (1, 7, 63, 64, 65, 200, 700, 1500)
 TOKENS = 16
 SEQUENCES = 16
-# So small that a prompt takes several steps and others answer meanwhile.
+# So small that a prompt needs several steps while other requests decode.
 MIXED = StepSize(tokens=256, prompt_share=96, sequences=SEQUENCES)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A model that runs.
+    """A loaded model.
 
     Attributes:
         runner: The model and its cache.
-        vocabulary: How many tokens it has.
+        vocabulary: Size of the vocabulary.
         step_tokens: Tokens of the largest step.
-        context: Tokens of the longest request that is tried.
-        allowed: Differences of log probabilities that rounding explains.
+        context: Tokens of the longest tested request.
+        allowed: Differences of log probabilities that rounding can cause.
     """
 
     runner: Runner
@@ -48,7 +48,7 @@ class Slice:
 
 
 def mixed_batch(model: Slice) -> dict[str, Any]:
-    """Prompts in pieces beside running answers give what each gives alone."""
+    """Check that chunked prefill beside decoding gives the same answers as each prompt alone."""
     asked = prompts(model.vocabulary, LENGTHS)
     watched = Watched(model.runner)
     found = answer(engine(watched, MIXED), asked, TOKENS, apart=1)
@@ -59,7 +59,7 @@ def mixed_batch(model: Slice) -> dict[str, Any]:
 
 
 def prefix_hits(model: Slice) -> dict[str, Any]:
-    """A prompt whose beginning is cached gives the answer that it gives in an empty cache."""
+    """Check that a prompt with a cached prefix gives the same answer as with an empty cache."""
     if not model.runner.shares_prefixes:
         return {"skipped": "this model's cache is not shared between requests"}
     (first,) = prompts(model.vocabulary, [700]).values()
@@ -75,7 +75,7 @@ def prefix_hits(model: Slice) -> dict[str, Any]:
 
 
 def preemption(model: Slice) -> dict[str, Any]:
-    """Requests that lose their blocks and start again give the answers that they give alone."""
+    """Check that preempted requests give the same answers as alone."""
     block = model.runner.block_size
     # Three of them fill the cache, and each grows to four blocks.
     asked = prompts(model.vocabulary, [3 * block // 2] * 4, seed=3)
@@ -89,7 +89,7 @@ def preemption(model: Slice) -> dict[str, Any]:
 
 
 def long_context(model: Slice) -> dict[str, Any]:
-    """A long prompt gives the same answer in pieces of two sizes."""
+    """Check that a long prompt gives the same answer with two chunk sizes."""
     room = model.runner.num_blocks * model.runner.block_size
     if room < model.context:
         return {"passed": False, "error": f"the cache holds {room} of {model.context} tokens"}

@@ -1,4 +1,4 @@
-"""Logits of the same rows of tokens, by transformers' own model and by a runner of the server."""
+"""Logits of the same token sequences, by transformers' own model and by a runner of the server."""
 
 import random
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from transformers import PreTrainedModel
 
 from deepseek_server.engine.runner import Chunk, Runner
 
-# Tokens of the prompts: around a block of the cache, and more than an indexer chooses.
+# Tokens of the prompts: around the size of a block, and more than an indexer selects.
 PROMPTS = (1, 63, 64, 65, 200, 700, 3000)
-# Logits that are compared of each row: after the prompt and after each further token.
+# Number of compared logits of each row: after the prompt and after each further token.
 STEPS = 16
 Rows = Sequence[Sequence[int]]
 JUDGED = ("lower_quartile", "root_mean_square")
 
 
 def rows(vocabulary: int, lengths: Sequence[int] = PROMPTS) -> list[list[int]]:
-    """Return random tokens, the same every time: prompts with what follows them."""
+    """Return reproducible random tokens: prompts with their continuations."""
     draw = random.Random(1)
     return [
         [draw.randrange(5, vocabulary) for _ in range(length + STEPS - 1)] for length in lengths
@@ -37,7 +37,7 @@ def of_model(model: PreTrainedModel, rows: Rows) -> list[torch.Tensor]:
 
 
 def of_runner(runner: Runner, rows: Rows) -> list[torch.Tensor]:
-    """Return the same: prompts together in two pieces, then one token of each at a time."""
+    """Return the same by a runner: prompts together in two chunks, then one token at a time."""
     kept: list[list[torch.Tensor]] = [[] for _ in rows]
     blocks = _blocks(runner, rows)
 
@@ -69,13 +69,13 @@ def _blocks(runner: Runner, rows: Rows) -> list[tuple[int, ...]]:
 
 
 def errors(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return for each token the size of the difference as a share of the size of what is wanted."""
+    """Return the norm of each token's difference as a share of the norm of the expected logits."""
     ours, exact = torch.cat(list(found)), torch.cat(list(wanted))
     return (ours - exact).norm(dim=-1) / exact.norm(dim=-1)
 
 
 def summary(errors: torch.Tensor) -> dict[str, float]:
-    """Return the figures of tokens' errors; JUDGED are those that count."""
+    """Return figures of the tokens' errors; those in JUDGED decide the check."""
     return {
         "lower_quartile": _digits(errors.quantile(0.25)),
         "median": _digits(errors.median()),
@@ -85,9 +85,9 @@ def summary(errors: torch.Tensor) -> dict[str, float]:
 
 
 def greedy(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> dict[str, float]:
-    """Return how many greedy tokens are the same, and by how much the others were not certain.
+    """Return the share of equal greedy tokens, and the margins of the others.
 
-    Random weights give logits of a deviation of 1, whose two largest are close together.
+    Random weights give logits with a standard deviation of 1, whose two largest are close together.
     """
     ours, exact = torch.cat(list(found)), torch.cat(list(wanted))
     chosen, best = ours.argmax(-1, keepdim=True), exact.argmax(-1, keepdim=True)

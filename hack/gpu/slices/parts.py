@@ -1,4 +1,4 @@
-"""The parts of the program, each of which can run in a process of its own."""
+"""The parts of the program, each of which can run in its own process."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ Result = dict[str, Any]
 def engine(
     directory: Path, device: Device, context: int, vocabulary: int, group: Group
 ) -> tuple[dict[str, Result], Any]:
-    """Start the engine and check it; also returns what the reference is compared with."""
+    """Start and check the engine; return the results and the input of the reference's comparison."""
     logging.basicConfig(level="INFO", stream=sys.stderr, format="%(message)s")
     found: dict[str, Result] = {}
     started = checked(found, "start", lambda: start(directory, device, group))
@@ -36,7 +36,7 @@ def engine(
     )
     for name, check in checks.CHECKS.items():
         checked(found, name, lambda check=check: check(model))
-    if group.size > 1:  # the logits are no model's
+    if group.size > 1:  # the logits are meaningless
         return found, None
     rows = logits.rows(vocabulary)
     ours = checked(found, "logits", lambda: logits.of_runner(started.runner, rows))
@@ -60,29 +60,29 @@ def compared(directory: Path, device: Device, vocabulary: int, ours: Any) -> Res
 
 
 def planned(directory: Path, device: Device, accelerator: str | None, group: Group) -> Result:
-    """Compare planned memory with memory that is taken."""
+    """Compare planned memory with used memory."""
     found = memory.compare(inspect(directory), device, "auto", accelerator, group)
     return found | {"passed": not found["off"]}
 
 
 def checked(found: dict[str, Result], name: str, run: Callable[[], Any]) -> Any:
-    """Run a check; an error is its result, and the others run all the same."""
+    """Run a check; record an error as its result, so that the other checks still run."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     value = None
     try:
         value = found[name] = run()
-    except Exception as error:  # whatever torch, CUDA or the engine raise
+    except Exception as error:  # torch, CUDA and the engine raise many types
         traceback.print_exc()
         sentence = str(error).strip().splitlines() or [""]
         failed = {"passed": False, "error": f"{type(error).__name__}: {sentence[0]}"}
         found[name] = failed | taken()
-    if isinstance(found[name], dict):  # for whoever has no patience for the rest
+    if isinstance(found[name], dict):  # show intermediate results
         print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
     return value
 
 
 def run(device: Device, part: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a part, on a GPU in a process of its own; an error is its result."""
+    """Run a part, on a GPU in its own process; an error is its result."""
 
     def of_device() -> Any:
         if device == "cpu":

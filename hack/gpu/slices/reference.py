@@ -1,15 +1,14 @@
-"""Transformers' own model of the same files, as the measure of what the server computes.
+"""Transformers' own model of the same files, as the reference for the server's results.
 
-It is computed in float32, and once more in the format that is served, which tells how large an
-error that explains: in bfloat16, and where the server multiplies in eight bits, with the inputs of
-those products brought into eight bits too, by the arithmetic of models/layers/fp8.py. A small difference
-moves some inputs to the other side of a rounding, so two computations in eight bits are as far from
-each other as from float32; therefore both are compared with that.
+It is computed in float32, and once more in the served format, which shows the size of errors due to
+the format: in bfloat16, and where the server multiplies in fp8, with the activations of those
+products quantised to fp8 too, by the arithmetic of models/fp8.py. A small difference moves some
+activations to the other side of a rounding boundary, so two fp8 computations differ from each other
+as much as from float32; therefore both are compared with float32.
 
-A router whose choices are close turns a small error into another expert, and that into a larger
-error of a token, for some tokens in any precision. So two figures are judged: the lower quartile of
-the tokens' errors, of tokens for which all took the same experts, and the root of the mean square
-of all.
+A router with close scores turns a small error into another expert, and that into a larger error of a
+token, for some tokens in any precision. So two figures are checked: the lower quartile of the tokens'
+errors, for tokens with the same experts everywhere, and the root mean square of all.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,13 +25,13 @@ from deepseek_server.models.layers import fp8
 from hack.gpu.slices import logits, unpacked
 from hack.gpu.slices.logits import Rows
 
-# Of the error of the format; the server adds up in another order.
+# Factor of the format's error; the server sums in another order.
 ALLOWED = 1.5
 # On a CPU the server computes in float32.
 ALLOWED_IN_FLOAT32 = 1e-4
-# A near tie among what an indexer scores falls either way, and another token is attended to.
+# A near tie among an indexer's scores can go either way, and another token is attended to.
 ALLOWED_OF_CHOICE = 1e-3
-# Bytes beside the weights: attention over the longest row, by the plainest of torch's ways.
+# Bytes beside the weights: attention over the longest row, by torch's simplest implementation.
 ROOM = 20 * 10**9
 
 
@@ -54,8 +53,8 @@ def compare(
     needed = _bytes(directory) + ROOM
     if device == "cuda" and needed > torch.cuda.mem_get_info()[0]:
         return {
-            "skipped": f"in float32 the model takes {needed / 1e9:.0f} GB, more than this GPU "
-            "has: take fewer layers with --layers"
+            "skipped": f"in float32 the model needs {needed / 1e9:.0f} GB, more than this GPU "
+            "has: use fewer layers with --layers"
         }
     model = _load(directory, device)
     exact = logits.of_model(model, rows)
@@ -82,7 +81,7 @@ def compare(
 
 
 def _bytes(directory: Path) -> int:
-    """Bytes of the model in float32."""
+    """Return the bytes of the model in float32."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(_config(directory))
     return 4 * sum(parameter.numel() for parameter in model.parameters())
@@ -103,12 +102,12 @@ def _load(directory: Path, device: str) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(
             directory, dtype=torch.float32, device_map={"": device}
         )
-    model.set_experts_implementation("eager")  # the plainest: a loop
+    model.set_experts_implementation("eager")  # the simplest one: a loop
     return model.eval()
 
 
 def _shorten(model: PreTrainedModel) -> None:
-    """Make weights bfloat16, but for those that the model's class keeps in float32."""
+    """Cast weights to bfloat16, except those that the model's class keeps in float32."""
     kept = model._keep_in_fp32_modules_strict or ()
     for name, parameter in model.named_parameters():
         if not any(part in name for part in kept):
@@ -116,12 +115,12 @@ def _shorten(model: PreTrainedModel) -> None:
 
 
 def round_inputs(model: PreTrainedModel, packed: Sequence[str], powers: bool) -> None:
-    """Let modules bring the inputs of their products into eight bits and back.
+    """Make modules quantise and dequantise the inputs of their products.
 
     Args:
         model: The model.
-        packed: Paths of the modules: projections and stacks of experts.
-        powers: Whether the factors of the inputs are powers of two.
+        packed: Paths of the modules: projections and stacked experts.
+        powers: Whether the scales of the inputs are powers of two.
     """
     for path in packed:
         module = model.get_submodule(path)

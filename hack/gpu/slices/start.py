@@ -1,4 +1,4 @@
-"""The engine of a slice, started as the server starts it, and how long each phase took."""
+"""The engine of a slice, started as by the server, with the duration of each phase."""
 
 import time
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class Phases(Progress):
-    """Progress that notes when each stage began."""
+    """Progress that records the start of each stage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Phases(Progress):
         self._begun.append((stage, time.monotonic()))
 
     def seconds(self) -> dict[str, float]:
-        """Return how long each stage took, the last one until now."""
+        """Return the duration of each stage, of the last one until now."""
         ends = [began for _, began in self._begun[1:]] + [time.monotonic()]
         return {
             stage: round(end - began, 2)
@@ -43,15 +43,15 @@ class Phases(Progress):
 
 @dataclass(frozen=True)
 class Started:
-    """An engine that takes requests.
+    """An engine that accepts requests.
 
     Attributes:
         core: The engine.
         runner: Its model and cache.
-        ready: What it can take.
+        ready: Its limits.
         step_tokens: Tokens of its largest step.
-        packed: Paths of the modules that multiply in eight bits.
-        result: The check.
+        packed: Paths of the modules that multiply in fp8.
+        result: Result of the check.
     """
 
     core: Core
@@ -63,7 +63,7 @@ class Started:
 
 
 def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
-    """Load a model and put an engine around it, with nothing but defaults."""
+    """Load a model and create its engine with default settings."""
     phases, began = Phases(), time.monotonic()
     core, ready = load_engine(
         inspect(directory),
@@ -92,7 +92,7 @@ def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
 
 
 def taken() -> dict[str, dict[str, int]]:
-    """Return what this process has taken of a GPU's memory, nothing where it uses none."""
+    """Return the GPU memory that this process uses, empty without a GPU."""
     if not torch.cuda.is_initialized():
         return {}
     return {

@@ -1,7 +1,7 @@
-"""Fills transformers' model from files in fp8 blocks, independently of the server's own loader.
+"""Loading of block-scaled fp8 files into transformers' model, independent of the server's loader.
 
-Transformers 5.23 cannot: it takes a matrix's rows divided by those of its factors for the length
-of a block, which is not 128 for the 576 rows of kv_a_proj_with_mqa.
+Transformers 5.23 cannot load them: it computes the block size as a matrix's rows divided by the rows
+of its scales, which is not 128 for the 576 rows of kv_a_proj_with_mqa.
 """
 
 import json
@@ -29,11 +29,11 @@ def config(directory: Path) -> dict[str, Any]:
 
 
 def fill(model: PreTrainedModel, directory: Path) -> None:
-    """Give every parameter, and every buffer that is stored, its values.
+    """Load every parameter and every stored buffer.
 
     Args:
-        model: On its device; all its tensors get values or the files lack one.
-        directory: The model's files.
+        model: The model on its device.
+        directory: The directory of the model.
 
     Raises:
         KeyError: The files lack a tensor.
@@ -56,7 +56,7 @@ def _fill_stack(stack: torch.Tensor, experts: str, parts: tuple[str, ...], read:
 
 @contextmanager
 def _files(directory: Path, device: torch.device) -> Iterator[Read]:
-    """While the block runs, a function that reads a tensor by name, unpacked if it is packed."""
+    """Yield a function that reads a tensor by name and dequantises it if necessary."""
     index = directory / INDEX
     if index.is_file():
         names: dict[str, str] = json.loads(index.read_bytes())["weight_map"]
@@ -81,7 +81,7 @@ def _files(directory: Path, device: torch.device) -> Iterator[Read]:
 
 
 def whole(numbers: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Return the matrix that eight bits and the factors of their blocks stand for, in float32."""
+    """Return the dequantised matrix of fp8 values and the scales of their blocks, in float32."""
     rows, columns = numbers.shape
     row = torch.arange(rows, device=numbers.device) // BLOCK
     column = torch.arange(columns, device=numbers.device) // BLOCK

@@ -1,7 +1,7 @@
 """A published checkpoint as sparse files: real names, sizes and headers, and holes for the weights.
 
-A file is its header and a hole up to its length, so 688 GB take some megabytes of disk, and reading
-them gives zeros without a disk.
+A file consists of its header and a hole up to its length, so 688 GB need some megabytes of disk, and
+reading them gives zeros without disk accesses.
 """
 
 import json
@@ -25,14 +25,14 @@ SHARDS = (12, 22, 22, 22, 22, 22, 19, 19, 3)
 
 
 def make_published(name: str, directory: Path) -> Path:
-    """Write a published model into a directory (made if missing) and return it.
+    """Write a published model into a directory (created if missing) and return it.
 
     Args:
-        name: Of CONFIGS.
-        directory: Where to write it.
+        name: Name of the model, a key of CONFIGS.
+        directory: The target directory.
 
     Raises:
-        KeyError: There is no such model.
+        KeyError: The model is unknown.
     """
     config = CONFIGS[name]
     directory.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def split(config: Config) -> list[list[Tensor]]:
 
 
 def _group(config: Config, group: int) -> list[list[Tensor]]:
-    """Return the files of a group of layers; the last one takes what is left."""
+    """Return the files of a group of layers; the last one contains the rest."""
     shards: list[list[Tensor]] = [[]]
     numbers = 0
     for tensor in _of_group(config, group):
@@ -81,7 +81,7 @@ def _of_group(config: Config, group: int) -> Iterator[Tensor]:
 
 
 def write_sparse(file: Path, tensors: Iterable[Tensor]) -> None:
-    """Write a safetensors file of which everything behind the header is a hole."""
+    """Write a safetensors file with a hole after the header."""
     tensors = list(tensors)
     content = header(tensors)
     with file.open("wb") as stream:
@@ -101,5 +101,5 @@ def header(tensors: Sequence[Tensor]) -> bytes:
             "data_offsets": [start, end],
         }
     content = json.dumps(entries, separators=(",", ":")).encode()
-    content += b" " * (-len(content) % 8)  # tensors begin aligned
+    content += b" " * (-len(content) % 8)  # align the tensors
     return struct.pack("<Q", len(content)) + content

@@ -1,9 +1,9 @@
 """The tensors of a published checkpoint of the V3 family: names, types and shapes.
 
-Written down from the checkpoints' own description, not derived from the server's rules, so that each
-can be held against the other: https://github.com/deepseek-ai/DeepSeek-V3, README_WEIGHTS.md, and the
-tensors that R1's repository holds (91,991, of which the last layer has its own copies of embedding and
-head). The types of V3.2's indexer are those of the reference code beside its weights.
+They are taken from the checkpoints' own description, not derived from the server's rules, so that
+each can be checked against the other: https://github.com/deepseek-ai/DeepSeek-V3, README_WEIGHTS.md,
+and the tensors of R1's repository (91,991; the last layer has its own copies of embedding and head).
+The types of V3.2's indexer are those of the reference code beside its weights.
 """
 
 import math
@@ -30,8 +30,8 @@ class Tensor:
     """A tensor of a checkpoint.
 
     Attributes:
-        name: As the files have it.
-        dtype: As a safetensors header calls it.
+        name: Its name in the files.
+        dtype: Its type as named in a safetensors header.
         shape: Its dimensions.
     """
 
@@ -140,7 +140,7 @@ def _feed_forward(name: str, hidden: int, width: int) -> Iterator[Tensor]:
 
 
 def _packed(name: str, rows: int, columns: int) -> Iterator[Tensor]:
-    """Yield a matrix in eight bits and the factors of its blocks."""
+    """Yield an fp8 matrix and the scales of its blocks."""
     yield Tensor(f"{name}.weight", FP8, (rows, columns))
     yield Tensor(f"{name}.weight_scale_inv", F32, (-(-rows // BLOCK), -(-columns // BLOCK)))
 

@@ -1,1 +1,1 @@
-"""Attention over the paged cache: what a step asks for, and one file for each way to compute it."""
+"""Attention over the paged cache: the interface, and one file for each backend."""

@@ -1,4 +1,4 @@
-"""Which library computes attention: FlashInfer where it can, else torch."""
+"""Selection of the attention backend: FlashInfer where it is supported, else torch."""
 
 import logging
 from typing import Literal
@@ -20,15 +20,16 @@ AttentionName = Literal["auto", "sdpa", "flashinfer"]
 def choose(
     wanted: AttentionName, heads: Heads, dtype: torch.dtype, device: torch.device
 ) -> type[SdpaAttention] | type[FlashInferAttention]:
-    """The class to compute attention with; of sparse attention, what is dense.
+    """Return the class of the attention backend; for sparse attention, that of its dense part.
 
     Raises:
-        PermanentError: what was asked for by name cannot serve this model here; says why.
+        PermanentError: the backend requested by name cannot serve this model here; states the
+            cause.
     """
     if isinstance(heads, SparseHeads):
-        log.info("attention: torch where a context is longer than %d tokens", heads.topk)
+        log.info("attention: torch for contexts longer than %d tokens", heads.topk)
     if wanted == "sdpa":
-        log.info("attention: torch, as asked for")
+        log.info("attention: torch, as configured")
         return SdpaAttention
     reason = unsuitable(heads, dtype, device)
     if not reason:
@@ -36,10 +37,10 @@ def choose(
         return FlashInferAttention
     if wanted == "flashinfer":
         raise PermanentError(
-            f"attention flashinfer was asked for, but {reason}: use attention auto or sdpa"
+            f"attention is set to flashinfer, but {reason}: set it to auto or sdpa"
         )
     if device.type == "cuda":
-        log.warning("attention: torch, far slower than FlashInfer, but %s", reason)
+        log.warning("attention: torch, which is far slower than FlashInfer: %s", reason)
     else:
         log.info("attention: torch")
     return SdpaAttention
@@ -52,14 +53,14 @@ def made_of(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Attention:
-    """Return attention with a cache of its own.
+    """Return attention with its own cache.
 
     Args:
-        backend: What computes it, where it is dense.
+        backend: The backend of dense attention.
         heads: The model's heads.
-        size: Extent of the cache.
-        dtype: Type of what is cached.
-        device: Where the model is.
+        size: Size of the cache.
+        dtype: Type of the cached values.
+        device: Device of the model.
     """
     dense = backend(heads, size, dtype, device)
     if isinstance(heads, SparseHeads):

@@ -1,8 +1,8 @@
-"""What a model asks of attention, whichever library computes it.
+"""The interface of attention backends.
 
-A step packs the tokens of many sequences into one row. Models know nothing of that: they compute
-queries, keys and values token by token and hand them over layer by layer. Attention puts the keys
-and values into the cache's blocks and lets every token see the tokens of its own sequence up to
+A step packs the tokens of many sequences into one batch. Models are unaware of that: they compute
+queries, keys and values token by token and pass them on layer by layer. Attention writes keys and
+values into the cache's blocks and lets every token attend to the tokens of its own sequence up to
 itself.
 """
 
@@ -61,12 +61,12 @@ class LatentHeads:
 
 @dataclass(frozen=True)
 class SparseHeads(LatentHeads):
-    """Latent attention over the tokens that an indexer chooses.
+    """Latent attention over the tokens that an indexer selects.
 
     Attributes:
-        index_heads: Heads of the indexer's queries; its key is one for all of them.
+        index_heads: Heads of the indexer's queries, which share one key.
         index_dim: Values of an indexer's head.
-        topk: Tokens that are chosen; all where there are no more.
+        topk: Number of tokens to select; all if there are fewer.
     """
 
     index_heads: int
@@ -84,13 +84,13 @@ Heads = GroupedHeads | LatentHeads
 
 @dataclass(frozen=True)
 class CacheSize:
-    """The extent of a paged cache.
+    """The size of a paged cache.
 
     Attributes:
         layers: Layers of the model.
         blocks: Blocks that sequences may use.
-        block_size: Tokens of a block.
-        longest: Tokens of the longest sequence; None: as many as all blocks hold.
+        block_size: Tokens per block.
+        longest: Tokens of the longest sequence; None for the capacity of all blocks.
     """
 
     layers: int
@@ -100,7 +100,7 @@ class CacheSize:
 
     @property
     def blocks_of_sequence(self) -> int:
-        """Blocks of a sequence at most."""
+        """Maximum number of blocks of a sequence."""
         if self.longest is None:
             return self.blocks
         return min(self.blocks, -(-self.longest // self.block_size))
@@ -108,14 +108,14 @@ class CacheSize:
 
 @dataclass(frozen=True)
 class Row:
-    """The chunks of one step as one row of tokens.
+    """The chunks of one step as one packed batch of tokens.
 
     Attributes:
-        chunks: In the order of the row: those of a single token first.
-        singles: How many chunks have a single token.
-        places: For every token, its place in the cache counted in tokens: [tokens], int64.
-        recorded: Tokens of the row where it is run by a recorded graph of that many single tokens,
-            of which those beyond the chunks belong to nobody; 0 where it is run as it is.
+        chunks: In the order of the batch: chunks of a single token (decode) first.
+        singles: Number of chunks of a single token.
+        places: Slot mapping, the index of each token in the cache in tokens: [tokens], int64.
+        recorded: Number of tokens of the CUDA graph that runs the step; tokens beyond the chunks
+            are padding. 0 if the step runs without a graph.
     """
 
     chunks: Sequence[Chunk]
@@ -125,27 +125,27 @@ class Row:
 
 
 class Planned(Protocol):
-    """A cache, and what attends over it in a way that the model knows."""
+    """Attention over a cache, planned step by step; the other methods depend on the model."""
 
     @property
     def size(self) -> CacheSize:
-        """The extent of the cache."""
+        """The size of the cache."""
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether a step of single tokens can be recorded as a CUDA graph, to be run again."""
+        """Whether decode steps can be captured as CUDA graphs."""
 
     def plan(self, row: Row) -> None:
-        """Prepare for a step; the calls until the next plan are about this row."""
+        """Prepare for a step; all calls until the next plan belong to this batch."""
 
 
 class Attention(Planned, Protocol):
-    """Attention over a cache of what a model keeps of every token."""
+    """Attention over a cache of keys and values, or latents, of every token."""
 
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
-        """Cache keys and values of a layer and attend.
+        """Cache a layer's keys and values and attend.
 
         Args:
             layer: Index of the layer.
@@ -158,11 +158,11 @@ class Attention(Planned, Protocol):
         """
 
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """Cache latents of a layer and attend.
+        """Cache a layer's latents and attend.
 
         Args:
             layer: Index of the layer.
-            query: [tokens, heads, rank + rope], moved into the space of the latents.
+            query: [tokens, heads, rank + rope], in latent space.
             latent: [tokens, rank + rope].
 
         Returns:

@@ -1,4 +1,4 @@
-"""Where the sequences of a step are in the row and in the cache, as kernels want to know it."""
+"""Block tables of a step's sequences, in the form that FlashInfer's kernels take."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Int32 = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class BlockTable:
-    """The blocks of several sequences, one after the other (compressed sparse rows).
+    """The blocks of several sequences in compressed sparse row form.
 
     Attributes:
-        queries: where each sequence's tokens begin in the row, and the end: [n + 1].
-        starts: where each sequence's blocks begin in `blocks`, and the end: [n + 1].
+        queries: start of each sequence's tokens in the batch, and the end: [n + 1].
+        starts: start of each sequence's blocks in `blocks`, and the end: [n + 1].
         blocks: the blocks of all sequences.
         lengths: tokens of each sequence up to the last one of the step: [n].
         last: tokens in each sequence's last block: [n].
@@ -34,13 +34,13 @@ class BlockTable:
 def block_table(
     chunks: Sequence[Chunk], block_size: int, rows: int = 0, spare: int = 0
 ) -> BlockTable:
-    """The blocks that chunks attend to.
+    """Return the block table of chunks.
 
     Args:
-        chunks: some chunks of a step that follow each other in its row.
-        block_size: tokens of a block.
-        rows: as many sequences are told at least; those that are missing have one token.
-        spare: the block of that token.
+        chunks: consecutive chunks of a step's batch.
+        block_size: tokens per block.
+        rows: minimum number of sequences; padding sequences have one token.
+        spare: the block of the padding sequences.
     """
     padding = max(rows - len(chunks), 0)
     ends = [chunk.end for chunk in chunks] + [1] * padding

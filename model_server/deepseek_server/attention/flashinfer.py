@@ -1,11 +1,11 @@
-"""Attention by FlashInfer's kernels: NVIDIA GPUs from the Ampere generation on, 16-bit numbers.
+"""Attention by FlashInfer's kernels: NVIDIA GPUs from the Ampere generation on, 16-bit types.
 
-Keys and values are read where they are, in the cache's blocks. Single tokens and longer chunks of
-grouped-query attention have kernels of their own; latent attention has one for both. What the
-kernels need to know of a step is computed once per step, on the CPU, and used by all layers.
+Keys and values are read in place, from the cache's blocks. Grouped-query attention has separate
+kernels for decode tokens and longer chunks; latent attention has one for both. The plan of a step
+is computed once per step, on the CPU, and used by all layers.
 
-A recorded graph reads that knowledge from where it was when the graph was recorded. So each size of
-graph has a wrapper of its own, whose buffers stay where they are.
+A captured CUDA graph reads the plan from the buffers that were used at capture. So each graph size
+has its own wrapper with static buffers.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,10 @@ WORKSPACE_BYTES = 128 * 2**20
 
 
 class FlashInferAttention:
-    """See the module. The arguments are those of SdpaAttention, and must not be unsuitable."""
+    """Attention by FlashInfer.
+
+    The arguments are those of SdpaAttention; `suitable.unsuitable` must be empty for them.
+    """
 
     def __init__(
         self, heads: Heads, size: CacheSize, dtype: torch.dtype, device: torch.device
@@ -50,7 +53,7 @@ class FlashInferAttention:
 
     @property
     def cache(self) -> PagedCache:
-        """The cache that it attends over."""
+        """The cache."""
         return self._cache
 
     @property
@@ -60,7 +63,7 @@ class FlashInferAttention:
 
     def plan(self, row: Row) -> None:
         """See Attention."""
-        # A plan is copied to the device from memory that the next plan is written into.
+        # A plan is copied asynchronously to the device, from a buffer that the next one overwrites.
         self._planned.synchronize()
         self._places = row.places
         self._kernels.plan(row)
@@ -84,26 +87,26 @@ class FlashInferAttention:
 
 
 class _Tables:
-    """Block tables on their way to the device."""
+    """Block tables and their buffers on the device."""
 
     def __init__(self, cache: PagedCache, device: torch.device) -> None:
         self._size, self._spare, self._device = cache.size, cache.spare, device
         self._blocks = torch.empty(0, dtype=torch.int32, device=device)
 
     def of(self, row: Row, chunks: slice) -> tuple[BlockTable, torch.Tensor]:
-        """The table of some chunks, and its blocks on the device."""
+        """Return the block table of some chunks, and its blocks on the device."""
         table = block_table(row.chunks[chunks], self._size.block_size, row.recorded, self._spare)
         return table, pinned(table.blocks).to(self._device, non_blocking=True)
 
     def buffers(self, rows: int) -> dict[str, torch.Tensor]:
-        """What a graph of so many rows reads: block tables of which only the contents change.
+        """Return the static buffers of the block tables that a graph of `rows` rows reads.
 
-        Steps follow each other, so all graphs can read their blocks from the same place: the
-        first graph, which must be the largest one, makes it.
+        Steps run one after the other, so all graphs share the buffer of blocks. The first graph
+        allocates it and must be the largest one.
         """
         each = max(self._size.blocks_of_sequence, 1)
         if not len(self._blocks):
-            # Several sequences may have the same blocks, so there may be more than the cache has.
+            # Sequences may share blocks, so a table may list more blocks than the cache has.
             self._blocks = self._zeros(rows * each)
         return {
             "queries": torch.arange(rows + 1, dtype=torch.int32, device=self._device),
@@ -118,17 +121,17 @@ class _Tables:
 
 
 def pinned(array: Any) -> torch.Tensor:
-    """An array in memory from which the device copies while the CPU goes on."""
+    """Return an array in pinned memory, from which the device copies asynchronously."""
     return torch.from_numpy(array).pin_memory()
 
 
 def _backend(device: torch.device) -> Backend:
-    """By name, because what was compiled ahead must be what runs."""
+    """Return the backend of the kernels that were compiled ahead of time for this GPU."""
     return backend_of(torch.cuda.get_device_capability(device))
 
 
 class _Grouped:
-    """Kernels of grouped-query attention: one for single tokens, one for longer chunks."""
+    """Kernels of grouped-query attention: one for decode tokens, one for longer chunks."""
 
     def __init__(
         self, heads: GroupedHeads, cache: PagedCache, dtype: torch.dtype, workspace: torch.Tensor
@@ -180,7 +183,7 @@ class _Grouped:
         return result
 
     def _decoder(self, recorded: int) -> Any:
-        """The wrapper for a recorded number of rows; 0 is the one for any number."""
+        """Return the wrapper for a captured number of rows; 0 is the one without a graph."""
         from flashinfer import BatchDecodeWithPagedKVCacheWrapper
 
         if recorded not in self._decoders:
@@ -197,7 +200,7 @@ class _Grouped:
                 self._workspace,
                 "NHD",
                 use_tensor_cores=grouped_shape(self._heads).tensor_cores,
-                backend="fa2",  # FlashInfer's choice of 16-bit numbers on every GPU
+                backend="fa2",  # FlashInfer's choice for 16-bit types on every GPU
                 **graph,
             )
         return self._decoders[recorded]
@@ -242,7 +245,7 @@ class _Latent:
         return self._run(query=query, kv_cache=cache)
 
     def _wrapper(self, recorded: int) -> Any:
-        """The wrapper for a recorded number of rows; 0 is the one for anything."""
+        """Return the wrapper for a captured number of rows; 0: the one without a graph."""
         from flashinfer.mla import BatchMLAPagedAttentionWrapper
 
         if recorded not in self._wrappers:

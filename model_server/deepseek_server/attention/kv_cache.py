@@ -1,8 +1,8 @@
-"""The memory of a paged cache: for every layer, blocks of what is kept for a token.
+"""The memory of a paged cache: blocks of cached tokens for every layer.
 
-There is one block more than sequences may use. It stands in where a block is missing: shorter
-sequences in a padded batch point at it. It starts as zeros like all blocks, because a masked value
-counts nothing only as long as it is a number.
+There is one spare block that no sequence may use. Padding points to it: the missing blocks of
+shorter sequences in a padded batch. It is initialized with zeros like all blocks, because a masked
+value has no effect only if it is not NaN.
 """
 
 import torch
@@ -14,10 +14,10 @@ class PagedCache:
     """Keys and values, or latents, of all layers.
 
     Args:
-        heads: What one layer keeps for a token.
-        size: How much is kept.
-        dtype: Type of the kept numbers.
-        device: Where they are kept.
+        heads: The model's heads, which define what a layer caches per token.
+        size: Size of the cache.
+        dtype: Type of the cached values.
+        device: Device of the cache.
     """
 
     def __init__(
@@ -36,28 +36,28 @@ class PagedCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory."""
+        """Size in bytes."""
         return int(self._layers.nbytes)
 
     @property
     def spare(self) -> int:
-        """The block that belongs to no sequence."""
+        """Index of the spare block, which belongs to no sequence."""
         return self.size.blocks
 
     def keys(self, layer: int) -> torch.Tensor:
-        """Keys, or latents, of a layer: [blocks, block_size, kv_heads, width]."""
+        """Return keys, or latents, of a layer: [blocks, block_size, kv_heads, width]."""
         return self._layers[layer, 0]
 
     def values(self, layer: int) -> torch.Tensor:
-        """Values of a layer, which latents are themselves: [blocks, block_size, kv_heads, width]."""
+        """Return values, or latents, of a layer: [blocks, block_size, kv_heads, width]."""
         return self._layers[layer, -1]
 
     def write(self, layer: int, places: torch.Tensor, *parts: torch.Tensor) -> None:
-        """Keep keys and values, or latents, of new tokens.
+        """Write keys and values, or latents, of new tokens.
 
         Args:
             layer: Index of the layer.
-            places: Place of each token: [tokens].
+            places: Slot mapping, the index of each token in the cache: [tokens].
             *parts: Keys and values, or latents: [tokens, kv_heads, width] each.
         """
         for kept, new in zip(self._layers[layer], parts, strict=True):

@@ -1,4 +1,4 @@
-"""Whether FlashInfer can compute a model's attention on a GPU, and if not, why."""
+"""Check whether FlashInfer can compute a model's attention on a GPU."""
 
 import torch
 
@@ -16,12 +16,12 @@ from deepseek_server.kernels.required import (
 )
 
 DTYPES: dict[torch.dtype, Dtype] = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
-# The kernels for latents cut the heads of tokens into tiles of so many, or half as many.
+# The kernels for latents split the heads of tokens into tiles of this size or half of it.
 LATENT_TILE = 128
 
 
 def unsuitable(heads: Heads, dtype: torch.dtype, device: torch.device) -> str:
-    """Why FlashInfer cannot serve a model here; empty where it can."""
+    """Return the reason why FlashInfer cannot serve a model here, "" if it can."""
     if device.type != "cuda":
         return "it needs an NVIDIA GPU"
     capability = torch.cuda.get_device_capability(device)
@@ -38,12 +38,12 @@ def unsuitable(heads: Heads, dtype: torch.dtype, device: torch.device) -> str:
 
 
 def shape_of(heads: Heads) -> Shape:
-    """What of a model's heads decides about kernels."""
+    """Return the shape of a model's heads that selects kernels."""
     if isinstance(heads, LatentHeads):
         return Latent(heads.rank, heads.rope)
     return grouped_shape(heads)
 
 
 def grouped_shape(heads: GroupedHeads) -> Grouped:
-    """The same of grouped-query attention."""
+    """Return the same for grouped-query attention."""
     return Grouped(heads.dim, heads.heads // heads.kv_heads)

@@ -1,12 +1,12 @@
-"""Attention by torch's own scaled dot product: runs everywhere, and says what is right.
+"""Attention by torch's scaled dot product: runs on every device and is the reference.
 
-Chunks of one token are computed together. Their heads of one group stand as rows of a query, since
-all of them see the same keys, so that no key is repeated. Sequences are padded to a common length;
-sequences of very different lengths go into different batches, or padding would cost more than it
-saves. Longer chunks are computed one by one.
+Chunks of one token are computed together. The query heads of a group become rows of one query,
+since all of them attend to the same keys, so that no key is repeated. Sequences are padded to a
+common length; sequences of very different lengths go into different batches, because padding would
+cost more than batching saves. Longer chunks are computed one by one.
 
-The latents of MLA are keys and values of one head. The value is taken as wide as the key, which
-lets the same tensor be both, and the surplus of the output is cut off.
+The latents of MLA are keys and values of one head. The value is as wide as the key, so that one
+tensor serves as both, and the surplus of the output is dropped.
 """
 
 from collections import defaultdict
@@ -23,12 +23,12 @@ from deepseek_server.engine.runner import Chunk
 
 @dataclass(frozen=True)
 class _Batch:
-    """Single tokens of sequences of similar length.
+    """Decode tokens of sequences of similar length.
 
     Attributes:
-        tokens: Their places in the row: [n].
-        blocks: Blocks of their sequences, padded: [n, blocks].
-        visible: Which cached tokens each of them sees: [n, 1, 1, blocks * block_size].
+        tokens: Their indices in the batch: [n].
+        blocks: Block table of their sequences, padded: [n, blocks].
+        visible: Mask of the cached tokens that each attends to: [n, 1, 1, blocks * block_size].
     """
 
     tokens: torch.Tensor
@@ -41,11 +41,11 @@ class _Span:
     """The tokens of one longer chunk.
 
     Attributes:
-        tokens: Their places in the row.
+        tokens: Their range in the batch.
         context: Tokens of the sequence up to the last of them.
-        blocks: Blocks that hold those: [blocks].
-        visible: Which cached tokens each of them sees: [tokens, context]; None where the chunk
-            begins its sequence, so that all it sees is itself.
+        blocks: Blocks of the context: [blocks].
+        visible: Mask of the cached tokens that each attends to: [tokens, context]; None if the
+            chunk starts its sequence and attends only to itself.
     """
 
     tokens: slice
@@ -55,13 +55,13 @@ class _Span:
 
 
 class SdpaAttention:
-    """The reference.
+    """The reference backend: see the module.
 
     Args:
         heads: The model's heads, the same in all layers.
-        size: Extent of the cache.
+        size: Size of the cache.
         dtype: Type of keys and values.
-        device: Where the model is.
+        device: Device of the model.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class SdpaAttention:
 
     @property
     def cache(self) -> PagedCache:
-        """The cache that it attends over."""
+        """The cache."""
         return self._cache
 
     @property
     def can_be_recorded(self) -> bool:
-        """See Attention. Its batches have another shape in every step."""
+        """See Attention. False, because batches have another shape in every step."""
         return False
 
     def plan(self, row: Row) -> None:

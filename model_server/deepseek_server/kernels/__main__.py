@@ -1,4 +1,4 @@
-"""`python -m deepseek_server.kernels`: compile FlashInfer's kernels ahead, or check that they are there."""
+"""`python -m deepseek_server.kernels`: compile, pack or check FlashInfer's kernels."""
 
 import argparse
 import logging
@@ -16,7 +16,7 @@ DTYPES = ("bfloat16", "float16")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; exit codes: 0 done, 2 usage, 3 something has to be changed."""
+    """Run a command; return 0 for success, 2 for wrong usage, 3 for an error to be fixed."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
     try:
@@ -35,25 +35,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m deepseek_server.kernels", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    building = commands.add_parser("build", help="compile for some GPUs; needs none")
-    building.add_argument("--archs", required=True, help="such as 8.0,8.9,9.0a,10.0a")
+    building = commands.add_parser("build", help="compile kernels; needs no GPU")
+    building.add_argument(
+        "--archs", required=True, help="GPU architectures, such as 8.0,8.9,9.0a,10.0a"
+    )
     building.add_argument(
         "--dtypes", nargs="+", choices=DTYPES, default=["bfloat16"], help="default: bfloat16"
     )
     building.add_argument(
         "--out",
         type=Path,
-        help="folder for the libraries; default: where FlashInfer looks for them",
+        help="directory of the libraries; default: the one where FlashInfer looks for them",
     )
     building.add_argument(
         "--workspace",
         type=Path,
         default=Path.home() / ".cache/deepseek-kernels",
-        help="folder for sources and objects, used again the next time",
+        help="directory of sources and object files, reused by later builds",
     )
     packing = commands.add_parser("pack", help="copy FlashInfer and its kernels for an image")
-    packing.add_argument("target", type=Path, help="a new folder, to be put on PYTHONPATH")
-    commands.add_parser("check", help="whether FlashInfer finds all kernels compiled")
+    packing.add_argument("target", type=Path, help="new directory, to be added to PYTHONPATH")
+    commands.add_parser("check", help="check that FlashInfer finds all kernels compiled")
     return parser
 
 

@@ -1,8 +1,8 @@
-"""Our own kernels compiled ahead: Triton's cache, filled without a GPU and found where it was put.
+"""Ahead-of-time compilation of our own kernels: Triton's cache, filled without a GPU.
 
-Triton keeps what it has compiled in a folder, by a hash of the kernel's source, of the kinds of its
-arguments and of the GPU's generation. Launching every kernel once while Triton believes that there
-is such a GPU fills the folder, so what is compiled ahead is what will be launched.
+Triton caches compiled kernels in a directory, by a hash of the kernel's source, its argument types
+and the GPU's generation. Launching every kernel once with a fake driver of such a GPU fills the
+directory, so exactly those kernels are compiled ahead that will be launched.
 """
 
 import json
@@ -28,31 +28,32 @@ from deepseek_server.kernels.triton.fp8_format import BLOCK, FP8
 
 log = logging.getLogger(__name__)
 
-# Experts of V2-Lite, and of V2 (160) and V3, as the kernels count them: in powers of two.
+# Number of experts of V2-Lite, and of V2 (160) and V3, rounded up to powers of two as in the
+# kernels.
 EXPERTS = (64, 256)
-# Values of a row that the kernels take two of each for: whole blocks of 128, or of 64.
+# Row widths that select different kernels: whole blocks of 64, or of 128.
 WIDTHS = (64, 128)
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 WARP = 32
-# What is needed to launch a kernel; the other files are what it was on the way there.
+# Files that are needed to launch a kernel; the others are intermediate results of the compiler.
 _LOADED = (".cubin", ".json")
 
 
 def folder(out: Path) -> Path:
-    """Where our own kernels are in a folder of compiled kernels."""
+    """Return the directory of our own kernels in a directory of compiled kernels."""
     return out / "triton" / "cache"
 
 
 def compile_ahead(archs: Iterable[Arch], dtypes: Iterable[Dtype], out: Path) -> int:
-    """Compile every kernel that the experts of a served family need.
+    """Compile every kernel that the experts of a supported family need.
 
     Args:
-        archs: GPUs to compile for.
-        dtypes: Numbers to compile for.
-        out: A folder of compiled kernels.
+        archs: GPU architectures to compile for.
+        dtypes: Types to compile for.
+        out: The directory of compiled kernels.
 
     Returns:
-        How many kernels there are.
+        The number of kernels.
     """
     with knobs.cache.scope():
         knobs.cache.dir = str(folder(out))
@@ -78,27 +79,27 @@ def _launch_all(dtype: torch.dtype, *, eight_bits: bool) -> None:
 
 
 class _Pretended:
-    """A driver of a GPU that is not there; knows as much of it as compiling takes."""
+    """A fake driver for an absent GPU, with the methods that compilation needs."""
 
     def __init__(self, arch: Arch) -> None:
         self._number = 10 * arch.major + arch.minor
 
     def get_current_device(self) -> int:
-        """A number for each GPU, because Triton keeps what it has compiled by device."""
+        """Return a different number for each architecture: Triton caches kernels by device."""
         return self._number
 
     def get_current_stream(self, device: int) -> int:
-        """Any."""
+        """Return a dummy stream."""
         return 0
 
     def get_current_target(self) -> GPUTarget:
-        """What is compiled for."""
+        """Return the target of the compilation."""
         return GPUTarget("cuda", self._number, WARP)
 
 
 @contextmanager
 def _pretending(arch: Arch) -> Iterator[None]:
-    """Let launched kernels be compiled for a GPU, and no further."""
+    """Compile launched kernels for a GPU without running them."""
     compiling = partialmethod(_compile, run=JITFunction.run)
     pretended = patch.object(driver, "_active", _Pretended(arch))  # to reset it, Triton wants a GPU
     with pretended, patch.object(JITFunction, "run", compiling):
@@ -110,13 +111,13 @@ def _compile(self: Any, *args: Any, run: Any, **options: Any) -> Any:
 
 
 def use(out: Path) -> None:
-    """Let Triton look among the kernels of a folder before it compiles one."""
+    """Make Triton search the kernels of a directory before it compiles one."""
     if folder(out).is_dir():
         knobs.cache.manager_class = type("Found", (_Cache,), {"ahead": folder(out)})
 
 
 class _Cache(FileCacheManager):  # type: ignore[misc]  # not typed
-    """Triton's cache, with a folder before it that is only read."""
+    """Triton's cache, with a read-only directory that is searched first."""
 
     ahead: Path
 
@@ -125,7 +126,7 @@ class _Cache(FileCacheManager):  # type: ignore[misc]  # not typed
         self._found = self.ahead / key
 
     def get_group(self, filename: str) -> dict[str, str] | None:
-        """The files that belong together, wherever the folder was when they were written."""
+        """Return a group of files by their present paths, even if the directory was moved."""
         listed = self._found / f"__grp__{filename}"
         if not listed.exists():
             group: dict[str, str] | None = super().get_group(filename)

@@ -1,4 +1,4 @@
-"""GPU architectures in NVIDIA's notation: what code is compiled for, and which GPUs run it."""
+"""GPU architectures in NVIDIA's notation: compilation targets, and the GPUs that run them."""
 
 import re
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from deepseek_server.errors import PermanentError
 
 Capability = tuple[int, int]
 
-# The oldest generation, Ampere, for which FlashInfer computes in bfloat16.
+# The oldest generation, Ampere, on which FlashInfer supports bfloat16.
 OLDEST: Capability = (8, 0)
 _ARCH = re.compile(r"(\d+)\.(\d)(a?)")
 
 
 @dataclass(frozen=True, order=True)
 class Arch:
-    """What nvcc compiles for, such as 8.0 or 9.0a.
+    """A target architecture of nvcc, such as 8.0 or 9.0a.
 
     Attributes:
         major: Generation.
         minor: Member of the generation.
-        exact: Whether the code uses what only this member has (the `a` at the end).
+        exact: Whether the code uses features of this member only (the suffix `a`).
     """
 
     major: int
@@ -31,11 +31,11 @@ class Arch:
 
     @property
     def capability(self) -> Capability:
-        """The GPU that it is made for."""
+        """Compute capability of the target GPU."""
         return self.major, self.minor
 
     def runs_on(self, capability: Capability) -> bool:
-        """Whether a GPU runs it: later members of the generation do, unless it is exact.
+        """Return whether a GPU runs the code: later members of the generation do, unless `exact`.
 
         Source: CUDA C++ Programming Guide, "Binary Compatibility" and "Feature-specific targets".
         """
@@ -44,19 +44,19 @@ class Arch:
 
 
 def arch_of(capability: Capability) -> Arch:
-    """What to compile for a GPU: as FlashInfer does, exact from Hopper on."""
+    """Return the target architecture for a GPU: as in FlashInfer, exact from Hopper on."""
     return Arch(*capability, exact=capability >= (9, 0))
 
 
 def parse_archs(text: str) -> tuple[Arch, ...]:
-    """Read a list such as "8.0,9.0a"; a missing `a` from 9.0 on is added.
+    """Parse a list such as "8.0,9.0a"; a missing `a` from 9.0 on is added.
 
     Raises:
-        PermanentError: something in it is no architecture, or one without kernels.
+        PermanentError: an item is not an architecture, or FlashInfer has no kernels for it.
     """
     archs = {_arch(word) for word in re.split(r"[,\s]+", text) if word}
     if not archs:
-        raise PermanentError("no GPU architecture was given: write for example 8.0,9.0a")
+        raise PermanentError("the list of GPU architectures is empty: write for example 8.0,9.0a")
     return tuple(sorted(archs))
 
 
@@ -64,7 +64,7 @@ def _arch(word: str) -> Arch:
     match = _ARCH.fullmatch(word)
     if not match:
         raise PermanentError(
-            f"{word} is no GPU architecture: write for example 8.0 (A100), 8.9 (L4, L40S), "
+            f"{word} is not a GPU architecture: write for example 8.0 (A100), 8.9 (L4, L40S), "
             "9.0a (H100, H200) or 10.0a (B200)"
         )
     arch = arch_of((int(match[1]), int(match[2])))

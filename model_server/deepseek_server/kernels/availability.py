@@ -1,4 +1,4 @@
-"""Whether kernels can run at once, asked before the first request needs them."""
+"""Check at startup that kernels can run without being compiled first."""
 
 import logging
 import os
@@ -14,32 +14,32 @@ log = logging.getLogger(__name__)
 
 
 def lacking(kernels: Iterable[Kernel], capability: Capability) -> str:
-    """Why kernels cannot run on the GPU of this process; empty where they can.
+    """Return the reason why kernels cannot run on this process's GPU, "" if they can.
 
-    Where a compiler is installed and FLASHINFER_DISABLE_JIT is not set, kernels that are missing
-    can be had, only later: then it says so in the log.
+    If a compiler is installed and FLASHINFER_DISABLE_JIT is not set, missing kernels are compiled
+    on first use; a warning is logged.
 
     Args:
-        kernels: What is needed.
-        capability: The GPU's.
+        kernels: The needed kernels.
+        capability: The GPU's compute capability.
     """
     try:
-        import flashinfer  # noqa: F401 - only whether it is there
-    except (ImportError, OSError, RuntimeError) as error:  # a broken one says it in many ways
+        import flashinfer  # noqa: F401 - only to check that it can be imported
+    except (ImportError, OSError, RuntimeError) as error:  # a broken package fails in many ways
         return f"the package flashinfer-python cannot be imported ({error})"
     folder = installed()
     record = read_record(folder)
-    # FlashInfer would load these whatever the GPU, and fail at the first call.
+    # FlashInfer would load these on any GPU and fail at the first call.
     if record and not any(arch.runs_on(capability) for arch in record.archs):
         archs = ", ".join(map(str, record.archs))
-        return f"the kernels in {folder} are for GPUs of {archs}: {_remedy(capability)}"
+        return f"the kernels in {folder} are for GPU architectures {archs}: {_remedy(capability)}"
     missing = [spec for kernel in sorted(kernels) if not (spec := spec_of(kernel)).is_aot]
     if not missing:
         return ""
     if can_compile():
         log.warning(
-            "%d of FlashInfer's kernels are not in %s and are compiled when first used, which takes "
-            "minutes",
+            "%d of FlashInfer's kernels are not in %s: they will be compiled on first use, which "
+            "takes minutes",
             *(len(missing), folder),
         )
         return ""
@@ -47,7 +47,7 @@ def lacking(kernels: Iterable[Kernel], capability: Capability) -> str:
 
 
 def can_compile() -> bool:
-    """Whether FlashInfer may compile here, and has what it takes."""
+    """Return whether FlashInfer may compile here and the tools for it are installed."""
     if os.environ.get("FLASHINFER_DISABLE_JIT"):
         return False
     return toolkit.find() is not None and all(map(shutil.which, ("ninja", "c++")))

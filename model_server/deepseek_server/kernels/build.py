@@ -1,4 +1,4 @@
-"""Compiles FlashInfer's kernels and our own on a machine that needs no GPU."""
+"""Compilation of FlashInfer's kernels and our own; needs no GPU."""
 
 import logging
 import os
@@ -21,27 +21,27 @@ from deepseek_server.resources import cpus, memory_available
 
 log = logging.getLogger(__name__)
 
-# What one compiler needed at most for FlashInfer 0.7's kernels for Hopper (nvcc 13.0): 3.6 GB.
+# Peak memory of one compiler process: 3.6 GB for FlashInfer 0.7's Hopper kernels (nvcc 13.0).
 JOB_BYTES = 4 * 2**30
 ERROR_LINES = 30
-# Smaller; and symbols are looked up when they are called, because FlashInfer's libraries name
-# functions for other sizes of heads that nobody has compiled.
+# Strip symbols, and bind functions lazily, because FlashInfer's libraries refer to functions for
+# other head sizes that are not compiled.
 LINK_FLAGS = "-s -Wl,-z,lazy"
 
 
 def build(
     archs: Iterable[Arch], dtypes: Iterable[Dtype], out: Path | None, workspace: Path
 ) -> None:
-    """Compile what all served families need and put it where FlashInfer can load it.
+    """Compile the kernels of all supported families and install them for FlashInfer.
 
     Args:
-        archs: GPUs to compile for; a library holds code for all of them.
-        dtypes: Numbers to compile for.
-        out: The folder for the libraries; None for where FlashInfer looks for them.
-        workspace: A folder for sources and objects; what is in it from before is used again.
+        archs: GPU architectures to compile for; a library contains code for all of them.
+        dtypes: Types to compile for.
+        out: The directory of the libraries; None for the one where FlashInfer looks for them.
+        workspace: The directory of sources and object files; existing ones are reused.
 
     Raises:
-        PermanentError: a tool is missing or failed; says what to do.
+        PermanentError: a tool is missing or failed; states the remedy.
     """
     archs, dtypes = tuple(archs), tuple(dtypes)
     cuda_home = toolkit.find() or toolkit.assemble(toolkit.wheels(), workspace / "toolkit")
@@ -61,7 +61,7 @@ def build(
     out = out or installed()
     size = sum(_install(spec, out) for spec in specs)
     compile_launcher(out, toolkit.stub(workspace / "driver"))
-    log.info("%d kernels of our own", compile_ahead(archs, dtypes, out))
+    log.info("compiled %d Triton kernels", compile_ahead(archs, dtypes, out))
     write_record(out, Compiled(archs, dtypes, version, cuda))
     log.info("compiled in %d s: %.1f MB in %s", time.monotonic() - began, size / 1e6, out)
 
@@ -69,13 +69,13 @@ def build(
 def _check_versions(cuda: str, torch_cuda: str | None) -> None:
     if torch_cuda and cuda.partition(".")[0] != torch_cuda.partition(".")[0]:
         raise PermanentError(
-            f"nvcc is of CUDA {cuda}, but torch brings the libraries of CUDA {torch_cuda}: install "
-            f"a compiler of CUDA {torch_cuda.partition('.')[0]}"
+            f"nvcc has CUDA version {cuda}, but torch uses the libraries of CUDA {torch_cuda}: "
+            f"install a compiler of CUDA {torch_cuda.partition('.')[0]}"
         )
 
 
 def _set_environment(archs: tuple[Arch, ...], cuda_home: Path, workspace: Path, jobs: int) -> None:
-    """FlashInfer and Triton read these when they are imported."""
+    """Set the variables that FlashInfer and Triton read when they are imported."""
     os.environ.pop("FLASHINFER_DISABLE_JIT", None)
     os.environ |= {
         "CUDA_HOME": str(cuda_home),
@@ -88,7 +88,7 @@ def _set_environment(archs: tuple[Arch, ...], cuda_home: Path, workspace: Path, 
 
 
 def _specs(kernels: Iterable[Kernel]) -> tuple[str, list[Any]]:
-    """FlashInfer's version, and its description of each kernel."""
+    """Return FlashInfer's version, and its JitSpec of each kernel."""
     try:
         import flashinfer
     except ImportError as error:
@@ -102,17 +102,17 @@ def _compile(specs: list[Any]) -> None:
     from flashinfer.jit import core
 
     try:
-        # Also those that are installed already: they may be for other GPUs.
+        # Include kernels that are already installed: they may be for other GPUs.
         core.build_jit_specs(specs, skip_prebuilt=False)
     except RuntimeError as error:
         output = "\n".join(str(error).splitlines()[-ERROR_LINES:])
         raise PermanentError(
-            f"a kernel could not be compiled; the end of the output:\n{output}"
+            f"a kernel failed to compile; last lines of the output:\n{output}"
         ) from error
 
 
 def _install(spec: Any, out: Path) -> int:
-    """Copy a library to where FlashInfer looks for it; its size in bytes."""
+    """Copy a library to where FlashInfer looks for it; return its size in bytes."""
     library = Path(spec.jit_library_path)
     folder = out / spec.name
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Asks FlashInfer, on a machine that needs no GPU, whether it finds all kernels compiled."""
+"""Check that FlashInfer finds all kernels compiled; needs no GPU."""
 
 import logging
 import os
@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 
 
 def check() -> None:
-    """Report what is compiled.
+    """Check and log the compiled kernels.
 
     Raises:
-        PermanentError: something is missing that a served family needs on one of the GPUs that
-            the kernels were compiled for.
+        PermanentError: a kernel is missing that a supported family needs on one of the GPU
+            architectures that the kernels were compiled for.
     """
-    # FlashInfer wants to know a GPU even where it only looks for files.
+    # FlashInfer requires an architecture even to look for files.
     os.environ.setdefault("FLASHINFER_CUDA_ARCH_LIST", "8.0")
     try:
         import flashinfer
@@ -28,10 +28,10 @@ def check() -> None:
     folder = installed()
     record = read_record(folder)
     if record is None:
-        raise PermanentError(f"{folder} holds no compiled kernels: run the command build")
+        raise PermanentError(f"{folder} contains no compiled kernels: run the command build")
     if record.flashinfer != flashinfer.__version__:
         raise PermanentError(
-            f"the kernels in {folder} are FlashInfer {record.flashinfer}'s, but "
+            f"the kernels in {folder} are of FlashInfer {record.flashinfer}, but version "
             f"{flashinfer.__version__} is installed: run the command build again"
         )
     kernels = all_kernels(record.archs, record.dtypes)
@@ -39,7 +39,7 @@ def check() -> None:
     if not launcher.library(folder).exists():
         missing.append("Triton's launcher")
     if not ahead.folder(folder).is_dir():
-        missing.append("our own kernels")
+        missing.append("the Triton kernels of this project")
     if missing:
         names = "; ".join(missing)
         raise PermanentError(f"{folder} lacks {names}: run the command build again")

@@ -1,4 +1,4 @@
-"""Triton's launcher, compiled ahead: the one piece of C for which Triton wants a compiler at run time."""
+"""Triton's launcher, compiled ahead of time: the C code that Triton compiles at run time."""
 
 import logging
 import shutil
@@ -10,12 +10,12 @@ from deepseek_server.kernels.specs import installed
 
 log = logging.getLogger(__name__)
 
-# As Triton calls it.
+# Triton's name of the module.
 _NAME = "cuda_utils"
 
 
 def library(folder: Path) -> Path:
-    """Where the launcher is in a folder of compiled kernels."""
+    """Return the path of the launcher in a directory of compiled kernels."""
     return folder / "triton" / f"{_NAME}{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
@@ -23,11 +23,11 @@ def compile_launcher(out: Path, drivers: Path) -> None:
     """Compile the launcher of the installed Triton.
 
     Args:
-        out: A folder of compiled kernels.
-        drivers: A folder with a libcuda.so.1 to link with.
+        out: The directory of compiled kernels.
+        drivers: A directory with a libcuda.so.1 to link with.
 
     Raises:
-        PermanentError: it cannot be compiled; says why.
+        PermanentError: it cannot be compiled; states the cause.
     """
     from triton.backends.nvidia import driver
     from triton.runtime import build
@@ -49,9 +49,10 @@ def compile_launcher(out: Path, drivers: Path) -> None:
 
 
 def provide() -> bool:
-    """Whether Triton can launch kernels here; says in the log why not.
+    """Return whether Triton can launch kernels here; log the reason if it cannot.
 
-    Triton is given the kernels that were compiled ahead, and the launcher if there is no compiler.
+    Triton is set up to use the kernels that were compiled ahead of time, and the compiled launcher
+    if there is no C compiler.
     """
     from triton import knobs
 
@@ -67,7 +68,7 @@ def provide() -> bool:
     path = library(folder)
     if not path.exists():
         log.warning(
-            "kernels in Triton cannot run, because there is neither %s nor a C compiler: build the "
+            "Triton kernels cannot run, because there is neither %s nor a C compiler: build the "
             "image with CUDA_ARCHS",
             path,
         )
@@ -77,9 +78,9 @@ def provide() -> bool:
 
 
 def _found(name: str, *_: object) -> str:
-    """The place of a library that Triton wants to be compiled."""
+    """Return the path of a library that Triton requests to be compiled."""
     if name != _NAME:
         raise PermanentError(
-            f"Triton wants to compile {name}, which takes a C compiler: install gcc"
+            f"Triton needs a C compiler for {name}, and there is none: install gcc"
         )
     return str(library(installed()))

@@ -1,4 +1,4 @@
-"""Copies FlashInfer, with its compiled kernels and without its sources, to a folder for an image."""
+"""Copy of FlashInfer with its compiled kernels and without its sources, for an image."""
 
 import importlib
 import py_compile
@@ -8,27 +8,27 @@ from pathlib import Path
 
 from deepseek_server.errors import PermanentError
 
-# Where FlashInfer's C++ sources are: hundreds of megabytes.
+# FlashInfer's C++ sources: hundreds of megabytes.
 _DATA = "flashinfer/data"
-# What of it stays: the libraries, and the templates that it reads to know a library's name.
+# Parts of it to keep: the libraries, and the templates from which it derives a library's name.
 _KEPT = ("aot/*", "csrc/batch_*")
 _IMPORTED = ("flashinfer", "flashinfer.mla", "flashinfer.norm", "flashinfer.rope")
 
 
 def pack(target: Path) -> None:
-    """Copy the folder of packages that FlashInfer is installed in.
+    """Copy the directory of packages in which FlashInfer is installed.
 
-    Only what a server imports gets bytecode, because FlashInfer is also a hundred megabytes of
-    Python; and unchecked, because images change the dates of files.
+    Only modules that a server imports get bytecode, because FlashInfer also has a hundred megabytes
+    of Python. The bytecode is unchecked, because images change the dates of files.
 
     Args:
-        target: Where the packages go; must not hold any yet.
+        target: The target directory; must be empty or absent.
 
     Raises:
-        PermanentError: FlashInfer is not installed, or the target is in use.
+        PermanentError: FlashInfer is not installed, or the target is not empty.
     """
     if target.exists() and any(target.iterdir()):
-        raise PermanentError(f"{target} is not empty: give a new folder")
+        raise PermanentError(f"{target} is not empty: name a new directory")
     try:
         for name in _IMPORTED:
             importlib.import_module(name)

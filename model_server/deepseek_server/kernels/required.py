@@ -1,4 +1,4 @@
-"""Which of FlashInfer's kernels a model needs on a GPU."""
+"""FlashInfer's kernels that a model needs on a GPU."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from typing import Literal
 
 from deepseek_server.kernels.archs import Arch, Capability
 
-# What FlashInfer has kernels for: values of a head, and widths of a latent and its rotated part.
+# Sizes that FlashInfer has kernels for: values of a head, and widths of a latent and its rotated
+# part.
 HEAD_DIMS = (64, 128, 256)
 LATENTS = ((512, 64),)
 
-# Two generations of FlashInfer's attention: fa3 is made of instructions that only Hopper has.
+# Two generations of FlashInfer's attention: fa3 uses instructions that only Hopper has.
 Backend = Literal["fa2", "fa3"]
 Dtype = Literal["bfloat16", "float16"]
 HOPPER = 9
 
-# From this many query heads to a head of keys on, tensor cores win in decoding.
+# From this number of query heads per KV head on, tensor cores are faster in decoding.
 TENSOR_CORE_GROUP = 4
 
 
@@ -25,7 +26,7 @@ class Grouped:
 
     Attributes:
         dim: Values of a head.
-        group: Query heads to a head of keys.
+        group: Query heads per KV head.
     """
 
     dim: int
@@ -33,7 +34,7 @@ class Grouped:
 
     @property
     def tensor_cores(self) -> bool:
-        """Whether single tokens go to the kernel that is made for longer chunks."""
+        """Whether decode tokens use the prefill kernel, which runs on tensor cores."""
         return self.group >= TENSOR_CORE_GROUP
 
 
@@ -53,7 +54,7 @@ class Latent:
 Shape = Grouped | Latent
 
 # The heads of every family on the paged cache, by model_type. From the config.json of the models:
-# DeepSeek-LLM and -Coder have one query head to a head of keys, their larger ones 7 and 8;
+# DeepSeek-LLM and -Coder have one query head per KV head, their larger ones 7 and 8;
 # R1-Distill-Llama 4 and 8, R1-Distill-Qwen 5 to 7, R1-0528-Qwen3 4.
 FAMILIES: dict[str, tuple[Shape, ...]] = {
     "deepseek_v2": (Latent(512, 64),),
@@ -72,9 +73,9 @@ class Kernel:
     """One library of FlashInfer.
 
     Attributes:
-        purpose: Attention of single tokens, of chunks, or over latents; or what surrounds it.
-        backend: Generation of the attention; empty where there is one only.
-        dtype: Numbers of queries, cache and result; empty where one library is for all.
+        purpose: Attention of decode tokens, of chunks, or over latents; or another operator.
+        backend: Generation of the attention kernel; empty if there is only one.
+        dtype: Type of queries, cache and result; empty if one library serves all types.
         dims: Values of a head, or widths of a latent and its rotated part.
     """
 
@@ -90,12 +91,12 @@ class Kernel:
 
 
 SAMPLING = Kernel("sampling")  # top-k and top-p
-# What a model with FlashInfer's attention uses beside it (models.fused), whatever its heads.
+# Kernels that every model with FlashInfer's attention also uses (models.fused).
 COMMON = frozenset({Kernel("norm"), Kernel("gate"), Kernel("rope"), SAMPLING})
 
 
 def unknown(shape: Shape) -> str:
-    """Why FlashInfer cannot compute such attention; empty where it can."""
+    """Return the reason why FlashInfer cannot compute such attention, "" if it can."""
     if isinstance(shape, Latent):
         if (shape.rank, shape.rope) in LATENTS:
             return ""
@@ -104,25 +105,25 @@ def unknown(shape: Shape) -> str:
 
 
 def backend_of(capability: Capability) -> Backend:
-    """The generation of attention that is fastest on a GPU."""
+    """Return the generation of attention kernels that is fastest on a GPU."""
     return "fa3" if capability[0] == HOPPER else "fa2"
 
 
 def attention_kernels(shape: Shape, dtype: Dtype, capability: Capability) -> frozenset[Kernel]:
-    """What attention over such heads needs on a GPU."""
+    """Return the kernels that attention over such heads needs on a GPU."""
     backend = backend_of(capability)
     if isinstance(shape, Latent):
         return frozenset({Kernel("latent", backend, dtype, (shape.rank, shape.rope))})
     dims = (shape.dim,)
     chunks = Kernel("prefill", backend, dtype, dims)
     if shape.tensor_cores:
-        # For single tokens FlashInfer takes the older generation, on Hopper too.
+        # For decode tokens FlashInfer uses the older generation, on Hopper too.
         return frozenset({chunks, Kernel("prefill", "fa2", dtype, dims)})
     return frozenset({chunks, Kernel("decode", "", dtype, dims)})
 
 
 def all_kernels(archs: Iterable[Arch], dtypes: Iterable[Dtype]) -> tuple[Kernel, ...]:
-    """What any family needs on any of these GPUs, in a fixed order."""
+    """Return the kernels that any family needs on any of these GPUs, in a fixed order."""
     archs, dtypes = tuple(archs), tuple(dtypes)
     kernels = {
         kernel

@@ -1,7 +1,7 @@
-"""FlashInfer's own description of each kernel: its name, where its library is, how it is compiled.
+"""FlashInfer's description of each kernel (JitSpec): its name, library path and compilation.
 
-The libraries that FlashInfer finds in its folder `data/aot` it loads as they are. All others it
-hands to ninja, even those that it has compiled before.
+FlashInfer loads the libraries in its directory `data/aot` as they are. It runs ninja for all
+others, even if they are already compiled.
 """
 
 import json
@@ -15,18 +15,19 @@ from deepseek_server.kernels.archs import Arch, parse_archs
 from deepseek_server.kernels.required import Dtype, Kernel
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-# Positions, window and cap of logits: DeepSeek's models rotate before attention and have no others.
+# Positional encoding, window and logit cap: DeepSeek's models apply rotary embedding before
+# attention and have no others.
 _PLAIN = (0, False, False)
 _RECORD = "compiled.json"
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the libraries of a folder were compiled for.
+    """The record of a directory of compiled libraries.
 
     Attributes:
-        archs: GPUs.
-        dtypes: Numbers.
+        archs: GPU architectures.
+        dtypes: Types.
         flashinfer: FlashInfer's version.
         cuda: Version of the compiler.
     """
@@ -38,14 +39,14 @@ class Compiled:
 
 
 def installed() -> Path:
-    """The folder where FlashInfer looks for compiled kernels."""
+    """Return the directory where FlashInfer looks for compiled kernels."""
     from flashinfer.jit import env
 
     return Path(env.FLASHINFER_AOT_DIR)
 
 
 def read_record(folder: Path) -> Compiled | None:
-    """What the kernels of a folder are for; None if `build` has not made them."""
+    """Return the record of a directory of kernels; None if they are not from `build`."""
     try:
         record = json.loads((folder / _RECORD).read_text())
     except FileNotFoundError:
@@ -59,16 +60,16 @@ def read_record(folder: Path) -> Compiled | None:
 
 
 def write_record(folder: Path, compiled: Compiled) -> None:
-    """Leave in a folder what `read_record` reads."""
+    """Write the record that `read_record` reads."""
     record = {**vars(compiled), "archs": [str(arch) for arch in compiled.archs]}
     (folder / _RECORD).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def spec_of(kernel: Kernel) -> Any:
-    """A JitSpec of FlashInfer, the same that its functions make when they are called.
+    """Return FlashInfer's JitSpec of a kernel, the same that its functions use when called.
 
     Raises:
-        ImportError: FlashInfer is not installed, or lacks what it had in 0.7.
+        ImportError: FlashInfer is not installed, or lacks a function that version 0.7 has.
     """
     from flashinfer import jit
     from flashinfer.jit.norm import gen_norm_module
@@ -100,6 +101,7 @@ def _attention_spec(kernel: Kernel) -> Any:
         return jit.gen_batch_decode_module(*types, *dims, *_PLAIN)
     if kernel.backend == "fa3":
         return jit.gen_batch_prefill_module("fa3", *types, *dims, *_PLAIN, False)
-    # What its wrapper takes where keys and values lie alike, as in our cache; it has no public name.
+    # The function that its wrapper calls if keys and values have the same layout, as in our cache;
+    # it has no public name.
     primary = cast("Any", modules)._gen_batch_prefill_primary_module
     return primary("fa2", *types, *dims, *_PLAIN, False)

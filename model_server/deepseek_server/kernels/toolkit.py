@@ -1,7 +1,7 @@
-"""A CUDA toolkit as FlashInfer expects it, put together from Python wheels.
+"""A CUDA toolkit in the layout that FlashInfer expects, assembled from Python wheels.
 
-NVIDIA's wheels have the compiler and the headers, but scattered over packages, with libraries under
-names that a linker does not look for, and without the driver's library.
+NVIDIA's wheels contain the compiler and the headers, but spread over packages, with library names
+that a linker does not find, and without the driver's library.
 """
 
 import os
@@ -17,7 +17,7 @@ _FOLDERS = ("bin", "include", "nvvm")
 
 
 def find(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The root of a toolkit that is installed: CUDA_HOME, or that of the nvcc on PATH."""
+    """Return the root of an installed toolkit: CUDA_HOME, or that of the nvcc on PATH."""
     if home := environment.get("CUDA_HOME"):
         return Path(home) if (Path(home) / "bin/nvcc").exists() else None
     nvcc = shutil.which("nvcc", path=environment.get("PATH"))
@@ -28,7 +28,7 @@ def find(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def wheels() -> tuple[Path, ...]:
-    """The folders of installed wheels that parts of a toolkit are in."""
+    """Return the directories of installed wheels that contain parts of a toolkit."""
     try:
         from nvidia import cu13
     except ImportError:
@@ -37,17 +37,17 @@ def wheels() -> tuple[Path, ...]:
 
 
 def assemble(parts: Iterable[Path], root: Path) -> Path:
-    """Make a toolkit of links to the parts of one.
+    """Create a toolkit of links to its parts.
 
     Args:
-        parts: Folders of wheels; the first one wins where two have the same file.
-        root: Where it goes; what is there is replaced.
+        parts: Directories of wheels; the first one wins if two contain the same file.
+        root: The root of the toolkit; existing files are replaced.
 
     Returns:
         `root`.
 
     Raises:
-        PermanentError: there is no compiler in the parts, or none for the stub here.
+        PermanentError: the parts contain no nvcc, or there is no C++ compiler for the stub.
     """
     shutil.rmtree(root, ignore_errors=True)
     libraries = root / "lib64"
@@ -57,8 +57,8 @@ def assemble(parts: Iterable[Path], root: Path) -> Path:
         _link(part / "lib", libraries)
     if not (root / "bin/nvcc").exists():
         raise PermanentError(
-            "nvcc is not installed: pip install 'deepseek-operator[kernels]', or set CUDA_HOME to a "
-            "CUDA toolkit"
+            "nvcc is not installed: pip install 'deepseek-operator[kernels]', or set CUDA_HOME to "
+            "a CUDA toolkit"
         )
     for library in libraries.glob("lib*.so.*"):
         plain = library.with_name(library.name.partition(".so.")[0] + ".so")
@@ -77,10 +77,10 @@ def _link(source: Path, target: Path) -> None:
 
 
 def stub(folder: Path) -> Path:
-    """Put an empty libcuda into a folder: the real one comes with the driver of a machine's GPU.
+    """Create an empty libcuda in a directory; the real one comes with the GPU driver at run time.
 
     Raises:
-        PermanentError: there is no compiler to link it with.
+        PermanentError: there is no C++ compiler to link it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libcuda.so.1"
@@ -98,10 +98,10 @@ def stub(folder: Path) -> Path:
 
 
 def version(toolkit: Path) -> str:
-    """The version of a toolkit's compiler, such as 13.2.
+    """Return the version of a toolkit's compiler, such as 13.2.
 
     Raises:
-        PermanentError: it cannot be run.
+        PermanentError: the compiler cannot be run.
     """
     nvcc = toolkit / "bin/nvcc"
     try:
@@ -110,5 +110,5 @@ def version(toolkit: Path) -> str:
         raise PermanentError(f"{nvcc} cannot be run ({error}): reinstall it") from error
     found = re.search(r"release (\d+\.\d+)", said.stdout)
     if not found:
-        raise PermanentError(f"{nvcc} does not say its version: reinstall it")
+        raise PermanentError(f"{nvcc} does not print its version: reinstall it")
     return found[1]

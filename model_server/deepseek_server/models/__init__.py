@@ -1,1 +1,1 @@
-"""From a model id or a directory to a loaded transformers model."""
+"""Locating, loading and running models: from a model id or a directory to a runner."""

@@ -1,4 +1,4 @@
-"""From a checkpoint to an engine that takes requests."""
+"""Loading of a checkpoint into an engine that accepts requests."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -33,30 +33,31 @@ def load_engine(
     step_tokens: int,
     prompt_share: int,
 ) -> tuple[Core, Ready]:
-    """Load a model and put an engine around it.
+    """Load a model and create its engine.
 
     Args:
         checkpoint: the model's files.
-        config: how it is to be served.
-        progress: told how far it is.
-        group: the processes that compute the model together.
-        sequences: requests that run at once at most; fewer where each has a cache of its own.
-        step_tokens: tokens of one step at most; fewer there too.
-        prompt_share: tokens of prompts in a step, for every few that wait, while answers run.
+        config: the server's configuration.
+        progress: receives the progress of loading.
+        group: the ranks that compute the model together.
+        sequences: maximum number of requests that run at once; lower for the sequential runner.
+        step_tokens: maximum number of tokens of a step; lower there too.
+        prompt_share: prompt tokens of a step, for every few waiting prompts, while requests decode.
 
     Returns:
-        The engine, and what it can take.
+        The engine, and its limits.
 
     Raises:
-        PermanentError: it cannot be served here; says why.
+        PermanentError: the model cannot be served on this machine; states the cause.
     """
     grammars = _Grammars(checkpoint)
     loaded = load(checkpoint, config.model, config.device, progress, group)
-    progress.begin("making room for running requests")
+    # The operator reads the first word as the stage.
+    progress.begin("making the KV cache")
     paged, compressed = fits(loaded.model), fits_rings(loaded.model)
     if not paged and not compressed:
         log.warning(
-            "%s does not fit the paged cache: its requests are computed one after the other",
+            "%s does not support the paged KV cache: its requests are computed one after the other",
             config.model.id,
         )
         step_tokens = min(step_tokens, STEP_TOKENS[config.device])
@@ -82,7 +83,7 @@ def load_engine(
 
 
 class _Grammars:
-    """Makes matchers; takes seconds to get ready, which it spends while the model is loaded."""
+    """Factory of grammar matchers; it initializes in the background while the model is loaded."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._directory = checkpoint.directory

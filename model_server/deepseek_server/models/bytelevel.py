@@ -1,7 +1,7 @@
 """The alphabet of byte-level tokenizers: a printable letter for every byte.
 
-The published vocabularies follow GPT-2's rule: a byte that Latin-1 prints is its own letter, and
-the others take the letters from U+0100 on, in order.
+The published vocabularies follow GPT-2's rule: a byte that is printable in Latin-1 maps to itself,
+and the others map to the letters from U+0100 on, in order.
 """
 
 

@@ -1,9 +1,9 @@
-"""How many tokens the cache holds: as many as the memory lets it.
+"""KV cache sizing: as many blocks as the memory of this machine allows.
 
-On a GPU the cache is made last, of what everything else leaves: weights, workspaces, what libraries
-keep, graphs, and the largest step after the longest context, all of which are measured on a small
-cache first. On a CPU the memory is shared with others, so the cache stays small unless the model's
-context asks for more.
+On a GPU the cache is allocated last, from the memory that everything else leaves: weights,
+workspaces, memory held by libraries, CUDA graphs, and the largest step after the longest context.
+All of these are measured with a small cache first. On a CPU the memory is shared with other
+processes, so the cache stays small unless the model's context needs more.
 """
 
 import logging
@@ -26,25 +26,25 @@ from deepseek_server.server.lifecycle import readable_bytes
 
 log = logging.getLogger(__name__)
 
-# Large blocks are cheaper to list, small ones waste less and are shared sooner.
+# Large blocks make shorter block tables, small ones waste less and are shared sooner.
 BLOCK_SIZE = {"cpu": 16, "cuda": 64}
 CPU_CACHE_BYTES = 2**30
-CPU_SHARE = 0.5  # of the memory available; the rest is for prompts, texts and the step itself
-# A cache that turns out to be too large is made smaller by so much, so often.
+CPU_SHARE = 0.5  # of the available memory; the rest is for prompts, texts and the step itself
+# Factor by which a cache that is too large shrinks, and the maximum number of attempts.
 SMALLER, ATTEMPTS = 0.9, 5
 
 
 @dataclass(frozen=True)
 class _Cache:
-    """What a cache of this model is made of.
+    """Dimensions of a model's cache.
 
     Attributes:
-        make: Makes attention over a cache of an extent.
+        make: Returns attention over a cache of a given size.
         layers: Layers of the model.
-        block_size: Tokens of a block.
-        per_token: Bytes of a token in all layers.
+        block_size: Tokens per block.
+        per_token: Bytes per token, over all layers.
         context: Tokens of the longest sequence.
-        copies: What attention copies of the cache in a step, as a share of the cache.
+        copies: Share of the cache that attention copies in a step.
     """
 
     make: Callable[[CacheSize], Planned]
@@ -55,22 +55,22 @@ class _Cache:
     copies: float
 
     def attention(self, blocks: int) -> Planned:
-        """Return attention over a cache of so many blocks."""
+        """Return attention over a cache of the given number of blocks."""
         return self.make(CacheSize(self.layers, blocks, self.block_size, self.context))
 
     def blocks(self, memory: int) -> int:
-        """Return how many blocks so many bytes hold.
+        """Return the number of blocks that fit into `memory` bytes.
 
         Raises:
-            PermanentError: None.
+            PermanentError: Not a single block fits.
         """
         block = self.per_token * self.block_size
-        blocks = memory // block - 1  # one is kept as a spare
+        blocks = memory // block - 1  # one is the spare block
         if blocks < 1:
             raise PermanentError(
-                f"no memory is left for the cache of running requests ({readable_bytes(memory)}, "
-                f"and {self.block_size} tokens take {readable_bytes(block)}): give the pod more "
-                "memory or a larger GPU, or choose a smaller model"
+                f"no memory is left for the KV cache ({readable_bytes(memory)} available, "
+                f"{readable_bytes(block)} needed for each block of {self.block_size} tokens): give "
+                "the pod more memory or a larger GPU, or choose a smaller model"
             )
         return blocks
 
@@ -84,22 +84,23 @@ def paged_runner(
     attention: AttentionName = "auto",
     group: Group = ALONE,
 ) -> PagedRunner:
-    """Put a model onto a paged cache as large as this machine allows.
+    """Return a runner for a model with the largest paged cache that this machine allows.
 
     Args:
-        model: A model that fits the paged cache (models.paged.fits), on its device.
+        model: A model that supports the paged cache (models.paged.fits), on its device.
         context: Tokens of the longest sequence.
         step_tokens: Tokens of the largest step.
-        sequences: Sequences that run at once at most.
-        attention: What computes attention.
-        group: The processes that compute the model together; their caches are of one size.
+        sequences: Maximum number of sequences that run at once.
+        attention: The requested attention backend.
+        group: The ranks that compute the model together; their caches have the same size.
 
     Raises:
-        PermanentError: There is no memory for a cache, or the wanted attention cannot be had.
+        PermanentError: There is no memory for a cache, or the requested attention backend is not
+            available.
     """
     heads, device = heads_of(model), model.device
     backend = choose(attention, heads, model.dtype, device)
-    # Without FlashInfer, a GPU computes the model as transformers does.
+    # Without FlashInfer, a GPU runs the model's original forward of transformers.
     fused = device.type == "cpu" or backend is not SdpaAttention
     if fused:
         fuse(model, context)
@@ -110,7 +111,7 @@ def paged_runner(
         block_size=BLOCK_SIZE[device.type],
         per_token=layers * heads.cached_values * model.dtype.itemsize,
         context=context,
-        # torch's attention gathers the keys and values of a layer, padded.
+        # torch's attention copies the keys and values of a layer, with padding.
         copies=4 / layers if backend is SdpaAttention else 0.0,
     )
 
@@ -122,32 +123,31 @@ def paged_runner(
             made = _on_gpu(runner, cache, step_tokens, group)
         except torch.cuda.OutOfMemoryError as error:
             raise PermanentError(
-                f"the GPU has no memory for a step of {step_tokens} tokens beside the weights: take "
-                "a larger GPU or more of them (accelerator.count), or choose a smaller model"
+                "the GPU has too little memory for the weights and a step of "
+                f"{step_tokens} tokens: use a larger GPU or more GPUs (accelerator.count), or "
+                "choose a smaller model"
             ) from error
     else:
         memory = cpu_cache_bytes(memory_available(), cache.per_token * context)
         made = runner(cache.blocks(group.smallest(memory)))
     tokens = made.num_blocks * made.block_size
     log.info(
-        "the cache holds %d tokens in blocks of %d, %s (%d bytes for a token)",
+        "KV cache: %d tokens in blocks of %d, %s (%d bytes per token)",
         tokens,
         made.block_size,
         readable_bytes(tokens * cache.per_token),
         cache.per_token,
     )
     if tokens < context:
-        log.warning("requests are limited to %d tokens, not %d, by the cache", tokens, context)
+        log.warning("the KV cache limits requests to %d tokens; the context is %d", tokens, context)
     return made
 
 
 def _on_gpu(
     make: Callable[[int], PagedRunner], cache: _Cache, step_tokens: int, group: Group
 ) -> PagedRunner:
-    """Return a runner with graphs, and with all the cache that is possible beside them."""
-    from deepseek_server.models import step_probe
-    from deepseek_server.models.runners import cuda_graphs as graphs
-    from deepseek_server.models.runners import piecewise_graphs as pieces
+    """Return a runner with CUDA graphs and with the largest cache that fits beside them."""
+    from deepseek_server.models import graphs, pieces, step_probe
 
     runner = make(step_probe.blocks_needed(step_tokens, cache.block_size))
     step = step_probe.step_bytes(runner, step_tokens, cache.context)
@@ -158,7 +158,7 @@ def _on_gpu(
         if counts:
             runner.capture_pieces(counts)
         captured = step_probe.decode_graph_bytes(runner)
-    runner.use(cache.attention(1))  # gives the small cache back
+    runner.use(cache.attention(1))  # frees the small cache
     beside = Beside(step_probe.free_bytes(), step, captured, cache.copies)
     blocks = cache.blocks(group.smallest(beside.cache))
     longest = min(cache.context, blocks * cache.block_size)
@@ -171,26 +171,28 @@ def _on_gpu(
             step_probe.run(runner, largest)
             break
         except torch.cuda.OutOfMemoryError:
-            # Of several processes each would have to know; what one lacks ends all of them.
+            # Several ranks would have to agree on a smaller size; they fail together instead.
             if group.size > 1 or attempt == ATTEMPTS - 1:
                 raise
         runner.use(cache.attention(1))
         step_probe.free_bytes()
         blocks = max(int(blocks * SMALLER), 1)
-        log.warning("the largest step does not fit beside the cache: it gets %d blocks", blocks)
+        log.warning(
+            "the largest step does not fit beside the KV cache: reducing it to %d blocks", blocks
+        )
     log.info(
-        "beside weights and cache: %s for the largest step, %s for graphs of decode steps, and %s "
-        "stay free",
+        "GPU memory beside weights and KV cache: %s for the largest step, %s for CUDA graphs of "
+        "decode steps, %s kept free",
         *map(readable_bytes, (step, captured, beside.kept_free)),
     )
     return runner
 
 
 def cpu_cache_bytes(available: int, longest: int) -> int:
-    """Bytes for the cache in a CPU's memory.
+    """Return the bytes of a cache in CPU memory.
 
     Args:
-        available: Bytes that the process can still take.
+        available: Bytes that the process can still allocate.
         longest: Bytes of the longest sequence.
     """
     return min(int(available * CPU_SHARE), max(CPU_CACHE_BYTES, longest))

@@ -1,4 +1,4 @@
-"""What a model's authors recommend, and the tokens that they end an answer with."""
+"""Sampling defaults that a model's authors recommend, and the model's end tokens."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from deepseek_server.server.served_model import SamplingDefaults
 
 
 def sampling_defaults(directory: Path) -> SamplingDefaults:
-    """How tokens are to be chosen where a request says nothing, from generation_config.json."""
+    """Return the sampling parameters for requests that set none, from generation_config.json."""
     generation = _generation_config(directory)
     return SamplingDefaults(
         temperature=float(generation.get("temperature") or 1.0),
@@ -19,12 +19,12 @@ def sampling_defaults(directory: Path) -> SamplingDefaults:
 def eos_token_ids(
     directory: Path, config: dict[str, Any], of_tokenizer: int | None
 ) -> frozenset[int]:
-    """Every token that one of the model's files calls the end.
+    """Return every token that one of the model's files defines as an end token.
 
     Args:
-        directory: where the model's files are.
-        config: what is in config.json.
-        of_tokenizer: the end token that the tokenizer names, if any.
+        directory: the directory of the model's files.
+        config: the content of config.json.
+        of_tokenizer: the end token of the tokenizer, if any.
     """
     ids: set[int] = set()
     for value in (
@@ -37,7 +37,7 @@ def eos_token_ids(
 
 
 def _generation_config(directory: Path) -> dict[str, Any]:
-    """The recommendations; a model may have none."""
+    """Return the content of generation_config.json; empty if the model has none."""
     try:
         content = json.loads((directory / "generation_config.json").read_bytes())
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""What a model takes per token and per sequence, where no formula says so: measured.
+"""Measurement of a model's cache bytes per token and per sequence, where there is no formula.
 
-The caches of transformers differ by family, and a sum over the tensors of a real one is right for
-all of them. Two lengths give a line: a share for every sequence (a window, tokens that wait for
-being compressed) and a share for every token.
+The caches of transformers differ by family, and a sum over the tensors of a real cache is right for
+all of them. Measurements at two lengths give a line: a constant per sequence (a window, tokens that
+wait to be compressed) and a slope per token.
 """
 
 import math
@@ -14,15 +14,15 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from deepseek_server.models.runners.sequence_cache import SequenceCache
 
-SHORTEST = 64  # tokens, of a prompt that says something about longer ones
+SHORTEST = 64  # tokens of the shortest prompt that is representative of longer ones
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a sequence's cache.
+    """Size of a sequence's cache.
 
     Attributes:
-        per_sequence: bytes that do not grow with its length.
+        per_sequence: bytes that do not depend on its length.
         per_token: bytes for each of its tokens.
     """
 
@@ -30,12 +30,12 @@ class Footprint:
     per_token: int
 
     def of(self, tokens: int) -> int:
-        """Bytes that a sequence of so many tokens takes at most."""
+        """Return the maximum bytes of a sequence with the given number of tokens."""
         return self.per_sequence + tokens * self.per_token
 
 
 def measure_cache(model: PreTrainedModel) -> Footprint:
-    """Run two short prompts and sum up the tensors of their caches."""
+    """Return the size of a sequence's cache, measured with two short prompts."""
     shorter, longer = _lengths(model.config)
     at_shorter, at_longer = (_bytes_after(model, length) for length in (shorter, longer))
     per_token = -(-(at_longer - at_shorter) // (longer - shorter))
@@ -43,27 +43,27 @@ def measure_cache(model: PreTrainedModel) -> Footprint:
 
 
 def measure_step(model: PreTrainedModel, tokens: int, context: int) -> int:
-    """Bytes of GPU memory that a step takes beside the weights, at the end of a full context.
+    """Return the GPU memory that a step needs beside the weights, at the end of a full context.
 
-    What a step takes grows with the tokens before it, at most in proportion. So two steps are
-    measured, one behind the other, and the rest of the line is drawn from them.
+    The memory of a step grows with the tokens before it, at most linearly. So two consecutive steps
+    are measured and the line through them is extrapolated.
 
     Args:
         model: A model on a GPU.
         tokens: Tokens of the largest step.
         context: Tokens of the longest sequence.
     """
-    SequenceCache(model).extend(_zeros(model, tokens))  # libraries load their kernels
+    SequenceCache(model).extend(_zeros(model, tokens))  # warm-up: libraries load their kernels
     cache = SequenceCache(model)
     first, second = (peak(lambda: cache.extend(_zeros(model, tokens))) for _ in range(2))
     return math.ceil(first + max(second - first, 0) * max(context / tokens - 1, 0))
 
 
 def _lengths(config: PreTrainedConfig) -> tuple[int, int]:
-    """Two lengths of which the line is true.
+    """Return two prompt lengths through which the line is exact.
 
-    Both are longer than the window and one token short of closing every stretch that is compressed
-    into one entry, when the most tokens wait.
+    Both are longer than the window and one token short of completing every stretch that is
+    compressed into one entry, where the number of waiting tokens is largest.
     """
     stretch = math.lcm(*(getattr(config, "compress_rates", None) or {}).values())
     stretch *= -(-SHORTEST // stretch)
@@ -79,7 +79,7 @@ def _bytes_after(model: PreTrainedModel, length: int) -> int:
 
 
 def peak(step: Callable[[], object]) -> int:
-    """Return the bytes of GPU memory that a step takes beside what is allocated already."""
+    """Return the bytes of GPU memory that a step needs beside what is allocated already."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

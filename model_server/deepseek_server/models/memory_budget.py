@@ -1,29 +1,29 @@
-"""What of a GPU's memory becomes cache: all that weights, graphs and steps leave, but a known rest.
+"""GPU memory budget: the cache gets what weights, CUDA graphs and steps leave, minus a reserve.
 
-Every other term is measured before the cache is made (models.capacity), so nothing here is a share
-of the memory that happens to be enough.
+All other terms are measured before the cache is allocated (models.capacity), so no term is a
+guessed share of the memory.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Bytes that libraries take later: kernels that are loaded when a rare case first comes up.
+# Bytes that libraries allocate later: kernels that are loaded when a rare case first occurs.
 LATER = 512 * 2**20
-# Fragments: what a step takes of the allocator is in whole segments, some of which stay unused.
+# Fragmentation: a step allocates whole segments, parts of which stay unused.
 FRAGMENTS = 0.25  # of a step
-# What graphs of steps with prompts may keep to themselves, as a share of what weights leave free.
+# Maximum share of the memory left by the weights that graphs of prefill steps may use.
 GRAPHS_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What a GPU holds beside weights and cache, in bytes.
+    """GPU memory used beside weights and cache, in bytes.
 
     Attributes:
-        free: What is free while everything is loaded that stays, without a cache.
-        step: What the largest step takes beside that, and choosing its tokens.
-        graphs: What graphs that are still to be captured will keep.
-        copies: What attention copies of the cache in a step, as a share of the cache.
+        free: Free memory when everything permanent is loaded, without a cache.
+        step: Memory of the largest step, including sampling.
+        graphs: Memory of the CUDA graphs that are still to be captured.
+        copies: Share of the cache that attention copies in a step.
     """
 
     free: int
@@ -38,22 +38,22 @@ class Beside:
 
     @property
     def cache(self) -> int:
-        """Bytes for the cache; 0 where there are none."""
+        """Bytes for the cache; 0 if none are left."""
         left = self.free - self.step - self.graphs - self.kept_free
         return max(int(left / (1 + self.copies)), 0)
 
 
 def affordable(sizes: Sequence[int], step: int, step_tokens: int, free: int) -> list[int]:
-    """Return the sizes of steps whose graphs take no more than their share of the memory.
+    """Return the step sizes whose graphs need no more than their share of the memory.
 
-    Graphs of one pool share its memory, so the largest one decides; it takes what a step of that
-    many tokens takes, and once more for what goes in and out of its pieces.
+    Graphs of one pool share its memory, so the largest one decides. It needs the memory of a step
+    of that many tokens, and the same again for the inputs and outputs of its pieces.
 
     Args:
         sizes: Numbers of tokens, ascending.
-        step: Bytes that a step of `step_tokens` takes.
+        step: Bytes that a step of `step_tokens` needs.
         step_tokens: Tokens of that step.
-        free: Bytes that weights leave free.
+        free: Free bytes beside the weights.
     """
     budget = GRAPHS_SHARE * free
     return [size for size in sizes if 2 * step * size / step_tokens <= budget]
@@ -63,8 +63,8 @@ def graphs_bytes(first: int, another: int, count: int) -> int:
     """Return the bytes that graphs of one pool keep.
 
     Args:
-        first: What the largest one took, with the pool.
-        another: What a small one took in addition.
-        count: How many there will be.
+        first: Bytes of the largest graph, including the pool.
+        another: Additional bytes of a small graph.
+        count: Number of graphs.
     """
     return first + max(count - 1, 0) * another

@@ -1,30 +1,32 @@
-"""The architectures that are served, which models have them, and how each is computed."""
+"""The supported architectures, the models that have them, and how each is computed."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 # latent: on the paged cache, MLA absorbed over its latents (models.mla)
-# sparse: the same over the tokens that an indexer chooses (models.layers.sparse)
+# sparse: the same over the tokens that an indexer selects (models.layers.sparse)
 # grouped: on the paged cache, grouped-query attention
-# compressed: entries on the paged cache, and rings of last tokens (models.layers.compressed)
-# whole: for windows in other architectures, a cache per sequence, one sequence after the other (models.whole)
+# compressed: compressed entries on the paged cache, ring buffers for the last tokens
+#   (models.layers.compressed)
+# whole: for sliding windows in other architectures, a cache per sequence, computed one sequence
+#   after the other (models.whole)
 Path = Literal["latent", "sparse", "grouped", "compressed", "whole"]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of a model_type.
+    """Properties of a model_type.
 
     Attributes:
-        models: The DeepSeek models that have it.
-        path: How its attention is computed.
+        models: The DeepSeek models of this type.
+        path: The way in which its attention is computed.
     """
 
     models: str
     path: Path
 
 
-# model_type in config.json -> what is known of it
+# model_type in config.json -> its properties
 ARCHITECTURES = {
     "deepseek_v2": Architecture("DeepSeek-V2, V2-Lite, V2.5, Coder-V2", "latent"),
     "deepseek_v3": Architecture("DeepSeek-V3, V3.1, R1, Prover-V2-671B", "latent"),

@@ -1,7 +1,7 @@
-"""Measures on a GPU what steps and graphs take beside the cache, by running the largest ones.
+"""Measurement of the GPU memory that steps and CUDA graphs need beside the cache.
 
-The runner has a small cache meanwhile. All sequences of such a step use the same blocks: what they
-compute is wrong and read by no caller, and takes as much memory as if it were right.
+The largest steps are run on a small cache. All sequences of such a step use the same blocks: their
+results are wrong and unused, but need as much memory as correct ones.
 """
 
 import gc
@@ -16,7 +16,7 @@ from deepseek_server.models.memory_budget import graphs_bytes
 from deepseek_server.models.runners.cuda_graphs import sizes
 from deepseek_server.models.runners.paged import PagedRunner
 
-# Everything that a request can ask of the sampler at once.
+# A request that uses every feature of the sampler.
 _DEMANDING = Sampling(
     max_tokens=1,
     top_p=0.9,
@@ -29,7 +29,7 @@ _DEMANDING = Sampling(
 
 
 def free_bytes() -> int:
-    """Return the free bytes of this process's GPU, with what torch holds and does not use."""
+    """Return the free bytes of this process's GPU, including unused memory of torch's allocator."""
     torch.cuda.synchronize()
     gc.collect()
     torch.cuda.empty_cache()
@@ -37,21 +37,21 @@ def free_bytes() -> int:
 
 
 def blocks_needed(step_tokens: int, block_size: int) -> int:
-    """Return the blocks of the small cache that `step_bytes` needs."""
+    """Return the number of blocks of the small cache that `step_bytes` needs."""
     return 2 * -(-step_tokens // block_size)
 
 
 def largest_step(
     block_size: int, sequences: int, step_tokens: int, context: int, start: int = 0
 ) -> list[Chunk]:
-    """Return the step that takes the most memory: a token of most sequences, and prompts.
+    """Return the step that needs the most memory: a decode token of most sequences, and prompts.
 
     Args:
-        block_size: Tokens of a block.
-        sequences: Sequences that run at once at most.
+        block_size: Tokens per block.
+        sequences: Maximum number of sequences that run at once.
         step_tokens: Tokens of the step.
         context: Tokens of the longest sequence.
-        start: Tokens of each prompt that were computed before.
+        start: Tokens of each prompt that are already computed.
     """
     longest = context - start
     prompts = max(-(-step_tokens // longest), 1)
@@ -67,7 +67,7 @@ def largest_step(
 
 
 def run(runner: PagedRunner, chunks: list[Chunk]) -> None:
-    """Compute a step and choose its tokens in the most demanding way; wait for the device."""
+    """Run a step, sample its tokens in the most demanding way, and wait for the device."""
     draws = [Draw(_DEMANDING, seed=0, index=0, tokens=[0], prompt=1) for _ in chunks]
     tokens = Sampler(frozenset()).sample(runner.run(chunks), draws).tokens
     runner.follow(tokens)
@@ -75,10 +75,10 @@ def run(runner: PagedRunner, chunks: list[Chunk]) -> None:
 
 
 def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
-    """Return the bytes that the largest step takes beside the cache, after the longest context.
+    """Return the bytes that the largest step needs beside the cache, after the longest context.
 
-    What attention takes grows with the tokens before a step, at most in proportion. So two steps
-    are measured, one behind the other, and the rest of the line is drawn from them.
+    The memory of attention grows with the tokens before a step, at most linearly. So two
+    consecutive steps are measured and the line through them is extrapolated.
 
     Args:
         runner: The runner, with a cache of `blocks_needed`, without graphs.
@@ -90,7 +90,7 @@ def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
         largest_step(runner.block_size, runner.sequences, step_tokens, context, start)
         for start in starts
     )
-    run(runner, first)  # libraries load their kernels
+    run(runner, first)  # warm-up: libraries load their kernels
     tensors, taken = _peaks(runner, first)
     more_tensors, _ = _peaks(runner, second)
     longest = at_context(context, (first[-1].end, tensors), (second[-1].end, more_tensors))
@@ -98,12 +98,12 @@ def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
 
 
 def at_context(context: int, first: tuple[int, int], second: tuple[int, int]) -> int:
-    """Return where the line through two measurements stands at the longest context.
+    """Return the value at the longest context of the line through two measurements.
 
     Args:
         context: Tokens of the longest sequence.
-        first: Tokens, and the bytes that were measured there.
-        second: The same, of more tokens.
+        first: A number of tokens and the bytes measured there.
+        second: The same for more tokens.
     """
     (tokens, measured), (more_tokens, more) = first, second
     growth = max(more - measured, 0) / max(more_tokens - tokens, 1)
@@ -111,7 +111,7 @@ def at_context(context: int, first: tuple[int, int], second: tuple[int, int]) ->
 
 
 def decode_graph_bytes(runner: PagedRunner) -> int:
-    """Return the bytes that all graphs of decode steps will keep, measured on two of them."""
+    """Return the bytes that all graphs of decode steps will keep, estimated from two of them."""
     counts = sizes(runner.sequences)
     before = free_bytes()
     graphs = runner.capture_decode(counts[-1:])
@@ -122,9 +122,9 @@ def decode_graph_bytes(runner: PagedRunner) -> int:
 
 
 def _peaks(runner: PagedRunner, chunks: list[Chunk]) -> tuple[int, int]:
-    """Return the bytes of a step's tensors, and what the allocator takes of the GPU for them.
+    """Return the bytes of a step's tensors, and the bytes that the allocator reserves for them.
 
-    The latter is more: it takes whole segments, and tensors do not fill them.
+    The latter is larger: the allocator reserves whole segments, and tensors do not fill them.
     """
     free_bytes()
     torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""Between text and tokens, exactly as the model's own tokenizer.json says."""
+"""Encoding and decoding of text, exactly as the model's own tokenizer.json defines it."""
 
 import json
 import logging
@@ -16,11 +16,12 @@ from deepseek_server.models.bytelevel import BYTES
 
 log = logging.getLogger(__name__)
 
-# Special tokens with one of these in their names are the markers by which reasoning and tool calls
-# are told from the answer; some tokenizers call them special, others do not.
+# Special tokens with one of these in their names are the markers that separate reasoning and tool
+# calls from the answer; some tokenizers declare them special, others do not.
 STRUCTURE = re.compile("think|tool|DSML")
 
-# How a template writes the arguments of a tool call where it expects an object and not JSON text.
+# Expression with which a template renders tool call arguments that it expects as an object, not as
+# JSON text.
 OBJECT_ARGUMENTS = re.compile(
     r"(?:arguments|call(?:\.function|\['function'\])?)['\"\])]*\s*\|\s*tojson"
 )
@@ -29,9 +30,9 @@ OBJECT_ARGUMENTS = re.compile(
 class TokenizerCodec:
     """A transformers tokenizer, reduced to what serving needs.
 
-    The generic class is used on purpose: the classes of some architectures put their own rules for
-    splitting words in place of those in tokenizer.json, which are wrong for a distilled model that
-    came with another tokenizer than its architecture's first.
+    The generic class is used on purpose: the classes of some architectures replace the
+    pre-tokenization rules of tokenizer.json by their own, which are wrong for a distilled model
+    whose tokenizer differs from the original one of its architecture.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -56,28 +57,28 @@ class TokenizerCodec:
 
     @property
     def eos_token_id(self) -> int | None:
-        """The token that ends an answer, if the tokenizer names one."""
+        """The end-of-sequence token, if the tokenizer defines one."""
         token_id = self._tokenizer.eos_token_id
         return None if token_id is None else int(token_id)
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether conversations can be encoded."""
+        """Whether the tokenizer has a chat template, so that conversations can be encoded."""
         return self._tokenizer.chat_template is not None
 
     @property
     def chat_template(self) -> str:
-        """The source of the template, or of all where there are several."""
+        """Source of the chat template, or of all templates if there are several."""
         template = self._tokenizer.chat_template
         if isinstance(template, dict):
             return "\n".join(template.values())
         return template or ""
 
     def encode(self, text: str, *, bare: bool = False) -> list[int]:
-        """The tokens of a plain prompt, with the model's begin token where it wants one.
+        """Return the tokens of a plain prompt, with the model's begin token if it requires one.
 
         Raises:
-            ValueError: the text has characters that do not exist.
+            ValueError: the text contains a character that is not valid Unicode.
         """
         ids = list(self._tokenizer.encode(_checked(text), add_special_tokens=not bare))
         bos = self._tokenizer.bos_token_id
@@ -91,10 +92,10 @@ class TokenizerCodec:
         tools: Sequence[Mapping[str, Any]] = (),
         variables: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        """The tokens of a conversation; see serving.Codec.
+        """Return the tokens of a conversation; see serving.Codec.
 
         The template is rendered with a content of None where a message has none, as DeepSeek's
-        templates want it; the tokenizer's own method would drop the key.
+        templates expect; the tokenizer's own method would drop the key.
         """
         given = [dict(tool) for tool in tools] or None
         template = self._tokenizer.get_chat_template(tools=given)
@@ -112,19 +113,19 @@ class TokenizerCodec:
         except TemplateError as error:
             raise ValueError(str(error)) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, RecursionError) as error:
-            # A template is a program that runs on what the client sent.
+            # A template is a program that runs on client input.
             raise ValueError(f"it fails with {type(error).__name__}: {error}") from error
         return self.encode(rendered[0], bare=True)
 
     def decode(self, token_ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of tokens, without special ones unless they are markers; see serving.Codec."""
+        """Return the text of tokens, without hidden special tokens; see serving.Codec."""
         ids = list(token_ids)
         if not special:
             ids = [token_id for token_id in ids if token_id not in self._hidden]
         return str(self._tokenizer.backend_tokenizer.decode(ids, skip_special_tokens=False))
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What a token stands for; see serving.Codec."""
+        """Return the bytes of a token; see serving.Codec."""
         if token_id in self._added:
             return self._added[token_id].encode()
         token = self._tokenizer.backend_tokenizer.id_to_token(token_id)
@@ -135,12 +136,12 @@ class TokenizerCodec:
         return self.decode([token_id], special=True).encode()
 
     def is_hidden(self, token_id: int) -> bool:
-        """Whether `decode` leaves the token out."""
+        """Return whether `decode` omits the token."""
         return token_id in self._hidden
 
 
 def _checked(text: str) -> str:
-    """The text, if it is one: JSON can spell half of a surrogate pair, which no text contains."""
+    """Return the text if it is valid; JSON can spell half of a surrogate pair, which is no text."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -151,7 +152,7 @@ def _checked(text: str) -> str:
 
 
 def _with_object_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
-    """The message with the arguments of its tool calls as objects, where they are JSON objects."""
+    """Return the message with the arguments of its tool calls parsed where they are valid JSON."""
     if "tool_calls" not in message:
         return dict(message)
     calls = []
@@ -166,7 +167,7 @@ def _with_object_arguments(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begins_with_bos(directory: Path) -> bool:
-    """Whether tokenizer_config.json wants a begin token, which tokenizer.json may not add."""
+    """Return whether tokenizer_config.json asks for a begin token that tokenizer.json may lack."""
     try:
         return (
             json.loads((directory / "tokenizer_config.json").read_bytes())["add_bos_token"] is True

@@ -1,4 +1,4 @@
-"""How the fake server is started, and whether a process is there."""
+"""Helpers for tests: the command of the fake server, and a check for a running process."""
 
 import os
 import sys

@@ -1,6 +1,6 @@
-"""A server as others are: `python fake_server.py PORT`. It answers at once, a repeated prefix sooner.
+"""A fake server: `python fake_server.py PORT`. It answers fast, and faster to a repeated prefix.
 
-Started as a process by tests of what starts servers.
+Tests of code that starts servers run it as a process.
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-FIRST_SECONDS = 0.02  # to the first token of a long prompt that was not seen before
+FIRST_SECONDS = 0.02  # to the first token of a new long prompt
 seen: set[tuple[int, ...]] = set()
 
 

@@ -1,4 +1,4 @@
-"""What a person types, and what comes out."""
+"""The commands: arguments, output and errors."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_other_loads_from_the_command_line(capsys: pytest.CaptureFixture[str]) -
     assert again["second_to_first"] < 1
 
 
-def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_measurements_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["load", "http://127.0.0.1:9"]) == 1
     assert "cannot be reached" in capsys.readouterr().err
     assert main(["roofline", "tiny", "--accelerator", "abacus"]) == 1
@@ -67,8 +67,8 @@ def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["make-model", "gpt", "x"], "no profile is called 'gpt': there are tiny"),
-        (["suite", "--profile", "7b", "--rows", "n1,m2"], "no row called m2: write n1"),
+        (["make-model", "gpt", "x"], "unknown profile 'gpt': write one of tiny"),
+        (["suite", "--profile", "7b", "--rows", "n1,m2"], "unknown row m2: write n1"),
         (["load", "http://h", "--input", "x"], "write 512, or lognormal:512"),
         (["load", "http://h", "-n", "0"], "not a whole number above 0"),
         (["load", "http://h", "--field", "x"], "not NAME=JSON"),
@@ -92,7 +92,7 @@ def test_a_model_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out)["limits"]["n4"][RATE] > 0
 
 
-def test_a_measurement_that_is_told_to_end_ends_its_server(tmp_path: Path) -> None:
+def test_a_terminated_measurement_stops_its_server(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     note = f"import os, runpy; open({str(pid_file)!r}, 'w').write(str(os.getpid())); "
     run = "import sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"

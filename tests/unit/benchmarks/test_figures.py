@@ -1,4 +1,4 @@
-"""From recorded bytes and times to figures."""
+"""Figures computed from recorded bytes and times."""
 
 import json
 import math
@@ -26,13 +26,13 @@ def usage(completion: int, prompt: int = 7, cached: int | None = None) -> dict[s
 
 
 def exchange(*events: dict[str, Any], **more: Any) -> Exchange:
-    """One event each second from 11 s on, of a request sent at 10 s."""
+    """Return an exchange sent at 10 s with an event each second from 11 s on."""
     encoded = [(11.0 + n, json.dumps(event).encode()) for n, event in enumerate(events)]
     done = [(11.0 + len(events), b"[DONE]")]
     return Exchange(**{"sent": 10.0, "ended": 20.0, "status": 200, "events": encoded + done} | more)
 
 
-def test_a_token_for_each_event_where_nothing_else_is_said() -> None:
+def test_an_event_counts_as_one_token_without_usage() -> None:
     read = timing(exchange(chunk("a"), chunk("b"), chunk("c"), chunk("", finish_reason="stop")))
     assert (read.output_tokens, read.error) == (3, "")
     assert (read.first_token, read.whole) == (1, 10)
@@ -46,13 +46,13 @@ def test_usage_counts_and_is_shared_evenly() -> None:
     assert read.per_token == pytest.approx(1 / 3)
 
 
-def test_token_ids_tell_how_many_tokens_an_event_has() -> None:
+def test_token_ids_give_the_number_of_tokens_of_an_event() -> None:
     read = timing(exchange(chunk("a", token_ids=[1]), chunk("", token_ids=[2, 3]), usage(3)))
     assert read.output_tokens == 3
     assert read.gaps == [(0.5, 2)]
 
 
-def test_an_answer_of_tokens_without_a_text_came_with_its_last_event() -> None:
+def test_tokens_without_text_arrive_with_the_last_event() -> None:
     read = timing(exchange(chunk(""), chunk("", finish_reason="length"), usage(1)))
     assert (read.first_token, read.output_tokens, read.error) == (2, 1, "")
 
@@ -74,13 +74,13 @@ def test_a_chat_s_first_event_has_a_role_and_no_token(part: str) -> None:
         (exchange(events=[(11, b"<html>")]), "<html>"),
     ],
 )
-def test_failures_are_told(recorded: Exchange, sentence: str) -> None:
+def test_failures_are_reported(recorded: Exchange, sentence: str) -> None:
     read = timing(recorded)
     assert sentence in read.error
     assert not read.complete
 
 
-def test_what_is_cut_counts_with_the_tokens_that_came() -> None:
+def test_cut_requests_count_with_their_tokens_so_far() -> None:
     cut = timing(exchange(chunk("a"), chunk("b"), status=0, cut=True))
     whole = timing(exchange(chunk("a"), chunk("b")))
     figures = summarize([cut, whole])
@@ -145,7 +145,7 @@ def test_figures_are_consistent(timings) -> None:
             assert math.isfinite(figures[name]["mean"])
 
 
-def test_nothing_is_summed_up_without_a_division_by_zero() -> None:
+def test_a_summary_of_no_requests_does_not_divide_by_zero() -> None:
     figures = summarize([], Goals(1, 1))
     assert figures["requests"] == figures["output_tokens_per_second"] == 0
     assert figures["ttft_ms"] is None

@@ -3,8 +3,8 @@
 from benchmarks.server.steps.forward import tokens
 
 
-def test_sequences_differ_and_come_again() -> None:
-    """Of 32 alike sequences a step would read the weights of eight experts, not of 163."""
+def test_sequences_differ_and_are_reproducible() -> None:
+    """With 32 equal sequences a step would read the weights of 8 experts, not of 163."""
     made = [tokens(number, 40, 1000) for number in range(32)]
     assert len(set(made)) == 32
     assert len({text[-1] for text in made}) > 20

@@ -1,4 +1,4 @@
-"""The client reads what a server sends, however the network cuts it."""
+"""The client parses responses that arrive in arbitrary pieces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,7 +17,7 @@ body_bytes = st.binary(max_size=60) | st.sampled_from([b"0\r\n\r\n", b"\r\n", b"
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
-    """The data in pieces, cut at these places (taken modulo its length)."""
+    """Split data at these offsets (modulo its length)."""
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
     return [data[a:b] for a, b in pairwise(edges)]
 
@@ -65,7 +65,7 @@ def test_a_body_up_to_the_end_of_the_connection(content, places) -> None:
 
 
 @given(cuts)
-def test_an_interim_answer_is_passed_over(places) -> None:
+def test_an_interim_response_is_skipped(places) -> None:
     reader, body = read(b"HTTP/1.1 100 Continue\r\n\r\n" + chunked([b"x"]), places)
     assert (reader.status, reader.done, body) == (200, True, b"x")
 
@@ -110,7 +110,7 @@ Answer = Callable[[bytes], list[bytes]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[Answer], "asyncio.Future[tuple[str, int]]"]]:
-    """Start a server that answers each request with bytes, and hangs up after an empty piece."""
+    """Start a server that answers each request with bytes, and disconnects at an empty piece."""
     servers: list[asyncio.Server] = []
 
     async def start(answer: Answer) -> tuple[str, int]:
@@ -145,14 +145,14 @@ async def test_a_connection_serves_one_request_after_the_other(serve) -> None:
     assert not connection.usable
 
 
-async def test_a_server_that_hangs_up(serve) -> None:
+async def test_a_server_that_disconnects(serve) -> None:
     connection = await Connection.open(*await serve(lambda _: [CHUNKED + b"5\r\nhal", b""]))
     with pytest.raises((ProtocolError, OSError)):
         await connection.request(b"GET /\r\n\r\n", lambda _: None)
     assert not connection.usable
 
 
-async def test_a_request_that_is_given_up_closes_its_connection(serve) -> None:
+async def test_a_cancelled_request_closes_its_connection(serve) -> None:
     connection = await Connection.open(*await serve(lambda _: [CHUNKED]))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

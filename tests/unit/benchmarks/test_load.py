@@ -1,4 +1,4 @@
-"""Load on a server that does what it is told to, and on this project's own."""
+"""Load on a scripted server, and on this project's server."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ from benchmarks.server.report.summary import summarize
 
 
 class Scripted:
-    """A server in a thread that streams as many tokens as asked for, and notes what it sees."""
+    """A server in a thread that streams the requested tokens and records requests."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def messages(target: Target, count: int, tokens: int = 3) -> list[bytes]:
     return [target.completion(Prompt((300 + n,), tokens)) for n in range(count)]
 
 
-def test_a_closed_load_keeps_so_many_at_once_and_uses_its_connections_again(scripted) -> None:
+def test_a_closed_load_keeps_its_concurrency_and_reuses_connections(scripted) -> None:
     scripted.pause = 0.001
     ended: list[object] = []
     recorded = run(scripted.target, Closed(messages(scripted.target, 12), 4), ended.append)
@@ -114,7 +114,7 @@ def test_a_closed_load_keeps_so_many_at_once_and_uses_its_connections_again(scri
     assert sorted(body["prompt"][0] for body in scripted.bodies) == list(range(300, 312))
 
 
-def test_an_open_load_waits_for_nobody(scripted) -> None:
+def test_an_open_load_does_not_wait_for_earlier_requests(scripted) -> None:
     scripted.pause = 0.05
     starts = [0.0, 0.001, 0.002, 0.02]
     recorded = run(scripted.target, Open(messages(scripted.target, 4, 2), starts))
@@ -123,7 +123,7 @@ def test_an_open_load_waits_for_nobody(scripted) -> None:
     assert scripted.most_at_once == 4
 
 
-def test_what_does_not_end_in_time_is_cut(scripted) -> None:
+def test_requests_that_exceed_the_time_are_cut(scripted) -> None:
     scripted.pause = 0.01
     load = Closed(messages(scripted.target, 3, 100_000), 2, cut_seconds=0.1)
     read = [timing(exchange) for exchange in run(scripted.target, load)]
@@ -131,7 +131,7 @@ def test_what_does_not_end_in_time_is_cut(scripted) -> None:
     assert all(t.cut and not t.error and 0 < t.output_tokens < 20 for t in read)
 
 
-def test_nothing_is_started_after_the_time(scripted) -> None:
+def test_no_request_starts_after_the_time(scripted) -> None:
     scripted.pause = 0.02
     load = Closed(messages(scripted.target, 50), 1, seconds=0.05)
     assert 1 <= len(run(scripted.target, load)) < 5
@@ -148,7 +148,7 @@ def test_refusals_are_failures(scripted) -> None:
         workloads.closed(1, 5, Lengths(Length(3), Length(2)))
 
 
-def test_a_server_that_is_not_there_is_a_failure() -> None:
+def test_an_unreachable_server_is_a_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as opened:
         target = Target(*opened.getsockname())
     (exchange,) = run(target, Closed(messages(target, 1), 1))
@@ -182,7 +182,7 @@ def test_arrivals_of_a_rate() -> None:
     gaps = [b - a for a, b in pairwise(times)]
     assert mean(gaps) == pytest.approx(1 / 50, rel=0.05)
     assert min(gaps) >= 0
-    # What makes them independent: a gap above the mean comes with a probability of 1/e.
+    # Independent arrivals: a gap above the mean has a probability of 1/e.
     assert mean(gap > 1 / 50 for gap in gaps) == pytest.approx(0.368, abs=0.02)
 
 
@@ -251,7 +251,7 @@ def own(serve_family: Callable[[str], Any]) -> Target:
     return at(server.url, model="llama")
 
 
-def test_this_project_s_server_is_asked_in_its_own_words(own: Target) -> None:
+def test_this_project_s_server_is_measured_in_its_own_dialect(own: Target) -> None:
     prompts = Prompts(Length(20), Length(9), vocabulary=600)
     sent = [own.completion(prompt) for prompt in islice(prompts.draw(), 6)]
     before = counters.read(own)

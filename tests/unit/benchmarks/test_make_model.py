@@ -1,4 +1,4 @@
-"""Models of a published shape: they load, they compute, and their tokens can be sent."""
+"""Generated models of a published shape load, compute, and have tokens that can be sent."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from benchmarks.server.model.tokenizer import BYTES
 from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.models.tokenizer import TokenizerCodec
 
-# Narrow, but with every ratio and every kind of layer that the profile has.
+# Narrow, but with every ratio and every kind of layer of the profile.
 NARROW: dict[str, dict[str, Any]] = {
     "tiny": {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96},
     "llama-8b": {
@@ -76,8 +76,8 @@ def test_transformers_finds_every_tensor_and_activations_stay_near_one(
 
 @pytest.mark.parametrize(
     ("profile", "more", "billions"),
-    # What the tensors of these repositories add up to on the hub; of V3 without the layer that
-    # predicts further tokens (its README_WEIGHTS.md).
+    # Sums of the tensors of these repositories on the hub; of V3 without the multi-token prediction
+    # layer (its README_WEIGHTS.md).
     [
         ("qwen-1.5b", {}, 1.777),
         ("qwen-7b", {}, 7.616),
@@ -96,7 +96,7 @@ def test_a_profile_has_as_many_parameters_as_the_published_model(
     assert count / 1e9 == pytest.approx(billions, abs=6e-4)
 
 
-def test_weights_in_eight_bits_have_factors_for_their_blocks() -> None:
+def test_fp8_weights_have_scales_for_their_blocks() -> None:
     config = profiles.configuration("v3-slice")
     by_name = {tensor.name: tensor for tensor in tensors(config)}
     name = "model.layers.1.self_attn.kv_a_proj_with_mqa.weight"
@@ -116,14 +116,14 @@ def test_weights_in_eight_bits_have_factors_for_their_blocks() -> None:
 
 
 def test_the_whole_v4_flash_has_284_billion_parameters() -> None:
-    """As its model card has it (deepseek-ai/DeepSeek-V4-Flash)."""
+    """Source: its model card (deepseek-ai/DeepSeek-V4-Flash)."""
     layers = {"num_hidden_layers": 43, "num_hash_layers": 3}
     ratios = [0, 0, *[4, 128] * 20, 4]
     config = profiles.configuration("v4-slice") | layers | {"compress_ratios": ratios}
     assert sum(one.elements for one in tensors(config)) / 1e9 == pytest.approx(284, abs=0.5)
 
 
-def test_an_indexer_is_packed_but_for_its_weights_of_heads() -> None:
+def test_an_indexer_is_packed_except_its_head_weights() -> None:
     every = {one.name: one for one in tensors(profiles.configuration("v3.2-slice"))}
     indexer = "model.layers.2.self_attn.indexer"
     packed = {"wq_b.weight", "wk.weight"}
@@ -136,7 +136,7 @@ def test_an_indexer_is_packed_but_for_its_weights_of_heads() -> None:
     assert every[f"{indexer}.wk.weight_scale_inv"].values.powers  # as V3.1 and V3.2 have them
 
 
-def test_factors_can_be_powers_of_two_and_experts_differ(tmp_path: Path) -> None:
+def test_scales_can_be_powers_of_two_and_experts_differ(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     powers = Values(0.2, mean=1.0, dtype="F32", powers=True)
@@ -153,22 +153,22 @@ def test_factors_can_be_powers_of_two_and_experts_differ(tmp_path: Path) -> None
 def test_the_whole_v3_has_the_published_bytes() -> None:
     config = profiles.configuration("v3-slice") | {"first_k_dense_replace": 3}
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
-    # The layer that predicts further tokens is one more, with embeddings and a head of its own, a
+    # The multi-token prediction layer is an additional one, with its own embeddings and head, a
     # projection of two hidden states to one, and three norms (README_WEIGHTS.md of the repository).
     further = 2 * (2 * vocabulary * hidden + 2 * hidden * hidden + 3 * hidden)
     total = weight_bytes(config | {"num_hidden_layers": 62}) + further
-    # The weights of deepseek-ai/DeepSeek-V3 on the hub, headers among them.
+    # The weights of deepseek-ai/DeepSeek-V3 on the hub, including headers.
     assert total == pytest.approx(688_586_727_753, rel=1e-4)
 
 
-def test_fewer_layers() -> None:
+def test_a_model_with_fewer_layers() -> None:
     names = {tensor.name for tensor in tensors(profiles.configuration("v2-lite", layers=2))}
     assert "model.layers.1.mlp.experts.63.down_proj.weight" in names
     assert "model.layers.0.mlp.down_proj.weight" in names
     assert not any(name.startswith("model.layers.2.") for name in names)
 
 
-def test_several_files_hold_the_same_as_one(tmp_path: Path) -> None:
+def test_several_files_contain_the_same_as_one(tmp_path: Path) -> None:
     parts = [Tensor(f"t{number}", (50, 40), Values(1.0)) for number in range(5)]
     one, many = tmp_path / "one", tmp_path / "many"
     one.mkdir()
@@ -195,7 +195,7 @@ def test_a_prompt_of_words_is_a_token_for_each(model: Path) -> None:
     size = 640 - BYTES - 4
     for codec in (TokenizerCodec(model).encode, AutoTokenizer.from_pretrained(model).encode):
         encoded = codec(words.text(range(size)))
-        # 1 more: the begin token
+        # plus the begin token
         assert len(encoded) == len(set(encoded)) == size + 1
         assert encoded[0] == 600
 

@@ -1,4 +1,4 @@
-"""One rank of several without the others: its size, its shapes, and what it may not be."""
+"""One rank of a group without the others: its size, shapes, and invalid ranks."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_its_steps_have_the_shapes_of_the_whole(directory: Path, rank: int) -> N
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5), (1, 2, 4)])
-def test_what_is_joined_has_the_shape_of_all(shape: tuple[int, ...]) -> None:
+def test_gathered_tensors_have_the_shape_of_the_group(shape: tuple[int, ...]) -> None:
     group = OneRankAlone(1, 3)
     tensor = torch.randn(shape)
     joined = group.all_gather(tensor)
@@ -87,10 +87,10 @@ def test_a_step_of_one_rank_from_the_command_line(
     assert (found["ranks"], found["at_once"]) == (8, 2)
     assert found["step_ms"] > 0
     assert main([*command, "--tensor-parallel-of", "8", "--rank", "8"]) == 1
-    assert "there is no rank 8 of 8" in capsys.readouterr().err
+    assert "rank 8 is not in a group of 8" in capsys.readouterr().err
 
 
-def test_a_slice_of_one_rank_is_checked_but_for_its_logits(
+def test_a_slice_of_one_rank_is_checked_except_its_logits(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--device", "cpu", "--profile", directory.name, "--directory", str(directory)]
@@ -99,5 +99,5 @@ def test_a_slice_of_one_rank_is_checked_but_for_its_logits(
     assert found["ranks"] == RANKS
     assert found["checks"]["memory"]["off"] == []
     assert "reference" not in found["checks"]
-    with pytest.raises(SystemExit, match="there is no rank -1 of 8"):
+    with pytest.raises(SystemExit, match="rank -1 is not in a group of 8"):
         slices.main([*command, "--tensor-parallel-of", "8", "--rank", "-1"])

@@ -1,4 +1,4 @@
-"""Limits, held against numbers worked out by hand."""
+"""Limits, compared with numbers computed by hand."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_the_shape_of_a_dense_model() -> None:
     # 28 layers with 4 heads of 128 numbers, keys and values
     assert QWEN.attention.read(1) == 28 * 2 * 4 * 128
     assert QWEN.attention.operations(1) == 28 * 2 * 28 * 128
-    # 7.616 billion without the 152064 x 3584 of the embedding
+    # 7.616 billion, without the embedding of 152064 x 3584
     assert QWEN.active.count == pytest.approx(7.616e9 - 152064 * 3584, abs=1e6)
     assert QWEN.read(1) == QWEN.read(500) == QWEN.shared == QWEN.active
     assert QWEN.shared.bytes == 2 * QWEN.shared.count
@@ -63,22 +63,20 @@ def test_the_shape_of_v3() -> None:
     # 36.6 billion active parameters with the head and without the embedding (README_WEIGHTS.md of
     # deepseek-ai/DeepSeek-V3)
     assert V3.active.count == pytest.approx(36.6e9, rel=0.01)
-    # A matrix in eight bits has a float32 for each block of 128 x 128.
+    # An fp8 matrix has a float32 scale for each block of 128 x 128.
     blocks = 3 * 2048 * 7168 / 128**2
     assert V3.expert.bytes == pytest.approx(3 * 2048 * 7168 + 4 * blocks)
     assert V3.head.bytes == 2 * 129280 * 7168
-    # The published files have 688.6 GB; without the layer that predicts further tokens and the
-    # embedding, whose rows are read one by one, 671.3 GB are left.
+    # The published files have 688.6 GB; 671.3 GB without the multi-token prediction layer and the
+    # embedding, whose rows are read one by one.
     assert V3.read(10**6).bytes == pytest.approx(671.3e9, rel=1e-3)
     assert V3.attention.operations(1) == 61 * 128 * (2 * 512 + 64)
     assert V3.attention.operations(1, in_prompt=True) == 61 * 128 * (128 + 64 + 128)
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(1, 8), (32, 163.3), (128, 251.6)])
-def test_experts_that_are_read_where_tokens_choose_within_groups(
-    tokens: int, expected: float
-) -> None:
-    """8 of 256, within the 4 best of 8 groups, as the router of V3 chooses: by trial."""
+def test_experts_read_with_routing_within_groups(tokens: int, expected: float) -> None:
+    """Compare with a simulation of V3's router: 8 of 256, within the 4 best of 8 groups."""
     assert V3.experts_read(tokens) == pytest.approx(expected, abs=0.05)
     draw = torch.Generator().manual_seed(tokens)
     scores = torch.rand(400, tokens, 8, 32, generator=draw)
@@ -97,7 +95,7 @@ def test_a_decode_step_of_v3_takes_the_time_of_its_bytes() -> None:
     read = decode_bytes(slice_of, 32, 600)
     assert read == pytest.approx(slice_of.shared.bytes + layer + cached, rel=1e-4)
     assert decode_seconds(slice_of, device, 32, 600) == pytest.approx(read / 4.8e12)
-    # A prompt is bound by products in eight bits, twice as fast, but for the head and attention.
+    # A prompt is bound by fp8 products, twice as fast, except the head and attention.
     active, head = slice_of.active.count, slice_of.head.count
     body, outputs = 8192 * (active - head) / 1979e12, head / 989e12
     attending = 8192 * 4096 * 3 * 128 * 320 / 989e12
@@ -109,17 +107,17 @@ def test_one_of_eight_devices_reads_an_eighth_of_what_is_split() -> None:
     one = shape(V3_CONFIG, ranks=8)
     assert one.expert.bytes == pytest.approx(V3.expert.bytes / 8)
     assert one.head.count == V3.head.count / 8
-    # The latents of the cache are held by each.
+    # Each device caches all latents.
     assert one.attention.read(1) == V3.attention.read(1)
     assert one.attention.operations(1) == V3.attention.operations(1) / 8
-    # What is not split: the projections into latents, routers and norms.
+    # Not split: the projections into latents, routers and norms.
     whole = 61 * (7168 * (1536 + 576) + 2 * 7168 + 1536 + 512) + 58 * 256 * 7168 + 58 * 256 + 7168
     assert one.shared.count == pytest.approx(whole + (V3.shared.count - whole) / 8, rel=1e-9)
     grouped = shape(profiles.configuration("llama-8b"), ranks=4).attention
     assert grouped.read(1) == 32 * 2 * 2 * 128
 
 
-def test_an_indexer_looks_at_all_tokens_and_attention_at_few() -> None:
+def test_an_indexer_reads_all_tokens_and_attention_few() -> None:
     sparse, dense = (
         shape(profiles.configuration(name)).attention for name in ("v3.2-slice", "v3-slice")
     )
@@ -143,13 +141,13 @@ def test_one_sequence_is_bound_by_memory_and_prompts_by_arithmetic() -> None:
     assert prefill_seconds(QWEN, device, 1, 4096) == pytest.approx(operations / 989e12)
 
 
-def test_a_tied_head_is_met_too() -> None:
+def test_a_tied_head_is_counted() -> None:
     tied = shape(profiles.configuration("qwen-7b") | {"tie_word_embeddings": True})
     assert tied.active == QWEN.active
 
 
 @pytest.mark.parametrize("profile", ["v3-tiny", "llama-tiny"])
-def test_one_of_several_devices_has_what_its_part_of_the_model_holds(
+def test_the_shape_of_one_device_matches_its_part_of_the_model(
     profile: str, tmp_path: Path
 ) -> None:
     config = profiles.configuration(profile)

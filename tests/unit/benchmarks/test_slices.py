@@ -28,7 +28,7 @@ from hack.models import packing
 FAMILIES = (
     "v3-tiny",
     "v3.2-tiny",
-    # Half a minute each, and alike.
+    # Half a minute each, and similar.
     *(pytest.param(name, marks=pytest.mark.long) for name in ("v2-tiny", "llama-tiny", "v4-tiny")),
 )
 ROWS = logits.rows(2048, (1, 65, 200))
@@ -75,13 +75,13 @@ def test_every_family_passes_on_a_cpu(
 
 @pytest.fixture
 def in_eight_bits(directory: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Started:
-    """On the CPU, by the server's own reference of the kernels."""
+    """Start a model in fp8 on the CPU, with the reference of the kernels."""
     monkeypatch.setattr(fp8_modules, "native", lambda device: True)
     monkeypatch.setattr(launcher, "provide", lambda: True)
     return start(directory("v3-tiny"), "cpu")
 
 
-def test_the_format_explains_the_error_of_products_in_eight_bits(
+def test_the_format_explains_the_error_of_fp8_products(
     directory: Callable[[str], Path], in_eight_bits: Started
 ) -> None:
     packed = in_eight_bits.packed
@@ -100,7 +100,7 @@ def test_the_format_explains_the_error_of_products_in_eight_bits(
 def test_inputs_are_rounded_as_the_server_rounds_them(
     directory: Callable[[str], Path], in_eight_bits: Started
 ) -> None:
-    """Of one token, for which no input lies so close to a rounding that it takes the other side."""
+    """Compare a token whose activations are not close to a rounding boundary."""
     rows = [row[: logits.STEPS] for row in ROWS]
     model = reference._load(directory("v3-tiny"), "cpu")
     reference.round_inputs(model, in_eight_bits.packed, powers=False)
@@ -109,7 +109,7 @@ def test_inputs_are_rounded_as_the_server_rounds_them(
     assert float(errors.quantile(0.25)) < 1e-5
 
 
-def test_a_wrong_weight_is_found(directory: Callable[[str], Path], started: Started) -> None:
+def test_detects_a_wrong_weight(directory: Callable[[str], Path], started: Started) -> None:
     ours = logits.of_runner(started.runner, ROWS)
     assert reference.compare(directory("v3-tiny"), "cpu", ROWS, ours, [])["passed"]
     norm = started.runner._model.model.layers[2].self_attn.kv_a_layernorm.weight
@@ -124,11 +124,11 @@ def test_a_wrong_weight_is_found(directory: Callable[[str], Path], started: Star
 
 
 class Broken(Watched):
-    """A runner that computes wrongly what is not alone in an empty cache.
+    """A runner with wrong results for chunks that are not alone in an empty cache.
 
     Args:
-        runner: One that computes rightly.
-        wrong: Whether it is to be wrong about a chunk of a step.
+        runner: A correct runner.
+        wrong: Returns whether the result of a chunk of a step has to be wrong.
     """
 
     def __init__(self, runner: Any, wrong: Callable[[Sequence[Chunk], Chunk], bool]) -> None:
@@ -136,7 +136,7 @@ class Broken(Watched):
         self._wrong = wrong
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """As if a token of the prompt were another one, where it is to be wrong."""
+        """Replace a token of the prompt where the result has to be wrong."""
         return super().run([self._change(chunks, chunk) for chunk in chunks])
 
     def _change(self, chunks: Sequence[Chunk], chunk: Chunk) -> Chunk:
@@ -155,7 +155,7 @@ class Broken(Watched):
         ("long context", lambda chunks, chunk: chunk.start and len(chunk) > 1),
     ],
 )
-def test_what_is_computed_wrongly_is_found(
+def test_detects_wrong_results(
     started: Started, short: None, check: str, wrong: Callable[[Sequence[Chunk], Chunk], bool]
 ) -> None:
     right = Slice(Watched(started.runner), 2048, started.step_tokens, 600, 1e-3)
@@ -164,7 +164,7 @@ def test_what_is_computed_wrongly_is_found(
     assert not found["passed"], found
 
 
-def test_a_context_that_has_no_room_fails(started: Started) -> None:
+def test_a_context_larger_than_the_cache_fails(started: Started) -> None:
     small = Watched(started.runner, blocks=4)
     found = checks.long_context(Slice(small, 2048, 512, 600, 1e-3))
     assert not found["passed"]
@@ -176,7 +176,7 @@ def one(*worth: float, tokens: Sequence[int] = (), top: tuple[tuple[int, float],
     return Answer(tokens, [Logprobs(value, top) for value in worth])
 
 
-def test_answers_that_part_where_nothing_was_certain_agree() -> None:
+def test_answers_that_diverge_at_a_near_tie_agree() -> None:
     wanted = {"a": one(-3.0, -2.0, -1.0, tokens=(5, 6, 7))}
     tie = {"a": one(-3.0, -1.99, -9.0, tokens=(5, 8, 9), top=((6, -2.01),))}
     found = agreement(wanted, tie, allowed=0.05)
@@ -187,7 +187,7 @@ def test_answers_that_part_where_nothing_was_certain_agree() -> None:
     assert not agreement(wanted, elsewhere, allowed=0.05)["passed"]
 
 
-def test_tokens_that_are_worth_another_thing_are_found() -> None:
+def test_detects_tokens_with_other_log_probabilities() -> None:
     wanted = {str(number): one(-1.0) for number in range(40)}
     assert agreement(wanted, wanted, allowed=0.5)["passed"]
     for worth in (-2.0, math.nan):
@@ -201,7 +201,7 @@ def test_tokens_that_are_worth_another_thing_are_found() -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-def test_weights_are_unpacked_block_by_block(rows: int, columns: int) -> None:
+def test_weights_are_dequantised_block_by_block(rows: int, columns: int) -> None:
     numbers, factors = packing._quantise(torch.randn(rows, columns), powers=False)
     assert torch.equal(unpacked.whole(numbers, factors), packing._whole(numbers, factors))
 
@@ -218,8 +218,8 @@ def test_an_engine_that_does_not_start_is_a_failed_check(
     assert "reference" not in found["checks"]
 
 
-def test_answers_are_the_same_whichever_way_they_are_asked_for(started: Started) -> None:
-    """Greedy answers of an engine are those of its runner."""
+def test_engine_and_runner_give_the_same_answers(started: Started) -> None:
+    """Compare the greedy answers of an engine with those of its runner."""
     asked = answers.prompts(2048, [20])
     (found,) = answers.answer(answers.engine(started.runner, checks.MIXED), asked, 3).values()
     prompt = next(iter(asked.values()))

@@ -1,4 +1,4 @@
-"""Servers are started, measured, compared and ended."""
+"""Servers are started, measured, compared and stopped."""
 
 import json
 import subprocess
@@ -50,9 +50,9 @@ async def test_a_server_lives_as_long_as_its_block(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "serving\n"
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_a_server_that_does_not_start_reports_the_cause(tmp_path: Path) -> None:
     with (
-        pytest.raises(BenchError, match=r"ended with status 1 .*no GPU \d+"),
+        pytest.raises(BenchError, match=r"exited with status 1 .*no GPU \d+"),
         running(Command(BROKEN), tmp_path / "log"),
     ):
         raise AssertionError("it runs")
@@ -100,7 +100,7 @@ def test_a_suite_measures_every_row_and_the_baseline(model: Path, tmp_path: Path
     assert closed["prompt_tokens"] == 2 * rows.FEWEST_ROUNDS * 512
     assert closed["server"]["seen_total"] == 4
     limit = closed["limit"]["output_tokens_per_second"]
-    # Both as rounded as they are told.
+    # Both are rounded as in the report.
     assert closed["share_of_limit"] == pytest.approx(closed[rows.RATE] / limit, abs=1e-3)
     assert prefix["prefix_tokens"] == 2048
     assert prefix["second_to_first"] < 0.8
@@ -111,7 +111,9 @@ def test_a_suite_measures_every_row_and_the_baseline(model: Path, tmp_path: Path
     assert lines["n2 to baseline"]["value"] > 0
 
 
-def test_a_baseline_that_does_not_start_leaves_the_rest(model: Path, tmp_path: Path) -> None:
+def test_a_baseline_that_does_not_start_keeps_the_other_results(
+    model: Path, tmp_path: Path
+) -> None:
     suite = Suite(
         "tiny", model, ["n1"], Command(FAKE), Command(BROKEN), against=["n1"], logs=tmp_path
     )
@@ -121,7 +123,7 @@ def test_a_baseline_that_does_not_start_leaves_the_rest(model: Path, tmp_path: P
     assert results["table"][-1]["reached"] == "failed"
 
 
-def test_a_slice_is_judged_by_its_share_of_the_limit_where_that_is_known() -> None:
+def test_a_slice_is_judged_by_its_share_of_a_known_limit() -> None:
     rates: dict[str, Any] = {"n1": {rows.RATE: 9, "share_of_limit": 0.5}, "n32": {rows.RATE: 99}}
     results = {"profile": "v3-slice", "rows": rates, "baseline": {}}
     first, second = table.lines(results)
@@ -130,9 +132,7 @@ def test_a_slice_is_judged_by_its_share_of_the_limit_where_that_is_known() -> No
     assert "reached" not in second
 
 
-def test_a_model_whose_limits_are_not_known_is_measured_all_the_same(
-    model: Path, tmp_path: Path
-) -> None:
+def test_a_model_with_unknown_limits_is_measured(model: Path, tmp_path: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"compress_ratios": [0]}))
     suite = Suite(
@@ -184,13 +184,13 @@ def test_rows_by_name() -> None:
     assert [rows.known(row) for row in ("n", "n0", "nine", "x1", "")] == [False] * 5
 
 
-def test_special_tokens_are_no_part_of_prompts() -> None:
+def test_prompts_contain_no_special_tokens() -> None:
     assert vocabulary(profiles.configuration("qwen-7b")) == 151643
     assert vocabulary({"vocab_size": 900, "bos_token_id": 0, "eos_token_id": [1, 700]}) == 700
     assert vocabulary({"vocab_size": 900, "eos_token_id": None}) == 900
 
 
-def test_files_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_read_completely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start, "PIECE", 1000)
     for name in ("b.safetensors", "a.safetensors", "c.json"):
         (tmp_path / name).write_bytes(b"x" * 2500)
@@ -214,7 +214,7 @@ def test_cpu_time_of_a_process_and_its_children() -> None:
     with process:
         assert process.stdout is not None
         process.stdout.readline()
-        # The kernel counts in hundredths, and rounds down for each of the two.
+        # The kernel counts in hundredths of a second and rounds each of the two down.
         assert 0.15 <= cpu_time.of_tree(process.pid) < 10
         process.communicate(b"\n")
     assert cpu_time.of_tree(process.pid) == 0

@@ -1,7 +1,7 @@
-"""Ranks and GPUs that are not there: a start goes its real way, and computes and keeps nothing.
+"""Simulated ranks and GPUs: a start runs the real code without computing or storing values.
 
-Tensors are on torch's `meta` device, and the bytes of files are counted in place of being moved. All
-else is the server's own.
+Tensors are on torch's `meta` device, and the bytes of files are counted instead of read. Everything
+else is the server's own code.
 """
 
 import os
@@ -22,17 +22,17 @@ from deepseek_server.models.loading import meta_model as skeleton
 
 
 class Rank(Alone):
-    """One of several processes, of which the others are not there."""
+    """One rank of a group whose other ranks are absent."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
 
 
 class CountedFiles:
-    """Requests to files, whose bytes stay where they are.
+    """Recorded read requests, without reading.
 
     Attributes:
-        asked: File, offset and length of each request, in the order in which they came.
+        asked: File, offset and length of each request, in order.
         bytes: The sum of the lengths.
     """
 
@@ -43,7 +43,7 @@ class CountedFiles:
         self._known: dict[int, tuple[Path, int]] = {}
 
     def preadv(self, descriptor: int, buffers: Sequence[Any], offset: int) -> int:
-        """See os.preadv: so many bytes as the file has there."""
+        """Return the number of bytes that os.preadv would read."""
         file, size = self._file(descriptor)
         count = max(min(sum(map(len, buffers)), size - offset), 0)
         with self._lock:
@@ -60,7 +60,7 @@ class CountedFiles:
 
 @contextmanager
 def gpu(kind: str) -> Iterator[CountedFiles]:
-    """Give this process a GPU of a kind, as far as loading can see, while the block runs."""
+    """Simulate a GPU of a kind for the loading code during the block."""
     profile, files, allocate = accelerators().profiles[kind], CountedFiles(), skeleton.allocate
     free = profile.memory - memory.RESERVED - memory.NCCL
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The download of DeepSeek-V3 from a stand-in for the hub that serves its sparse files."""
+"""The download of DeepSeek-V3 from a fake hub that serves its sparse files."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def locate(endpoint: str, progress: Progress) -> Path:
     return source.locate(config, progress)
 
 
-def test_a_disk_without_room_is_found_out_before_the_first_byte(
+def test_a_full_disk_is_detected_before_the_first_byte(
     published: Path, cache: Path, requests: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**12, 4 * 10**11, 6 * 10**11))
@@ -65,7 +65,7 @@ def test_a_disk_without_room_is_found_out_before_the_first_byte(
     assert requests == {"GET": 1}
 
 
-def test_an_interrupted_download_goes_on_with_the_files_that_are_missing(
+def test_an_interrupted_download_continues_with_the_missing_files(
     published: Path, cache: Path, requests: Counter[str]
 ) -> None:
     repository = Repository(published)
@@ -91,8 +91,8 @@ def test_an_interrupted_download_goes_on_with_the_files_that_are_missing(
     assert requests["GET"] <= files - len(others) + 5  # and what the repository has
 
 
-def test_the_hub_sends_holes_that_it_does_not_read(published: Path, tmp_path: Path) -> None:
-    """Of a range near the end of the largest file, in no time."""
+def test_the_hub_sends_holes_without_reading_them(published: Path, tmp_path: Path) -> None:
+    """Request a range near the end of the largest file."""
     largest = max(published.glob("*.safetensors"), key=lambda file: file.stat().st_size)
     size = largest.stat().st_size
     with serving({REPO: Repository(published)}) as hub:
@@ -104,12 +104,12 @@ def test_the_hub_sends_holes_that_it_does_not_read(published: Path, tmp_path: Pa
     assert int(head.headers["Content-Length"]) == size
 
 
-def test_what_the_operator_plans_with_is_what_is_moved(published: Path) -> None:
+def test_the_planned_bytes_equal_the_transferred_bytes(published: Path) -> None:
     files = sum(file.stat().st_size for file in published.glob("*.safetensors"))
     known = models().get(REPO)
     assert known is not None
     assert known.weight_bytes == PUBLISHED_BYTES == pytest.approx(files, abs=1000)
-    # Every byte comes over the line and from the disk once, whichever rank reads it first.
+    # Every byte is downloaded once and read from disk once, by the first rank that needs it.
     moving = files / startup.RATES["hub"] + files / startup.DISK
     assert start_seconds(known.weight_bytes, "hub") == pytest.approx(
         startup.MARGIN * moving + startup.FIXED_SECONDS, abs=1
@@ -118,10 +118,10 @@ def test_what_the_operator_plans_with_is_what_is_moved(published: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_config_json_alone_tells_the_bytes_of_a_download(name: str) -> None:
-    """As for a repository that the catalogue does not have: with the layer that is not served.
+def test_the_bytes_of_a_download_follow_from_config_json(name: str) -> None:
+    """Estimate as for a repository outside the catalogue: with the layer that is not served.
 
-    The one matrix that is never kept in eight bits is counted as it is kept: 0.15 % too much.
+    The one matrix that is never kept in fp8 is counted as it is kept: 0.15 % too much.
     """
     files = sum(tensor.bytes for tensor in tensors(CONFIGS[name]))
     assert Model.of_file(CONFIGS[name]).weight_bytes == pytest.approx(files, rel=0.002)

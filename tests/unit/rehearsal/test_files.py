@@ -1,4 +1,4 @@
-"""The sparse files are those of the published repositories, as far as these can be known."""
+"""The sparse files match the published repositories as far as those are known."""
 
 import json
 import math
@@ -14,16 +14,16 @@ from hack.models.published.tensors import PUBLISHED_BYTES, PUBLISHED_TENSORS, TE
 
 # Sizes as `ls -lh` shows them; all other files of the first eight groups have 4.1G.
 LISTED = {1: 4.9, 12: 1.3, 34: 1.7, 56: 1.7, 78: 1.7, 100: 1.7, 122: 1.7, 141: 3.0}
-# In the last two groups the listing differs by 0.2 GiB, of which nothing depends here.
+# In the last two groups the listing differs by 0.2 GiB, which does not matter here.
 LIKE_LISTED = 160
 
 
 @pytest.mark.parametrize("name", ["DeepSeek-V3", "DeepSeek-R1", "DeepSeek-V3.1"])
-def test_tensors_and_bytes_are_those_that_were_published(name: str) -> None:
+def test_tensors_and_bytes_match_the_published_ones(name: str) -> None:
     shards = split(CONFIGS[name])
     assert sum(map(len, shards)) == PUBLISHED_TENSORS
     assert sum(tensor.bytes for shard in shards for tensor in shard) == TENSOR_BYTES
-    # Of the headers nothing is known but what they sum up to.
+    # Of the headers only the sum is known.
     assert abs(TENSOR_BYTES + sum(len(header(s)) for s in shards) - PUBLISHED_BYTES) < 1000
 
 
@@ -44,7 +44,7 @@ def test_files_are_as_many_and_as_large_as_published(published: Path) -> None:
         assert shown[number] == LISTED.get(number, 4.1), number
 
 
-def test_they_take_little_of_the_disk(published: Path) -> None:
+def test_sparse_files_need_little_disk_space(published: Path) -> None:
     assert sum(file.stat().st_blocks * 512 for file in published.iterdir()) < 64 * 2**20
 
 

@@ -36,8 +36,8 @@ class Plan:
     Attributes:
         read: Bytes that each rank reads.
         kept: Bytes of its part of the model.
-        rows: Of each tensor, the ranges of rows that ranks read, runs of equal ones once.
-        files: The files that each rank reads of, and how often.
+        rows: For each tensor, the ranges of rows that ranks read; runs of equal ranges once.
+        files: The files that each rank reads, and the number of reads.
     """
 
     read: list[int] = field(default_factory=list)
@@ -70,7 +70,7 @@ def plan(checkpoint: Checkpoint, size: int) -> Plan:
 
 @contextmanager
 def collected_afterwards() -> Iterator[None]:
-    """Disable the garbage collector, which takes half of the time among so many objects."""
+    """Disable the garbage collector, which takes half of the time with so many objects."""
     gc.collect()
     gc.disable()
     try:
@@ -89,7 +89,7 @@ def assert_complete(reads: Sequence[Read], model: skeleton.PreTrainedModel) -> N
     assert len(places) == len(reads)
 
 
-def test_every_tensor_but_those_of_the_last_layer_is_read(
+def test_every_tensor_except_those_of_the_last_layer_is_read(
     plan: Plan, checkpoint: Checkpoint
 ) -> None:
     read = {n for n, s in checkpoint.tensors.items() if (s.file, s.offset) in plan.rows}
@@ -122,18 +122,18 @@ def test_all_ranks_read_the_same_number_of_bytes(plan: Plan, size: int) -> None:
 
 
 def test_together_they_read_each_file_once_from_the_disk(plan: Plan) -> None:
-    """Of what several ranks read, all but the first find it in the kernel's cache of files."""
+    """Bytes that several ranks read come from the page cache for all ranks but the first."""
     distinct = sum(tensor.bytes for tensor in needed())
     assert distinct == 673_150_611_808
     assert sum(plan.read) > distinct
     names = [sorted(file.name for file in files) for files in plan.files]
-    # Three files hold nothing but the last layer.
+    # Three files contain only the last layer.
     assert all(
         each == [f"model-{n:05}-of-000163.safetensors" for n in range(1, 161)] for each in names
     )
 
 
-def test_no_rank_reads_a_file_in_more_pieces_than_it_has_tensors(
+def test_a_rank_reads_a_file_in_at_most_one_piece_per_tensor(
     plan: Plan, checkpoint: Checkpoint
 ) -> None:
     of_file = Counter(stored.file for stored in checkpoint.tensors.values())
@@ -142,7 +142,7 @@ def test_no_rank_reads_a_file_in_more_pieces_than_it_has_tensors(
 
 
 def calls(action: Callable[[], object]) -> int:
-    """Count the Python functions that an action calls, which do not depend on the machine."""
+    """Count the Python function calls of an action, which do not depend on the machine."""
     count = 0
 
     def counted(_frame: object, event: str, _argument: object) -> None:
@@ -184,7 +184,7 @@ def test_each_header_is_read_once(checkpoint: Checkpoint, monkeypatch: pytest.Mo
 
 @pytest.mark.long
 def test_planning_takes_little_memory(checkpoint: Checkpoint) -> None:
-    """Some hundred bytes for each tensor, in each of the processes of a pod."""
+    """A few hundred bytes per tensor, in each process of a pod."""
     parameters = parameters_of(checkpoint)[0]
     tracemalloc.start()
     try:
@@ -198,5 +198,5 @@ def test_planning_takes_little_memory(checkpoint: Checkpoint) -> None:
     assert peak < 1500 * len(kept.tensors)
 
 
-def test_what_each_rank_is_sent_of_the_checkpoint_is_small(checkpoint: Checkpoint) -> None:
+def test_the_checkpoint_message_to_each_rank_is_small(checkpoint: Checkpoint) -> None:
     assert len(pickle.dumps(checkpoint, pickle.HIGHEST_PROTOCOL)) < 110 * len(checkpoint.tensors)

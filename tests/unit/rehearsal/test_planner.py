@@ -23,12 +23,12 @@ from tests.unit.rehearsal.ranks import Rank, capability
 
 NAMES = ["DeepSeek-V3", "DeepSeek-R1", "DeepSeek-V3.1"]
 EXPERT = re.compile(r"(?P<stack>.*\.mlp\.experts)\.\d+\.(?P<matrix>gate|up|down)_proj\.weight")
-# Absorbed attention takes this matrix apart, in the type of the computation.
+# Absorbed attention splits this matrix, in the type of the computation.
 TAKEN_APART = "kv_b_proj"
 
 
 def served(name: str) -> Iterator[Tensor]:
-    """Yield the served tensors: without the layer that predicts a further token."""
+    """Yield the served tensors: without the multi-token prediction layer."""
     return (t for t in tensors(CONFIGS[name]) if not t.name.startswith("model.layers.61."))
 
 
@@ -42,7 +42,7 @@ def _kept(tensor: Tensor, rank: int, size: int, packed: bool) -> int:
         return 0  # counted with its matrix
     rows, columns = _shape_of_part(tensor, rank, size)
     if tensor.dtype == F32:
-        # Only the routers' biases are kept in four bytes whatever is computed in.
+        # Only the routers' biases are kept in float32 with any compute type.
         return rows * columns * (4 if tensor.name.endswith("e_score_correction_bias") else 2)
     if tensor.dtype == BF16 or TAKEN_APART in tensor.name or not packed:
         return rows * columns * 2
@@ -58,13 +58,13 @@ def _shape_of_part(tensor: Tensor, rank: int, size: int) -> tuple[int, int]:
     rows, columns = tensor.shape
     if match["matrix"] == "down":
         return part(f"{match['stack']}.down_proj", (1, rows, columns), rank, size).shape
-    # A stack has the gates above the inputs that they close.
+    # In a stack the gate projections come before the up projections.
     both = part(f"{match['stack']}.gate_up_proj", (1, 2 * rows, columns), rank, size)
     return both.shape[0] // 2, both.shape[1]
 
 
 def of_server(name: str, rank: int, size: int, *, packed: bool) -> int:
-    """Return the bytes of the model that the server builds, before it has memory."""
+    """Return the bytes of the model that the server builds on the meta device."""
     stored = {
         tensor.name: Stored(Path("published"), tensor.dtype, tensor.shape, 0)
         for tensor in tensors(CONFIGS[name])
@@ -88,7 +88,7 @@ def model_of(name: str, stored: dict[str, Stored]) -> skeleton.PreTrainedModel:
 
 @pytest.fixture(autouse=True)
 def directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A config.json of each model where it is looked for."""
+    """Write the config.json of each model to where the code looks for it."""
     monkeypatch.chdir(tmp_path)
     for name, config in CONFIGS.items():
         Path(name).mkdir()
@@ -106,7 +106,7 @@ def planned(name: str, kind: str, gpus: int) -> Memory:
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_of_a_rank_are_those_of_its_tensors(name: str, kind: str, size: int) -> None:
     memory = planned(name, kind, size)
-    # An A100 multiplies nothing in eight bits: the server casts while it reads, to two bytes.
+    # An A100 has no fp8 products: the server casts to two bytes while it reads.
     packed = capability(memory.profile) >= (9, 0)
     assert memory.packs == packed
     # Of 32 parts of an expert none has a whole block.

@@ -1,4 +1,4 @@
-"""Loading DeepSeek-V3 on GPUs that are not there: the server's own way, without bytes and memory."""
+"""Loading of DeepSeek-V3 on simulated GPUs with the server's own code, without reads or memory."""
 
 import itertools
 from pathlib import Path
@@ -16,12 +16,12 @@ from tests.support.model_server.serving import directory_config
 from tests.unit.rehearsal.plans import KEPT, MULTIPLIED_IN, READ, needed, plan_of
 from tests.unit.rehearsal.ranks import CountedFiles, Rank, gpu
 
-# What a disk or a network file system gives a rank in the rehearsal, in bytes per second.
+# Read rate of a rank in the rehearsal, in bytes per second.
 SPEED = 2e9
 
 
 class Watched(Progress):
-    """Progress whose clock goes with the bytes that were asked of files."""
+    """Progress whose clock advances with the requested bytes."""
 
     def __init__(self, files: CountedFiles) -> None:
         super().__init__(lambda: files.bytes / SPEED)
@@ -54,7 +54,7 @@ def test_a_rank_of_eight_reads_its_part_in_the_order_of_the_files(checkpoint: Ch
     factors = sum(tensor.bytes for tensor in needed() if MULTIPLIED_IN.fullmatch(tensor.name))
     assert files.bytes == READ[8] + factors
     order = [file for file, _ in itertools.groupby(file for file, _, _ in files.asked)]
-    # Threads overtake each other by a piece at most, which is seen where a file begins.
+    # Threads overtake each other by at most one piece, which is visible at the start of a file.
     firsts = list(dict.fromkeys(order))
     assert firsts == sorted(firsts)
     assert len(firsts) == 160
@@ -62,7 +62,7 @@ def test_a_rank_of_eight_reads_its_part_in_the_order_of_the_files(checkpoint: Ch
 
     total = READ[8]
     assert progress.stages == [
-        "reading what DeepSeek-V3 consists of",
+        "reading the structure of DeepSeek-V3",
         "loading DeepSeek-V3 as bfloat16: 0 % of 265.3 GiB",
     ]
     assert progress.bytes == (total, total)
@@ -73,7 +73,7 @@ def test_a_rank_of_eight_reads_its_part_in_the_order_of_the_files(checkpoint: Ch
             assert left == pytest.approx((total - reached) / SPEED, rel=0.05, abs=2)
 
 
-def test_without_eight_bits_all_of_it_becomes_bfloat16(
+def test_without_fp8_support_all_weights_become_bfloat16(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "stream", lambda *_: None)
@@ -88,7 +88,7 @@ def test_without_eight_bits_all_of_it_becomes_bfloat16(
     ("kind", "size", "needs"),
     [("nvidia-h100", 8, "80.9 GiB"), ("nvidia-a100-80gb", 16, "81.5 GiB")],
 )
-def test_too_few_gpus_are_found_out_before_anything_is_read(
+def test_too_few_gpus_are_detected_before_reading(
     checkpoint: Checkpoint, kind: str, size: int, needs: str
 ) -> None:
     config = directory_config(checkpoint.directory).model
@@ -97,8 +97,8 @@ def test_too_few_gpus_are_found_out_before_anything_is_read(
     assert not files.asked
 
 
-def test_bytes_of_one_file_are_really_read(checkpoint: Checkpoint, published: Path) -> None:
-    """The smallest one: from a hole of a gigabyte into tensors that keep nothing."""
+def test_one_file_is_really_read(checkpoint: Checkpoint, published: Path) -> None:
+    """Read the smallest file: from a hole of a gigabyte into tensors without memory."""
     smallest = min(published.glob("*.safetensors"), key=lambda file: file.stat().st_size)
     reads, model = plan_of(checkpoint, 0, 8)
     of_file = [read for read in reads if read.stored.file == smallest]

@@ -1,1 +1,1 @@
-"""Attention over a window of tokens and over entries, each of which many tokens became."""
+"""Attention over a sliding window and over entries that each compress several tokens."""

@@ -1,11 +1,11 @@
 """DeepSeek-V4's attention for all sequences of a step at once, in torch.
 
-Of a sequence's last tokens a layer keeps the keys of a window, and what waits for becoming an
-entry, in rings that belong to the sequence's slot. Entries lie in a paged cache of the scheduler's
-blocks. A ring is overwritten as its sequence goes on, so a block alone can not serve another
-sequence.
+For a sequence's last tokens a layer keeps the keys of a window, and the tokens that wait to be
+compressed into an entry, in ring buffers of the sequence's slot. Entries are in a paged cache of
+the scheduler's blocks. A ring buffer is overwritten as its sequence grows, so a block cannot be
+reused for another sequence with the same prefix.
 
-A layer completes entries, chooses among them where it has an indexer, and attends (see
+A layer completes entries, selects some of them if it has an indexer, and attends (see
 models.layers.compressed).
 """
 
@@ -21,12 +21,12 @@ from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Sele
 
 @dataclass(frozen=True)
 class Sources:
-    """What entries are made of.
+    """The source tokens of entries.
 
     Attributes:
         tokens: Values and gates of each entry's tokens: [entries, tokens, numbers].
-        exist: Which of those tokens there are; none are before a sequence: [entries, tokens].
-        positions: Position of the first token that is the entry's own: [entries].
+        exist: Mask of the tokens that exist; positions before a sequence do not: [entries, tokens].
+        positions: Position of the entry's own first token: [entries].
     """
 
     tokens: torch.Tensor
@@ -36,13 +36,13 @@ class Sources:
 
 @dataclass(frozen=True)
 class _Gather:
-    """Tokens that are read from a row of a step with a ring behind it.
+    """Indices of tokens to read from the concatenation of a step's batch and a ring buffer.
 
     Attributes:
-        places: [n, tokens].
-        exist: Which of them there are: [n, tokens].
-        written: Rows that the ring keeps afterwards: [m].
-        ring: Their places in the ring: [m].
+        places: Indices: [n, tokens].
+        exist: Mask of the tokens that exist: [n, tokens].
+        written: Rows of the batch to store in the ring buffer afterwards: [m].
+        ring: Their indices in the ring buffer: [m].
     """
 
     places: torch.Tensor
@@ -56,9 +56,9 @@ class _Completed:
     """Entries of one kind of layer that a step completes.
 
     Attributes:
-        gather: Their tokens.
+        gather: Indices of their tokens.
         positions: [entries].
-        places: Their places in the cache: [entries].
+        places: Their indices in the cache: [entries].
     """
 
     gather: _Gather
@@ -67,14 +67,14 @@ class _Completed:
 
 
 class CompressedAttention:
-    """See the module.
+    """DeepSeek-V4's attention: see the module.
 
     Args:
         shape: The model's attention.
-        size: Extent of the cache of entries; blocks have a multiple of `shape.stretch` tokens.
-        slots: Sequences that run at once at most.
-        dtype: Type of what is kept.
-        device: Where the model is.
+        size: Size of the cache of entries; blocks have a multiple of `shape.stretch` tokens.
+        slots: Maximum number of sequences that run at once.
+        dtype: Type of the cached values.
+        device: Device of the model.
     """
 
     can_be_recorded = False
@@ -112,12 +112,12 @@ class CompressedAttention:
 
     @property
     def cached_bytes(self) -> int:
-        """Bytes of rings and entries."""
+        """Bytes of ring buffers and entries."""
         kept = (*self._windows, *self._waiting, *self._entries, *self._keys)
         return sum(tensor.nbytes for tensor in kept)
 
     def plan(self, row: Row) -> None:
-        """Prepare for a step; the calls until the next plan are about this row."""
+        """Prepare for a step; all calls until the next plan belong to this batch."""
         step = Step(row.chunks)
         self._sparse = self._selection.is_needed(row.chunks)
         if self._sparse:
@@ -134,10 +134,10 @@ class CompressedAttention:
         }
 
     def sources(self, layer: int, tokens: torch.Tensor) -> Sources:
-        """Return what the entries that the step completes are made of.
+        """Return the source tokens of the entries that the step completes.
 
         Args:
-            layer: Index of the layer, which has entries.
+            layer: Index of a layer with entries.
             tokens: Values and gates of the step's tokens: [tokens, numbers].
         """
         completed = self._completed[self._shape.kinds[layer]]
@@ -145,12 +145,12 @@ class CompressedAttention:
         return Sources(gathered, completed.gather.exist, completed.positions)
 
     def keep(self, layer: int, entries: torch.Tensor, keys: torch.Tensor | None = None) -> None:
-        """Keep the entries that the step completes.
+        """Cache the entries that the step completes.
 
         Args:
             layer: Index of the layer.
             entries: [entries, dim].
-            keys: The indexer's, where the layer has one: [entries, index_dim].
+            keys: The indexer's keys if the layer has one: [entries, index_dim].
         """
         places = self._completed[self._shape.kinds[layer]].places
         self._entries[layer].flatten(0, 1).index_copy_(0, places, entries)
@@ -159,11 +159,11 @@ class CompressedAttention:
 
     @property
     def chooses(self) -> bool:
-        """Whether a sequence of the step has more entries than an indexer chooses."""
+        """Whether a sequence of the step has more entries than an indexer selects."""
         return self._sparse
 
     def choose(self, layer: int, query: torch.Tensor, weights: torch.Tensor) -> None:
-        """Choose the entries that the layer's attention sees, in a step that `chooses`.
+        """Select the entries that the layer attends to, in a step that `chooses`.
 
         Args:
             layer: Index of the layer.
@@ -175,13 +175,13 @@ class CompressedAttention:
     def attend(
         self, layer: int, query: torch.Tensor, keys: torch.Tensor, sinks: torch.Tensor
     ) -> torch.Tensor:
-        """Keep the keys of the step's tokens in the window, and attend.
+        """Store the keys of the step's tokens in the window, and attend.
 
         Args:
             layer: Index of the layer.
             query: [tokens, heads, dim].
-            keys: Keys, which are the values too: [tokens, dim].
-            sinks: For each head, what takes part in the softmax without a value: [heads].
+            keys: Keys, which are also the values: [tokens, dim].
+            sinks: Attention sink of each head, a logit in the softmax without a value: [heads].
 
         Returns:
             [tokens, heads, dim].
@@ -202,7 +202,7 @@ class CompressedAttention:
         return torch.cat(parts)
 
     def _visible(self, kind: str, tile: slice) -> torch.Tensor:
-        """Return the places of the entries that tokens see, -1 for none: [tokens, entries]."""
+        """Return the indices of the entries that tokens attend to, or -1: [tokens, entries]."""
         if kind == SPARSE and self._sparse:
             return self._chosen[tile]
         rate = self._shape.rates[kind]
@@ -213,7 +213,7 @@ class CompressedAttention:
         return places[self._chunk[tile]].masked_fill(unseen, -1)
 
     def _together(self, kind: str, keys: torch.Tensor) -> int:
-        """Return how many tokens attend at once: what is gathered, scores and their softmax."""
+        """Return the number of tokens per tile, for gathered keys, scores and their softmax."""
         seen = self._shape.window
         if kind == HEAVY or (kind == SPARSE and not self._sparse):
             seen += self._most[kind]
@@ -233,15 +233,15 @@ class CompressedAttention:
     def _gather(
         self, step: Step, at: torch.Tensor, origin: Origin, first: int, end: int, size: int
     ) -> _Gather:
-        """Return where to read the tokens from `first` to before `end`, relative to positions.
+        """Return the indices of the tokens from `first` to before `end`, relative to positions.
 
         Args:
             step: The step.
             at: The positions: [n].
-            origin: The chunks that they belong to.
-            first: Negative, of tokens before.
-            end: Positive.
-            size: Tokens of the ring of one slot.
+            origin: Their chunks.
+            first: Offset of the first token; negative for earlier tokens.
+            end: Offset after the last token; positive.
+            size: Tokens of the ring buffer of one slot.
         """
         begin, start, slot, written, ring = to_device(
             [origin.begin, origin.start, origin.slot, *step.ring(size)], self._device
@@ -255,7 +255,7 @@ class CompressedAttention:
 
 
 def _read(gather: _Gather, tokens: torch.Tensor, ring: torch.Tensor) -> torch.Tensor:
-    """Read tokens of a step and of before it, then let the ring have the last ones."""
+    """Read tokens of a step and earlier ones, then store the last ones in the ring buffer."""
     gathered = torch.cat((tokens, ring))[gather.places]
     ring.index_copy_(0, gather.ring, tokens[gather.written])
     return gathered
@@ -268,7 +268,7 @@ def _softmax_with_sinks(
     sinks: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """Attend: [n, heads, dim] over [n, k, dim], where seen, [n, k]; a sink for each head."""
+    """Attend: [n, heads, dim] over [n, k, dim], masked by seen, [n, k]; with a sink per head."""
     scores = torch.bmm(query, kept.transpose(1, 2)) * scale
     scores = scores.masked_fill_(~seen[:, None], float("-inf"))
     sink = sinks.view(1, -1, 1).expand(len(query), -1, 1)

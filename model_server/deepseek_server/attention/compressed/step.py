@@ -1,8 +1,7 @@
-"""Where the tokens of a step are, and which entries they complete. Computed on the CPU.
+"""Locations of a step's tokens, and the entries that they complete; computed on the CPU.
 
-What a layer keeps of a sequence's last tokens lies in a ring: a token at the place that its
-position gives, modulo the size of the ring. A layer reads the tokens before a chunk from the ring
-first, then those of the chunk take their places.
+A sequence's last tokens are in a ring buffer, at their position modulo its size. A layer reads the
+tokens before a chunk from the ring buffer before it overwrites them with those of the chunk.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Origin:
-    """Which chunk tokens belong to, whether tokens of the step or of entries.
+    """The chunk of each token, either of the step or of an entry.
 
     Attributes:
         begin: Row in the step of the chunk's first token: [n].
@@ -46,7 +45,7 @@ class Step:
         self._begin = np.array([0, *accumulate(lengths)][:-1], np.int64)
         self._start = np.array([chunk.start for chunk in chunks], np.int64)
         self._slot = np.array([chunk.slot for chunk in chunks], np.int64)
-        # Number of its chunk, and position in its sequence, of each token.
+        # Chunk index and position of each token.
         self.chunk = np.repeat(np.arange(len(chunks)), self._lengths)
         self.rows = np.arange(len(self.chunk))
         self.positions = self.rows + np.repeat(self._start - self._begin, self._lengths)
@@ -58,14 +57,14 @@ class Step:
 
     @property
     def origin(self) -> Origin:
-        """Of each token."""
+        """The origin of each token."""
         return self._origin(self.chunk)
 
     def ring(self, size: int) -> tuple[Int64, Int64]:
-        """Return the rows of the tokens that a ring keeps after the step, and their places in it.
+        """Return the rows to store in a ring buffer after the step, and their indices in it.
 
         Args:
-            size: Tokens of the ring of one slot.
+            size: Tokens of the ring buffer of one slot.
         """
         end = np.repeat(self._start + self._lengths, self._lengths)
         rows = self.rows[self.positions >= end - size]
@@ -76,11 +75,11 @@ class Step:
         """Return the entries whose last token is in the step.
 
         Args:
-            rate: Tokens that become an entry.
-            block_size: Tokens of a block, a multiple of `rate`.
+            rate: Tokens per entry.
+            block_size: Tokens per block, a multiple of `rate`.
 
         Returns:
-            Position of each entry's first token; its place in the cache, counted in entries; and
+            Position of each entry's first token; its index in the cache, counted in entries; and
             the chunk that completes it.
         """
         first = self._start // rate
@@ -94,7 +93,7 @@ class Step:
         return entries * rate, places, self._origin(chunk)
 
     def table(self, spare: int) -> Int64:
-        """Return the blocks of each chunk's sequence, padded with a spare one: [chunks, blocks]."""
+        """Return the block table of the chunks, padded with the spare block: [chunks, blocks]."""
         most = max(len(chunk.blocks) for chunk in self._chunks)
         table = np.full((len(self._chunks), most), spare, np.int64)
         for line, chunk in zip(table, self._chunks, strict=True):

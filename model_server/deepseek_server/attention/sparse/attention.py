@@ -1,13 +1,13 @@
-"""Absorbed latent attention over the cached tokens that an indexer chooses, in torch.
+"""Absorbed latent attention over the cached tokens that an indexer selects, in torch.
 
-The reference, and batched: nothing here loops over sequences, nothing waits for the device, and
-memory stays within a budget whatever the context. Beside the latents, which belong to a dense
-backend, the indexer's keys lie in a paged cache of the same blocks. So a block can be shared and
-recomputed as any other.
+It is the reference, and batched: there is no loop over sequences and no synchronization with the
+device, and memory stays within a budget for any context. Beside the latents, which belong to a
+dense backend, the indexer's keys are in a paged cache of the same blocks. So blocks can be shared
+and recomputed like any others.
 
-A layer first chooses, then attends (see models.layers.sparse). What is chosen is a list of cache slots
-for each token, -1 where it sees fewer, which is the form that sparse MLA kernels take. Where all
-contexts of a step are short enough for everything to be chosen, nothing is scored, and the dense
+A layer first selects, then attends (see models.layers.sparse). The selection is a list of cache
+slots for each token, filled up with -1, which is the form that sparse MLA kernels take. If all
+contexts of a step are short enough for everything to be selected, nothing is scored and the dense
 backend attends.
 """
 
@@ -22,7 +22,7 @@ from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Inde
 
 
 class Dense(Attention, Protocol):
-    """A backend of latent attention whose cache others may read and write."""
+    """A backend of latent attention with an accessible cache."""
 
     @property
     def cache(self) -> PagedCache:
@@ -34,16 +34,16 @@ class SparseAttention:
 
     Args:
         heads: The model's heads, the same in all layers.
-        dense: What attends where everything is attended to; has the latents.
+        dense: The backend for steps without selection; its cache holds the latents.
         dtype: Type of latents and keys.
-        device: Where the model is.
+        device: Device of the model.
     """
 
     def __init__(
         self, heads: SparseHeads, dense: Dense, dtype: torch.dtype, device: torch.device
     ) -> None:
         self._heads, self._dense = heads, dense
-        # A key is one vector for all heads, as a latent is.
+        # A key is one vector for all heads, like a latent.
         self._keys = PagedCache(
             LatentHeads(heads=1, rank=heads.index_dim, rope=0, scale=1.0), dense.size, dtype, device
         )
@@ -86,7 +86,7 @@ class SparseAttention:
     def choose(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, weights: torch.Tensor
     ) -> None:
-        """Cache the indexer's keys of a layer, and choose what its attention sees.
+        """Cache the indexer's keys of a layer, and select the tokens that it attends to.
 
         Args:
             layer: Index of the layer.
@@ -99,7 +99,7 @@ class SparseAttention:
             self._chosen = self._selection.choose(query, weights, self._keys.keys(layer).squeeze(2))
 
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
-        """See Attention; attends to what was chosen for the layer."""
+        """See Attention; attends to the tokens selected for the layer."""
         if not self._sparse:
             return self._dense.latent(layer, query, latent)
         cache = self._dense.cache
@@ -117,7 +117,7 @@ class SparseAttention:
     def grouped(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
-        """See Attention: the dense backend's."""
+        """See Attention; the dense backend computes it."""
         return self._dense.grouped(layer, query, key, value)
 
     def _attend(
@@ -131,7 +131,7 @@ class SparseAttention:
             latents: [places, rank + rope].
         """
         kept = latents[chosen.clamp(min=0)].unsqueeze(1)
-        # The value is taken as wide as the key, which lets one tensor be both.
+        # The value is as wide as the key, so that one tensor serves as both.
         mixed = scaled_dot_product_attention(
             query.unsqueeze(1),
             kept,
@@ -142,7 +142,7 @@ class SparseAttention:
         return mixed[:, 0, :, : self._heads.rank]
 
     def _together(self, latents: torch.Tensor) -> int:
-        """Return how many tokens attend at once: gathered latents, scores and their softmax."""
+        """Return the number of tokens per tile, for gathered latents, scores and their softmax."""
         gathered = 2 * latents.shape[1] * latents.itemsize
         token = self._heads.topk * (gathered + 3 * self._heads.heads * FLOAT32)
         return max(1, int(self._tile_bytes // token))

@@ -1,7 +1,7 @@
-"""Choose cached keys for the tokens of a step, tile by tile, wherever their sequences' blocks are.
+"""Selection of cached keys for the tokens of a step, tile by tile, across the cache's blocks.
 
-A key stands for a token, or for a window of tokens that were compressed into one. All arithmetic on
-positions is done in the unit of keys; blocks and their tables are those of the cache.
+A key represents a token, or several tokens that were compressed into one entry. Positions are
+counted in keys; blocks and block tables are those of the cache.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from deepseek_server.attention.sparse.scores import best
 from deepseek_server.attention.sparse.tiles import Budget, tiles
 from deepseek_server.engine.runner import Chunk
 
-# Bytes for the scores, or for what is gathered, of a tile.
+# Bytes for the scores, or the gathered keys, of a tile.
 TILE_BYTES = {"cpu": 2**26, "cuda": 2**29}
 FLOAT32 = 4
 
 
 @dataclass(frozen=True)
 class Indexer:
-    """What chooses.
+    """Dimensions of an indexer, which selects keys.
 
     Attributes:
         heads: Heads of its queries.
         dim: Values of a head, and of a key.
-        topk: Keys that it chooses; all where there are no more.
+        topk: Number of keys to select; all if there are fewer.
     """
 
     heads: int
@@ -37,7 +37,7 @@ class Indexer:
 
 @dataclass(frozen=True)
 class _Tile:
-    """A tile on the device: see tiles.Tile; `last` is the last key that each query sees."""
+    """A tile on the device: see tiles.Tile; `last` is the last key visible to each query."""
 
     rows: torch.Tensor
     last: torch.Tensor
@@ -45,15 +45,15 @@ class _Tile:
 
 
 class Selection:
-    """Chooses keys.
+    """Selection of keys by an indexer.
 
     Args:
-        indexer: What chooses.
-        block_size: Tokens of a block.
-        spare: The block that belongs to no sequence.
+        indexer: The indexer.
+        block_size: Tokens per block.
+        spare: The spare block, which belongs to no sequence.
         dtype: Type of the keys.
-        device: Where they are.
-        rate: Tokens that a key stands for; divides `block_size`.
+        device: Device of the keys.
+        rate: Tokens per key; divides `block_size`.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class Selection:
         self._indexer, self._block_size, self._spare = indexer, block_size, spare
         self._device, self._rate = device, rate
         self._budget = Budget(
-            # Counted in tokens by tiles, of which so many make a key.
+            # tiles counts in tokens, `rate` of which make a key.
             TILE_BYTES[device.type] * rate,
-            # As they are cached, and in float32.
+            # Keys as cached, and in float32.
             key=indexer.dim * (dtype.itemsize + FLOAT32),
-            # Of each head, and summed, masked and sorted.
+            # Scores of each head, and summed, masked and sorted.
             score=FLOAT32 * (indexer.heads + 4),
         )
         self._tiles: list[_Tile] = []
         self._chosen = torch.empty(0, indexer.topk, dtype=torch.int32, device=device)
 
     def is_needed(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether a step has a sequence with more keys than are chosen."""
+        """Return whether a step has a sequence with more keys than `topk`."""
         return max(chunk.end for chunk in chunks) // self._rate > self._indexer.topk
 
     def plan(self, chunks: Sequence[Chunk]) -> None:
@@ -106,14 +106,14 @@ class Selection:
     def choose(
         self, query: torch.Tensor, weights: torch.Tensor, keys: torch.Tensor
     ) -> torch.Tensor:
-        """Return the places of the chosen keys, -1 where a token sees fewer: [tokens, topk], int32.
+        """Return the indices of the selected keys, padded with -1: [tokens, topk], int32.
 
         The next call overwrites them.
 
         Args:
             query: [tokens, heads, dim].
             weights: Weights of the heads, float32: [tokens, heads].
-            keys: The cache: [blocks, keys of a block, dim].
+            keys: The cache: [blocks, keys per block, dim].
         """
         per_block = keys.shape[1]
         for tile in self._tiles:
@@ -128,7 +128,7 @@ class Selection:
 
 
 def to_device(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> list[torch.Tensor]:
-    """Return arrays on a device, brought there by one copy that nothing waits for."""
+    """Return arrays on a device, after one asynchronous copy."""
     packed = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
     if device.type == "cuda":
         packed = packed.pin_memory()

@@ -1,10 +1,10 @@
-"""Cut a step into tiles: queries that are scored together, within a budget of memory.
+"""Split of a step into tiles: queries that are scored together, within a memory budget.
 
-The scores of a step are its tokens times the context before each of them, which no memory holds
-for long prompts. So chunks are cut into pieces of a few queries of one sequence, which share its
-keys, and pieces of similar size and context share a tile, padded to rectangles: a power of two of
-queries, and the blocks of the longest context. The decode tokens of all sequences of similar
-length are one tile. No tensors here: all of it is decided on the CPU.
+The number of scores is a step's tokens times the context before each of them, too many for memory
+with long prompts. So chunks are split into pieces of a few queries of one sequence, which share its
+keys, and pieces of similar size and context share a tile. Tiles are padded to rectangles: a power
+of two of queries, and the blocks of the longest context. The decode tokens of all sequences of
+similar length are one tile. Everything is computed on the CPU, without tensors.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from deepseek_server.engine.runner import Chunk
 
 Int64 = npt.NDArray[np.int64]
 
-# Queries of a piece at most: enough for matrix products to be worth it, times the indexer's heads.
+# Maximum queries of a piece: times the indexer's heads, enough for efficient matrix products.
 QUERIES = 64
 
 
@@ -37,11 +37,11 @@ class Budget:
     score: int
 
     def allows(self, pieces: int, queries: int, keys: int) -> bool:
-        """Return whether a tile of so many pieces, queries of each and keys of each fits."""
+        """Return whether a tile of `pieces`, each with `queries` and `keys`, fits."""
         return pieces * keys * (self.key + queries * self.score) <= self.total
 
     def queries(self, keys: int) -> int:
-        """Return the queries of a piece with so many keys: a power of two."""
+        """Return the number of queries of a piece with `keys` keys: a power of two."""
         queries = QUERIES
         while queries > 1 and not self.allows(1, queries, keys):
             queries //= 2
@@ -56,7 +56,8 @@ class Tile:
         rows: Row in the step of each query; the last query of a piece repeats up to the padded
             size: [pieces, queries].
         positions: Position of each query in its sequence: [pieces, queries].
-        blocks: Cache blocks of each piece up to its last query, then spare ones: [pieces, blocks].
+        blocks: Cache blocks of each piece up to its last query, padded with the spare block:
+            [pieces, blocks].
     """
 
     rows: Int64
@@ -69,10 +70,10 @@ class _Piece:
     """Consecutive queries of one sequence.
 
     Attributes:
-        row: Row in the step of the first one.
-        position: Its position in the sequence.
-        count: How many they are.
-        blocks: Cache blocks up to the last one.
+        row: Row in the step of the first query.
+        position: Position of the first query in its sequence.
+        count: Number of queries.
+        blocks: Cache blocks up to the last query.
     """
 
     row: int
@@ -92,7 +93,7 @@ def tiles(chunks: Sequence[Chunk], block_size: int, budget: Budget, spare: int) 
         chunks: In the order of their rows.
         block_size: Tokens of a block.
         budget: Memory for a tile.
-        spare: The block that stands where a piece has fewer blocks than its tile.
+        spare: The block for padding, where a piece has fewer blocks than its tile.
     """
     begins = accumulate((len(chunk) for chunk in chunks), initial=0)
     pieces = [
@@ -122,7 +123,7 @@ def _pieces(chunk: Chunk, begin: int, block_size: int, budget: Budget) -> Iterat
 
 
 def _joins(group: Sequence[_Piece], piece: _Piece, block_size: int, budget: Budget) -> bool:
-    """Return whether a piece, no smaller than those of a group, joins them without much padding."""
+    """Return whether a piece, no smaller than those of a group, fits it without much padding."""
     blocks = len(piece.blocks)
     return (
         piece.padded == group[0].padded

@@ -1,1 +1,1 @@
-"""The kernels that we write ourselves, in Triton, and how they are launched."""
+"""Our own kernels, in Triton, and their launchers."""

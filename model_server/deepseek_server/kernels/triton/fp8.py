@@ -1,9 +1,9 @@
-"""Multiplying in blocks of eight bits. What is right is in models/layers/fp8.py.
+"""Products with block-scaled fp8 matrices; the reference is models/fp8.py.
 
-Single matrices are multiplied by cuBLAS, through torch: it takes factors of 1 x 128 and 128 x 128
+Single matrices are multiplied by cuBLAS, through torch: it supports scales of 1 x 128 and 128 x 128
 blocks on GPUs of compute capability 9, from CUDA 12.9 on
-(https://docs.nvidia.com/cuda/cublas/#scaling-factors-layouts). For many matrices at once it has
-nothing alike, so the experts have a kernel of their own.
+(https://docs.nvidia.com/cuda/cublas/#scaling-factors-layouts). It has no equivalent for many
+matrices at once, so the experts have their own kernel.
 """
 
 import torch
@@ -14,9 +14,9 @@ from torch.nn.functional import ScalingType, scaled_mm
 from deepseek_server.kernels.triton.fp8_format import BLOCK, FP8, LARGEST
 from deepseek_server.kernels.triton.rows import AVERAGES, GROUP, Rows, rows, tile
 
-# Groups of 128 values that one program brings into eight bits.
+# Groups of 128 values that one program quantises.
 _GROUPS = 16
-# Rows of cuBLAS's factors of weights, and tokens, come in fours.
+# cuBLAS requires the rows of weight scales, and tokens, in multiples of this.
 _ALIGNED = 4
 
 
@@ -33,7 +33,7 @@ def _quantise(
     GROUPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Groups beyond the tokens become zeros, with factors of one."""
+    """Quantise groups of values; groups beyond the tokens become zeros."""
     group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)
     token = group // row_groups
     places = group[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
@@ -53,12 +53,12 @@ def quantise(values: torch.Tensor, tokens: int, powers: bool) -> tuple[torch.Ten
 
     Args:
         values: [n, columns], contiguous.
-        tokens: How many rows the result has; those that `values` lacks are zero.
-        powers: Whether the factors are rounded up to powers of two.
+        tokens: Number of rows of the result; rows beyond those of `values` are zero.
+        powers: Whether the scales are rounded up to powers of two.
 
     Returns:
-        [tokens, columns] and [tokens, columns / 128], the latter with the tokens side by side in
-        memory, as cuBLAS wants it.
+        [tokens, columns] and [tokens, columns / 128], the latter with the tokens contiguous in
+        memory, as cuBLAS requires.
     """
     columns = values.shape[1]
     row_groups = columns // BLOCK
@@ -74,7 +74,7 @@ def quantise(values: torch.Tensor, tokens: int, powers: bool) -> tuple[torch.Ten
 
 
 def linear_scale(scale: torch.Tensor) -> torch.Tensor:
-    """The factors of a weight as `linear` wants them: [columns / 128, a multiple of 4, rows / 128]."""
+    """Return a weight's scales for `linear`: [columns / 128, a multiple of 4; rows / 128]."""
     columns = scale.shape[1]
     padded = torch.nn.functional.pad(scale, (0, -columns % _ALIGNED))
     return padded.contiguous().t()
@@ -83,13 +83,13 @@ def linear_scale(scale: torch.Tensor) -> torch.Tensor:
 def linear(
     values: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, powers: bool
 ) -> torch.Tensor:
-    """Multiply tokens with a matrix of eight bits.
+    """Multiply tokens with an fp8 matrix.
 
     Args:
         values: [tokens, columns].
         weight: [rows, columns].
         scale: From linear_scale.
-        powers: Whether the tokens' factors are rounded up to powers of two.
+        powers: Whether the tokens' scales are rounded up to powers of two.
 
     Returns:
         [tokens, rows] of the type of the values.
@@ -124,11 +124,11 @@ def multiply_experts(
     Args:
         values: [rows / k, columns].
         listed: the rows expert by expert.
-        k: rows that have the same values.
+        k: number of rows that share the same values.
         weight: [experts, outputs, columns].
         scale: [experts, blocks of outputs, columns / 128].
-        powers: Whether the values' factors are rounded up to powers of two.
-        shares: What each row is multiplied with at the end: as many numbers as rows.
+        powers: Whether the values' scales are rounded up to powers of two.
+        shares: Optional factor of each row of the result: as many numbers as rows.
 
     Returns:
         [rows, outputs], of the type of the values.
@@ -154,8 +154,8 @@ def warm(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype, powers: 
     Args:
         weight: [experts, outputs, columns].
         scale: [experts, blocks of outputs, columns / 128].
-        dtype: of the values.
-        powers: Whether the values' factors are rounded up to powers of two.
+        dtype: Type of the values.
+        powers: Whether the values' scales are rounded up to powers of two.
     """
     experts, _, columns = weight.shape
     for average in AVERAGES:
@@ -188,7 +188,7 @@ def _multiply(
     GROUP: tl.constexpr,
     SHARED: tl.constexpr,
 ):
-    """One block of rows times 128 rows of their expert's matrix."""
+    """Multiply one block of rows with 128 rows of their expert's matrix."""
     blocks = tl.cdiv(outputs, BLOCK)
     tile_of, block, expert, inside = tile(counts, count, blocks, EXPERTS, ROWS, GROUP)
     if not inside:

@@ -1,10 +1,10 @@
-"""The experts of a mixture: three matrix products for each row, each by its expert's weights.
+"""Mixture-of-experts kernels: three matrix products for each row with its expert's weights.
 
-One kernel fetches the rows where they are, multiplies with gate and up at once and applies the gate
-while the numbers are still in registers; a second one multiplies with down.
+One kernel reads the rows in place, multiplies with gate and up at once and applies the gate while
+the numbers are still in registers; a second one multiplies with down.
 
 torch's grouped product, which transformers uses, reads weights at 2.9 of an H200's 4.8 TB/s in
-decoding, and needs the rows sorted, gathered and scattered by passes of their own.
+decoding, and needs separate passes to sort, gather and scatter the rows.
 """
 
 import torch
@@ -13,7 +13,7 @@ import triton.language as tl
 
 from deepseek_server.kernels.triton.rows import AVERAGES, GROUP, rows, tile
 
-# Columns of a block: an expert's matrices are made of whole ones.
+# Columns of a block: an expert's matrices consist of whole blocks.
 COLUMNS_HIDDEN, COLUMNS_INNER = 128, 64
 
 
@@ -24,7 +24,7 @@ def mixture(
     gate_up: torch.Tensor,
     down: torch.Tensor,
 ) -> torch.Tensor:
-    """The sum of a token's experts, each with its share.
+    """Return the sum of the outputs of each token's experts, weighted by their shares.
 
     Args:
         hidden: [tokens, hidden].
@@ -88,7 +88,7 @@ def _gate_up(
     DEPTH: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """silu(x gate) * (x up) for one block."""
+    """Compute silu(x gate) * (x up) for one block."""
     columns = width // COLUMNS
     block, column, expert, inside = tile(counts, count, columns, EXPERTS, ROWS, GROUP)
     if not inside:
@@ -132,7 +132,7 @@ def _down(
     DEPTH: tl.constexpr,
     GROUP: tl.constexpr,
 ):
-    """(x down) * share for one block."""
+    """Compute (x down) * share for one block."""
     columns = width // COLUMNS
     block, column, expert, inside = tile(counts, count, columns, EXPERTS, ROWS, GROUP)
     if not inside:

@@ -1,9 +1,9 @@
-"""Which experts a token gets in DeepSeek-V3 and its kin, by one kernel.
+"""Expert routing of DeepSeek-V3 and related models in one kernel.
 
-The experts form groups. A group counts as much as its two best experts together; the best groups are
-kept, and of their experts the best ones are chosen (DeepSeek-AI, "DeepSeek-V3 Technical Report",
-arXiv:2412.19437, sections 2.1.2 and 2.1.3: sigmoid scores, a bias that takes part in the choice
-alone, a limit on groups). In torch that is a dozen kernels over a few hundred numbers, which in
+The experts form groups. The score of a group is the sum of its two best experts; the best groups
+are kept, and the best of their experts are selected (DeepSeek-AI, "DeepSeek-V3 Technical Report",
+arXiv:2412.19437, sections 2.1.2 and 2.1.3: sigmoid scores, a bias that affects only the selection,
+a limit on groups). In torch this takes a dozen kernels over a few hundred numbers, which in
 decoding take longer than the experts' own products.
 """
 
@@ -22,15 +22,15 @@ def route(
     normalised: bool,
     scaling: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose each token's experts.
+    """Select each token's experts.
 
     Args:
         logits: [tokens, experts], float32; the number of experts is a power of two.
-        bias: Of each expert: [experts], float32.
-        k: Experts of a token.
-        groups: Groups of experts, a power of two.
-        kept_groups: Groups that a token's experts are of.
-        normalised: Whether the shares of a token add up to one before they are scaled.
+        bias: Bias of each expert: [experts], float32.
+        k: Experts per token.
+        groups: Number of groups of experts, a power of two.
+        kept_groups: Number of groups from which a token's experts are selected.
+        normalised: Whether the shares of a token are normalised to a sum of one before scaling.
         scaling: Factor of all shares.
 
     Returns:
@@ -62,7 +62,7 @@ def _route(
     PADDED: tl.constexpr,
     NORMALISED: tl.constexpr,
 ):
-    """One token."""
+    """Route one token."""
     token = tl.program_id(0).to(tl.int64)
     SIZE: tl.constexpr = EXPERTS // GROUPS
     expert = tl.arange(0, EXPERTS)

@@ -1,12 +1,12 @@
-"""Rows of tokens expert by expert, in whole blocks, without waiting for the device.
+"""Grouping of tokens' rows by expert, in whole blocks, without synchronization with the device.
 
-A token goes to k of many experts, which makes k rows of it: row r is of token r // k. The rows of
-each expert are listed one after the other and padded to whole blocks, so that one kernel can work
-through all blocks of all experts. How many rows an expert got only the device knows, so all of it
-can be recorded as a graph.
+A token is routed to k of many experts, so it becomes k rows: row r belongs to token r // k. The
+rows of each expert are listed one after the other and padded to whole blocks, so that one kernel
+can process all blocks of all experts. The number of rows per expert stays on the device, so
+everything can be captured in a CUDA graph.
 
-In the kernels, capital names are known when they are compiled, and arrays lie in memory row by row
-without gaps. Triton compiles a kernel again for numbers that 16 divides, which is of no use for
+In the kernels, upper-case names are compile-time constants, and arrays are contiguous in row-major
+order. Triton specializes kernels for integers that are divisible by 16, which is useless for
 numbers of rows.
 """
 
@@ -16,12 +16,12 @@ import torch
 import triton
 import triton.language as tl
 
-# Rows of a block, by how many rows an expert has on average.
+# Pairs of the maximum average number of rows per expert and the rows of a block.
 _BLOCKS = ((16, 16), (48, 32), (128, 64))
 _LARGEST_BLOCK = 128
-# Averages that between them need every size of block.
+# Averages that together need every block size.
 AVERAGES = (*(most for most, _ in _BLOCKS), _LARGEST_BLOCK + 1)
-# Blocks of rows that share the weights of their columns, where they are of one expert.
+# Neighbouring blocks of rows of one expert that share the weights of their columns.
 GROUP = 8
 
 
@@ -30,11 +30,11 @@ class Rows:
     """The rows of some tokens.
 
     Attributes:
-        order: numbers of rows, each expert's padded to whole blocks with a number that is no
-            row's: [tiles * block].
-        counts: how many rows each expert has: [experts].
-        number: how many rows there are.
-        block: rows of a block.
+        order: row indices by expert, each expert's padded to whole blocks with an index that is
+            out of range: [tiles * block].
+        counts: number of rows of each expert: [experts].
+        number: total number of rows.
+        block: rows per block.
     """
 
     order: torch.Tensor
@@ -44,31 +44,31 @@ class Rows:
 
     @property
     def tiles(self) -> int:
-        """Blocks of rows at most."""
+        """Maximum number of blocks of rows."""
         return len(self.order) // self.block
 
     @property
     def experts(self) -> int:
-        """How many experts there are."""
+        """Number of experts."""
         return len(self.counts)
 
     @property
     def padded(self) -> int:
-        """The experts' number as Triton wants to have it."""
+        """Number of experts, rounded up to a power of two for Triton."""
         return int(triton.next_power_of_2(self.experts))
 
 
 def rows(chosen: torch.Tensor, experts: int) -> Rows:
-    """List rows expert by expert.
+    """Group rows by expert.
 
     Args:
         chosen: the experts of each token: [tokens, k].
-        experts: how many there are.
+        experts: number of experts.
     """
     flat = chosen.reshape(-1)
     number = len(flat)
     block = next((size for most, size in _BLOCKS if number <= most * experts), _LARGEST_BLOCK)
-    # Every expert that has rows at all may leave one block unfilled.
+    # Every expert with rows may leave one block incomplete.
     tiles = min(number // block + experts, number)
     counts = torch.zeros(experts, dtype=torch.int32, device=flat.device)
     ranks = torch.empty(number, dtype=torch.int32, device=flat.device)
@@ -86,7 +86,7 @@ def rows(chosen: torch.Tensor, experts: int) -> Rows:
 
 @triton.jit(do_not_specialize=["rows"])
 def _rank(experts, ranks, counts, rows, SIZE: tl.constexpr):
-    """Count each expert's rows, and give each row a number among those of its expert."""
+    """Count each expert's rows, and assign each row an index among those of its expert."""
     row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     there = row < rows
     expert = tl.load(experts + row, mask=there, other=0)
@@ -106,7 +106,7 @@ def _place(
     ROWS: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """Put each row where its expert's blocks begin, plus its number."""
+    """Write each row at the start of its expert's blocks plus its index."""
     row = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     there = row < rows
     expert = tl.load(experts + row, mask=there, other=0)
@@ -119,7 +119,7 @@ def _place(
 
 @triton.jit
 def tile(counts, count, columns, EXPERTS: tl.constexpr, ROWS: tl.constexpr, GROUP: tl.constexpr):
-    """Which block of rows and columns a program has, and whose weights it multiplies with.
+    """Return a program's block of rows, block of columns and expert, and whether it has work.
 
     Programs that run at the same time share weights: neighbours have the same columns and
     neighbouring rows, GROUP blocks of them.

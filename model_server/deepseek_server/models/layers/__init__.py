@@ -1,1 +1,1 @@
-"""What takes the place of forwards of transformers' attention modules."""
+"""Replacements for the forwards of transformers' attention modules."""

@@ -1,9 +1,9 @@
 """DeepSeek-V4's attention for all sequences at once: see attention.compressed.
 
-The arithmetic is that of transformers' modules, whose projections, norms and rotation are used as
-they are: an entry is the sum of its tokens' values, weighted by the softmax of their gates and
-normalised; where entries are of few tokens, the tokens of the entry before contribute too, by a
-second value and gate that each token has. transformers does it sequence by sequence.
+The arithmetic is that of transformers' modules, whose projections, norms and rotary embedding are
+used unchanged: an entry is the sum of its tokens' values, weighted by the softmax of their gates
+and normalised. In layers with a low compression rate, the tokens of the previous entry contribute
+too, by a second value and gate of each token. transformers computes it sequence by sequence.
 """
 
 from types import MethodType
@@ -21,16 +21,16 @@ from deepseek_server.attention.compressed.shape import SPARSE, CompressedShape
 from deepseek_server.attention.sparse.selection import Indexer
 
 MODEL_TYPE = "deepseek_v4"
-_ROTATION = "compress"  # transformers' name of the one that entries have
+_ROTATION = "compress"  # transformers' name for the rotary embedding of entries
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Return whether a model's attention is of this kind."""
+    """Return whether a model has this kind of attention."""
     return bool(model.config.model_type == MODEL_TYPE)
 
 
 def shape_of(config: Any) -> CompressedShape:
-    """Return the attention that a configuration of transformers describes."""
+    """Return the shape of the attention that a transformers configuration describes."""
     return CompressedShape(
         kinds=tuple(config.layer_types),
         heads=config.num_attention_heads,
@@ -43,7 +43,7 @@ def shape_of(config: Any) -> CompressedShape:
 
 
 def absorb(model: PreTrainedModel) -> None:
-    """Let a model's attention run on what its forward is given."""
+    """Make a model's attention run on the paged cache that its forward receives."""
     for module in model.modules():
         if isinstance(module, DeepseekV4Attention):
             module.forward = MethodType(_forward, module)
@@ -72,7 +72,7 @@ def _forward(
     elif self.compressor is not None:
         _complete_heavy(self.compressor, paged, self.layer_idx, hidden)
     mixed = paged.attend(self.layer_idx, query, keys.squeeze(1), self.sinks)
-    # A value is a key, and so rotated: turned back here.
+    # Values are the keys and therefore rotated: undo the rotation.
     mixed = apply_rotary_pos_emb(mixed, cos, -sin)
     grouped = self.o_a_proj(mixed.reshape(len(hidden), self.config.o_groups, -1))
     return self.o_b_proj(grouped.flatten(1)).unsqueeze(0), None
@@ -85,7 +85,7 @@ def index_query(
     cos: torch.Tensor,
     sin: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the queries of an indexer, [tokens, heads, dim], and weights of its heads, float32."""
+    """Return an indexer's queries, [tokens, heads, dim], and the weights of its heads, float32."""
     query = indexer.q_b_proj(low_rank).unflatten(1, (-1, indexer.head_dim))
     scorer = indexer.scorer
     weights = scorer.weights_proj(hidden).float() * (scorer.weights_scaling * scorer.softmax_scale)
@@ -118,13 +118,13 @@ def _complete_sparse(
 def _overlapping(
     maker: Any, values: torch.Tensor, gates: torch.Tensor, sources: Sources
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first values and gates of the tokens before, and the second ones of the own.
+    """Return the first values and gates of the previous entry's tokens and the second of its own.
 
     Args:
         maker: a compressor, or an indexer.
         values: [entries, 2 * rate, 2 * dim].
-        gates: the same.
-        sources: which of the tokens there are.
+        gates: the same shape.
+        sources: the source tokens, with the mask of existing ones.
     """
     rate, dim = maker.compress_rate, maker.head_dim
     bias = torch.cat((maker.position_bias[:, :dim], maker.position_bias[:, dim:]))
@@ -136,7 +136,7 @@ def _overlapping(
 
 
 def _entry(maker: Any, values: torch.Tensor, gates: torch.Tensor, sources: Sources) -> torch.Tensor:
-    """Return entries: [entries, dim] of [entries, tokens, dim]."""
+    """Return the entries, [entries, dim], of values and gates, [entries, tokens, dim]."""
     shares = gates.softmax(dim=1, dtype=torch.float32).to(values.dtype)
     entries = maker.kv_norm((values * shares).sum(dim=1))
     cos, sin = maker.rotary_emb(entries, position_ids=sources.positions[None], layer_type=_ROTATION)

@@ -1,4 +1,4 @@
-"""The experts of a mixture on a GPU, by kernels of our own in the place of transformers' choices."""
+"""Mixture-of-experts layers on a GPU with our own Triton kernels instead of transformers' ones."""
 
 import torch
 from transformers.integrations.moe import ExpertsInterface
@@ -10,16 +10,16 @@ NAME = "fused_experts"
 
 
 def register() -> str:
-    """Make the experts known to transformers; returns the name of the implementation."""
+    """Register the experts with transformers; return the name of the implementation."""
     ExpertsInterface.register(NAME, _forward)
     return NAME
 
 
 def suitable(down: torch.Tensor) -> bool:
-    """Whether the kernels can run here, and their tiles divide an expert's matrices.
+    """Return whether the kernels can run here and their tiles divide an expert's matrices.
 
     Args:
-        down: what this process has of the down projections: [experts, hidden, intermediate].
+        down: this rank's part of the down projections: [experts, hidden, intermediate].
     """
     _, hidden, intermediate = down.shape
     plain = down.dtype in (torch.bfloat16, torch.float16)

@@ -1,10 +1,10 @@
-"""Weights in eight bits as DeepSeek ships them: the numbers, without a model.
+"""Block-quantised fp8 weights as DeepSeek ships them: the reference arithmetic.
 
-A matrix of float8_e4m3 has a float32 factor for each block of 128 x 128 values; the products of
-both are the weights. To multiply with such a matrix without making it larger, the other side is
-brought into eight bits too, with a factor for each 128 values of a token (DeepSeek-AI, "DeepSeek-V3
-Technical Report", arXiv:2412.19437, section 3.3.2). What is computed here is the reference: it
-runs everywhere, in float32, and says what is right.
+A float8_e4m3 matrix has a float32 scale for each block of 128 x 128 values; the products of both
+are the weights. To multiply with such a matrix without expanding it, the activations are quantised
+to fp8 too, with a scale for each 128 values of a token (DeepSeek-AI, "DeepSeek-V3 Technical
+Report", arXiv:2412.19437, section 3.3.2). The functions here are the reference implementation: they
+run on every device, in float32, and the kernels are tested against them.
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ import torch
 from deepseek_server.errors import PermanentError
 from deepseek_server.kernels.triton.fp8_format import BLOCK, FP8, LARGEST
 
-# Factors of values that are all zero, or nearly: dividing by less would overflow.
+# Lower bound of the largest value of a group: dividing by a smaller scale would overflow.
 _SMALLEST = 1e-10
 
 
 def check(config: Mapping[str, Any], name: str) -> None:
-    """Refuse weights that are packed in another way.
+    """Check that the weights are not quantised, or quantised in the supported way.
 
     Args:
         config: The model's config.json.
-        name: What the model is called.
+        name: The model's name, for the message.
 
     Raises:
-        PermanentError: Says how they are packed.
+        PermanentError: They are quantised in another way; names the differing settings.
     """
     packing = config.get("quantization_config")
     if not packing:
@@ -37,29 +37,29 @@ def check(config: Mapping[str, Any], name: str) -> None:
     wrong = [f"{key} {found.get(key)!r}" for key in wanted if found.get(key) != wanted[key]]
     if wrong:
         raise PermanentError(
-            f"the weights of {name} are quantised in a way that this server cannot read "
+            f"the weights of {name} have a quantisation that this server does not support "
             f"({', '.join(wrong)} in config.json): use the model as DeepSeek ships it, in fp8 with "
             f"blocks of {BLOCK} x {BLOCK}, or an unquantised copy"
         )
 
 
 def powers_of_two(config: Mapping[str, Any]) -> bool:
-    """Whether a model wants the factors of its inputs to be powers of two, as V3.1 and V3.2 do."""
+    """Return whether a model uses power-of-two scales for activations, as V3.1 and V3.2 do."""
     return (config.get("quantization_config") or {}).get("scale_fmt") == "ue8m0"
 
 
 def blocks(count: int) -> int:
-    """How many blocks so many values have."""
+    """Return the number of blocks of `count` values."""
     return -(-count // BLOCK)
 
 
 def dequantise(weight: torch.Tensor, scale: torch.Tensor, first_row: int = 0) -> torch.Tensor:
-    """The weights that a matrix of eight bits stands for, in float32.
+    """Return the dequantised weights of an fp8 matrix, in float32.
 
     Args:
         weight: Rows of a matrix: [rows, columns].
-        scale: The factors of their blocks: [blocks of rows, blocks of columns].
-        first_row: How many rows of its first block are not among the rows.
+        scale: The scales of their blocks: [blocks of rows, blocks of columns].
+        first_row: Number of rows of the first block that precede the given rows.
     """
     rows, columns = weight.shape
     factors = scale.float().repeat_interleave(BLOCK, 0)[first_row : first_row + rows]
@@ -67,14 +67,14 @@ def dequantise(weight: torch.Tensor, scale: torch.Tensor, first_row: int = 0) ->
 
 
 def quantise(values: torch.Tensor, powers: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bring the inputs of a matrix into eight bits.
+    """Quantise the activations of a matrix product to fp8.
 
     Args:
         values: [tokens, n]; n is a multiple of 128.
-        powers: Whether the factors are rounded up to powers of two.
+        powers: Whether the scales are rounded up to powers of two.
 
     Returns:
-        The numbers, [tokens, n], and their factors, [tokens, n / 128].
+        The fp8 values, [tokens, n], and their scales, [tokens, n / 128].
     """
     groups = values.float().unflatten(-1, (-1, BLOCK))
     scale = groups.abs().amax(-1).clamp(min=_SMALLEST) / LARGEST
@@ -86,7 +86,7 @@ def quantise(values: torch.Tensor, powers: bool = False) -> tuple[torch.Tensor, 
 def multiply(
     values: torch.Tensor, values_scale: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor
 ) -> torch.Tensor:
-    """Multiply what `quantise` gave with a matrix of eight bits: [tokens, rows], float32.
+    """Multiply the result of `quantise` with an fp8 matrix: [tokens, rows], float32.
 
     Args:
         values: [tokens, columns].

@@ -1,7 +1,7 @@
-"""Modules whose weights stay in the eight bits they are stored in.
+"""Modules that keep their weights in fp8, as stored.
 
-They take the place of transformers' own in a model that has no memory yet, wherever their part of
-a matrix is made of whole blocks. The others are cast to the served type while they are read.
+They replace transformers' modules in a model on the meta device, wherever this rank's part of a
+matrix consists of whole blocks. Other weights are cast to the served type while they are read.
 """
 
 from collections.abc import Mapping
@@ -17,25 +17,25 @@ from deepseek_server.models.layers import fp8
 from deepseek_server.models.loading.stored import Stored
 
 _STORED = "F8_E4M3"
-# Absorbed latent attention does not multiply with the first one: it takes it apart. DeepSeek ships
-# the other one in 16 bits, and a few weights of heads are no place to save.
+# Absorbed latent attention splits kv_b_proj and does not multiply with it. DeepSeek ships
+# weights_proj in 16 bits, and it is too small for fp8 to matter.
 _CAST = ("kv_b_proj", "indexer.weights_proj")
-# Values of a row of eight bits come in multiples of this in cuBLAS.
+# cuBLAS requires the rows of fp8 matrices in multiples of this.
 _ALIGNED_ROWS = 16
 
 
 def native(device: torch.device) -> bool:
-    """Whether a device multiplies blocks of eight bits with factors: an H100, H200 or H20."""
+    """Return whether a device multiplies block-scaled fp8 natively: an H100, H200 or H20."""
     return device.type == "cuda" and bool(torch.cuda.get_device_capability(device) == (9, 0))
 
 
 class Fp8Linear(nn.Module):  # type: ignore[misc]  # not typed
-    """A linear layer in eight bits.
+    """A linear layer in fp8.
 
     Args:
-        rows: outputs.
-        columns: inputs.
-        powers: whether the inputs' factors are powers of two.
+        rows: number of outputs.
+        columns: number of inputs.
+        powers: whether the activations' scales are powers of two.
     """
 
     def __init__(self, rows: int, columns: int, powers: bool) -> None:
@@ -46,7 +46,7 @@ class Fp8Linear(nn.Module):  # type: ignore[misc]  # not typed
         self._scale: torch.Tensor | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[..., inputs] to [..., outputs], of the type of the inputs."""
+        """Map [..., inputs] to [..., outputs], in the type of the inputs."""
         flat = inputs.flatten(0, -2)
         if flat.device.type == "cuda":
             out = self._on_gpu(flat)
@@ -64,11 +64,11 @@ class Fp8Linear(nn.Module):  # type: ignore[misc]  # not typed
 
 
 class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
-    """All experts of a layer in eight bits; takes the place of transformers' stacks.
+    """All experts of a layer in fp8; replaces transformers' stacked experts.
 
     Args:
-        experts: the module that it replaces.
-        powers: whether the inputs' factors are powers of two.
+        experts: the module to replace.
+        powers: whether the activations' scales are powers of two.
     """
 
     def __init__(self, experts: Any, powers: bool) -> None:
@@ -83,7 +83,7 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
     def forward(
         self, hidden: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
-        """The weighted sum of what each token's experts make of it.
+        """Return the weighted sum of the outputs of each token's experts.
 
         Args:
             hidden: [tokens, hidden size].
@@ -99,10 +99,10 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         return (spread * weights.unsqueeze(-1)).sum(1).to(hidden.dtype)
 
     def warm(self, dtype: torch.dtype) -> None:
-        """Compile or load every kernel that may be needed, so that no request waits for one.
+        """Compile or load every kernel that may be needed, so that no request waits for it.
 
         Args:
-            dtype: of the values between the layers.
+            dtype: type of the activations.
         """
         from deepseek_server.kernels.triton.fp8 import warm  # needs a GPU's libraries
 
@@ -136,7 +136,7 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         return fp8.multiply(*fp8.quantise(inputs, self._powers), weight, scale)
 
     def _apply_gate(self, inner: torch.Tensor) -> torch.Tensor:
-        """Apply the gate; models.fused replaces this by one kernel, as in transformers' experts."""
+        """Apply the gate; models.fused replaces it by one kernel, as in transformers' experts."""
         gate, up = inner.chunk(2, dim=-1)
         gated: torch.Tensor = self.act_fn(gate) * up
         return gated
@@ -145,17 +145,17 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
 def keep(
     model: PreTrainedModel, stored: Mapping[str, Stored], powers: bool, rank: int, size: int
 ) -> int:
-    """Let a model keep the matrices in eight bits that it can multiply so.
+    """Replace the modules of a model that can multiply in fp8, so that they keep their fp8 weights.
 
     Args:
-        model: Without memory, and not split yet.
+        model: A model on the meta device, not yet split.
         stored: The tensors of the checkpoint by name.
-        powers: Whether the inputs' factors are powers of two.
-        rank: The number of this process among those that split the model.
-        size: How many they are.
+        powers: Whether the activations' scales are powers of two.
+        rank: This process's rank in the tensor-parallel group.
+        size: Number of ranks in the group.
 
     Returns:
-        How many modules do.
+        The number of replaced modules.
     """
     replaced = 0
     for path, module in list(model.named_modules()):
@@ -187,7 +187,7 @@ def _experts_fit(
     first = stored.get(f"{path}.0.gate_proj.weight")
     if first is None or first.dtype != _STORED:
         return False
-    # The gates end and the inputs that they close begin in the middle of a stack.
+    # The boundary between gate and up projections of a stack must lie between blocks.
     if first.shape[0] % BLOCK:
         return False
     shapes = {n: tuple(getattr(module, n).shape) for n in ("gate_up_proj", "down_proj")}
@@ -198,7 +198,10 @@ def _experts_fit(
 
 
 def _whole_blocks(kept: Part, shape: tuple[int, ...]) -> bool:
-    """Whether rows begin and end with a block or the matrix, and columns are blocks throughout."""
+    """Return whether a part consists of whole blocks of rows and columns.
+
+    The last rows of the matrix may be an incomplete block.
+    """
     rows = shape[-2]
     ends = all(r.start % BLOCK == 0 and (r.stop % BLOCK == 0 or r.stop == rows) for r in kept.rows)
     columns = kept.columns.start % BLOCK == 0 and len(kept.columns) % BLOCK == 0

@@ -1,10 +1,10 @@
-"""Fewer and larger kernels for a model: the same arithmetic with fewer trips to memory.
+"""Fused kernels for a model: the same arithmetic with fewer launches and memory accesses.
 
-A decoding step reads every weight once and does little else, so what is done to a few numbers
-between two matrix products costs as much as it launches kernels. Here those run as one kernel
-each: norms with the addition before them, the rotation of queries and keys, the gate of an MLP;
-and projections of one input become one product. On a CPU it is operators that are fewer. Modules
-keep their classes and weights, only their forwards change.
+A decode step reads every weight once and does little else, so the cost of the small operations
+between two matrix products is the number of kernels that they launch. Here each of these runs as
+one kernel: norms with the preceding addition, rotary embedding of queries and keys, the gate of an
+MLP; and projections of the same input become one product. On a CPU, the number of operators
+shrinks in the same way. Modules keep their classes and weights; only their forwards change.
 """
 
 from copy import copy
@@ -20,15 +20,15 @@ from deepseek_server.models.layers import mla, router
 from deepseek_server.models.layers.fp8_modules import Fp8Experts
 from deepseek_server.models.layers.ops import Ops, ops_for
 
-# The residual stream and what is to be added to it, between two layers.
+# The residual stream and the pending addition to it, between two layers.
 Stream = tuple[torch.Tensor, torch.Tensor]
 
 
 def fuse(model: PreTrainedModel, context: int) -> None:
-    """Let a model on the paged cache run with fused kernels.
+    """Make a model on the paged cache run with fused kernels.
 
     Args:
-        model: one that fits (models.paged.fits); on a GPU with 16-bit numbers.
+        model: a model that supports the paged cache (models.paged.fits); 16-bit on a GPU.
         context: tokens of the longest sequence.
     """
     ops = ops_for(model.device)
@@ -64,12 +64,12 @@ def fuse(model: PreTrainedModel, context: int) -> None:
 def run(
     model: PreTrainedModel, embeddings: torch.Tensor, paged: Attention, positions: torch.Tensor
 ) -> torch.Tensor:
-    """A fused model without its head; attention must have its plan.
+    """Run a fused model without its head; `paged.plan` must have been called for the step.
 
     Args:
         model: the model.
         embeddings: [tokens, hidden].
-        paged: what attends.
+        paged: attention over the paged cache.
         positions: [tokens].
 
     Returns:
@@ -83,9 +83,9 @@ def run(
 
 
 def _fuse_experts(model: PreTrainedModel) -> None:
-    """Let all layers' experts, which are of one shape, run by the kernels that suit them."""
-    from deepseek_server.kernels.triton import mixture  # needs Triton
-    from deepseek_server.models.layers import experts
+    """Make the experts of all layers, which have the same shape, run on the best kernels for it."""
+    from deepseek_server.kernels.own import mixture  # needs Triton
+    from deepseek_server.models import experts
 
     every = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
     first = next((one for one in every if one is not None), None)
@@ -101,12 +101,12 @@ def _fuse_experts(model: PreTrainedModel) -> None:
 
 
 class Rotation:
-    """Rotary positions, from a table of all of them.
+    """Rotary embedding with a precomputed table of all positions.
 
     Args:
-        model: whose rotary embedding makes the table.
-        context: positions of the table.
-        ops: what rotates.
+        model: the model whose rotary embedding fills the table.
+        context: number of positions in the table.
+        ops: the operators that rotate.
     """
 
     def __init__(self, model: PreTrainedModel, context: int, ops: Ops) -> None:
@@ -125,7 +125,7 @@ class Rotation:
         self._table = torch.cat((cos, sin), dim=-1)[0].float().contiguous()
 
     def of_halves(self) -> "Rotation":
-        """Return the same rotation for values whose halves are rotated against each other."""
+        """Return the same rotation for pairs made of the two halves, not of neighbouring values."""
         other = copy(self)
         other._halves = True
         return other
@@ -146,7 +146,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _stacked(*projections: nn.Linear) -> nn.Linear:
-    """One projection for several of the same input, whose weights become parts of its own."""
+    """Return one projection for several of the same input; their weights become views of it."""
     first = projections[0]
     sizes = [projection.out_features for projection in projections]
     with torch.device(first.weight.device):
@@ -168,7 +168,7 @@ def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 
 
 def add_and_norm(norm: Any, stream: torch.Tensor | Stream) -> Stream:
-    """Add what is to be added to the residual stream; the stream, and it normalised."""
+    """Apply the pending addition to the residual stream; return the stream and its norm."""
     if isinstance(stream, torch.Tensor):  # the embeddings, before the first layer
         return stream, norm(stream)
     residual, added = stream
@@ -209,13 +209,13 @@ def _attention(
 def inputs(
     module: Any, hidden: torch.Tensor, positions: torch.Tensor, out: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What grouped-query attention of a fused module works on.
+    """Return the inputs of grouped-query attention of a fused module.
 
     Args:
         module: the attention module.
         hidden: [tokens, hidden].
         positions: [tokens].
-        out: where queries, keys and values are to be side by side, if that matters.
+        out: optional output buffer for queries, keys and values side by side.
 
     Returns:
         Queries, [tokens, heads, dim], keys and values, [tokens, kv_heads, dim].

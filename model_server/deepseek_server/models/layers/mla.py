@@ -1,12 +1,12 @@
 """Multi-head latent attention with its up-projections absorbed.
 
-transformers expands the latent of every cached token into keys and values of all heads, each step
-anew. The same numbers come out when the query is moved into the space of the latents instead, and
-the result back out of it: `q (W c) = (q W) c`. Then attention works on the latents as they are in
-the cache, 576 numbers for a token and layer in DeepSeek-V3 in place of 40,960.
+transformers expands the latent of every cached token into keys and values of all heads in each
+step. Moving the query into latent space instead, and the result back out of it, is equivalent:
+`q (W c) = (q W) c`. Attention then works on the cached latents themselves, 576 numbers per token
+and layer in DeepSeek-V3 instead of 40,960.
 
-Only the forward of the attention modules is replaced. Projections, norms and rotation stay those
-of the model's class.
+Only the forward of the attention modules is replaced. Projections, norms and rotary embedding stay
+those of the model's class.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from deepseek_server.attention.base import Attention, LatentHeads, SparseHeads
 
 
 def latent_heads(module: nn.Module) -> LatentHeads | None:
-    """The heads of a latent attention module, None for any other module."""
+    """Return the heads of a latent attention module, None for any other module."""
     if not isinstance(
         module, v2.DeepseekV2Attention | v3.DeepseekV3Attention | v32.DeepseekV32Attention
     ):
@@ -47,9 +47,9 @@ def latent_heads(module: nn.Module) -> LatentHeads | None:
 
 
 def absorb(model: PreTrainedModel) -> None:
-    """Let a model's latent attention run on the paged cache that its forward is given.
+    """Make a model's latent attention run on the paged cache that its forward receives.
 
-    Sparse attention has a forward of its own (models.layers.sparse).
+    Sparse attention has a separate forward (models.layers.sparse).
     """
     for module in model.modules():
         heads = latent_heads(module)
@@ -58,11 +58,11 @@ def absorb(model: PreTrainedModel) -> None:
 
 
 def rotates_neighbours(config: PreTrainedConfig) -> bool:
-    """Return whether latent attention rotates neighbouring values, of V3 and what came after it.
+    """Return whether rotary embedding pairs neighbouring values, as in V3 and later models.
 
-    It rotates halves against each other otherwise.
+    Otherwise it pairs the two halves.
     """
-    # V3.2 leaves no choice, nor has a field for it.
+    # V3.2 always does and has no field for it.
     return config.model_type == "deepseek_v32" or bool(getattr(config, "rope_interleave", False))
 
 
@@ -88,19 +88,18 @@ def inputs(
     out: Sequence[torch.Tensor | None] = (None, None),
     low_rank_query: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What latent attention works on.
+    """Return the inputs of latent attention.
 
     Args:
         module: the attention module.
         hidden: [tokens, hidden].
-        positions: for a module that has kernels for them (see models.fused): [tokens].
-        position_embeddings: for any other one, as transformers computes them.
-        out: where the results are to be, if that matters.
-        low_rank_query: what `low_rank` gives, where it is known already.
+        positions: for a fused module (see models.fused): [tokens].
+        position_embeddings: for any other module, as transformers computes them.
+        out: optional output buffers of both results.
+        low_rank_query: result of `low_rank`, if it is already computed.
 
     Returns:
-        Queries in the space of the latents, [tokens, heads, rank + rope], and latents,
-        [tokens, rank + rope].
+        Queries in latent space, [tokens, heads, rank + rope], and latents, [tokens, rank + rope].
     """
     if low_rank_query is None:
         low_rank_query = low_rank(module, hidden)
@@ -121,7 +120,7 @@ def inputs(
     moved = out[0]
     if moved is None:
         moved = query.new_empty(*query.shape[:2], rank + module.qk_rope_head_dim)
-    # The product is written where it has to be: at 128 heads a copy takes as long as the product.
+    # Write the product in place: at 128 heads a copy takes as long as the product.
     torch.bmm(query.transpose(0, 1), up_key, out=moved[..., :rank].transpose(0, 1))
     moved[..., rank:].copy_(query_rope)
     return (
@@ -131,7 +130,7 @@ def inputs(
 
 
 def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
-    """What the module adds to the residual stream, [tokens, hidden].
+    """Return the module's output, which is added to the residual stream: [tokens, hidden].
 
     Args:
         module: the attention module.
@@ -145,13 +144,13 @@ def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
 
 
 def _up(module: Any) -> torch.Tensor:
-    """[heads, nope + value, rank]: for each head, the rows that make keys, then those for values."""
+    """Return the up-projection: [heads, nope + value, rank], the key rows of a head first."""
     weight: torch.Tensor = module.kv_b_proj.weight
     return weight.view(module.num_heads, -1, module.kv_lora_rank)
 
 
 def low_rank(module: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Return what queries are made of: [tokens, q_lora_rank], or `hidden` itself without one."""
+    """Return the low-rank query input: [tokens, q_lora_rank], or `hidden` if there is no rank."""
     if module.q_lora_rank is None:  # the Lite models
         return hidden
     normalised: torch.Tensor = module.q_a_layernorm(module.q_a_proj(hidden))
@@ -167,7 +166,7 @@ def _query(self: Any, low_rank_query: torch.Tensor) -> torch.Tensor:
 def _rotate(
     self: Any, query: torch.Tensor, key: torch.Tensor, position_embeddings: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotate [tokens, heads, rope] with the function of the module's class."""
+    """Apply rotary embedding to [tokens, heads, rope] with the function of the module's class."""
     # Those functions take [batch, heads, tokens, rope].
     query, key = query.transpose(0, 1)[None], key.transpose(0, 1)[None]
     if isinstance(self, v2.DeepseekV2Attention):

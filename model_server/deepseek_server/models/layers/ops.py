@@ -1,7 +1,7 @@
-"""What a fused model computes between its matrix products (models.fused), by FlashInfer or torch.
+"""Operators between the matrix products of a fused model (models.fused), by FlashInfer or torch.
 
-torch's are the reference, and what a CPU runs: there a step of a small model is mostly Python and
-small operators, so fewer of them count as much as fewer kernels on a GPU.
+The torch operators are the reference, and the ones that a CPU runs: there a step of a small model
+is mostly Python and small operators, so fewer operators matter as much as fewer kernels on a GPU.
 """
 
 from typing import Protocol
@@ -14,15 +14,18 @@ class Ops(Protocol):
     """Operators over rows of tokens."""
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-        """RMS norm of each row: [rows, n]."""
+        """Return the RMS norm of each row: [rows, n]."""
 
     def add_norm(
         self, added: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, epsilon: float
     ) -> torch.Tensor:
-        """Add to the residual, in place, and normalise the sum: [rows, n] all; `added` is spent."""
+        """Add to the residual in place and return the norm of the sum; all [rows, n].
+
+        The content of `added` may be overwritten.
+        """
 
     def gate(self, rows: torch.Tensor) -> torch.Tensor:
-        """Silu of the first half of each row, times the other: [..., 2 n] to [..., n]."""
+        """Return silu of the first half of each row times the second: [..., 2 n] to [..., n]."""
 
     def rotate(
         self,
@@ -32,19 +35,19 @@ class Ops(Protocol):
         *,
         halves: bool,
     ) -> None:
-        """Rotate queries and keys to their positions, in place.
+        """Apply rotary embedding to queries and keys, in place.
 
         Args:
             positions: [tokens].
             parts: [tokens, heads, width] each.
             table: cosines, then sines, of each position: [positions, width].
-            halves: whether a pair is a value of the first half and one of the second, or else
-                neighbours.
+            halves: whether a pair consists of a value of the first half and one of the second;
+                otherwise of neighbouring values.
         """
 
 
 def ops_for(device: torch.device) -> Ops:
-    """The operators for a device; FlashInfer must be usable on a GPU."""
+    """Return the operators for a device; on a GPU, FlashInfer must be usable."""
     if device.type == "cuda":
         from deepseek_server.models.layers.ops_flashinfer import FlashInferOps
 
@@ -53,7 +56,7 @@ def ops_for(device: torch.device) -> Ops:
 
 
 class TorchOps:
-    """See Ops."""
+    """The operators in torch: see Ops."""
 
     def __init__(self) -> None:
         self._positions: torch.Tensor | None = None
@@ -83,7 +86,7 @@ class TorchOps:
         halves: bool,
     ) -> None:
         """See Ops."""
-        if positions is not self._positions:  # all layers of a step have the same
+        if positions is not self._positions:  # all layers of a step share them
             self._positions = positions
             self._angles = table[positions][:, None].to(parts[0].dtype).chunk(2, dim=-1)
         cos, sin = self._angles

@@ -1,4 +1,4 @@
-"""FlashInfer's operators, each one kernel: see models.ops."""
+"""FlashInfer's operators, one kernel each: see models.ops."""
 
 import torch
 from flashinfer import silu_and_mul
@@ -7,7 +7,7 @@ from flashinfer.rope import apply_rope_with_cos_sin_cache_inplace
 
 
 class FlashInferOps:
-    """See models.ops.Ops."""
+    """The operators by FlashInfer: see models.ops.Ops."""
 
     def norm(self, rows: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
         """See Ops."""
@@ -17,7 +17,7 @@ class FlashInferOps:
     def add_norm(
         self, added: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, epsilon: float
     ) -> torch.Tensor:
-        """See Ops. What was added becomes the norm."""
+        """See Ops. The norm overwrites `added`."""
         fused_add_rmsnorm(added, residual, weight, epsilon)
         return added
 

@@ -1,4 +1,4 @@
-"""The router of DeepSeek-V3's mixtures on a GPU: one product and one kernel."""
+"""The expert router of DeepSeek-V3 on a GPU: one matrix product and one kernel."""
 
 from types import MethodType
 from typing import Any
@@ -11,13 +11,13 @@ from deepseek_server.kernels import launcher
 
 
 def fuse(module: nn.Module) -> None:
-    """Let a router run by the kernel, if it is one that the kernel suits."""
+    """Make a router run on the kernel, if the kernel supports it."""
     if isinstance(module, DeepseekV3TopkRouter) and _suitable(module):
         module.forward = MethodType(_forward, module)
 
 
 def _suitable(module: Any) -> bool:
-    """Whether the kernel can run; it wants powers of two, which every published model has."""
+    """Return whether the kernel can run; it needs powers of two, as every published model has."""
     counts = (module.num_experts, module.num_group)
     return all(count & (count - 1) == 0 for count in counts) and launcher.provide()
 
@@ -28,7 +28,8 @@ def _forward(
     from deepseek_server.kernels.triton.router import route  # needs Triton
 
     rows = hidden_states.view(-1, self.hidden_dim)
-    # As exact as a product in float32: those of two 16-bit numbers fit, and the sums are of that type.
+    # As exact as a float32 product: products of 16-bit numbers are exact in float32, and sums are
+    # accumulated in float32.
     logits = torch.mm(rows, self.weight.t(), out_dtype=torch.float32)
     shares, chosen = route(
         logits,

@@ -1,8 +1,8 @@
-"""DeepSeek-V3.2's attention on the paged cache: an indexer chooses, latent attention attends.
+"""DeepSeek-V3.2's attention on the paged cache: an indexer selects tokens for latent attention.
 
-The indexer's queries come from the same low-rank query as those of attention; its keys are one
-vector for a token. Both have their rotated part first, and rotate its halves against each other
-where attention rotates neighbours.
+The indexer's queries come from the same low-rank query as those of attention; its key is one vector
+per token. In both, the rotated part comes first, and its rotary embedding pairs the two halves,
+whereas attention pairs neighbouring values.
 """
 
 from types import MethodType
@@ -18,7 +18,7 @@ from deepseek_server.models.layers import mla
 
 
 def absorb(model: PreTrainedModel) -> None:
-    """Let a model's sparse attention run on the paged cache that its forward is given."""
+    """Make a model's sparse attention run on the paged cache that its forward receives."""
     for module in model.modules():
         if isinstance(mla.latent_heads(module), SparseHeads):
             module.forward = MethodType(_forward, module)
@@ -51,14 +51,14 @@ def index_inputs(
     positions: torch.Tensor,
     position_embeddings: Any = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return what the indexer's scores are made of.
+    """Return the inputs of the indexer's scores.
 
     Args:
         indexer: the indexer of an attention module.
         hidden: [tokens, hidden].
-        low_rank: the query of low rank: [tokens, q_lora_rank].
-        positions: for an indexer that has kernels for them (see models.fused): [tokens].
-        position_embeddings: for any other one, as transformers computes them.
+        low_rank: the low-rank query: [tokens, q_lora_rank].
+        positions: for a fused indexer (see models.fused): [tokens].
+        position_embeddings: for any other indexer, as transformers computes them.
 
     Returns:
         Queries, [tokens, heads, dim], keys, [tokens, dim], and weights of the heads, [tokens,

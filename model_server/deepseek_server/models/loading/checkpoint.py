@@ -1,7 +1,8 @@
-"""What a directory of model files holds, found out before anything is loaded.
+"""Inspection of a directory of model files before anything is loaded.
 
-Loading takes minutes and its errors speak of tensors. Here every mistake that a person can make
-with a directory is found from a few small files and the headers of the weights, and said in words.
+Loading takes minutes and its errors are about tensors. Here the mistakes that users make with a
+directory are found from a few small files and the headers of the weights, and reported in plain
+words.
 """
 
 import json
@@ -15,20 +16,20 @@ from deepseek_server.models.loading.stored import ELEMENT_BYTES, Stored, read_he
 from deepseek_server.models.registry import ARCHITECTURES
 
 INDEX = "model.safetensors.index.json"
-# The types that a model is cast from; numbers of any other type stay as they are.
+# Types that are cast to the served type; tensors of other types stay as they are.
 _CAST = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory whose files fit together.
+    """A directory with a complete, consistent set of model files.
 
     Attributes:
-        directory: where the files are.
-        config: config.json as it is.
-        context: tokens that the model was made for.
-        dtype: the type of its weights as config.json says, or "".
-        tensors: the tensors of all its files by name.
+        directory: the directory of the files.
+        config: the content of config.json.
+        context: context length of the model in tokens.
+        dtype: type of the weights according to config.json, or "".
+        tensors: the tensors of all weight files by name.
     """
 
     directory: Path
@@ -39,12 +40,12 @@ class Checkpoint:
 
     @property
     def quantization(self) -> str:
-        """How the weights are packed, or "" if they are plain."""
+        """Quantization method of the weights, or "" if they are not quantized."""
         packing = self.config.get("quantization_config") or {}
         return str(packing.get("quant_method", "quantised")) if packing else ""
 
     def bytes_as(self, element_bytes: int) -> int:
-        """Bytes of all weights with so many bytes per number."""
+        """Return the bytes of all weights at `element_bytes` per number."""
         return sum(
             tensor.count * element_bytes if tensor.dtype in _CAST else tensor.bytes
             for tensor in self.tensors.values()
@@ -52,10 +53,10 @@ class Checkpoint:
 
 
 def inspect(directory: Path) -> Checkpoint:
-    """Read what is in a directory.
+    """Inspect a directory of model files.
 
     Raises:
-        PermanentError: it is not a model that this server can load; says what is missing.
+        PermanentError: the server cannot load it as a model; names what is missing.
     """
     config = _read_config(directory)
     _check_architecture(directory, config)
@@ -66,8 +67,8 @@ def inspect(directory: Path) -> Checkpoint:
     context = config.get("max_position_embeddings")
     if not isinstance(context, int) or context < 1:
         raise PermanentError(
-            f"{directory / 'config.json'} does not say max_position_embeddings, the model's "
-            "longest context: take the model's original config.json"
+            f"{directory / 'config.json'} has no max_position_embeddings, the model's context "
+            "length: use the model's original config.json"
         )
     return Checkpoint(
         directory=directory,
@@ -82,14 +83,14 @@ def _read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         raise PermanentError(
-            f"{directory} has no config.json, so it is not a model: give the directory that "
-            "holds config.json, the weights and the tokenizer"
+            f"{directory} has no config.json, so it is not a model: set the path to the directory "
+            "that contains config.json, the weights and the tokenizer"
         )
     config = _read_json(path)
     if not isinstance(config, dict) or "model_type" not in config:
         raise PermanentError(
-            f"{path} is not a model's configuration (it has no model_type): give a directory "
-            "with a transformers model"
+            f"{path} is not a model's configuration (it has no model_type): set the path to a "
+            "directory with a transformers model"
         )
     return config
 
@@ -111,13 +112,13 @@ def _check_architecture(directory: Path, config: dict[str, Any]) -> None:
         return
     served = "; ".join(f"{name} ({known.models})" for name, known in ARCHITECTURES.items())
     raise PermanentError(
-        f"{directory / 'config.json'} is of architecture {model_type!r}, which this server does "
-        f"not serve; it serves {served}"
+        f"{directory / 'config.json'} has architecture {model_type!r}, which this server does not "
+        f"support: use a model of a supported architecture: {served}"
     )
 
 
 def _weight_files(directory: Path) -> list[Path]:
-    """The weights: one file, or those that the index names, all present."""
+    """Return the weight files: one file, or those that the index names, all present."""
     index = directory / INDEX
     if index.is_file():
         content = _read_json(index)
@@ -131,8 +132,8 @@ def _weight_files(directory: Path) -> list[Path]:
         others = [f.name for f in directory.iterdir() if f.suffix in (".bin", ".pt", ".gguf")]
         found = f" (it has {', '.join(sorted(others)[:3])})" if others else ""
         raise PermanentError(
-            f"{directory} has no weights in safetensors{found}: put model.safetensors, or its "
-            f"shards and {INDEX}, beside config.json"
+            f"{directory} has no weights in safetensors format{found}: put model.safetensors, or "
+            f"its shards and {INDEX}, beside config.json"
         )
     missing = [file.name for file in files if not file.is_file()]
     if missing:

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model in memory."""
+"""Loading of a checkpoint into a model in memory."""
 
 import logging
 import os
@@ -30,14 +30,14 @@ from deepseek_server.server.lifecycle import Progress, readable_bytes
 log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
-# Architectures that mix types by themselves in transformers, and not with this one.
+# Architectures whose transformers code mixes types in a way that fails with float16.
 _NOT_IN_FLOAT16 = frozenset({"deepseek_v4"})
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory and what belongs to it."""
+    """A model in memory with its tokenizer, end tokens and context length."""
 
     model: PreTrainedModel
     codec: TokenizerCodec
@@ -52,17 +52,17 @@ def load(
     progress: Progress,
     group: Group = ALONE,
 ) -> LoadedModel:
-    """Load a model onto a device, or this process's part of it.
+    """Load a model, or this rank's part of it, onto a device.
 
     Args:
-        checkpoint: Where its files are.
-        config: What was asked for.
+        checkpoint: The model's files.
+        config: The requested settings.
         device: On CUDA, the process's current GPU.
-        progress: Is told the bytes read.
-        group: The processes that compute the model together.
+        progress: Receives the bytes read so far.
+        group: The ranks that compute the model together.
 
     Raises:
-        PermanentError: it does not fit the machine or the request; says why.
+        PermanentError: The model does not fit the machine or the settings; states the cause.
     """
     context = _context(checkpoint, config)
     _check_device(checkpoint, config, device)
@@ -70,7 +70,7 @@ def load(
     dtype = _dtype(checkpoint, config, device)
     sharding.check_experts(checkpoint.config, group.size, getattr(torch, dtype).itemsize)
     codec = TokenizerCodec(checkpoint.directory)
-    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # torch keeps to that by itself
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:  # torch honours that by itself
         torch.set_num_threads(cpus())
     if checkpoint.config["model_type"] in layout.MODEL_TYPES:
         model = _streamed(checkpoint, config, device, dtype, progress, group)
@@ -89,8 +89,8 @@ def _context(checkpoint: Checkpoint, config: ModelConfig) -> int:
         return checkpoint.context
     if config.max_context > checkpoint.context:
         raise PermanentError(
-            f"maxContext {config.max_context} is more than {config.id} was made for, "
-            f"{checkpoint.context} tokens: lower maxContext to at most that, or leave it out"
+            f"maxContext {config.max_context} exceeds the context length of {config.id}, "
+            f"{checkpoint.context} tokens: lower maxContext to at most that, or omit it"
         )
     return config.max_context
 
@@ -98,33 +98,33 @@ def _context(checkpoint: Checkpoint, config: ModelConfig) -> int:
 def _check_device(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise PermanentError(
-            "device cuda was asked for, but no usable NVIDIA GPU is visible here: give the pod a "
-            "GPU and the node its driver, or use device cpu"
+            "device is cuda, but no usable NVIDIA GPU is visible: give the pod a GPU and install "
+            "the NVIDIA driver on the node, or set device to cpu"
         )
     if checkpoint.config["model_type"] in layout.MODEL_TYPES:
         fp8.check(checkpoint.config, config.id)
     elif device == "cpu" and checkpoint.quantization:
         raise PermanentError(
-            f"the weights of {config.id} are quantised ({checkpoint.quantization}), which needs a "
-            f"GPU for a {checkpoint.config['model_type']} model: give it one, or use an unquantised "
-            "copy of the model"
+            f"the weights of {config.id} are quantised ({checkpoint.quantization}), which requires "
+            f"a GPU for a {checkpoint.config['model_type']} model: run it on a GPU, or use an "
+            "unquantised copy of the model"
         )
 
 
 def _dtype(checkpoint: Checkpoint, config: ModelConfig, device: Device) -> str:
-    """The type to compute in.
+    """Return the type to compute in.
 
-    `auto` keeps the checkpoint's type on a GPU (float16 in place of a bfloat16 that it cannot do).
-    On a CPU it is float32: few of them multiply the short types any faster, most far slower.
+    `auto` keeps the checkpoint's type on a GPU (float16 where the GPU does not support bfloat16).
+    On a CPU it is float32: few CPUs multiply 16-bit types any faster, most are far slower.
 
     Raises:
-        PermanentError: the model's class computes with parts in other types, which do not mix.
+        PermanentError: The model's class has parts in other types, which do not mix with this one.
     """
     dtype = _wanted_dtype(checkpoint, config, device)
     if dtype == "float16" and checkpoint.config["model_type"] in _NOT_IN_FLOAT16:
         raise PermanentError(
-            f"{config.id} cannot be computed in float16: set dtype bfloat16 or float32, and give "
-            "it a GPU of the Ampere generation or a newer one"
+            f"{config.id} does not support float16: set dtype to bfloat16 or float32, and use a "
+            "GPU of the Ampere generation or newer"
         )
     return dtype
 
@@ -148,7 +148,7 @@ def _streamed(
     progress: Progress,
     group: Group,
 ) -> PreTrainedModel:
-    progress.begin(f"reading what {config.id} consists of")
+    progress.begin(f"reading the structure of {config.id}")
     model = skeleton.build(checkpoint, DTYPES[dtype])
     if checkpoint.quantization:
         _keep_packed(model, checkpoint, config, device, dtype, group)
@@ -162,7 +162,7 @@ def _streamed(
 
 
 def _parameters(model: PreTrainedModel, group: Group) -> list[layout.Parameter]:
-    """What the checkpoint has to give; from here on the model is this process's part."""
+    """Split the model for this rank; return the parameters that the checkpoint has to provide."""
     whole = skeleton.stored_tensors(model)
     parts = split(model, group)
     return [
@@ -184,17 +184,17 @@ def _keep_packed(
     dtype: str,
     group: Group,
 ) -> None:
-    """Let weights stay in eight bits where the device multiplies them so, and say what happens."""
+    """Keep weights in fp8 where the device can multiply in fp8, and log the decision."""
     if not fp8_modules.native(torch.device(device)) or not launcher.provide():
         log.info(
-            "the fp8 weights of %s become %s: this device does not multiply them in eight bits",
+            "the fp8 weights of %s are converted to %s: this device has no fp8 matrix product",
             config.id,
             dtype,
         )
         return
     powers = fp8.powers_of_two(checkpoint.config)
     kept = fp8_modules.keep(model, checkpoint.tensors, powers, group.rank, group.size)
-    log.info("%d modules of %s keep their weights in fp8", kept, config.id)
+    log.info("%d modules of %s keep their fp8 weights", kept, config.id)
 
 
 def _pretrained(
@@ -212,7 +212,7 @@ def _begin(config: ModelConfig, device: Device, dtype: str, size: int, progress:
 
 
 def _check_memory(needed: int, config: ModelConfig, device: Device, dtype: str) -> None:
-    """Refuse what cannot fit, before the kernel or the driver ends the attempt without a word."""
+    """Refuse weights that cannot fit, before the OOM killer or the driver ends the process."""
     if device == "cuda":
         free, where, remedy = torch.cuda.mem_get_info()[0], "on the GPU", "use a larger GPU"
     else:
@@ -221,7 +221,7 @@ def _check_memory(needed: int, config: ModelConfig, device: Device, dtype: str) 
         return
     half = ""
     if DTYPES[dtype].itemsize > 2:
-        half = f", set dtype bfloat16 (then {readable_bytes(needed / 2)})"
+        half = f", set dtype to bfloat16 (which needs {readable_bytes(needed / 2)})"
     raise PermanentError(
         f"the weights of {config.id} need {readable_bytes(needed)} of memory as {dtype}, but only "
         f"{readable_bytes(free)} are free {where}: {remedy}{half}, or choose a smaller model"

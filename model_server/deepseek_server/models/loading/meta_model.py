@@ -1,8 +1,8 @@
 """A model without its weights: the structure that a config.json describes.
 
 It is built on torch's `meta` device, where tensors have shapes and types but no memory. So it can
-be cut and measured before memory is taken, and memory is taken once, on the device where it is
-used.
+be split and measured before memory is allocated, and memory is allocated once, on the device where
+it is used.
 """
 
 import logging
@@ -18,24 +18,22 @@ log = logging.getLogger(__name__)
 
 
 def build(checkpoint: Checkpoint, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of a checkpoint without memory; its tensors have the types they are served in.
+    """Return the model of a checkpoint on the meta device, in the types that it is served in.
 
     Raises:
-        PermanentError: config.json describes no model.
+        PermanentError: transformers cannot build a model from config.json.
     """
     try:
         config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
-        config.quantization_config = (
-            None  # how weights are packed is not transformers' concern here
-        )
+        config.quantization_config = None  # quantised weights are handled here, not by transformers
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     except Exception as error:  # the library raises whatever its model code does
         log.debug("building the model failed", exc_info=True)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise PermanentError(
-            f"{checkpoint.directory / 'config.json'} cannot be made into a "
-            f"{checkpoint.config['model_type']} model ({reason}): take the model's original "
+            f"no {checkpoint.config['model_type']} model can be built from "
+            f"{checkpoint.directory / 'config.json'} ({reason}): use the model's original "
             "config.json"
         ) from error
     _keep_in_float32(model, dtype)
@@ -43,9 +41,9 @@ def build(checkpoint: Checkpoint, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def stored_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The tensors that a checkpoint has to have, by name: parameters and buffers that are saved.
+    """Return the tensors that a checkpoint has to contain: parameters and persistent buffers.
 
-    Tensors that are one and the same (tied embeddings) are named once.
+    Shared tensors (tied embeddings) have one name.
     """
     buffers = {
         f"{path}.{name}": buffer
@@ -57,12 +55,12 @@ def stored_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 
 def size(model: PreTrainedModel) -> int:
-    """Bytes that the model's weights take."""
+    """Return the bytes of the model's weights."""
     return sum(tensor.nbytes for tensor in stored_tensors(model).values())
 
 
 def allocate(model: PreTrainedModel, device: torch.device) -> None:
-    """Give a model memory on a device, still without values but for what follows from its config."""
+    """Allocate a model's tensors on a device; only those computed from its config get values."""
     model.to_empty(device=device)
     model.tie_weights()
     for module in model.modules():
@@ -71,16 +69,17 @@ def allocate(model: PreTrainedModel, device: torch.device) -> None:
 
 
 def _compute_buffers(module: nn.Module, device: torch.device) -> None:
-    """The tables of rotary embeddings, computed by a new module of the same class."""
+    """Fill the tables of rotary embeddings from a new module of the same class."""
     computed = type(module)(config=module.config)
     for name in module._non_persistent_buffers_set:
         module._buffers[name] = computed._buffers[name].to(device)
 
 
 def _keep_in_float32(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Some classes name tensors that lose too much in two bytes; see PreTrainedModel of transformers.
+    """Cast tensors to float32 that lose too much precision in 16 bits.
 
-    Those in `_keep_in_fp32_modules` lose it in float16 only.
+    The model's class names them (see transformers' PreTrainedModel); those in
+    `_keep_in_fp32_modules` lose precision in float16 only.
     """
     if dtype == torch.float32:
         return

@@ -1,4 +1,4 @@
-"""Loading by transformers itself, for families whose checkpoints are laid out in ways of their own."""
+"""Loading by transformers itself, for families whose checkpoints have other layouts."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 def from_pretrained(
     checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, progress: Progress, size: int
 ) -> PreTrainedModel:
-    """Load a model; `progress` is told the share of its tensors that is done, out of `size` bytes.
+    """Load a model; report the loaded share of its tensors as bytes out of `size` to `progress`.
 
     Raises:
-        PermanentError: transformers cannot load it, or tensors are missing; says which.
+        PermanentError: transformers cannot load it, or tensors are missing; names the cause.
     """
     with _weights_reported(progress, size):
         return _load(checkpoint, device, dtype)
@@ -44,20 +44,20 @@ def _load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> P
         raise PermanentError(
             f"the files in {checkpoint.directory} cannot be loaded as a "
             f"{checkpoint.config['model_type']} model ({reason}): check that config.json and the "
-            "weights belong to one model"
+            "weights belong to the same model"
         ) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise PermanentError(
             f"the weights in {checkpoint.directory} lack {len(missing)} tensors that config.json "
-            f"asks for, the first is {missing[0]}: check that both belong to one model"
+            f"requires, the first is {missing[0]}: check that both belong to the same model"
         )
     return model.eval()
 
 
 @contextmanager
 def _weights_reported(progress: Progress, size: int) -> Iterator[None]:
-    """While the block runs, transformers' bar over the tensors moves our progress instead."""
+    """Report the progress of transformers' bar over the tensors while the block runs."""
 
     def watch(_: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         return _Watched(progress, size, *arguments, **options)
@@ -70,7 +70,7 @@ def _weights_reported(progress: Progress, size: int) -> Iterator[None]:
 
 
 class _Watched(transformers.utils.logging.EmptyTqdm):  # type: ignore[misc]  # not typed
-    """An iterable of tensors that reports how many of them are loaded, as bytes."""
+    """An iterable of tensors that reports the loaded ones, as bytes."""
 
     def __init__(
         self, progress: Progress, size: int, iterable: Iterable[Any] = (), **options: Any

@@ -1,8 +1,8 @@
-"""Gets a model's files into memory while nobody needs them yet.
+"""Read-ahead of a model's files into the page cache.
 
-A process that is to compute imports its libraries for longer than a fast disk takes to give a
-small model. So meanwhile the files are read once, for the kernel to keep. Only where there is
-plenty of memory: files that are dropped again before they are needed would be read for nothing.
+A worker process imports its libraries for longer than a fast disk takes to read a small model. So
+the files are read once in the meantime, into the kernel's page cache. This happens only if there is
+plenty of memory: files that are evicted before they are needed would be read in vain.
 """
 
 import logging
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 _THREADS = 4
 _PIECE = 16 * 2**20
-_SHARE = 0.5  # of the memory that is available
+_SHARE = 0.5  # of the available memory
 
 
 def readahead(files: Sequence[Path]) -> None:
-    """Begin to read files in the background, if they take only a part of the memory."""
+    """Start to read files in the background, if they take at most half of the available memory."""
     total = sum(file.stat().st_size for file in files)
     if total > _SHARE * memory_available():
         return
@@ -41,5 +41,5 @@ def _read(pieces: Sequence[tuple[Path, int]]) -> None:
                 os.preadv(descriptor, [buffer], start)
             finally:
                 os.close(descriptor)
-    except OSError as error:  # whoever needs the file will say it better
+    except OSError as error:  # the loader reports it with more context
         log.debug("reading ahead failed: %s", error)

@@ -1,4 +1,4 @@
-"""Where a model's files come from: a directory that is mounted, or a model hub.
+"""The source of a model's files: a mounted directory, or a model hub.
 
 Only what the server reads is downloaded: weights in safetensors, configuration and tokenizer.
 """
@@ -32,10 +32,10 @@ INFO_TIMEOUT_SECONDS = 10.0
 
 
 def locate(model: ModelConfig, progress: Progress) -> Path:
-    """The directory with the model's files, downloaded if need be.
+    """Return the directory of the model's files; download them if necessary.
 
     Raises:
-        StartError: the files are not to be had; says whether trying again can help.
+        StartError: the files are not available; its class states whether a retry can help.
     """
     if model.source.path is not None:
         return _mounted(model.source.path)
@@ -51,14 +51,14 @@ def _mounted(path: Path) -> Path:
         )
     if not path.is_dir():
         raise PermanentError(
-            f"the model path {path} is a file: give the directory that holds config.json"
+            f"the model path {path} is a file: set it to the directory that contains config.json"
         )
     try:
         next(path.iterdir(), None)
     except OSError as error:
         raise PermanentError(
-            f"the model directory {path} cannot be read ({error.strerror}): make it readable "
-            f"for user {os.getuid()}"
+            f"the model directory {path} cannot be read ({error.strerror}): grant read access to "
+            f"user {os.getuid()}"
         ) from error
     return path
 
@@ -82,7 +82,7 @@ def _download(model: ModelConfig, endpoint: str, progress: Progress) -> Path:
 
 
 def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
-    """What a failed download means for a person."""
+    """Return an error that explains a failed download to the user."""
     hub = endpoint or os.environ.get("HF_ENDPOINT") or "the model hub"
     has_token = _token() is not None
     match error:
@@ -90,18 +90,18 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
             what = "does not grant access to it" if has_token else "is missing"
             return PermanentError(
                 f"{model.id} is a gated repository on {hub} and the token {what}: accept the "
-                "model's terms there and give a token of that account (HF_TOKEN)"
+                "model's terms there and set HF_TOKEN to a token of that account"
             )
         case RepositoryNotFoundError() | HFValidationError():
-            hint = "" if has_token else "; a private one needs a token (HF_TOKEN)"
+            hint = "" if has_token else "; a private repository requires a token (HF_TOKEN)"
             return PermanentError(
                 f"there is no model repository {model.id} on {hub}: check the spelling, "
                 f"owner/name{hint}"
             )
         case RevisionNotFoundError():
             return PermanentError(
-                f"{model.id} has no revision {model.revision} on {hub}: give a branch, tag or "
-                "commit that exists"
+                f"{model.id} has no revision {model.revision} on {hub}: set revision to an "
+                "existing branch, tag or commit"
             )
         case HfHubHTTPError() if error.response.status_code in (401, 403):
             return PermanentError(
@@ -112,28 +112,28 @@ def _explain(error: Exception, model: ModelConfig, endpoint: str) -> StartError:
             error, HfHubHTTPError | LocalEntryNotFoundError | ConnectionError
         ):
             return PermanentError(
-                f"the files of {model.id} cannot be stored ({error.strerror}): give the cache "
-                "(HF_HOME) a writable volume with enough space"
+                f"the files of {model.id} cannot be stored ({error.strerror}): mount a writable "
+                "volume with enough space as the cache (HF_HOME)"
             )
         case _:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             return TransientError(
                 f"{model.id} could not be downloaded from {hub} ({reason}): check that the hub "
-                "is reachable from here; the download goes on where it stopped"
+                "is reachable from this pod or machine; the next attempt resumes the download"
             )
 
 
 def _missing_bytes(model: ModelConfig, endpoint: str) -> int:
-    """Return the size of the files that are not in the cache yet; 0 if the hub does not give it.
+    """Return the size of the files that are not in the cache yet; 0 if the hub does not report it.
 
-    The hub's client reports the bytes of these alone, so files of an earlier start do not count.
+    The hub's client reports only the bytes of these, so files of an earlier start do not count.
     """
     try:
         info = HfApi(endpoint=endpoint or None, token=_token()).model_info(
             model.id, revision=model.revision, files_metadata=True, timeout=INFO_TIMEOUT_SECONDS
         )
     except (HfHubHTTPError, httpx2.HTTPError, HFValidationError, OSError):
-        return 0  # the download meets the same trouble and explains it
+        return 0  # the download fails in the same way and reports it
     return sum(
         file.size or 0
         for file in info.siblings or ()
@@ -143,7 +143,7 @@ def _missing_bytes(model: ModelConfig, endpoint: str) -> int:
 
 
 def _is_cached(model: ModelConfig, commit: str | None, file: RepoSibling) -> bool:
-    """Return whether a file is in the cache, maybe as part of an earlier commit."""
+    """Return whether a file is in the cache, possibly as part of an earlier commit."""
     if isinstance(try_to_load_from_cache(model.id, file.rfilename, revision=commit), str):
         return True
     content = file.lfs.sha256 if file.lfs else file.blob_id
@@ -152,15 +152,15 @@ def _is_cached(model: ModelConfig, commit: str | None, file: RepoSibling) -> boo
 
 
 def _check_space(model: ModelConfig, missing: int) -> None:
-    """Refuse a download that the disk has no room for; without this it ends hours later."""
+    """Refuse a download that does not fit on the disk; otherwise it would fail hours later."""
     place = Path(constants.HF_HUB_CACHE)
     existing = next(path for path in (place, *place.absolute().parents) if path.exists())
     disk = shutil.disk_usage(existing)
     if missing > disk.free and disk.total:  # some network file systems report nothing
         raise PermanentError(
-            f"the files of {model.id} that are still to be downloaded take "
-            f"{readable_bytes(missing)}, and {place} has {readable_bytes(disk.free)} free: give "
-            "the cache (HF_HOME) a larger volume"
+            f"the files of {model.id} that are still to be downloaded need "
+            f"{readable_bytes(missing)}, but {place} has only {readable_bytes(disk.free)} free: "
+            "mount a larger volume as the cache (HF_HOME)"
         )
 
 
@@ -169,12 +169,12 @@ def _token() -> str | None:
 
 
 def _bar_class(progress: Progress) -> type[Any]:
-    """What the hub's client takes for a progress bar: it shows nothing and tells `progress`."""
+    """Return a tqdm class for the hub's client that prints nothing and updates `progress`."""
 
     class Bar(tqdm):  # type: ignore[misc]  # not typed
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **{**options, "disable": True})
-            # There are bars for files, for bytes received and for bytes written: the last counts.
+            # There are bars for files, for bytes received and for bytes written: use the last.
             description = str(options.get("desc", ""))
             self._counts = options.get("unit") == "B" and "Reconstructing" in description
 

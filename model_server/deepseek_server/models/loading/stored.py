@@ -1,7 +1,7 @@
-"""Where each tensor of a safetensors file lies, read from the file's header.
+"""Location of each tensor of a safetensors file, from the file's header.
 
-A file begins with eight bytes that count the header, then the header as JSON, then the bytes of
-all tensors without gaps (https://github.com/huggingface/safetensors, "Format").
+A file starts with the length of the header in eight bytes, then the header as JSON, then the bytes
+of all tensors without gaps (https://github.com/huggingface/safetensors, "Format").
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from deepseek_server.errors import PermanentError
 
-# Bytes per element of the types in a header.
+# Bytes per element of the types that a header names.
 ELEMENT_BYTES = {
     "F64": 8,
     "F32": 4,
@@ -40,9 +40,9 @@ class Stored:
 
     Attributes:
         file: the safetensors file.
-        dtype: the header's name of its type, a key of ELEMENT_BYTES where it can be read.
+        dtype: name of its type in the header, a key of ELEMENT_BYTES if it is supported.
         shape: its dimensions.
-        offset: bytes of the file before it.
+        offset: its byte offset in the file.
     """
 
     file: Path
@@ -52,25 +52,25 @@ class Stored:
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
-        """How many bytes it has."""
+        """Size in bytes."""
         return self.count * ELEMENT_BYTES[self.dtype]
 
     def __getitem__(self, index: int) -> "Stored":
-        """One element of the first dimension."""
+        """Return one element of the first dimension."""
         part = replace(self, shape=self.shape[1:])
         return replace(part, offset=self.offset + index * part.bytes)
 
 
 def read_header(file: Path) -> dict[str, Stored]:
-    """The tensors of a file by name.
+    """Return the tensors of a file by name.
 
     Raises:
-        PermanentError: it is no safetensors file, or a part of one.
+        PermanentError: it is not a safetensors file, or an incomplete one.
     """
     size = file.stat().st_size
     try:
@@ -91,7 +91,7 @@ def read_header(file: Path) -> dict[str, Stored]:
         ) from error
     if size < end:
         raise PermanentError(
-            f"{file} is cut short ({size} of {end} bytes): copy or download it again"
+            f"{file} is truncated ({size} of {end} bytes): copy or download it again"
         )
     return tensors
 

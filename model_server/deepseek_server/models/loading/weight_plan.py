@@ -1,9 +1,9 @@
-"""Which bytes of a checkpoint make which part of a model.
+"""Mapping of a checkpoint's bytes to a model's parameters.
 
-Checkpoints name their tensors as transformers names a model's parameters, but for the experts:
+Checkpoints name their tensors as transformers names a model's parameters, except for the experts:
 a file has three matrices for each, a model has two stacks for all of them. Nothing is read here;
-the outcome is a list of reads, so that what is missing or does not fit is said before hours of
-loading, and so that a part of a model costs only the bytes of that part.
+the result is a list of reads, so that missing or mismatching tensors are reported before hours of
+loading, and so that a rank reads only the bytes of its part of the model.
 """
 
 import re
@@ -15,30 +15,30 @@ from deepseek_server.distributed.sharding import Part, Shape, matrix
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.loading.stored import Stored
 
-# Families whose checkpoints are laid out like this.
+# Families whose checkpoints have this layout.
 MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
 
 _EXPERTS = re.compile(
     r"(?P<experts>.+\.mlp\.experts)\.(?P<stack>gate_up_proj|down_proj)(?P<scale>_scale_inv)?"
 )
 _STACKED = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-# A matrix in eight bits has a factor for each block of so many rows and columns, in a tensor beside
-# it whose name is longer by `_scale_inv`.
+# An fp8 matrix has a scale for each block of _BLOCK x _BLOCK values, in a tensor with the same name
+# plus `_scale_inv`.
 _FP8, _BLOCK = "F8_E4M3", 128
-# Older checkpoints keep the frequencies of the rotation, which the configuration gives.
+# Older checkpoints store the rotary frequencies, which are computed from the configuration.
 _COMPUTED = re.compile(r".*rotary_emb\.inv_freq")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter or a buffer of the model, seen as a matrix or a stack of matrices.
+    """A parameter or buffer of the model, seen as a matrix or a stack of matrices.
 
     Attributes:
-        name: as the model calls it.
-        shape: of the whole, also where only a part of it is kept.
-        part: what is kept of it.
-        packed: whether the model keeps it in eight bits, as it may be stored.
+        name: its name in the model.
+        shape: the full shape, also where only a part is kept.
+        part: the part that this rank keeps.
+        packed: whether the model keeps it in fp8, as stored.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Read:
-    """Rows of a stored matrix, and their place in the model.
+    """Rows of a stored matrix, and their destination in the model.
 
     Attributes:
         stored: the matrix, or a vector, whose rows are single numbers.
         rows: the rows to read.
-        columns: what is kept of each.
-        parameter: the parameter that they are for.
-        index: which matrix of the stack, None if it is no stack.
-        at: the first row of the parameter, as it is kept, that they fill.
-        scale: the factors of the matrix's blocks, if they are to be multiplied in.
+        columns: the columns to keep of each row.
+        parameter: the destination parameter.
+        index: index of the matrix in the stack, None if the parameter is no stack.
+        at: the first row to fill of the parameter's kept part.
+        scale: the scales of the matrix's blocks, if it has to be dequantised.
     """
 
     stored: Stored
@@ -72,7 +72,7 @@ class Read:
 
 @dataclass(frozen=True)
 class _Part:
-    """A stored tensor and the rows of a parameter that it makes, from `at` on."""
+    """A stored tensor and the rows of a parameter that it fills, from `at` on."""
 
     tensor: str
     shape: Shape
@@ -83,7 +83,7 @@ class _Part:
 def reads(
     parameters: Sequence[Parameter], stored: Mapping[str, Stored], config: Mapping[str, Any]
 ) -> list[Read]:
-    """What to read for a model.
+    """Return the reads that fill a model.
 
     Args:
         parameters: All parameters and buffers that come from the checkpoint.
@@ -91,7 +91,7 @@ def reads(
         config: The checkpoint's config.json.
 
     Raises:
-        PermanentError: A tensor is missing, has another shape or is of no use; names it.
+        PermanentError: A tensor is missing, has another shape or is unknown; names it.
     """
     wanted = [(parameter, part) for parameter in parameters for part in _parts(parameter, stored)]
     scales = {
@@ -117,14 +117,14 @@ def _blocks(shape: Shape) -> Shape:
 def _check_shape(name: str, tensor: Stored, shape: Shape) -> None:
     if tensor.shape != shape:
         raise PermanentError(
-            f"the tensor {name} in {tensor.file} has the shape {list(tensor.shape)}, where "
-            f"config.json asks for {list(shape)}: check that config.json and the weights belong "
-            "to one model"
+            f"the tensor {name} in {tensor.file} has the shape {list(tensor.shape)}, but "
+            f"config.json requires {list(shape)}: check that config.json and the weights belong "
+            "to the same model"
         )
 
 
 def _parts(parameter: Parameter, stored: Mapping[str, Stored]) -> Iterator[_Part]:
-    """The stored tensors that make a parameter."""
+    """Return the stored tensors that make up a parameter."""
     match = _EXPERTS.fullmatch(parameter.name)
     if match is None or parameter.name in stored:
         yield _Part(parameter.name, parameter.shape)
@@ -143,33 +143,33 @@ def _check_names(wanted: set[str], stored: Mapping[str, Stored], config: Mapping
     if missing:
         directory = next(iter(stored.values())).file.parent if stored else "this directory"
         raise PermanentError(
-            f"the weights in {directory} lack {len(missing)} tensors that config.json asks for, "
-            f"the first is {missing[0]}: check that both belong to one model"
+            f"the weights in {directory} lack {len(missing)} tensors that config.json requires, "
+            f"the first is {missing[0]}: check that both belong to the same model"
         )
     unknown = sorted(name for name in stored.keys() - wanted if not _superfluous(name, config))
     if unknown:
         raise PermanentError(
-            f"the weights hold {len(unknown)} tensors that a {config['model_type']} model of this "
-            f"config.json has no place for, the first is {unknown[0]} in "
-            f"{stored[unknown[0]].file}: check that both belong to one model"
+            f"the weights contain {len(unknown)} tensors that do not belong to a "
+            f"{config['model_type']} model with this config.json, the first is {unknown[0]} in "
+            f"{stored[unknown[0]].file}: check that both belong to the same model"
         )
 
 
 def _superfluous(name: str, config: Mapping[str, Any]) -> bool:
-    """Whether a tensor is rightly in a checkpoint, yet not needed to answer."""
+    """Return whether a tensor may be in a checkpoint although inference does not need it."""
     if _COMPUTED.fullmatch(name):
         return True
-    if name == "lm_head.weight":  # asked for by every model but those that tie it to the embeddings
+    if name == "lm_head.weight":  # required by every model that does not tie it to the embeddings
         return bool(config.get("tie_word_embeddings"))
     match = _LAYER.match(name)
     layers = int(config.get("num_hidden_layers") or 0)
-    # The layers after the last one predict several tokens ahead; transformers has no code for them.
+    # Layers after the last one are for multi-token prediction, which transformers does not have.
     extra = int(config.get("num_nextn_predict_layers") or 0)
     return match is not None and layers <= int(match[1]) < layers + extra
 
 
 def _cut(parameter: Parameter, part: _Part, tensor: Stored, scale: Stored | None) -> Iterator[Read]:
-    """The reads of one stored tensor: what of its rows the model keeps."""
+    """Return the reads of one stored tensor: the rows and columns that the model keeps."""
     matrices: list[tuple[int | None, Stored, Stored | None]] = [(part.index, tensor, scale)]
     if len(tensor.shape) == 3:
         each = range(tensor.shape[0])

@@ -1,8 +1,8 @@
-"""Streams a checkpoint's bytes into a model's tensors.
+"""Streaming of a checkpoint's bytes into a model's tensors.
 
-Several threads read large ranges of the files in their order, each into memory of its own, and
-hand them to the device, which casts them. So the disk always has requests to work on, the files'
-bytes are never all in the process's memory, and a GPU copies one range while the next is read.
+Several threads read large ranges of the files in order, each into its own buffer, and pass them to
+the device, which casts them. So the disk always has pending requests, the process never holds a
+whole file in memory, and a GPU copies one range while the next is read.
 """
 
 import os
@@ -24,8 +24,7 @@ from deepseek_server.models.loading.stored import ELEMENT_BYTES, Stored
 from deepseek_server.models.loading.weight_plan import Read
 from deepseek_server.server.lifecycle import Progress
 
-# Large enough for a disk to work at its speed, small enough to stay in a processor's cache for a
-# part of the way.
+# Large enough for full disk throughput, small enough to stay partly in a CPU cache.
 CHUNK_BYTES = 2**24
 THREADS = 8
 DTYPES = {
@@ -46,7 +45,7 @@ DTYPES = {
 
 
 def size(reads: Sequence[Read]) -> int:
-    """Bytes that a list of reads takes from the files."""
+    """Return the bytes that a list of reads reads from the files."""
     return sum(_bytes(read) for read in reads)
 
 
@@ -56,16 +55,16 @@ def stream(
     progress: Progress,
     threads: int = THREADS,
 ) -> None:
-    """Fill tensors with what is stored, cast to their types; returns when they are complete.
+    """Fill tensors with the stored values, cast to their types; return when they are complete.
 
     Args:
-        reads: What to read, from layout.reads.
+        reads: The reads, from layout.reads.
         tensors: The parameters that the reads name, on their device.
-        progress: Is told the bytes read so far.
-        threads: How many ranges are read at once.
+        progress: Receives the bytes read so far.
+        threads: Number of ranges that are read at once.
 
     Raises:
-        PermanentError: A file cannot be read; says which.
+        PermanentError: A file cannot be read; names the file.
     """
     pieces = sorted(_pieces(reads), key=lambda read: (read.stored.file, _offset(read)))
     room = max([CHUNK_BYTES, *(_bytes(piece) for piece in pieces)])
@@ -81,7 +80,7 @@ def stream(
 
 @contextmanager
 def _single_threaded_torch() -> Iterator[None]:
-    """The threads that read are as many as the casts need; torch would start a team for each."""
+    """Limit torch to one thread: it would start a thread pool for each of the reading threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -91,7 +90,7 @@ def _single_threaded_torch() -> Iterator[None]:
 
 
 def _pieces(reads: Sequence[Read]) -> Iterator[Read]:
-    """Reads of at most a chunk, or of a single row."""
+    """Split reads into pieces of at most CHUNK_BYTES, or of a single row."""
     for read in reads:
         rows = max(1, CHUNK_BYTES // _row_bytes(read))
         for first in range(read.rows.start, read.rows.stop, rows):
@@ -112,7 +111,7 @@ def _offset(read: Read) -> int:
 
 
 class _Queue:
-    """The pieces that are still to be read, shared by the workers."""
+    """The remaining pieces, shared by the workers."""
 
     def __init__(self, pieces: Sequence[Read], progress: Progress) -> None:
         self._lock = threading.Lock()
@@ -120,24 +119,24 @@ class _Queue:
         self._read = 0
 
     def take(self) -> Read | None:
-        """The next piece, None when there is no more."""
+        """Return the next piece, None if there are no more."""
         with self._lock:
             return next(self._pieces, None)
 
     def done(self, piece: Read) -> None:
-        """A piece was read."""
+        """Report that a piece was read."""
         with self._lock:
             self._read += _bytes(piece)
             self._progress.reach(self._read)
 
     def stop(self) -> None:
-        """Give out no more pieces."""
+        """Drop the remaining pieces."""
         with self._lock:
             self._pieces = iter(())
 
 
 class _Files(ExitStack):
-    """Open files by path; closed together."""
+    """Open files by path, closed together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,14 +147,16 @@ class _Files(ExitStack):
         """Fill memory with the bytes of a file from an offset on.
 
         Raises:
-            PermanentError: the file does not have them.
+            PermanentError: the file is too short or cannot be read.
         """
         try:
             descriptor = self._descriptor(file)
             while memory:
                 count = os.preadv(descriptor, [memory], offset)
                 if count == 0:
-                    raise PermanentError(f"{file} has become shorter: copy or download it again")
+                    raise PermanentError(
+                        f"{file} was truncated while it was read: copy or download it again"
+                    )
                 memory, offset = memory[count:], offset + count
         except OSError as error:
             raise PermanentError(f"{file} cannot be read ({error.strerror})") from error
@@ -170,14 +171,14 @@ class _Files(ExitStack):
 
 @dataclass(frozen=True)
 class _Half:
-    """Memory for one range, and the event after which the device needs it no longer."""
+    """Buffer for one range, and the event after which the device no longer reads it."""
 
     memory: torch.Tensor
     free: Any
 
 
 class _Worker:
-    """One thread's memory and, on a GPU, its stream of copies."""
+    """One thread's buffers and, on a GPU, its copy stream."""
 
     def __init__(self, device: torch.device, room: int) -> None:
         self._device = device
@@ -194,7 +195,7 @@ class _Worker:
         ]
 
     def copy(self, piece: Read, files: _Files, target: torch.Tensor) -> None:
-        """Read a piece and start its way into the tensor."""
+        """Read a piece and start to copy it into the tensor."""
         half = self._halves[0]
         self._halves.reverse()
         if half.free is not None:
@@ -212,7 +213,7 @@ class _Worker:
                 half.free.record()
 
     def _scale(self, rows: range, stored: Stored, files: _Files) -> tuple[int, torch.Tensor]:
-        """The factors of some rows, and how many rows of the first block come before those."""
+        """Return the scales of some rows, and the number of preceding rows in their first block."""
         scale = torch.empty(stored.shape, dtype=DTYPES[stored.dtype])
         files.read(stored.file, stored.offset, memoryview(scale.view(torch.uint8).numpy().ravel()))
         begin = rows.start // BLOCK
@@ -220,7 +221,7 @@ class _Worker:
         return rows.start - begin * BLOCK, of_rows.to(self._device)
 
     def finish(self) -> None:
-        """Wait for all copies."""
+        """Wait until all copies are complete."""
         if self._stream is not None:
             self._stream.synchronize()
 
@@ -229,7 +230,7 @@ def _work(queue: _Queue, files: _Files, tensors: Mapping[str, torch.Tensor], roo
     try:
         device = next(iter(tensors.values())).device
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # a thread's is the first GPU, which may be another's
+            torch.cuda.set_device(device)  # a thread starts on GPU 0, which may be another rank's
         worker = _Worker(device, room)
         with torch.no_grad():
             while (piece := queue.take()) is not None:
@@ -242,6 +243,6 @@ def _work(queue: _Queue, files: _Files, tensors: Mapping[str, torch.Tensor], roo
 
 
 def _target(piece: Read, tensor: torch.Tensor) -> torch.Tensor:
-    """The rows of a parameter that a piece fills: [rows, columns]."""
+    """Return the rows of a parameter that a piece fills: [rows, columns]."""
     whole = tensor if piece.index is None else tensor[piece.index]
     return whole.view(whole.shape[0], -1)[piece.at : piece.at + len(piece.rows)]

@@ -1,1 +1,1 @@
-"""What gives a model its caches and runs its steps: see engine.step.Runner."""
+"""Runners, which allocate a model's caches and run its steps: see engine.step.Runner."""

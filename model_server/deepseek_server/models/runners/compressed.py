@@ -1,4 +1,4 @@
-"""Gives DeepSeek-V4 as many blocks of entries, and a ring for each slot, as the memory lets it."""
+"""The runner of DeepSeek-V4: blocks of compressed entries, and ring buffers for each slot."""
 
 import logging
 
@@ -19,25 +19,25 @@ log = logging.getLogger(__name__)
 
 
 class CompressedRunner(PagedRunner):
-    """A model whose sequences have rings beside their blocks: see engine.step.Runner."""
+    """A model whose sequences have ring buffers beside their blocks: see engine.step.Runner."""
 
-    # A block lacks what the ring of its sequence had when it was filled.
+    # A block does not contain the ring buffer that its sequence had when the block was filled.
     shares_prefixes = False
 
 
 def compressed_runner(
     model: PreTrainedModel, *, context: int, step_tokens: int, sequences: int
 ) -> CompressedRunner:
-    """Put a model onto rings and blocks, as many as this machine allows.
+    """Return a runner for a model with ring buffers and as many blocks as this machine allows.
 
     Args:
-        model: A model that fits (models.layers.compressed.fits), on its device.
+        model: A supported model (models.layers.compressed.fits), on its device.
         context: Tokens of the longest sequence.
         step_tokens: Tokens of the largest step.
-        sequences: Sequences that run at once at most.
+        sequences: Maximum number of sequences that run at once.
 
     Raises:
-        PermanentError: There is no memory for them.
+        PermanentError: There is no memory for a cache.
     """
     device, kept = model.device, footprint(model)
     shape = compressed.shape_of(model.config)
@@ -60,16 +60,16 @@ def compressed_runner(
     else:
         memory = cpu_cache_bytes(memory_available(), rings + kept.per_token * context)
     block = shape.of_tokens(block_size) * model.dtype.itemsize
-    blocks = (memory - rings) // block - 1  # one is kept as a spare
+    blocks = (memory - rings) // block - 1  # one is the spare block
     if blocks < 1:
         raise PermanentError(
-            f"no memory is left for the cache of running requests ({readable_bytes(memory)}, and "
-            f"{sequences} requests take {readable_bytes(rings)} with {readable_bytes(block)} for "
-            f"every {block_size} tokens): give the pod more memory or a larger GPU, or choose a "
-            "smaller model"
+            f"no memory is left for the KV cache ({readable_bytes(memory)} available; {sequences} "
+            f"requests need {readable_bytes(rings)}, plus {readable_bytes(block)} per "
+            f"{block_size} tokens): give the pod more memory or a larger GPU, or choose a smaller "
+            "model"
         )
     log.info(
-        "the cache holds %d tokens in blocks of %d, %s, and %s for %d requests",
+        "KV cache: %d tokens in blocks of %d, %s, and %s for the ring buffers of %d requests",
         blocks * block_size,
         block_size,
         readable_bytes(blocks * block),
@@ -78,13 +78,15 @@ def compressed_runner(
     )
     if blocks * block_size < context:
         log.warning(
-            "requests are limited to %d tokens, not %d, by the cache", blocks * block_size, context
+            "the KV cache limits requests to %d tokens; the context is %d",
+            blocks * block_size,
+            context,
         )
     return runner(blocks)
 
 
 def footprint(model: PreTrainedModel) -> Footprint:
-    """Return the bytes of a sequence's ring, and of its entries for each of its tokens."""
+    """Return the size of a sequence's ring buffers and, per token, of its entries."""
     shape, number = compressed.shape_of(model.config), model.dtype.itemsize
     per_token = -(-shape.of_tokens(shape.stretch) * number // shape.stretch)
     return Footprint(shape.of_sequence * number, per_token)

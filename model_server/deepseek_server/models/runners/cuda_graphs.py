@@ -1,9 +1,9 @@
-"""Steps of single tokens as CUDA graphs.
+"""CUDA graphs of decode steps.
 
-Such a step is a thousand small kernels, and launching them one by one takes the CPU longer than
-the GPU takes to compute. A recorded step is launched as a whole. It is recorded for some numbers
-of tokens; a step between two of them runs as the larger one, and what it computes too much belongs
-to a slot and a block that are nobody's.
+A decode step is a thousand small kernels, and launching them one by one takes the CPU longer than
+the GPU takes to compute. A captured step is launched as a whole. Graphs are captured for some
+numbers of tokens; a step between two of them runs as the larger one, and its padding tokens use a
+slot and a block that belong to no sequence.
 """
 
 import logging
@@ -26,49 +26,49 @@ Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor
 
 
 def sizes(most: int) -> list[int]:
-    """The numbers of tokens to record, ascending: few, and none much larger than what it serves."""
+    """Return the numbers of tokens to capture, ascending: few, with little padding between them."""
     steps = [1, 2, 4, *range(8, 64, 8), *range(64, 128, 16), *range(128, most, 32)]
     return [*(size for size in steps if size < most), most]
 
 
 @cache
 def capture_stream() -> torch.cuda.Stream:
-    """Return the stream on which everything is captured.
+    """Return the stream on which all graphs are captured.
 
-    One for all: libraries keep a workspace for each stream, and what a stream has given back to the
-    pool of graphs, no other stream can take.
+    There is one for all: libraries keep a workspace per stream, and memory that a stream returned
+    to the graphs' pool cannot be reused by another stream.
     """
     return torch.cuda.Stream()
 
 
 @contextmanager
 def unless_out_of_memory(what: str) -> Iterator[None]:
-    """Go on without what the block makes where there is no memory for it, and say so in the log.
+    """Suppress an out-of-memory error of the block and log a warning.
 
     Args:
-        what: Is made.
+        what: What the block creates, for the log.
     """
     try:
         yield
     except RuntimeError as error:
-        # A capture that is cut short raises an error of its own, caused by the lack of memory.
+        # An interrupted capture raises an error of its own, caused by the out-of-memory error.
         causes = (error, error.__context__, error.__cause__)
         if not any(isinstance(cause, torch.cuda.OutOfMemoryError) for cause in causes):
             raise
-        log.warning("no memory for %s: such steps run without one", what)
+        log.warning("not enough GPU memory for %s: such steps run without CUDA graphs", what)
     else:
         return
     torch.cuda.empty_cache()
 
 
 class Graphs:
-    """Recorded steps; none until `capture`.
+    """Captured decode steps; none until `capture` is called.
 
     Args:
-        forward: the model over a row of tokens: token ids, slots, positions, and 0 for the logits
-            after all of them; see PagedRunner.
-        attention: attention that can be recorded.
-        most: single tokens of a step at most.
+        forward: the model's forward over a packed batch: token ids, slots, positions, and 0 for the
+            logits after every token; see PagedRunner.
+        attention: attention that supports CUDA graph capture.
+        most: maximum number of decode tokens in a step.
         device: a GPU.
     """
 
@@ -77,7 +77,7 @@ class Graphs:
     ) -> None:
         self._forward, self._attention = forward, attention
         self._sizes: list[int] = []
-        # Tokens, slots, positions and places of the step, where recorded kernels read them.
+        # Static inputs that captured kernels read: tokens, slots, positions and slot mapping.
         self._inputs = torch.zeros((4, most), dtype=torch.int64, device=device)
         self._idle = np.array(
             [[0], [most], [0], [attention.size.blocks * attention.size.block_size]]
@@ -85,41 +85,41 @@ class Graphs:
         self._device = device
         self._recorded: dict[int, torch.cuda.CUDAGraph] = {}
         self._pool: tuple[int, int] | None = None
-        # What the graphs compute, in the same place for all: steps follow each other.
+        # Static output, shared by all graphs: steps run one after the other.
         self._logits = torch.empty(0, device=device)
 
     def capture(self, counts: Sequence[int]) -> None:
-        """Capture graphs, but for those that the memory does not allow.
+        """Capture graphs; sizes that do not fit into the memory are skipped.
 
         Args:
             counts: numbers of tokens.
         """
         started = time.monotonic()
-        # The largest one first: the smaller ones then find room in its memory.
+        # Largest first: the smaller ones then reuse its memory.
         for size in sorted(counts, reverse=True):
-            with unless_out_of_memory(f"a graph of {size} tokens"):
+            with unless_out_of_memory(f"a graph of decode steps of {size} tokens"):
                 graph = self._record(size)
                 self._pool = self._pool or graph.pool()
                 self._recorded[size] = graph
         self._sizes = sorted(self._recorded)
         if self._sizes:
             log.info(
-                "captured %d graphs of up to %d tokens in %.1f s",
+                "captured %d CUDA graphs of decode steps of up to %d tokens in %.1f s",
                 len(self._sizes),
                 self._sizes[-1],
                 time.monotonic() - started,
             )
 
     def can_run(self, tokens: int) -> bool:
-        """Whether a step of so many single tokens can be run by a graph."""
+        """Return whether a graph can run a decode step of the given number of tokens."""
         return bool(self._sizes) and tokens <= self._sizes[-1]
 
     def run(self, inputs: StepInputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run a step of single tokens.
+        """Run a decode step.
 
         Returns:
-            Logits as Runner.run gives them, which the next step overwrites, and the slots of the
-            sequences that they are of: [n].
+            Logits as Runner.run returns them, which the next step overwrites, and the slots of
+            their sequences: [n].
         """
         count = len(inputs.tokens)
         size = self._sizes[bisect_left(self._sizes, count)]
@@ -151,7 +151,7 @@ class Graphs:
         side.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode():
             with torch.cuda.stream(side):
-                # Libraries set themselves up on a first call, which cannot be recorded.
+                # Warm-up: libraries initialize on a first call, which cannot be captured.
                 logits = run()
             torch.cuda.current_stream().wait_stream(side)
             if size > len(self._logits):

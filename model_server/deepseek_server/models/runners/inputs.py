@@ -1,7 +1,7 @@
-"""The chunks of a step as arrays: one row of tokens, and where attention finds what.
+"""The chunks of a step as arrays: one packed batch of tokens, with positions and slot mapping.
 
-Everything that a step brings to the device is computed here, on the CPU and without it, and put
-into two arrays, so that it travels in two copies.
+Everything that a step brings to the device is computed here on the CPU and packed into two arrays,
+so that it takes two copies.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from deepseek_server.engine.runner import Chunk
 
 Int64 = npt.NDArray[np.int64]
 
-# A token that the CPU does not know: it is the one that an earlier step chose for the slot.
+# Placeholder of a token that only the device knows: the one that an earlier step sampled for the
+# slot.
 FOLLOWING = -1
 
 
@@ -24,14 +25,14 @@ class StepInputs:
     """A step as arrays.
 
     Attributes:
-        chunks: in the order of the row: those of a single token first.
-        singles: how many chunks have a single token.
-        tokens: token ids, FOLLOWING where they are not known: [tokens].
-        slots: the sequence's slot for every token: [tokens].
-        positions: the token's position in its sequence: [tokens].
-        places: the token's place in the cache, counted in tokens: [tokens].
-        sampled: the place in the row of each token after which logits are wanted, in the order in
-            which the chunks were given: [n].
+        chunks: in the order of the batch: chunks of a single token (decode) first.
+        singles: number of chunks of a single token.
+        tokens: token ids, FOLLOWING where the CPU does not know them: [tokens].
+        slots: slot of each token's sequence: [tokens].
+        positions: position of each token in its sequence: [tokens].
+        places: slot mapping, the index of each token in the cache, counted in tokens: [tokens].
+        sampled: index in the batch of each token whose logits are needed, in the order of the given
+            chunks: [n].
         sampled_slots: their slots: [n].
     """
 
@@ -46,7 +47,7 @@ class StepInputs:
 
     @property
     def arrays(self) -> tuple[Int64, ...]:
-        """All that the model needs, in the order of the attributes."""
+        """The arrays that the model needs, in the order of the attributes."""
         return (
             self.tokens,
             self.slots,
@@ -58,11 +59,11 @@ class StepInputs:
 
 
 def step_inputs(chunks: Sequence[Chunk], block_size: int) -> StepInputs:
-    """The arrays of a step.
+    """Return the arrays of a step.
 
     Args:
-        chunks: what it computes.
-        block_size: tokens of a block of the cache.
+        chunks: the chunks of the step.
+        block_size: tokens per cache block.
     """
     order = sorted(range(len(chunks)), key=lambda index: len(chunks[index]) > 1)
     row = [chunks[index] for index in order]
@@ -75,7 +76,7 @@ def step_inputs(chunks: Sequence[Chunk], block_size: int) -> StepInputs:
 
     counts = np.array(lengths, np.int64)
     starts = np.fromiter((chunk.start for chunk in row), np.int64, len(row))
-    # Position within the chunk, plus where the chunk starts.
+    # Position within the chunk plus the start of the chunk.
     positions = np.arange(int(ends[-1])) + np.repeat(starts - (ends - counts), counts)
     return StepInputs(
         chunks=row,

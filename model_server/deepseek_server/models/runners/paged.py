@@ -1,9 +1,9 @@
-"""Runs unmodified transformers models on a paged cache.
+"""A runner of unmodified transformers models on a paged cache.
 
-All chunks of a step go through the model as one row of tokens, each with its own position. Where
-tokens of different sequences would meet, in attention, the model calls ours instead of its own: it
-is registered under a name with transformers, and finds the step's cache in the arguments that
-models hand through to it.
+All chunks of a step go through the model as one packed batch of tokens, each with its own position.
+Attention, where tokens of different sequences would mix, is replaced by ours: it is registered
+under a name with transformers and receives the step's cache in the keyword arguments that models
+pass through.
 """
 
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 NAME = "paged_cache"
 MODEL_TYPES = frozenset({"deepseek_v2", "deepseek_v3", "deepseek_v32", "llama", "qwen2", "qwen3"})
-# What attention of a layer can be like. Indexed is V3.2's, of all its layers.
+# Supported kinds of layers of a model. Indexed attention is V3.2's, in all its layers.
 _LAYER_TYPES = ({"full_attention"}, {"indexed_attention"})
 
 
 def fits(model: PreTrainedModel) -> bool:
-    """Whether a model can run on the paged cache: its attention is known and keeps every token."""
+    """Return whether a model can run on the paged cache: its attention caches every token."""
     config = model.config
     layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
     return config.model_type in MODEL_TYPES and layer_types in _LAYER_TYPES
 
 
 def heads_of(model: PreTrainedModel) -> Heads:
-    """The heads of a model that fits, or of this process's part; all its layers have the same."""
+    """Return the heads of a supported model, or of this rank's part; all layers have the same."""
     attention = model.model.layers[0].self_attn
     return mla.latent_heads(attention) or GroupedHeads(
         heads=attention.q_proj.out_features // attention.head_dim,
@@ -51,11 +51,11 @@ class PagedRunner:
     """A model with a paged cache: see engine.step.Runner.
 
     Args:
-        model: a model that fits; it can run in no other way from here on.
-        attention: the cache, of the model's heads and layers, and what attends over it; Attention
-            where the model is fused, or steps can be recorded.
-        sequences: sequences that run at once at most: the number of slots.
-        fused: whether the model is (models.fused).
+        model: a supported model; it is modified and can no longer run in any other way.
+        attention: attention over a cache for the model's heads and layers; it has to be an
+            Attention if the model is fused or steps can be captured.
+        sequences: maximum number of sequences that run at once: the number of slots.
+        fused: whether the model is fused (models.fused).
     """
 
     shares_prefixes = True
@@ -75,7 +75,7 @@ class PagedRunner:
         sparse.absorb(model)
         self._model, self._attention = model, attention
         self._device: torch.device = model.device
-        # The token that follows in each slot, where a step has chosen it. One slot is nobody's.
+        # The next token of each slot, where a step has sampled it. The last slot is for padding.
         self._following = torch.zeros(sequences + 1, dtype=torch.int64, device=self._device)
         self._sampled_slots = torch.empty(0, dtype=torch.int64, device=self._device)
         self.sequences = sequences
@@ -84,7 +84,7 @@ class PagedRunner:
 
     @property
     def block_size(self) -> int:
-        """Tokens of one cache block."""
+        """Tokens per cache block."""
         return self._attention.size.block_size
 
     @property
@@ -94,22 +94,22 @@ class PagedRunner:
 
     @property
     def works_ahead(self) -> bool:
-        """Whether the device computes while the caller goes on."""
+        """Whether the device computes asynchronously."""
         return bool(self._device.type == "cuda")
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether `record` does something."""
+        """Whether steps can be captured as CUDA graphs."""
         return self._attention.can_be_recorded
 
     def use(self, attention: Planned) -> None:
-        """Go on with another cache; graphs of decode steps belong to the old one and are dropped."""
+        """Switch to another cache; graphs of decode steps belong to the old one and are dropped."""
         self._attention, self._graphs = attention, None
         if self._pieces is not None:
             self._pieces.attention = cast("Attention", attention)
 
     def capture_pieces(self, counts: Sequence[int]) -> None:
-        """Capture steps with prompts, but for their attention.
+        """Capture prefill steps as piecewise CUDA graphs, without their attention.
 
         Args:
             counts: numbers of tokens, ascending.
@@ -120,7 +120,7 @@ class PagedRunner:
         self._pieces = Pieces(self._model, heads_of(self._model), attention, self._embed, counts)
 
     def capture_decode(self, counts: Sequence[int]) -> Graphs:
-        """Capture decode steps with the cache in use; see `run_with`.
+        """Capture decode steps with the current cache; see `run_with`.
 
         Args:
             counts: numbers of sequences.
@@ -131,7 +131,7 @@ class PagedRunner:
         return graphs
 
     def run_with(self, graphs: Graphs) -> None:
-        """Run decode steps by these graphs from here on."""
+        """Use these graphs for all further decode steps."""
         self._graphs = graphs
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
@@ -158,7 +158,7 @@ class PagedRunner:
         return self._forward(tokens, slots, positions, sampled)
 
     def _on_device(self, inputs: StepInputs) -> tuple[torch.Tensor, ...]:
-        """The arrays of a step on the device, by one copy."""
+        """Return the arrays of a step on the device, copied at once."""
         arrays = inputs.arrays
         packed = torch.from_numpy(np.concatenate(arrays))
         if self.works_ahead:
@@ -173,13 +173,13 @@ class PagedRunner:
         positions: torch.Tensor,
         sampled: torch.Tensor | int,
     ) -> torch.Tensor:
-        """The model over a row of tokens.
+        """Run the model over a packed batch.
 
         Args:
-            tokens: negative where the token is the one that follows in the slot: [tokens].
+            tokens: negative where the token is the next token of the slot: [tokens].
             slots: [tokens].
             positions: [tokens].
-            sampled: places in the row, [n], or 0 for all.
+            sampled: indices in the batch, [n], or 0 for all.
 
         Returns:
             Logits: [n, vocabulary].
@@ -219,6 +219,6 @@ def _attend(
     paged: Attention,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention as transformers calls it: [1, heads, tokens, dim] in, [1, tokens, heads, dim] out."""
+    """Attend, as transformers calls it: [1, heads, tokens, dim] in, [1, tokens, heads, dim] out."""
     row = (part[0].transpose(0, 1) for part in (query, key, value))
     return paged.grouped(module.layer_idx, *row).unsqueeze(0), None

@@ -1,12 +1,12 @@
-"""Steps with prompts as pieces of CUDA graph, between one layer's attention and the next one's.
+"""Piecewise CUDA graphs of prefill and mixed steps: one piece between two layers' attention.
 
-A step that mixes prompts and single tokens differs from any other in what attention does, and in
-nothing else but its number of tokens. So everything from the output of one attention to the input
-of the next is recorded, for some numbers of tokens, and only attention is launched anew. Without
-that, launching a step of a few hundred tokens takes the CPU longer than the GPU takes to compute.
+Steps that mix prefill and decode differ only in their attention and their number of tokens. So
+everything from the output of one attention to the input of the next is captured, for some numbers
+of tokens, and only attention is launched in each step. Without that, launching a step of a few
+hundred tokens takes the CPU longer than the GPU takes to compute.
 
-What goes in and out of a piece is always in the same place, the same one for all layers: pieces
-run one after the other. Larger steps run as they are.
+Inputs and outputs of all pieces are in the same static buffers, because pieces run one after the
+other. Larger steps run without graphs.
 """
 
 import logging
@@ -27,7 +27,7 @@ Embed = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def sizes(most: int) -> list[int]:
-    """The numbers of tokens to record, ascending; what is padded is at most a quarter or so."""
+    """Return the numbers of tokens to capture, ascending; padding is at most about a quarter."""
     steps = [
         32,
         *range(64, 512, 64),
@@ -39,17 +39,17 @@ def sizes(most: int) -> list[int]:
 
 
 class Pieces:
-    """Recorded pieces of a fused model (see models.fused).
+    """Captured pieces of a fused model (see models.fused).
 
     Args:
         model: the model.
-        heads: of its attention.
-        attention: what attends; called between the pieces.
-        embed: from token ids and slots to embeddings: [tokens], [tokens] to [tokens, hidden].
+        heads: heads of its attention.
+        attention: the attention that is called between the pieces.
+        embed: maps token ids and slots to embeddings: [tokens], [tokens] to [tokens, hidden].
         counts: numbers of tokens to capture, ascending.
 
     Attributes:
-        attention: may be replaced by one with another cache.
+        attention: the attention; may be replaced by one with another cache.
     """
 
     def __init__(
@@ -87,29 +87,29 @@ class Pieces:
             self._mixed = zeros(heads.heads, heads.dim)
         started = time.monotonic()
         with torch.inference_mode():
-            # The largest ones first: the smaller ones then find room in their memory.
+            # Largest first: the smaller ones then reuse their memory.
             for size in reversed(counts):
-                with unless_out_of_memory(f"graphs of steps of {size} tokens with prompts"):
+                with unless_out_of_memory(f"piecewise graphs of prefill steps of {size} tokens"):
                     self._recorded[size] = self._record(size)
         self._sizes = sorted(self._recorded)
-        torch.cuda.empty_cache()  # what the first calls on the other stream took
+        torch.cuda.empty_cache()  # memory of the warm-up calls on the other stream
         log.info(
-            "captured pieces for %d numbers of tokens in %.1f s",
+            "captured piecewise CUDA graphs of prefill steps for %d sizes in %.1f s",
             len(self._sizes),
             time.monotonic() - started,
         )
 
     def can_run(self, tokens: int) -> bool:
-        """Whether a step of so many tokens is recorded."""
+        """Return whether a step of the given number of tokens can run on captured pieces."""
         return bool(self._sizes) and tokens <= self._sizes[-1]
 
     def run(
         self, tokens: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
-        """The model without its head; attention must have its plan.
+        """Run the model without its head; attention must have been planned for the step.
 
         Args:
-            tokens: token ids, negative where they follow in the slot: [tokens].
+            tokens: token ids, negative for the next token of the slot: [tokens].
             slots: [tokens].
             positions: [tokens].
 
@@ -145,7 +145,7 @@ class Pieces:
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             for number in range(len(self._layers) + 1):
-                self._piece(number, size)  # libraries set themselves up, which can't be recorded
+                self._piece(number, size)  # warm-up: initialization can't be captured
                 graph = torch.cuda.CUDAGraph()
                 graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
                 try:
@@ -158,7 +158,7 @@ class Pieces:
         return graphs
 
     def _piece(self, number: int, size: int) -> None:
-        """From the output of the attention before a layer to the input of its own."""
+        """Compute from the output of the previous layer's attention to the input of the next."""
         tokens, slots, positions = self._integers[:, :size]
         residual = self._residual[:size]
         if number == 0:

@@ -1,4 +1,4 @@
-"""One sequence's cache in the form that transformers has for a model, and the model behind it."""
+"""The cache of one sequence in transformers' own form, together with the model."""
 
 from collections.abc import MutableMapping
 
@@ -7,13 +7,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 
 class SequenceCache:
-    """What a model keeps of one sequence.
+    """A model's cache of one sequence.
 
     Args:
-        model: any causal language model that takes a DynamicCache of its configuration.
+        model: any causal language model that accepts a DynamicCache of its configuration.
 
     Attributes:
-        length: tokens that it holds.
+        length: number of cached tokens.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -23,7 +23,7 @@ class SequenceCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it takes."""
+        """Bytes of memory that the cache uses."""
         storages = {
             tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
             for holder in self._holders()
@@ -58,9 +58,9 @@ class SequenceCache:
         return logits
 
     def _compact(self) -> None:
-        """Copy what is a small part of a large tensor, such as a window at the end of a prompt.
+        """Copy views that cover a small part of a large tensor, such as a window after a prompt.
 
-        The part would keep all of it in memory.
+        The view would keep the whole tensor in memory.
         """
         copies: dict[int, torch.Tensor] = {}  # keys and values may be one and the same
         for holder in self._holders():
@@ -71,7 +71,7 @@ class SequenceCache:
                     holder[name] = copies.setdefault(id(tensor), tensor.clone())
 
     def _holders(self) -> list[MutableMapping[str, object]]:
-        """Where the layers have their tensors: in attributes, and in dictionaries among those."""
+        """Return the mappings that hold the layers' tensors: attributes and nested dictionaries."""
         layers = [vars(layer) for layer in self._cache.layers]
         inner = [v for layer in layers for v in layer.values() if isinstance(v, dict)]
         return layers + inner

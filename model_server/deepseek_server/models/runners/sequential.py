@@ -1,14 +1,14 @@
-"""Runs the models whose attention does not fit the paged cache, sequence by sequence.
+"""The sequential runner, for models whose attention the paged cache does not support.
 
-Llama or Qwen with sliding windows are such models; others can have layers of any kind that
-transformers has a cache for. So every sequence gets such a cache, and the chunks of a step go
-through the model one after the other: slower than one row for all, but with the same scheduler,
-sampler and API.
+Examples are Llama or Qwen with sliding windows; other models may have layers of any kind that
+transformers has a cache for. Every sequence gets such a cache, and the chunks of a step go through
+the model one after the other: slower than a packed batch, but with the same scheduler, sampler and
+API.
 
-The blocks that the scheduler gives out hold nothing here; they measure. A sequence's cache may be
-as large as its blocks stand for, and it is dropped when its slot or one of its blocks is given to
-another sequence. So there are never more caches than slots, and all of them together never hold
-more tokens than all blocks, without anybody telling when a sequence ends.
+The scheduler's blocks hold no data here; they only account for memory. A sequence's cache may hold
+as many tokens as its blocks, and it is dropped when its slot or one of its blocks is assigned to
+another sequence. So there are never more caches than slots, and together they never hold more
+tokens than all blocks, although the runner is not notified when a sequence ends.
 """
 
 import logging
@@ -30,15 +30,16 @@ from deepseek_server.server.lifecycle import readable_bytes
 log = logging.getLogger(__name__)
 
 BLOCK_SIZE = 16
-# Sequences that should run at once: more only wait for each other, and each takes its fixed share.
+# Sequences that run at once: more would only wait for each other, and each needs a fixed share of
+# the memory.
 SEQUENCES = 16
-# A step takes memory for each of its tokens times all tokens before them.
+# The memory of a step grows with its tokens times all tokens before them.
 STEP_TOKENS = {"cpu": 256, "cuda": 2048}
 
 
 @dataclass(eq=False)
 class _Claim:
-    """What a slot and blocks stand for: the cache of a sequence, None once it was dropped."""
+    """The cache of the sequence that owns a slot and blocks; None after it was dropped."""
 
     cache: SequenceCache | None
 
@@ -47,9 +48,9 @@ class WholeRunner:
     """A model with one cache per sequence: see engine.step.Runner.
 
     Args:
-        model: any causal language model that takes a DynamicCache of its configuration.
+        model: any causal language model that accepts a DynamicCache of its configuration.
         num_blocks: blocks that sequences may use.
-        block_size: tokens that one block stands for.
+        block_size: tokens that one block accounts for.
     """
 
     shares_prefixes = False
@@ -61,25 +62,25 @@ class WholeRunner:
         self._model = model
         self._by_slot: dict[int, _Claim] = {}
         self._by_block: dict[int, _Claim] = {}
-        # The token that follows in each slot, where a step has chosen it.
+        # The next token of each slot, where a step has sampled it.
         self._following: dict[int, torch.Tensor] = {}
         self._sampled_slots: list[int] = []
 
     @property
     def device(self) -> torch.device:
-        """Where the logits are."""
+        """Device of the logits."""
         return self._model.device
 
     @property
     def works_ahead(self) -> bool:
-        """Whether the device computes while the caller goes on."""
+        """Whether the device computes asynchronously."""
         return bool(self.device.type == "cuda")
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute a step; see Runner.run.
 
         Raises:
-            RuntimeError: a chunk goes on with a sequence whose cache was dropped.
+            RuntimeError: a chunk continues a sequence whose cache was dropped.
         """
         rows = [self._cache(chunk).extend(self._tokens(chunk)) for chunk in chunks]
         sampled = [row for row, chunk in zip(rows, chunks, strict=True) if chunk.sample]
@@ -96,7 +97,10 @@ class WholeRunner:
         return torch.tensor(chunk.tokens, dtype=torch.int64, device=self.device)
 
     def _cache(self, chunk: Chunk) -> SequenceCache:
-        """The cache of a chunk's sequence, after whoever had its place before has lost theirs."""
+        """Return the cache of a chunk's sequence.
+
+        The caches of previous owners of its slot and blocks are dropped.
+        """
         if chunk.start == 0:
             self._drop(self._by_slot.get(chunk.slot))
             self._by_slot[chunk.slot] = _Claim(SequenceCache(self._model))
@@ -122,13 +126,13 @@ def whole_runner(
     step_tokens: int,
     sequences: int,
 ) -> WholeRunner:
-    """Give a model room for as many cached tokens as this machine allows.
+    """Return a runner for a model with the largest caches that this machine allows.
 
     Args:
-        model: Any model that `WholeRunner` takes, on its device.
+        model: Any model that `WholeRunner` accepts, on its device.
         context: Tokens of the longest sequence.
         step_tokens: Tokens of the largest step.
-        sequences: Sequences that run at once at most.
+        sequences: Maximum number of sequences that run at once.
 
     Raises:
         PermanentError: There is no memory for a cache.
@@ -146,13 +150,13 @@ def whole_runner(
     tokens = blocks * BLOCK_SIZE
     if blocks < 1:
         raise PermanentError(
-            f"no memory is left for the cache of running requests ({readable_bytes(memory)}, and "
-            f"{sequences} requests take {readable_bytes(sequences * footprint.per_sequence)} with "
-            f"{readable_bytes(footprint.per_token * BLOCK_SIZE)} for every {BLOCK_SIZE} tokens): "
+            f"no memory is left for the KV cache ({readable_bytes(memory)} available; {sequences} "
+            f"requests need {readable_bytes(sequences * footprint.per_sequence)}, plus "
+            f"{readable_bytes(footprint.per_token * BLOCK_SIZE)} per {BLOCK_SIZE} tokens): "
             "lower maxContext, give the pod more memory or a larger GPU, or choose a smaller model"
         )
     log.info(
-        "the caches of %d requests hold %d tokens, %s (%d bytes for a request and %d for a token)",
+        "KV caches of %d requests: %d tokens, %s (%d bytes per request and %d per token)",
         sequences,
         tokens,
         readable_bytes(memory),
@@ -160,18 +164,18 @@ def whole_runner(
         footprint.per_token,
     )
     if tokens < context:
-        log.warning("requests are limited to %d tokens, not %d, by the cache", tokens, context)
+        log.warning("the KV cache limits requests to %d tokens; the context is %d", tokens, context)
     return WholeRunner(model, blocks)
 
 
 def cache_blocks(footprint: Footprint, memory: int, sequences: int) -> int:
-    """How many blocks of tokens fit beside the fixed share of every sequence.
+    """Return the number of blocks that fit beside the fixed memory of every sequence.
 
     Args:
-        footprint: What a cache takes.
+        footprint: Size of a sequence's cache.
         memory: Bytes for all caches.
-        sequences: Sequences that run at once at most.
+        sequences: Maximum number of sequences that run at once.
     """
     left = memory - sequences * footprint.per_sequence
-    # Where all layers have windows, a token takes nothing once those are full.
+    # If all layers have windows, a token needs no memory once those are full.
     return max(left, 0) // (max(footprint.per_token, 1) * BLOCK_SIZE)

@@ -1,11 +1,11 @@
-"""The largest tensor that a computation makes."""
+"""The largest tensor of a computation."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the bytes of the largest tensor that an operator gives."""
+    """A dispatch mode that records the bytes of the largest tensor returned by an operator."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Attention over windows and entries keeps to its budget of memory."""
+"""Attention over windows and entries stays within its memory budget."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ BUDGET, TOKENS = 2**19, 560
 
 @torch.inference_mode()
 @pytest.mark.parametrize("layer", range(3))
-def test_memory_stays_within_the_budget_whatever_the_context(
+def test_memory_stays_within_the_budget_for_any_context(
     layer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(selection.TILE_BYTES, "cpu", BUDGET)

@@ -1,4 +1,4 @@
-"""Where tokens and entries of a step are, against sequences that are kept whole in plain Python."""
+"""Locations of a step's tokens and entries, against a simple model of whole sequences."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ def tokens_of(chunks: list[Chunk]) -> list[tuple[Chunk, int]]:
 
 
 @given(EXTENTS)
-def test_rows_know_their_chunks_and_positions(extents: list[tuple[int, int]]) -> None:
+def test_rows_have_their_chunks_and_positions(extents: list[tuple[int, int]]) -> None:
     chunks = chunks_of(extents)
     step, expected = Step(chunks), tokens_of(chunks)
     found = [(chunks[chunk], int(at)) for chunk, at in zip(step.chunk, step.positions, strict=True)]
@@ -41,7 +41,7 @@ def test_rows_know_their_chunks_and_positions(extents: list[tuple[int, int]]) ->
 
 
 @given(EXTENTS, st.integers(1, 30))
-def test_a_ring_keeps_the_last_tokens_of_each_chunk(
+def test_a_ring_buffer_keeps_the_last_tokens_of_each_chunk(
     extents: list[tuple[int, int]], size: int
 ) -> None:
     chunks = chunks_of(extents)

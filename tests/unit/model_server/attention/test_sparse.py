@@ -1,4 +1,4 @@
-"""The indexer over the paged cache chooses what that of transformers does, in any tiles."""
+"""The indexer over the paged cache selects the same tokens as transformers, with any tiles."""
 
 from itertools import pairwise
 
@@ -38,7 +38,7 @@ def attention_of(model: PreTrainedModel) -> SparseAttention:
 @torch.inference_mode()
 @pytest.mark.parametrize("tile_bytes", [2**26, 2**13, 1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_chooses_what_the_indexer_of_transformers_does(
+def test_selects_the_same_tokens_as_the_indexer_of_transformers(
     dtype: torch.dtype, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(selection.TILE_BYTES, "cpu", tile_bytes)
@@ -77,7 +77,7 @@ def test_it_chooses_what_the_indexer_of_transformers_does(
         assert mine == {chosen for chosen in theirs if chosen <= position}, position
 
 
-def test_what_a_cache_holds_is_what_the_heads_say() -> None:
+def test_cache_bytes_match_the_cached_values_of_the_heads() -> None:
     paged = attention_of(tiny(torch.bfloat16))
     heads, config = paged._heads, configuration("deepseek-v32")
     values = config.kv_lora_rank + config.qk_rope_head_dim + config.index_head_dim
@@ -86,10 +86,10 @@ def test_what_a_cache_holds_is_what_the_heads_say() -> None:
 
 
 @torch.inference_mode()
-def test_memory_stays_within_the_budget_whatever_the_context(
+def test_memory_stays_within_the_budget_for_any_context(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The largest tensor of a step, as torch's operators make them."""
+    """Check the largest tensor that torch's operators return in a step."""
     budget = 2**19
     monkeypatch.setitem(selection.TILE_BYTES, "cpu", budget)
     model = tiny(torch.float32)

@@ -1,4 +1,4 @@
-"""Tiles hold every query of a step once, with its blocks, within the budget."""
+"""Tiles contain every query of a step once, with its blocks, within the budget."""
 
 import numpy as np
 from hypothesis import given
@@ -18,7 +18,7 @@ BUDGETS = st.builds(Budget, st.integers(1, 2**20), st.just(96), st.just(80))
 
 
 def step_of(extents: list[tuple[int, int]]) -> list[Chunk]:
-    """Chunks of sequences that have more blocks than they need yet."""
+    """Return chunks of sequences that have more blocks than they need."""
     chunks, first = [], 0
     for start, length in extents:
         count = -(-(start + length) // BLOCK_SIZE) + 2
@@ -59,7 +59,7 @@ def test_every_query_is_scored_with_its_own_blocks(
 
 
 @given(CHUNKS, BUDGETS)
-def test_no_tile_exceeds_the_budget_but_that_of_a_single_query(
+def test_only_a_tile_of_a_single_query_may_exceed_the_budget(
     extents: list[tuple[int, int]], budget: Budget
 ) -> None:
     for tile in tiles(step_of(extents), BLOCK_SIZE, budget, SPARE):

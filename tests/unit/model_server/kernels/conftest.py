@@ -1,4 +1,4 @@
-"""A FlashInfer that compiles in no time: specs with names, and files in place of libraries."""
+"""A fake FlashInfer without compilation: specs with names, and empty files as libraries."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ VERSION = "0.7.2"
 
 @dataclass
 class FlashInfer:
-    """What the tests look at.
+    """State of the fake FlashInfer.
 
     Attributes:
-        aot: Where compiled libraries are looked for.
+        aot: Directory of compiled libraries.
         built: The environment of each compilation.
-        failure: What the compiler says, if it shall fail.
+        failure: Output of the compiler if it has to fail.
     """
 
     aot: Path
@@ -96,7 +96,7 @@ def flashinfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlashInfer:
 
 @pytest.fixture
 def cuda_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A CUDA toolkit of which only the version is real, in CUDA_HOME."""
+    """Create a fake CUDA toolkit that only prints its version, in CUDA_HOME."""
     root = tmp_path / "cuda"
     program(root / "bin/nvcc", 'echo "Cuda compilation tools, release 13.2, V13.2.86"')
     monkeypatch.setenv("CUDA_HOME", str(root))

@@ -1,4 +1,4 @@
-"""Our own kernels are compiled without a GPU, and found instead of being compiled again."""
+"""Our own kernels are compiled ahead of time without a GPU and not compiled again."""
 
 import json
 import os
@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# In processes of their own: Triton remembers what it has compiled. The smallest experts of one
-# number are enough, all of them take half a minute.
+# In separate processes, because Triton caches kernels in memory. The smallest experts of one type
+# suffice; all of them take half a minute.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -27,7 +27,7 @@ print(json.dumps(found))
 
 
 def launched(archs: str, before: Path | None, out: Path) -> list[bool]:
-    """For each kernel whether it was found."""
+    """Return for each kernel whether it was found."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, archs, str(before or "-"), str(out)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -40,12 +40,12 @@ def launched(archs: str, before: Path | None, out: Path) -> list[bool]:
     return found
 
 
-def test_what_was_compiled_ahead_is_found_wherever_it_was_moved(tmp_path: Path) -> None:
+def test_kernels_compiled_ahead_are_found_after_a_move(tmp_path: Path) -> None:
     assert launched("8.0", None, tmp_path / "built") == [False] * 4
     (tmp_path / "built").rename(tmp_path / "image")
-    # Without its leftovers: what Triton reads is there, and nothing else.
+    # Only the files that Triton reads are kept.
     files = {path.suffix for path in (tmp_path / "image").rglob("*") if path.is_file()}
     assert files == {".cubin", ".json"}
     assert launched("8.0", tmp_path / "image", tmp_path / "pod") == [True] * 4
-    # A GPU that was not thought of costs time, no more.
+    # Another GPU only costs compile time.
     assert launched("8.9", tmp_path / "image", tmp_path / "pod") == [False] * 4

@@ -1,4 +1,4 @@
-"""A start uses FlashInfer where its kernels are there, and says which file is missing where not."""
+"""A start uses FlashInfer if its kernels exist; otherwise it names the missing file."""
 
 import sys
 
@@ -41,7 +41,7 @@ def gpu(monkeypatch):
 
 @pytest.fixture
 def compiled(flashinfer):
-    """Pretend that everything was compiled ahead for some GPUs."""
+    """Pretend that all kernels were compiled for given GPU architectures."""
 
     def compiled(archs: str) -> None:
         parsed = parse_archs(archs)
@@ -60,13 +60,13 @@ def chosen(heads=LLAMA, dtype=torch.bfloat16, wanted="auto"):
 
 @pytest.mark.parametrize("heads", [LLAMA, V3])
 @pytest.mark.parametrize("capability", [(8, 0), (8, 9), (9, 0), (10, 0)])
-def test_flashinfer_where_its_kernels_are_there(compiled, gpu, heads, capability):
+def test_uses_flashinfer_if_its_kernels_exist(compiled, gpu, heads, capability):
     compiled("8.0,9.0a,10.0a")
     gpu(*capability)
     assert chosen(heads) is FlashInferAttention
 
 
-def test_torch_where_a_file_is_missing_and_the_file_is_named(flashinfer, compiled, gpu, caplog):
+def test_uses_torch_and_names_the_missing_file(flashinfer, compiled, gpu, caplog):
     compiled("9.0a")
     missing = next(flashinfer.aot.glob("mla_*/*.so"))
     missing.unlink()
@@ -81,19 +81,19 @@ def test_an_image_without_kernels(flashinfer, gpu, caplog):
     assert "build the image with CUDA_ARCHS=8.6" in caplog.text
 
 
-def test_kernels_for_other_gpus_are_not_tried(compiled, gpu, caplog):
+def test_kernels_for_other_gpus_are_not_used(compiled, gpu, caplog):
     compiled("9.0a")
     gpu(8, 0)
     assert chosen() is SdpaAttention
-    assert "are for GPUs of 9.0a: build the image with CUDA_ARCHS=8.0" in caplog.text
+    assert "are for GPU architectures 9.0a: build the image with CUDA_ARCHS=8.0" in caplog.text
 
 
-def test_numbers_that_were_not_compiled_for(compiled, gpu):
+def test_kernels_for_other_types_are_not_used(compiled, gpu):
     compiled("9.0a")
     assert chosen(dtype=torch.float16) is SdpaAttention
 
 
-def test_who_asks_for_flashinfer_by_name_is_told_what_is_missing(flashinfer, gpu):
+def test_an_explicit_flashinfer_setting_fails_with_the_missing_file(flashinfer, gpu):
     with pytest.raises(PermanentError, match=r"\.so is missing: build the image with CUDA_ARCHS"):
         chosen(wanted="flashinfer")
 
@@ -131,26 +131,28 @@ class TestWithACompiler:
         monkeypatch.setattr(ready.shutil, "which", lambda name: f"/usr/bin/{name}")
         monkeypatch.delenv("FLASHINFER_DISABLE_JIT", raising=False)
 
-    def test_what_is_missing_is_compiled_later_and_that_is_said(self, flashinfer, gpu, caplog):
+    def test_missing_kernels_are_compiled_on_first_use_with_a_warning(
+        self, flashinfer, gpu, caplog
+    ):
         assert chosen() is FlashInferAttention
         assert "6 of FlashInfer's kernels are not in" in caplog.text
-        assert "compiled when first used" in caplog.text
+        assert "compiled on first use" in caplog.text
 
-    def test_unless_that_is_switched_off(self, flashinfer, gpu, monkeypatch):
+    def test_not_compiled_if_disabled(self, flashinfer, gpu, monkeypatch):
         monkeypatch.setenv("FLASHINFER_DISABLE_JIT", "1")
         assert chosen() is SdpaAttention
 
-    def test_unless_the_library_is_there_for_another_gpu(self, compiled, gpu):
+    def test_not_compiled_if_the_library_is_for_another_gpu(self, compiled, gpu):
         compiled("9.0a")
         gpu(8, 0)
         assert chosen() is SdpaAttention
 
-    def test_unless_a_tool_is_missing(self, flashinfer, gpu, monkeypatch):
+    def test_not_compiled_if_a_tool_is_missing(self, flashinfer, gpu, monkeypatch):
         monkeypatch.setattr(ready.shutil, "which", {"c++": "/usr/bin/c++"}.get)
         assert chosen() is SdpaAttention
 
 
-def test_a_cpu_asks_nothing(monkeypatch):
+def test_a_cpu_needs_no_kernels(monkeypatch):
     monkeypatch.setattr(suitable, "lacking", None)
     assert choice.choose("auto", LLAMA, torch.float32, torch.device("cpu")) is SdpaAttention
 

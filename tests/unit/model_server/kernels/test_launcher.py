@@ -1,4 +1,4 @@
-"""Triton's launcher is compiled where there is a compiler and found where there is none."""
+"""Triton's launcher is compiled ahead of time and found on machines without a compiler."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ def no_compiler(monkeypatch):
 
 
 def compiled() -> str:
-    """What Triton does when the first of its kernels runs, but for loading it without a driver."""
+    """Do what Triton does for its first kernel, without loading the launcher."""
     return build.compile_so_from_src("/* C */", "cuda_utils")
 
 
@@ -35,17 +35,17 @@ def compiled_ahead(folder) -> None:
     launcher.library(folder).write_text("compiled ahead")
 
 
-def test_it_is_found_where_there_is_no_compiler(compiled_ahead, no_compiler):
+def test_the_launcher_is_found_without_a_compiler(compiled_ahead, no_compiler):
     assert launcher.provide()
     assert Path(compiled()).read_text() == "compiled ahead"
 
 
-def test_a_missing_one_is_named(folder, no_compiler, caplog):
+def test_a_missing_launcher_is_named(folder, no_compiler, caplog):
     assert not launcher.provide()
     assert f"there is neither {launcher.library(folder)} nor a C compiler" in caplog.text
 
 
-def test_no_flashinfer_either(no_compiler, monkeypatch, caplog):
+def test_neither_flashinfer_nor_a_compiler(no_compiler, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "flashinfer", None)
     assert not launcher.provide()
     assert "build the image with CUDA_ARCHS" in caplog.text
@@ -53,18 +53,18 @@ def test_no_flashinfer_either(no_compiler, monkeypatch, caplog):
 
 def test_other_libraries_need_a_compiler(compiled_ahead, no_compiler):
     launcher.provide()
-    with pytest.raises(PermanentError, match="Triton wants to compile other"):
+    with pytest.raises(PermanentError, match="Triton needs a C compiler for other"):
         build.compile_so_from_src("/* C */", "other")
 
 
-def test_an_installed_compiler_goes_first(compiled_ahead, monkeypatch):
+def test_an_installed_compiler_is_preferred(compiled_ahead, monkeypatch):
     monkeypatch.setattr(launcher.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert launcher.provide()
     assert knobs.build.impl is None
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="compiles with gcc, which is not installed")
-def test_the_real_one_compiles(folder, tmp_path):
+def test_the_real_launcher_compiles(folder, tmp_path):
     launcher.compile_launcher(folder, toolkit.stub(tmp_path / "driver"))
     library = launcher.library(folder).read_bytes()
     assert library.startswith(b"\x7fELF")
@@ -72,7 +72,7 @@ def test_the_real_one_compiles(folder, tmp_path):
     assert b"PyInit_cuda_utils" in library
 
 
-def test_a_failed_compilation_says_what_to_install(folder, tmp_path, monkeypatch):
+def test_a_failed_compilation_names_what_to_install(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(PermanentError, match=r"cannot be compiled .*install gcc and Python's head"):

@@ -1,4 +1,4 @@
-"""What goes into an image of FlashInfer: it still imports, it has its kernels, it has no sources."""
+"""The packed copy of FlashInfer can be imported and contains kernels but no sources."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ NAMES = ("flashinfer", "flashinfer.mla", "flashinfer.norm", "flashinfer.rope")
 
 @pytest.fixture
 def site(tmp_path, monkeypatch) -> Path:
-    """A folder of packages with an importable FlashInfer."""
+    """Create a folder of packages with an importable FlashInfer."""
     site = tmp_path / "site"
     for name, content in {
         "flashinfer/__init__.py": "from flashinfer import used",
@@ -44,7 +44,7 @@ def contents(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_kernels_and_templates_stay_and_sources_go(site, tmp_path):
+def test_keeps_kernels_and_templates_without_sources(site, tmp_path):
     target = tmp_path / "gpu"
     assert main(["pack", str(target)]) == 0
     packed = {name for name in contents(target) if not name.endswith(".pyc")}
@@ -55,21 +55,21 @@ def test_kernels_and_templates_stay_and_sources_go(site, tmp_path):
     }
 
 
-def test_what_is_imported_has_bytecode_and_nothing_else_has(site, tmp_path):
+def test_only_imported_modules_have_bytecode(site, tmp_path):
     target = tmp_path / "gpu"
     main(["pack", str(target)])
     bytecode = {Path(name).name for name in contents(target) if name.endswith(".pyc")}
     tag = sys.implementation.cache_tag
     assert f"used.{tag}.pyc" in bytecode
     assert f"unused.{tag}.pyc" not in bytecode
-    # Whatever the dates of files say.
+    # Independent of the dates of files.
     (target / "flashinfer/used.py").write_text("raise SystemExit('read again')")
     subprocess.run(
         [sys.executable, "-c", "import flashinfer"], check=True, env={"PYTHONPATH": str(target)}
     )
 
 
-def test_a_folder_in_use_is_left_alone(site, tmp_path):
+def test_refuses_a_folder_that_is_not_empty(site, tmp_path):
     (tmp_path / "gpu").mkdir()
     (tmp_path / "gpu/file").touch()
     assert main(["pack", str(tmp_path / "gpu")]) == 3

@@ -1,4 +1,4 @@
-"""What is compiled ahead is all that a served model will ask FlashInfer for, on every GPU."""
+"""The kernels compiled ahead of time are all that a supported model needs, on every GPU."""
 
 import pytest
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_the_libraries_for_ampere():
     ]
 
 
-def test_hopper_has_attention_of_its_own_and_decodes_groups_with_the_older_one():
+def test_hopper_prefills_with_fa3_and_decodes_groups_with_fa2():
     assert names("9.0a") == [
         "decode 128 bfloat16",
         "gate",
@@ -77,7 +77,7 @@ def on_hopper(shape: Grouped) -> frozenset[Kernel]:
     family=st.sampled_from(sorted(FAMILIES)),
     dtypes=st.lists(st.sampled_from(["bfloat16", "float16"]), min_size=1, unique=True),
 )
-def test_a_gpu_that_runs_the_code_finds_all_of_it(archs, gpu, family, dtypes):
+def test_a_gpu_that_runs_the_code_finds_all_kernels(archs, gpu, family, dtypes):
     compiled = parse_archs(",".join(archs))
     ahead = set(all_kernels(compiled, dtypes))
     if any(arch.runs_on(gpu) for arch in compiled):
@@ -86,20 +86,20 @@ def test_a_gpu_that_runs_the_code_finds_all_of_it(archs, gpu, family, dtypes):
                 assert attention_kernels(shape, dtype, gpu) | COMMON <= ahead
 
 
-def test_architectures_are_read_in_any_order_and_spelling():
+def test_architectures_are_parsed_in_any_order_and_spelling():
     assert [str(arch) for arch in parse_archs("9.0, 8.0 10.0a,8.0")] == ["8.0", "9.0a", "10.0a"]
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "no GPU architecture was given"),
-        ("sm_90", "sm_90 is no GPU architecture: write for example 8.0"),
+        ("", "the list of GPU architectures is empty"),
+        ("sm_90", "sm_90 is not a GPU architecture: write for example 8.0"),
         ("8.0,7.5", "no kernels for GPU architecture 7.5: the oldest is 8.0"),
         ("8.0a", "8.0a does not exist: write 8.0"),
     ],
 )
-def test_what_is_no_architecture(text, sentence):
+def test_refuses_unknown_architectures(text, sentence):
     with pytest.raises(PermanentError, match=sentence):
         parse_archs(text)
 
@@ -115,12 +115,12 @@ def test_what_is_no_architecture(text, sentence):
         (Arch(10, 0, exact=True), (10, 3), False),
     ],
 )
-def test_which_gpus_run_code_for_another(arch, gpu, runs):
+def test_gpus_that_run_code_of_another_architecture(arch, gpu, runs):
     assert arch.runs_on(gpu) is runs
 
 
 @given(gpu=st.tuples(st.integers(8, 12), st.integers(0, 9)))
-def test_a_gpu_runs_what_is_compiled_for_it(gpu):
+def test_a_gpu_runs_code_that_is_compiled_for_it(gpu):
     assert arch_of(gpu).runs_on(gpu)
     assert parse_archs(str(arch_of(gpu))) == (arch_of(gpu),)
 
@@ -133,5 +133,5 @@ def test_a_gpu_runs_what_is_compiled_for_it(gpu):
         (Grouped(64, 4), ""),
     ],
 )
-def test_heads_that_flashinfer_does_not_know(shape, reason):
+def test_heads_without_flashinfer_kernels(shape, reason):
     assert unknown(shape) == reason

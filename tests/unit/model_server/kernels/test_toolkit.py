@@ -11,7 +11,7 @@ from tests.unit.model_server.kernels.conftest import program
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A c++ that writes its arguments into what it shall link."""
+    """Create a fake c++ that writes its arguments into its output file."""
     path = tmp_path / "path/c++"
     program(path, 'echo "$@" > "$3"')
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
@@ -54,14 +54,14 @@ def test_a_linker_finds_the_libraries_by_their_plain_names(compiler, parts, tmp_
     assert "-soname,libcuda.so.1" in (root / "lib64/stubs/libcuda.so.1").read_text()
 
 
-def test_it_can_be_assembled_again(compiler, parts, tmp_path):
+def test_a_toolkit_can_be_assembled_again(compiler, parts, tmp_path):
     toolkit.assemble(parts, tmp_path / "root")
     (parts[1] / "include/cuda_runtime.h").unlink()
     root = toolkit.assemble(parts, tmp_path / "root")
     assert not (root / "include/cuda_runtime.h").exists()
 
 
-def test_no_compiler_among_the_wheels(compiler, parts, tmp_path):
+def test_refuses_wheels_without_a_compiler(compiler, parts, tmp_path):
     with pytest.raises(PermanentError, match=r"nvcc is not installed: pip install .*\[kernels\]"):
         toolkit.assemble(parts[1:], tmp_path / "root")
 

@@ -1,4 +1,4 @@
-"""Drives a runner without an engine: sequences with scattered blocks, whatever chunks one likes."""
+"""Helpers that drive a runner without an engine: sequences with scattered blocks, any chunks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from hack.models.families import VOCABULARY
 
 
 def prompt(length: int) -> list[int]:
-    """Random words, the same for the same length."""
+    """Return random tokens, the same for the same length."""
     draw = torch.Generator().manual_seed(length)
     return torch.randint(4, VOCABULARY, (length,), generator=draw).tolist()
 
@@ -36,7 +36,7 @@ class Running:
         return self.tokens[self.prompt :]
 
     def chunk(self, size: int) -> Chunk:
-        """The next tokens, at most `size` of them."""
+        """Return the next chunk, of at most `size` tokens."""
         tokens = tuple(self.tokens[self.computed : self.computed + size])
         start, self.computed = self.computed, self.computed + len(tokens)
         sample = self.computed == len(self.tokens)
@@ -44,7 +44,7 @@ class Running:
 
 
 def scattered(runner: Runner, prompts: Sequence[Sequence[int]], room: int) -> list[Running]:
-    """Sequences whose blocks lie in no order, with room for so many tokens of an answer."""
+    """Return sequences with blocks in random order, with room for answers of `room` tokens."""
     free = torch.randperm(runner.num_blocks, generator=torch.Generator().manual_seed(7)).tolist()
     sequences = []
     for slot, prompt in enumerate(prompts):
@@ -73,7 +73,7 @@ def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) ->
 
 
 def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list[int]:
-    """What `generate` answers, greedily."""
+    """Return the greedy answer of `generate`."""
     model.generation_config = GenerationConfig()
     ids = torch.tensor([list(prompt)])
     config = GenerationConfig(max_new_tokens=count, do_sample=False)
@@ -82,7 +82,7 @@ def generated(model: PreTrainedModel, prompt: Sequence[int], count: int) -> list
 
 
 def decoded_on_device(runner: Runner, sequences: Sequence[Running], count: int) -> list[list[int]]:
-    """Return answers of so many tokens, each fed back without the CPU telling it."""
+    """Return answers of `count` tokens, fed back on the device without a copy to the CPU."""
     logits = runner.run([sequence.chunk(1000) for sequence in sequences])
     found = [[token] for token in logits.argmax(-1).tolist()]
     for number in range(count - 1):

@@ -1,4 +1,4 @@
-"""How a cache is made on a GPU, on one that only counts bytes."""
+"""Allocation of the KV cache on a fake GPU that only counts bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ GIB = 2**30
 
 @dataclass
 class Gpu:
-    """Bytes that are taken, by what; what does not fit raises what torch raises.
+    """Allocated bytes by purpose; an allocation that does not fit raises torch's error.
 
     Attributes:
         free: Bytes beside the weights.
-        step: What a step really takes.
-        measured: What measuring it finds.
+        step: Actual bytes of a step.
+        measured: Bytes that the measurement reports.
     """
 
     free: int
@@ -43,7 +43,7 @@ class Gpu:
 
 
 class Runner:
-    """What `capacity` asks of a PagedRunner."""
+    """The methods of a PagedRunner that `capacity` uses."""
 
     can_be_recorded, sequences, block_size = True, 256, 64
 
@@ -70,7 +70,7 @@ class Runner:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Makes a cache on a GPU: the runner, in which all is that a server has."""
+    """Return a function that allocates a cache on a GPU and returns the runner."""
 
     def make(gpu: Gpu, per_token: int, graph: int = 16 * 2**20) -> Runner:
         def attention(size: CacheSize) -> int:
@@ -99,7 +99,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_three_layers_of_v3_start_on_an_h200(made: Any) -> None:
-    """With nine tenths of what was free as cache there was no room for graphs: the start failed."""
+    """A cache of nine tenths of the free memory left no room for CUDA graphs: the start failed."""
     gpu = Gpu(free=113 * GIB, step=int(3.2 * GIB), measured=int(3.2 * GIB))
     runner = made(gpu, per_token=3456)
     assert runner.graphs == 19
@@ -109,7 +109,7 @@ def test_three_layers_of_v3_start_on_an_h200(made: Any) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4])
-def test_a_step_that_takes_more_than_was_measured_makes_the_cache_smaller(
+def test_a_step_larger_than_measured_shrinks_the_cache(
     made: Any, step: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     gpu = Gpu(free=20 * GIB, step=step * GIB, measured=GIB)
@@ -120,7 +120,7 @@ def test_a_step_that_takes_more_than_was_measured_makes_the_cache_smaller(
     assert bool(warned) == (step > 1)
 
 
-def test_where_memory_is_short_graphs_of_large_steps_are_left_out(made: Any) -> None:
+def test_graphs_of_large_steps_are_skipped_if_memory_is_short(made: Any) -> None:
     gpu = Gpu(free=8 * GIB, step=2 * GIB, measured=2 * GIB)
     runner = made(gpu, per_token=57_344)
     assert 0 < runner.pieces[-1] < 4096
@@ -128,6 +128,6 @@ def test_where_memory_is_short_graphs_of_large_steps_are_left_out(made: Any) -> 
     assert gpu.left >= gpu.step
 
 
-def test_what_never_fits_ends_the_start(made: Any) -> None:
+def test_a_step_that_never_fits_fails_the_start(made: Any) -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError):
         made(Gpu(free=20 * GIB, step=19 * GIB, measured=GIB), per_token=57_344)

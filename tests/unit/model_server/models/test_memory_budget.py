@@ -1,4 +1,4 @@
-"""What of a GPU's memory becomes cache, and what graphs may take of it."""
+"""The share of a GPU's memory for the KV cache and for CUDA graphs."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ BYTES = st.integers(0, 200 * GIB)
 
 
 @given(free=BYTES, step=BYTES, graphs=BYTES, copies=st.floats(0, 4))
-def test_cache_step_graphs_and_the_rest_are_no_more_than_there_is(
+def test_cache_step_graphs_and_reserve_fit_into_the_free_memory(
     free: int, step: int, graphs: int, copies: float
 ) -> None:
     beside = Beside(free, step, graphs, copies)
@@ -26,13 +26,13 @@ def test_cache_step_graphs_and_the_rest_are_no_more_than_there_is(
         assert taken <= free + 1
 
 
-def test_all_that_is_left_becomes_cache() -> None:
+def test_the_cache_gets_all_remaining_memory() -> None:
     beside = Beside(free=100 * GIB, step=4 * GIB, graphs=GIB)
     assert beside.cache == 100 * GIB - 4 * GIB - GIB - beside.kept_free
     assert beside.kept_free < 2 * GIB
 
 
-def test_where_there_is_too_little_there_is_no_cache() -> None:
+def test_too_little_memory_gives_no_cache() -> None:
     assert Beside(free=3 * GIB, step=3 * GIB).cache == 0
 
 
@@ -40,7 +40,7 @@ SIZES = [32, 64, 512, 2048, 4096]
 
 
 @given(step=st.integers(1, 100 * GIB), free=BYTES)
-def test_graphs_take_their_share_at_most(step: int, free: int) -> None:
+def test_graphs_get_at_most_their_share(step: int, free: int) -> None:
     chosen = affordable(SIZES, step, 8192, free)
     assert chosen == SIZES[: len(chosen)]
     if chosen:
@@ -50,5 +50,5 @@ def test_graphs_take_their_share_at_most(step: int, free: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 300), (2, 340), (19, 1020)])
-def test_each_further_graph_takes_as_much_as_the_second(count: int, expected: int) -> None:
+def test_each_further_graph_needs_as_much_as_the_second(count: int, expected: int) -> None:
     assert graphs_bytes(first=300, another=40, count=count) == expected

@@ -1,4 +1,4 @@
-"""What the README says is served is what the server takes, and the catalogue has nothing else."""
+"""The README's table, the server's architectures and the catalogue agree."""
 
 import re
 from typing import Any
@@ -32,7 +32,7 @@ def section(title: str) -> str:
     return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def test_the_table_of_the_readme_is_what_the_server_knows() -> None:
+def test_the_readme_table_lists_the_supported_architectures() -> None:
     rows = re.findall(
         r"^\| (.+?) \| `(.+?)` \| (.+?) \| .+? \|$",
         section("Supported models"),
@@ -43,7 +43,7 @@ def test_the_table_of_the_readme_is_what_the_server_knows() -> None:
     assert told == known
 
 
-def test_the_paged_cache_takes_those_with_a_paged_path() -> None:
+def test_the_paged_cache_supports_architectures_with_a_paged_path() -> None:
     paged = {name for name, known in ARCHITECTURES.items() if known.path != "compressed"}
     assert paged == MODEL_TYPES
     assert set(ARCHITECTURES) - paged == {compressed.MODEL_TYPE}
@@ -65,15 +65,15 @@ def test_a_tiny_model_of_every_architecture() -> None:
     assert {configuration(family).model_type for family in FAMILIES} == set(ARCHITECTURES)
 
 
-def test_every_model_of_the_catalogue_is_served_or_named_as_not_served() -> None:
-    (sentence,) = re.findall(r"^Not served, .*", section("Supported models"), re.MULTILINE)
+def test_every_catalogue_model_is_supported_or_listed_as_unsupported() -> None:
+    (sentence,) = re.findall(r"^Not served, .*", section("Which models it serves"), re.MULTILINE)
     assert set(re.findall(r"\*\*(.+?)\*\*", sentence)) == {
         family["name"] for family in CATALOGUE["families"] if not is_served(family)
     }
 
 
 def is_served(family: dict[str, Any]) -> bool:
-    """Whether the catalogue knows what its models take, and so that they are served."""
+    """Return whether the catalogue has the sizes of a family, which means that it is served."""
     kinds = {size.get("config", {}).get("model_type") for size in family["sizes"]}
     assert kinds == {None} or kinds <= ARCHITECTURES.keys(), family["name"]
     return kinds != {None}

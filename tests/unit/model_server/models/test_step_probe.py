@@ -1,4 +1,4 @@
-"""The steps by which memory is measured."""
+"""The steps with which memory is measured."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from deepseek_server.models.step_probe import at_context, blocks_needed, largest
     context=st.integers(2, 200_000),
     part=st.floats(0, 1),
 )
-def test_the_largest_step_is_one_that_a_scheduler_could_give(
+def test_the_largest_step_is_a_possible_step_of_a_scheduler(
     block_size: int, sequences: int, step_tokens: int, context: int, part: float
 ) -> None:
     start = int(min(step_tokens, context // 2) * part)
@@ -29,7 +29,7 @@ def test_the_largest_step_is_one_that_a_scheduler_could_give(
     assert all(len(chunk.blocks) * block_size >= chunk.end for chunk in chunks)
 
 
-def test_what_grows_with_the_context_is_drawn_on() -> None:
+def test_growth_with_the_context_is_extrapolated() -> None:
     assert at_context(10_000, (1000, 50), (2000, 60)) == 50 + 90
     assert at_context(10_000, (1000, 50), (2000, 40)) == 50
     assert at_context(1000, (1000, 50), (1000, 50)) == 50

@@ -1,4 +1,4 @@
-"""What the tokenizer says of single tokens and of conversations."""
+"""Encoding and decoding of single tokens and conversations."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_the_bytes_of_tokens_are_those_of_the_text(codec: TokenizerCodec, text: 
     assert codec.decode(tokens, special=True) == text
 
 
-def test_ids_that_no_token_has(codec: TokenizerCodec) -> None:
+def test_unknown_token_ids_have_no_bytes(codec: TokenizerCodec) -> None:
     assert codec.token_bytes(100_000) == b""
 
 
@@ -69,7 +69,7 @@ def test_tools_and_variables_reach_the_template(codec_of) -> None:
         (templates.HERMES, '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'),
     ],
 )
-def test_earlier_calls_are_written_as_the_template_writes_them(
+def test_earlier_tool_calls_are_rendered_by_the_template(
     codec_of, template: str, expected: str
 ) -> None:
     assert expected in text(codec_of(template), CALLED)
@@ -90,7 +90,7 @@ def test_arguments_that_are_not_json_stay_text(codec_of) -> None:
         ("{{ messages[0].content.__class__.mro() }}", "unsafe"),
     ],
 )
-def test_templates_that_fail_say_why(codec_of, template: str, words: str) -> None:
+def test_failing_templates_report_the_cause(codec_of, template: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         codec_of(template).encode_chat([USER])
 

@@ -43,7 +43,7 @@ def test_missing_directory(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "weights").touch()
-    assert "is a file: give the directory" in sentence(tmp_path / "weights")
+    assert "is a file: set it to the directory" in sentence(tmp_path / "weights")
 
 
 def test_no_config_json(tmp_path: Path) -> None:
@@ -56,8 +56,8 @@ def test_no_config_json(tmp_path: Path) -> None:
         ("not json", "config.json is not JSON"),
         ("[1]", "is not a model's configuration"),
         ("{}", "is not a model's configuration (it has no model_type)"),
-        ('{"model_type": "bert"}', "architecture 'bert', which this server does not serve"),
-        ('{"model_type": "llama"}', "does not say max_position_embeddings"),
+        ('{"model_type": "bert"}', "architecture 'bert', which this server does not support"),
+        ('{"model_type": "llama"}', "has no max_position_embeddings"),
     ],
 )
 def test_a_config_json_that_is_no_model(directory: Path, text: str, words: str) -> None:
@@ -70,7 +70,7 @@ def test_a_config_json_that_is_no_model(directory: Path, text: str, words: str) 
 def test_no_weights(directory: Path) -> None:
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
     message = sentence(directory)
-    assert "has no weights in safetensors (it has pytorch_model.bin)" in message
+    assert "has no weights in safetensors format (it has pytorch_model.bin)" in message
 
 
 def test_a_missing_shard(directory: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_missing_shard(directory: Path) -> None:
 def test_weights_cut_short(directory: Path) -> None:
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    assert "is cut short" in sentence(directory)
+    assert "is truncated" in sentence(directory)
 
 
 def test_weights_that_are_something_else(directory: Path) -> None:
@@ -104,17 +104,17 @@ def test_a_broken_tokenizer(directory: Path) -> None:
 def test_weights_of_another_shape(directory: Path) -> None:
     edit_config(directory, intermediate_size=100)
     message = sentence(directory)
-    assert "check that config.json and the weights belong to one model" in message
+    assert "check that config.json and the weights belong to the same model" in message
 
 
 def test_fewer_weights_than_layers(directory: Path) -> None:
     edit_config(directory, num_hidden_layers=4)
-    assert "lack 9 tensors that config.json asks for" in sentence(directory)
+    assert "lack 9 tensors that config.json requires" in sentence(directory)
 
 
 def test_more_context_than_the_model_has(directory: Path) -> None:
     message = sentence(directory, maxContext=5000)
-    assert "maxContext 5000 is more than model was made for, 4096 tokens" in message
+    assert "maxContext 5000 exceeds the context length of model, 4096 tokens" in message
 
 
 def test_not_enough_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

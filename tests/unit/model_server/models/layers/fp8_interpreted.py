@@ -1,7 +1,7 @@
 """Compares the kernels with the reference; run with TRITON_INTERPRET=1 where there is no GPU.
 
-The interpreter rounds to eight bits wrongly where a value is rounded up to a power of two (126 to
-64, not 128), so such values are not looked at, and the experts get what the reference rounded.
+The interpreter rounds to fp8 wrongly where a value is rounded up to a power of two (126 to 64, not
+128), so such values are ignored, and the experts get activations that the reference quantised.
 """
 
 import json

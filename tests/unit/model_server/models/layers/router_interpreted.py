@@ -1,4 +1,4 @@
-"""Compares the router's kernel with transformers' router, by Triton's interpreter.
+"""Compare the router's kernel with transformers' router in Triton's interpreter.
 
 TRITON_INTERPRET=1 python -m tests.unit.model_server.models.layers.router_interpreted
 """

@@ -1,4 +1,4 @@
-"""The experts' kernels against plain products, by Triton's interpreter: no GPU is needed."""
+"""The experts' kernels against plain products, in Triton's interpreter without a GPU."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import torch
 
 from deepseek_server.models.layers import experts
 
-# In a process of its own, because Triton decides on its interpreter when it is imported.
+# In a separate process, because Triton selects its interpreter when it is imported.
 PROGRAM = """
 import torch
 from deepseek_server.kernels.triton.mixture import mixture
@@ -30,8 +30,8 @@ for tokens, count, k, hidden, width in SHAPES:
     )
 print("equal")
 """
-# Blocks of 16, 32, 64 and 128 rows; counts of experts that are no powers of two; experts without
-# any row.
+# Blocks of 16, 32, 64 and 128 rows; numbers of experts that are not powers of two; experts without
+# rows.
 SHAPES = (
     (1, 8, 3, 128, 64),
     (7, 8, 3, 128, 64),
@@ -57,11 +57,11 @@ def test_a_mixture_is_the_sum_of_its_experts() -> None:
     [
         (1408, True),  # V2-Lite
         (704, True),  # on two GPUs
-        (352, False),  # on four: the last columns would be left out
+        (352, False),  # on four: the last columns would be omitted
         (2048 // 8, True),  # V3 on eight
     ],
 )
-def test_the_kernels_are_for_what_their_tiles_divide(
+def test_kernels_are_used_for_sizes_that_their_tiles_divide(
     monkeypatch: pytest.MonkeyPatch, intermediate: int, divided: bool
 ) -> None:
     monkeypatch.setattr(experts.launcher, "provide", lambda: True)

@@ -1,4 +1,4 @@
-"""Weights in fp8 blocks: what they stand for, and a model that keeps them."""
+"""Block-scaled fp8 weights: their values, and models that keep them."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def loaded(directory: Path, group: Group = ALONE, dtype: str = "float32") -> Pre
 
 @pytest.fixture
 def packed(tiny, tmp_path: Path) -> Callable[..., tuple[Path, PreTrainedModel]]:
-    """A packed copy of a tiny model and the model that it stands for, in float32."""
+    """Return a packed copy of a tiny model, and the equivalent float32 model."""
 
     def make(family: str = "deepseek-v3", *, powers: bool = False) -> tuple[Path, PreTrainedModel]:
         return _pack(Path(shutil.copytree(tiny(family), tmp_path / "packed")), powers=powers)
@@ -49,7 +49,7 @@ def packed(tiny, tmp_path: Path) -> Callable[..., tuple[Path, PreTrainedModel]]:
 
 @pytest.fixture
 def wide(tmp_path: Path) -> tuple[Path, PreTrainedModel]:
-    """As `packed`, with matrices that are made of whole blocks, and some that are not."""
+    """Return the same for a model with matrices of whole blocks, and some others."""
     return _wide(tmp_path, "deepseek-v3")
 
 
@@ -96,7 +96,7 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 
 @pytest.mark.parametrize("powers", [False, True])
 @pytest.mark.parametrize("chunk", [weights.CHUNK_BYTES, 3000])
-def test_on_a_cpu_the_model_is_what_its_files_stand_for(
+def test_on_a_cpu_the_model_has_the_dequantised_weights(
     chunk: int, powers: bool, packed, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     caplog.set_level("INFO")
@@ -115,7 +115,7 @@ def test_every_family_can_be_packed(family: str, packed) -> None:
     assert torch.equal(logits(loaded(directory)), logits(expected))
 
 
-def test_a_model_that_keeps_them_answers_alike(
+def test_a_model_that_keeps_fp8_weights_gives_similar_logits(
     wide, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     caplog.set_level("INFO")
@@ -128,11 +128,11 @@ def test_a_model_that_keeps_them_answers_alike(
         assert isinstance(module, Fp8Linear)
         assert module.weight.dtype == torch.float8_e4m3fn
     assert isinstance(layer.self_attn.kv_b_proj, torch.nn.Linear), "it is taken apart"
-    assert "modules of wide keep their weights in fp8" in caplog.text
+    assert "modules of wide keep their fp8 weights" in caplog.text
     found, wanted = logits(model).flatten(0, 1), logits(expected).flatten(0, 1)
-    # A token whose experts were nearly even may get others.
+    # A token with nearly equal expert scores may get other experts.
     assert torch.cosine_similarity(found, wanted).median() > 0.98
-    # The same weights, whatever the inputs lose.
+    # The same weights, apart from the rounding of activations.
     state = model.state_dict()
     o_proj = state["model.layers.1.self_attn.o_proj.weight"]
     scale = state["model.layers.1.self_attn.o_proj.weight_scale_inv"]
@@ -155,7 +155,7 @@ def test_a_model_that_keeps_them_answers_alike(
         ("deepseek-v32", {"index_head_dim": 32, "mlp_layer_types": None, "layer_types": None}),
     ],
 )
-def test_it_runs_on_the_paged_cache(
+def test_an_fp8_model_runs_on_the_paged_cache(
     family: str, fields: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fp8_modules, "native", lambda device: True)
@@ -192,7 +192,7 @@ def test_two_processes_keep_whole_blocks(wide, monkeypatch: pytest.MonkeyPatch) 
         halves = [part.float().chunk(2, 1) for part in (first[name], second[name])]
         both = torch.cat([half for pair in zip(*halves, strict=True) for half in pair], 1)
         assert torch.equal(both, whole[name].float()), name
-    # 96 rows a process are no whole blocks: these two are cast.
+    # 96 rows per process are not whole blocks: these two are cast.
     assert first["model.layers.1.self_attn.q_b_proj.weight"].dtype == torch.float32
     assert "model.layers.1.self_attn.q_b_proj.weight_scale_inv" not in first
 
@@ -206,11 +206,11 @@ NAME = "model.layers.1.mlp.experts.2.up_proj.weight_scale_inv"
         (lambda tensors: tensors.pop(NAME), f"lack 1 tensors .* the first is {NAME}"),
         (
             lambda tensors: tensors.update({NAME: torch.ones(2, 1)}),
-            rf"{NAME} in /.* has the shape \[2, 1\], where config.json asks for \[1, 1\]",
+            rf"{NAME} in /.* has the shape \[2, 1\], but config.json requires \[1, 1\]",
         ),
     ],
 )
-def test_factors_that_do_not_belong(change, words: str, packed) -> None:
+def test_mismatching_scales_are_refused(change, words: str, packed) -> None:
     directory, _ = packed()
     tensors = load_file(directory / "model.safetensors")
     change(tensors)
@@ -220,7 +220,7 @@ def test_factors_that_do_not_belong(change, words: str, packed) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.booleans(), st.floats(-12, 12))
-def test_a_group_loses_a_sixteenth_of_a_value_at_most(
+def test_quantisation_error_is_at_most_a_sixteenth_of_a_value(
     seed: int, groups: int, powers: bool, magnitude: float
 ) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -231,13 +231,13 @@ def test_a_group_loses_a_sixteenth_of_a_value_at_most(
     if powers:
         assert torch.equal(scale, torch.exp2(scale.log2().round()))
     back = numbers.float() * scale.repeat_interleave(fp8.BLOCK, 1)
-    # Three bits after the leading one; what is below the smallest normal number, 2^-6, loses more.
+    # Three mantissa bits; values below the smallest normal number, 2^-6, have a larger error.
     least = scale.repeat_interleave(fp8.BLOCK, 1) * 2**-10
     assert ((back - values).abs() <= torch.maximum(values.abs() / 16, least) * 1.001).all()
 
 
 def test_a_layer_is_the_sum_over_blocks() -> None:
-    """Written out in float64 for a matrix that ends within a block of rows."""
+    """Compare with float64 arithmetic for a matrix that ends within a block of rows."""
     draw = torch.Generator().manual_seed(1)
     rows, columns, tokens = 200, 384, 5
     layer = Fp8Linear(rows, columns, powers=False).to_empty(device="cpu")
@@ -297,7 +297,7 @@ def test_experts_are_gated_matrices_that_are_weighted() -> None:
     ],
 )
 def test_the_kernels_compute_the_same(program: str, checked: list[str]) -> None:
-    """Interpreted by Triton on the CPU, one at a time; cuBLAS is for hack/gpu/fp8.py."""
+    """Run in Triton's interpreter on the CPU; tests/gpu/fp8.py tests cuBLAS."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.unit.model_server.models.layers.{program}"],
         env=os.environ | {"TRITON_INTERPRET": "1"},

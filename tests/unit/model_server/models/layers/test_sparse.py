@@ -1,6 +1,6 @@
 """V3.2 on the paged cache gives the tokens of `generate`: fused, in small tiles, in the engine.
 
-What it has in common with every family on the paged cache stands in test_paged.py.
+test_paged.py tests what all families on the paged cache have in common.
 """
 
 from itertools import cycle
@@ -28,7 +28,7 @@ from tests.unit.model_server.models.stepping import (
 )
 
 ANSWER = 20
-# Around the 12 tokens that the tiny indexer chooses, and far beyond them.
+# Around the 12 tokens that the tiny indexer selects, and far beyond them.
 LENGTHS = (3, 11, 12, 13, 40, 150)
 
 
@@ -44,12 +44,12 @@ def model(tiny) -> PreTrainedModel:
 
 
 def fused(model: PreTrainedModel) -> PagedRunner:
-    """The runner that a server has, with the small blocks of a CPU."""
+    """Return a runner as in a server, with the small blocks of a CPU."""
     return paged_runner(model, context=512, step_tokens=256, sequences=8)
 
 
 def together(runner: PagedRunner, sizes: tuple[int, ...]) -> list[list[int]]:
-    """Answers of all prompts at once, in chunks of these sizes in turn."""
+    """Return the answers to all prompts at once, with chunks of these sizes in turn."""
     sequences = scattered(runner, [prompt(length) for length in LENGTHS], ANSWER)
     size = cycle(sizes)
     while unfinished := [s for s in sequences if len(s.answer) < ANSWER]:
@@ -99,7 +99,7 @@ def test_through_the_engine_with_too_little_room_for_all(
 def test_a_prefix_in_the_cache_is_not_computed_again(
     model: PreTrainedModel, answers: list[list[int]]
 ) -> None:
-    """Two that begin alike, beside one another and one after the other."""
+    """Two prompts with the same prefix, concurrently and one after the other."""
     runner = runner_of(model, blocks=64, block_size=16)
     core = Core(runner, frozenset(), StepSize(tokens=64, prompt_share=64, sequences=4))
     longer = (*prompt(150), *answers[-1][:10])
@@ -122,8 +122,8 @@ def test_a_token_that_only_the_device_knows(
     assert decoded_on_device(runner, sequences, ANSWER) == answers[-2:]
 
 
-def test_in_half_precision_it_is_as_near_as_transformers_itself(tiny, model) -> None:
-    """Of the logits in float32, in one row of bfloat16 in chunks and in transformers' own."""
+def test_half_precision_is_as_accurate_as_transformers(tiny, model) -> None:
+    """Compare errors against float32 logits: bfloat16 in chunks, and transformers' bfloat16."""
     with torch.inference_mode():
         exact = model(torch.tensor([prompt(150)])).logits[0]
         half = load(tiny("deepseek-v32")).to(torch.bfloat16)

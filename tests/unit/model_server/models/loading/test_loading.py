@@ -1,4 +1,4 @@
-"""A streamed model is the model that transformers loads, bit for bit."""
+"""A streamed model equals the model that transformers loads, bit for bit."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from tests.support.model_server.serving import directory_config
 
 @pytest.fixture
 def directory(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    """Copies of models, to be changed."""
+    """Return a function that copies a model for modification."""
     return lambda family: Path(shutil.copytree(tiny(family), tmp_path / family))
 
 
@@ -43,7 +43,7 @@ def streamed(
     return load(inspect(directory), config, "cpu", progress or Progress()).model
 
 
-def test_threads_are_as_many_as_the_container_has_cpus_or_as_a_person_says(
+def test_threads_default_to_the_containers_cpus_and_can_be_set(
     tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = torch.get_num_threads()
@@ -71,7 +71,7 @@ def edit_config(directory: Path, **fields: object) -> None:
 
 
 def split(directory: Path, count: int) -> None:
-    """Spread the tensors over several files, neighbours into different ones."""
+    """Distribute the tensors over several files, neighbours into different ones."""
     tensors = load_file(directory / "model.safetensors")
     (directory / "model.safetensors").unlink()
     index = {name: f"model-{number % count}.safetensors" for number, name in enumerate(tensors)}
@@ -101,9 +101,9 @@ def pretrained(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_as_transformers_loads_it(family: str, dtype: str, tiny) -> None:
+def test_a_streamed_model_equals_transformers(family: str, dtype: str, tiny) -> None:
     if (family, dtype) == ("deepseek-v4", "float16"):
-        with pytest.raises(PermanentError, match="cannot be computed in float16: set dtype bfl"):
+        with pytest.raises(PermanentError, match="does not support float16: set dtype to bfloat16"):
             streamed(tiny(family), dtype)
         return
     model = streamed(tiny(family), dtype)
@@ -121,7 +121,7 @@ def test_from_several_files_in_small_pieces(
     assert_same(streamed(path), pretrained(path, torch.bfloat16))
 
 
-def test_every_byte_counts_for_the_progress(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_every_byte(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "CHUNK_BYTES", 4096)
     progress = Recorded()
     streamed(tiny("deepseek-v3"), "float32", progress)
@@ -149,7 +149,7 @@ def test_tied_embeddings_that_are_stored_twice(directory) -> None:
     )
 
 
-def test_layers_that_predict_several_tokens_ahead_are_left_out(directory) -> None:
+def test_multi_token_prediction_layers_are_skipped(directory) -> None:
     path = directory("deepseek-v3")
     expected = pretrained(path, torch.bfloat16)
     extra = {
@@ -163,7 +163,7 @@ def test_layers_that_predict_several_tokens_ahead_are_left_out(directory) -> Non
     assert_same(streamed(path), expected)
 
 
-def test_stored_frequencies_are_computed_all_the_same(directory) -> None:
+def test_stored_rotary_frequencies_are_computed_anyway(directory) -> None:
     path = directory("llama")
     expected = pretrained(path, torch.bfloat16)
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}
@@ -203,11 +203,11 @@ def test_experts_that_are_stored_as_stacks(directory) -> None:
         (
             lambda tensors: tensors.update({"model.layers.0.colour": torch.ones(1)}),
             r"hold 1 tensors that a deepseek_v3 model .* first is model\.layers\.0\.colour in /.*: "
-            "check that both belong to one model",
+            "check that both belong to the same model",
         ),
         (
             lambda tensors: tensors.update({"model.norm.weight": torch.ones(127)}),
-            r"model\.norm\.weight in /.* has the shape \[127\], where config\.json asks for \[128\]",
+            r"model\.norm\.weight in /.* has the shape \[127\], but config\.json requires \[128\]",
         ),
         (
             lambda tensors: tensors.update(
@@ -217,7 +217,7 @@ def test_experts_that_are_stored_as_stacks(directory) -> None:
         ),
     ],
 )
-def test_tensors_that_do_not_belong(change, words: str, directory) -> None:
+def test_mismatching_tensors_are_refused(change, words: str, directory) -> None:
     path = directory("deepseek-v3")
     edit_tensors(path, change)
     with pytest.raises(PermanentError, match=words):
@@ -229,7 +229,7 @@ def test_a_file_that_shrinks_while_it_is_read(directory) -> None:
     checkpoint = inspect(path)
     file = path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(PermanentError, match="has become shorter: copy or download it again"):
+    with pytest.raises(PermanentError, match="truncated while it was read: copy or download it"):
         load(checkpoint, directory_config(path).model, "cpu", Progress())
 
 

@@ -1,4 +1,4 @@
-"""V4 for all sequences at once gives the tokens of `generate`, in company and in pieces."""
+"""Batched V4 gives the tokens of `generate`, in mixed batches and with chunked prefill."""
 
 from itertools import cycle, pairwise
 
@@ -29,8 +29,8 @@ from tests.unit.model_server.models.stepping import (
 )
 
 ANSWER = 20
-# Below and above the window of 20 tokens, the first entries of 4 and of 14, and the 24 tokens of
-# which the indexer still chooses all.
+# Below and above the window of 20 tokens, the first entries of 4 and of 14, and the 24 tokens up to
+# which the indexer selects all.
 LENGTHS = (1, 7, 13, 16, 19, 25, 33, 150)
 
 
@@ -64,14 +64,14 @@ def test_alone(model: PreTrainedModel, answers: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("tile_bytes", [2**26, 30_000, 1])
 @pytest.mark.parametrize("sizes", [(1, 5, 13), (3, 29, 64, 2)])
-def test_in_company_in_odd_chunks(
+def test_mixed_batches_with_odd_chunk_sizes(
     sizes: tuple[int, ...],
     tile_bytes: int,
     model: PreTrainedModel,
     answers: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Prefill and decode mixed, in turning order, and not every sequence in every step."""
+    """Prefill and decode mixed, in rotating order, and not every sequence in every step."""
     monkeypatch.setitem(selection.TILE_BYTES, "cpu", tile_bytes)
     runner = runner_of(model)
     sequences = scattered(runner, [prompt(length) for length in LENGTHS], ANSWER)
@@ -93,7 +93,7 @@ def test_logits_are_those_of_the_model_wherever_a_prompt_is_cut(tiny, model) -> 
         torch.testing.assert_close(runner.run([chunk])[0], expected[end - 1], atol=2e-4, rtol=0)
 
 
-def test_in_half_precision_it_is_as_near_as_transformers_itself(tiny, model) -> None:
+def test_half_precision_is_as_accurate_as_transformers(tiny, model) -> None:
     with torch.inference_mode():
         exact = model(torch.tensor([prompt(150)])).logits[0]
         half = type(model).from_pretrained(tiny("deepseek-v4"), dtype=torch.bfloat16).eval()
@@ -107,8 +107,8 @@ def test_in_half_precision_it_is_as_near_as_transformers_itself(tiny, model) -> 
         assert error < 2 * allowed
 
 
-def test_a_preempted_sequence_begins_anew(model: PreTrainedModel, answers: list[list[int]]) -> None:
-    """Its slot and blocks go to another one meanwhile, and it returns with its answer so far."""
+def test_a_preempted_sequence_restarts(model: PreTrainedModel, answers: list[list[int]]) -> None:
+    """Another sequence takes its slot and blocks, and it returns with its answer so far."""
     runner = runner_of(model)
     victim, other = scattered(runner, [prompt(150), prompt(33)], ANSWER)
     other.blocks, other.slot = victim.blocks, victim.slot
@@ -123,7 +123,7 @@ def test_a_preempted_sequence_begins_anew(model: PreTrainedModel, answers: list[
 
 
 def test_through_the_engine_with_too_little_room_for_all(tiny, model: PreTrainedModel) -> None:
-    """Answers of several blocks, beyond the one that the scheduler keeps for each."""
+    """Answers need several blocks, more than the one that the scheduler reserves for each."""
     plain, long, lengths = load(tiny("deepseek-v4")), 60, (7, 13, 25)
     runner = runner_of(model, blocks=6)
     core = Core(runner, frozenset(), StepSize(tokens=20, prompt_share=8, sequences=3))
@@ -139,10 +139,10 @@ def test_through_the_engine_with_too_little_room_for_all(tiny, model: PreTrained
     assert core.totals.preemptions > 0
 
 
-def test_a_prompt_that_begins_alike_is_computed_anew(
+def test_a_prompt_with_the_same_prefix_is_computed_again(
     model: PreTrainedModel, answers: list[list[int]]
 ) -> None:
-    """The ring of the first one is gone."""
+    """The ring buffer of the first one is overwritten."""
     runner = runner_of(model)
     core = Core(runner, frozenset(), StepSize(tokens=64, prompt_share=64, sequences=4))
     for name in ("first", "second"):
@@ -159,7 +159,7 @@ def test_a_prompt_that_begins_alike_is_computed_anew(
 def test_a_token_that_only_the_device_knows(
     model: PreTrainedModel, answers: list[list[int]]
 ) -> None:
-    """Its experts are chosen by it, too."""
+    """The token also determines its experts."""
     runner = runner_of(model)
     sequences = scattered(runner, [prompt(length) for length in LENGTHS[-2:]], ANSWER)
     assert decoded_on_device(runner, sequences, ANSWER) == answers[-2:]
@@ -171,7 +171,7 @@ def test_a_step_without_samples_has_no_logits(model: PreTrainedModel) -> None:
     assert runner.run([sequence.chunk(5)]).shape == (0, VOCABULARY)
 
 
-def test_every_slot_has_its_ring_and_the_rest_is_blocks(
+def test_every_slot_has_a_ring_buffer_and_blocks_get_the_remaining_memory(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**24)
@@ -184,9 +184,10 @@ def test_every_slot_has_its_ring_and_the_rest_is_blocks(
     assert attention.cached_bytes == 9 * kept.per_sequence + (runner.num_blocks + 1) * block
 
 
-def test_too_little_memory_is_said(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_too_little_memory(model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**10)
-    with pytest.raises(PermanentError, match=r"no memory is left for the cache .* 9 requests take"):
+    message = r"no memory is left for the KV cache .* 9 requests need"
+    with pytest.raises(PermanentError, match=message):
         compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
 
 

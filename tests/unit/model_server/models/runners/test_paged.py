@@ -1,4 +1,4 @@
-"""The paged cache gives the tokens of `generate`, for every family, alone and in company."""
+"""The paged cache gives the tokens of `generate` for every family, alone and in batches."""
 
 from dataclasses import dataclass
 from itertools import cycle, pairwise
@@ -26,7 +26,7 @@ PAGED = [family for family in FAMILIES if configuration(family).model_type in MO
 
 @dataclass
 class Pair:
-    """One model in two ways: its answers by `generate`, and itself on a paged cache."""
+    """A model in two forms: its answers by `generate`, and a runner on a paged cache."""
 
     runner: PagedRunner
     answers: list[list[int]]
@@ -51,8 +51,8 @@ def test_alone(pair: Pair, index: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 5, 13), (3, 29, 64, 2)])
-def test_in_company_in_odd_chunks(pair: Pair, sizes: tuple[int, ...]) -> None:
-    """Prefill and decode mixed, in turning order, and not every sequence in every step."""
+def test_mixed_batches_with_odd_chunk_sizes(pair: Pair, sizes: tuple[int, ...]) -> None:
+    """Prefill and decode mixed, in rotating order, and not every sequence in every step."""
     sequences = scattered(pair.runner, [prompt(length) for length in LENGTHS], ANSWER)
     size, resting = cycle(sizes), 0
     while unfinished := [s for s in sequences if len(s.answer) < ANSWER]:
@@ -70,7 +70,7 @@ def test_logits_are_those_of_the_model(pair: Pair) -> None:
         torch.testing.assert_close(logits, pair.logits[end - 1], atol=2e-4, rtol=0)
 
 
-def test_what_another_sequence_left_in_a_block_is_not_seen(pair: Pair) -> None:
+def test_stale_tokens_in_a_reused_block_are_not_attended_to(pair: Pair) -> None:
     shortest = LENGTHS.index(1)
     old, new = scattered(pair.runner, [prompt(150), prompt(1)], ANSWER)
     new.blocks = old.blocks
@@ -110,7 +110,7 @@ def test_latent_attention_without_low_rank_queries() -> None:
     assert sequence.answer == expected
 
 
-def test_attention_that_does_not_see_everything_does_not_fit() -> None:
+def test_sliding_window_attention_is_not_supported() -> None:
     plain = Qwen2Config.from_dict(configuration("qwen2").to_dict())
     sliding = Qwen2Config.from_dict(
         configuration("qwen2").to_dict()

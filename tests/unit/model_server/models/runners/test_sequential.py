@@ -1,4 +1,4 @@
-"""A cache per sequence gives the tokens of `generate`, in company and in pieces, within bounds."""
+"""The sequential runner gives the tokens of `generate`, in batches and chunks, within bounds."""
 
 from dataclasses import dataclass
 from itertools import cycle, pairwise
@@ -35,7 +35,7 @@ FAMILIES = ("deepseek-v32", "deepseek-v4")
 
 @dataclass
 class Pair:
-    """One model in two ways: its answers by `generate`, and itself with a cache per sequence."""
+    """A model in two forms: its answers by `generate`, and a runner with a cache per sequence."""
 
     model: PreTrainedModel
     runner: WholeRunner
@@ -48,7 +48,7 @@ def pair_of(model: PreTrainedModel) -> Pair:
 
 
 def sliding_qwen2() -> PreTrainedModel:
-    """A family that has a paged path, in a shape that does not fit it."""
+    """Return a model of a paged family in a shape that the paged cache does not support."""
     config = Qwen2Config.from_dict(
         configuration("qwen2").to_dict()
         | {
@@ -80,8 +80,8 @@ def test_alone(pair: Pair, index: int) -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 5, 13), (3, 29, 64, 2)])
-def test_in_company_in_odd_chunks(pair: Pair, sizes: tuple[int, ...]) -> None:
-    """Prefill and decode mixed, in turning order, and not every sequence in every step."""
+def test_mixed_batches_with_odd_chunk_sizes(pair: Pair, sizes: tuple[int, ...]) -> None:
+    """Prefill and decode mixed, in rotating order, and not every sequence in every step."""
     sequences = scattered(pair.runner, [prompt(length) for length in LENGTHS], ANSWER)
     size, resting = cycle(sizes), 0
     while unfinished := [s for s in sequences if len(s.answer) < ANSWER]:
@@ -104,8 +104,8 @@ def test_logits_are_those_of_the_model_wherever_a_prompt_is_cut(family: str, tin
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_which_tokens_are_attended_to_matters(family: str, tiny) -> None:
-    """Else the tests above would pass without the indexer."""
+def test_the_indexers_selection_changes_the_logits(family: str, tiny) -> None:
+    """Otherwise the tests above would pass without the indexer."""
     model = load(tiny(family))
     chosen = generated(model, prompt(150), ANSWER)
     for module in model.modules():
@@ -114,8 +114,8 @@ def test_which_tokens_are_attended_to_matters(family: str, tiny) -> None:
     assert generated(model, prompt(150), ANSWER) != chosen
 
 
-def test_a_preempted_sequence_begins_anew(pair: Pair) -> None:
-    """Its blocks go to another one meanwhile, and it returns with its answer so far."""
+def test_a_preempted_sequence_restarts(pair: Pair) -> None:
+    """Another sequence takes its blocks, and it returns with its answer so far."""
     victim, other = scattered(pair.runner, [prompt(150), prompt(33)], ANSWER)
     other.blocks = victim.blocks
     while len(victim.answer) < ANSWER // 2:
@@ -166,7 +166,7 @@ def test_a_step_without_samples_has_no_logits(pair: Pair) -> None:
     assert pair.runner.run([sequence.chunk(5)]).shape == (0, VOCABULARY)
 
 
-def test_nothing_is_shared() -> None:
+def test_prefixes_are_not_shared() -> None:
     assert not WholeRunner.shares_prefixes
 
 
@@ -176,13 +176,13 @@ def runner(tiny) -> WholeRunner:
 
 
 def held(runner: WholeRunner) -> list[SequenceCache]:
-    """The caches that are alive."""
+    """Return the live caches."""
     claims = {id(c): c for c in (*runner._by_slot.values(), *runner._by_block.values())}
     return [claim.cache for claim in claims.values() if claim.cache is not None]
 
 
-def test_caches_never_hold_more_than_the_blocks_stand_for(runner: WholeRunner) -> None:
-    """Sequences come and go, and nobody tells the runner when one ends."""
+def test_caches_never_hold_more_tokens_than_the_blocks(runner: WholeRunner) -> None:
+    """Sequences start and end without a notification of the runner."""
     draw = torch.Generator().manual_seed(3)
     for number in range(20):
         length = int(torch.randint(1, 100, (1,), generator=draw))
@@ -193,7 +193,7 @@ def test_caches_never_hold_more_than_the_blocks_stand_for(runner: WholeRunner) -
         assert len(held(runner)) <= 3
 
 
-def test_a_sequence_whose_cache_was_dropped_cannot_go_on(runner: WholeRunner) -> None:
+def test_a_sequence_with_a_dropped_cache_cannot_continue(runner: WholeRunner) -> None:
     loser, winner = Running((1, 2), prompt(20), slot=0), Running((2, 3), prompt(20), slot=1)
     step(runner, [(loser, loser.chunk(100))])
     step(runner, [(winner, winner.chunk(100))])
@@ -202,7 +202,7 @@ def test_a_sequence_whose_cache_was_dropped_cannot_go_on(runner: WholeRunner) ->
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_a_cache_takes_is_foreseen(family: str, tiny) -> None:
+def test_cache_bytes_are_predicted(family: str, tiny) -> None:
     model = load(tiny(family))
     footprint = measure_cache(model)
     assert footprint.per_token > 0
@@ -214,15 +214,15 @@ def test_what_a_cache_takes_is_foreseen(family: str, tiny) -> None:
         assert 0.7 * foreseen < cache.nbytes <= foreseen
 
 
-def test_latents_and_index_keys_are_all_that_v32_keeps(tiny) -> None:
+def test_v32_caches_only_latents_and_index_keys(tiny) -> None:
     footprint = measure_cache(load(tiny("deepseek-v32")))
     config = configuration("deepseek-v32")
     values = config.kv_lora_rank + config.qk_rope_head_dim + config.index_head_dim
     assert footprint == Footprint(0, config.num_hidden_layers * values * 4)
 
 
-def test_the_end_of_a_long_prompt_does_not_keep_all_of_it(tiny) -> None:
-    """A window is a part of a larger tensor first."""
+def test_a_window_does_not_keep_the_whole_prompt_in_memory(tiny) -> None:
+    """A window starts as a view of a larger tensor."""
     model = load(tiny("deepseek-v4"))
     at_once, in_pieces = SequenceCache(model), SequenceCache(model)
     at_once.extend(torch.tensor(prompt(300)))
@@ -231,7 +231,7 @@ def test_the_end_of_a_long_prompt_does_not_keep_all_of_it(tiny) -> None:
     assert at_once.nbytes == in_pieces.nbytes
 
 
-def test_every_sequence_has_its_fixed_share() -> None:
+def test_every_sequence_has_a_fixed_memory_share() -> None:
     footprint = Footprint(per_sequence=1000, per_token=10)
     assert cache_blocks(footprint, 20_000, sequences=4) == 16_000 // (10 * whole.BLOCK_SIZE)
     assert cache_blocks(footprint, 3_999, sequences=4) == 0
@@ -240,7 +240,7 @@ def test_every_sequence_has_its_fixed_share() -> None:
     assert cache_blocks(windows_only, 3_999, sequences=4) == 0
 
 
-def test_the_cache_takes_its_share_of_the_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_gets_its_share_of_the_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "memory_available", lambda: 2**24)
     model = load(tiny("deepseek-v4"))
     footprint = measure_cache(model)
@@ -249,9 +249,9 @@ def test_the_cache_takes_its_share_of_the_memory(tiny, monkeypatch: pytest.Monke
     assert runner.num_blocks == room // (footprint.per_token * runner.block_size)
 
 
-def test_too_little_memory_is_said(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_too_little_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole, "memory_available", lambda: 2**10)
     with pytest.raises(
-        PermanentError, match=r"no memory is left for the cache .* lower maxContext"
+        PermanentError, match=r"no memory is left for the KV cache .* lower maxContext"
     ):
         whole_runner(load(tiny("deepseek-v4")), context=4096, step_tokens=256, sequences=9)

@@ -46,7 +46,7 @@ def answer(percent: int, left: int | None = None, detail: str = "loading r1") ->
             answer(100, 1, "downloading r1"),
             "Downloading the model: 100 % of 100.0 GiB, about 1 s left",
         ),
-        ({"status": "loading", "detail": "making room for running requests"}, "Warming up"),
+        ({"status": "loading", "detail": "making the KV cache"}, "Warming up"),
         ({"status": "loading", "detail": "starting"}, "Loading the model"),
         ({"status": "loading", "totalBytes": -5, "secondsLeft": 10**30}, "Loading the model"),
     ],
