@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match options.command:
             case "check":
-                return _check()
+                return _check(options.tag)
             case "set":
                 _set(options.version)
             case "notes":
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hack.release", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="list what keeps this commit from being released")
+    check = commands.add_parser("check", help="list what keeps this commit from being released")
+    check.add_argument("--tag", help="the tag that the release gets (default: that of the version)")
     change = commands.add_parser("set", help="write a version everywhere, and to the changelog")
     change.add_argument("version")
     commands.add_parser("notes", help="print what the changelog says about this version")
@@ -48,8 +49,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _check() -> int:
-    found = problems()
+def _check(tag: str | None) -> int:
+    found = problems(tag=tag)
     for line in found:
         print(line, file=sys.stderr)
     if not found:

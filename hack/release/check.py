@@ -7,13 +7,20 @@ from hack.release import changelog
 from hack.release.versions import ROOT, ReleaseError, disagreements, project_version
 
 
-def problems(root: Path = ROOT) -> list[str]:
-    """Return a line for each reason against a release of what lies below the root."""
+def problems(root: Path = ROOT, tag: str | None = None) -> list[str]:
+    """Return a line for each reason against a release of what lies below the root.
+
+    Args:
+        root: Of the repository.
+        tag: The tag that the release gets; None: that of the version.
+    """
     try:
         version = project_version(root)
     except ReleaseError as error:
         return [str(error)]
     found = disagreements(root)
+    if tag not in (None, f"v{version}"):
+        found.append(f"the tag is {tag}, but pyproject.toml has {version}")
     try:
         changelog.notes((root / "CHANGELOG.md").read_text(), version)
     except ReleaseError as error:

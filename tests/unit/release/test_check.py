@@ -77,6 +77,12 @@ def test_a_version_that_another_commit_has_is_refused(repository: Path) -> None:
     assert line.startswith("v1.2.3 is already released from ")
 
 
+def test_a_tag_of_another_version_is_refused(repository: Path) -> None:
+    assert check.problems(repository, "v1.2.3") == []
+    (line,) = check.problems(repository, "v1.2.4")
+    assert line == "the tag is v1.2.4, but pyproject.toml has 1.2.3"
+
+
 def test_a_version_of_another_form_is_refused(repository: Path) -> None:
     (repository / "pyproject.toml").write_text('[project]\nversion = "1.2.3rc1"\n')
     (line,) = check.problems(repository)
