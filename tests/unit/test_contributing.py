@@ -1,4 +1,4 @@
-"""What contributors are told exists: paths of their pages, make targets, workflows, hooks."""
+"""Names in the pages for contributors exist: paths, make targets, workflows, hooks."""
 
 import re
 import tomllib

@@ -24,7 +24,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def git(folder: Path, *arguments: str) -> None:
-    """Run git as somebody who has a name, whatever this machine's settings are."""
+    """Run git under a name of its own, without the machine's settings."""
     who = (
         "-c",
         "user.name=test",
