@@ -214,4 +214,5 @@ dist: $(STAMP) ## Build wheel, source distribution and chart into dist/, with ch
 	$(BIN)/python -m hack.release dist
 
 .PHONY: release
-release: release-check dist ## Both: what a release publishes, see RELEASE.md
+release: release-check ## Both, one after the other: what a release publishes, see RELEASE.md
+	$(MAKE) dist
