@@ -48,6 +48,10 @@ format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --quiet --fix . || true
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: $(STAMP) ## Build the documentation into site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 EXTRAS := $(BIN)/python -c 'import sys, tomllib; e = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print("\n".join(r for x in sys.argv[1:] for r in e[x] if not r.startswith("deepseek-operator")))'
 # What a lock that is installed beside others leaves out: all that they have.
@@ -147,17 +151,22 @@ test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
 	$(MAKE) test-e2e
 
 .PHONY: lint
-lint: $(STAMP) ## ruff, mypy, layer contracts, generated files up to date
+lint: docs ## ruff, mypy, layer contracts, generated files up to date, workflows, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deepseek_operator.api.crd --check
 	$(BIN)/python -m deepseek_operator.api.reference --check
+	$(BIN)/python -m hack.workflows
 
 .PHONY: test-unit
 test-unit: $(STAMP) ## Pure code and the model server in process
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit -m "not long" # tiny tensors: on a busy machine threads only wait for each other
+
+.PHONY: coverage
+coverage: $(STAMP) ## The unit tests with the share of lines that they run, by file; slower
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/unit -m "not long" --cov --cov-report=term:skip-covered --cov-report=html
 
 .PHONY: soak
 soak: $(STAMP) ## The model server under everything that clients do, for SECONDS=600
@@ -188,3 +197,22 @@ ORDER ?=
 .PHONY: test-long
 test-long: $(STAMP) ## What `make test` leaves out: faults, traffic, parts that take long (ORDER=reversed)
 	$(BIN)/pytest tests/unit tests/chaos tests/e2e -m long --durations=30 $(if $(ORDER),--$(ORDER))
+
+##@ Release
+VERSION ?=
+
+.PHONY: release-version
+release-version: $(STAMP) ## Write a version to all places and to the changelog (VERSION=0.2.0)
+	$(BIN)/python -m hack.release set "$(VERSION)"
+
+.PHONY: release-check
+release-check: $(STAMP) ## List what keeps this commit from being released
+	$(BIN)/python -m hack.release check
+
+.PHONY: dist
+dist: $(STAMP) ## Build wheel, source distribution and chart into dist/, with checksums
+	$(BIN)/python -m hack.release dist
+
+.PHONY: release
+release: release-check ## Both, one after the other: what a release publishes, see RELEASE.md
+	$(MAKE) dist

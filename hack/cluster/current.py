@@ -37,7 +37,7 @@ class CurrentCluster:
 
     @property
     def kubectl(self) -> Path:
-        """kubectl on PATH, or one that is built."""
+        """Kubectl on PATH, or one that is built."""
         return tool("kubectl")
 
     @property

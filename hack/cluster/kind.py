@@ -38,7 +38,7 @@ class KindCluster:
 
     @property
     def kubectl(self) -> Path:
-        """kubectl on PATH, or a built one."""
+        """Kubectl on PATH, or a built one."""
         return tool("kubectl")
 
     @property

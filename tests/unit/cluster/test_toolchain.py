@@ -50,7 +50,7 @@ def test_compiler_binaries_stamps_and_files_are_part_of_the_key(group: Group) ->
 
 
 def test_every_group_of_every_part_is_pinned() -> None:
-    beside = {"helm", "route-apis"}
+    beside = {"actionlint", "helm", "route-apis"}
     needed = {name for part in PARTS.values() for name in part.groups} | beside
     assert needed == toolchain.groups().keys()
     for group in toolchain.groups().values():
