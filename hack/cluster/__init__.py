@@ -1,5 +1,5 @@
 """A real Kubernetes cluster on one Linux machine, without Docker.
 
-`python -m hack.cluster up` builds what it needs once and starts it in namespaces of its own;
-`hack.cluster.target` is what tests, images and the demo use. How it works: docs/cluster.md.
+`python -m hack.cluster up` builds the programs once and starts them in separate namespaces. Tests,
+images and the demo use `hack.cluster.target`. docs/cluster.md describes the design.
 """

@@ -27,8 +27,8 @@ Message = TypeVar("Message", Met, Ready)
 # Length of the queue of waiting requests; further ones are rejected with a 429.
 WAITING = 64
 # Seconds that a step may take before the engine counts as stuck. On GPUs this is torch's default
-# timeout of an NCCL collective (distributed/process_group.py); the largest step takes seconds there. A CPU may
-# need a quarter of an hour for a long prompt of a large model.
+# timeout of an NCCL collective (distributed/process_group.py); the largest step takes seconds there.
+# A CPU may need a quarter of an hour for a long prompt of a large model.
 STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
 # Time for the ranks of a pod to notify the others that they end.
 GIVE_UP_SECONDS = 3.0

@@ -39,7 +39,7 @@ class RunningServer:
 
 
 class ThreadWorker:
-    """An engine in a thread: starts in no time, because torch is there already."""
+    """An engine in a thread, which starts quickly because torch is already imported."""
 
     def __init__(self, config: Config) -> None:
         self.connection, there = Pipe()
@@ -110,7 +110,7 @@ def run_app() -> Iterator[Callable[[Lifecycle], RunningServer]]:
 def serve_anew(
     tiny: Callable[[str], Path], run_app: Callable[[Lifecycle], RunningServer]
 ) -> Callable[[str], RunningServer]:
-    """A server for a test that leaves it broken."""
+    """A separate server for tests that break it."""
 
     def serve(family: str) -> RunningServer:
         config = directory_config(tiny(family))
@@ -135,7 +135,7 @@ def serve_family(serve_anew: Callable[[str], RunningServer]) -> Callable[[str], 
 
 @pytest.fixture(scope="session")
 def server(serve_family: Callable[[str], RunningServer]) -> RunningServer:
-    """A server of the quickest tiny model, for everything that does not depend on the family."""
+    """A server of the fastest tiny model, for tests that do not depend on the family."""
     return serve_family("llama")
 
 

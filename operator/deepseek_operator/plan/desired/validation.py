@@ -16,20 +16,6 @@ UNKNOWN_PROFILE = "UnknownProfile"
 POD_TEMPLATE_CONFLICT = "PodTemplateConflict"
 ENGINE_UNSUPPORTED = "EngineUnsupported"
 ENGINE_ARGS_CONFLICT = "EngineArgsConflict"
-API_MISSING = "ApiMissing"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """The reason why a spec is rejected.
-
-    Attributes:
-        reason: Machine-readable, in CamelCase.
-        message: What is wrong and what to write instead.
-    """
-
-    reason: str
-    message: str
 
 
 def model_is_published(spec: Spec) -> Refusal | None:

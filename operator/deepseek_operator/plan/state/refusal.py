@@ -7,10 +7,10 @@ API_MISSING = "ApiMissing"
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a spec is not carried out.
+    """The reason why a spec is rejected.
 
     Attributes:
-        reason: One CamelCase word for programs.
+        reason: Machine-readable, in CamelCase.
         message: What is wrong and what to write instead.
     """
 
