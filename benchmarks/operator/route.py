@@ -1,4 +1,4 @@
-"""Latency added to a request by gateway, sidecar and policies: `python -m tests.bench.route`.
+"""Latency added to a request by gateway, sidecar and policies: `python -m benchmarks.operator.route`.
 
 The same tiny model runs twice on the embedded cluster: behind its Service only, and behind a gateway
 and a sidecar with mTLS STRICT, a route and all policies of the operator. Requests alternate, so that
@@ -38,7 +38,9 @@ Way = tuple[str, dict[str, str]]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.route", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operator.route", description=__doc__
+    )
     parser.add_argument("--requests", type=int, default=400, help="requests on each path")
     parser.add_argument("--streams", type=int, default=20, help="streams on each path")
     plan = parser.parse_args()

@@ -1,4 +1,4 @@
-"""`python -m tests.cluster up|down|status|build`: commands for the cluster."""
+"""`python -m hack.cluster up|down|status|build`: commands for the cluster."""
 
 from __future__ import annotations
 

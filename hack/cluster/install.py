@@ -105,7 +105,7 @@ def _helm(target: Target, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def main() -> int:
     """Install or uninstall, according to the argument."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster.install", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m hack.cluster.install", description=__doc__)
     parser.add_argument("action", choices=["install", "uninstall"])
     action = parser.parse_args().action
     try:

@@ -1,1 +1,1 @@
-"""Checks that need a GPU and are run by hand: `python -m tests.gpu.<name>`."""
+"""Checks that need a GPU and are run by hand: `python -m hack.gpu.<name>`."""

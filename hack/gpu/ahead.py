@@ -1,4 +1,4 @@
-"""Check that this GPU finds our kernels compiled ahead of time: `python -m tests.gpu.ahead`.
+"""Check that this GPU finds our kernels compiled ahead of time: `python -m hack.gpu.ahead`.
 
 Compiles the kernels as the image build does, without the GPU; then launches all of them in another
 process, once with and once without the compiled ones, and measures the time. Prints JSON.

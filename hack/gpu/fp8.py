@@ -1,7 +1,7 @@
-"""Check and time block-scaled fp8 products on a GPU: `python -m tests.gpu.fp8`.
+"""Check and time block-scaled fp8 products on a GPU: `python -m hack.gpu.fp8`.
 
 Needs a GPU with fp8 support (an H100, H200 or H20). Each line compares the kernels with the
-reference in models/fp8.py and with the time of the same product in bfloat16. Exits with 1 if an
+reference in models/layers/fp8.py and with the time of the same product in bfloat16. Exits with 1 if an
 error is larger than that of rounding to bfloat16.
 """
 

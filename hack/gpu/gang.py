@@ -1,4 +1,4 @@
-"""A model over two pods with one GPU each, simulated on one host: `python -m tests.gpu.gang`.
+"""A model over two pods with one GPU each, simulated on one host: `python -m hack.gpu.gang`.
 
 The tokens have to be those of a single process with NCCL's default transport, and with its transports
 inside a host disabled, so that it uses the network as between two nodes. Then a rank is killed during

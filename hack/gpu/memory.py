@@ -1,4 +1,4 @@
-"""Compare the planned GPU memory of a model with the measured one: `python -m tests.gpu.memory`.
+"""Compare the planned GPU memory of a model with the measured one: `python -m hack.gpu.memory`.
 
 Writes a model of a published shape with random weights (`--profile 7b`: 15 GB of disk, `v2-lite`:
 31 GB; kept for the next run), loads it as the server does, allocates the largest cache that the GPU

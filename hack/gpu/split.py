@@ -1,4 +1,4 @@
-"""Compare a model on one GPU and on several: `python -m tests.gpu.split MODEL [GPUS]`.
+"""Compare a model on one GPU and on several: `python -m hack.gpu.split MODEL [GPUS]`.
 
 Two servers run one after the other, on one and on several GPUs; both get the same requests and are
 measured. Prints JSON: the differences of the first tokens' log probabilities, the number of answers

@@ -1,4 +1,4 @@
-"""Measure the GPU's idle time during decoding: `python -m tests.gpu.waiting MODEL`.
+"""Measure the GPU's idle time during decoding: `python -m hack.gpu.waiting MODEL`.
 
 The engine runs as in a server with 256 concurrent requests, and a profiler records when the GPU
 computes. The time between is idle time, in which the GPU waits for the CPU. Prints JSON.

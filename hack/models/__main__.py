@@ -16,7 +16,7 @@ from hack.models.tiny import make_tiny
 
 def main() -> None:
     """Write each model into its own folder below --out."""
-    parser = argparse.ArgumentParser(prog="python -m tests.models", description="Write models.")
+    parser = argparse.ArgumentParser(prog="python -m hack.models", description="Write models.")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     names = f"{', '.join(FAMILIES)} (default: all of these), {', '.join(CONFIGS)}"
     parser.add_argument("families", nargs="*", metavar="family", help=f"of {names}")

@@ -1,4 +1,4 @@
-"""The server with a different module for its engine process: `python -m tests.soak.server`."""
+"""The server with a different module for its engine process: `python -m hack.soak.server`."""
 
 from deepseek_server.__main__ import main
 from deepseek_server.worker.launch import WorkerProcess

@@ -10,7 +10,7 @@ from hack.cluster.progress import say
 
 def main() -> int:
     """Build, push, and print the references."""
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster.images", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m hack.cluster.images", description=__doc__)
     parser.add_argument("--ahead", action="store_true", help="only build, before a cluster runs")
     try:
         if parser.parse_args().ahead:

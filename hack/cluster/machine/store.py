@@ -39,7 +39,7 @@ def claim(store: Path, owner: Path) -> int:
         os.close(handle)
         raise ClusterError(
             f"the image store {store} is in use by the cluster of {holder}: stop that cluster "
-            f"(python -m tests.cluster down --state {holder}), or choose another with --store NAME"
+            f"(python -m hack.cluster down --state {holder}), or choose another with --store NAME"
         ) from None
     os.ftruncate(handle, 0)
     os.write(handle, str(owner).encode())

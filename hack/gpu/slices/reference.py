@@ -2,7 +2,7 @@
 
 It is computed in float32, and once more in the served format, which shows the size of errors due to
 the format: in bfloat16, and where the server multiplies in fp8, with the activations of those
-products quantised to fp8 too, by the arithmetic of models/fp8.py. A small difference moves some
+products quantised to fp8 too, by the arithmetic of models/layers/fp8.py. A small difference moves some
 activations to the other side of a rounding boundary, so two fp8 computations differ from each other
 as much as from float32; therefore both are compared with float32.
 

@@ -147,7 +147,9 @@ def _on_gpu(
     make: Callable[[int], PagedRunner], cache: _Cache, step_tokens: int, group: Group
 ) -> PagedRunner:
     """Return a runner with CUDA graphs and with the largest cache that fits beside them."""
-    from deepseek_server.models import graphs, pieces, step_probe
+    from deepseek_server.models import step_probe
+    from deepseek_server.models.runners import cuda_graphs as graphs
+    from deepseek_server.models.runners import piecewise_graphs as pieces
 
     runner = make(step_probe.blocks_needed(step_tokens, cache.block_size))
     step = step_probe.step_bytes(runner, step_tokens, cache.context)

@@ -1,4 +1,4 @@
-"""Products with block-scaled fp8 matrices; the reference is models/fp8.py.
+"""Products with block-scaled fp8 matrices; the reference is models/layers/fp8.py.
 
 Single matrices are multiplied by cuBLAS, through torch: it supports scales of 1 x 128 and 128 x 128
 blocks on GPUs of compute capability 9, from CUDA 12.9 on

@@ -84,8 +84,8 @@ def run(
 
 def _fuse_experts(model: PreTrainedModel) -> None:
     """Make the experts of all layers, which have the same shape, run on the best kernels for it."""
-    from deepseek_server.kernels.own import mixture  # needs Triton
-    from deepseek_server.models import experts
+    from deepseek_server.kernels.triton import mixture  # needs Triton
+    from deepseek_server.models.layers import experts
 
     every = (getattr(layer.mlp, "experts", None) for layer in model.model.layers)
     first = next((one for one in every if one is not None), None)

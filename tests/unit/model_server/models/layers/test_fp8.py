@@ -297,7 +297,7 @@ def test_experts_are_gated_matrices_that_are_weighted() -> None:
     ],
 )
 def test_the_kernels_compute_the_same(program: str, checked: list[str]) -> None:
-    """Run in Triton's interpreter on the CPU; tests/gpu/fp8.py tests cuBLAS."""
+    """Run in Triton's interpreter on the CPU; hack/gpu/fp8.py tests cuBLAS."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.unit.model_server.models.layers.{program}"],
         env=os.environ | {"TRITON_INTERPRET": "1"},
