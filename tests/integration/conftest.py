@@ -72,7 +72,7 @@ def operator(shared_operator: OperatorProcess) -> Iterator[OperatorProcess]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_else(started: list[OperatorProcess], request: pytest.FixtureRequest) -> None:
+def without_shared_operator(started: list[OperatorProcess], request: pytest.FixtureRequest) -> None:
     """Stop the shared operator for tests that do not request it."""
     if "operator" not in request.fixturenames:
         for process in started:

@@ -166,8 +166,13 @@ def test_a_good_canary_is_promoted_across_restarts(
     operator.start()
     eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
     assert site.selected() == "both"
-    said = site.rollout()
-    assert (said["strategy"], said["step"], said["steps"], said["weight"]) == ("canary", 1, 1, 50)
+    rollout = site.rollout()
+    assert (rollout["strategy"], rollout["step"], rollout["steps"], rollout["weight"]) == (
+        "canary",
+        1,
+        1,
+        50,
+    )
     eventually("it needs requests", lambda: "of the 50 requests" in str(site.rollout()), LOOKS)
     for server in site.servers.values():
         server.answered(80)
@@ -362,10 +367,10 @@ def test_a_taken_name_is_reported_while_the_stable_set_keeps_serving(
     data = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "r1-green"}}
     kube.apply(data)
     site.apply("b", **CANARY)
-    said = eventually(
+    condition = eventually(
         "refused", lambda: (c := kube.condition("r1", "Accepted")).get("status") == "False" and c
     )
-    assert said["reason"] == "NameTaken"
-    assert "A ConfigMap named r1-green" in said["message"]
+    assert condition["reason"] == "NameTaken"
+    assert "A ConfigMap named r1-green" in condition["message"]
     assert site.selected() == "r1"
     assert kube.get("deployment", "r1") is not None

@@ -181,8 +181,8 @@ def test_unauthenticated_and_unauthorized_requests_are_refused(serving: Serving,
     with pytest.raises((httpx.ReadError, httpx.ConnectError, httpx.RemoteProtocolError)):
         serving.directly(load, "admin", **admin)
 
-    nobody = serving.directly(load, "front-proxy")
-    assert nobody.status_code == 401
+    without_user = serving.directly(load, "front-proxy")
+    assert without_user.status_code == 401
     jane = serving.directly(load, "front-proxy", **{"X-Remote-User": "jane"})
     assert jane.status_code == 403
     assert "jane" in jane.json()["message"]
@@ -224,15 +224,15 @@ def test_the_operator_yields_to_another_metrics_server_and_reports_it(serving: S
     kubectl(kube.target, "create", "-f", "-", text=text)
     try:
         eventually("ours is gone", lambda: kube.get("apiservice", NAME) is None)
-        said = eventually(
+        condition = eventually(
             "the condition is False",
             lambda: (
                 kube.condition("r1", "Autoscaling").get("status") == "False"
                 and kube.condition("r1", "Autoscaling")
             ),
         )
-        assert said["reason"] == "MetricsApiTaken"
-        assert "monitoring/prometheus-adapter" in said["message"]
+        assert condition["reason"] == "MetricsApiTaken"
+        assert "monitoring/prometheus-adapter" in condition["message"]
         assert "is served by monitoring/prometheus-adapter" in serving.operator.log
     finally:
         kubectl(kube.target, "delete", "-f", "-", text=text)

@@ -66,8 +66,8 @@ class LocalMachine:
 
     def status(self, name: str) -> dict[str, Any]:
         """Return the output of `deepseek local status`."""
-        (said,) = json.loads(self.run("status", name, "-o", "json").stdout)
-        return dict(said)
+        (status,) = json.loads(self.run("status", name, "-o", "json").stdout)
+        return dict(status)
 
     def view(self, name: str) -> dict[str, Any]:
         """Return the same from the state file, without a process; empty while there is none."""

@@ -27,8 +27,8 @@ PATIENCE = 60.0
 
 def gateway() -> Object:
     """A Gateway of Gateway API to which every namespace may attach routes."""
-    everybody = {"namespaces": {"from": "All"}}
-    listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": everybody}
+    all_namespaces = {"namespaces": {"from": "All"}}
+    listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": all_namespaces}
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",

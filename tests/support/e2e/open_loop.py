@@ -143,11 +143,11 @@ class OpenLoop:
 
 def _judged(lines: list[str]) -> str:
     """Whether a stream is whole, or what is wrong with it."""
-    told = [line for line in lines if line != "data: [DONE]"]
-    events = [json.loads(line.removeprefix("data: ")) for line in told]
+    chunks = [line for line in lines if line != "data: [DONE]"]
+    events = [json.loads(line.removeprefix("data: ")) for line in chunks]
     if errors := [event["error"] for event in events if "error" in event]:
         return f"stream with an error: {errors[0].get('message')}"
-    if told == lines:
+    if chunks == lines:
         return "stream that ends in the middle"
     tokens = next(
         (event["usage"]["completion_tokens"] for event in events if event.get("usage")), 0

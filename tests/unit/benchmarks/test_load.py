@@ -156,11 +156,11 @@ def test_an_unreachable_server_is_a_failure() -> None:
 
 
 def test_two_processes_do_the_work_of_one(scripted) -> None:
-    told: list[int] = []
+    steps: list[int] = []
     load = Closed(messages(scripted.target, 7), 4)
-    read = timings(scripted.target, load, processes=2, step=told.append)
+    read = timings(scripted.target, load, processes=2, step=steps.append)
     assert [t.output_tokens for t in read] == [3] * 7
-    assert sum(told) == 7
+    assert sum(steps) == 7
     assert sorted(body["prompt"][0] for body in scripted.bodies) == list(range(300, 307))
 
 

@@ -173,16 +173,16 @@ def test_several_files_contain_the_same_as_one(tmp_path: Path) -> None:
     one, many = tmp_path / "one", tmp_path / "many"
     one.mkdir()
     many.mkdir()
-    told: list[int] = []
+    written: list[int] = []
     write_shards(parts, one)
-    write_shards(parts, many, told.append, shard_bytes=9000)
+    write_shards(parts, many, written.append, shard_bytes=9000)
     from safetensors.torch import load_file
 
     index = json.loads((many / "model.safetensors.index.json").read_bytes())
     assert sorted(set(index["weight_map"].values())) == [
         f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)
     ]
-    assert sum(told) == index["metadata"]["total_size"] == 5 * 50 * 40 * 2
+    assert sum(written) == index["metadata"]["total_size"] == 5 * 50 * 40 * 2
     whole = load_file(one / "model.safetensors")
     for name, file in index["weight_map"].items():
         tensor = load_file(many / file)[name]

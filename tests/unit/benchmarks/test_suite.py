@@ -76,7 +76,7 @@ def test_endpoints(tmp_path: Path) -> None:
 
 
 def test_a_suite_measures_every_row_and_the_baseline(model: Path, tmp_path: Path) -> None:
-    told: list[str] = []
+    reports: list[str] = []
     suite = Suite(
         profile="qwen-7b",
         directory=model,
@@ -87,11 +87,11 @@ def test_a_suite_measures_every_row_and_the_baseline(model: Path, tmp_path: Path
         accelerator=KNOWN["h200"],
         logs=tmp_path,
     )
-    results = suite.run(lambda so_far: told.append(json.dumps(so_far)))
+    results = suite.run(lambda so_far: reports.append(json.dumps(so_far)))
     assert list(results["rows"]) == ["start", "n2", "prefix"]
     assert list(results["baseline"]) == ["n2"]
-    assert json.loads(told[0])["rows"].keys() == {"start"}
-    assert json.loads(told[-1]) == json.loads(json.dumps(results))
+    assert json.loads(reports[0])["rows"].keys() == {"start"}
+    assert json.loads(reports[-1]) == json.loads(json.dumps(results))
 
     started, closed, prefix = results["rows"].values()
     assert started["first_token_seconds"] >= started["ready_seconds"] > 0

@@ -58,6 +58,8 @@ def test_the_objects_of_a_chart_are_known_by_their_templates() -> None:
 
 def test_the_charts_name_the_image_that_is_pushed() -> None:
     artefact = Path("/cache/builds/istio-1")
-    told = istio.values(artefact)["global"]
-    assert told["tag"] == istio_proxy.tag(artefact)
-    assert told["proxy"]["image"] == told["proxy_init"]["image"] == istio_proxy.NAME
+    global_values = istio.values(artefact)["global"]
+    assert global_values["tag"] == istio_proxy.tag(artefact)
+    assert (
+        global_values["proxy"]["image"] == global_values["proxy_init"]["image"] == istio_proxy.NAME
+    )

@@ -52,7 +52,7 @@ def test_down_deletes_it(tmp_path: Path, calls: Calls) -> None:
 
 
 @pytest.mark.usefixtures("calls")
-def test_what_kind_said_is_passed_on(tmp_path: Path) -> None:
+def test_the_error_output_of_kind_is_reported(tmp_path: Path) -> None:
     (tmp_path / "bin" / "kind").write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
     with pytest.raises(ClusterError, match=r"kind delete cluster.*no space left"):
         KindCluster(tmp_path).down()

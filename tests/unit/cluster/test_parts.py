@@ -16,7 +16,7 @@ def test_only_what_was_asked_for_is_built() -> None:
     assert "kwok" not in groups_of(expand(["node", "registry"]))
 
 
-def test_an_unknown_part_is_told_what_there_is() -> None:
+def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="no part 'ambient'") as caught:
         expand(["ambient"])
     assert "kwok" in str(caught.value)

@@ -41,12 +41,12 @@ def test_what_kind_lacks_is_named(docker: bool, kind: bool, missing: str) -> Non
     assert missing in str(caught.value)
 
 
-def test_an_unknown_wish_is_told_what_there_is() -> None:
+def test_an_unknown_cluster_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="CLUSTER=minikube is unknown: use embedded, kind or"):
         choose("minikube", docker=lambda: True, kind=True)
 
 
-def test_without_root_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_error_names_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):

@@ -100,10 +100,10 @@ def logprobs_of(codec_of) -> Callable[..., tuple[list[Output], list[str]]]:
 
     def outputs(text: str, *, top: bool = True) -> tuple[list[Output], list[str]]:
         tokens = codec.encode(text, bare=True)
-        told = Logprobs(-0.5, ((likely, -0.25), (unlikely, float("-inf"))) if top else ())
+        logprobs = Logprobs(-0.5, ((likely, -0.25), (unlikely, float("-inf"))) if top else ())
         names = [codec.token_bytes(token).decode(errors="replace") for token in tokens]
-        made = [Output((t,), n, logprobs=(told,)) for t, n in zip(tokens, names, strict=True)]
-        last = Output(made[-1].token_ids, made[-1].text, "stop", logprobs=(told,))
+        made = [Output((t,), n, logprobs=(logprobs,)) for t, n in zip(tokens, names, strict=True)]
+        last = Output(made[-1].token_ids, made[-1].text, "stop", logprobs=(logprobs,))
         return [*made[:-1], last], names
 
     return outputs

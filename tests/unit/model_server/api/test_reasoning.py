@@ -12,8 +12,8 @@ from deepseek_server.engine.types import Output
 def message(prompt_end: str, pieces: list[str]) -> dict:
     reader = ChatAnswer(reasoning.parser(prompt_end), None)
     outputs = [Output((5,), piece) for piece in pieces] + [Output((1,), "", finish_reason="stop")]
-    told = joined([reader.push(output) for output in outputs])
-    return {**told, "tokens": reader.reasoning_tokens}
+    fields = joined([reader.push(output) for output in outputs])
+    return {**fields, "tokens": reader.reasoning_tokens}
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def near(values: list[float], expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("temperature", [0, 1.5])
 def test_logprobs_of_chat_equal_those_of_a_forward_pass(server, model, temperature: float) -> None:
     body = {**GREEDY, "messages": CHAT, "max_tokens": 12, "temperature": temperature, "seed": 4}
-    told = {"logprobs": True, "top_logprobs": 5}
-    whole = post(server.client, "/v1/chat/completions", **body, **told)
+    options = {"logprobs": True, "top_logprobs": 5}
+    whole = post(server.client, "/v1/chat/completions", **body, **options)
     choice = whole["choices"][0]
     rows = expected_logprobs(model, whole["prompt_token_ids"], choice["token_ids"])
     spelled = [list(server.served.codec.token_bytes(token)) for token in range(rows.shape[1])]
@@ -76,7 +76,7 @@ def test_logprobs_of_chat_equal_those_of_a_forward_pass(server, model, temperatu
         tops = entry["top_logprobs"]
         assert [top["bytes"] for top in tops] == [spelled[other] for other in likeliest.indices]
         near([top["logprob"] for top in tops], likeliest.values)
-    chunks = stream(server.client, "/v1/chat/completions", **body, **told)
+    chunks = stream(server.client, "/v1/chat/completions", **body, **options)
     parts = [chunk["choices"][0].get("logprobs") for chunk in chunks]
     assert [entry for part in parts if part for entry in part["content"]] == entries
 
@@ -88,9 +88,9 @@ def test_logprobs_of_completions_equal_those_of_a_forward_pass(
     body = {"max_tokens": 12, "temperature": temperature, "seed": 4, "logprobs": 3}
     choice = complete(server.client, **body)
     rows = expected_logprobs(model, PROMPT, choice["token_ids"])
-    told = choice["logprobs"]
-    near(told["token_logprobs"], rows[range(12), choice["token_ids"]])
-    for tops, token, row in zip(told["top_logprobs"], choice["token_ids"], rows, strict=True):
+    logprobs = choice["logprobs"]
+    near(logprobs["token_logprobs"], rows[range(12), choice["token_ids"]])
+    for tops, token, row in zip(logprobs["top_logprobs"], choice["token_ids"], rows, strict=True):
         likeliest = row.topk(3).indices.tolist()
         # The chosen token is included, last if it is not among the most likely.
         others = [] if token in likeliest else [token]

@@ -58,8 +58,8 @@ def test_a_rank_that_dies_ends_all_pods(gang, expected) -> None:
             assert refused.status_code == 421
             assert refused.json()["error"]["code"] == "not_the_leader"
             assert "send them to 127.0.0.1" in refused.json()["error"]["message"]
-        told = follower.client.get("/health/ready").json()
-        assert told["detail"] == "ready as a follower of the leader 127.0.0.1"
+        health = follower.client.get("/health/ready").json()
+        assert health["detail"] == "ready as a follower of the leader 127.0.0.1"
         gangs = [pod.client.get("/health/ready").json()["gang"] for pod in pods.pods.values()]
         assert [found.pop("host") for found in gangs] == ["node-a", "node-b"]
         assert gangs[0] == gangs[1]
@@ -116,9 +116,9 @@ def test_followers_serve_until_the_leader_has_drained(gang) -> None:
             follower = pods.pods[1]
             follower.terminate()
             follower.wait_for(lambda: follower.client.get("/health/ready").status_code == 503, SOON)
-            told = follower.client.get("/health/ready").json()
-            assert told["status"] == "draining"
-            assert told["detail"] == "shutting down with the leader 127.0.0.1"
+            health = follower.client.get("/health/ready").json()
+            assert health["status"] == "draining"
+            assert health["detail"] == "shutting down with the leader 127.0.0.1"
             pods.leader.terminate()
             rest = [line for line in lines if line]
         assert rest[-1] == "data: [DONE]"

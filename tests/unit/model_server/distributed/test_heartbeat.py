@@ -55,7 +55,7 @@ def test_a_rank_in_a_long_computation_is_not_lost(start_team) -> None:
 def test_ranks_that_do_not_connect_are_named(start_team) -> None:
     ranks = start_team("meeting", 2, meetSeconds=4)
     ranks[1].kill()
-    code, said = end(ranks[0])
+    code, errors = end(ranks[0])
     assert code == 5
-    assert "rank 1 on node-b did not connect to the ranks of the model at" in said[0]
-    assert "within 4 s" in said[0]
+    assert "rank 1 on node-b did not connect to the ranks of the model at" in errors[0]
+    assert "within 4 s" in errors[0]

@@ -52,10 +52,10 @@ def test_pairs_are_of_pods() -> None:
 
 
 def test_a_team_round_trips_as_an_argument() -> None:
-    told = team(2.5)
-    assert Team.read(told.write()) == told
-    assert json.loads(told.write())["hosts"] == list(HOSTS)
-    assert told.named(2) == "rank 2 on node-b"
+    sent = team(2.5)
+    assert Team.read(sent.write()) == sent
+    assert json.loads(sent.write())["hosts"] == list(HOSTS)
+    assert sent.named(2) == "rank 2 on node-b"
 
 
 def test_a_network_that_is_too_slow_ends_all_ranks(start_team) -> None:

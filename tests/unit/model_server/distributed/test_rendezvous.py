@@ -52,10 +52,10 @@ def test_all_pods_get_the_hosts(call: Call) -> None:
 
 def test_a_different_configuration_ends_all_pods_with_the_same_message(call: Call) -> None:
     leader, other = call(0), call(1, drainSeconds=7)
-    said = sentence(leader, PermanentError)
-    assert sentence(other, PermanentError) == said
+    message = sentence(leader, PermanentError)
+    assert sentence(other, PermanentError) == message
     digests = [configured(2, 4, 20, call.port, **more).digest for more in ({}, {"drainSeconds": 7})]
-    assert said == (
+    assert message == (
         f"rank 2 on node-b has a configuration with the digest {digests[1]}, but that of rank 0 on "
         f"node-a has {digests[0]}: use the same configuration file for all pods of the model"
     )
@@ -84,18 +84,20 @@ def test_different_versions_and_sizes() -> None:
 def test_a_missing_pod_is_named(call: Call) -> None:
     second = call(2, 3, seconds=1, ranks=6)
     leader = call(0, 3, seconds=1, ranks=6)
-    said = sentence(leader, GangError)
+    message = sentence(leader, GangError)
     assert (
         "pod 1 has not connected to the leader on node-a within gang.meetSeconds (3 pods expected)"
-        in said
+        in message
     )
-    assert sentence(second, GangError) == said
+    assert sentence(second, GangError) == message
 
 
 def test_a_missing_leader(call: Call) -> None:
-    said = sentence(call(1, seconds=0.3), GangError)
-    assert f"pod 1 on node-b did not connect to the leader at 127.0.0.1 port {call.port}" in (said)
-    assert "within 0.3 s (Connection refused)" in said
+    message = sentence(call(1, seconds=0.3), GangError)
+    assert f"pod 1 on node-b did not connect to the leader at 127.0.0.1 port {call.port}" in (
+        message
+    )
+    assert "within 0.3 s (Connection refused)" in message
 
 
 def test_unknown_peers_and_restarted_pods_are_handled(call: Call) -> None:

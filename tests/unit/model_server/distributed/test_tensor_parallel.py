@@ -85,9 +85,9 @@ def test_a_killed_rank_is_logged_and_the_server_is_not_live(serve) -> None:
         assert '"code":"generation_failed"' in stream.lines[-1]
         refused = server.client.post("/v1/completions", json={**BODY, "prompt": "a"})
         assert refused.status_code == 503
-        told = [line for line in server.log.splitlines() if "of this model has ended" in line]
-        assert len(told) == 1, server.log
-        assert "rank 1 of this model has ended, so rank 0 ends too" in told[0]
+        reports = [line for line in server.log.splitlines() if "of this model has ended" in line]
+        assert len(reports) == 1, server.log
+        assert "rank 1 of this model has ended, so rank 0 ends too" in reports[0]
         gone = [line for line in server.log.splitlines() if "the engine has ended" in line]
         assert len(gone) == 1, server.log
         assert not first.is_running()

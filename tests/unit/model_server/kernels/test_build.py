@@ -61,8 +61,8 @@ def libraries(folder: Path) -> list[Path]:
 
 
 def test_check_finds_built_kernels(flashinfer, run, cuda_home, tmp_path):
-    code, said = run("build", "--archs", "9.0,8.0")
-    assert (code, "compiling 9 libraries of FlashInfer 0.7.2 for 8.0 9.0a" in said) == (0, True)
+    code, output = run("build", "--archs", "9.0,8.0")
+    assert (code, "compiling 9 libraries of FlashInfer 0.7.2 for 8.0 9.0a" in output) == (0, True)
     environment = flashinfer.built[0]
     assert environment["FLASHINFER_CUDA_ARCH_LIST"] == "8.0 9.0a"
     assert environment["CUDA_HOME"] == str(cuda_home)
@@ -71,9 +71,9 @@ def test_check_finds_built_kernels(flashinfer, run, cuda_home, tmp_path):
     assert "FLASHINFER_DISABLE_JIT" not in environment
     assert len(libraries(flashinfer.aot)) == 9
 
-    code, said = run("check")
+    code, output = run("check")
     assert code == 0
-    assert "9 kernels for 8.0 9.0a, nothing to compile" in said
+    assert "9 kernels for 8.0 9.0a, nothing to compile" in output
 
 
 def test_builds_into_a_chosen_folder(flashinfer, run, tmp_path):
@@ -98,19 +98,19 @@ def test_shows_the_last_lines_of_a_compiler_error(flashinfer, run):
     flashinfer.failure = "\n".join(
         ["Ninja build failed.", *["noise"] * 90, "norm.cu: no such type"]
     )
-    code, said = run("build", "--archs", "8.0")
+    code, output = run("build", "--archs", "8.0")
     assert code == 3
-    assert "a kernel failed to compile" in said
-    assert "norm.cu: no such type" in said
-    assert said.count("noise") < 90
+    assert "a kernel failed to compile" in output
+    assert "norm.cu: no such type" in output
+    assert output.count("noise") < 90
     assert not flashinfer.aot.exists()
 
 
 def test_refuses_a_compiler_of_another_cuda_version_than_torch(flashinfer, run, monkeypatch):
     monkeypatch.setattr(build.torch.version, "cuda", "12.8")
-    code, said = run("build", "--archs", "8.0")
+    code, output = run("build", "--archs", "8.0")
     assert code == 3
-    assert "nvcc has CUDA version 13.2, but torch uses the libraries of CUDA 12.8" in said
+    assert "nvcc has CUDA version 13.2, but torch uses the libraries of CUDA 12.8" in output
     assert not flashinfer.built
 
 
@@ -121,9 +121,9 @@ def test_refuses_an_unknown_architecture(flashinfer, run):
 def test_check_names_a_missing_library(flashinfer, run):
     run("build", "--archs", "8.0")
     next(flashinfer.aot.glob("mla_*/*.so")).unlink()
-    code, said = run("check")
+    code, output = run("check")
     assert code == 3
-    assert "lacks latent fa2 512 64 bfloat16: run the command build again" in said
+    assert "lacks latent fa2 512 64 bfloat16: run the command build again" in output
 
 
 def test_check_names_a_missing_launcher(flashinfer, run):
@@ -133,23 +133,23 @@ def test_check_names_a_missing_launcher(flashinfer, run):
 
 
 def test_check_fails_without_compiled_kernels(flashinfer, run):
-    code, said = run("check")
-    assert (code, "contains no compiled kernels" in said) == (3, True)
+    code, output = run("check")
+    assert (code, "contains no compiled kernels" in output) == (3, True)
 
 
 def test_check_refuses_kernels_of_another_flashinfer_version(flashinfer, run, monkeypatch):
     run("build", "--archs", "8.0")
     monkeypatch.setattr(sys.modules["flashinfer"], "__version__", "0.7.3")
-    code, said = run("check")
+    code, output = run("check")
     assert code == 3
-    assert "are FlashInfer 0.7.2's, but 0.7.3 is installed" in said
+    assert "are FlashInfer 0.7.2's, but 0.7.3 is installed" in output
 
 
 @pytest.mark.parametrize("command", [["build", "--archs", "8.0"], ["check"]])
 def test_flashinfer_is_not_installed(run, monkeypatch, command):
     monkeypatch.setitem(sys.modules, "flashinfer", None)
-    code, said = run(*command)
-    assert (code, "FlashInfer cannot be imported" in said) == (3, True)
+    code, output = run(*command)
+    assert (code, "FlashInfer cannot be imported" in output) == (3, True)
 
 
 def test_parallel_jobs_fit_into_the_available_memory(flashinfer, run, monkeypatch):

@@ -38,9 +38,9 @@ def test_the_readme_table_lists_the_supported_architectures() -> None:
         section("Supported models"),
         re.MULTILINE,
     )[1:]
-    told = {model_type: (models, how) for models, model_type, how in rows}
+    listed = {model_type: (models, how) for models, model_type, how in rows}
     known = {name: (known.models, WORDS[known.path]) for name, known in ARCHITECTURES.items()}
-    assert told == known
+    assert listed == known
 
 
 def test_the_paged_cache_supports_architectures_with_a_paged_path() -> None:

@@ -71,10 +71,10 @@ def test_a_broken_file_keeps_the_previous_keys_and_is_logged(
         assert not ring.valid
         assert name_of(ring, "key-a") == "a"
         assert "keeping the previous 1 keys" in caplog.text
-        said = len(caplog.records)
+        logged = len(caplog.records)
         clock.now += LOOK_SECONDS
         assert not ring.valid
-        assert len(caplog.records) == said  # once per version
+        assert len(caplog.records) == logged  # once per version
 
     write(path, entry("a", "key-a"), entry("b", "key-b"))
     clock.now += LOOK_SECONDS

@@ -74,9 +74,9 @@ def test_a_start_without_progress_after_its_time_is_dead() -> None:
     clock.now += 1000
     assert not lifecycle.dead()
     clock.now += 1
-    said = lifecycle.dead()
-    assert "the start exceeded 1000 s" in said
-    assert "loading: 0 % of 1000 B" in said
+    reason = lifecycle.dead()
+    assert "the start exceeded 1000 s" in reason
+    assert "loading: 0 % of 1000 B" in reason
 
 
 def test_a_start_with_progress_may_exceed_its_time() -> None:

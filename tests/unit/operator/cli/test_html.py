@@ -129,15 +129,15 @@ def leaves(value: Any) -> Any:
     return HOSTILE if isinstance(value, str) else value
 
 
-def said(*arguments: object) -> dict[str, Any]:
+def json_of(*arguments: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(deepseek(*arguments, "-o", "json", "--as-of", DAY).out)
     return found
 
 
 def test_no_value_becomes_markup() -> None:
-    plan = leaves(said("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"))
+    plan = leaves(json_of("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"))
     curve = Curve(HOSTILE, HOSTILE, 10.0, (1.0, 2.0))
-    comparison = leaves(said("recommend", SEVEN))
+    comparison = leaves(json_of("recommend", SEVEN))
     wish = Wish(SEVEN, Load(1.0, 512, 128))
     for text in (
         plan_page.page(plan, [curve], TODAY),
@@ -158,7 +158,7 @@ def test_a_served_name_is_escaped(tmp_path: Path) -> None:
 
 def test_memory_matches_the_plan(tmp_path: Path) -> None:
     path = EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"
-    sizes = said("plan", path)["fit"]["bytesOfGpu"]
+    sizes = json_of("plan", path)["fit"]["bytesOfGpu"]
     parts = plan_page.memory(sizes)
     assert sum(part.share for part in parts) == pytest.approx(1)
     assert parts[0].share == pytest.approx(sizes["weights"] / sizes["total"])
@@ -172,7 +172,7 @@ def test_memory_matches_the_plan(tmp_path: Path) -> None:
 
 
 def test_error_bars_match_the_prediction() -> None:
-    performance = said("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml")["performance"]
+    performance = json_of("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml")["performance"]
     picture = plan_page.speed(performance)
     assert picture is not None
     (line,) = picture.lines
@@ -191,7 +191,7 @@ def test_error_bars_match_the_prediction() -> None:
 def test_the_cost_curve_matches_the_plan(tmp_path: Path) -> None:
     """At one full replica the chart has the price of the table, and at two replicas twice that."""
     file = resource(tmp_path, model={"id": SEVEN}, accelerator={"profile": "nvidia-h100"})
-    rows = said("plan", file)["cost"]["offers"]
+    rows = json_of("plan", file)["cost"]["offers"]
     page = planned(tmp_path, file)
     first = min(row["perHour"] for row in rows if row["terms"] == "on demand")
     assert f" {first:,.2f} " in page.words

@@ -35,8 +35,8 @@ from deepseek_operator.cluster.errors import (
     ],
 )
 def test_an_api_error_is_reported_with_a_next_step(error: ApiError, code: int, words: str) -> None:
-    said = told(error)
-    assert (said.code, words in str(said)) == (code, True)
+    reported = told(error)
+    assert (reported.code, words in str(reported)) == (code, True)
 
 
 def test_a_busy_server_does_not_count_as_unreachable() -> None:

@@ -56,8 +56,8 @@ def resource(folder: Path, **spec: Any) -> Path:
 def plan(folder: Path, *options: object, **spec: Any) -> dict[str, Any]:
     result = run(folder, *options, **spec)
     assert result.code == 0, result.err
-    said: dict[str, Any] = json.loads(result.out)
-    return said
+    data: dict[str, Any] = json.loads(result.out)
+    return data
 
 
 def run(folder: Path, *options: object, **spec: Any) -> Result:
@@ -88,12 +88,12 @@ def test_every_example_has_a_page(path: Path) -> None:
 
 def test_a_replica_of_several_nodes(tmp_path: Path) -> None:
     asked = {"model": {"id": "deepseek-ai/DeepSeek-R1"}, "parallelism": {"tensor": 16}}
-    said = plan(tmp_path, **asked, accelerator={"profile": "nvidia-h100"})
-    assert said["shape"]["podsOfReplica"] == 2
-    assert said["shape"]["gpus"]["min"] == 16
-    assert said["performance"] is None
-    assert min(offer["what"][0] for offer in said["cost"]["offers"]) == "2"
-    assert any("is not predicted" in warning for warning in said["warnings"])
+    planned = plan(tmp_path, **asked, accelerator={"profile": "nvidia-h100"})
+    assert planned["shape"]["podsOfReplica"] == 2
+    assert planned["shape"]["gpus"]["min"] == 16
+    assert planned["performance"] is None
+    assert min(offer["what"][0] for offer in planned["cost"]["offers"]) == "2"
+    assert any("is not predicted" in warning for warning in planned["warnings"])
     refused = run(tmp_path, "--served", "none", **asked, accelerator={"profile": "nvidia-h100"})
     assert (refused.code, "LeaderWorkerSet" in refused.err) == (1, True)
 
@@ -110,10 +110,10 @@ def test_a_refusal_has_the_operators_message_as_text_and_json(tmp_path: Path) ->
         tmp_path, model={"id": "deepseek-ai/DeepSeek-R1"}, accelerator={"profile": "nvidia-l4"}
     )
     assert result.code == 1
-    said = json.loads(result.out)
-    assert said["reason"] == "DoesNotFit"
-    assert said["message"] in result.err
-    assert "What would fit:" in said["message"]
+    refusal = json.loads(result.out)
+    assert refusal["reason"] == "DoesNotFit"
+    assert refusal["message"] in result.err
+    assert "What would fit:" in refusal["message"]
 
 
 def test_performance_includes_its_error(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("options", "spec", "said"),
+    ("options", "spec", "words"),
     [
         (["--requests", 500], {}, "requests/s of 1 replica(s)"),
         ([], {"replicas": 1}, "while it is replaced nobody serves"),
@@ -176,10 +176,10 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
     ],
     ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],
 )
-def test_warnings(options: list[object], spec: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_warnings(options: list[object], spec: dict[str, Any], words: str, tmp_path: Path) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, **spec}
     asked = {name: value for name, value in asked.items() if value is not None}
-    assert any(said in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
+    assert any(words in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
 
 
 def test_old_prices_cause_a_warning(tmp_path: Path) -> None:

@@ -121,8 +121,8 @@ def test_table_matches_the_ingress_policies(served: frozenset[str], spec: dict[s
                 manifests, namespace, account, path, certificate=certificate, token=token
             )
         proofs = {name for name, has in ((CERTIFICATE, certificate), (TOKEN, token)) if has}
-        said = any(table_lets_in(row, namespace, account, port, path, proofs) for row in others)
-        assert said == allowed, (namespace, account, port, path, proofs)
+        listed = any(table_lets_in(row, namespace, account, port, path, proofs) for row in others)
+        assert listed == allowed, (namespace, account, port, path, proofs)
         judged += allowed
     assert judged, "some connections are allowed"
 

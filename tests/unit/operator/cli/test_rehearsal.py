@@ -48,9 +48,9 @@ async def test_events_and_status_are_not_sent() -> None:
     api, asking = client()
     rehearsal = Rehearsal(asking)
     await rehearsal.post_event({})
-    said = {"phase": "Starting"}
-    await rehearsal.apply(RESOURCE, {**live(RESOURCE.name), "status": said}, "status")
-    assert (rehearsal.said, api.asked) == (said, [])
+    status = {"phase": "Starting"}
+    await rehearsal.apply(RESOURCE, {**live(RESOURCE.name), "status": status}, "status")
+    assert (rehearsal.said, api.asked) == (status, [])
 
 
 class Pods:

@@ -131,7 +131,7 @@ async def test_follow_reports_each_change_once_and_retries(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers: list[Any] = [[{"a": 1}], [{"a": 1}], UnreachableError("away"), [{"a": 1}], [{"a": 2}]]
-    told: list[list[Object]] = []
+    seen: list[list[Object]] = []
 
     async def look() -> list[Object]:
         if not answers:
@@ -143,8 +143,8 @@ async def test_follow_reports_each_change_once_and_retries(
         return found
 
     with pytest.raises(asyncio.CancelledError):
-        await follow(look, told.append)
-    assert told == [[{"a": 1}], [{"a": 2}]]
+        await follow(look, seen.append)
+    assert seen == [[{"a": 1}], [{"a": 2}]]
     assert capsys.readouterr().err == "away; retrying\n"
 
 

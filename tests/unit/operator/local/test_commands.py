@@ -101,11 +101,11 @@ def test_the_command_of_a_container(engine: str, devices: list[str]) -> None:
 
 def test_orphaned_containers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uses a fake docker that lists three containers and records its arguments."""
-    told = tmp_path / "told"
+    calls = tmp_path / "calls"
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\n"
-        f'echo "$@" >> {told}\n'
+        f'echo "$@" >> {calls}\n'
         '[ "$1" = ps ] && printf "aa run/0\\nbb run/1\\ncc other/0\\n"\n'
         "exit 0\n"
     )
@@ -113,9 +113,9 @@ def test_orphaned_containers_are_removed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert probing.container_engine() == "docker"
     assert leftovers.end("run", 1, "docker") == 1
-    assert told.read_text().splitlines()[-1] == "rm --force bb"
+    assert calls.read_text().splitlines()[-1] == "rm --force bb"
     assert leftovers.end("run", None, "docker") == 2
-    assert told.read_text().splitlines()[-1] == "rm --force aa bb"
+    assert calls.read_text().splitlines()[-1] == "rm --force aa bb"
 
 
 def test_the_output_of_nvidia_smi_is_parsed() -> None:

@@ -20,9 +20,9 @@ class Story:
     def __init__(self, health: Health | None = READY, *, drains: bool = True) -> None:
         self.servers: list[FakeServer] = []
         self.times: list[float] = []
-        self.told: list[ReplicaView] = []
+        self.views: list[ReplicaView] = []
         self._health, self._drains = health, drains
-        self.keeper = Keeper(ReplicaView(index=0), self._launch, self.told.append, lambda: 1.0)
+        self.keeper = Keeper(ReplicaView(index=0), self._launch, self.views.append, lambda: 1.0)
         self.running = asyncio.create_task(self.keeper.run())
 
     async def _launch(self) -> FakeServer:
@@ -32,7 +32,7 @@ class Story:
 
     @property
     def last(self) -> ReplicaView:
-        return self.told[-1]
+        return self.views[-1]
 
     async def fail(self, end: End = KILLED) -> None:
         """Let the newest server exit after it has served for a moment."""
@@ -157,12 +157,12 @@ async def test_stop_during_backoff_returns_immediately() -> None:
 
 
 async def test_a_program_that_cannot_be_started_is_reported() -> None:
-    told: list[ReplicaView] = []
+    views: list[ReplicaView] = []
 
     async def launch() -> FakeServer:
         raise FileNotFoundError(2, "No such file or directory", "docker")
 
-    keeper = Keeper(ReplicaView(index=0), launch, told.append, lambda: 0.0)
+    keeper = Keeper(ReplicaView(index=0), launch, views.append, lambda: 0.0)
     await keeper.run()
-    assert told[-1].phase == "stopped"
-    assert "could not be started ([Errno 2] No such file or directory: 'docker')" in str(told[-1])
+    assert views[-1].phase == "stopped"
+    assert "could not be started ([Errno 2] No such file or directory: 'docker')" in str(views[-1])

@@ -81,11 +81,11 @@ FREE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(("template", "words"), CONFLICTS, ids=[words for _, words in CONFLICTS])
 def test_conflicts_are_refused_with_an_alternative(template: dict[str, Any], words: str) -> None:
-    said = refusal(template)
-    assert said is not None
-    assert words in said
-    assert "podTemplate" in said
-    assert said.count(". ") >= 1, "the message has an alternative"
+    message = refusal(template)
+    assert message is not None
+    assert words in message
+    assert "podTemplate" in message
+    assert message.count(". ") >= 1, "the message has an alternative"
 
 
 @pytest.mark.parametrize("template", FREE)

@@ -31,8 +31,8 @@ def reported(body: Resource, *pods: Resource, rolling: bool = False) -> Resource
     if rolling:
         live["status"]["updatedReplicas"] = 0
     observed = Observed(DeploymentView.of(live), tuple(PodView.of(item) for item in pods))
-    said = report(body, decide(body, SETTINGS, observed), observed, NOW)
-    return {**body, "status": said.status}
+    written = report(body, decide(body, SETTINGS, observed), observed, NOW)
+    return {**body, "status": written.status}
 
 
 def changing(reason: str) -> Resource:
@@ -50,8 +50,8 @@ def changing(reason: str) -> Resource:
     )
     observed = Observed(DeploymentView.of(deployment(1)), (PodView.of(SERVES),), change=change)
     body = resource()
-    said = report(body, decide(body, SETTINGS, observed), observed, NOW)
-    return {**body, "status": said.status}
+    written = report(body, decide(body, SETTINGS, observed), observed, NOW)
+    return {**body, "status": written.status}
 
 
 def new() -> Resource:
@@ -106,10 +106,10 @@ def kstatus(body: Resource) -> str:
 
     Source: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
     """
-    said = body["status"]
-    if said.get("observedGeneration") not in (None, body["metadata"]["generation"]):
+    fields = body["status"]
+    if fields.get("observedGeneration") not in (None, body["metadata"]["generation"]):
         return "InProgress"
-    holds = {item["type"] for item in said.get("conditions", []) if item["status"] == "True"}
+    holds = {item["type"] for item in fields.get("conditions", []) if item["status"] == "True"}
     if "Reconciling" in holds:
         return "InProgress"
     return "Failed" if "Stalled" in holds else "Current"

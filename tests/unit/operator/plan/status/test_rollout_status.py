@@ -40,7 +40,7 @@ def situation(ready: int = 1, **rules: Any) -> Situation:
     )
 
 
-def told(record: Record, case: Situation, verdict: Verdict | None = None) -> RolloutStatus:
+def status_of(record: Record, case: Situation, verdict: Verdict | None = None) -> RolloutStatus:
     found = said(record, case, verdict, None, None, NOW)
     assert found is not None
     return found
@@ -59,7 +59,7 @@ def status(change: RolloutStatus | None, beside: int = 0, revision: str = "a") -
 
 def test_canary_reports_step_weight_and_figures() -> None:
     record = Record(BLUE, "a", "b", 0, START)
-    change = told(record, situation(), COUNTED)
+    change = status_of(record, situation(), COUNTED)
     assert (change.strategy, change.revision, change.stable_revision) == ("canary", "b", "a")
     assert (change.step, change.steps, change.weight) == (1, 2, 25)
     assert change.analysis is not None
@@ -70,7 +70,7 @@ def test_canary_reports_step_weight_and_figures() -> None:
 
 def test_weight_is_that_of_the_step_with_a_route() -> None:
     routed = replace(situation(), routed=True)
-    change = told(Record(BLUE, "a", "b", 0, START), routed, COUNTED)
+    change = status_of(Record(BLUE, "a", "b", 0, START), routed, COUNTED)
     assert change.weight == 10
     assert "Without a route" not in change.message
 
@@ -85,7 +85,7 @@ def test_weight_is_that_of_the_step_with_a_route() -> None:
     (Record(BLUE, "a", "b", switched=START), situation(strategy="blueGreen"), "Switched"),
 ])  # fmt: skip
 def test_every_state_has_a_reason_and_a_phase(record: Record, case: Situation, reason: str) -> None:
-    change = told(record, case, COUNTED)
+    change = status_of(record, case, COUNTED)
     assert change.reason == reason
     found = status(change)
     assert "revision b" in found["phase"]
@@ -96,7 +96,7 @@ def test_every_state_has_a_reason_and_a_phase(record: Record, case: Situation, r
 
 def test_rollback_is_reported_until_the_spec_changes() -> None:
     record = Record(BLUE, "a", failed=FAILED)
-    found = status(told(record, situation()))
+    found = status(status_of(record, situation()))
     assert found["phase"] == "Rolled back: Failed requests: 9.0%; 3 of 3 serve"
     for kind, holds in (("Progressing", "False"), ("Ready", "False"), ("Stalled", "True")):
         assert condition(found, kind)["status"] == holds
@@ -106,11 +106,11 @@ def test_rollback_is_reported_until_the_spec_changes() -> None:
 
 
 def test_each_step_and_the_end_emit_one_event() -> None:
-    first = status(told(Record(BLUE, "a", "b", 0, START), situation(), COUNTED))
+    first = status(status_of(Record(BLUE, "a", "b", 0, START), situation(), COUNTED))
     more = replace(COUNTED, message="No worse over 260 requests.", samples=260)
-    again = status(told(Record(BLUE, "a", "b", 0, START), situation(), more))
-    second = status(told(Record(BLUE, "a", "b", 1, START), situation(), COUNTED))
-    back = status(told(Record(BLUE, "a", failed=FAILED), situation()))
+    again = status(status_of(Record(BLUE, "a", "b", 0, START), situation(), more))
+    second = status(status_of(Record(BLUE, "a", "b", 1, START), situation(), COUNTED))
+    back = status(status_of(Record(BLUE, "a", failed=FAILED), situation()))
     done = status(None)
     assert [item.reason for item in news(done, first)] == ["Comparing"]
     assert news(first, again) == []
@@ -122,14 +122,14 @@ def test_each_step_and_the_end_emit_one_event() -> None:
 
 def test_start_time_is_kept() -> None:
     record = Record(BLUE, "a", "b")
-    first = told(record, situation())
+    first = status_of(record, situation())
     later = said(record, situation(), None, None, first, "2027-01-01T00:00:00Z")
     assert later is not None
     assert later.start_time == first.start_time
 
 
 def test_reverted_spec_withdraws_the_rollout() -> None:
-    first = status(told(Record(GREEN, "a", "b"), situation()))
+    first = status(status_of(Record(GREEN, "a", "b"), situation()))
     (end,) = news(first, status(None))
     assert (end.reason, end.message) == (
         "RolloutWithdrawn",

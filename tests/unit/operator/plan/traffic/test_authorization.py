@@ -143,8 +143,8 @@ def test_gateway_can_be_admitted_by_its_account_only() -> None:
 
 def test_user_sets_the_sidecar_kind_and_operator_its_config() -> None:
     kind, config = "sidecar.istio.io/nativeSidecar", "proxy.istio.io/config"
-    said = {kind: "false", "prometheus.istio.io/merge-metrics": "false", "team": "search"}
-    template_of = {"metadata": {"annotations": said}}
+    annotations = {kind: "false", "prometheus.istio.io/merge-metrics": "false", "team": "search"}
+    template_of = {"metadata": {"annotations": annotations}}
     usual, changed = (
         template(made(MESH, security={"mtls": "STRICT"}, **spec))["metadata"]["annotations"]
         for spec in ({}, {"podTemplate": template_of})
@@ -241,9 +241,9 @@ def test_model_serves_without_a_mesh_and_reports_the_missing_api() -> None:
     assert "PeerAuthentication" not in manifests
     (ingress,) = manifests["NetworkPolicy"]["spec"]["ingress"]
     assert ingress["ports"] == [{"port": 8000, "protocol": "TCP"}]
-    said = verdict({"mtls": "STRICT"}, served=frozenset())
-    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
-    assert "istioctl install" in said["message"]
+    reported = verdict({"mtls": "STRICT"}, served=frozenset())
+    assert (reported["status"], reported["reason"]) == ("False", "ApiMissing")
+    assert "istioctl install" in reported["message"]
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def test_pod_without_a_sidecar_is_reported() -> None:
     inside, outside = PodView("r1-a", sidecar=True), PodView("r1-b")
     assert verdict(security)["status"] == "Unknown"
     assert verdict(security, inside)["reason"] == "Enforced"
-    said = verdict(security, inside, outside)
-    assert (said["status"], said["reason"]) == ("False", "NoSidecar")
-    assert "r1-b" in said["message"]
-    assert "kubectl rollout restart deployment/r1" in said["message"]
+    reported = verdict(security, inside, outside)
+    assert (reported["status"], reported["reason"]) == ("False", "NoSidecar")
+    assert "r1-b" in reported["message"]
+    assert "kubectl rollout restart deployment/r1" in reported["message"]
     assert verdict({"mtls": "PERMISSIVE"}, inside)["reason"] == "Permissive"
     worker = PodView("r1-gang-0-1", group=0, index=1)
     assert (

@@ -45,9 +45,9 @@ def one(manifests: list[Manifest], kind: str, name: str = "r1") -> Manifest:
     return spec
 
 
-def verdict(target: Target, heard: Any = None) -> Manifest:
+def verdict(target: Target, conditions: Any = None) -> Manifest:
     body = resource()
-    observed = Observed(heard=heard or {})
+    observed = Observed(heard=conditions or {})
     return condition(report(body, target, observed, NOW).status, "RoutesReady")
 
 
@@ -109,13 +109,13 @@ def test_load_balancing_by_least_requests_or_by_header() -> None:
 
 
 def test_path_prefix_is_stripped_and_headers_match() -> None:
-    said = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
-    (http,) = one(made(decided(**said)), "VirtualService")["http"]
+    fields = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
+    (http,) = one(made(decided(**fields)), "VirtualService")["http"]
     assert http["match"] == [
         {"uri": {"prefix": "/team/v3/v1/"}, "headers": {"x-model": {"exact": "v3"}}}
     ]
     assert http["rewrite"] == {"uri": "/v1/"}
-    (rule,) = one(made(decided(GATEWAY_API, **said)), "HTTPRoute")["rules"]
+    (rule,) = one(made(decided(GATEWAY_API, **fields)), "HTTPRoute")["rules"]
     assert rule["matches"] == [
         {
             "path": {"type": "PathPrefix", "value": "/team/v3/v1"},
@@ -167,11 +167,11 @@ def test_gateway_api_creates_a_gateway() -> None:
 
 
 def test_existing_gateway_is_used() -> None:
-    said = {"gateway": {"name": "public", "namespace": "gateways"}}
-    manifests = made(decided(**said))
+    fields = {"gateway": {"name": "public", "namespace": "gateways"}}
+    manifests = made(decided(**fields))
     assert [m["kind"] for m in manifests if m["kind"] == "Gateway"] == []
     assert one(manifests, "VirtualService")["gateways"] == ["gateways/public"]
-    manifests = made(decided(GATEWAY_API, **said))
+    manifests = made(decided(GATEWAY_API, **fields))
     assert [m["kind"] for m in manifests] == ["HTTPRoute"]
     assert one(manifests, "HTTPRoute")["parentRefs"] == [
         {"name": "public", "namespace": "gateways"}
@@ -194,18 +194,18 @@ def test_endpoint_is_the_url_of_the_route(routing: dict[str, Any], url: str) -> 
 
 
 def test_tls_by_a_secret() -> None:
-    said = {"tls": {"secretName": "v3-cert"}}
-    (server,) = one(made(decided(**said)), "Gateway")["servers"]
+    fields = {"tls": {"secretName": "v3-cert"}}
+    (server,) = one(made(decided(**fields)), "Gateway")["servers"]
     assert server["port"]["number"] == 443
     assert server["tls"]["credentialName"] == "v3-cert"
-    (listener,) = one(made(decided(GATEWAY_API, **said)), "Gateway")["listeners"]
+    (listener,) = one(made(decided(GATEWAY_API, **fields)), "Gateway")["listeners"]
     assert (listener["port"], listener["protocol"]) == (443, "HTTPS")
     assert listener["tls"]["certificateRefs"] == [{"name": "v3-cert"}]
 
 
 def test_tls_by_cert_manager_needs_a_readable_certificate() -> None:
-    said = {"tls": {"issuer": {"name": "letsencrypt"}}}
-    manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **said))
+    fields = {"tls": {"issuer": {"name": "letsencrypt"}}}
+    manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **fields))
     assert one(manifests, "Certificate") == {
         "secretName": "r1-tls",
         "dnsNames": [HOST],
@@ -218,15 +218,15 @@ def test_tls_by_cert_manager_needs_a_readable_certificate() -> None:
     (listener,) = one(manifests, "Gateway")["listeners"]
     assert listener["tls"]["certificateRefs"] == [{"name": "r1-tls"}]
 
-    without = decided(ISTIO | GATEWAY_API, **said)
+    without = decided(ISTIO | GATEWAY_API, **fields)
     assert made(without) == []
     assert (verdict(without)["status"], verdict(without)["reason"]) == ("False", "ApiMissing")
     assert "helm install cert-manager" in verdict(without)["message"]
 
-    unreachable = decided(ISTIO | CERT_MANAGER, **said)
+    unreachable = decided(ISTIO | CERT_MANAGER, **fields)
     assert made(unreachable) == []
     assert verdict(unreachable)["reason"] == "CertificateOutOfReach"
-    here = decided(ISTIO | CERT_MANAGER, **said, gateway={"selector": {"app": "gw"}})
+    here = decided(ISTIO | CERT_MANAGER, **fields, gateway={"selector": {"app": "gw"}})
     assert one(made(here), "Gateway")["selector"] == {"app": "gw"}
     assert one(made(here), "Certificate")["secretName"] == "r1-tls"
 
@@ -238,10 +238,10 @@ def test_auto_prefers_istio_then_gateway_api() -> None:
     assert by_class.ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
     none = decided(frozenset())
     assert made(none) == []
-    said = verdict(none)
-    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
-    assert "istioctl install" in said["message"]
-    assert "kubectl apply" in said["message"]
+    refused = verdict(none)
+    assert (refused["status"], refused["reason"]) == ("False", "ApiMissing")
+    assert "istioctl install" in refused["message"]
+    assert "kubectl apply" in refused["message"]
     assert none.endpoint == "http://r1.apps.svc"
 
 
@@ -264,7 +264,7 @@ def test_affinity_without_istio_is_dropped_and_reported() -> None:
     assert verdict(target, accepted())["reason"] == "AffinityNeedsIstio"
 
 
-def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
+def conditions_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
     return tuple(
         {"type": name, "status": status, "reason": "Because", "message": message}
         for name, status, message in conditions
@@ -273,8 +273,10 @@ def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...
 
 def accepted() -> dict[str, Any]:
     return {
-        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")),
-        "Gateway": said_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
+        "HTTPRoute": conditions_of(
+            "HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")
+        ),
+        "Gateway": conditions_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
     }
 
 
@@ -287,7 +289,7 @@ def test_condition_reports_the_controllers_conditions() -> None:
     assert (done["status"], done["reason"]) == ("True", "Routed")
     assert f"{HOST}/v1 routes to the model" in done["message"]
     refused = accepted() | {
-        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
+        "HTTPRoute": conditions_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
     }
     assert verdict(target, refused)["reason"] == "Because"
     assert "No matching hostname" in verdict(target, refused)["message"]
@@ -297,7 +299,7 @@ def test_condition_reports_the_controllers_conditions() -> None:
     assert verdict(decided())["status"] == "True", "Istio sets no conditions"
     issued = decided(GATEWAY_API | CERT_MANAGER, tls={"issuer": {"name": "ca", "kind": "Issuer"}})
     assert verdict(issued, accepted())["reason"] == "CertificateNotReady"
-    ready = {"Certificate": said_of("Certificate", ("Ready", "True", ""))}
+    ready = {"Certificate": conditions_of("Certificate", ("Ready", "True", ""))}
     assert verdict(issued, accepted() | ready)["status"] == "True"
 
 
@@ -321,15 +323,15 @@ def test_cache_keeps_conditions_without_times() -> None:
     (manifest,) = (m for m in made(decided(GATEWAY_API)) if m["kind"] == "HTTPRoute")
 
     def live(version: int, time: str) -> Manifest:
-        said = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
-        parents = [{"conditions": [{**said, "lastTransitionTime": time}, {"type": "Other"}]}]
+        kept = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
+        parents = [{"conditions": [{**kept, "lastTransitionTime": time}, {"type": "Other"}]}]
         metadata = {**manifest["metadata"], "uid": "h-1", "resourceVersion": str(version)}
         return {**manifest, "metadata": metadata, "status": {"parents": parents}}
 
     assert cache.put(HTTP_ROUTE, live(1, "a")) == {key}
     assert cache.put(HTTP_ROUTE, live(2, "b")) == set()
-    (said,) = cache.observe(key).heard["HTTPRoute"]
-    assert (said["type"], said["status"]) == ("Accepted", "True")
+    (kept,) = cache.observe(key).heard["HTTPRoute"]
+    assert (kept["type"], kept["status"]) == ("Accepted", "True")
     assert kind_of(manifest) is HTTP_ROUTE
     gateways = [m for served in (ISTIO, GATEWAY_API) for m in made(decided(served))]
     groups = {kind_of(m).group for m in gateways if m["kind"] == "Gateway"}
