@@ -58,7 +58,7 @@ def _decided() -> Target:
     return decision
 
 
-# What there is of each resource.
+# Kinds of objects that are created for each resource.
 MADE = tuple(kind_of(child) for child in Renderer().children(_decided()))
 
 
@@ -85,15 +85,15 @@ class Bare:
             if is_workload(child):
                 child = rolled(child, SURGE)
             await self._client.apply(kind_of(child), child)
-        said = report(created, target, Observed(), NOW)
+        reported = report(created, target, Observed(), NOW)
         status = {
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": name, "namespace": self._namespace, "uid": owner.uid},
-            "status": said.status,
+            "status": reported.status,
         }
         result = await self._client.apply(RESOURCE, status, "status")
-        for news in said.news:
+        for news in reported.news:
             await self._client.post_event(event(result, news, NOW))
 
 

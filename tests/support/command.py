@@ -44,7 +44,7 @@ def deepseek(kubeconfig: Path, *arguments: object) -> Result:
 
 
 def write_kubeconfig(admin: Path, path: Path, token: str, server: str = "") -> Path:
-    """Write a kubeconfig like the administrator's, with a token and perhaps another server."""
+    """Write a kubeconfig like the administrator's with this token; `server` replaces the URL if set."""
     config: Object = copy.deepcopy(yaml.safe_load(admin.read_text()))
     config["users"][0]["user"] = {"token": token}
     if server:

@@ -1,4 +1,4 @@
-"""Parts of a control plane that end with the test run, with the CRD installed."""
+"""A control plane with the CRD installed, which ends with the test run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CRDS = ROOT / "crds"
 
 @contextmanager
 def running(target: Target, parts: Sequence[str]) -> Iterator[Target]:
-    """The target with these parts, which end with the block if it started them."""
+    """Start these parts and install the CRD; stop them at the end if they were started here."""
     started = target.up(parts, lifeline=True)
     kubectl(target, "apply", "--server-side", "--filename", str(CRDS))
     wait_until_served(target, *(path.stem for path in CRDS.glob("*.yaml")))

@@ -1,4 +1,4 @@
-"""Pods of others that change all the time, which must cost the operator nearly nothing."""
+"""Frequently changing pods of other workloads, whose changes must cost the operator next to nothing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IN_FLIGHT = 16
 
 
 class ForeignPods:
-    """Pods in a namespace, each change another annotation.
+    """Pods in a namespace; each change writes another annotation.
 
     Attributes:
-        written: How often they were changed so far.
+        written: Number of changes so far.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -27,12 +27,12 @@ class ForeignPods:
         self._namespace = namespace
 
     async def change(self, client: Client, rate: float, go_on: Callable[[], bool]) -> None:
-        """Change them.
+        """Change the pods in turn.
 
         Args:
-            client: Writes them.
-            rate: Changes per second, at most.
-            go_on: Whether to, asked before each.
+            client: Client for the writes.
+            rate: Maximum changes per second.
+            go_on: Called before each change; the changes end when it returns False.
 
         Raises:
             ExceptionGroup: A write failed.

@@ -1,4 +1,4 @@
-"""What tests ask a cluster: apply, get, wait, and who wrote what."""
+"""Access to a cluster from tests: apply, get, wait, and read the audit log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 def resource(name: str, **spec: Any) -> Object:
-    """A DeepSeekDeployment as a person would write it."""
+    """Return a DeepSeekDeployment as a user would write it."""
     return {
         "apiVersion": API_VERSION,
         "kind": "DeepSeekDeployment",
@@ -42,7 +42,7 @@ def resource(name: str, **spec: Any) -> Object:
     }
 
 
-# Laid over a known model's pods, where the test's node has not what such a model really needs.
+# Pod template of known models in tests, since the test's node lacks the resources that they need.
 MODEST: Object = {
     "name": "server",
     "resources": {"requests": {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"}},
@@ -50,34 +50,34 @@ MODEST: Object = {
 
 
 def modest(**spec: Any) -> Object:
-    """A podTemplate of that and more."""
+    """Return a podTemplate with small resource requests and these fields of the pod spec."""
     return {"spec": {"containers": [MODEST], **spec}}
 
 
 def namespace_name(test: str) -> str:
-    """A namespace for a test, named after it and used once."""
+    """Return a unique namespace name that begins with the test's name."""
     words = re.sub("[^a-z0-9]+", "-", test.lower())[:40].strip("-")
     return f"{words}-{secrets.token_hex(4)}"
 
 
 class Kube:
-    """One namespace of a cluster, through kubectl as a person would use it."""
+    """One namespace of a cluster, accessed with kubectl."""
 
     def __init__(self, target: Target, namespace: str):
         self.target = target
         self.namespace = namespace
 
     def run(self, *arguments: str, text: str | None = None) -> str:
-        """kubectl in the namespace; raises ClusterError with kubectl's words."""
+        """Run kubectl in the namespace; raise ClusterError with its error output if it fails."""
         return kubectl(self.target, "--namespace", self.namespace, *arguments, text=text)
 
     def apply(self, *manifests: Object) -> None:
-        """kubectl apply."""
+        """Apply manifests."""
         text = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
         self.run("apply", "--filename", "-", text=text)
 
     def refusal(self, manifest: Object) -> str:
-        """The API server's words where it refuses a manifest; fails where it takes it."""
+        """Return the API server's error for a manifest; fail if it accepts the manifest."""
         try:
             self.apply(manifest)
         except ClusterError as error:
@@ -85,12 +85,12 @@ class Kube:
         raise AssertionError(f"the API server accepted {manifest}")
 
     def get(self, kind: str, name: str) -> Object | None:
-        """An object, or None."""
+        """Return an object, or None if it does not exist."""
         text = self.run("get", kind, name, "--ignore-not-found", "--output", "json")
         return json.loads(text) if text else None
 
     def all(self, kind: str, selector: str = "") -> list[Object]:
-        """The objects of a kind."""
+        """Return the objects of a kind."""
         chosen = ("--selector", selector) if selector else ()
         items: list[Object] = json.loads(self.run("get", kind, *chosen, "--output", "json"))[
             "items"
@@ -98,7 +98,7 @@ class Kube:
         return items
 
     def condition(self, name: str, kind: str = "Ready") -> Object:
-        """A condition of a resource about its newest spec, {} until it is there."""
+        """Return a condition of a resource for its current generation, {} if there is none yet."""
         found = self.get("dsd", name) or {}
         for item in found.get("status", {}).get("conditions", []):
             if (
@@ -109,7 +109,7 @@ class Kube:
         return {}
 
     def events(self, name: str) -> list[Object]:
-        """The Events about a resource."""
+        """Return the Events of a resource."""
         return [item for item in self.all("events") if item["involvedObject"]["name"] == name]
 
 
@@ -117,11 +117,11 @@ class Kube:
 def new_namespace(
     target: Target, word: str, labels: Mapping[str, str] | None = None
 ) -> Iterator[Kube]:
-    """A namespace that is used once; what its pods hold is free again afterwards.
+    """Create a namespace; delete it with its pods at the end, so that their GPUs are free again.
 
     Args:
         target: The cluster.
-        word: What its name begins with.
+        word: Prefix of its name.
         labels: Its labels.
     """
     kube = Kube(target, namespace_name(word))
@@ -133,17 +133,22 @@ def new_namespace(
         yield kube
     finally:
         kubectl(target, "delete", "namespace", kube.namespace, "--wait=false")
-        # A pod that drains for minutes would hold the GPUs that the next test asks for.
+        # A pod that drains for minutes would hold the GPUs that the next test needs.
         kube.run("delete", "pods", "--all", "--grace-period=1", "--timeout=120s")
 
 
 def eventually(what: str, check: Callable[[], T], timeout: float = PATIENCE) -> T:
-    """The first true value of `check`.
+    """Wait until `check` returns a true value, and return it.
 
-    The time is for a machine that does much else, and is no claim about how fast anything is.
+    The timeout allows for a busy machine; it is no performance requirement.
+
+    Args:
+        what: The awaited state, for the error.
+        check: Called repeatedly.
+        timeout: Seconds to wait.
 
     Raises:
-        AssertionError: There was none within `timeout` seconds.
+        AssertionError: There was no true value within `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -156,14 +161,14 @@ def eventually(what: str, check: Callable[[], T], timeout: float = PATIENCE) -> 
 
 
 def wait_until_served(target: Target, *definitions: str) -> None:
-    """Wait until the API server serves what CustomResourceDefinitions define.
+    """Wait until the API server serves the kinds of these CustomResourceDefinitions.
 
-    `kubectl wait` fails where one has no conditions yet.
+    `kubectl wait` fails if one of them has no conditions yet.
     """
 
     def served() -> bool:
         found = json.loads(kubectl(target, "get", "crd", "--output=json", *definitions))
-        items = found.get("items", [found])  # of one there is no list
+        items = found.get("items", [found])  # kubectl returns a single object without a list
         established = [
             condition["status"]
             for item in items
@@ -184,7 +189,7 @@ class Audit:
         self._start = path.stat().st_size if path.exists() else 0
 
     def writes(self, by: Callable[[Object], bool]) -> Counter[str]:
-        """The finished writes of somebody, counted as 'verb resource/subresource'."""
+        """Count the completed writes whose entries satisfy `by`, as 'verb resource/subresource'."""
         with self._path.open("rb") as log:
             log.seek(self._start)
             entries = [json.loads(line) for line in log if line.endswith(b"\n")]

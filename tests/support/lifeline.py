@@ -1,4 +1,4 @@
-"""Processes that end with the test run, however that ends."""
+"""Child processes that end with the test run, even if it is killed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """In a child, before its program starts: let the kernel end it with the process that began it.
+    """Make the kernel kill this process when its parent ends; for `preexec_fn`.
 
-    For `preexec_fn`. Elsewhere than on Linux a test run that is killed leaves its processes behind.
+    On other systems than Linux a killed test run leaves its processes behind.
     """
     if sys.platform == "linux":
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

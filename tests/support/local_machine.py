@@ -70,7 +70,7 @@ class LocalMachine:
         return dict(status)
 
     def view(self, name: str) -> dict[str, Any]:
-        """Return the same from the state file, without a process; empty while there is none."""
+        """Return the contents of the state file, {} if it does not exist."""
         path = self.home / "state/deepseek/local" / name / "state.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 

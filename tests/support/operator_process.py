@@ -112,7 +112,7 @@ class OperatorProcess:
         return code
 
     def log_from_now_on(self) -> None:
-        """Hide what it has logged so far."""
+        """Exclude everything logged so far from `log`."""
         self._log_start = self._log.stat().st_size if self._log.exists() else 0
 
     @property

@@ -1,4 +1,4 @@
-"""The real CustomResourceDefinitions of Istio, Gateway API and cert-manager, without their programs."""
+"""The real CustomResourceDefinitions of Istio, Gateway API and cert-manager, without controllers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hack.cluster.toolchain import build
 from tests.support.kube import eventually, wait_until_served
 
 GROUP = "route-apis"
-# For each project: where its CRDs are in a module's source, and which of them the operator uses.
+# For each project: the path of its CRDs in the module's source, and those that the operator uses.
 ISTIO = (
     "manifests/charts/base/files/crd-all.gen.yaml",
     (

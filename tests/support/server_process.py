@@ -1,4 +1,4 @@
-"""The model server as a process of its own, seen from outside: its port, its log, its processes."""
+"""The model server as a separate process: its port, its log, its child processes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LOOK_SECONDS = 0.05
 
 
 def address(log: Path) -> str:
-    """Where a server listens, which it says at once.
+    """Return the URL that a starting server logs.
 
     Raises:
-        AssertionError: it does not listen; with its log.
+        AssertionError: it does not listen in time; the message has its log.
     """
     deadline = time.monotonic() + LISTEN_SECONDS
     while time.monotonic() < deadline:
@@ -39,19 +39,19 @@ def address(log: Path) -> str:
 
 
 class ServerProcess:
-    """`python -m deepseek_server` on a free port, which leaves nothing behind.
+    """`python -m deepseek_server` on a free port; leaving the context kills all its processes.
 
     Args:
         model: the directory of the model.
-        log: the file that its log goes to.
-        flags: more of the command line.
-        module: what is run; a test may have one that changes something first.
-        environment: more of the environment.
+        log: the file for its log.
+        flags: further command line arguments.
+        module: the module to run; a test may use one that patches the server first.
+        environment: further environment variables.
 
     Attributes:
         popen: the process.
-        url: where it listens.
-        client: talks to it.
+        url: its URL.
+        client: an HTTP client with this URL.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ServerProcess:
                 stderr=stderr,
                 # Tiny tensors gain nothing from more threads.
                 env={"OMP_NUM_THREADS": "1", **os.environ, **(environment or {})},
-                cwd=ROOT,  # where modules of tests are found
+                cwd=ROOT,  # for the import of test modules
                 preexec_fn=end_with_parent,
             )
         self.url = address(log)
@@ -95,11 +95,11 @@ class ServerProcess:
 
     @property
     def log(self) -> str:
-        """All that it has logged."""
+        """Its whole log."""
         return self.log_file.read_text()
 
     def processes(self) -> list[psutil.Process]:
-        """Those that live of all that were ever seen here: itself and its descendants."""
+        """Return the running processes among itself and all descendants seen so far."""
         if self.popen.poll() is None:
             root = psutil.Process(self.popen.pid)
             for process in (root, *root.children(recursive=True)):
@@ -107,18 +107,18 @@ class ServerProcess:
         return [process for process in self._seen.values() if _lives(process)]
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that compute, by rank."""
+        """Return the engine processes, in the order of their ranks."""
         found = [p for p in self.processes() if p.cmdline()[2:3] and "worker" in p.cmdline()[2]]
         return sorted(found, key=lambda process: process.environ().get("RANK", "0"))
 
     def wait_until_ready(self) -> Self:
-        """Returns when the model takes requests."""
+        """Wait until the model accepts requests."""
         self.wait_for(lambda: self.client.get("/health/ready").status_code == 200, READY_SECONDS)
         self.processes()
         return self
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
-        """Returns when a condition holds; fails with the log when it does not come to hold."""
+        """Wait until a condition holds; fail with the log after `seconds` or if the server ends."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.popen.poll() is None, self.log
@@ -126,11 +126,11 @@ class ServerProcess:
             time.sleep(LOOK_SECONDS)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.popen.send_signal(signal.SIGTERM)
 
     def left_after(self, seconds: float) -> list[psutil.Process]:
-        """The processes that still live when all should have ended."""
+        """Wait up to `seconds` for all processes to end; return those that still run."""
         known = self.processes()
         if self.popen.poll() is None:
             self.popen.wait(seconds)

@@ -1,4 +1,4 @@
-"""Signals to the process of a pod that computes, which is not the one that answers."""
+"""Signals to the engine process of a pod, which is not the process of its HTTP server."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ print(len(ranks))
 
 
 def send(kube: Kube, pod: str, signal: int) -> None:
-    """Send a signal to the engine in a pod, of which there is one."""
+    """Send a signal to the only engine process of a pod."""
     ranks = kube.run("exec", pod, "--container=server", "--", "python", "-c", SIGNAL, str(signal))
     assert ranks.strip() == "1"

@@ -1,4 +1,4 @@
-"""What a person would look at first beside a failing test, collected while it is still there."""
+"""Cluster state and logs for the report of a failing test, collected before the cluster is deleted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ QUESTIONS = {
         *(f"--tail={LINES}", "--prefix"),
     ),
 }
-# Logs of programs that are no pods here.
+# Programs that run as processes here, not as pods.
 PROGRAMS = ("istiod", "kube-router", "lws", "kueue")
 
 
 def evidence(target: Target) -> list[tuple[str, str]]:
-    """Titles and texts about a cluster; what cannot be had is replaced by the reason."""
+    """Return titles and texts about a cluster; a failed query is replaced by its error."""
     found = [(title, _asked(target, *command)) for title, command in QUESTIONS.items()]
     found += [(f"gateway {name}", text) for name, text in _gateways(target)]
     if isinstance(target, EmbeddedCluster):
@@ -38,7 +38,7 @@ def evidence(target: Target) -> list[tuple[str, str]]:
 
 
 def _gateways(target: Target) -> list[tuple[str, str]]:
-    """The logs of the gateways that Istio has made."""
+    """Return the names and logs of the gateways that Istio has created."""
     where = "{range .items[*]}{.metadata.namespace} {.metadata.name}{'\\n'}{end}"
     names = _asked(
         target,

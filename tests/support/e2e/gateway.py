@@ -1,4 +1,4 @@
-"""A gateway that tests ask models through, and how a request to it looks."""
+"""A gateway for requests to models, and requests through it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tests.support.e2e.probes import policy
 from tests.support.kube import API_VERSION, Kube, Object, eventually, new_namespace
 
 NAME = "public"
-# Istio's label of the pods that it makes for a Gateway of Gateway API.
+# Istio's label on the pods that it creates for a Gateway of Gateway API.
 SELECTOR = {"gateway.networking.k8s.io/gateway-name": NAME}
-# The operator's label of the pods of a model.
+# The operator's label on the pods of a model.
 MODEL_LABEL = f"{API_VERSION.partition('/')[0]}/name"
 # Pods of a namespace with this label get sidecars.
 INJECTED = {"istio-injection": "enabled"}
-# From an object in the API until every gateway and sidecar has heard of it, on a busy machine.
+# Seconds until every gateway and sidecar has received a change of an object, on a busy machine.
 PATIENCE = 60.0
 
 
 def gateway() -> Object:
-    """A Gateway of Gateway API to which every namespace may attach routes."""
+    """Return a Gateway of Gateway API that accepts routes from all namespaces."""
     all_namespaces = {"namespaces": {"from": "All"}}
     listener = {"name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": all_namespaces}
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "Gateway",
-        # There is nobody here who gives out addresses for Services of type LoadBalancer.
+        # No controller here assigns addresses to Services of type LoadBalancer.
         "metadata": {
             "name": NAME,
             "annotations": {"networking.istio.io/service-type": "ClusterIP"},
@@ -42,7 +42,7 @@ def gateway() -> Object:
 
 
 def istio_gateway() -> Object:
-    """A Gateway of Istio's API that configures the same pods."""
+    """Return a Gateway of Istio's API that configures the same pods."""
     server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
     return {
         "apiVersion": "networking.istio.io/v1",
@@ -53,10 +53,10 @@ def istio_gateway() -> Object:
 
 
 def way_to_istiod(kube: Kube) -> Object:
-    """A policy that lets models reach istiod, which is no pod here.
+    """Return a NetworkPolicy that allows models to reach istiod, which is not a pod here.
 
-    Elsewhere the model's own policy allows it. Pods without any egress policy, such as a gateway,
-    must stay without one: they would reach nothing but istiod.
+    In other clusters the model's own policy allows it. The policy selects models only: a pod that has
+    no egress policy, such as a gateway, could otherwise reach nothing but istiod.
     """
     slices = json.loads(
         kubectl(kube.target, "--namespace", "istio-system", "get", "endpointslices", "-o", "json")
@@ -69,20 +69,20 @@ def way_to_istiod(kube: Kube) -> Object:
 
 @contextmanager
 def namespace_with_gateway(mesh: Target, word: str) -> Iterator[Kube]:
-    """A namespace with a gateway, from which pods reach istiod."""
+    """Create a namespace with a gateway, from which pods can reach istiod."""
     with new_namespace(mesh, word) as kube:
         kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
         yield kube
 
 
 def address_of(kube: Kube) -> str:
-    """Where the gateway of a namespace answers, once it does."""
+    """Wait until the gateway of a namespace is ready, and return its address."""
     return made_by_istio(kube, NAME)
 
 
 def made_by_istio(kube: Kube, name: str) -> str:
-    """The address of the pods that Istio makes for a Gateway of Gateway API, once they are ready."""
-    # `rollout status` fails at once where Istio has not made the Deployment yet.
+    """Wait for the pods that Istio creates for a Gateway of Gateway API, and return their address."""
+    # `rollout status` fails immediately if Istio has not created the Deployment yet.
     eventually(f"a Deployment of Gateway {name}", lambda: kube.get("deployment", f"{name}-istio"))
     kube.run("rollout", "status", f"deployment/{name}-istio", "--timeout=120s")
     found = kube.get("service", f"{name}-istio")
@@ -91,7 +91,7 @@ def made_by_istio(kube: Kube, name: str) -> str:
 
 
 def asked(address: str, host: str, path: str, **arguments: Any) -> httpx.Response:
-    """What a client outside the cluster hears."""
+    """Send a request to a gateway from outside the cluster, and return the response."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         method = "POST" if "json" in arguments else "GET"
         url = f"http://{address}{path}"
@@ -99,9 +99,9 @@ def asked(address: str, host: str, path: str, **arguments: Any) -> httpx.Respons
 
 
 def reaches(address: str, host: str, status: int = 200) -> None:
-    """Wait until the gateway answers for a host as it shall."""
+    """Wait until the gateway returns this status for a host."""
     eventually(
-        f"{host} answers {status}",
+        f"{host} returns {status}",
         lambda: asked(address, host, "/v1/models").status_code == status,
         PATIENCE,
     )

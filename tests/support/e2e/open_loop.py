@@ -1,8 +1,7 @@
-"""Requests that come at a constant rate, whatever becomes of those before them, as clients' do.
+"""Open-loop load: requests at a constant rate, independent of the responses to earlier ones.
 
-Short chats and streams of completions, each on a connection of its own or one that is kept, as it
-happens. What came of each is counted: a stream is whole when it ends with `[DONE]`, has as many
-tokens as it was asked for, and no error in it.
+The requests are short chats and streams of completions, on new or kept connections. Outcomes are
+counted: a stream is whole if it ends with `[DONE]`, has the requested number of tokens and no error.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ import httpx
 
 SHORT_TOKENS, STREAM_TOKENS = 4, 150
 SHORT_EVERY, STREAM_EVERY = 0.5, 2.0  # seconds
-# A request that has not ended so long after the last one began is lost.
+# Timeout of a request, in seconds.
 PATIENCE = 180.0
 WHOLE = "whole"
 
 
 @dataclass
 class Outcomes:
-    """What became of the requests.
+    """Outcomes of the requests.
 
     Attributes:
-        short: How many, by status code or error.
-        streams: How many, `whole` or what was wrong.
-        seconds: How long each short one took that was answered.
+        short: Number of short requests by status code or error.
+        streams: Number of streams by outcome: `whole` or the error.
+        seconds: Duration of each successful short request.
     """
 
     short: Counter[str] = field(default_factory=Counter)
@@ -43,7 +42,7 @@ class Outcomes:
 
     @property
     def failed(self) -> dict[str, int]:
-        """What was no success, by what it was."""
+        """Number of failed requests by outcome."""
         good = {"200", WHOLE}
         return {what: n for what, n in (self.short + self.streams).items() if what not in good}
 
@@ -56,12 +55,12 @@ class Outcomes:
 
 
 class OpenLoop:
-    """Asks until it is left.
+    """A context in which requests are sent.
 
     Args:
-        url: Where the API is, up to /v1.
-        model: What is asked for.
-        headers: Of every request.
+        url: URL of the API, without /v1.
+        model: Model name of the requests.
+        headers: Headers of every request.
     """
 
     def __init__(self, url: str, model: str, headers: dict[str, str] | None = None) -> None:
@@ -142,7 +141,7 @@ class OpenLoop:
 
 
 def _judged(lines: list[str]) -> str:
-    """Whether a stream is whole, or what is wrong with it."""
+    """Return the outcome of a stream: `whole` or the error."""
     chunks = [line for line in lines if line != "data: [DONE]"]
     events = [json.loads(line.removeprefix("data: ")) for line in chunks]
     if errors := [event["error"] for event in events if "error" in event]:

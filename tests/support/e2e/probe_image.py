@@ -1,4 +1,4 @@
-"""The image that the cluster's own tests run: built from hack/cluster/builds/pods."""
+"""The image of probe pods, built from hack/cluster/builds/pods."""
 
 from __future__ import annotations
 

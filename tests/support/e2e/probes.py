@@ -1,4 +1,4 @@
-"""Pods that answer with their names and ask others, for tests of what is between them."""
+"""Pods that respond with their names and send requests, for tests of the network between pods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PORT = 8080
 
 
 def probe(name: str, image: str, port: int = PORT, **labels: str) -> tuple[Object, Object]:
-    """A pod that serves its name, and the account of the same name that it is."""
+    """Return a service account and a pod that uses it and serves its own name."""
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
     container = {
         "name": "probe",
@@ -35,21 +35,21 @@ def probe(name: str, image: str, port: int = PORT, **labels: str) -> tuple[Objec
 
 
 def service(name: str, **selector: str) -> Object:
-    """A Service that leads to pods with these labels."""
+    """Return a Service for the pods with these labels."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": name},
         "spec": {
             "selector": selector,
-            # Named, because Istio takes an unnamed port for TCP.
+            # Istio treats an unnamed port as TCP.
             "ports": [{"name": "http", "port": 80, "targetPort": PORT}],
         },
     }
 
 
 def ask(kube: Kube, client: str, url: str, *headers: str, count: int = 1) -> Counter[str]:
-    """What a pod hears from `url`: how often which status and first line, or 'failed'."""
+    """Send requests from a pod; count the responses by status and first line, or 'failed'."""
     command = ("exec", client, "--container=probe", "--", "/probe", "ask", str(count), url)
     try:
         text = kube.run(*command, *headers)
@@ -66,7 +66,7 @@ def wait_ready(kube: Kube, *pods: str) -> None:
 
 
 def policy(name: str, selected: dict[str, Any], **spec: Any) -> Object:
-    """A NetworkPolicy about the pods with the labels `selected`."""
+    """Return a NetworkPolicy for the pods with the labels `selected`."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

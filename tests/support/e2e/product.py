@@ -1,4 +1,4 @@
-"""The installed product, as far as tests have to reach behind the API."""
+"""The installed operator: its images, its log, and its restart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hack.cluster.install import NAMESPACE, RELEASE
 from hack.cluster.kubectl import kubectl
 from hack.cluster.target import Target
 
-# The repository that the stand-in for the hub has.
+# The repository that the fake hub serves.
 REPOSITORY = "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"
 
 
@@ -21,7 +21,7 @@ class Product:
     images: Images
 
     def pull_server(self) -> None:
-        """Bring the model server's image to a node, so that no test's time goes into that."""
+        """Pull the model server's image to a node in advance, so that no test waits for it."""
         name = "pull-server"
         self._run(
             "run",
@@ -39,12 +39,12 @@ class Product:
             self._run("delete", "pod", name, "--ignore-not-found")
 
     def operator_log(self) -> str:
-        """What the operator's pods have logged since their last start."""
+        """Return the log of the operator's pods since their last start."""
         selector = f"app.kubernetes.io/instance={RELEASE}"
         return self._run("logs", "--selector", selector, "--tail=-1")
 
     def kill_operator(self) -> None:
-        """Kill the operator's pods without a grace period and wait for the next ones."""
+        """Kill the operator's pods without a grace period and wait for their replacements."""
         selector = f"app.kubernetes.io/instance={RELEASE}"
         self._run("delete", "pod", "--selector", selector, "--grace-period=0", "--force")
         self._run("rollout", "status", f"deployment/{RELEASE}", "--timeout=120s")

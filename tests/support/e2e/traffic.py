@@ -1,4 +1,4 @@
-"""Clients that ask one question after the other while something changes."""
+"""Clients that send one request after the other while something changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENTS = 2
 
 @contextmanager
 def asked_all_the_time(kube: Kube, name: str) -> Iterator[Counter[str]]:
-    """What came of the questions to a resource's Service, by outcome: a status code or an error."""
+    """Send requests to a resource's Service; count them by outcome, a status code or an error."""
     outcomes: Counter[str] = Counter()
     stop = threading.Event()
 
@@ -35,7 +35,7 @@ def asked_all_the_time(kube: Kube, name: str) -> Iterator[Counter[str]]:
         service_address(kube.target, name, kube.namespace) as address,
         ThreadPoolExecutor() as pool,
     ):
-        eventually("an answer", lambda: answers(address))
+        eventually("the Service responds", lambda: answers(address))
         clients = [pool.submit(ask, address) for _ in range(CLIENTS)]
         try:
             yield outcomes
@@ -46,7 +46,7 @@ def asked_all_the_time(kube: Kube, name: str) -> Iterator[Counter[str]]:
 
 
 def answers(address: str) -> bool:
-    """Whether somebody answers there."""
+    """Return whether a model server responds at an address."""
     try:
         return httpx.get(f"http://{address}/v1/models", timeout=10).is_success
     except (httpx.ConnectError, httpx.ConnectTimeout):

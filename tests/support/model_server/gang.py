@@ -18,13 +18,13 @@ class GangProcesses:
 
     Args:
         model: the directory of the model.
-        directory: for logs and what else they write.
-        pods: how many.
-        ranks: of the model, over all pods.
-        fields: more of the section `gang`.
-        only: the pods that are started.
-        content: more of the configuration file.
-        own_gpus: whether each pod sees a GPU of its own, as a device plug-in arranges it.
+        directory: the directory for logs and other files.
+        pods: number of pods.
+        ranks: number of ranks of the model over all pods.
+        fields: further fields of the section `gang`.
+        only: indices of the pods to start; all if None.
+        content: further sections of the configuration file.
+        own_gpus: give each pod one GPU, as a device plug-in does.
     """
 
     def __init__(
