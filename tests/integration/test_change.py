@@ -289,7 +289,11 @@ def test_a_set_that_never_serves_is_rolled_back(site: Site, kube: Kube) -> None:
     site.apply("b", **rules)
     site.counts("r1-green", 1)
     site.pod("r1-green-b", "green", ready=False)
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    eventually(
+        "the rollback is reported",
+        lambda: kube.condition("r1").get("reason") == "RolledBack",
+        LOOKS,
+    )
     assert "was not ready within 10 s" in kube.condition("r1")["message"]
 
 

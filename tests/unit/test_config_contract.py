@@ -62,7 +62,7 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def test_the_server_waits_where_the_operator_says_so() -> None:
+def test_the_server_honours_the_holds_that_the_operator_writes() -> None:
     failed = PodView(
         "r1-gang-1-1",
         exited=(1, "Error", "out of memory"),

@@ -1,7 +1,7 @@
-"""A program that is told to end while it still imports ends at once, and well.
+"""A program that receives SIGTERM during its imports ends at once, with exit code 0.
 
-As the first process of a container it would otherwise not even hear it, and stay for the whole grace
-period of its pod.
+The kernel ignores signals without a handler for the first process of a container, which would
+otherwise run for the whole grace period of its pod.
 """
 
 import os
@@ -24,7 +24,9 @@ SOON = 30.0
 @pytest.mark.parametrize(
     ("program", "library"), [("deepseek_server", "uvicorn"), ("deepseek_operator", "kopf")]
 )
-def test_it_ends_while_it_imports(program: str, library: str, tmp_path: Path) -> None:
+def test_sigterm_during_imports_ends_the_program(
+    program: str, library: str, tmp_path: Path
+) -> None:
     marker = tmp_path / "importing"
     (tmp_path / f"{library}.py").write_text(IMPORTING.format(marker=str(marker)))
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""What holds for every test of this project: helper threads that die, and the order of tests."""
+"""The project's test settings: failing helper threads, and the reversed order of tests."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""When the image of Istio's proxies is made anew, and what of Istio's chart the process replaces."""
+"""The tag of Istio's proxy image, and the objects of Istio's chart that a process replaces."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is asked of kind, by programs that note down how they were called."""
+"""Calls of kind and kubectl, recorded by fake programs."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Calls = Callable[[], list[str]]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """`kind` and `kubectl` on PATH that succeed."""
+    """Put fake `kind` and `kubectl` programs on PATH that succeed and record their calls."""
     folder, noted = tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
     for name in ("kind", "kubectl"):
@@ -25,7 +25,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     return lambda: noted.read_text().splitlines() if noted.exists() else []
 
 
-def test_a_cluster_is_created_on_clean_ground_and_claims_gpus(tmp_path: Path, calls: Calls) -> None:
+def test_up_recreates_the_cluster_and_advertises_gpus(tmp_path: Path, calls: Calls) -> None:
     cluster = KindCluster(tmp_path)
     assert cluster.up(gpus=8)
     delete, create, gpus, labels = calls()
@@ -36,7 +36,7 @@ def test_a_cluster_is_created_on_clean_ground_and_claims_gpus(tmp_path: Path, ca
     assert "nvidia.com/gpu.product" in labels
 
 
-def test_a_cluster_that_answers_is_left_as_it_is(tmp_path: Path, calls: Calls) -> None:
+def test_a_responding_cluster_is_kept(tmp_path: Path, calls: Calls) -> None:
     cluster = KindCluster(tmp_path)
     cluster.kubeconfig.touch()
     assert cluster.up() is False

@@ -1,4 +1,4 @@
-"""Addresses of clusters that run side by side, and the one rule on the host."""
+"""Addresses of clusters on the same host, and the host's egress rule."""
 
 from ipaddress import IPv4Network
 from itertools import combinations
@@ -20,7 +20,7 @@ def test_clusters_share_no_address() -> None:
     assert not any(one.overlaps(other) for one, other in combinations(networks, 2))
 
 
-def test_on_an_empty_machine_every_slot_is_free_and_the_first_is_first() -> None:
+def test_all_slots_are_free_without_routes() -> None:
     assert [addresses.slot for addresses in free([])] == list(range(SLOTS))
 
 
@@ -45,7 +45,7 @@ def test_no_output_is_no_route() -> None:
     assert parse_routes("") == []
 
 
-def test_our_rule_is_found_again_among_others() -> None:
+def test_the_egress_rule_is_found_among_others() -> None:
     rule = egress_rule(Addresses(2))
     listing = "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Which Debian packages are missing."""
+"""Missing Debian packages."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ TABLE = {
 }
 
 
-def test_only_absent_packages_of_wanted_parts_are_missing() -> None:
+def test_only_absent_packages_of_requested_parts_are_missing() -> None:
     assert packages.missing(TABLE, ["node"]) == ["absent"]
     assert packages.missing(TABLE, ["images"]) == ["file"]
     assert packages.missing(TABLE, ["api"]) == []
@@ -31,6 +31,6 @@ def test_without_apt_the_packages_are_named(
         packages.ensure(["node"])
 
 
-def test_every_package_belongs_to_a_part_there_is() -> None:
+def test_every_package_belongs_to_an_existing_part() -> None:
     for entry in packages.table().values():
         assert set(entry["parts"]) <= {*PARTS, "images"}

@@ -1,4 +1,4 @@
-"""What comes along with a part."""
+"""Requirements of the parts of a cluster."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from hack.cluster.faults import ClusterError
 from hack.cluster.parts import expand, groups_of
 
 
-def test_a_part_brings_what_it_needs_first() -> None:
+def test_requirements_of_a_part_come_first() -> None:
     assert expand(["kwok"]) == ("api", "controllers", "kwok")
     assert expand(["registry", "node"]) == ("api", "controllers", "node", "registry")
 
 
-def test_only_what_was_asked_for_is_built() -> None:
+def test_only_the_requested_parts_are_built() -> None:
     assert groups_of(expand(["api"])) == ["etcd", "kubernetes"]
     assert "kwok" not in groups_of(expand(["node", "registry"]))
 

@@ -1,4 +1,4 @@
-"""When a component starts, counts as ready, starts again, and is given up."""
+"""Start, readiness, restart and failure of a component."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from hack.cluster.machine.process import Process
 
 
 class Clock:
-    """Time that passes when the test says so, in seconds."""
+    """A clock that the test advances, in seconds."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -60,7 +60,7 @@ def test_a_command_that_failed_is_tried_again(tmp_path: Path, clock: Clock) -> N
     assert watched.ready
 
 
-def test_a_command_that_is_to_be_another_runs_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_changed_command_runs_again(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("job", ("true",)), tmp_path)
     watched.advance()
     finish(watched)
@@ -73,7 +73,7 @@ def test_a_command_that_is_to_be_another_runs_again(tmp_path: Path, clock: Clock
     assert watched.ready
 
 
-def test_a_command_that_changes_while_it_runs_runs_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_command_that_changes_during_its_run_runs_again(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("job", ("true",)), tmp_path)
     watched.advance()
     watched.change(Component("job", ("true", "other")))
@@ -84,7 +84,7 @@ def test_a_command_that_changes_while_it_runs_runs_again(tmp_path: Path, clock: 
     assert watched.ready
 
 
-def test_a_program_is_ready_when_its_probe_says_so(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_is_ready_when_its_probe_succeeds(tmp_path: Path, clock: Clock) -> None:
     answers = iter([False, True])
     component = Component("server", ("sleep", "60"), probe=lambda: next(answers))
     watched = Process(component, tmp_path)
@@ -113,7 +113,7 @@ def test_a_program_that_ends_is_started_again_and_counted(tmp_path: Path, clock:
     finish(watched)
 
 
-def test_a_program_that_never_gets_ready_is_given_up(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_that_never_becomes_ready_fails(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("server", ("false",), probe=lambda: False), tmp_path)
     for _ in range(process.ATTEMPTS):
         watched.advance()

@@ -1,4 +1,4 @@
-"""Which cluster is used, and what is said where none can be."""
+"""The choice of the cluster, and the errors if none is usable."""
 
 import os
 import platform
@@ -13,18 +13,18 @@ from hack.cluster.kind import KindCluster
 from hack.cluster.target import choose
 
 
-def test_without_a_wish_kind_is_used_only_with_docker_and_kind() -> None:
+def test_kind_is_the_default_only_with_docker_and_kind() -> None:
     assert choose("", docker=lambda: True, kind=True) == "kind"
     assert choose("", docker=lambda: False, kind=True) == "embedded"
     assert choose("", docker=lambda: True, kind=False) == "embedded"
 
 
-@pytest.mark.parametrize("wish", ["embedded", "current"])
-def test_a_wish_is_granted_without_asking_docker(wish: str) -> None:
+@pytest.mark.parametrize("name", ["embedded", "current"])
+def test_an_explicit_choice_does_not_probe_docker(name: str) -> None:
     def docker() -> bool:
         raise AssertionError("asked")
 
-    assert choose(wish, docker=docker, kind=True) == wish
+    assert choose(name, docker=docker, kind=True) == name
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_wish_is_granted_without_asking_docker(wish: str) -> None:
         (False, False, "kind on PATH (https://kind.sigs.k8s.io) and a Docker engine"),
     ],
 )
-def test_what_kind_lacks_is_named(docker: bool, kind: bool, missing: str) -> None:
+def test_missing_requirements_of_kind_are_named(docker: bool, kind: bool, missing: str) -> None:
     with pytest.raises(ClusterError) as caught:
         choose("kind", docker=lambda: docker, kind=kind)
     assert missing in str(caught.value)
@@ -53,13 +53,15 @@ def test_without_root_the_error_names_root(monkeypatch: pytest.MonkeyPatch) -> N
         check_machine()
 
 
-def test_another_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(ClusterError, match="needs Linux, this is Darwin"):
         check_machine()
 
 
-def test_the_current_context_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_server_of_the_current_context_must_respond(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     with pytest.raises(ClusterError, match="does not answer"):
         CurrentCluster().up()

@@ -1,4 +1,4 @@
-"""What is in the files of a release is compared with what git has."""
+"""The files of a release are compared with the files in git."""
 
 import io
 import tarfile
@@ -22,7 +22,7 @@ CHART = ["deepseek-operator/Chart.yaml"]
 
 @pytest.fixture(autouse=True)
 def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository of few files."""
+    """Fake a repository with few files."""
     monkeypatch.setattr(dist, "_tracked", lambda paths: TRACKED[tuple(paths)])
 
 

@@ -1,4 +1,4 @@
-"""What the chart's variables become."""
+"""The operator's options from the environment variables of the chart."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSO_SERVER_IMAGE", "server:1")
 
 
-def test_where_the_operator_and_monitoring_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_namespaces_and_labels_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSO_NAMESPACE", "deepseek-system")
     monkeypatch.setenv("DSO_MONITORING_NAMESPACE", "monitoring")
     monkeypatch.setenv("DSO_POD_MONITOR_LABELS", "release=stack,team=")
@@ -19,14 +19,16 @@ def test_where_the_operator_and_monitoring_are(monkeypatch: pytest.MonkeyPatch) 
     assert settings.pod_monitor_labels == {"release": "stack", "team": ""}
 
 
-def test_outside_a_cluster_there_is_neither() -> None:
+def test_outside_a_cluster_namespaces_are_empty() -> None:
     settings = Options.from_environment().settings
     assert (settings.namespace, settings.monitoring_namespace) == ("", "")
     assert settings.pod_monitor_labels == {}
 
 
 @pytest.mark.parametrize("text", ["release", "=stack", "a=b,c"])
-def test_labels_that_are_none_are_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_invalid_labels_are_refused_with_the_name_of_the_variable(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("DSO_POD_MONITOR_LABELS", text)
     with pytest.raises(StartError, match="DSO_POD_MONITOR_LABELS"):
         Options.from_environment()

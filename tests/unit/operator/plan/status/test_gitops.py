@@ -1,4 +1,4 @@
-"""What GitOps tools make of a status: Argo CD by our Lua file, Flux and others by kstatus' rules."""
+"""Health in GitOps tools: Argo CD by our Lua file, Flux and others by kstatus' rules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Resource = dict[str, Any]
 
 
 def reported(body: Resource, *pods: Resource, rolling: bool = False) -> Resource:
-    """The resource with the status that the operator writes for it."""
+    """Return the resource with the status that the operator writes."""
     live = deployment(len(pods))
     if rolling:
         live["status"]["updatedReplicas"] = 0
@@ -36,7 +36,7 @@ def reported(body: Resource, *pods: Resource, rolling: bool = False) -> Resource
 
 
 def changing(reason: str) -> Resource:
-    """With a second set of pods, or what is told when it has gone."""
+    """Return a resource during or after a canary rollout, with the rollout status' reason."""
     change = RolloutStatus(
         strategy="canary",
         revision="b",
@@ -66,7 +66,7 @@ def edited() -> Resource:
 
 
 def one_lost() -> Resource:
-    """Two served; one is being loaded again."""
+    """Return a resource of which one of two replicas has restarted and loads."""
     second = pod("r1-b", ready=True, state=RUNNING)
     body = reported(resource(replicas=2), SERVES, second)
     return reported(body, SERVES, pod("r1-b", state=RUNNING))
