@@ -25,7 +25,7 @@ from hack.cluster.install import install
 from hack.cluster.kubectl import kubectl
 from hack.cluster.progress import step
 from hack.models.tiny import make_tiny
-from tests.support.e2e.gateway import NAME, address_of, gateway, istio_gateway, reaches
+from tests.support.e2e.gateway import NAME, address_of, gateway, istio_gateway, wait_until_routed
 from tests.support.kube import MODEST, Kube, resource
 
 HOST = "meshed.example.com"
@@ -80,7 +80,7 @@ def arranged(kube: Kube, directory: Path) -> dict[str, Way]:
     for name in ("direct", "meshed"):
         kube.run("wait", "--for=condition=Ready", f"dsd/{name}", "--timeout=300s")
     address = address_of(kube)
-    reaches(address, HOST)
+    wait_until_routed(address, HOST)
     service = kube.get("service", "direct")
     assert service is not None
     return {

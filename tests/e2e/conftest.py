@@ -25,19 +25,19 @@ from tests.support.kube import Kube, new_namespace
 FAKE_NODES = 20
 
 
-# The cluster that is up, for the evidence beside a failing test.
+# The running cluster, whose state and logs are added to the report of a failing test.
 _open: list[Target] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test that asks for a cluster the one that its mark names."""
+    """Parametrize each test that uses a cluster with the name in its mark."""
     if "cluster" in metafunc.fixturenames:
         name = clusters.name_of(metafunc.definition)
         metafunc.parametrize("cluster", [name], indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of one cluster together, the clusters in the order of their first tests."""
+    """Group the tests by cluster, in the order of each cluster's first test."""
     wanted = {item: clusters.name_of(item) for item in items if "cluster" in _fixtures(item)}
     order = {name: number for number, name in enumerate(dict.fromkeys(wanted.values()))}
     items.sort(key=lambda item: order[wanted[item]] if item in wanted else -1)
@@ -51,7 +51,7 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Print the logs of operator, gateways and controllers beside a failing test."""
+    """Add the logs of operator, gateways and controllers to the report of a failing test."""
     report = yield
     if report.failed and _open and "cluster" in _fixtures(item):
         report.sections.extend(evidence(_open[-1]))
@@ -60,7 +60,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Target]:
-    """A cluster with the parts that the test's mark names; it ends with its last test."""
+    """A cluster with the parts that the test's mark names; stopped after its last test."""
     try:
         target, started = clusters.start(request.param)
     except ClusterError as error:
@@ -76,7 +76,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 @pytest.fixture
 def fake_nodes(cluster: Target) -> Iterator[None]:
-    """Twenty nodes with eight GPUs each that only claim to run pods; ask for them before `kube`."""
+    """Twenty fake nodes with eight GPUs each, on which no pod really runs; request before `kube`."""
     if cluster.kind != "embedded":
         pytest.skip(f"a {cluster.kind} cluster has no fake nodes")
     nodes = [fake_node(number) for number in range(FAKE_NODES)]
@@ -90,14 +90,14 @@ def fake_nodes(cluster: Target) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def models() -> dict[str, Path]:
-    """Directories of tiny models, by family, that pods can read."""
+    """Directories of tiny models by family, readable by pods."""
     root = REPOSITORY_ROOT / ".cluster/test-models"
     return {family: make_tiny(family, root / family) for family in PAGED}
 
 
 @pytest.fixture(scope="session")
 def hub(cluster: Target, models: dict[str, Path]) -> Iterator[str]:
-    """A stand-in for the model hub, where pods reach it: there is no internet in tests."""
+    """URL of a fake model hub that pods can reach; tests have no internet access."""
     if not isinstance(cluster, EmbeddedCluster):
         yield ""
         return
@@ -108,7 +108,7 @@ def hub(cluster: Target, models: dict[str, Path]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def product(cluster: Target, hub: str) -> Iterator[Product]:
-    """The operator from this tree's images and chart."""
+    """The operator, installed from this checkout's images and chart."""
     images = built_images(cluster)
     install(cluster, images, {"hub.endpoint": hub})
     installed = Product(cluster, images)
@@ -119,6 +119,6 @@ def product(cluster: Target, hub: str) -> Iterator[Product]:
 
 @pytest.fixture
 def kube(cluster: Target, request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """A namespace of its own for every test."""
+    """A new namespace for each test."""
     with new_namespace(cluster, request.node.originalname) as kube:
         yield kube

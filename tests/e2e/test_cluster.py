@@ -1,4 +1,4 @@
-"""The embedded cluster is a cluster, survives what happens to it, and leaves nothing behind."""
+"""The embedded cluster works like a cluster, recovers from failures, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STORE = "test"
 def kube(cluster: Target) -> Iterator[Kube]:
     if cluster.kind != "embedded":
         pytest.skip(f"these tests are about the embedded cluster, this is {cluster.kind}")
-    # A cluster that stays up may still be clearing away the last run's namespace.
+    # A cluster that stays up may still be deleting the previous run's namespace.
     namespace = f"probe-{os.getpid()}"
     kubectl(cluster, "create", "namespace", namespace)
     yield Kube(cluster, namespace)
@@ -45,7 +45,7 @@ def kube(cluster: Target) -> Iterator[Kube]:
 
 @pytest.fixture(scope="module")
 def pod(cluster: Target, kube: Kube) -> dict[str, Any]:
-    """A pod with a GPU behind a Service, Ready."""
+    """A ready pod with a GPU, behind a Service."""
     image = push_probe(cluster)
     limits = {"nvidia.com/gpu": "1", "memory": "64Mi"}
     container = {
@@ -94,13 +94,13 @@ def test_a_service_is_reached_by_address_from_the_host(pod: dict[str, Any], kube
     url = f"http://{service['spec']['clusterIP']}/"
 
     def answer() -> str:
-        """Empty until kube-proxy has heard of the pod, which the kubelet knew first."""
+        """Return the response, empty until kube-proxy knows the pod."""
         try:
             return httpx.get(url, trust_env=False).text.strip()
         except httpx.ConnectError:
             return ""
 
-    assert eventually("an answer", answer) == "probe"
+    assert eventually("a response", answer) == "probe"
 
 
 def test_a_service_is_reached_by_name_from_a_pod(pod: dict[str, Any], kube: Kube) -> None:
@@ -112,10 +112,10 @@ def test_a_service_is_reached_by_name_from_a_pod(pod: dict[str, Any], kube: Kube
         except ClusterError:
             return ""
 
-    assert eventually("an answer", answer) == "probe"
+    assert eventually("a response", answer) == "probe"
 
 
-def test_without_egress_names_outside_are_refused_at_once(
+def test_without_egress_external_names_fail_quickly(
     cluster: Target, pod: dict[str, Any], kube: Kube
 ) -> None:
     assert isinstance(cluster, EmbeddedCluster)
@@ -159,7 +159,7 @@ def test_a_second_up_changes_nothing(cluster: Target, kube: Kube) -> None:
 
 @pytest.fixture
 def own() -> Iterator[EmbeddedCluster]:
-    """A cluster beside the shared one, to be mistreated."""
+    """A separate cluster for tests that damage it."""
     cluster = EmbeddedCluster(OWN, STORE)
     cluster.down()
     yield cluster
@@ -168,7 +168,7 @@ def own() -> Iterator[EmbeddedCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_it_comes_up_again_after_its_supervisor_was_killed_and_leaves_nothing(
+def test_a_cluster_restarts_after_its_supervisor_was_killed_and_leaves_nothing_behind(
     cluster: Target, kube: Kube, own: EmbeddedCluster
 ) -> None:
     assert own.up(["node"])
@@ -192,7 +192,7 @@ def test_it_comes_up_again_after_its_supervisor_was_killed_and_leaves_nothing(
     assert second.traces() == {}
 
 
-def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) -> None:
+def test_a_cluster_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) -> None:
     program = f"""
         import time
         from pathlib import Path
@@ -223,7 +223,7 @@ def test_it_ends_with_the_process_that_holds_its_lifeline(own: EmbeddedCluster) 
     assert identity.traces() == {}
 
 
-def test_parts_are_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
+def test_parts_can_be_added_to_a_running_cluster_and_groups_run_on_fake_nodes(
     own: EmbeddedCluster,
 ) -> None:
     assert own.up(["kwok"], kwok_nodes=2)
@@ -304,21 +304,21 @@ def _network_namespace(process: Path) -> str:
 
 @dataclass(frozen=True)
 class Identity:
-    """By what to tell the traces of one cluster from those of all others on this machine."""
+    """Properties that distinguish a cluster's traces from those of other clusters on this machine."""
 
     slot: int
     namespace: str
 
     @classmethod
     def of(cls, cluster: EmbeddedCluster, lock_file: Path) -> Identity:
-        """Take the identity of a running cluster."""
+        """Return the identity of a running cluster."""
         host = _network_namespace(Path("/proc/self"))
         spaces = {_network_namespace(Path("/proc", str(pid))) for pid in holders(lock_file)}
         (namespace,) = spaces - {host, ""}
         return cls(cluster.addresses.slot, namespace)
 
     def traces(self) -> dict[str, list[str]]:
-        """What there is of the cluster, outside it, by kind; kinds of which there is none left out.
+        """Return what exists of the cluster on the host, by kind; kinds without any are omitted.
 
         Programs of the cluster are in its network namespace, programs in pods in its cgroups.
         """

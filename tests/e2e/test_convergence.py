@@ -1,4 +1,4 @@
-"""Whatever happens to children, resource or operator: it ends as the spec says."""
+"""Children converge to the spec after changes, deletions and a restart of the operator."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def served(kube: Kube) -> str:
 
 
 def answers(kube: Kube, name: str) -> bool:
-    """Whether the Service has got to know the pod, which is a moment after the pod is ready.
+    """Return whether the Service routes to a pod that serves this model name.
 
-    Until then it refuses, or leads to the pod that was there before, where nothing answers.
+    For a moment after the pod is ready, the Service refuses connections or routes to a deleted pod.
     """
     try:
         return served(kube) == name
@@ -40,22 +40,24 @@ def answers(kube: Kube, name: str) -> bool:
 def left(kube: Kube) -> list[str]:
     kinds = (*CHILDREN, "pod", "replicaset", "endpointslice")
     names = [(kind, item["metadata"]["name"]) for kind in kinds for item in kube.all(kind)]
-    # What Kubernetes itself puts into every namespace.
+    # Kubernetes creates these in every namespace.
     own = {("serviceaccount", "default"), ("configmap", "kube-root-ca.crt")}
     return [f"{kind}/{name}" for kind, name in names if (kind, name) not in own]
 
 
-def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, Path]) -> None:
+def test_a_resource_converges_through_its_whole_life(
+    kube: Kube, product: Product, models: dict[str, Path]
+) -> None:
     kube.apply(resource("tiny", model=tiny(models)))
     eventually("ready", lambda: ready(kube), 240)
-    eventually("an answer", lambda: answers(kube, "tiny"))
+    eventually("the Service responds", lambda: answers(kube, "tiny"))
 
     (before,) = kube.all("pod")
     kube.run("delete", "service", "tiny")
     kube.run("delete", "deployment", "tiny", "--wait=false")
     eventually("the Service is back", lambda: kube.get("service", "tiny"))
     eventually(
-        "another pod",
+        "another pod is created",
         lambda: [
             pod for pod in kube.all("pod") if pod["metadata"]["uid"] != before["metadata"]["uid"]
         ],
@@ -64,7 +66,7 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
 
     kube.run("set", "image", "deployment/tiny", "server=nonsense:1")
     eventually(
-        "the image is put right",
+        "the image is restored",
         lambda: (
             (kube.get("deployment", "tiny") or {})["spec"]["template"]["spec"]["containers"][0][
                 "image"
@@ -73,8 +75,8 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
         ),
     )
 
-    # Every one of these requests is answered, by the old pod or by the new one.
-    eventually("an answer", lambda: answers(kube, "tiny"))
+    # Each of these requests succeeds, on the old pod or on the new one.
+    eventually("the Service responds", lambda: answers(kube, "tiny"))
     kube.apply(resource("tiny", model=tiny(models, servedName="renamed")))
     eventually("the edit is served", lambda: served(kube) == "renamed", 240)
     eventually("the old pod is gone", lambda: served(kube) and len(kube.all("pod")) == 1)
@@ -88,7 +90,7 @@ def test_the_life_of_a_resource(kube: Kube, product: Product, models: dict[str, 
     eventually("nothing is left", lambda: not left(kube))
 
 
-def test_a_spec_that_is_refused_leaves_the_old_one_serving(
+def test_a_refused_spec_leaves_the_previous_one_serving(
     kube: Kube, product: Product, models: dict[str, Path]
 ) -> None:
     kube.apply(resource("tiny", model=tiny(models)))
@@ -96,12 +98,12 @@ def test_a_spec_that_is_refused_leaves_the_old_one_serving(
     (before,) = kube.all("pod")
     kube.apply(resource("tiny", model={"id": "deepseek-ai/DeepSeek-V1.5"}))
     eventually("refused", lambda: kube.condition("tiny").get("reason") == "UnknownModel")
-    eventually("an answer", lambda: answers(kube, "tiny"))
+    eventually("the Service responds", lambda: answers(kube, "tiny"))
     (after,) = kube.all("pod")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
 
-def test_the_operator_dies_in_the_middle(
+def test_resources_converge_after_the_operator_is_killed(
     kube: Kube, product: Product, models: dict[str, Path]
 ) -> None:
     names = [f"model-{number}" for number in range(20)]
@@ -111,4 +113,4 @@ def test_the_operator_dies_in_the_middle(
     product.kill_operator()
     kube.apply(resource("late", model=tiny(models)))
     eventually("all ready", lambda: all(ready(kube, name) for name in names))
-    eventually("the one applied meanwhile, too", lambda: ready(kube, "late"), 240)
+    eventually("the one applied meanwhile is ready", lambda: ready(kube, "late"), 240)

@@ -1,4 +1,4 @@
-"""From `kubectl apply` to an answer of a model, and what a person reads on the way."""
+"""From `kubectl apply` to the response of a model, with the status and Events on the way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ready(kube: Kube, name: str) -> bool:
 
 
 def test_the_minimal_resource_answers_the_openai_client(kube: Kube, product: Product) -> None:
-    """Nothing but model.id: the weights come from the hub (here a stand-in for it)."""
+    """The spec has only model.id; the weights come from the hub, here a fake one."""
     minimal = resource("r1", model={"id": REPOSITORY})
     assert list(minimal["spec"]) == ["model"]
     kube.apply(minimal)
@@ -47,10 +47,10 @@ def test_the_minimal_resource_answers_the_openai_client(kube: Kube, product: Pro
         return [event["reason"] for event in kube.events("r1")]
 
     eventually("the last Event is Ready", lambda: reasons()[-1] == "Ready")
-    assert len(reasons()) == len(set(reasons())), "an Event was told twice"
+    assert len(reasons()) == len(set(reasons())), "an Event was emitted twice"
 
 
-def test_a_deepseek_v3_from_a_directory_of_the_node(
+def test_a_deepseek_v3_is_served_from_a_directory_of_the_node(
     kube: Kube, product: Product, models: dict[str, Path]
 ) -> None:
     source = {"hostPath": {"path": str(models["deepseek-v3"])}}
@@ -67,7 +67,7 @@ def test_a_deepseek_v3_from_a_directory_of_the_node(
 
 
 @pytest.mark.parametrize("family", sorted(set(PAGED) - {"deepseek-v3"}))
-def test_every_other_family(
+def test_every_other_family_is_served(
     kube: Kube, product: Product, models: dict[str, Path], family: str
 ) -> None:
     source = {"hostPath": {"path": str(models[family])}}
@@ -87,7 +87,9 @@ def test_every_other_family(
     kube.run("delete", "dsd", "model")
 
 
-def test_weights_on_a_claim(kube: Kube, product: Product, models: dict[str, Path]) -> None:
+def test_weights_are_read_from_a_volume_claim(
+    kube: Kube, product: Product, models: dict[str, Path]
+) -> None:
     root = models["qwen2"].parent
     kube.apply(
         {
@@ -121,10 +123,8 @@ def test_weights_on_a_claim(kube: Kube, product: Product, models: dict[str, Path
     kube.run("delete", "pv", f"weights-{kube.namespace}", "--wait=false")
 
 
-def test_pods_get_the_gpus_that_were_asked_for(
-    kube: Kube, product: Product, models: dict[str, Path]
-) -> None:
-    """The GPU is only advertised here, so what can be seen is where the pod went, not its speed."""
+def test_pods_get_the_requested_gpus(kube: Kube, product: Product, models: dict[str, Path]) -> None:
+    """The GPUs are only advertised, so the test checks the pod's placement and not its speed."""
     source = {"hostPath": {"path": str(models["qwen2"])}}
     model = {"id": "tiny", "source": source}
     two = {"profile": "nvidia-h200", "count": 2}

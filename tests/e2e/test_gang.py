@@ -1,4 +1,4 @@
-"""Models on several pods: they answer as one process does, and what happens when a part of them fails."""
+"""Models on several pods: their output equals that of one process, and they recover from failures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hack.models.tiny import make_tiny
 from tests.e2e.test_canary import CANARY
 from tests.support.e2e.engine import KILL, STOP, send
 from tests.support.e2e.product import Product
-from tests.support.e2e.traffic import asked_all_the_time
+from tests.support.e2e.traffic import continuous_requests
 from tests.support.kube import MODEST, Kube, eventually, resource
 
 # A start of four pods, each of which imports torch, on a machine of two busy cores; seconds.
 START = 400.0
-# From a failure until a replica serves again: noticed, made anew, started, loaded.
+# From a failure until the replica serves again: detection, new pods, start, load; seconds.
 RECOVERY = 300.0
 QUESTION = {
     "messages": [{"role": "user", "content": "What is a gang?"}],
@@ -32,7 +32,7 @@ QUESTION = {
     "max_tokens": 24,
     "ignore_eos": True,
 }
-# The tensors are tiny: on more threads the pods would only keep each other from starting.
+# Tiny tensors: with more threads the pods would only compete for the cores during their start.
 ONE_THREAD = {
     "spec": {"containers": [{**MODEST, "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}]}
 }
@@ -40,14 +40,14 @@ ONE_THREAD = {
 
 @pytest.fixture(scope="module")
 def wide() -> Path:
-    """A tiny DeepSeek-V3 whose experts four can share."""
+    """A tiny DeepSeek-V3 whose experts can be sharded over four ranks."""
     directory = REPOSITORY / ".cluster/test-models/deepseek-v3-wide"
     return make_tiny("deepseek-v3", directory, moe_intermediate_size=64)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def groups(cluster: Target) -> None:
-    """The LeaderWorkerSet API."""
+    """Skip the tests on a cluster that may lack the LeaderWorkerSet API."""
     if cluster.kind != "embedded":
         pytest.skip(f"a {cluster.kind} cluster may lack LeaderWorkerSet; install it to try by hand")
 
@@ -84,7 +84,7 @@ def ask(kube: Kube, name: str) -> str:
 
 
 def answered(kube: Kube, name: str) -> str:
-    """An answer, once the Service has got to know the pod."""
+    """Wait until the Service routes to a serving pod, and return the model's answer."""
 
     def try_it() -> str:
         try:
@@ -92,17 +92,17 @@ def answered(kube: Kube, name: str) -> str:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError):
             return ""
 
-    return eventually(f"an answer of {name}", try_it)
+    return eventually(f"{name} responds", try_it)
 
 
 def pods_of(kube: Kube, name: str, group: int = 0) -> dict[str, str]:
-    """uids of a replica's pods by their names."""
+    """Return the UIDs of a replica's pods by name."""
     chosen = f"deepseek-operator.io/name={name},leaderworkerset.sigs.k8s.io/group-index={group}"
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in kube.all("pod", chosen)}
 
 
 def process_of(kube: Kube, pod: str) -> Path:
-    """A process of a pod of several, as this machine sees it."""
+    """Return the /proc directory of a process of a pod."""
     marks = (f"HOSTNAME={pod}\0", f".{kube.namespace}\0")
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -115,7 +115,7 @@ def process_of(kube: Kube, pod: str) -> Path:
 
 
 def cut_off(kube: Kube, pod: str, other: str) -> None:
-    """Drop what a pod sends to another one, in its own network, as a bad switch would."""
+    """Drop a pod's packets to another pod, in the pod's network namespace, as a bad switch would."""
     found = kube.get("pod", other)
     assert found is not None
     enter = ("nsenter", f"--net={process_of(kube, pod)}/ns/net")
@@ -124,7 +124,7 @@ def cut_off(kube: Kube, pod: str, other: str) -> None:
 
 
 def recovers(kube: Kube, name: str, before: dict[str, str], fails: Callable[[], None]) -> float:
-    """Seconds from a failure until a replica of other pods serves."""
+    """Cause a failure; return the seconds until the replica serves on new pods."""
     started = time.monotonic()
     fails()
 
@@ -132,13 +132,13 @@ def recovers(kube: Kube, name: str, before: dict[str, str], fails: Callable[[], 
         now = pods_of(kube, name)
         return now.keys() == before.keys() and not (set(now.values()) & set(before.values()))
 
-    eventually("all pods are other ones", again, RECOVERY)
+    eventually("all pods are replaced", again, RECOVERY)
     eventually("ready again", lambda: ready(kube, name), RECOVERY)
     return time.monotonic() - started
 
 
 def replaced(kube: Kube, name: str, changed: dict[str, Any]) -> None:
-    """Apply what gives a resource's pods another note, and wait until there are only such pods."""
+    """Apply a resource with another note; wait until all pods have the note and serve."""
     note = changed["spec"]["podTemplate"]["metadata"]["annotations"]["note"]
     kube.apply(changed)
 
@@ -147,7 +147,7 @@ def replaced(kube: Kube, name: str, changed: dict[str, Any]) -> None:
         notes = {pod["metadata"]["annotations"].get("note") for pod in pods}
         return notes == {note} and ready(kube, name)
 
-    eventually("all is new and serves", done, RECOVERY)
+    eventually(f"all pods have note {note} and serve", done, RECOVERY)
 
 
 def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def cause(kube: Kube, name: str, group: int = 0) -> dict[str, Any]:
     return next((dict(item["cause"]) for item in items if item["index"] == group), {})
 
 
-def test_several_pods_answer_what_one_process_answers(
+def test_several_pods_have_the_same_output_as_one_process(
     kube: Kube, product: Product, wide: Path
 ) -> None:
     kube.apply(gang("alone", wide, pods=1))
@@ -168,7 +168,7 @@ def test_several_pods_answer_what_one_process_answers(
         assert answered(kube, name) == expected
         assert len(pods_of(kube, name)) == pods
         assert status(kube, name)["resolved"]["accelerator"] == f"{pods} pods of CPU"
-        # Only the leader takes requests.
+        # Only the leader accepts requests.
         slices = kube.all("endpointslices", f"kubernetes.io/service-name={name}")
         assert [
             endpoint["targetRef"]["name"] for item in slices for endpoint in item["endpoints"] or []
@@ -177,14 +177,14 @@ def test_several_pods_answer_what_one_process_answers(
 
 
 @pytest.mark.long
-def test_faults_end_in_a_whole_replica_or_a_stated_stop(
+def test_a_replica_recovers_from_every_fault(
     kube: Kube, product: Product, wide: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kube.apply(gang("gang", wide))
     eventually("ready", lambda: ready(kube, "gang"), START)
 
     def forgiven(restarts: int) -> None:
-        """Another spec: what failed before it is forgotten, and so is the pause that would follow."""
+        """Apply another spec, which resets the counted failures and the backoff."""
         kube.apply(gang("gang", wide, parallelism={"maxRestarts": restarts}))
         eventually("ready", lambda: ready(kube, "gang"))
         answered(kube, "gang")
@@ -226,7 +226,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
     )
     answered(kube, "gang")
 
-    # A change stops a single replica first: LeaderWorkerSet makes none beside it.
+    # A single replica is stopped first: LeaderWorkerSet creates no surge replica.
     started = time.monotonic()
     replaced(kube, "gang", gang("gang", wide, note="new"))
     took["replaced in place"] = time.monotonic() - started
@@ -238,7 +238,7 @@ def test_faults_end_in_a_whole_replica_or_a_stated_stop(
 
 
 @pytest.mark.long
-def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_unnoticed(
+def test_two_replicas_share_load_survive_a_stopped_one_and_roll_out_without_failures(
     kube: Kube, product: Product, wide: Path
 ) -> None:
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 0}))
@@ -249,24 +249,28 @@ def test_two_replicas_share_the_load_serve_on_when_one_stops_and_are_replaced_un
 
     send(kube, "gang-gang-1-1", KILL)
     eventually(
-        "stopped", lambda: kube.condition("gang").get("reason") == "ReplicaStopped", RECOVERY
+        "the replica is stopped",
+        lambda: kube.condition("gang").get("reason") == "ReplicaStopped",
+        RECOVERY,
     )
-    # A consequence may be seen a moment before its cause, which then takes its place.
+    # A consequence may be reported first; its cause then replaces it in the message.
     eventually(
-        "the first cause",
+        "the first cause is reported",
         lambda: "pod gang-gang-1-1 ended" in kube.condition("gang").get("message", ""),
     )
-    told = kube.condition("gang")["message"]
-    assert "restarts only when the spec changes" in told
-    # Its pods are there and do nothing: no half of a replica goes on.
-    eventually("two pods again", lambda: len(pods_of(kube, "gang", 1)) == 2, RECOVERY)
+    message = kube.condition("gang")["message"]
+    assert "restarts only when the spec changes" in message
+    # The pods of the stopped replica exist but don't start: no partial replica runs.
+    eventually(
+        "the stopped replica has two pods", lambda: len(pods_of(kube, "gang", 1)) == 2, RECOVERY
+    )
     answered(kube, "gang")
     assert "Degraded: replica 1 was stopped; 1 of 2 replicas serve" in kube.run("get", "dsd")
     kube.apply(gang("gang", wide, replicas=2, parallelism={"maxRestarts": 1}))
     eventually("both serve again", lambda: ready(kube, "gang"), RECOVERY)
 
-    # A change replaces both, with one more meanwhile, and nobody who asks notices.
-    with asked_all_the_time(kube, "gang") as outcomes:
+    # A rollout replaces both with a surge of one, and no request fails.
+    with continuous_requests(kube, "gang") as outcomes:
         replaced(kube, "gang", gang("gang", wide, replicas=2, note="new"))
     assert set(outcomes) == {"200"}
 
@@ -277,9 +281,9 @@ def test_a_canary_of_several_pods_is_promoted_and_no_request_fails(
 ) -> None:
     kube.apply(gang("gang", wide, rollout=CANARY))
     eventually("ready", lambda: ready(kube, "gang"), START)
-    with asked_all_the_time(kube, "gang") as outcomes:
+    with continuous_requests(kube, "gang") as outcomes:
         kube.apply(gang("gang", wide, rollout=CANARY, note="new"))
-        eventually("it is compared", lambda: "Comparing" in reasons(kube, "gang"), START)
+        eventually("the comparison begins", lambda: "Comparing" in reasons(kube, "gang"), START)
         both = {
             pod["metadata"]["name"] for pod in kube.all("pod", "deepseek-operator.io/name=gang")
         }
@@ -287,7 +291,7 @@ def test_a_canary_of_several_pods_is_promoted_and_no_request_fails(
             f"gang-{place}{pod}" for place in ("gang", "green-gang") for pod in ("-0", "-0-1")
         }
         eventually(
-            "only the new one is there",
+            "only the candidate is left",
             lambda: (
                 {
                     pod["metadata"]["annotations"].get("note")
@@ -306,7 +310,7 @@ def reasons(kube: Kube, name: str) -> list[str]:
 
 
 def requests(kube: Kube, group: int) -> float:
-    """Requests that the leader of a replica has answered."""
+    """Return the number of requests that the leader of a replica has answered."""
     pod = kube.get("pod", f"gang-gang-{group}")
     assert pod is not None
     text = httpx.get(f"http://{pod['status']['podIP']}:8000/metrics", trust_env=False).text
@@ -317,33 +321,33 @@ def requests(kube: Kube, group: int) -> float:
     )
 
 
-def test_more_replicas_than_fit_are_told_that_they_block_each_other(
+def test_replicas_that_block_each_other_get_a_suggestion_that_helps(
     fake_nodes: None, kube: Kube, product: Product
 ) -> None:
-    """Fifty replicas of four pods, on five nodes with room for 32 pods each, which is forty."""
+    """Fifty replicas of four pods each, on five nodes with room for 32 pods each: forty replicas fit."""
     kube.apply(
         resource("many", parallelism={"tensor": 4}, replicas=50, podTemplate=on_fake("6500m"))
     )
     eventually("as many pods as fit", lambda: len(placed(kube)) == 160, 300)
-    told = eventually(
-        "the reason",
+    message = eventually(
+        "ReplicasBlockEachOther is reported",
         lambda: (
             kube.condition("many").get("reason") == "ReplicasBlockEachOther"
             and kube.condition("many")["message"]
         ),
     )
-    assert "Set replicas to" in str(told)
-    # What it says helps.
-    number = int(str(told).partition("Set replicas to ")[2].partition(",")[0])
+    assert "Set replicas to" in str(message)
+    # The suggestion is correct.
+    number = int(str(message).partition("Set replicas to ")[2].partition(",")[0])
     kube.run("scale", "dsd", "many", f"--replicas={number}")
-    eventually("all of those are ready", lambda: ready(kube, "many"), 300)
+    eventually("all replicas are ready", lambda: ready(kube, "many"), 300)
 
 
 @pytest.mark.long
-def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
+def test_a_lost_node_recreates_its_whole_replica_and_no_other(
     fake_nodes: None, kube: Kube, product: Product
 ) -> None:
-    """On nodes that only claim to run pods: whose pods are gone, and which ones come in their place."""
+    """Fake nodes, on which no pod really runs; the test checks which pods are deleted and created."""
     kube.apply(resource("two", parallelism={"tensor": 2}, replicas=2, podTemplate=on_fake("100")))
     eventually("ready", lambda: ready(kube, "two"))
     before = [pods_of(kube, "two", group) for group in (0, 1)]
@@ -369,14 +373,14 @@ def test_a_node_that_is_lost_takes_its_replica_along_and_leaves_no_half(
         )
         return anew and lost not in {pod["spec"].get("nodeName") for pod in kube.all("pod")}
 
-    eventually("whole replicas elsewhere", whole, 240)
+    eventually("the replica has new pods on other nodes", whole, 240)
     eventually("ready again", lambda: ready(kube, "two"))
     for group in {0, 1} - others:
-        assert pods_of(kube, "two", group) == before[group], "the other replica was left alone"
+        assert pods_of(kube, "two", group) == before[group], "the other replica was replaced"
 
 
 def on_fake(cpu: str) -> dict[str, Any]:
-    """A podTemplate for nodes of eight H100 that only claim to run pods."""
+    """Return a podTemplate for fake nodes with eight H100 each."""
     return {
         "spec": {
             "nodeSelector": {"type": "kwok", "nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},

@@ -1,4 +1,4 @@
-"""Istio of the embedded cluster is Istio: told by what gets through, and to whom."""
+"""Istio in the embedded cluster routes and authorizes requests like any other Istio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from hack.cluster.target import Target
 from hack.cluster.toolchain import build
-from tests.support.e2e.gateway import INJECTED, made_by_istio
+from tests.support.e2e.gateway import INJECTED, wait_for_gateway
 from tests.support.e2e.probe_image import push_probe
 from tests.support.e2e.probes import ask, probe, service, wait_ready
 from tests.support.kube import Kube, Object, eventually, new_namespace
@@ -26,7 +26,7 @@ FRIEND, OTHER, OUTSIDER = "friend", "other", "outsider"
 OLD, NEW = "old", "new"
 SHOP = "http://shop"
 DENIED = "403 RBAC: access denied"
-# From an object in the API until every sidecar has heard of it, on a busy machine.
+# Seconds until every sidecar has received a change of an object, on a busy machine.
 PATIENCE = 60.0
 GATEWAY = "gateway.networking.k8s.io/v1"
 NETWORKING = "networking.istio.io/v1"
@@ -64,15 +64,13 @@ def answer(kube: Kube, client: str, url: str, *headers: str) -> str:
     return line
 
 
-def soon(kube: Kube, client: str, url: str, expected: str, *headers: str) -> None:
-    """Assert that a client hears what is expected, once the sidecars know what is new."""
-    heard: list[str] = []
-
-    def heard_it() -> bool:
-        heard.append(answer(kube, client, url, *headers))
-        return heard[-1] == expected
-
-    eventually(f"{client} hears {expected!r} from {url}, heard {heard}", heard_it, PATIENCE)
+def wait_for_answer(kube: Kube, client: str, url: str, expected: str, *headers: str) -> None:
+    """Wait until a client receives the expected response, which takes until sidecars are updated."""
+    eventually(
+        f"{client} receives {expected!r} from {url}",
+        lambda: answer(kube, client, url, *headers) == expected,
+        PATIENCE,
+    )
 
 
 def test_pods_of_a_labelled_namespace_get_a_native_sidecar(kube: Kube) -> None:
@@ -87,25 +85,25 @@ def test_pods_of_a_labelled_namespace_get_a_native_sidecar(kube: Kube) -> None:
 
 
 def test_strict_mtls_refuses_a_client_without_a_sidecar(kube: Kube) -> None:
-    soon(kube, OUTSIDER, "http://old", "200 old")
+    wait_for_answer(kube, OUTSIDER, "http://old", "200 old")
     kube.apply(thing(SECURITY, "PeerAuthentication", "default", mtls={"mode": "STRICT"}))
-    soon(kube, OUTSIDER, "http://old", "failed")
+    wait_for_answer(kube, OUTSIDER, "http://old", "failed")
     assert answer(kube, OUTSIDER, "http://new") == "failed"
     assert answer(kube, FRIEND, "http://old") == "200 old"
 
 
-def test_an_authorization_policy_tells_clients_by_their_accounts(kube: Kube) -> None:
+def test_an_authorization_policy_distinguishes_clients_by_service_account(kube: Kube) -> None:
     principal = f"cluster.local/ns/{kube.namespace}/sa/{FRIEND}"
     rules = [{"from": [{"source": {"principals": [principal]}}]}]
     selector = {"matchLabels": {"probe": OLD}}
     kube.apply(thing(SECURITY, "AuthorizationPolicy", "friends", selector=selector, rules=rules))
-    soon(kube, OTHER, "http://old", DENIED)
+    wait_for_answer(kube, OTHER, "http://old", DENIED)
     assert answer(kube, OUTSIDER, "http://old") == DENIED
     assert answer(kube, FRIEND, "http://old") == "200 old"
     assert answer(kube, OTHER, "http://new") == "200 new"
 
 
-def test_weights_of_a_virtual_service_are_seen_in_the_traffic(kube: Kube) -> None:
+def test_a_virtual_service_splits_requests_by_weight(kube: Kube) -> None:
     count, share = 500, 0.8
     routes = [
         {"destination": {"host": OLD}, "weight": 80},
@@ -113,7 +111,7 @@ def test_weights_of_a_virtual_service_are_seen_in_the_traffic(kube: Kube) -> Non
     ]
     split = thing(NETWORKING, "VirtualService", "shop", hosts=["shop"], http=[{"route": routes}])
     kube.apply(split)
-    # Before it, both get half of the requests.
+    # Without the VirtualService each gets half of the requests.
     bound = 5 * sqrt(count * share * (1 - share))
 
     def split_is_seen() -> Counter[str]:
@@ -127,14 +125,16 @@ def test_weights_of_a_virtual_service_are_seen_in_the_traffic(kube: Kube) -> Non
     assert split_is_seen()
 
 
-def test_a_header_decides_where_a_request_goes(kube: Kube) -> None:
+def test_a_virtual_service_routes_by_header(kube: Kube) -> None:
     wanted = [{"headers": {"x-canary": {"exact": "yes"}}}]
     http = [
         {"match": wanted, "route": [{"destination": {"host": NEW}}]},
         {"route": [{"destination": {"host": OLD}}]},
     ]
     kube.apply(thing(NETWORKING, "VirtualService", "shop", hosts=["shop"], http=http))
-    eventually("all go to the old", lambda: split(kube) == {"200 old": 20}, PATIENCE)
+    eventually(
+        "all requests reach the old server", lambda: split(kube) == {"200 old": 20}, PATIENCE
+    )
     assert split(kube, "x-canary: yes") == {"200 new": 20}
     assert split(kube, "x-canary: no") == {"200 old": 20}
 
@@ -145,32 +145,32 @@ def split(kube: Kube, *headers: str) -> Counter[str]:
 
 @pytest.fixture(scope="module")
 def gateway(kube: Kube) -> str:
-    """The address of a Gateway whose Envoy Istio has deployed."""
+    """Address of a Gateway of Gateway API, deployed by Istio."""
     listener = {"name": "http", "port": 80, "protocol": "HTTP"}
-    wish = thing(GATEWAY, "Gateway", "gw", gatewayClassName="istio", listeners=[listener])
-    # There is nobody here who gives out addresses for Services of type LoadBalancer.
-    wish["metadata"]["annotations"] = {"networking.istio.io/service-type": "ClusterIP"}
-    kube.apply(wish)
+    manifest = thing(GATEWAY, "Gateway", "gw", gatewayClassName="istio", listeners=[listener])
+    # No controller here assigns addresses to Services of type LoadBalancer.
+    manifest["metadata"]["annotations"] = {"networking.istio.io/service-type": "ClusterIP"}
+    kube.apply(manifest)
     kube.run(
         "wait", "--for=condition=Programmed", "gateways.gateway.networking.k8s.io/gw",
         "--timeout=60s",
     )  # fmt: skip
-    return made_by_istio(kube, "gw")
+    return wait_for_gateway(kube, "gw")
 
 
 def through(address: str, host: str) -> str:
-    """What a client outside the cluster hears from a gateway."""
+    """Send a request to a gateway from outside the cluster; return status and body, or 'failed'."""
     with httpx.Client(trust_env=False) as client:
         try:
             response = client.get(f"http://{address}/", headers={"Host": host})
         except httpx.TransportError:
-            # A gateway that nothing is bound to yet listens to nobody.
+            # A gateway does not listen until a route is bound to it.
             return "failed"
     return f"{response.status_code} {response.text.strip()}".strip()
 
 
-def test_an_http_route_leads_through_a_gateway_into_the_mesh(kube: Kube, gateway: str) -> None:
-    # The gateway is in the mesh: what lets it in is its certificate.
+def test_an_http_route_connects_a_gateway_to_the_mesh(kube: Kube, gateway: str) -> None:
+    # The gateway is part of the mesh: STRICT mTLS accepts its certificate.
     kube.apply(thing(SECURITY, "PeerAuthentication", "default", mtls={"mode": "STRICT"}))
     rules = [{"backendRefs": [{"name": NEW, "port": 80}]}]
     route = thing(
@@ -193,9 +193,9 @@ def test_an_http_route_leads_through_a_gateway_into_the_mesh(kube: Kube, gateway
 
 @pytest.fixture(scope="module")
 def ingress(kube: Kube) -> str:
-    """The address of a gateway that Istio's own chart has deployed."""
+    """Address of a gateway that Istio's own chart has deployed."""
     chart = build(["istio"])["istio"] / "files/manifests/charts/gateway"
-    # The chart asks for as much as a busy gateway needs.
+    # The chart's default requests are those of a busy gateway.
     values = {"service": {"type": "ClusterIP"}, "autoscaling": {"enabled": False},
               "resources": {"requests": {"cpu": "10m", "memory": "40Mi"}}}  # fmt: skip
     rendered = subprocess.run(
@@ -221,16 +221,18 @@ def ingress(kube: Kube) -> str:
     return str(found["spec"]["clusterIP"])
 
 
-def test_istios_own_gateway_is_bound_to_pods_of_the_gateway_apis(kube: Kube, gateway: str) -> None:
+def test_an_istio_gateway_can_select_pods_of_a_gateway_api_gateway(
+    kube: Kube, gateway: str
+) -> None:
     check_classic(kube, gateway, {"gateway.networking.k8s.io/gateway-name": "gw"})
 
 
-def test_istios_own_gateway_is_bound_to_pods_of_its_chart(kube: Kube, ingress: str) -> None:
+def test_an_istio_gateway_can_select_pods_of_istios_chart(kube: Kube, ingress: str) -> None:
     check_classic(kube, ingress, {"istio": "ingress"})
 
 
 def check_classic(kube: Kube, address: str, selector: dict[str, str]) -> None:
-    """Bind a Gateway of Istio to pods, and go through it."""
+    """Bind a Gateway of Istio's API to pods, and send requests through it."""
     hosts = ["old.example.com"]
     port = {"number": 80, "name": "http", "protocol": "HTTP"}
     servers = [{"port": port, "hosts": hosts}]

@@ -1,4 +1,4 @@
-"""Kueue admits whole replicas: none holds a part of what it needs."""
+"""Kueue admits whole replicas: no replica holds a part of its resources while it waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.e2e.product import Product
 from tests.support.kube import Kube, eventually, resource
 
 REPLICAS, PODS = 50, 4
-# The queue has as much as this many replicas ask for.
+# Number of replicas that fit into the queue's quota.
 ROOM = 40
 MILLICORES = 6500
 GROUP = "leaderworkerset.sigs.k8s.io/group-index"
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster("queue")]
 
 @pytest.fixture
 def queue(fake_nodes: None, kube: Kube) -> Iterator[str]:
-    """The name of a queue of this namespace."""
+    """Name of a queue in this namespace."""
     kube.run("label", "namespace", kube.namespace, f"{LABEL}=")
     name = kube.namespace
     unlimited = ("memory", "ephemeral-storage", "nvidia.com/gpu")
@@ -48,7 +48,7 @@ def queue(fake_nodes: None, kube: Kube) -> Iterator[str]:
         made("LocalQueue", name, {"clusterQueue": name}),
     )
     yield name
-    # A namespace takes along only what is in it.
+    # These are cluster-scoped, so they are not deleted with the namespace.
     for kind in ("clusterqueue", "resourceflavor"):
         kube.run("delete", kind, name, "--wait=false")
 
@@ -59,7 +59,7 @@ def made(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def placed(kube: Kube, name: str) -> Counter[str]:
-    """Pods that have a node, by replica."""
+    """Count the scheduled pods by replica."""
     pods = kube.all("pod", f"deepseek-operator.io/name={name}")
     return Counter(
         pod["metadata"]["labels"].get(GROUP, "alone") for pod in pods if pod["spec"].get("nodeName")
@@ -73,18 +73,22 @@ def test_whole_replicas_are_admitted_and_the_others_hold_nothing(
     waits = {"scheduling": {"queue": queue}, "podTemplate": ON_FAKE_NODES}
     kube.apply(resource("many", parallelism={"tensor": PODS}, replicas=REPLICAS, **waits))
     eventually("forty replicas run", lambda: placed(kube, "many").total() == ROOM * PODS, 300)
-    assert set(placed(kube, "many").values()) == {PODS}, "no replica holds a part of what it needs"
+    assert set(placed(kube, "many").values()) == {PODS}, "a replica is partly scheduled"
 
-    def told() -> str:
+    def waiting_message() -> str:
         ready = kube.condition("many")
         return str(ready["message"]) if ready.get("reason") == "WaitingInQueue" else ""
 
-    assert f"of 50 replicas wait in queue {queue}" in eventually("the reason", told)
+    assert f"of 50 replicas wait in queue {queue}" in eventually("WaitingInQueue", waiting_message)
 
-    # A model on one pod waits in the same queue, and takes its turn when somebody leaves.
+    # A model on one pod waits in the same queue and is admitted when replicas leave.
     kube.apply(resource("one", **waits))
-    eventually("it waits too", lambda: kube.condition("one").get("reason") == "WaitingInQueue")
+    eventually(
+        "the second model waits", lambda: kube.condition("one").get("reason") == "WaitingInQueue"
+    )
     kube.run("scale", "dsd", "many", f"--replicas={ROOM // 2}")
-    eventually("it serves", lambda: kube.condition("one").get("status") == "True")
-    eventually("the others serve", lambda: kube.condition("many").get("status") == "True")
+    eventually("the second model serves", lambda: kube.condition("one").get("status") == "True")
+    eventually(
+        "the remaining replicas serve", lambda: kube.condition("many").get("status") == "True"
+    )
     assert placed(kube, "many") == {str(number): PODS for number in range(ROOM // 2)}

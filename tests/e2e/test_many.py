@@ -1,4 +1,4 @@
-"""Many resources at once on fake nodes: all there, and no write too many."""
+"""Many resources at once on fake nodes: all become ready, without superfluous writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hack.cluster.target import Target
 from tests.support.e2e.product import Product
 from tests.support.kube import CHILDREN, Audit, Kube, eventually, modest, resource
 
-# Of the resource itself: made, scheduled, running, ready; some are seen together.
+# Writes per resource: created, scheduled, running, ready; some states are observed together.
 MOST_STATUSES, MOST_EVENTS = 5, 4
 
 ON_FAKE_NODES = modest(
@@ -24,7 +24,7 @@ ON_FAKE_NODES = modest(
 @pytest.fixture
 def audit_log(cluster: Target) -> Path:
     if cluster.kind != "embedded":
-        pytest.skip(f"a {cluster.kind} cluster has no audit log that we can read")
+        pytest.skip(f"a {cluster.kind} cluster has no audit log that tests can read")
     return cluster.kubeconfig.parent / "logs/audit.log"
 
 
@@ -35,7 +35,7 @@ def by_operator(entry: dict[str, Any]) -> bool:
 @pytest.mark.parametrize(
     ("count", "steady_seconds"), [(30, 15), pytest.param(200, 60, marks=pytest.mark.long)]
 )
-def test_many_at_once(
+def test_many_resources_become_ready_without_superfluous_writes(
     count: int,
     steady_seconds: float,
     fake_nodes: None,
@@ -82,5 +82,5 @@ def test_many_at_once(
     time.sleep(steady_seconds)
     assert steady.writes(by_operator) == {}
     product.kill_operator()
-    time.sleep(25)  # the lease of what was killed has to run out first
-    assert steady.writes(by_operator) == {}, "a restart writes nothing either"
+    time.sleep(25)  # until the lease of the killed leader has expired
+    assert steady.writes(by_operator) == {}, "the restarted operator wrote"

@@ -1,4 +1,4 @@
-"""Models in a mesh whose network policies are enforced: who reaches them, and who does not."""
+"""Access to models in a mesh with enforced network policies."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.e2e.gateway import (
     INJECTED,
     NAME,
     address_of,
-    asked,
     gateway,
     istio_gateway,
-    reaches,
-    way_to_istiod,
+    istiod_policy,
+    request,
+    wait_until_routed,
 )
 from tests.support.e2e.probe_image import push_probe
 from tests.support.e2e.probes import ask, probe, wait_ready
@@ -38,7 +38,7 @@ NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
 
 @pytest.fixture(scope="module")
 def gateways(cluster: Target, product: Product) -> Iterator[Kube]:
-    """The namespace of a gateway that exists, of both APIs."""
+    """The namespace of an existing gateway, for both APIs."""
     with new_namespace(cluster, "gateways", INJECTED) as kube:
         kube.apply(gateway(), istio_gateway())
         yield kube
@@ -57,7 +57,7 @@ def friends(cluster: Target) -> Iterator[Kube]:
 
 @pytest.fixture(scope="module")
 def strangers(cluster: Target) -> Iterator[Kube]:
-    """The same in a namespace that no model names."""
+    """The same pods in a namespace that no model allows."""
     yield from callers(cluster, "strangers")
 
 
@@ -81,13 +81,13 @@ def model(name: str, models: dict[str, Path], **spec: Any) -> dict[str, Any]:
 
 
 def reason(kube: Kube, name: str, kind: str) -> str:
-    """The reason of a condition."""
+    """Return the reason of a condition."""
     return str(kube.condition(name, kind).get("reason", ""))
 
 
 @pytest.fixture
 def other_versions(cluster: Target) -> Iterator[None]:
-    """Nodes with an old kubelet and without any version, as mixed clusters have them."""
+    """Two nodes, one with an old kubelet and one without a version, as in a mixed cluster."""
     versions = {"old": {"kubeletVersion": "v1.29.9"}, "silent": {}}
     nodes = [
         {
@@ -106,15 +106,17 @@ def other_versions(cluster: Target) -> Iterator[None]:
     kubectl(cluster, "delete", *names)
 
 
-def test_a_model_has_a_native_sidecar_beside_nodes_of_any_version(
+def test_a_model_has_a_native_sidecar_whatever_the_versions_of_other_nodes(
     other_versions: None, kube: Kube, product: Product, models: dict[str, Path]
 ) -> None:
-    """Istio itself would take the old kind for all pods of such a cluster."""
-    kube.apply(way_to_istiod(kube))
+    """Istio by itself uses classic sidecars for all pods of such a cluster."""
+    kube.apply(istiod_policy(kube))
     plain = probe(WEB, push_probe(kube.target), **{"sidecar.istio.io/inject": "true"})
     kube.apply(*plain, model("v3", models, security={"mtls": "STRICT"}))
     eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
-    eventually("in the mesh", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    eventually(
+        "security is enforced", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE
+    )
     (pod,) = kube.all("pod", "deepseek-operator.io/name=v3")
     assert "istio-proxy" in names(pod, "initContainers")
     other = kube.get("pod", WEB)
@@ -126,7 +128,7 @@ def names(pod: dict[str, Any], kind: str) -> list[str]:
     return [container["name"] for container in pod["spec"][kind]]
 
 
-def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
+def test_only_allowed_clients_reach_a_model_and_only_its_api(
     kube: Kube,
     models: dict[str, Path],
     gateways: Kube,
@@ -134,7 +136,7 @@ def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
     friends: Kube,
     strangers: Kube,
 ) -> None:
-    kube.apply(way_to_istiod(kube))
+    kube.apply(istiod_policy(kube))
     allowed = [{"namespace": friends.namespace, "serviceAccounts": [WEB]}]
     through = {"hosts": ["v3.example.com"], "api": "istio"}
     kube.apply(
@@ -149,39 +151,46 @@ def test_only_who_is_named_reaches_a_model_and_only_what_it_may(
         )
     )
     eventually("ready", lambda: kube.condition("v3").get("status") == "True", START)
-    eventually("in the mesh", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE)
+    eventually(
+        "security is enforced", lambda: reason(kube, "v3", "TrustReady") == "Enforced", PATIENCE
+    )
     assert reason(kube, "v3", "RoutesReady") == "Routed"
     assert kube.get("dsd", "v3")["status"]["endpoint"] == "http://v3.example.com"  # type: ignore[index]
 
-    # From outside: the API, and nothing else.
-    reaches(address, "v3.example.com")
-    answer = asked(address, "v3.example.com", "/v1/completions", json=QUESTION)
+    # From outside the cluster only the API is reachable.
+    wait_until_routed(address, "v3.example.com")
+    answer = request(address, "v3.example.com", "/v1/completions", json=QUESTION)
     assert answer.json()["usage"]["completion_tokens"] == 8
     for path in ("/metrics", "/health/ready", "/docs", "/v2/models", "/v1/../metrics"):
-        assert asked(address, "v3.example.com", path).status_code == 404, path
-    assert asked(address, "other.example.com", "/v1/models").status_code == 404
+        assert request(address, "v3.example.com", path).status_code == 404, path
+    assert request(address, "other.example.com", "/v1/models").status_code == 404
 
-    # From inside: certificate and account decide, then the path; without a way in the network does.
+    # Inside the cluster the sidecar checks certificate, account and path; the network policy
+    # blocks all other pods.
     base = f"http://v3.{kube.namespace}"
     (pod,) = kube.all("pod", "deepseek-operator.io/name=v3")
     direct = f"http://{pod['status']['podIP']}:8000"
     denied, cut_off = "403 RBAC: access denied", "failed"
 
-    def hears(client: Kube, who: str, path: str, url: str = base) -> str:
+    def response(client: Kube, who: str, path: str, url: str = base) -> str:
         (line,) = ask(client, who, f"{url}{path}")
         return line if not line.startswith("200") else "200"
 
-    eventually("the friend gets in", lambda: hears(friends, WEB, "/v1/models") == "200", PATIENCE)
+    eventually(
+        "the allowed client reaches the model",
+        lambda: response(friends, WEB, "/v1/models") == "200",
+        PATIENCE,
+    )
     for path in ("/metrics", "/health/ready", "/openapi.json"):
-        assert hears(friends, WEB, path) == denied, path
+        assert response(friends, WEB, path) == denied, path
     for path in ("/v1/models", "/metrics"):
-        assert hears(friends, BATCH, path) == denied, path
-        assert hears(friends, OUTSIDER, path) == cut_off, path
+        assert response(friends, BATCH, path) == denied, path
+        assert response(friends, OUTSIDER, path) == cut_off, path
         for who in (WEB, BATCH, OUTSIDER):
-            assert "200" not in hears(strangers, who, path), (who, path)
+            assert "200" not in response(strangers, who, path), (who, path)
     for client, who in ((friends, OUTSIDER), (strangers, OUTSIDER)):
-        # Neither past the Service, nor at the ports of the sidecar.
-        assert hears(client, who, "/v1/models", direct) == cut_off
+        # Neither the pod's address nor the ports of the sidecar are reachable.
+        assert response(client, who, "/v1/models", direct) == cut_off
         for port in (15000, 15006, 15020, 15021, 15090):
             other = direct.replace("8000", str(port))
-            assert hears(client, who, "/stats/prometheus", other) == cut_off, port
+            assert response(client, who, "/stats/prometheus", other) == cut_off, port

@@ -1,4 +1,4 @@
-"""Network policies of the embedded cluster are enforced, both ways and in both directions."""
+"""Network policies are enforced in the embedded cluster, for ingress and egress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.kube import Kube, eventually, new_namespace
 pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 SERVER, FRIEND, STRANGER = "server", "friend", "stranger"
-# From a policy in the API until it is enforced, on a busy machine.
+# Seconds until a policy is enforced, on a busy machine.
 PATIENCE = 60.0
 
 
@@ -46,25 +46,25 @@ def reaches(kube: Kube, client: str) -> bool:
     return answer != "failed"
 
 
-def test_default_deny_refuses_an_allowed_peer_gets_through_and_without_policies_all_is_open(
+def test_default_deny_blocks_all_but_allowed_peers_until_it_is_deleted(
     kube: Kube,
 ) -> None:
     eventually("the Service works", lambda: reaches(kube, FRIEND), PATIENCE)
     assert reaches(kube, STRANGER)
 
     kube.apply(policy("deny", {}, policyTypes=["Ingress"]))
-    eventually("the stranger is refused", lambda: not reaches(kube, STRANGER), PATIENCE)
-    eventually("the friend is refused", lambda: not reaches(kube, FRIEND), PATIENCE)
+    eventually("the stranger is blocked", lambda: not reaches(kube, STRANGER), PATIENCE)
+    eventually("the friend is blocked", lambda: not reaches(kube, FRIEND), PATIENCE)
 
     peers = {"podSelector": {"matchLabels": {"probe": FRIEND}}}
     ports = [{"port": 8080, "protocol": "TCP"}]
     allowed = policy("allow", {"probe": SERVER}, ingress=[{"from": [peers], "ports": ports}])
     kube.apply(allowed)
-    eventually("the friend gets through", lambda: reaches(kube, FRIEND), PATIENCE)
+    eventually("the friend reaches the server", lambda: reaches(kube, FRIEND), PATIENCE)
     assert not reaches(kube, STRANGER)
 
     kube.run("delete", "networkpolicy", "--all")
-    eventually("all is open again", lambda: reaches(kube, STRANGER), PATIENCE)
+    eventually("all clients reach the server", lambda: reaches(kube, STRANGER), PATIENCE)
     assert reaches(kube, FRIEND)
 
 
@@ -73,28 +73,28 @@ def test_a_port_that_a_policy_does_not_name_is_closed(kube: Kube) -> None:
     eventually("port 8080 is closed", lambda: not reaches(kube, FRIEND), PATIENCE)
 
 
-def test_a_client_whose_egress_is_denied_reaches_nobody(kube: Kube) -> None:
+def test_denied_egress_blocks_the_client(kube: Kube) -> None:
     kube.apply(policy("closed", {"probe": STRANGER}, policyTypes=["Egress"]))
-    eventually("the client is cut off", lambda: not reaches(kube, STRANGER), PATIENCE)
+    eventually("the client is blocked", lambda: not reaches(kube, STRANGER), PATIENCE)
     assert reaches(kube, FRIEND)
 
 
-def test_the_kubelets_probe_passes_where_all_is_denied(kube: Kube) -> None:
+def test_kubelet_probes_pass_despite_default_deny(kube: Kube) -> None:
     kube.apply(policy("deny", {}, policyTypes=["Ingress", "Egress"]))
-    eventually("the server is closed", lambda: not reaches(kube, FRIEND), PATIENCE)
-    # The readiness probe asks every second, and after three failures the pod is not ready.
+    eventually("the server is blocked", lambda: not reaches(kube, FRIEND), PATIENCE)
+    # The readiness probe runs every second; after three failures the pod would not be ready.
     with pytest.raises(ClusterError, match="timed out"):
         kube.run("wait", "--for=condition=Ready=False", f"pod/{SERVER}", "--timeout=8s")
 
 
-def test_this_machine_is_let_in_by_its_address(kube: Kube) -> None:
+def test_the_host_is_allowed_by_its_address(kube: Kube) -> None:
     assert isinstance(kube.target, EmbeddedCluster)
-    eventually("the host gets through", lambda: host_reaches(kube), PATIENCE)
+    eventually("the host reaches the server", lambda: host_reaches(kube), PATIENCE)
     kube.apply(policy("deny", {"probe": SERVER}, policyTypes=["Ingress"]))
-    eventually("the host is refused", lambda: not host_reaches(kube), PATIENCE)
+    eventually("the host is blocked", lambda: not host_reaches(kube), PATIENCE)
     block = {"cidr": f"{kube.target.addresses.host}/32"}
     kube.apply(policy("host", {"probe": SERVER}, ingress=[{"from": [{"ipBlock": block}]}]))
-    eventually("the host gets through again", lambda: host_reaches(kube), PATIENCE)
+    eventually("the host reaches the server again", lambda: host_reaches(kube), PATIENCE)
 
 
 def host_reaches(kube: Kube) -> bool:

@@ -1,7 +1,7 @@
-"""Replicas are replaced with one more where a GPU is free, else in place; and what a person reads.
+"""Rolling updates with a surge if a GPU is free, else in place, and their status and Events.
 
-The node advertises GPUs that nobody uses, so the models here ask for some and are told to compute on the
-CPU after all: what their pods ask for is what counts.
+The node only advertises its GPUs. The models request them, because the scheduler counts requests, and
+compute on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.e2e.product import Product
-from tests.support.e2e.traffic import asked_all_the_time
+from tests.support.e2e.traffic import continuous_requests
 from tests.support.kube import Kube, eventually, modest, resource
 
 GPU = "nvidia.com/gpu"
@@ -22,17 +22,17 @@ READY = 240.0
 
 @pytest.fixture
 def gpus(kube: Kube, product: Product) -> int:
-    """All GPUs of the one node, none of which is held."""
+    """Number of GPUs of the only node, once all of them are free."""
     if kube.target.kind != "embedded":
         pytest.skip(
-            f"these tests need a node with GPUs that nobody uses, this is {kube.target.kind}"
+            f"these tests need a node with only free GPUs, this is a {kube.target.kind} cluster"
         )
 
     def held() -> int:
         text = kube.run("get", "pods", "--all-namespaces", "--output", f"jsonpath={HELD}")
         return sum(map(int, text.split()))
 
-    eventually("the last test's GPUs are free", lambda: held() == 0)
+    eventually("the GPUs of the previous test are free", lambda: held() == 0)
     node = kube.get("node", "node-1")
     assert node is not None
     return int(node["status"]["allocatable"][GPU])
@@ -42,7 +42,7 @@ HELD = "{.items[*].spec.containers[*].resources.limits['nvidia\\.com/gpu']}"
 
 
 def model(models: dict[str, Path], note: str, gpus: int, **spec: Any) -> dict[str, Any]:
-    """A tiny model; `note` in its pods' annotations, so that another one replaces them."""
+    """Return a resource with a tiny model; another `note` in the pod template replaces the pods."""
     source = {"hostPath": {"path": str(models["qwen2"])}}
     pods = spec.pop("pods", {})
     template = {"metadata": {"annotations": {"note": note}}, **modest(**pods)}
@@ -53,11 +53,13 @@ def model(models: dict[str, Path], note: str, gpus: int, **spec: Any) -> dict[st
 
 
 def hold(kube: Kube, number: int) -> None:
-    """A pod of somebody else that holds GPUs."""
+    """Create another workload's pod that holds GPUs."""
     container = {"name": "pause", "image": PAUSE, "resources": {"limits": {GPU: number}}}
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
     kube.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "holder"}, "spec": spec})
-    eventually("it holds them", lambda: (kube.get("pod", "holder") or {})["spec"].get("nodeName"))
+    eventually(
+        "the pod holds the GPUs", lambda: (kube.get("pod", "holder") or {})["spec"].get("nodeName")
+    )
 
 
 def ready(kube: Kube) -> bool:
@@ -79,7 +81,7 @@ def strategy(kube: Kube) -> dict[str, int]:
 
 
 def replaced(kube: Kube, note: str, timeout: float = READY) -> None:
-    """Wait until every pod carries the note and serves."""
+    """Wait until all pods have the note and serve."""
 
     def done() -> bool:
         notes = {
@@ -88,33 +90,35 @@ def replaced(kube: Kube, note: str, timeout: float = READY) -> None:
         }
         return notes == {note} and ready(kube)
 
-    eventually("all is new and serves", done, timeout)
+    eventually(f"all pods have note {note} and serve", done, timeout)
 
 
-def test_with_a_free_gpu_no_request_fails(kube: Kube, gpus: int, models: dict[str, Path]) -> None:
+def test_a_rollout_with_a_free_gpu_surges_and_no_request_fails(
+    kube: Kube, gpus: int, models: dict[str, Path]
+) -> None:
     kube.apply(model(models, "old", gpus // 2))
     eventually("ready", lambda: ready(kube), READY)
-    with asked_all_the_time(kube, "tiny") as outcomes:
+    with continuous_requests(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", gpus // 2))
-        eventually("it says so", lambda: "Rolling out (surge)" in phase(kube))
+        eventually("a surge is reported", lambda: "Rolling out (surge)" in phase(kube))
         assert strategy(kube) == {"maxSurge": 1, "maxUnavailable": 0}
         replaced(kube, "new")
     assert set(outcomes) == {"200"}
     assert outcomes["200"] > 5
     assert "Ready: 1 of 1 replicas serve" in phase(kube)
-    told = reasons(kube)
-    assert told.count("RolloutStarted") == told.count("RolloutFinished") == 1
-    assert "SurgeWithdrawn" not in told
+    emitted = reasons(kube)
+    assert emitted.count("RolloutStarted") == emitted.count("RolloutFinished") == 1
+    assert "SurgeWithdrawn" not in emitted
 
 
-def test_without_a_free_gpu_it_goes_in_place_and_ends(
+def test_a_rollout_without_a_free_gpu_is_in_place(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:
     kube.apply(model(models, "old", gpus // 2))
     eventually("ready", lambda: ready(kube), READY)
     hold(kube, gpus - gpus // 2)
     kube.apply(model(models, "new", gpus // 2))
-    eventually("it says so", lambda: "Rolling out (in place)" in phase(kube))
+    eventually("in place is reported", lambda: "Rolling out (in place)" in phase(kube))
     assert strategy(kube) == {"maxSurge": 0, "maxUnavailable": 1}
     message = kube.condition("tiny", "Progressing")["message"]
     assert "No suitable GPU is free" in message
@@ -123,10 +127,10 @@ def test_without_a_free_gpu_it_goes_in_place_and_ends(
 
 
 @pytest.mark.long
-def test_a_surge_that_finds_no_node_is_withdrawn(
+def test_a_surge_without_a_suitable_node_is_withdrawn(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:
-    """GPUs are free, but two such pods must not share the only node."""
+    """GPUs are free, but anti-affinity forbids a second pod on the only node."""
     apart = {
         "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": "tiny"}},
         "topologyKey": "kubernetes.io/hostname",
@@ -141,44 +145,46 @@ def test_a_surge_that_finds_no_node_is_withdrawn(
         "the surge waits",
         lambda: "1 of 1 replicas new: waiting for a node; 1 of 1 serve" in phase(kube),
     )
-    eventually("it is withdrawn", lambda: "Rolling out (in place)" in phase(kube))
+    eventually("the surge is withdrawn", lambda: "Rolling out (in place)" in phase(kube))
     replaced(kube, "new")
-    told = reasons(kube)
-    assert [reason for reason in told if "Surge" in reason or "Rollout" in reason] == [
+    emitted = reasons(kube)
+    assert [reason for reason in emitted if "Surge" in reason or "Rollout" in reason] == [
         "RolloutStarted",
         "SurgeWithdrawn",
         "RolloutFinished",
     ]
 
 
-def test_who_waits_for_a_gpu_is_told_who_holds_it(
+def test_a_resource_that_waits_for_a_gpu_reports_the_holders(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:
     hold(kube, gpus)
     kube.apply(model(models, "first", 1))
-    eventually("it says so", lambda: "Waiting for 1 x GPU" in phase(kube))
-    said = eventually(
-        "who holds them",
+    eventually("the wait is reported", lambda: "Waiting for 1 x GPU" in phase(kube))
+    condition = eventually(
+        "the holders are reported",
         lambda: "held by" in kube.condition("tiny")["message"] and kube.condition("tiny"),
     )
-    assert isinstance(said, dict)
-    assert said["reason"] == "WaitingForGPU"
-    assert f"0 of {gpus} {GPU} are free on 1 eligible node(s)" in said["message"]
-    assert f"held by pod {kube.namespace}/holder ({gpus})" in said["message"]
+    assert isinstance(condition, dict)
+    assert condition["reason"] == "WaitingForGPU"
+    assert f"0 of {gpus} {GPU} are free on 1 eligible node(s)" in condition["message"]
+    assert f"held by pod {kube.namespace}/holder ({gpus})" in condition["message"]
     kube.run("delete", "pod", "holder")
     eventually("ready", lambda: ready(kube), READY)
 
 
 @pytest.mark.long
-def test_who_would_rather_wait_keeps_serving(
+def test_with_policy_wait_the_old_replica_serves_until_a_gpu_is_free(
     kube: Kube, gpus: int, models: dict[str, Path]
 ) -> None:
     waits = {"whenNoGpuIsFree": "wait"}
     kube.apply(model(models, "old", gpus, rollout=waits))
     eventually("ready", lambda: ready(kube), READY)
-    with asked_all_the_time(kube, "tiny") as outcomes:
+    with continuous_requests(kube, "tiny") as outcomes:
         kube.apply(model(models, "new", gpus, rollout=waits))
-        eventually("it waits", lambda: f"waiting for {gpus} x GPU; 1 of 1 serve" in phase(kube))
+        eventually(
+            "the rollout waits", lambda: f"waiting for {gpus} x GPU; 1 of 1 serve" in phase(kube)
+        )
         assert "Each new replica waits for a free GPU" in kube.condition("tiny")["message"]
     assert set(outcomes) == {"200"}
     kube.apply(model(models, "new", gpus, rollout={"whenNoGpuIsFree": "inPlace"}))

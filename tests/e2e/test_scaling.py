@@ -1,4 +1,4 @@
-"""Real load on a real model makes replicas come and go, and no request notices."""
+"""Real load on a real model adds and removes replicas, and no request fails."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ SCALING = {
     "target": {"requestsPerReplica": 2},
     "scaleIn": {"stabilizationSeconds": 10},
 }
-# The tensors are tiny: on more threads a server under load would only keep others from starting.
+# Tiny tensors: with more threads a server under load would only delay the start of others.
 ONE_THREAD = {
     "containers": [{"name": "server", "env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}]
 }
-# More than a request, and a start beside a server under load, take on a busy machine; seconds.
+# Limits for a request, and for a start next to a server under load, on a busy machine; seconds.
 PATIENCE = 300.0
 START = 600.0
 
 
 @dataclass
 class Load:
-    """Requests without a pause, by as many clients as `clients` says at the time."""
+    """Continuous requests by a number of clients that can change."""
 
     url: str
     clients: int
@@ -72,7 +72,7 @@ class Load:
                 time.sleep(0.2)
                 continue
             try:
-                # A connection of its own for each request, so that the Service chooses each time.
+                # A new connection for each request, so that the Service chooses a pod each time.
                 answer = httpx.post(self.url, json=body, timeout=PATIENCE, trust_env=False)
                 answer.raise_for_status()
                 self.answered += 1
@@ -95,42 +95,45 @@ def load_of_pods(kube: Kube) -> dict[str, Any]:
     return {item["describedObject"]["name"]: item["value"] for item in answer["items"]}
 
 
-def test_load_brings_replicas_and_its_end_takes_them_away(
+def test_load_adds_a_replica_and_its_end_removes_it(
     kube: Kube, product: Product, models: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = {"id": "tiny", "source": {"hostPath": {"path": str(models["qwen2"])}}}
     kube.apply(resource("tiny", model=model, scaling=SCALING, podTemplate={"spec": ONE_THREAD}))
     eventually("ready", lambda: ready(kube, 1), START)
     eventually(
-        "load decides", lambda: kube.condition("tiny", "Autoscaling").get("status") == "True"
+        "autoscaling is active",
+        lambda: kube.condition("tiny", "Autoscaling").get("status") == "True",
     )
     assert load_of_pods(kube) == {kube.all("pod")[0]["metadata"]["name"]: "0"}
 
     with service_address(kube.target, "tiny", kube.namespace) as address:
         load = Load(f"http://{address}/v1/chat/completions", MANY)
-        eventually("an answer", lambda: answers(address))
+        eventually("the Service responds", lambda: answers(address))
         with load.running():
             started = time.monotonic()
-            eventually("load is seen", lambda: "0" not in load_of_pods(kube).values())
+            eventually("load is measured", lambda: "0" not in load_of_pods(kube).values())
             eventually("two replicas", lambda: ready(kube, 2), START)
             up = time.monotonic() - started
             assert len(load_of_pods(kube)) == 2
             eventually(
-                "both answer", lambda: min(map(int, load_of_pods(kube).values())) > 0, PATIENCE
+                "both replicas have load",
+                lambda: min(map(int, load_of_pods(kube).values())) > 0,
+                PATIENCE,
             )
             load.clients = FEW
             started = time.monotonic()
             eventually("one replica", lambda: ready(kube, 1), START)
-            # The pod that leaves goes on answering what it has begun.
+            # The terminating pod completes its running requests.
             eventually("its pod is gone", lambda: len(kube.all("pod")) == 1, PATIENCE)
             down = time.monotonic() - started
             done = load.answered
-            eventually("still answered", lambda: load.answered > done, PATIENCE)
+            eventually("further requests are answered", lambda: load.answered > done, PATIENCE)
     assert load.failures == []
     with capsys.disabled():
         print(
-            f"\n1 -> 2 replicas ready after {up:.0f} s of load, 2 -> 1 gone {down:.0f} s after it "
-            f"fell, {load.answered} requests answered, none failed"
+            f"\n1 -> 2 replicas ready after {up:.0f} s of load, 2 -> 1 after {down:.0f} s of less "
+            f"load, {load.answered} requests answered, none failed"
         )
     scaler = kube.get("hpa", "tiny")
     assert scaler is not None
@@ -144,9 +147,9 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_nobody_but_the_api_server_is_answered(cluster: Target, product: Product) -> None:
+def test_only_the_api_server_may_query_the_metrics_api(cluster: Target, product: Product) -> None:
     if cluster.kind != "embedded":
-        pytest.skip("this machine does not reach a Service of the cluster")
+        pytest.skip("a Service of the cluster can't be reached from this machine")
     address = kubectl(
         cluster, "--namespace", NAMESPACE, "get", "service", SERVICE,
         "--output", "jsonpath={.spec.clusterIP}",
@@ -163,7 +166,7 @@ def test_nobody_but_the_api_server_is_answered(cluster: Target, product: Product
         assert "Only the API server may call this API" in answer.json()["message"]
 
 
-def test_the_api_service_goes_with_the_chart(cluster: Target, product: Product) -> None:
+def test_the_api_service_is_owned_by_the_chart(cluster: Target, product: Product) -> None:
     text = kubectl(cluster, "get", "apiservice", f"v1beta2.{API.split('/')[0]}", "-o", "json")
     (owner,) = json.loads(text)["metadata"]["ownerReferences"]
     role = json.loads(kubectl(cluster, "get", "clusterrole", SERVICE, "--output", "json"))

@@ -1,4 +1,4 @@
-"""Long streams through gateway and sidecars: silence breaks none, and what breaks one is told at once."""
+"""Long streams through gateway and sidecars survive silence, and report a failure at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ import pytest
 
 from hack.cluster.target import Target
 from tests.support.e2e.engine import CONTINUE, KILL, STOP, send
-from tests.support.e2e.gateway import NAME, address_of, asked, namespace_with_gateway, reaches
+from tests.support.e2e.gateway import (
+    NAME,
+    address_of,
+    namespace_with_gateway,
+    request,
+    wait_until_routed,
+)
 from tests.support.e2e.probe_image import push_probe
 from tests.support.e2e.probes import probe
 from tests.support.e2e.product import Product
@@ -26,14 +32,14 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 READY = 300.0
 HOST = "tiny.example.com"
-# As long as many proxies wait by default, and more.
+# Seconds of silence, longer than the default idle timeout of many proxies, and its repetitions.
 SILENCE, TIMES = 70, 5
-# From what breaks a stream until its client knows: far less than any timeout.
+# Seconds until a client notices the failure of its stream: far less than any timeout.
 AT_ONCE = 10.0
 STREAM_TOKENS = 4000
-# Seconds for a stream to end where nothing else is tested: a busy machine needs ten times as long.
+# Seconds in which a stream must end: on a busy machine it takes ten times as long as usual.
 DRAIN = 900
-# Seconds; after its SIGTERM a sidecar of the old kind waits for five by default.
+# Seconds; a classic sidecar waits five seconds after its SIGTERM by default.
 LONGER_THAN_A_SIDECAR = 12
 
 
@@ -46,11 +52,11 @@ def kube(cluster: Target, product: Product) -> Iterator[Kube]:
 
 @pytest.fixture(scope="module")
 def address(kube: Kube, models: dict[str, Path]) -> str:
-    """The gateway's, with one replica of a tiny model behind it."""
+    """Address of the gateway, with a route to one replica of a tiny model."""
     apply(kube, models, 1)
     eventually("ready", lambda: ready(kube), READY)
     address = address_of(kube)
-    reaches(address, HOST)
+    wait_until_routed(address, HOST)
     return address
 
 
@@ -70,8 +76,8 @@ def apply(kube: Kube, models: dict[str, Path], replicas: int, **spec: Any) -> No
 
 
 @dataclass
-class Heard:
-    """What a client heard of one stream, and when it ended (monotonic seconds)."""
+class Received:
+    """What a client received of a stream, and when the stream ended (monotonic seconds)."""
 
     events: list[str]
     broken: str = ""
@@ -79,7 +85,7 @@ class Heard:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error that the server told in the stream."""
+        """The error that the server sent in the stream, {} if it sent none."""
         for event in self.events:
             if event.startswith("{") and "error" in json.loads(event):
                 return dict(json.loads(event)["error"])
@@ -87,25 +93,25 @@ class Heard:
 
 
 class Stream:
-    """One long answer of a model, heard in a thread."""
+    """One long streamed answer of a model, read in a thread."""
 
     def __init__(
         self, address: str, tokens: int, model: str = "tiny", host: str = HOST, path: str = ""
     ) -> None:
-        self.heard = Heard([])
+        self.received = Received([])
         self._url, self._host = f"http://{address}{path}/v1/completions", host
         body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "stream": True}
         self._body = body | {"ignore_eos": True, "stream_options": {"include_usage": True}}
         self._pool = ThreadPoolExecutor(1)
-        self._hearing = self._pool.submit(self._hear)
+        self._reading = self._pool.submit(self._read)
         eventually("the answer has begun", self._has_begun)
 
     def _has_begun(self) -> bool:
-        if self._hearing.done():
-            self._hearing.result()  # raises what ended it
-        return len(self.heard.events) > 3
+        if self._reading.done():
+            self._reading.result()  # raises the error of the thread
+        return len(self.received.events) > 3
 
-    def _hear(self) -> None:
+    def _read(self) -> None:
         try:
             with (
                 httpx.Client(trust_env=False, timeout=READY) as client,
@@ -116,22 +122,22 @@ class Stream:
                 answer.raise_for_status()
                 for line in answer.iter_lines():
                     if line.startswith("data: "):
-                        self.heard.events.append(line.removeprefix("data: "))
+                        self.received.events.append(line.removeprefix("data: "))
         except httpx.HTTPError as error:
-            self.heard.broken = repr(error)
-        self.heard.ended = time.monotonic()
+            self.received.broken = repr(error)
+        self.received.ended = time.monotonic()
 
-    def end(self) -> Heard:
-        """Wait for its end."""
-        self._hearing.result()
+    def end(self) -> Received:
+        """Wait for the end of the stream."""
+        self._reading.result()
         self._pool.shutdown()
-        return self.heard
+        return self.received
 
 
-def test_silence_on_the_wire_breaks_nothing(
+def test_a_stream_survives_silence_on_the_wire(
     kube: Kube, address: str, models: dict[str, Path]
 ) -> None:
-    """Behind the route of a model that is stopped stands a server that sends no heartbeats."""
+    """The route of a stopped model leads to a server that sends no heartbeats."""
     apply(kube, models, 0)
     service = kube.get("service", "tiny")
     assert service is not None
@@ -141,7 +147,7 @@ def test_silence_on_the_wire_breaks_nothing(
     try:
         kube.run("wait", "--for=condition=Ready", "pod/silent", "--timeout=120s")
         path = "/v1/words?count=1&silence=0"
-        eventually("it is reached", lambda: asked(address, HOST, path).status_code == 200)
+        eventually("the server is reached", lambda: request(address, HOST, path).status_code == 200)
         url = f"http://{address}/v1/words?count={TIMES}&silence={SILENCE}"
         begun = time.monotonic()
         with httpx.Client(trust_env=False, timeout=2 * SILENCE) as client:
@@ -156,13 +162,13 @@ def test_silence_on_the_wire_breaks_nothing(
         apply(kube, models, 1)
 
 
-def test_an_engine_that_computes_for_long_breaks_nothing(kube: Kube, address: str) -> None:
+def test_a_stream_survives_an_engine_that_computes_for_long(kube: Kube, address: str) -> None:
     pod = serving(kube, address)
     stream = Stream(address, STREAM_TOKENS)
     send(kube, pod, STOP)
-    heard = len(stream.heard.events)
+    before = len(stream.received.events)
     time.sleep(SILENCE)
-    assert len(stream.heard.events) <= heard + 5, "what was on its way"
+    assert len(stream.received.events) <= before + 5, "more than the events in transit"
     send(kube, pod, CONTINUE)
     whole = stream.end()
     assert not whole.broken
@@ -170,39 +176,45 @@ def test_an_engine_that_computes_for_long_breaks_nothing(kube: Kube, address: st
     assert json.loads(whole.events[-2])["usage"]["completion_tokens"] == STREAM_TOKENS
 
 
-def test_an_engine_that_dies_is_told_in_the_stream(kube: Kube, address: str) -> None:
+def test_a_crashed_engine_is_reported_in_the_stream(kube: Kube, address: str) -> None:
     pod = serving(kube, address)
     stream = Stream(address, STREAM_TOKENS)
     send(kube, pod, KILL)
     killed = time.monotonic()
-    heard = stream.end()
-    assert heard.ended - killed < AT_ONCE
-    assert not heard.broken
-    assert heard.error["message"]
+    received = stream.end()
+    assert received.ended - killed < AT_ONCE
+    assert not received.broken
+    assert received.error["message"]
     eventually("another container serves", lambda: restarts(kube) > 0 and ready(kube), READY)
 
 
-def test_a_pod_that_is_gone_at_once_leaves_nobody_waiting(kube: Kube, address: str) -> None:
+def test_a_stream_ends_at_once_with_a_pod_that_is_deleted_without_grace(
+    kube: Kube, address: str
+) -> None:
     pod = serving(kube, address)
     stream = Stream(address, STREAM_TOKENS)
     kube.run("delete", "pod", pod, "--grace-period=0", "--force")
     killed = time.monotonic()
-    heard = stream.end()
-    assert heard.ended - killed < AT_ONCE
-    assert heard.broken or heard.error
+    received = stream.end()
+    assert received.ended - killed < AT_ONCE
+    assert received.broken or received.error
     assert serving(kube, address) != pod
 
 
 @pytest.mark.parametrize("native", ["true", "false"])
-def test_a_pod_that_is_replaced_ends_its_streams_whole_whatever_its_sidecar(
+def test_a_replaced_pod_completes_its_streams_with_either_kind_of_sidecar(
     kube: Kube, address: str, models: dict[str, Path], native: str
 ) -> None:
-    """A sidecar that is no native one gets SIGTERM together with the server."""
+    """A classic sidecar receives SIGTERM at the same time as the server."""
     chosen = {"sidecar.istio.io/nativeSidecar": native}
     template = {**modest(), "metadata": {"annotations": chosen}}
     apply(kube, models, 1, podTemplate=template, rollout={"drainSeconds": DRAIN})
-    eventually("one such pod", lambda: [native] == sidecars(kube) and ready(kube), READY)
-    reaches(address, HOST)
+    eventually(
+        "one pod with this kind of sidecar",
+        lambda: [native] == sidecars(kube) and ready(kube),
+        READY,
+    )
+    wait_until_routed(address, HOST)
     pod = serving(kube, address)
     stream = Stream(address, STREAM_TOKENS)
     send(kube, pod, STOP)
@@ -213,21 +225,21 @@ def test_a_pod_that_is_replaced_ends_its_streams_whole_whatever_its_sidecar(
     assert (whole.broken, whole.error, whole.events[-1]) == ("", {}, "[DONE]")
 
 
-def test_a_stream_outlives_the_switch_to_another_set(
+def test_a_stream_survives_the_switch_to_another_pod_set(
     kube: Kube, address: str, models: dict[str, Path]
 ) -> None:
-    """The old set's sidecars get another listener when the Service leaves them."""
+    """The old set's sidecars get another listener when the Service no longer selects them."""
     rollout = {"strategy": "blueGreen", "blueGreen": {"keepOld": "10s"}, "drainSeconds": DRAIN}
     apply(kube, models, 1, rollout=rollout)
     eventually("the old set serves", lambda: serving(kube, address), READY)
     (old,) = pods(kube)
     note = {**modest(), "metadata": {"annotations": {"note": "new"}}}
     apply(kube, models, 1, rollout=rollout, podTemplate=note)
-    eventually("the new set is being made", lambda: len(pods(kube)) == 2, READY)
+    eventually("the new set has a pod", lambda: len(pods(kube)) == 2, READY)
     stream = Stream(address, STREAM_TOKENS)
     send(kube, old["metadata"]["name"], STOP)
     eventually(
-        "the Service has left the old set",
+        "the Service no longer selects the old set",
         lambda: selected(kube) != {old["metadata"]["name"]},
         READY,
     )
@@ -235,11 +247,11 @@ def test_a_stream_outlives_the_switch_to_another_set(
     send(kube, old["metadata"]["name"], CONTINUE)
     whole = stream.end()
     assert (whole.broken, whole.error, whole.events[-1]) == ("", {}, "[DONE]")
-    eventually("only the new set is there", lambda: len(pods(kube)) == 1, READY)
+    eventually("only the new set is left", lambda: len(pods(kube)) == 1, READY)
 
 
 def selected(kube: Kube) -> set[str]:
-    """The pods that the Service leads to."""
+    """Return the ready pods that the Service selects."""
     slices = kube.all("endpointslices", "kubernetes.io/service-name=tiny")
     return {
         endpoint["targetRef"]["name"]
@@ -250,7 +262,7 @@ def selected(kube: Kube) -> set[str]:
 
 
 def sidecars(kube: Kube) -> list[str]:
-    """For each pod, whether its sidecar is a native one, in the words of the annotation."""
+    """Return for each pod whether its sidecar is native, as the annotation's value."""
     found = []
     for pod in pods(kube):
         names = [container["name"] for container in pod["spec"]["initContainers"]]
@@ -258,7 +270,7 @@ def sidecars(kube: Kube) -> list[str]:
     return found
 
 
-def test_an_http_route_leads_below_a_path_and_breaks_no_stream(
+def test_an_http_route_with_a_path_prefix_serves_requests_and_streams(
     kube: Kube, address: str, models: dict[str, Path]
 ) -> None:
     host, path = "all.example.com", "/models/other"
@@ -267,12 +279,12 @@ def test_an_http_route_leads_below_a_path_and_breaks_no_stream(
         eventually("ready", lambda: ready(kube, "other"), READY)
         eventually(
             "the route works",
-            lambda: asked(address, host, f"{path}/v1/models").status_code == 200,
+            lambda: request(address, host, f"{path}/v1/models").status_code == 200,
         )
         assert kube.condition("other", "RoutesReady")["status"] == "True"
-        assert asked(address, host, "/v1/models").status_code == 404
-        heard = Stream(address, 150, "other", host, path).end()
-        assert (heard.broken, heard.error, heard.events[-1]) == ("", {}, "[DONE]")
+        assert request(address, host, "/v1/models").status_code == 404
+        received = Stream(address, 150, "other", host, path).end()
+        assert (received.broken, received.error, received.events[-1]) == ("", {}, "[DONE]")
     finally:
         kube.run("delete", "dsd", "other")
 
@@ -286,13 +298,13 @@ def pods(kube: Kube) -> list[dict[str, Any]]:
 
 
 def serving(kube: Kube, address: str) -> str:
-    """The name of the one pod that serves, when the gateway has got to know it."""
+    """Wait until the gateway routes to the only pod, and return its name."""
     eventually("one pod", lambda: len(pods(kube)) == 1 and ready(kube), READY)
-    reaches(address, HOST)
+    wait_until_routed(address, HOST)
     return str(pods(kube)[0]["metadata"]["name"])
 
 
 def restarts(kube: Kube) -> int:
-    """How often the server's container was started again."""
+    """Return the number of restarts of the pod's containers."""
     (pod,) = pods(kube)
     return sum(item["restartCount"] for item in pod["status"].get("containerStatuses", []))

@@ -1,4 +1,4 @@
-"""Planned changes as clients outside see them: through gateway and sidecars, streams among the requests."""
+"""Planned changes under requests and streams from outside the cluster, through gateway and sidecars."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hack.cluster.kubectl import kubectl
 from hack.cluster.target import Target
 from hack.models.tiny import make_tiny
-from tests.support.e2e.gateway import NAME, address_of, namespace_with_gateway, reaches
+from tests.support.e2e.gateway import NAME, address_of, namespace_with_gateway, wait_until_routed
 from tests.support.e2e.open_loop import WHOLE, OpenLoop, Outcomes
 from tests.support.e2e.product import Product
 from tests.support.kube import Kube, eventually, resource
@@ -26,15 +26,15 @@ pytestmark = [pytest.mark.long, pytest.mark.cluster("mesh")]
 
 READY = 300.0
 HOST = "tiny.example.com"
-# What comes before and after a change, so that the requests meet all of it; seconds.
+# Seconds of requests before and after a change, so that they cover the whole change.
 MARGIN = 5.0
-# As long as the streams of a slow version may take; seconds.
+# Maximum duration of a stream of a slow candidate, in seconds.
 DRAIN = 300
-# Requests that one of two replicas may be answering when it is killed.
+# Maximum number of running requests of one of two replicas when it is killed.
 IN_FLIGHT = 4
 SELECTOR = "deepseek-operator.io/name=tiny"
 ONE_THREAD = {"name": "OMP_NUM_THREADS", "value": "1"}
-# Two servers share two cores with whatever else runs here: what is clear is far worse than that.
+# Wide limits, since both servers share two cores with other processes; a bad candidate exceeds them.
 ANALYSIS = {"minRequests": 20, "warmUp": "5s", "maxTTFTRatio": 3, "maxITLRatio": 4}
 CANARY = {
     "strategy": "canary",
@@ -51,7 +51,7 @@ def kube(cluster: Target, product: Product) -> Iterator[Kube]:
 
 
 class Model:
-    """A tiny model behind the gateway; another note is another revision."""
+    """A tiny model behind the gateway; each note makes another revision."""
 
     def __init__(self, kube: Kube, directory: Path) -> None:
         self._kube, self._directory = kube, directory
@@ -64,11 +64,11 @@ class Model:
         files: Path | None = None,
         **spec: Any,
     ) -> str:
-        """Apply it, and return its note."""
+        """Apply the resource with the current note, and return the note."""
         requests = {"cpu": "10m", "memory": "64Mi", "ephemeral-storage": "1Mi"}
         container = {"name": "server", "resources": {"requests": requests}, "env": [ONE_THREAD]}
         note = str(self.note)
-        wish = resource(
+        manifest = resource(
             "tiny",
             model={"id": "tiny", "source": {"hostPath": {"path": str(files or self._directory)}}},
             podTemplate={
@@ -85,18 +85,18 @@ class Model:
             rollout={"drainSeconds": DRAIN, **(rollout or {})},
             **spec,
         )
-        self._kube.apply(wish)
+        self._kube.apply(manifest)
         return note
 
     def pods(self) -> list[dict[str, Any]]:
         return self._kube.all("pod", SELECTOR)
 
     def notes(self) -> set[str]:
-        """Of the pods that are there."""
+        """Return the notes of the existing pods."""
         return {pod["metadata"]["annotations"]["note"] for pod in self.pods()}
 
     def settled(self, note: str, replicas: int = 1) -> None:
-        """Wait until there are only pods with a note, and all of them serve."""
+        """Wait until only pods with this note exist and all of them serve."""
 
         def done() -> bool:
             pods = self.pods()
@@ -104,10 +104,10 @@ class Model:
             ready = self._kube.condition("tiny").get("status") == "True"
             return notes == [note] * replicas and ready
 
-        eventually(f"{replicas} with note {note}", done, 2 * READY)
+        eventually(f"{replicas} pod(s) with note {note} serve", done, 2 * READY)
 
     def changed(self, **fields: Any) -> None:
-        """Apply another revision and wait until it alone serves."""
+        """Apply another revision and wait until only its pods exist and serve."""
         self.note += 1
         self.settled(self.apply(**fields), fields.get("replicas", 1))
 
@@ -118,11 +118,11 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
     model = Model(kube, models["qwen2"])
     model.settled(model.apply())
     address = address_of(kube)
-    reaches(address, HOST)
+    wait_until_routed(address, HOST)
     figures = {}
 
-    def met_by(what: str, change: Callable[[], None]) -> Outcomes:
-        """What becomes of the requests that meet something."""
+    def outcomes_during(what: str, change: Callable[[], None]) -> Outcomes:
+        """Send requests during a change and return their outcomes."""
         with OpenLoop(f"http://{address}", "tiny", {"Host": HOST}) as clients:
             time.sleep(MARGIN)
             change()
@@ -134,32 +134,37 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
         assert clients.outcomes.streams
         return clients.outcomes
 
-    def during(what: str, change: Callable[[], None]) -> None:
-        assert met_by(what, change).failed == {}, what
+    def no_failure_during(what: str, change: Callable[[], None]) -> None:
+        assert outcomes_during(what, change).failed == {}, what
 
     def rolled_back(**spec: Any) -> None:
-        """A worse version comes and goes."""
-        good, before = str(model.note), told(kube, "RolledBack")
+        """Apply a bad candidate and wait until it is rolled back."""
+        good, before = str(model.note), event_count(kube, "RolledBack")
         model.note += 1
         model.apply(**spec)
-        eventually("it is rolled back", lambda: told(kube, "RolledBack") > before, 2 * READY)
-        eventually("only the old one is there", lambda: model.notes() == {good}, READY)
+        eventually(
+            "the candidate is rolled back",
+            lambda: event_count(kube, "RolledBack") > before,
+            2 * READY,
+        )
+        eventually("only the stable set is left", lambda: model.notes() == {good}, READY)
         model.note = int(good)
 
     def scaled(replicas: int) -> None:
         model.settled(model.apply(replicas), replicas)
 
     def drained() -> None:
-        """kubectl drain of the node on which both replicas are; one joins as soon as a pod needs it.
+        """Drain the node of both replicas; uncordon it as soon as a pod is unschedulable.
 
-        It is the same node, since there is one only: drain does not care once it has begun.
+        The cluster has only one node, so the new pods run on the drained node; a running
+        `kubectl drain` evicts only the pods that it found at its start.
         """
         before = names(model)
         command = ("drain", "node-1", f"--pod-selector={SELECTOR}", "--delete-emptydir-data")
         with ThreadPoolExecutor() as pool:
             drain = pool.submit(kubectl, kube.target, *command, f"--timeout={READY:.0f}s")
             try:
-                eventually("a pod has no node", lambda: any(map(unscheduled, model.pods())))
+                eventually("a pod is unschedulable", lambda: any(map(unscheduled, model.pods())))
             finally:
                 kubectl(kube.target, "uncordon", "node-1")
             assert "node/node-1 drained" in drain.result()
@@ -167,7 +172,7 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
         assert not before & names(model)
 
     def killed() -> None:
-        """As a node does it whose power is cut: no drain, no good-bye."""
+        """Kill a pod without drain or grace period, as a power failure of its node would."""
         name = model.pods()[0]["metadata"]["name"]
         kube.run("delete", "pod", name, "--grace-period=0", "--force")
         model.settled(str(model.note), 2)
@@ -176,33 +181,37 @@ def test_no_request_fails_and_no_stream_breaks_in_any_planned_change(
         "rollout": {**CANARY, "progressDeadline": "20s"},
         "engine": {"args": ["--no-such-flag"]},
     }
-    during("surge", model.changed)
-    during("scale out", lambda: scaled(2))
-    during("surge of two", lambda: model.changed(replicas=2))
-    during("in place, no GPU free", lambda: model.changed(replicas=2, **all_gpus(kube, 2)))
-    during("node drained", drained)
-    outcomes = met_by("pod killed", killed)
-    # Those whose answers it was giving; nobody else.
+    no_failure_during("surge", model.changed)
+    no_failure_during("scale out", lambda: scaled(2))
+    no_failure_during("surge of two", lambda: model.changed(replicas=2))
+    no_failure_during(
+        "in place, no GPU free", lambda: model.changed(replicas=2, **all_gpus(kube, 2))
+    )
+    no_failure_during("node drained", drained)
+    outcomes = outcomes_during("pod killed", killed)
+    # Only the running requests of the killed pod fail.
     assert sum(outcomes.failed.values()) <= IN_FLIGHT, outcomes.failed
-    during("scale in", lambda: scaled(1))
-    during("istiod restarted", lambda: restart_istiod(kube.target))
-    during("canary promoted", lambda: model.changed(rollout=CANARY))
-    during("canary that never starts", lambda: rolled_back(**never_starts))
-    during("canary that is slow", lambda: rolled_back(rollout=CANARY, files=slow(models)))
-    outcomes = met_by(
+    no_failure_during("scale in", lambda: scaled(1))
+    no_failure_during("istiod restarted", lambda: restart_istiod(kube.target))
+    no_failure_during("canary promoted", lambda: model.changed(rollout=CANARY))
+    no_failure_during("canary that never starts", lambda: rolled_back(**never_starts))
+    no_failure_during(
+        "canary that is slow", lambda: rolled_back(rollout=CANARY, files=slow(models))
+    )
+    outcomes = outcomes_during(
         "canary that refuses", lambda: rolled_back(rollout=CANARY, files=refusing(models))
     )
-    # Its own answers, and only to chats.
+    # Only chats that the candidate served fail.
     assert set(outcomes.failed) == {"400"}
     assert outcomes.streams.keys() == {WHOLE}
-    during("after it", lambda: None)
-    during("blue-green", lambda: model.changed(rollout=BLUE_GREEN))
+    no_failure_during("after it", lambda: None)
+    no_failure_during("blue-green", lambda: model.changed(rollout=BLUE_GREEN))
     with capsys.disabled():
         print(json.dumps(figures, indent=1))
 
 
 def all_gpus(kube: Kube, replicas: int) -> dict[str, Any]:
-    """So many GPUs for each that none is left; they are advertised only, so the CPU computes."""
+    """Return a spec in which the replicas take all GPUs; these are only advertised, the CPU computes."""
     node = kube.get("node", "node-1")
     assert node is not None
     each = int(node["status"]["allocatable"]["nvidia.com/gpu"]) // replicas
@@ -211,25 +220,25 @@ def all_gpus(kube: Kube, replicas: int) -> dict[str, Any]:
 
 
 def slow(models: dict[str, Path]) -> Path:
-    """Layers so wide that each token takes many times as long."""
+    """Make a model with wider layers, for which each token takes many times as long."""
     directory = models["qwen2"].with_name("qwen2-slow")
     return make_tiny("qwen2", directory, intermediate_size=300_000)
 
 
 def refusing(models: dict[str, Path]) -> Path:
-    """A model whose chat template takes nothing."""
+    """Make a model whose chat template fails on every request."""
     directory = make_tiny("qwen2", models["qwen2"].with_name("qwen2-refusing"))
     (directory / "chat_template.jinja").write_text("{{ 1 // 0 }}")
     return directory
 
 
-def told(kube: Kube, reason: str) -> int:
-    """How often an Event with this reason was told."""
+def event_count(kube: Kube, reason: str) -> int:
+    """Return the number of Events with this reason."""
     return sum(item.get("count") or 1 for item in kube.events("tiny") if item["reason"] == reason)
 
 
 def unscheduled(pod: dict[str, Any]) -> bool:
-    """Whether no node takes a pod."""
+    """Return whether a pod is unschedulable."""
     conditions = pod["status"].get("conditions", [])
     return any(item.get("reason") == "Unschedulable" for item in conditions)
 
@@ -239,7 +248,7 @@ def names(model: Model) -> set[str]:
 
 
 def restart_istiod(cluster: Target) -> None:
-    """Kill it; the cluster starts it again, as a Deployment would."""
+    """Kill istiod; the cluster restarts it, as a Deployment would."""
     ours = f"--kubeconfig={cluster.kubeconfig.parent}"
 
     def running() -> list[psutil.Process]:
@@ -254,5 +263,5 @@ def restart_istiod(cluster: Target) -> None:
     assert before
     for process in running():
         process.send_signal(signal.SIGKILL)
-    eventually("another one runs", lambda: {p.pid for p in running()} - before)
+    eventually("another istiod runs", lambda: {p.pid for p in running()} - before)
     time.sleep(MARGIN)

@@ -27,7 +27,7 @@ PROGRAMS = ("istiod", "kube-router", "lws", "kueue")
 
 def evidence(target: Target) -> list[tuple[str, str]]:
     """Return titles and texts about a cluster; a failed query is replaced by its error."""
-    found = [(title, _asked(target, *command)) for title, command in QUESTIONS.items()]
+    found = [(title, _run(target, *command)) for title, command in QUESTIONS.items()]
     found += [(f"gateway {name}", text) for name, text in _gateways(target)]
     if isinstance(target, EmbeddedCluster):
         for program in PROGRAMS:
@@ -40,7 +40,7 @@ def evidence(target: Target) -> list[tuple[str, str]]:
 def _gateways(target: Target) -> list[tuple[str, str]]:
     """Return the names and logs of the gateways that Istio has created."""
     where = "{range .items[*]}{.metadata.namespace} {.metadata.name}{'\\n'}{end}"
-    names = _asked(
+    names = _run(
         target,
         "get",
         "pods",
@@ -50,12 +50,12 @@ def _gateways(target: Target) -> list[tuple[str, str]]:
     )
     pairs = [line.split() for line in names.splitlines() if len(line.split()) == 2]
     return [
-        (name, _asked(target, "logs", f"--namespace={namespace}", name, f"--tail={LINES}"))
+        (name, _run(target, "logs", f"--namespace={namespace}", name, f"--tail={LINES}"))
         for namespace, name in pairs
     ]
 
 
-def _asked(target: Target, *command: str) -> str:
+def _run(target: Target, *command: str) -> str:
     try:
         return _last(kubectl(target, *command))
     except ClusterError as error:

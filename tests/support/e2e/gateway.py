@@ -52,7 +52,7 @@ def istio_gateway() -> Object:
     }
 
 
-def way_to_istiod(kube: Kube) -> Object:
+def istiod_policy(kube: Kube) -> Object:
     """Return a NetworkPolicy that allows models to reach istiod, which is not a pod here.
 
     In other clusters the model's own policy allows it. The policy selects models only: a pod that has
@@ -71,16 +71,16 @@ def way_to_istiod(kube: Kube) -> Object:
 def namespace_with_gateway(mesh: Target, word: str) -> Iterator[Kube]:
     """Create a namespace with a gateway, from which pods can reach istiod."""
     with new_namespace(mesh, word) as kube:
-        kube.apply(gateway(), istio_gateway(), way_to_istiod(kube))
+        kube.apply(gateway(), istio_gateway(), istiod_policy(kube))
         yield kube
 
 
 def address_of(kube: Kube) -> str:
     """Wait until the gateway of a namespace is ready, and return its address."""
-    return made_by_istio(kube, NAME)
+    return wait_for_gateway(kube, NAME)
 
 
-def made_by_istio(kube: Kube, name: str) -> str:
+def wait_for_gateway(kube: Kube, name: str) -> str:
     """Wait for the pods that Istio creates for a Gateway of Gateway API, and return their address."""
     # `rollout status` fails immediately if Istio has not created the Deployment yet.
     eventually(f"a Deployment of Gateway {name}", lambda: kube.get("deployment", f"{name}-istio"))
@@ -90,7 +90,7 @@ def made_by_istio(kube: Kube, name: str) -> str:
     return str(found["spec"]["clusterIP"])
 
 
-def asked(address: str, host: str, path: str, **arguments: Any) -> httpx.Response:
+def request(address: str, host: str, path: str, **arguments: Any) -> httpx.Response:
     """Send a request to a gateway from outside the cluster, and return the response."""
     with httpx.Client(trust_env=False, timeout=60) as client:
         method = "POST" if "json" in arguments else "GET"
@@ -98,10 +98,10 @@ def asked(address: str, host: str, path: str, **arguments: Any) -> httpx.Respons
         return client.request(method, url, headers={"Host": host}, **arguments)
 
 
-def reaches(address: str, host: str, status: int = 200) -> None:
+def wait_until_routed(address: str, host: str, status: int = 200) -> None:
     """Wait until the gateway returns this status for a host."""
     eventually(
         f"{host} returns {status}",
-        lambda: asked(address, host, "/v1/models").status_code == status,
+        lambda: request(address, host, "/v1/models").status_code == status,
         PATIENCE,
     )

@@ -17,7 +17,7 @@ CLIENTS = 2
 
 
 @contextmanager
-def asked_all_the_time(kube: Kube, name: str) -> Iterator[Counter[str]]:
+def continuous_requests(kube: Kube, name: str) -> Iterator[Counter[str]]:
     """Send requests to a resource's Service; count them by outcome, a status code or an error."""
     outcomes: Counter[str] = Counter()
     stop = threading.Event()
