@@ -214,7 +214,7 @@ def test_fields_that_are_named_exist() -> None:
         ({"model": SMALL, "engine": {"type": "vllm"}, "accelerator": {"count": 1}}, "a container"),
         ({"model": SMALL, "replicas": 0}, "--replicas 1 starts one"),
         ({"model": {"id": "x", "source": {"pvc": {"claimName": "c"}}}}, "--weights DIR"),
-        ({"model": {**SMALL, "maxContext": 10**7}}, "is more than"),
+        ({"model": {**SMALL, "maxContext": 10**7}}, "exceeds the context length"),
         ({"model": {"id": 7}}, "spec.model.id"),
     ],
 )
