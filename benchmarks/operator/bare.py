@@ -58,7 +58,7 @@ def _decided() -> Target:
     return decision
 
 
-# Kinds of objects that are created for each resource.
+# Kinds of the children of each resource.
 MADE = tuple(kind_of(child) for child in Renderer().children(_decided()))
 
 

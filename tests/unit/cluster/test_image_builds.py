@@ -1,4 +1,4 @@
-"""The builds of an image, and their arguments for the GPUs of compiled kernels."""
+"""The builds of an image, and their arguments for the GPUs to compile kernels for."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def commands(monkeypatch) -> list[list[str]]:
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """Fake an image store with the images of the set `held`."""
+    """Return a store with the images of its set `held`."""
     store = buildah.Store(tmp_path, tmp_path / "uv")
     held: set[str] = set()
     monkeypatch.setattr(buildah.Store, "has", lambda self, image: image in held)
@@ -43,7 +43,7 @@ def tags(commands: list[list[str]]) -> list[str]:
     return [command[command.index("--tag") + 1].partition(":")[0] for command in commands]
 
 
-def test_docker_compiles_kernels_only_for_named_gpus(commands):
+def test_docker_compiles_kernels_only_if_gpus_are_named(commands):
     docker.build(PLAIN, "image", LOG)
     docker.build(GPUS, "image", LOG)
     plain, gpus = map(arguments, commands)

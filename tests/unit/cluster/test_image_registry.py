@@ -1,4 +1,4 @@
-"""The builder's query to the cluster's registry for an existing image."""
+"""The builder's lookup in the cluster's registry before a build."""
 
 import socket
 import threading
@@ -31,17 +31,17 @@ def address():
     server.server_close()
 
 
-def test_existing_and_missing_images(address):
+def test_present_and_absent_images(address):
     assert has_image(address, "image", "here")
     assert not has_image(address, "image", "elsewhere")
 
 
-def test_a_failing_registry_is_not_treated_as_empty(address):
+def test_a_broken_registry_is_not_treated_as_empty(address):
     with pytest.raises(ClusterError, match="answered 500"):
         has_image(address, "image", "broken")
 
 
-def test_an_unreachable_registry_is_an_error():
+def test_no_registry():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The tag of Istio's proxy image, and the objects of Istio's chart that a process replaces."""
+"""Rebuilds of the image of Istio's proxies, and the parts of Istio's chart that a process replaces."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_envoy_is_pinned_by_hash() -> None:
     assert text.count("--hash=sha256:") == 2  # amd64 and arm64
 
 
-def test_the_objects_of_a_chart_are_known_by_their_templates() -> None:
+def test_the_objects_of_a_chart_are_identified_by_their_templates() -> None:
     found = istio.by_template(RENDERED)
     assert list(found) == ["serviceaccount.yaml", "clusterrole.yaml", "deployment.yaml"]
     assert "name: one" in found["clusterrole.yaml"]
@@ -60,6 +60,4 @@ def test_the_charts_name_the_image_that_is_pushed() -> None:
     artefact = Path("/cache/builds/istio-1")
     global_values = istio.values(artefact)["global"]
     assert global_values["tag"] == istio_proxy.tag(artefact)
-    assert (
-        global_values["proxy"]["image"] == global_values["proxy_init"]["image"] == istio_proxy.NAME
-    )
+    assert global_values["proxy"]["image"] == global_values["proxy_init"]["image"] == istio_proxy.NAME

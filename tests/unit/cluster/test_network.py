@@ -1,4 +1,4 @@
-"""Addresses of clusters on the same host, and the host's egress rule."""
+"""Addresses of parallel clusters, and the NAT rule on the host."""
 
 from ipaddress import IPv4Network
 from itertools import combinations
@@ -41,11 +41,11 @@ def test_default_routes_take_nothing() -> None:
     assert parse_routes(text) == [IPv4Network("192.0.2.2/32"), IPv4Network("10.91.0.0/24")]
 
 
-def test_no_output_is_no_route() -> None:
+def test_empty_output_has_no_routes() -> None:
     assert parse_routes("") == []
 
 
-def test_the_egress_rule_is_found_among_others() -> None:
+def test_the_nat_rule_is_found_among_others() -> None:
     rule = egress_rule(Addresses(2))
     listing = "\n".join(
         [

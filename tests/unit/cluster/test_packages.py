@@ -1,4 +1,4 @@
-"""Missing Debian packages."""
+"""Detection of missing Debian packages."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ TABLE = {
 }
 
 
-def test_only_absent_packages_of_requested_parts_are_missing() -> None:
+def test_only_absent_packages_of_wanted_parts_are_missing() -> None:
     assert packages.missing(TABLE, ["node"]) == ["absent"]
     assert packages.missing(TABLE, ["images"]) == ["file"]
     assert packages.missing(TABLE, ["api"]) == []

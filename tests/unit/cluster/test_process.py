@@ -11,7 +11,7 @@ from hack.cluster.machine.process import Process
 
 
 class Clock:
-    """A clock that the test advances, in seconds."""
+    """A clock in seconds that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,7 +46,7 @@ def test_a_command_is_ready_when_it_has_succeeded(tmp_path: Path, clock: Clock) 
     assert watched.progress().seconds == 2
 
 
-def test_a_command_that_failed_is_tried_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_failed_command_is_retried(tmp_path: Path, clock: Clock) -> None:
     flag = tmp_path / "flag"
     watched = Process(Component("job", ("test", "-e", str(flag))), tmp_path)
     watched.advance()
@@ -73,7 +73,7 @@ def test_a_changed_command_runs_again(tmp_path: Path, clock: Clock) -> None:
     assert watched.ready
 
 
-def test_a_command_that_changes_during_its_run_runs_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_command_that_changes_while_it_runs_runs_again(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("job", ("true",)), tmp_path)
     watched.advance()
     watched.change(Component("job", ("true", "other")))
@@ -99,7 +99,7 @@ def test_a_program_is_ready_when_its_probe_succeeds(tmp_path: Path, clock: Clock
     finish(watched)
 
 
-def test_a_program_that_ends_is_started_again_and_counted(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_that_exits_is_restarted_and_counted(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("server", ("true",), probe=lambda: True), tmp_path)
     watched.advance()
     watched.advance()

@@ -1,4 +1,4 @@
-"""State files of a cluster; only the lock decides whether it runs."""
+"""Only the lock shows whether a cluster is running, not the files."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from hack.cluster.machine.state import Progress, Request, State, Status
 from hack.cluster.machine.store import claim
 
 
-def test_a_request_and_a_status_round_trip(tmp_path: Path) -> None:
+def test_a_request_and_a_status_survive_writing(tmp_path: Path) -> None:
     state = State(tmp_path)
     request = Request(serial=7, parts=("api",), artefacts={"etcd": "/x"}, gpus=2)
     status = Status(serial=7, slot=3, parts=("api",), components={"etcd": Progress("ready", 1.5)})
@@ -29,7 +29,7 @@ def test_an_incomplete_file_is_ignored(tmp_path: Path, text: str) -> None:
     assert State(tmp_path).read_status() == Status()
 
 
-def test_a_stale_status_file_is_not_a_running_cluster(tmp_path: Path) -> None:
+def test_a_stale_status_is_not_a_running_cluster(tmp_path: Path) -> None:
     State(tmp_path).write_status(Status(components={"etcd": Progress("ready")}))
     assert not EmbeddedCluster(tmp_path).is_up()
     assert EmbeddedCluster(tmp_path).describe() == [f"no cluster is running in {tmp_path}"]
@@ -52,7 +52,7 @@ def test_a_cluster_without_components_is_not_ready() -> None:
     assert not Status(components={"etcd": Progress("ready")}, failure="broken").ready
 
 
-def test_the_error_for_a_store_in_use_names_its_user(tmp_path: Path) -> None:
+def test_a_store_in_use_names_its_user(tmp_path: Path) -> None:
     handle = claim(tmp_path / "store", Path("/somewhere/.cluster"))
     with pytest.raises(ClusterError, match=r"in use by the cluster of /somewhere/\.cluster"):
         claim(tmp_path / "store", Path("/elsewhere"))

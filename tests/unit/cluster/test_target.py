@@ -1,4 +1,4 @@
-"""The choice of the cluster, and the errors if none is usable."""
+"""Selection of the cluster, and errors if none is available."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ def test_kind_is_the_default_only_with_docker_and_kind() -> None:
 
 
 @pytest.mark.parametrize("name", ["embedded", "current"])
-def test_an_explicit_choice_does_not_probe_docker(name: str) -> None:
+def test_an_explicit_choice_does_not_call_docker(name: str) -> None:
     def docker() -> bool:
         raise AssertionError("asked")
 
@@ -41,27 +41,25 @@ def test_missing_requirements_of_kind_are_named(docker: bool, kind: bool, missin
     assert missing in str(caught.value)
 
 
-def test_an_unknown_cluster_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_choice_lists_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="CLUSTER=minikube is unknown: use embedded, kind or"):
         choose("minikube", docker=lambda: True, kind=True)
 
 
-def test_without_root_the_error_names_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_to_run_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):
         check_machine()
 
 
-def test_an_unsupported_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_other_systems_than_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(ClusterError, match="needs Linux, this is Darwin"):
         check_machine()
 
 
-def test_the_api_server_of_the_current_context_must_respond(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_current_context_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     with pytest.raises(ClusterError, match="does not answer"):
         CurrentCluster().up()

@@ -1,4 +1,4 @@
-"""Keys of built programs, and errors of failed builds."""
+"""Keys of built programs, and builds that fail."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def _no_cached_go_version() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_cached_go_version")
-def test_without_go_the_error_names_the_required_version(
+def test_without_go_the_error_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Waiting for a resource ends when it is ready or has failed for good."""
+"""Waiting for a resource ends when it is ready, or when it cannot become ready."""
 
 import json
 
@@ -24,7 +24,7 @@ def resource(status, reason, generation=1, phase="Doing"):
 
 @pytest.fixture
 def wait(monkeypatch):
-    """Return a function that waits while the resource passes through states and keeps the last one."""
+    """Return a function that waits with a sequence of states, the last of which persists."""
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0)
 
@@ -45,19 +45,19 @@ def test_ready(wait):
     assert wait({"metadata": {"generation": 1}}, resource("False", "Loading"), ready) == ready
 
 
-def test_a_condition_of_an_older_generation_is_ignored(wait):
+def test_a_condition_of_an_older_spec_is_ignored(wait):
     older = resource("True", "Ready", generation=0)
     ready = resource("True", "Ready", phase="Ready: 1 of 1")
     assert wait(older, ready) == ready
 
 
-def test_a_permanent_failure_ends_with_the_operators_message(wait):
+def test_a_permanent_fault_ends_with_the_operators_message(wait):
     broken = resource("False", "ModelUnusable", phase="The model can't be loaded")
     with pytest.raises(ClusterError, match=r"can't be loaded\. About ModelUnusable\."):
         wait(resource("False", "Starting"), broken)
 
 
-def test_a_transient_failure_is_tolerated(wait, monkeypatch):
+def test_a_transient_fault_is_waited_out(wait, monkeypatch):
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 60)
     ready = resource("True", "Ready")
     assert wait(resource("False", "ImageUnavailable"), resource("False", "Loading"), ready) == ready
