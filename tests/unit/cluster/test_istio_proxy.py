@@ -60,4 +60,6 @@ def test_the_charts_name_the_image_that_is_pushed() -> None:
     artefact = Path("/cache/builds/istio-1")
     global_values = istio.values(artefact)["global"]
     assert global_values["tag"] == istio_proxy.tag(artefact)
-    assert global_values["proxy"]["image"] == global_values["proxy_init"]["image"] == istio_proxy.NAME
+    assert (
+        global_values["proxy"]["image"] == global_values["proxy_init"]["image"] == istio_proxy.NAME
+    )
