@@ -68,7 +68,7 @@ def computed(checkpoint: Checkpoint, gpus: int = 1) -> Memory:
 
 @pytest.mark.parametrize("gpus", [1, 2])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_take_what_was_computed(
+def test_weights_have_the_computed_size(
     tiny: Callable[[str], Path], family: str, gpus: int
 ) -> None:
     """Within 2 %: in these narrow models sinks, biases of routers and the like count."""
@@ -82,7 +82,7 @@ def test_weights_take_what_was_computed(
 
 @pytest.mark.parametrize("gpus", [1, 2])
 @pytest.mark.parametrize("family", PAGED)
-def test_a_token_takes_in_the_paged_cache_what_was_computed(
+def test_cached_tokens_have_the_computed_size(
     tiny: Callable[[str], Path], family: str, gpus: int
 ) -> None:
     real, checkpoint = loaded(tiny(family), gpus)
@@ -95,7 +95,7 @@ def test_a_token_takes_in_the_paged_cache_what_was_computed(
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in PAGED])
-def test_a_request_takes_in_rings_and_entries_what_was_computed(
+def test_rings_and_entries_of_a_request_have_the_computed_size(
     tiny: Callable[[str], Path], family: str
 ) -> None:
     """Entries within 2 %: those of many tokens take less than a byte for each."""
@@ -160,7 +160,7 @@ def test_the_servers_own_numbers() -> None:
     assert sharding._MOST == shape.MOST
 
 
-def test_fp8_stays_packed_where_the_server_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operator_and_server_agree_where_fp8_stays_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     v3 = models().get("deepseek-ai/DeepSeek-V3")

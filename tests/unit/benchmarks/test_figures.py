@@ -93,7 +93,7 @@ def test_cut_requests_count_with_their_tokens_so_far() -> None:
     st.lists(st.tuples(st.text(min_size=1, max_size=3), st.integers(0, 3)), min_size=1),
     st.integers(1, 500),
 )
-def test_arrivals_add_up_to_what_the_server_counted(pieces, more) -> None:
+def test_arrivals_add_up_to_the_servers_token_count(pieces, more) -> None:
     known = sum(count for _, count in pieces)
     unknown = any(count == 0 for _, count in pieces)
     total = known + more * unknown

@@ -191,7 +191,7 @@ def test_several_files_contain_the_same_as_one(tmp_path: Path) -> None:
         assert float(tensor.float().std()) == pytest.approx(1, abs=0.1)
 
 
-def test_a_prompt_of_words_is_a_token_for_each(model: Path) -> None:
+def test_each_word_of_a_prompt_is_one_token(model: Path) -> None:
     size = 640 - BYTES - 4
     for codec in (TokenizerCodec(model).encode, AutoTokenizer.from_pretrained(model).encode):
         encoded = codec(words.text(range(size)))
@@ -208,7 +208,7 @@ def test_every_token_is_some_text(model: Path) -> None:
     assert codec.eos_token_id == 601
 
 
-def test_it_has_a_chat_template(model: Path) -> None:
+def test_the_model_has_a_chat_template(model: Path) -> None:
     codec = TokenizerCodec(model)
     conversation = [
         {"role": "system", "content": " a"},
@@ -221,7 +221,7 @@ def test_it_has_a_chat_template(model: Path) -> None:
 
 
 @given(st.integers(0, 10**6))
-def test_words_are_counted_in_letters(number: int) -> None:
+def test_words_are_base_26_numbers(number: int) -> None:
     digits = 0
     for letter in words.word(number):
         digits = digits * 26 + "abcdefghijklmnopqrstuvwxyz".index(letter) + 1

@@ -35,7 +35,7 @@ def loaded(directory: Path, group: Group):
     return load(inspect(directory), config, "cpu", Progress(), group)
 
 
-def test_it_keeps_an_eighth_of_what_is_split(directory: Path) -> None:
+def test_one_rank_keeps_an_eighth_of_sharded_tensors(directory: Path) -> None:
     whole = skeleton.stored_tensors(loaded(directory, ALONE).model)
     first, last = (
         skeleton.stored_tensors(loaded(directory, OneRankAlone(rank, RANKS)).model)

@@ -103,7 +103,7 @@ def test_a_decode_step_of_v3_takes_the_time_of_its_bytes() -> None:
     assert prefill_seconds(slice_of, device, 1, 8192) == pytest.approx(expected)
 
 
-def test_one_of_eight_devices_reads_an_eighth_of_what_is_split() -> None:
+def test_one_of_eight_devices_reads_an_eighth_of_sharded_tensors() -> None:
     one = shape(V3_CONFIG, ranks=8)
     assert one.expert.bytes == pytest.approx(V3.expert.bytes / 8)
     assert one.head.count == V3.head.count / 8

@@ -45,7 +45,7 @@ def test_a_responding_cluster_is_kept(tmp_path: Path, calls: Calls) -> None:
     assert all("--raw /readyz" in call for call in calls())
 
 
-def test_down_deletes_it(tmp_path: Path, calls: Calls) -> None:
+def test_down_deletes_the_cluster(tmp_path: Path, calls: Calls) -> None:
     cluster = KindCluster(tmp_path)
     cluster.kubeconfig.touch()
     cluster.down()

@@ -15,7 +15,7 @@ def test_a_word_is_found_in_text_and_in_names(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["unbanned", "bannedly", "a private name"])
-def test_parts_of_words_and_names_in_prose_are_left_alone(text: str) -> None:
+def test_parts_of_words_and_names_in_prose_are_ignored(text: str) -> None:
     assert not list(hits(text, RULES, code=False))
 
 

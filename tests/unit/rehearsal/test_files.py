@@ -48,7 +48,7 @@ def test_sparse_files_need_little_disk_space(published: Path) -> None:
     assert sum(file.stat().st_blocks * 512 for file in published.iterdir()) < 64 * 2**20
 
 
-def test_the_index_names_what_the_headers_have(published: Path, checkpoint: Checkpoint) -> None:
+def test_the_index_matches_the_headers(published: Path, checkpoint: Checkpoint) -> None:
     index = json.loads((published / INDEX).read_text())
     assert index["metadata"]["total_size"] == TENSOR_BYTES
     assert index["weight_map"] == {n: stored.file.name for n, stored in checkpoint.tensors.items()}

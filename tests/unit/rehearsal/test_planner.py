@@ -118,7 +118,7 @@ def test_weights_of_a_rank_are_those_of_its_tensors(name: str, kind: str, size: 
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("size", [8, pytest.param(16, marks=pytest.mark.long), 32])
-def test_the_server_builds_what_was_computed_from_the_tensors(size: int, packed: bool) -> None:
+def test_the_servers_model_has_the_bytes_computed_from_the_tensors(size: int, packed: bool) -> None:
     computed = bytes_of_rank("DeepSeek-V3", size - 1, size, packed=packed)
     assert of_server("DeepSeek-V3", size - 1, size, packed=packed) == computed
 

@@ -41,7 +41,7 @@ def fill(folder: Path, wheel: list[str] = WHEEL, sdist: list[str] = SDIST) -> Pa
     return folder
 
 
-def test_files_with_what_belongs_in_them_are_accepted(tmp_path: Path) -> None:
+def test_complete_files_are_accepted(tmp_path: Path) -> None:
     dist.check(fill(tmp_path), "1.2.3")
 
 

@@ -36,7 +36,7 @@ def test_others_are_not_held() -> None:
 
 
 @given(st.timedeltas(timedelta(-1000), timedelta(1000)))
-def test_no_longer_than_asked_for(left: timedelta) -> None:
+def test_a_hold_ends_at_its_time(left: timedelta) -> None:
     assert bool(held(file((NOW + left).isoformat()), "0", NOW)) == (left > timedelta())
 
 

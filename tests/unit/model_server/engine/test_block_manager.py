@@ -136,7 +136,7 @@ def test_a_key_covers_the_whole_prefix() -> None:
     assert keys([1, 1, 2, 2, 5]) == keys([1, 1, 2, 2])
 
 
-def test_a_cache_that_cannot_share_finds_nothing() -> None:
+def test_a_cache_without_prefix_sharing_finds_no_blocks() -> None:
     manager = BlockManager(4, SIZE, shares=False)
     (key,) = keys([1, 2])
     block = manager.allocate()

@@ -188,7 +188,7 @@ async def test_the_queue_is_limited_in_addition_to_running_requests(make: Make) 
         assert await tokens(stream) == answer(PROMPT, 8)
 
 
-async def test_cancelling_removes_it_from_the_engine(make: Make) -> None:
+async def test_cancelling_removes_the_request_from_the_engine(make: Make) -> None:
     engine = make(FakeModel(2000, 4))
     stream = engine.submit(request(max_tokens=4000))
     await anext(stream)

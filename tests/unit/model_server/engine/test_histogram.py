@@ -13,7 +13,7 @@ BOUNDS = (0.5, 1.0, 2.0)
 
 
 @given(st.lists(st.tuples(st.floats(0, 4) | st.sampled_from(BOUNDS), st.integers(1, 3))))
-def test_it_counts_as_prometheus_does(values: list[tuple[float, int]]) -> None:
+def test_buckets_equal_those_of_prometheus_client(values: list[tuple[float, int]]) -> None:
     ours = Histogram(BOUNDS)
     reference = Reference("x", "x", registry=CollectorRegistry(), buckets=BOUNDS)
     for value, times in values:

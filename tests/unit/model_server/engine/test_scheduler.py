@@ -201,7 +201,7 @@ def test_concurrent_equal_prompts_are_computed_once() -> None:
     assert [(sequence, len(chunk)) for sequence, chunk in rig.step()] == [(second, 3), (third, 3)]
 
 
-def test_nothing_is_shared_where_the_cache_cannot() -> None:
+def test_prompts_are_computed_again_without_prefix_sharing() -> None:
     rig = Rig(100, 4, LARGE)
     rig.blocks.shares = False
     prompt = list(range(11))

@@ -59,7 +59,7 @@ def test_without_an_end() -> None:
 
 
 @given(st.lists(st.floats(0, 90)), st.integers(0, 10_000))
-def test_it_equals_a_count_over_the_window(pauses: list[float], waiting: int) -> None:
+def test_the_pace_equals_a_count_over_the_window(pauses: list[float], waiting: int) -> None:
     clock = Clock()
     pace = Pace(clock)
     ends = []

@@ -231,7 +231,7 @@ def test_plan_refuses_exactly_what_the_operator_refuses(
     st.sampled_from(NAMES), st.sampled_from(KINDS_OF_GPU), st.integers(1, 16), st.integers(1, 10**6)
 )
 @settings(max_examples=200, deadline=None)
-def test_more_memory_never_makes_what_fits_unfit(
+def test_more_memory_never_reduces_context_or_capacity(
     name: str, kind: str, gpus: int, more: int
 ) -> None:
     model, profile = models().get(name), accelerators().profiles[kind]

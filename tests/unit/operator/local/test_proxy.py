@@ -160,7 +160,7 @@ async def test_a_response_whose_replica_dies_is_aborted(site: Site) -> None:
                 await site.ask()
 
 
-async def test_a_replica_that_dies_before_it_responds(site: Site) -> None:
+async def test_a_replica_that_dies_before_its_response_is_a_retryable_503(site: Site) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.abort()

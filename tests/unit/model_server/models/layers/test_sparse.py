@@ -58,7 +58,9 @@ def together(runner: PagedRunner, sizes: tuple[int, ...]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("make", [runner_of, fused])
-def test_all_at_once_in_chunks(make, model: PreTrainedModel, answers: list[list[int]]) -> None:
+def test_requests_together_in_chunks_have_the_same_answers(
+    make, model: PreTrainedModel, answers: list[list[int]]
+) -> None:
     assert together(make(model), (5, 64, 1, 17)) == answers
 
 

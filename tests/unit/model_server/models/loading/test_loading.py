@@ -225,7 +225,7 @@ def test_mismatching_tensors_are_refused(change, words: str, directory) -> None:
         streamed(path)
 
 
-def test_a_file_that_shrinks_while_it_is_read(directory) -> None:
+def test_a_file_that_shrinks_during_the_read_is_reported(directory) -> None:
     path = directory("llama")
     checkpoint = inspect(path)
     file = path / "model.safetensors"

@@ -43,7 +43,9 @@ def locate(repo: str, endpoint: str, progress: Progress | None = None, **fields:
     return source.locate(config, progress or Progress())
 
 
-def test_a_download_is_the_model_with_its_bytes_counted(hub: HubServer, tiny, tmp_path) -> None:
+def test_a_download_equals_the_repository_and_its_bytes_are_counted(
+    hub: HubServer, tiny, tmp_path
+) -> None:
     progress = Progress()
     directory = locate(REPO, hub.endpoint, progress)
     assert tmp_path in directory.parents
@@ -65,13 +67,13 @@ def test_only_files_that_the_server_reads(tiny, tmp_path: Path) -> None:
     assert names == {"config.json", "model.safetensors"}
 
 
-def test_what_is_cached_needs_no_hub(tiny) -> None:
+def test_a_cached_repository_needs_no_hub(tiny) -> None:
     with serving({REPO: Repository(tiny("qwen2"))}) as hub:
         first = locate(REPO, hub.endpoint)
     assert locate(REPO, hub.endpoint) == first
 
 
-def test_an_unknown_repository_and_what_may_be_meant(hub: HubServer) -> None:
+def test_an_unknown_repository_is_reported(hub: HubServer) -> None:
     with pytest.raises(PermanentError) as failure:
         locate("deepseek-ai/DeepSeek-V1.5", hub.endpoint)
     text = str(failure.value)
@@ -117,7 +119,7 @@ def test_a_cache_that_cannot_be_written(
         locate(REPO, hub.endpoint)
 
 
-def test_files_that_are_there_already_are_not_counted_again(tiny, tmp_path: Path) -> None:
+def test_existing_files_are_not_counted_again(tiny, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(tiny("qwen2"), repository)
     with serving({REPO: Repository(repository)}) as hub:
