@@ -25,8 +25,7 @@ from deepseek_server.models.layers import fp8_modules
 from deepseek_server.models.loading import meta_model as skeleton
 from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
 from deepseek_server.models.loading.loading import LoadedModel, load
-from deepseek_server.models.runners import piecewise_graphs as pieces
-from deepseek_server.models.runners import sequential as whole
+from deepseek_server.models.runners import piecewise_graphs, sequential
 from deepseek_server.models.runners.compressed import compressed_runner, footprint
 from deepseek_server.server.lifecycle import Progress
 from deepseek_server.worker import main as worker
@@ -86,7 +85,9 @@ def test_a_token_takes_in_the_paged_cache_what_was_computed(
     tiny: Callable[[str], Path], family: str, gpus: int
 ) -> None:
     real, checkpoint = loaded(tiny(family), gpus)
-    runner = paged_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    runner = paged_runner(
+        real.model, context=real.context, max_num_batched_tokens=64, max_num_seqs=4
+    )
     attention: Any = runner._attention
     sparse = isinstance(attention, SparseAttention)
     cached = attention.cached_bytes if sparse else attention.cache.nbytes
@@ -100,7 +101,9 @@ def test_a_request_takes_in_rings_and_entries_what_was_computed(
 ) -> None:
     """Entries within 2 %: those of many tokens take less than a byte for each."""
     real, checkpoint = loaded(tiny(family))
-    runner = compressed_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    runner = compressed_runner(
+        real.model, context=real.context, max_num_batched_tokens=64, max_num_seqs=4
+    )
     attention: Any = runner._attention
     kept = footprint(real.model)
     tokens = (runner.num_blocks + 1) * runner.block_size
@@ -149,13 +152,13 @@ def _accepts(config: dict[str, Any], gpus: int) -> bool:
 
 
 def test_the_servers_own_numbers() -> None:
-    assert worker.STEP_TOKENS["cuda"] == memory.STEP
-    assert worker.RUNNING == memory.REQUESTS
-    assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
-    assert whole.SEQUENCES == memory.WHOLE_REQUESTS
+    assert worker.MAX_NUM_BATCHED_TOKENS["cuda"] == memory.STEP
+    assert worker.MAX_NUM_SEQS == memory.REQUESTS
+    assert sequential.MAX_NUM_BATCHED_TOKENS["cuda"] == memory.WHOLE_STEP
+    assert sequential.MAX_NUM_SEQS == memory.WHOLE_REQUESTS
     assert (memory_budget.LATER, memory_budget.FRAGMENTS) == (memory.LATER, memory.FRAGMENTS)
     assert memory_budget.GRAPHS_SHARE == memory.GRAPHS_SHARE
-    assert pieces.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
+    assert piecewise_graphs.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
     assert selection.TILE_BYTES["cuda"] == memory.TILE
     assert sharding._MOST == shape.MOST
 

@@ -58,16 +58,16 @@ def decode_step(
     runner = paged_runner(
         loaded.model,
         context=context,
-        step_tokens=max(context, at_once),
-        sequences=at_once,
+        max_num_batched_tokens=max(context, at_once),
+        max_num_seqs=at_once,
         group=group,
     )
     step = []
     for number in range(at_once):
         own = _blocks(runner, number, context)
         text = tokens(number, context, loaded.model.config.vocab_size)
-        runner.run([Chunk(text, 0, own, sample=True, slot=number)])
-        step.append(Chunk(text[-1:], context - 1, own, sample=True, slot=number))
+        runner.run([Chunk(text, 0, own, sample=True, request_index=number)])
+        step.append(Chunk(text[-1:], context - 1, own, sample=True, request_index=number))
     _costs(runner, step, WARM_STEPS)
     costs = [_costs(runner, step, STEPS_OF_GROUP) for _ in range(GROUPS)]
     return Step(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))

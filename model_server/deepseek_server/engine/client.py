@@ -130,7 +130,7 @@ class EngineClient:
         connection: the connection to the engine.
         decode: converts token ids to text, without special tokens.
         limits: the engine's limits.
-        sequences: maximum number of running requests.
+        max_num_seqs: maximum number of running requests.
         ended: returns why the engine has ended, once the connection has.
         finish: waits until an engine that was asked to close has ended.
         watchdog: detects a stuck engine.
@@ -141,13 +141,13 @@ class EngineClient:
         connection: Connection,
         decode: Decode,
         limits: Limits,
-        sequences: int,
+        max_num_seqs: int,
         ended: Callable[[], str],
         finish: Callable[[], None],
         watchdog: Watchdog,
     ) -> None:
         self._connection, self._decode, self._limits = connection, decode, limits
-        self._sequences, self._why_ended, self._finish = sequences, ended, finish
+        self._max_num_seqs, self._why_ended, self._finish = max_num_seqs, ended, finish
         self._watchdog = watchdog
         self._streams: dict[str, Stream] = {}
         self._running, self._cache = 0, 0.0
@@ -190,7 +190,7 @@ class EngineClient:
             raise EngineClosedError("the server is shutting down")
         if self._fault:
             raise EngineGoneError(self._fault)
-        waiting = len(self._streams) - self._sequences
+        waiting = len(self._streams) - self._max_num_seqs
         if waiting >= self._limits.waiting:
             raise QueueFullError(f"{waiting} requests are already waiting")
         stream = Stream(request, self._decode, self._cancel)

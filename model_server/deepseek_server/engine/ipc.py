@@ -134,11 +134,11 @@ class Ready:
 
     Attributes:
         context: maximum tokens of a prompt and its answer together.
-        sequences: maximum number of running requests.
+        max_num_seqs: maximum number of running requests.
     """
 
     context: int
-    sequences: int
+    max_num_seqs: int
 
 
 @dataclass(frozen=True)

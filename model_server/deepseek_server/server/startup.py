@@ -77,7 +77,7 @@ def start(
             worker.connection,
             codec.decode,
             limits,
-            ready.sequences,
+            ready.max_num_seqs,
             worker.why_ended,
             worker.finish,
             Watchdog(STEP_SECONDS[config.device]),

@@ -42,11 +42,11 @@ log = logging.getLogger(__name__)
 Device = Literal["cpu", "cuda"]
 
 # Maximum number of running requests.
-RUNNING = 256
-# Maximum tokens of a step, and prompt tokens per PROMPTS_PER_SHARE waiting prompts while other
-# requests decode, which prefill delays. A CPU takes longer for a token.
-STEP_TOKENS = {"cpu": 512, "cuda": 8192}
-PROMPT_SHARE = {"cpu": 64, "cuda": 256}
+MAX_NUM_SEQS = 256
+# Maximum tokens of a step, and prefill tokens per PROMPTS_PER_PREFILL_SHARE waiting prompts while
+# other requests decode, which prefill delays. A CPU takes longer for a token.
+MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+PREFILL_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -172,9 +172,9 @@ def _compute(
         job.config,
         _ReportedProgress(connection),
         group,
-        sequences=RUNNING,
-        step_tokens=STEP_TOKENS[device],
-        prompt_share=PROMPT_SHARE[device],
+        max_num_seqs=MAX_NUM_SEQS,
+        max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS[device],
+        prefill_share=PREFILL_SHARE[device],
     )
     if connection is not None:
         connection.send(ready)

@@ -55,10 +55,12 @@ def test_it_keeps_an_eighth_of_what_is_split(directory: Path) -> None:
 def test_its_steps_have_the_shapes_of_the_whole(directory: Path, rank: int) -> None:
     group = OneRankAlone(rank, RANKS)
     model = loaded(directory, group)
-    runner = paged_runner(model.model, context=256, step_tokens=64, sequences=4, group=group)
+    runner = paged_runner(
+        model.model, context=256, max_num_batched_tokens=64, max_num_seqs=4, group=group
+    )
     chunks = [
         Chunk(tuple(range(300, 340)), 0, (0, 1, 2), sample=True),
-        Chunk((301,), 0, (3,), sample=True, slot=1),
+        Chunk((301,), 0, (3,), sample=True, request_index=1),
     ]
     for step in (chunks, [Chunk((7,), 40, (0, 1, 2), sample=True), chunks[1]]):
         logits = runner.run(step)

@@ -24,7 +24,7 @@ def prompt(length: int) -> list[int]:
 class Running:
     blocks: tuple[int, ...]
     tokens: list[int]
-    slot: int = 0
+    request_index: int = 0
     prompt: int = field(init=False)
     computed: int = 0
 
@@ -40,16 +40,16 @@ class Running:
         tokens = tuple(self.tokens[self.computed : self.computed + size])
         start, self.computed = self.computed, self.computed + len(tokens)
         sample = self.computed == len(self.tokens)
-        return Chunk(tokens, start, self.blocks, sample, self.slot)
+        return Chunk(tokens, start, self.blocks, sample, self.request_index)
 
 
 def scattered(runner: Runner, prompts: Sequence[Sequence[int]], room: int) -> list[Running]:
     """Return sequences with blocks in random order, with room for answers of `room` tokens."""
     free = torch.randperm(runner.num_blocks, generator=torch.Generator().manual_seed(7)).tolist()
     sequences = []
-    for slot, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         count = -(-(len(prompt) + room) // runner.block_size)
-        sequences.append(Running(tuple(free[:count]), list(prompt), slot))
+        sequences.append(Running(tuple(free[:count]), list(prompt), index))
         free = free[count:]
     return sequences
 
@@ -86,9 +86,12 @@ def decoded_on_device(runner: Runner, sequences: Sequence[Running], count: int) 
     logits = runner.run([sequence.chunk(1000) for sequence in sequences])
     found = [[token] for token in logits.argmax(-1).tolist()]
     for number in range(count - 1):
-        runner.follow(logits.argmax(-1))
+        runner.store_sampled_tokens(logits.argmax(-1))
         logits = runner.run(
-            [Chunk(None, s.prompt + number, s.blocks, sample=True, slot=s.slot) for s in sequences]
+            [
+                Chunk(None, s.prompt + number, s.blocks, sample=True, request_index=s.request_index)
+                for s in sequences
+            ]
         )
         for answer, token in zip(found, logits.argmax(-1).tolist(), strict=True):
             answer.append(token)

@@ -45,7 +45,7 @@ class Gpu:
 class Runner:
     """The methods of a PagedRunner that `capacity` uses."""
 
-    can_be_recorded, sequences, block_size = True, 256, 64
+    supports_cuda_graphs, max_num_seqs, block_size = True, 256, 64
 
     def __init__(self, gpu: Gpu, blocks: int, graph: int) -> None:
         self.gpu, self.num_blocks, self.graph = gpu, blocks, graph
@@ -56,7 +56,7 @@ class Runner:
         self.num_blocks, self.graphs = attention, 0
         self.gpu.taken["graphs"] = 0
 
-    def capture_pieces(self, counts: Sequence[int]) -> None:
+    def capture_piecewise(self, counts: Sequence[int]) -> None:
         self.pieces = list(counts)
         self.gpu.take("pieces", self.gpu.step * counts[-1] // 8192)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_server.engine.sampling import bitmask
-from deepseek_server.engine.sampling.sampler import Draw, Sampler
+from deepseek_server.engine.sampling.sampler import Sampler, SamplingStep
 from deepseek_server.engine.types import Sampling
 from tests.unit.model_server.engine.sampling.chances import chances, too_unlikely
 
@@ -27,9 +27,11 @@ def draw(
     prompt: int = 0,
     allowed: tuple[int, ...] | None = None,
     **sampling: object,
-) -> Draw:
+) -> SamplingStep:
     mask = None if allowed is None else packed(allowed, len(LOGITS))
-    return Draw(Sampling(max_tokens=10, **sampling), seed, index, list(tokens), prompt, mask)
+    return SamplingStep(
+        Sampling(max_tokens=10, **sampling), seed, index, list(tokens), prompt, mask
+    )
 
 
 def packed(tokens: tuple[int, ...], vocabulary: int) -> np.ndarray:
@@ -38,7 +40,7 @@ def packed(tokens: tuple[int, ...], vocabulary: int) -> np.ndarray:
     return np.packbits(bits, bitorder="little").view(np.int32)
 
 
-def sample(*draws: Draw) -> list[int]:
+def sample(*draws: SamplingStep) -> list[int]:
     return SAMPLER.sample(LOGITS.repeat(len(draws), 1), draws).tokens.tolist()
 
 
@@ -99,7 +101,7 @@ def test_extremes_are_greedy(extreme: dict[str, float]) -> None:
 
 
 @st.composite
-def wishes(strategy: st.DrawFn) -> Draw:
+def wishes(strategy: st.DrawFn) -> SamplingStep:
     """Return a strategy for any row of a batch."""
     grammar = strategy(st.booleans())
     one = st.sampled_from
@@ -125,7 +127,7 @@ def wishes(strategy: st.DrawFn) -> Draw:
 
 @settings(max_examples=40)
 @given(st.lists(wishes(), min_size=2, max_size=8))
-def test_the_batch_changes_nothing(draws: list[Draw]) -> None:
+def test_the_batch_changes_nothing(draws: list[SamplingStep]) -> None:
     together = sample(*draws)
     assert together == [sample(alone)[0] for alone in draws]
     assert together == sample(*reversed(draws))[::-1]
@@ -166,7 +168,7 @@ def test_a_gpu_is_never_waited_for() -> None:
 
 @settings(max_examples=40)
 @given(st.lists(wishes(), min_size=1, max_size=5))
-def test_parameters_serve_every_step_of_a_batch(draws: list[Draw]) -> None:
+def test_parameters_serve_every_step_of_a_batch(draws: list[SamplingStep]) -> None:
     parameters = SAMPLER.parameters([d.sampling for d in draws], len(LOGITS), LOGITS.device)
     for _ in range(3):
         logits = LOGITS.repeat(len(draws), 1)
@@ -179,7 +181,7 @@ def test_parameters_serve_every_step_of_a_batch(draws: list[Draw]) -> None:
 
 @settings(max_examples=40)
 @given(st.lists(wishes(), min_size=1, max_size=5))
-def test_the_device_is_never_read(draws: list[Draw]) -> None:
+def test_the_device_is_never_read(draws: list[SamplingStep]) -> None:
     # Tensors of the meta device have no data: any synchronization fails.
     logits = torch.empty(len(draws), len(LOGITS), dtype=torch.bfloat16, device="meta")
     chosen = SAMPLER.sample(logits, draws)
@@ -249,7 +251,7 @@ def test_greedy_takes_the_greatest_logit_after_bias_and_penalties(
         repetition_penalty=repetition,
         logit_bias=tuple(bias.items()),
     )
-    wanted = Draw(sampling, 0, len(tokens) - prompt, tokens, prompt)
+    wanted = SamplingStep(sampling, 0, len(tokens) - prompt, tokens, prompt)
     chosen = int(SAMPLER.sample(logits, [wanted]).tokens)
     assert expected[chosen] == pytest.approx(max(expected), abs=1e-4)
 
@@ -259,7 +261,7 @@ def test_penalties_follow_a_sequence_as_it_grows() -> None:
     sampling = Sampling(10, temperature=0.0, presence_penalty=100.0)
     answer = []
     for index in range(5):
-        wanted = Draw(sampling, 0, index, tokens, prompt=1)
+        wanted = SamplingStep(sampling, 0, index, tokens, prompt=1)
         answer.append(int(sampler.sample(LOGITS[None].clone(), [wanted]).tokens))
         tokens.append(answer[-1])
     assert answer == [0, 3, 1, 2, 6]
