@@ -35,7 +35,7 @@ from deepseek_operator.catalog.shape import CACHED
 from deepseek_operator.plan.sizing.memory import BYTES, Memory
 from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.config import ModelConfig
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.errors import StartError
 from deepseek_server.models import capacity, memory_budget
@@ -87,7 +87,7 @@ class Measured:
 
 
 def measure(
-    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = ALONE
+    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = SINGLE_PROCESS
 ) -> Measured:
     """Load a model, allocate its cache and run the largest steps.
 
@@ -238,7 +238,11 @@ def shown(notes: list[str], profile: Profile) -> int:
 
 
 def compare(
-    checkpoint: Checkpoint, device: str, attention: str, name: str | None, group: Group = ALONE
+    checkpoint: Checkpoint,
+    device: str,
+    attention: str,
+    name: str | None,
+    group: Group = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Return the printed result."""
     notes: list[str] = []

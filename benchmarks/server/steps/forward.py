@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deepseek_server.command_line import parse
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.loading.checkpoint import inspect
@@ -39,7 +39,7 @@ class Step:
 
 
 def decode_step(
-    directory: Path, device: str, at_once: int, context: int, group: Group = ALONE
+    directory: Path, device: str, at_once: int, context: int, group: Group = SINGLE_PROCESS
 ) -> Step:
     """Return the median cost of a decode step.
 

@@ -80,7 +80,7 @@ def preemption(model: Slice) -> dict[str, Any]:
     # Three of them fill the cache, and each grows to four blocks.
     asked = prompts(model.vocabulary, [3 * block // 2] * 4, seed=3)
     tokens = 2 * block
-    core = engine(Watched(model.runner, blocks=9), model.size)
+    core = engine(Watched(model.runner, blocks=9), model.limits)
     found = answer(core, asked, tokens)
     result = agreement(model.alone(asked, tokens), found, model.allowed)
     preemptions = core.totals.preemptions

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from deepseek_server.config import Config, validate
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Ready
 from deepseek_server.engine.runner import Runner
@@ -62,7 +62,7 @@ class Started:
     result: dict[str, Any]
 
 
-def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
+def start(directory: Path, device: Device, group: Group = SINGLE_PROCESS) -> Started:
     """Load a model and create its engine with default settings."""
     phases, began = Phases(), time.monotonic()
     core, ready = load_engine(
@@ -87,8 +87,8 @@ def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
         if isinstance(module, Fp8Linear | Fp8Experts)
     ]
     result["modules_in_eight_bits"] = len(packed)
-    size = core._scheduler._size
-    return Started(core, core._runner, ready, size.tokens, packed, result)
+    limits = core._scheduler._limits
+    return Started(core, core._runner, ready, limits.max_num_batched_tokens, packed, result)
 
 
 def taken() -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from deepseek_server.config import Config
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.grammar import GrammarCompiler, Matcher
 from deepseek_server.engine.ipc import Ready
@@ -31,7 +31,7 @@ def load_engine(
     checkpoint: Checkpoint,
     config: Config,
     progress: Progress,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     *,
     max_num_seqs: int,
     max_num_batched_tokens: int,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from deepseek_server.attention.backend import AttentionName, choose, made_of
 from deepseek_server.attention.base import CacheSize, Planned
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.layers.fused import fuse
 from deepseek_server.models.memory_budget import MemoryBudget, affordable
@@ -82,7 +82,7 @@ def paged_runner(
     max_num_batched_tokens: int,
     max_num_seqs: int,
     attention: AttentionName = "auto",
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> PagedRunner:
     """Return a runner for a model with the largest paged cache that this machine allows.
 
@@ -129,7 +129,7 @@ def paged_runner(
             ) from error
     else:
         memory = cpu_cache_bytes(memory_available(), cache.per_token * context)
-        made = runner(cache.blocks(group.smallest(memory)))
+        made = runner(cache.blocks(group.all_reduce_min(memory)))
     tokens = made.num_blocks * made.block_size
     log.info(
         "KV cache: %d tokens in blocks of %d, %s (%d bytes per token)",
@@ -163,7 +163,7 @@ def _on_gpu(
         captured = step_probe.decode_graph_bytes(runner)
     runner.use(cache.attention(1))  # frees the small cache
     budget = MemoryBudget(step_probe.free_bytes(), step, captured, cache.copies)
-    blocks = cache.blocks(group.smallest(budget.cache))
+    blocks = cache.blocks(group.all_reduce_min(budget.cache))
     longest = min(cache.context, blocks * cache.block_size)
     largest = step_probe.largest_step(
         cache.block_size, runner.max_num_seqs, max_num_batched_tokens, longest

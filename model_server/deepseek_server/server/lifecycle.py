@@ -52,7 +52,7 @@ class GangState:
     leader: str = ""
     met: Met | None = None
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the value for the health routes; unknown fields are null, never missing."""
         known: dict[str, Any] = dict.fromkeys(
             ("transport", "gigabytesPerSecond", "slowestPair", "problem")

@@ -34,15 +34,15 @@ STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
 GIVE_UP_SECONDS = 3.0
 
 
-def _nobody_asks(_: Met) -> None:
-    """Do nothing; for a single pod."""
+def _ignore(_: Met) -> None:
+    """Do nothing, for a single pod."""
 
 
 def start(
     config: Config,
     progress: Progress,
     launch: Callable[[Config], Worker] = WorkerProcess,
-    met: Callable[[Met], None] = _nobody_asks,
+    met: Callable[[Met], None] = _ignore,
 ) -> ServedModel:
     """Fetch the model, have a worker load it, and return it with its engine.
 
@@ -58,7 +58,7 @@ def start(
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
-        checkpoint = _give(worker, config, progress, met)
+        checkpoint = _send_job(worker, config, progress, met)
         if config.gang is None:  # each pod of a gang needs only a part of the files
             readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
         # Imported here because it takes seconds, during which the worker initializes.
@@ -66,7 +66,7 @@ def start(
         from deepseek_server.models.tokenizer import TokenizerCodec
 
         codec = TokenizerCodec(checkpoint.directory)
-        ready = _hear(worker, progress, Ready)
+        ready = _receive(worker, progress, Ready)
     except BaseException:
         worker.end()
         raise
@@ -111,8 +111,8 @@ def follow(
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
-        _give(worker, config, progress, met)
-        _hear(worker, progress, Ready)
+        _send_job(worker, config, progress, met)
+        _receive(worker, progress, Ready)
     except BaseException:
         worker.end()
         raise
@@ -140,13 +140,13 @@ def await_end(worker: Worker) -> StartError | None:
     return failed
 
 
-def _give(
+def _send_job(
     worker: Worker, config: Config, progress: Progress, met: Callable[[Met], None]
 ) -> Checkpoint:
     """Locate the files and send the job to the worker, in a gang after the ranks have connected."""
     if config.gang is not None:
         progress.begin("connecting to the ranks of the other pods")
-        met(_hear(worker, progress, Met))
+        met(_receive(worker, progress, Met))
     try:
         checkpoint = inspect(locate(config.model, progress))
     except StartError as error:
@@ -168,7 +168,7 @@ def _give_up(worker: Worker, error: StartError) -> None:
             worker.connection.recv()
 
 
-def _hear(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
+def _receive(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
     """Wait for a message of the worker, and forward its progress until then."""
     stage = ""
     while True:

@@ -10,7 +10,7 @@ from benchmarks.server.__main__ import main
 from benchmarks.server.model import profiles
 from benchmarks.server.model.make_model import write_model
 from benchmarks.server.steps.one_rank import OneRankAlone
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.loading import meta_model as skeleton
@@ -36,7 +36,7 @@ def loaded(directory: Path, group: Group):
 
 
 def test_it_keeps_an_eighth_of_what_is_split(directory: Path) -> None:
-    whole = skeleton.stored_tensors(loaded(directory, ALONE).model)
+    whole = skeleton.stored_tensors(loaded(directory, SINGLE_PROCESS).model)
     first, last = (
         skeleton.stored_tensors(loaded(directory, OneRankAlone(rank, RANKS)).model)
         for rank in (0, RANKS - 1)
@@ -77,7 +77,11 @@ def test_gathered_tensors_have_the_shape_of_the_group(shape: tuple[int, ...]) ->
     assert joined.shape == (*shape[:-1], 3 * shape[-1])
     assert torch.equal(joined[..., shape[-1] : 2 * shape[-1]], tensor)
     assert group.all_reduce(tensor) is tensor
-    assert (group.gather("a"), group.share("b"), group.smallest(4)) == (["a"] * 3, "b", 4)
+    assert (group.all_gather_object("a"), group.broadcast_object("b"), group.all_reduce_min(4)) == (
+        ["a"] * 3,
+        "b",
+        4,
+    )
 
 
 def test_a_step_of_one_rank_from_the_command_line(

@@ -49,16 +49,20 @@ def test_an_invalid_file_is_ignored(content: str, tmp_path: Path, caplog) -> Non
         held(content, "0", NOW)
     path = tmp_path / "holds.json"
     path.write_text(content)
-    await_release(path, "0", pytest.fail, rest=pytest.fail)
+    await_release(path, "0", pytest.fail, sleep=pytest.fail)
     assert f"ignoring invalid start-hold file {path}: " in caplog.text
 
 
 def test_a_missing_file_holds_no_group(tmp_path: Path) -> None:
-    await_release(tmp_path / "none", "0", pytest.fail, rest=pytest.fail)
+    await_release(tmp_path / "none", "0", pytest.fail, sleep=pytest.fail)
 
 
 def test_the_file_is_read_again(tmp_path: Path) -> None:
-    path, told, steps = tmp_path / "holds.json", [], iter((file(None), file("2026-01-01T13:00Z")))
+    path, reasons, steps = (
+        tmp_path / "holds.json",
+        [],
+        iter((file(None), file("2026-01-01T13:00Z"))),
+    )
     path.write_text(file(None))
 
     def rest(seconds: float) -> None:
@@ -66,8 +70,8 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         content = next(steps, None)
         path.write_text(content) if content else path.unlink()
 
-    await_release(path, "0", told.append, lambda: NOW, rest)
-    assert [sentence.split(":")[0] for sentence in told] == [
+    await_release(path, "0", reasons.append, lambda: NOW, rest)
+    assert [sentence.split(":")[0] for sentence in reasons] == [
         "group 0 is held until further notice",
         "group 0 is held until further notice",
         "group 0 is held until 2026-01-01T13",

@@ -102,7 +102,7 @@ JOBS = st.lists(
         StepLimits,
         max_num_batched_tokens=st.integers(1, 24),
         prefill_share=st.integers(1, 8),
-        sequences=st.integers(1, 6),
+        max_num_seqs=st.integers(1, 6),
     ),
     overlap=st.booleans(),
 )

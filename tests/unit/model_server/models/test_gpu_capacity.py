@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deepseek_server.attention.base import CacheSize
-from deepseek_server.distributed.process_group import ALONE
+from deepseek_server.distributed.process_group import SINGLE_PROCESS
 from deepseek_server.models import capacity, step_probe
 
 GIB = 2**30
@@ -91,7 +91,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
             lambda blocks: Runner(gpu, cache.attention(blocks), graph),  # type: ignore[arg-type, return-value]
             cache,
             8192,
-            ALONE,
+            SINGLE_PROCESS,
         )
         return runner
 

@@ -112,7 +112,7 @@ def test_the_start_time_only_applies_while_loading() -> None:
 
 def test_the_fields_of_a_gang_are_constant() -> None:
     gang = GangState(pods=2, world=4, host="node-a")
-    before = gang.told()
+    before = gang.to_json()
     assert before == {
         "pods": 2,
         "world": 4,
@@ -123,7 +123,7 @@ def test_the_fields_of_a_gang_are_constant() -> None:
         "problem": None,
     }
     pair = SlowestPair(("node-a", "node-b"), 0.11714)
-    after = replace(gang, met=Met("Socket", 0.25, pair, "the network is too slow")).told()
+    after = replace(gang, met=Met("Socket", 0.25, pair, "the network is too slow")).to_json()
     assert list(after) == list(before)
     assert after["slowestPair"] == {"hosts": ["node-a", "node-b"], "gigabytesPerSecond": 0.117}
     assert after["problem"] == "the network is too slow"

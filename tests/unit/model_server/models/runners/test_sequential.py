@@ -189,7 +189,7 @@ def runner(tiny) -> SequentialRunner:
 
 def held(runner: SequentialRunner) -> list[SequenceCache]:
     """Return the live caches."""
-    claims = {id(c): c for c in (*runner._by_slot.values(), *runner._by_block.values())}
+    claims = {id(c): c for c in (*runner._by_request.values(), *runner._by_block.values())}
     return [claim.cache for claim in claims.values() if claim.cache is not None]
 
 
