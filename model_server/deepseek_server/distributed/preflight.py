@@ -22,7 +22,7 @@ from deepseek_server.config import Preflight
 from deepseek_server.distributed import transport
 from deepseek_server.distributed.process_group import Group
 from deepseek_server.distributed.rank_info import GangInfo
-from deepseek_server.engine.ipc import Met, SlowestPair
+from deepseek_server.engine.ipc import NetworkReport, SlowestPair
 from deepseek_server.errors import GangError
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PAIR_BYTES = {"cpu": 2**19, "cuda": 2**24}
 WARM_UP, ROUNDS = 3, 9
 
 
-def preflight(group: Group, device: Device, gang_info: GangInfo) -> Met:
+def preflight(group: Group, device: Device, gang_info: GangInfo) -> NetworkReport:
     """Measure the network and log the result; all ranks must call it.
 
     Raises:
@@ -52,7 +52,7 @@ def preflight(group: Group, device: Device, gang_info: GangInfo) -> Met:
         ) from error
 
 
-def _measure(group: Group, device: Device, gang_info: GangInfo) -> Met:
+def _measure(group: Group, device: Device, gang_info: GangInfo) -> NetworkReport:
     speed = _all_reduce_speed(group, device)
     way = _transport(group, device, gang_info)
     required = gang_info.gang.preflight
@@ -70,7 +70,7 @@ def _measure(group: Group, device: Device, gang_info: GangInfo) -> Met:
         torch.cuda.empty_cache()  # the model may need all memory
     if problem and required.policy == "fail":
         raise GangError(problem)
-    return Met(way, speed, pair, problem)
+    return NetworkReport(way, speed, pair, problem)
 
 
 def bandwidth(count: int, seconds: float) -> float:

@@ -57,7 +57,7 @@ class DeviceLostError(Exception):
     """No later step can succeed in this process."""
 
 
-class _Live(Sequence):
+class _LiveSequence(Sequence):
     """A sequence with its seed, its matcher and its end tokens."""
 
     def __init__(self, request: Request, eos: frozenset[int], matcher: Matcher | None) -> None:
@@ -107,8 +107,8 @@ class _StepInFlight:
         launched: time of the launch.
     """
 
-    plan: list[tuple[_Live, Chunk]]
-    sampling_sequences: list[_Live]
+    plan: list[tuple[_LiveSequence, Chunk]]
+    sampling_sequences: list[_LiveSequence]
     arrival: Arrival | None
     launched: float
 
@@ -139,11 +139,11 @@ class Core:
         self._blocks = BlockManager(
             runner.num_blocks, runner.block_size, shares=runner.shares_prefixes
         )
-        self._scheduler: Scheduler[_Live] = Scheduler(self._blocks, limits)
-        self._live: dict[str, _Live] = {}
+        self._scheduler: Scheduler[_LiveSequence] = Scheduler(self._blocks, limits)
+        self._live: dict[str, _LiveSequence] = {}
         self._in_flight: deque[_StepInFlight] = deque()
         self._overlapping_steps = 1 if runner.overlap_scheduling else 0
-        self._sampling_sequences: list[_Live] = []
+        self._sampling_sequences: list[_LiveSequence] = []
         self._parameters: Parameters | None = None
         self._fragile = fragile
         self._steps = Steps()
@@ -184,7 +184,7 @@ class Core:
             if self._grammars is None:
                 raise EngineError("this engine does not support grammars")
             matcher = self._grammars.matcher(request.sampling.grammar)
-        sequence = _Live(request, self._eos, matcher)
+        sequence = _LiveSequence(request, self._eos, matcher)
         self._live[request.id] = sequence
         self._scheduler.add(sequence)
 
@@ -213,7 +213,7 @@ class Core:
         except Exception as error:
             return self._fail(plan, error)
 
-    def _launch(self, plan: list[tuple[_Live, Chunk]]) -> _StepInFlight:
+    def _launch(self, plan: list[tuple[_LiveSequence, Chunk]]) -> _StepInFlight:
         now = time.monotonic()
         for sequence, _ in plan:
             if sequence.queued < 0:
@@ -226,7 +226,9 @@ class Core:
         self._runner.store_sampled_tokens(output.tokens)
         return _StepInFlight(plan, sampling_sequences, Arrival(*_tensors(output)), now)
 
-    def _sample(self, logits: torch.Tensor, sampling_sequences: list[_Live]) -> SamplerOutput:
+    def _sample(
+        self, logits: torch.Tensor, sampling_sequences: list[_LiveSequence]
+    ) -> SamplerOutput:
         if sampling_sequences != self._sampling_sequences:
             samplings = [sequence.request.sampling for sequence in sampling_sequences]
             self._parameters = self._sampler.parameters(samplings, logits.shape[1], logits.device)
@@ -238,7 +240,7 @@ class Core:
         """Append a token to each sequence, and remove those that are complete."""
         tokens, details = _await_tokens(flight.arrival)
         results: list[Result] = []
-        ended: list[_Live] = []
+        ended: list[_LiveSequence] = []
         for row, (sequence, token) in enumerate(
             zip(flight.sampling_sequences, tokens, strict=True)
         ):
@@ -281,7 +283,7 @@ class Core:
         tokens = sum(len(chunk) for _, chunk in flight.plan)
         self._steps.record(seconds, tokens, len(flight.plan))
 
-    def _fail(self, plan: list[tuple[_Live, Chunk]], error: Exception) -> list[Result]:
+    def _fail(self, plan: list[tuple[_LiveSequence, Chunk]], error: Exception) -> list[Result]:
         """Fail the requests of all steps in flight."""
         reason = f"generation failed: {type(error).__name__}: {error}"
         if self._fragile or _device_is_lost(error):

@@ -112,7 +112,7 @@ class SlowestPair:
 
 
 @dataclass(frozen=True)
-class Met:
+class NetworkReport:
     """From the engine: the ranks of a gang have connected; describes the network between them.
 
     Attributes:

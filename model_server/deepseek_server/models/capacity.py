@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.backend import AttentionName, choose, made_of
+from deepseek_server.attention.backend import AttentionName, choose, create_attention
 from deepseek_server.attention.base import CacheSize, Planned
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
@@ -106,7 +106,7 @@ def paged_runner(
         fuse(model, context)
     layers = model.config.num_hidden_layers
     cache = _Cache(
-        make=lambda size: made_of(backend, heads, size, model.dtype, device),
+        make=lambda size: create_attention(backend, heads, size, model.dtype, device),
         layers=layers,
         block_size=BLOCK_SIZE[device.type],
         per_token=layers * heads.cached_values * model.dtype.itemsize,

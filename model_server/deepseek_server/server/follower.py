@@ -8,7 +8,7 @@ import socket
 from deepseek_server.config import Config
 from deepseek_server.distributed import rendezvous, start_holds
 from deepseek_server.distributed.gang import Pod
-from deepseek_server.engine.ipc import Met
+from deepseek_server.engine.ipc import NetworkReport
 from deepseek_server.errors import GangError, StartError
 from deepseek_server.server.lifecycle import GangState, Lifecycle
 from deepseek_server.worker.launch import GangWorker
@@ -62,11 +62,11 @@ class GangMember:
             f"rank 0 ends too: the pod may have been replaced"
         )
 
-    def meet(self, met: Met) -> None:
+    def record_network(self, network_report: NetworkReport) -> None:
         """Record that the ranks of all pods have connected."""
         if self._connected_pods is not None:
             self._connected_pods.close()
-        self._lifecycle.meet(met)
+        self._lifecycle.record_network(network_report)
 
     def _on_connect(self, count: int) -> None:
         self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods have connected")

@@ -135,7 +135,9 @@ async def _load_and_drain(
         loading = _loading(config, lambda: start(config, lifecycle.progress))
     else:
         launch = member.launch
-        loading = _loading(config, lambda: start(config, lifecycle.progress, launch, member.meet))
+        loading = _loading(
+            config, lambda: start(config, lifecycle.progress, launch, member.record_network)
+        )
     try:
         served = await _loaded(loading, member, lifecycle, stopping)
     except StartError as error:
@@ -177,7 +179,9 @@ async def _follow(
 ) -> int:
     """Run a follower until the leader or a rank of the model ends."""
     launch = member.launch
-    loading = _loading(config, lambda: follow(config, lifecycle.progress, launch, member.meet))
+    loading = _loading(
+        config, lambda: follow(config, lifecycle.progress, launch, member.record_network)
+    )
     try:
         worker = await _loaded(loading, member, lifecycle, stopping)
     except StartError as error:

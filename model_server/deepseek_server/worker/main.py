@@ -143,10 +143,10 @@ def _agree(
     """
     from deepseek_server.distributed.preflight import preflight
 
-    met = preflight(group, device, gang_info)
+    network_report = preflight(group, device, gang_info)
     job: Job | StartFailed | None = None
     if connection is not None:
-        connection.send(met)
+        connection.send(network_report)
         job = connection.recv()
     if isinstance(job, StartFailed):
         raise failure(job.exit_code, job.sentence)

@@ -188,10 +188,10 @@ class CompressedAttention:
         """
         ring, kind = self._windows[layer], self._shape.kinds[layer]
         known = torch.cat((keys, ring))
-        together = self._together(kind, keys)
+        tokens_per_tile = self._tokens_per_tile(kind, keys)
         parts = []
-        for begin in range(0, len(query), together):
-            tile = slice(begin, begin + together)
+        for begin in range(0, len(query), tokens_per_tile):
+            tile = slice(begin, begin + tokens_per_tile)
             kept, seen = known[self._window.indices[tile]], self._window.exist[tile]
             if kind != WINDOW:
                 indices = self._visible(kind, tile)
@@ -212,7 +212,7 @@ class CompressedAttention:
         unseen = entries >= (self._positions[tile, None] + 1) // rate
         return indices[self._chunk[tile]].masked_fill(unseen, -1)
 
-    def _together(self, kind: str, keys: torch.Tensor) -> int:
+    def _tokens_per_tile(self, kind: str, keys: torch.Tensor) -> int:
         """Return the number of tokens per tile, for gathered keys, scores and their softmax."""
         seen = self._shape.window
         if kind == HEAVY or (kind == SPARSE and not self._sparse):

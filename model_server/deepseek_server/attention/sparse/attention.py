@@ -114,11 +114,11 @@ class SparseAttention:
         cache = self._dense.cache
         cache.write(layer, self._slot_mapping, latent.unsqueeze(1))
         latents = cache.keys(layer).flatten(0, 2)
-        together = self._together(latents)
+        tokens_per_tile = self._tokens_per_tile(latents)
         parts = [
             self._attend(part, chosen, latents)
             for part, chosen in zip(
-                query.split(together), self._chosen.split(together), strict=True
+                query.split(tokens_per_tile), self._chosen.split(tokens_per_tile), strict=True
             )
         ]
         return torch.cat(parts)
@@ -150,7 +150,7 @@ class SparseAttention:
         )
         return mixed[:, 0, :, : self._heads.kv_lora_rank]
 
-    def _together(self, latents: torch.Tensor) -> int:
+    def _tokens_per_tile(self, latents: torch.Tensor) -> int:
         """Return the number of tokens per tile, for gathered latents, scores and their softmax."""
         gathered = 2 * latents.shape[1] * latents.itemsize
         token = self._heads.topk * (gathered + 3 * self._heads.heads * FLOAT32)

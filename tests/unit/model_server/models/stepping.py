@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from deepseek_server.attention.backend import made_of
+from deepseek_server.attention.backend import create_attention
 from deepseek_server.attention.base import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.runner import Chunk, Runner
@@ -68,7 +68,7 @@ def load(directory: str) -> PreTrainedModel:
 
 def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
     size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
-    attention = made_of(SdpaAttention, heads_of(model), size, model.dtype, model.device)
+    attention = create_attention(SdpaAttention, heads_of(model), size, model.dtype, model.device)
     return PagedRunner(model, attention, 8)
 
 
