@@ -58,7 +58,7 @@ def test_a_missing_file_holds_no_group(tmp_path: Path) -> None:
 
 
 def test_the_file_is_read_again(tmp_path: Path) -> None:
-    path, reasons, steps = (
+    path, messages, steps = (
         tmp_path / "holds.json",
         [],
         iter((file(None), file("2026-01-01T13:00Z"))),
@@ -70,8 +70,8 @@ def test_the_file_is_read_again(tmp_path: Path) -> None:
         content = next(steps, None)
         path.write_text(content) if content else path.unlink()
 
-    await_release(path, "0", reasons.append, lambda: NOW, rest)
-    assert [sentence.split(":")[0] for sentence in reasons] == [
+    await_release(path, "0", messages.append, lambda: NOW, rest)
+    assert [sentence.split(":")[0] for sentence in messages] == [
         "group 0 is held until further notice",
         "group 0 is held until further notice",
         "group 0 is held until 2026-01-01T13",
