@@ -64,14 +64,14 @@ class Watched:
         self.mixed = self.chunked = 0
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """See engine.step.Runner."""
+        """See engine.runner.Runner."""
         prompts = [chunk for chunk in chunks if len(chunk) > 1]
         self.mixed += bool(prompts) and any(len(chunk) == 1 and chunk.start for chunk in chunks)
         self.chunked += any(not chunk.sample for chunk in prompts)
         return self._runner.run(chunks)
 
     def store_sampled_tokens(self, tokens: torch.Tensor) -> None:
-        """See engine.step.Runner."""
+        """See engine.runner.Runner."""
         self._runner.store_sampled_tokens(tokens)
 
 

@@ -26,7 +26,7 @@ WORKSPACE_BYTES = 128 * 2**20
 class FlashInferAttention:
     """Attention by FlashInfer.
 
-    The arguments are those of SdpaAttention; `suitable.unsuitable` must be empty for them.
+    The arguments are those of SdpaAttention; `requirements.unsuitable` must be empty for them.
     """
 
     def __init__(

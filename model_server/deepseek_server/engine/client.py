@@ -124,7 +124,7 @@ class Stream:
 
 
 class EngineClient:
-    """Implementation of engine.interface.Engine over a connection to a ready engine.
+    """Implementation of engine.types.Engine over a connection to a ready engine.
 
     Args:
         connection: the connection to the engine.

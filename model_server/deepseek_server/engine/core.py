@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepseek_server.engine.arrival import Arrival
+from deepseek_server.engine.arrival import AsyncCopy
 from deepseek_server.engine.block_manager import BlockManager
 from deepseek_server.engine.histogram import Steps
 from deepseek_server.engine.ipc import Failure, Result, Token
@@ -40,7 +40,7 @@ class Matcher(Protocol):
         """Whether the answer is complete and nothing may follow."""
 
     def mask(self) -> NDArray[np.int32]:
-        """Return the tokens that may follow, packed as in engine.bitmask."""
+        """Return the tokens that may follow, packed as in engine.sampling.bitmask."""
 
     def accept(self, token: int) -> None:
         """Advance by a token."""
@@ -69,7 +69,7 @@ class _LiveSequence(Sequence):
         self.queued = -1.0  # seconds until its first step
         self._eos = frozenset() if sampling.ignore_eos else eos
         self._eos |= frozenset(sampling.stop_token_ids)
-        self._fewest, self._most = sampling.min_tokens, sampling.max_tokens
+        self._min_tokens, self._max_tokens = sampling.min_tokens, sampling.max_tokens
 
     @property
     def sampling_step(self) -> SamplingStep:
@@ -85,9 +85,9 @@ class _LiveSequence(Sequence):
         self.tokens.append(token)
         self.num_unresolved_tokens -= 1
         count = len(self.tokens) - len(self.request.prompt)
-        if token in self._eos and count > self._fewest:
+        if token in self._eos and count > self._min_tokens:
             return "stop"
-        if count >= self._most:
+        if count >= self._max_tokens:
             return "length"
         if self.matcher is not None:
             self.matcher.accept(token)
@@ -103,13 +103,13 @@ class _StepInFlight:
     Attributes:
         plan: the sequences and chunks that it computes.
         sampling_sequences: the sequences that get a token, in the order of the tokens.
-        arrival: the sampled tokens on their way to the CPU; None if none are sampled.
+        async_output: the sampled tokens on their way to the CPU; None if none are sampled.
         launched: time of the launch.
     """
 
     plan: list[tuple[_LiveSequence, Chunk]]
     sampling_sequences: list[_LiveSequence]
-    arrival: Arrival | None
+    async_output: AsyncCopy | None
     launched: float
 
 
@@ -224,7 +224,7 @@ class Core:
             return _StepInFlight(plan, sampling_sequences, None, now)
         output = self._sample(logits, sampling_sequences)
         self._runner.store_sampled_tokens(output.tokens)
-        return _StepInFlight(plan, sampling_sequences, Arrival(*_tensors(output)), now)
+        return _StepInFlight(plan, sampling_sequences, AsyncCopy(*_tensors(output)), now)
 
     def _sample(
         self, logits: torch.Tensor, sampling_sequences: list[_LiveSequence]
@@ -238,7 +238,7 @@ class Core:
 
     def _postprocess(self, flight: _StepInFlight) -> list[Result]:
         """Append a token to each sequence, and remove those that are complete."""
-        tokens, details = _await_tokens(flight.arrival)
+        tokens, details = _await_tokens(flight.async_output)
         results: list[Result] = []
         ended: list[_LiveSequence] = []
         for row, (sequence, token) in enumerate(
@@ -309,11 +309,11 @@ def _tensors(output: SamplerOutput) -> tuple[torch.Tensor, ...]:
     return output.tokens, output.logprobs, output.top_logprobs, output.top_tokens
 
 
-def _await_tokens(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
+def _await_tokens(async_output: AsyncCopy | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
     """Wait for the sampled tokens and return them with the log probability tensors, if any."""
-    if arrival is None:
+    if async_output is None:
         return [], ()
-    tokens, *details = arrival.wait()
+    tokens, *details = async_output.wait()
     return tokens.tolist(), tuple(details)
 
 

@@ -91,7 +91,7 @@ class Kernel:
 
 
 SAMPLING = Kernel("sampling")  # top-k and top-p
-# Kernels that every model with FlashInfer's attention also uses (models.fused).
+# Kernels that every model with FlashInfer's attention also uses (models.layers.fused).
 COMMON = frozenset({Kernel("norm"), Kernel("gate"), Kernel("rope"), SAMPLING})
 
 

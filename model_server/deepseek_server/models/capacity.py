@@ -87,7 +87,7 @@ def paged_runner(
     """Return a runner for a model with the largest paged cache that this machine allows.
 
     Args:
-        model: A model that supports the paged cache (models.paged.fits), on its device.
+        model: A model that supports the paged cache (models.runners.paged.fits), on its device.
         context: Tokens of the longest sequence.
         max_num_batched_tokens: Tokens of the largest step.
         max_num_seqs: Maximum number of sequences that run at once.
@@ -172,7 +172,9 @@ def _on_gpu(
         try:
             runner.use(cache.attention(blocks))
             if runner.supports_cuda_graphs:
-                runner.run_with(runner.capture_decode(cuda_graphs.sizes(runner.max_num_seqs)))
+                runner.use_decode_graphs(
+                    runner.capture_decode(cuda_graphs.sizes(runner.max_num_seqs))
+                )
             step_probe.run(runner, largest)
             break
         except torch.cuda.OutOfMemoryError:

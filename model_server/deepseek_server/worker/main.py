@@ -1,6 +1,6 @@
 """The worker process: loads the model, then runs the engine until the server ends.
 
-Started by deepseek_server.launcher, which passes the socket to connect to. The job arrives as the
+Started by deepseek_server.worker.launch, which passes the socket to connect to. The job arrives as the
 first message, so that the worker can initialize while the server still locates the files.
 """
 

@@ -1,7 +1,7 @@
 """Sampling of tokens from logits, for a whole batch on the logits' device.
 
 A token is sampled by the position of one random number in the distribution. The number depends on the
-sequence's seed and on its number of tokens (see engine.uniform), and the processing of a row depends
+sequence's seed and on its number of tokens (see engine.sampling.rng), and the processing of a row depends
 on that row alone: a request gets the same tokens whatever else is in the batch.
 
 Nothing here waits for the device: the next step can be launched before this one's tokens are known.
@@ -34,7 +34,7 @@ class SamplingStep:
         tokens: the sequence's own list of all known tokens, prompt first, which only grows; read if
             `sampling.looks_back`.
         prompt: number of tokens of the prompt.
-        mask: the tokens that the grammar allows next, packed as in engine.bitmask; required with
+        mask: the tokens that the grammar allows next, packed as in engine.sampling.bitmask; required with
             `sampling.grammar`.
     """
 

@@ -93,7 +93,7 @@ def inputs(
     Args:
         module: the attention module.
         hidden: [tokens, hidden].
-        positions: for a fused module (see models.fused): [tokens].
+        positions: for a fused module (see models.layers.fused): [tokens].
         position_embeddings: for any other module, as transformers computes them.
         out: optional output buffers of both results.
         low_rank_query: result of `low_rank`, if it is already computed.

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class CompressedRunner(PagedRunner):
-    """A model whose sequences have ring buffers beside their blocks: see engine.step.Runner."""
+    """A model whose sequences have ring buffers beside their blocks: see engine.runner.Runner."""
 
     # A block does not contain the ring buffer that its sequence had when the block was filled.
     shares_prefixes = False

@@ -48,14 +48,14 @@ def heads_of(model: PreTrainedModel) -> Heads:
 
 
 class PagedRunner:
-    """A model with a paged cache: see engine.step.Runner.
+    """A model with a paged cache: see engine.runner.Runner.
 
     Args:
         model: a supported model; it is modified and can no longer run in any other way.
         attention: attention over a cache for the model's heads and layers; it has to be an
             Attention if the model is fused or steps can be captured.
         max_num_seqs: maximum number of sequences that run at once.
-        fused: whether the model is fused (models.fused).
+        fused: whether the model is fused (models.layers.fused).
     """
 
     shares_prefixes = True
@@ -122,7 +122,7 @@ class PagedRunner:
         )
 
     def capture_decode(self, counts: Sequence[int]) -> DecodeGraphs:
-        """Capture decode steps with the current cache; see `run_with`.
+        """Capture decode steps with the current cache; see `use_decode_graphs`.
 
         Args:
             counts: numbers of sequences.
@@ -132,7 +132,7 @@ class PagedRunner:
         graphs.capture(counts)
         return graphs
 
-    def run_with(self, graphs: DecodeGraphs) -> None:
+    def use_decode_graphs(self, graphs: DecodeGraphs) -> None:
         """Use these graphs for all further decode steps."""
         self._decode_graphs = graphs
 

@@ -39,7 +39,7 @@ def sizes(most: int) -> list[int]:
 
 
 class PiecewiseGraphs:
-    """Captured pieces of a fused model (see models.fused).
+    """Captured pieces of a fused model (see models.layers.fused).
 
     Args:
         model: the model.

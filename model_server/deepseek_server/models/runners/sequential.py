@@ -45,7 +45,7 @@ class _Claim:
 
 
 class SequentialRunner:
-    """A model with one cache per sequence: see engine.step.Runner.
+    """A model with one cache per sequence: see engine.runner.Runner.
 
     Args:
         model: any causal language model that accepts a DynamicCache of its configuration.

@@ -27,7 +27,7 @@ def answer(prompt: Sequence[int], count: int) -> list[int]:
 
 
 class FakeModel:
-    """Implements engine.step.Runner.
+    """Implements engine.runner.Runner.
 
     Attributes:
         before: called before each step, to wait or to fail.

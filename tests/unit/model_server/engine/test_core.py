@@ -175,7 +175,7 @@ def test_an_exception_when_tokens_arrive(fake, monkeypatch) -> None:
         raise RuntimeError("it broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr("deepseek_server.engine.arrival.Arrival.wait", fail)
+        patch.setattr("deepseek_server.engine.arrival.AsyncCopy.wait", fail)
         found = results(core, request())
     assert found == [Failure("r", "generation failed: RuntimeError: it broke")]
     assert tokens(results(core, request())) == answer(PROMPT, 8)

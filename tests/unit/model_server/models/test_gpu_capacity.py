@@ -64,7 +64,7 @@ class Runner:
         self.gpu.take("graphs", self.graph * len(counts))
         return len(counts)
 
-    def run_with(self, graphs: int) -> None:
+    def use_decode_graphs(self, graphs: int) -> None:
         self.graphs = graphs
 
 
