@@ -268,9 +268,9 @@ def compare(
     }
 
 
-def _row(planned: float, measured: float) -> dict[str, float | None]:
-    ratio = round(planned / measured, 4) if measured else None
-    return {"planned": round(planned), "measured": round(measured), "planned_by_measured": ratio}
+def _row(predicted: float, measured: float) -> dict[str, float | None]:
+    ratio = round(predicted / measured, 4) if measured else None
+    return {"planned": round(predicted), "measured": round(measured), "planned_by_measured": ratio}
 
 
 def _off(row: dict[str, float | None]) -> bool:
