@@ -35,7 +35,7 @@ from deepseek_operator.catalog.shape import CACHED
 from deepseek_operator.plan.sizing.memory import BYTES, Memory
 from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.config import ModelConfig
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.errors import StartError
 from deepseek_server.models import capacity, memory_budget
@@ -48,7 +48,7 @@ from deepseek_server.models.loading.loading import load
 from deepseek_server.models.runners.compressed import footprint
 from deepseek_server.models.runners.paged import PagedRunner, fits
 from deepseek_server.server.lifecycle import Progress
-from deepseek_server.worker.main import RUNNING, STEP_TOKENS
+from deepseek_server.worker.main import MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS
 
 ALLOWED = 0.05
 JUDGED = ("weights", "kv_per_token", "kv_per_sequence", "total")
@@ -67,14 +67,14 @@ class Measured:
             per request only weights, kv_per_token and kv_per_sequence.
         tokens: Capacity of the cache in tokens.
         attention: Attention backend.
-        recorded: Whether steps are captured as CUDA graphs.
+        captured: Whether steps are captured as CUDA graphs.
         seconds: Duration of each part of this program.
     """
 
     of: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     attention: str = ""
-    recorded: bool = False
+    captured: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -87,7 +87,7 @@ class Measured:
 
 
 def measure(
-    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = ALONE
+    checkpoint: Checkpoint, device: str, attention: str, total: int, group: Group = SINGLE_PROCESS
 ) -> Measured:
     """Load a model, allocate its cache and run the largest steps.
 
@@ -115,13 +115,13 @@ def measure(
             found.of["kv_per_sequence"] = cache.per_sequence
         return found
 
-    step_tokens = min(STEP_TOKENS[device], loaded.context)
+    max_num_batched_tokens = min(MAX_NUM_BATCHED_TOKENS[device], loaded.context)
     with found.timed("making the cache"), _noting(found):
         runner = paged_runner(
             loaded.model,
             context=loaded.context,
-            step_tokens=step_tokens,
-            sequences=RUNNING,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=MAX_NUM_SEQS,
             attention=attention,
             group=group,
         )
@@ -130,9 +130,9 @@ def measure(
     found.of["kv_cache"] = cached
     found.tokens = runner.num_blocks * runner.block_size
     found.attention = type(runner._attention).__name__
-    found.recorded = runner.can_be_recorded
+    found.captured = runner.supports_cuda_graphs
     with found.timed("running the largest steps"):
-        _run(runner, step_tokens)
+        _run(runner, max_num_batched_tokens)
     if device == "cuda":
         of, kept, free = found.of, torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0]
         of["steps"] = kept - of["weights"] - of["kv_cache"]
@@ -144,14 +144,16 @@ def measure(
 @contextmanager
 def _noting(found: Measured) -> Iterator[None]:
     """Record the server's measurements before it allocates its cache."""
-    budget = memory_budget.Beside
+    budget = memory_budget.MemoryBudget
 
-    def noted(free: int, step: int, graphs: int = 0, copies: float = 0.0) -> memory_budget.Beside:
+    def noted(
+        free: int, step: int, graphs: int = 0, copies: float = 0.0
+    ) -> memory_budget.MemoryBudget:
         found.of["step"] = step
         found.of["kept_free"] = budget(free, step, graphs, copies).kept_free
         return budget(free, step, graphs, copies)
 
-    with patch.object(capacity, "Beside", noted):
+    with patch.object(capacity, "MemoryBudget", noted):
         yield
 
 
@@ -171,17 +173,17 @@ def _run(runner: PagedRunner, tokens: int) -> None:
     blocks = tuple(range(min(-(-tokens // runner.block_size), runner.num_blocks)))
     long = min(tokens, len(blocks) * runner.block_size)
     runner.run([Chunk((7,) * long, 0, blocks, sample=True)])
-    most = min(RUNNING, runner.num_blocks)
-    runner.run([Chunk((7,), 0, (slot,), sample=True, slot=slot) for slot in range(most)])
-    if runner.works_ahead:
+    most = min(MAX_NUM_SEQS, runner.num_blocks)
+    runner.run([Chunk((7,), 0, (n,), sample=True, request_index=n) for n in range(most)])
+    if runner.overlap_scheduling:
         torch.cuda.synchronize()
 
 
 def planned(
-    checkpoint: Checkpoint, profile: Profile, recorded: bool, gpus: int = 1
+    checkpoint: Checkpoint, profile: Profile, captured: bool, gpus: int = 1
 ) -> tuple[dict[str, float], int]:
     """Return the planned bytes by purpose, and the planned capacity of the cache in tokens."""
-    memory = Memory(Model.of_file(checkpoint.config), profile, gpus, DTYPE, recorded)
+    memory = Memory(Model.of_file(checkpoint.config), profile, gpus, DTYPE, captured)
     bytes_of = {
         "weights": memory.weights,
         "kv_per_token": memory.per_token,
@@ -236,14 +238,18 @@ def shown(notes: list[str], profile: Profile) -> int:
 
 
 def compare(
-    checkpoint: Checkpoint, device: str, attention: str, name: str | None, group: Group = ALONE
+    checkpoint: Checkpoint,
+    device: str,
+    attention: str,
+    name: str | None,
+    group: Group = SINGLE_PROCESS,
 ) -> dict[str, Any]:
     """Return the printed result."""
     notes: list[str] = []
     called, profile = kind(name, notes)
     total = shown(notes, profile) if device == "cuda" else 0
     found = measure(checkpoint, device, attention, total, group)
-    bytes_of, tokens = planned(checkpoint, profile, found.recorded, group.size)
+    bytes_of, tokens = planned(checkpoint, profile, found.captured, group.size)
     if device == "cpu":
         found.of = {part: found.of[part] for part in JUDGED if part in found.of}
         notes.append("on a CPU only weights and cache bytes per token can be compared")
@@ -253,7 +259,7 @@ def compare(
         "planned_for": called,
         "torch": torch.__version__,
         "attention": found.attention,
-        "graphs": found.recorded,
+        "graphs": found.captured,
         "bytes": compared,
         "tokens": _row(tokens, found.tokens) if found.tokens and device == "cuda" else None,
         "off": [part for part in JUDGED if part in compared and _off(compared[part])],
@@ -262,9 +268,9 @@ def compare(
     }
 
 
-def _row(said: float, measured: float) -> dict[str, float | None]:
-    ratio = round(said / measured, 4) if measured else None
-    return {"planned": round(said), "measured": round(measured), "planned_by_measured": ratio}
+def _row(predicted: float, measured: float) -> dict[str, float | None]:
+    ratio = round(predicted / measured, 4) if measured else None
+    return {"planned": round(predicted), "measured": round(measured), "planned_by_measured": ratio}
 
 
 def _off(row: dict[str, float | None]) -> bool:

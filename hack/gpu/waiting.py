@@ -19,7 +19,7 @@ from deepseek_server.engine.types import Request, Sampling
 from deepseek_server.models.build import load_engine
 from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.server.lifecycle import Progress
-from deepseek_server.worker.main import PROMPT_SHARE, STEP_TOKENS
+from deepseek_server.worker.main import MAX_NUM_BATCHED_TOKENS, PREFILL_SHARE
 
 REQUESTS, PROMPT, ANSWER = 256, 512, 128
 STEPS = 40
@@ -43,9 +43,9 @@ def main() -> None:
         inspect(Path(directory)),
         config,
         Progress(),
-        sequences=REQUESTS,
-        step_tokens=STEP_TOKENS["cuda"],
-        prompt_share=PROMPT_SHARE["cuda"],
+        max_num_seqs=REQUESTS,
+        max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS["cuda"],
+        prefill_share=PREFILL_SHARE["cuda"],
     )
     draw = random.Random(1)
     for number in range(REQUESTS):

@@ -97,8 +97,8 @@ def ended(record: Record, seconds: float) -> None:
             "ttft_ms": _milliseconds(record.first_token_seconds),
             "finish_reasons": record.finish_reasons,
         }
-    told = {name: value for name, value in fields.items() if value not in ("", None)}
-    requests.info("request ended", extra={"fields": told})
+    present = {name: value for name, value in fields.items() if value not in ("", None)}
+    requests.info("request ended", extra={"fields": present})
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -17,7 +17,7 @@ from deepseek_operator.plan.sizing.memory import Memory
 from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
 from deepseek_server.distributed import sharding
-from deepseek_server.distributed.process_group import ALONE
+from deepseek_server.distributed.process_group import SINGLE_PROCESS
 from deepseek_server.errors import PermanentError
 from deepseek_server.models import memory_budget
 from deepseek_server.models.capacity import paged_runner
@@ -25,8 +25,7 @@ from deepseek_server.models.layers import fp8_modules
 from deepseek_server.models.loading import meta_model as skeleton
 from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
 from deepseek_server.models.loading.loading import LoadedModel, load
-from deepseek_server.models.runners import piecewise_graphs as pieces
-from deepseek_server.models.runners import sequential as whole
+from deepseek_server.models.runners import piecewise_graphs, sequential
 from deepseek_server.models.runners.compressed import compressed_runner, footprint
 from deepseek_server.server.lifecycle import Progress
 from deepseek_server.worker import main as worker
@@ -58,7 +57,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def loaded(directory: Path, gpus: int = 1) -> tuple[LoadedModel, Checkpoint]:
     checkpoint = inspect(directory)
     config = directory_config(directory, dtype="bfloat16").model
-    group = OneRankAlone(0, gpus) if gpus > 1 else ALONE
+    group = OneRankAlone(0, gpus) if gpus > 1 else SINGLE_PROCESS
     return load(checkpoint, config, "cpu", Progress(), group), checkpoint
 
 
@@ -86,7 +85,9 @@ def test_cached_tokens_have_the_computed_size(
     tiny: Callable[[str], Path], family: str, gpus: int
 ) -> None:
     real, checkpoint = loaded(tiny(family), gpus)
-    runner = paged_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    runner = paged_runner(
+        real.model, context=real.context, max_num_batched_tokens=64, max_num_seqs=4
+    )
     attention: Any = runner._attention
     sparse = isinstance(attention, SparseAttention)
     cached = attention.cached_bytes if sparse else attention.cache.nbytes
@@ -100,7 +101,9 @@ def test_rings_and_entries_of_a_request_have_the_computed_size(
 ) -> None:
     """Entries within 2 %: those of many tokens take less than a byte for each."""
     real, checkpoint = loaded(tiny(family))
-    runner = compressed_runner(real.model, context=real.context, step_tokens=64, sequences=4)
+    runner = compressed_runner(
+        real.model, context=real.context, max_num_batched_tokens=64, max_num_seqs=4
+    )
     attention: Any = runner._attention
     kept = footprint(real.model)
     tokens = (runner.num_blocks + 1) * runner.block_size
@@ -149,13 +152,13 @@ def _accepts(config: dict[str, Any], gpus: int) -> bool:
 
 
 def test_the_servers_own_numbers() -> None:
-    assert worker.STEP_TOKENS["cuda"] == memory.STEP
-    assert worker.RUNNING == memory.REQUESTS
-    assert whole.STEP_TOKENS["cuda"] == memory.WHOLE_STEP
-    assert whole.SEQUENCES == memory.WHOLE_REQUESTS
+    assert worker.MAX_NUM_BATCHED_TOKENS["cuda"] == memory.STEP
+    assert worker.MAX_NUM_SEQS == memory.REQUESTS
+    assert sequential.MAX_NUM_BATCHED_TOKENS["cuda"] == memory.WHOLE_STEP
+    assert sequential.MAX_NUM_SEQS == memory.WHOLE_REQUESTS
     assert (memory_budget.LATER, memory_budget.FRAGMENTS) == (memory.LATER, memory.FRAGMENTS)
     assert memory_budget.GRAPHS_SHARE == memory.GRAPHS_SHARE
-    assert pieces.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
+    assert piecewise_graphs.sizes(memory.STEP)[-1] == memory.PROMPT_GRAPHS
     assert selection.TILE_BYTES["cuda"] == memory.TILE
     assert sharding._MOST == shape.MOST
 

@@ -18,7 +18,7 @@ from benchmarks.server.client.sse import EventReader
 from benchmarks.server.client.target import Target
 from benchmarks.server.client.timing import Exchange
 
-Told = Callable[[Exchange], object]
+OnExchange = Callable[[Exchange], object]
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,22 @@ def poisson(rate: float, count: int, seed: int = 0) -> list[float]:
     return times
 
 
-def run(target: Target, load: Closed | Open, told: Told = lambda _: None) -> list[Exchange]:
+def run(
+    target: Target, load: Closed | Open, on_exchange: OnExchange = lambda _: None
+) -> list[Exchange]:
     """Run a load to its end; return the recorded exchanges.
 
     Args:
         target: the server.
         load: the load.
-        told: called with each exchange when it ends.
+        on_exchange: called with each exchange when it ends.
     """
     with _no_pauses():
-        return asyncio.run(_run(target, load, told))
+        return asyncio.run(_run(target, load, on_exchange))
 
 
-async def _run(target: Target, load: Closed | Open, told: Told) -> list[Exchange]:
-    pool = _Pool(target, told)
+async def _run(target: Target, load: Closed | Open, on_exchange: OnExchange) -> list[Exchange]:
+    pool = _Pool(target, on_exchange)
     work = _closed(pool, load) if isinstance(load, Closed) else _open(pool, load)
     cut = None if load.cut_seconds == float("inf") else load.cut_seconds
     try:
@@ -120,9 +122,9 @@ async def _open(pool: "_Pool", load: Open) -> None:
 class _Pool:
     """A pool of reusable connections to one server."""
 
-    def __init__(self, target: Target, told: Told) -> None:
+    def __init__(self, target: Target, on_exchange: OnExchange) -> None:
         self.exchanges: list[Exchange] = []
-        self._target, self._told = target, told
+        self._target, self._on_exchange = target, on_exchange
         self._free: list[Connection] = []
 
     async def exchange(self, message: bytes) -> None:
@@ -150,7 +152,7 @@ class _Pool:
             exchange.error = f"{type(error).__name__}: {error}"
         finally:
             exchange.ended = time.monotonic()
-            self._told(exchange)
+            self._on_exchange(exchange)
 
     def close(self) -> None:
         """Close all idle connections."""

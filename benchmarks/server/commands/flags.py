@@ -80,13 +80,13 @@ def one_rank(flags: argparse.Namespace) -> "Group":
     """
     # Imported here because they start torch.
     from benchmarks.server.steps.one_rank import OneRankAlone
-    from deepseek_server.distributed.process_group import ALONE
+    from deepseek_server.distributed.process_group import SINGLE_PROCESS
 
     try:
         asked = OneRankAlone(flags.rank, flags.tensor_parallel_of)
     except ValueError as error:
         raise BenchError(str(error)) from error
-    return asked if asked.size > 1 else ALONE
+    return asked if asked.size > 1 else SINGLE_PROCESS
 
 
 def _field(text: str) -> tuple[str, Any]:

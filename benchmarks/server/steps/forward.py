@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deepseek_server.command_line import parse
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.loading.checkpoint import inspect
@@ -39,7 +39,7 @@ class Step:
 
 
 def decode_step(
-    directory: Path, device: str, at_once: int, context: int, group: Group = ALONE
+    directory: Path, device: str, at_once: int, context: int, group: Group = SINGLE_PROCESS
 ) -> Step:
     """Return the median cost of a decode step.
 
@@ -58,16 +58,16 @@ def decode_step(
     runner = paged_runner(
         loaded.model,
         context=context,
-        step_tokens=max(context, at_once),
-        sequences=at_once,
+        max_num_batched_tokens=max(context, at_once),
+        max_num_seqs=at_once,
         group=group,
     )
     step = []
     for number in range(at_once):
         own = _blocks(runner, number, context)
         text = tokens(number, context, loaded.model.config.vocab_size)
-        runner.run([Chunk(text, 0, own, sample=True, slot=number)])
-        step.append(Chunk(text[-1:], context - 1, own, sample=True, slot=number))
+        runner.run([Chunk(text, 0, own, sample=True, request_index=number)])
+        step.append(Chunk(text[-1:], context - 1, own, sample=True, request_index=number))
     _costs(runner, step, WARM_STEPS)
     costs = [_costs(runner, step, STEPS_OF_GROUP) for _ in range(GROUPS)]
     return Step(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))

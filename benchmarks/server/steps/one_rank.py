@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from deepseek_server.distributed.process_group import Alone
+from deepseek_server.distributed.process_group import SingleProcessGroup
 
 
-class OneRankAlone(Alone):
+class OneRankAlone(SingleProcessGroup):
     """A group whose other ranks are absent: shapes are right, and communication costs nothing.
 
     Args:
@@ -32,6 +32,6 @@ class OneRankAlone(Alone):
         """See Group; this rank's tensor stands in for the others'."""
         return torch.cat([tensor] * self.size, dim=-1)
 
-    def gather(self, value: object) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """See Group; this rank's value stands in for the others'."""
         return [value] * self.size

@@ -89,9 +89,13 @@ def values(artefact: Path) -> dict[str, Any]:
 
 def _environment(entries: list[dict[str, Any]]) -> dict[str, str]:
     """Return the environment of istiod's container, with the fields of a pod filled in."""
-    told = {entry["name"]: entry["value"] for entry in entries if "value" in entry}
-    del told["KUBECONFIG"]
-    return told | {"POD_NAMESPACE": NAMESPACE, "POD_NAME": "istiod", "SERVICE_ACCOUNT": "istiod"}
+    environment = {entry["name"]: entry["value"] for entry in entries if "value" in entry}
+    del environment["KUBECONFIG"]
+    return environment | {
+        "POD_NAMESPACE": NAMESPACE,
+        "POD_NAME": "istiod",
+        "SERVICE_ACCOUNT": "istiod",
+    }
 
 
 def _rendered(site: Site, release: str, chart: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ LABEL = "deepseek-operator.io/kueue"
 
 
 def kueue(site: Site) -> list[Component]:
-    """Return the controller, with the manifests of its module adapted to a process."""
+    """Return the controller, with the manifests of its module, changed to run as a process."""
     config = site.files("kueue") / "config/components"
     crds = [
         CONTROLLER.converted(site, crd) if crd["spec"]["names"]["plural"] in CONVERTED else crd

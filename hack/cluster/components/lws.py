@@ -13,7 +13,7 @@ ROLES = ("role.yaml", "role_binding.yaml", "leader_election_role.yaml",
 
 
 def lws(site: Site) -> list[Component]:
-    """Return the controller, with the manifests of its module adapted to a process."""
+    """Return the controller, with the manifests of its module, changed to run as a process."""
     config = site.files("lws") / "config"
     crds = documents(sorted(config.glob("crd/bases/*.yaml")))
     roles = map(CONTROLLER.bound, documents(config / "rbac" / name for name in ROLES))

@@ -66,7 +66,7 @@ def runtime(site: Site) -> list[Component]:
         cni_conf=json.dumps(str(Path(network).parent)),
         mirrors=json.dumps(str(Path(mirror).parents[1])),
     )
-    clear = (sys.executable, "-m", "hack.cluster.machine.leftovers", str(site.store / "containerd"))
+    clear = (sys.executable, "-m", "hack.cluster.machine.orphans", str(site.store / "containerd"))
     command = ("containerd", "--config", site.write("containerd.toml", text))
     images = ("ctr", "--address", str(SOCKET), "--namespace", "k8s.io", "images", "import")
     archive = site.state.data / "pause.tar"

@@ -18,7 +18,7 @@ import torch
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Failure
 from deepseek_server.engine.runner import Chunk, Runner
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import Logprobs, Request, Sampling
 
 ALTERNATIVES = 5
@@ -59,25 +59,25 @@ class Watched:
     def __init__(self, runner: Runner, blocks: int | None = None) -> None:
         self._runner = runner
         self.num_blocks = runner.num_blocks if blocks is None else blocks
-        self.block_size, self.works_ahead = runner.block_size, runner.works_ahead
+        self.block_size, self.overlap_scheduling = runner.block_size, runner.overlap_scheduling
         self.shares_prefixes = runner.shares_prefixes
         self.mixed = self.chunked = 0
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """See engine.step.Runner."""
+        """See engine.runner.Runner."""
         prompts = [chunk for chunk in chunks if len(chunk) > 1]
         self.mixed += bool(prompts) and any(len(chunk) == 1 and chunk.start for chunk in chunks)
         self.chunked += any(not chunk.sample for chunk in prompts)
         return self._runner.run(chunks)
 
-    def follow(self, tokens: torch.Tensor) -> None:
-        """See engine.step.Runner."""
-        self._runner.follow(tokens)
+    def store_sampled_tokens(self, tokens: torch.Tensor) -> None:
+        """See engine.runner.Runner."""
+        self._runner.store_sampled_tokens(tokens)
 
 
-def engine(runner: Runner, size: StepSize) -> Core:
+def engine(runner: Runner, limits: StepLimits) -> Core:
     """Return an engine with an empty cache around a runner."""
-    return Core(runner, frozenset(), size)
+    return Core(runner, frozenset(), limits)
 
 
 def prompts(vocabulary: int, lengths: Sequence[int], seed: int = 2) -> dict[str, Prompt]:

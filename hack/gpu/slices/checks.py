@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepseek_server.engine.runner import Runner
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from hack.gpu.slices.answers import Answer, Prompt, Watched, agreement, answer, engine, prompts
 
 LENGTHS = (1, 7, 63, 64, 65, 200, 700, 1500)
 TOKENS = 16
-SEQUENCES = 16
+MAX_NUM_SEQS = 16
 # So small that a prompt needs several steps while other requests decode.
-MIXED = StepSize(tokens=256, prompt_share=96, sequences=SEQUENCES)
+MIXED = StepLimits(max_num_batched_tokens=256, prefill_share=96, max_num_seqs=MAX_NUM_SEQS)
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,27 @@ class Slice:
     Attributes:
         runner: The model and its cache.
         vocabulary: Size of the vocabulary.
-        step_tokens: Tokens of the largest step.
+        max_num_batched_tokens: Tokens of the largest step.
         context: Tokens of the longest tested request.
         allowed: Differences of log probabilities that rounding can cause.
     """
 
     runner: Runner
     vocabulary: int
-    step_tokens: int
+    max_num_batched_tokens: int
     context: int
     allowed: float
 
     @property
-    def size(self) -> StepSize:
+    def limits(self) -> StepLimits:
         """The largest step."""
-        return StepSize(self.step_tokens, self.step_tokens, SEQUENCES)
+        return StepLimits(self.max_num_batched_tokens, self.max_num_batched_tokens, MAX_NUM_SEQS)
 
     def alone(self, asked: dict[str, Prompt], tokens: int = TOKENS) -> dict[str, Answer]:
         """Return answers to prompts that run one after the other, each in an empty cache."""
         answers: dict[str, Answer] = {}
         for name, prompt in asked.items():
-            answers |= answer(engine(self.runner, self.size), {name: prompt}, tokens)
+            answers |= answer(engine(self.runner, self.limits), {name: prompt}, tokens)
         return answers
 
 
@@ -65,7 +65,7 @@ def prefix_hits(model: Slice) -> dict[str, Any]:
     (first,) = prompts(model.vocabulary, [700]).values()
     longer = (*first, *first[:150])
     asked = {"the same": first, "longer": longer}
-    core = engine(model.runner, model.size)
+    core = engine(model.runner, model.limits)
     answer(core, {"first": first}, TOKENS)
     found = answer(core, asked, TOKENS)
     result = agreement(model.alone(asked), found, model.allowed)
@@ -80,7 +80,7 @@ def preemption(model: Slice) -> dict[str, Any]:
     # Three of them fill the cache, and each grows to four blocks.
     asked = prompts(model.vocabulary, [3 * block // 2] * 4, seed=3)
     tokens = 2 * block
-    core = engine(Watched(model.runner, blocks=9), model.size)
+    core = engine(Watched(model.runner, blocks=9), model.limits)
     found = answer(core, asked, tokens)
     result = agreement(model.alone(asked, tokens), found, model.allowed)
     preemptions = core.totals.preemptions
@@ -97,7 +97,9 @@ def long_context(model: Slice) -> dict[str, Any]:
     began = time.monotonic()
     found = model.alone(asked)
     seconds = time.monotonic() - began
-    smaller = StepSize(max(model.step_tokens // 4, 1), model.step_tokens, SEQUENCES)
+    smaller = StepLimits(
+        max(model.max_num_batched_tokens // 4, 1), model.max_num_batched_tokens, MAX_NUM_SEQS
+    )
     result = agreement(found, answer(engine(model.runner, smaller), asked, TOKENS), model.allowed)
     return result | {"tokens": model.context, "seconds": round(seconds, 2)}
 

@@ -41,8 +41,8 @@ def of_runner(runner: Runner, rows: Rows) -> list[torch.Tensor]:
     kept: list[list[torch.Tensor]] = [[] for _ in rows]
     blocks = _blocks(runner, rows)
 
-    def chunk(slot: int, start: int, end: int, *, sample: bool) -> Chunk:
-        return Chunk(tuple(rows[slot][start:end]), start, blocks[slot], sample, slot)
+    def chunk(index: int, start: int, end: int, *, sample: bool) -> Chunk:
+        return Chunk(tuple(rows[index][start:end]), start, blocks[index], sample, index)
 
     prompts = [len(row) - STEPS + 1 for row in rows]
     halves = [chunk(n, 0, length // 2, sample=False) for n, length in enumerate(prompts)]

@@ -32,7 +32,11 @@ def engine(
         return found, None
     found["start"] = started.result
     model = checks.Slice(
-        started.runner, vocabulary, started.step_tokens, context, _allowed(started, device)
+        started.runner,
+        vocabulary,
+        started.max_num_batched_tokens,
+        context,
+        _allowed(started, device),
     )
     for name, check in checks.CHECKS.items():
         checked(found, name, lambda check=check: check(model))

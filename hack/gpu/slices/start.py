@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from deepseek_server.config import Config, validate
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Ready
 from deepseek_server.engine.runner import Runner
@@ -16,7 +16,7 @@ from deepseek_server.models.build import load_engine
 from deepseek_server.models.layers.fp8_modules import Fp8Experts, Fp8Linear
 from deepseek_server.models.loading.checkpoint import inspect
 from deepseek_server.server.lifecycle import Progress
-from deepseek_server.worker.main import PROMPT_SHARE, RUNNING, STEP_TOKENS
+from deepseek_server.worker.main import MAX_NUM_BATCHED_TOKENS, MAX_NUM_SEQS, PREFILL_SHARE
 
 Device = Literal["cpu", "cuda"]
 
@@ -49,7 +49,7 @@ class Started:
         core: The engine.
         runner: Its model and cache.
         ready: Its limits.
-        step_tokens: Tokens of its largest step.
+        max_num_batched_tokens: Tokens of its largest step.
         packed: Paths of the modules that multiply in fp8.
         result: Result of the check.
     """
@@ -57,12 +57,12 @@ class Started:
     core: Core
     runner: Runner
     ready: Ready
-    step_tokens: int
+    max_num_batched_tokens: int
     packed: list[str]
     result: dict[str, Any]
 
 
-def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
+def start(directory: Path, device: Device, group: Group = SINGLE_PROCESS) -> Started:
     """Load a model and create its engine with default settings."""
     phases, began = Phases(), time.monotonic()
     core, ready = load_engine(
@@ -70,9 +70,9 @@ def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
         _config(directory, device),
         phases,
         group,
-        sequences=RUNNING,
-        step_tokens=STEP_TOKENS[device],
-        prompt_share=PROMPT_SHARE[device],
+        max_num_seqs=MAX_NUM_SEQS,
+        max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS[device],
+        prefill_share=PREFILL_SHARE[device],
     )
     result: dict[str, Any] = {
         "passed": True,
@@ -87,8 +87,8 @@ def start(directory: Path, device: Device, group: Group = ALONE) -> Started:
         if isinstance(module, Fp8Linear | Fp8Experts)
     ]
     result["modules_in_eight_bits"] = len(packed)
-    size = core._scheduler._size
-    return Started(core, core._runner, ready, size.tokens, packed, result)
+    limits = core._scheduler._limits
+    return Started(core, core._runner, ready, limits.max_num_batched_tokens, packed, result)
 
 
 def taken() -> dict[str, dict[str, int]]:

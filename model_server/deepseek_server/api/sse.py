@@ -50,7 +50,7 @@ class EventStream(Response):
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._events, self._release, self._heartbeat = events, release, heartbeat
-        self._spoke = 0.0
+        self._last_sent = 0.0
         self.status_code, self.background = 200, None
         self.init_headers({"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
 
@@ -65,25 +65,25 @@ class EventStream(Response):
                     "headers": self.raw_headers,
                 }
             )
-            self._spoke = _now()
-            speaking = asyncio.create_task(self._speak(send))
+            self._last_sent = _now()
+            sending = asyncio.create_task(self._send_events(send))
             leaving = asyncio.create_task(_disconnected(receive))
-            tasks += [speaking, leaving, asyncio.create_task(self._beat(send))]
-            await asyncio.wait({speaking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if speaking.done():
-                speaking.result()
+            tasks += [sending, leaving, asyncio.create_task(self._send_heartbeats(send))]
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
             for task in tasks:
                 task.cancel()
             self._release()
 
-    async def _speak(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         """Send the events, then `[DONE]` or an error event."""
         served = record.current()
         try:
             async with asyncio.timeout(served.seconds_left) as limit:
                 async for event in self._events:
-                    self._spoke = _now()
+                    self._last_sent = _now()
                     await send(_part(encode(event)))
         except Exception as error:
             end = _failure(deadline.exceeded(served) if limit.expired() else error)
@@ -91,14 +91,14 @@ class EventStream(Response):
             end = DONE
         await send({**_part(end), "more_body": False})
 
-    async def _beat(self, send: Send) -> None:
+    async def _send_heartbeats(self, send: Send) -> None:
         """Send a comment after each `heartbeat` seconds of silence."""
         while True:
-            left = self._spoke + self._heartbeat - _now()
+            left = self._last_sent + self._heartbeat - _now()
             if left > 0:
                 await asyncio.sleep(left)
             else:
-                self._spoke = _now()
+                self._last_sent = _now()
                 await send(_part(PING))
 
 

@@ -46,7 +46,7 @@ def choose(
     return SdpaAttention
 
 
-def made_of(
+def create_attention(
     backend: type[SdpaAttention] | type[FlashInferAttention],
     heads: Heads,
     size: CacheSize,

@@ -43,20 +43,20 @@ class LatentHeads:
 
     Attributes:
         heads: Query heads.
-        rank: Width of the latent, which is key and value at once.
-        rope: Width of the rotated part of the key.
+        kv_lora_rank: Width of the latent, which is key and value at once.
+        qk_rope_head_dim: Width of the rotated part of the key.
         scale: Factor of query times key before the softmax.
     """
 
     heads: int
-    rank: int
-    rope: int
+    kv_lora_rank: int
+    qk_rope_head_dim: int
     scale: float
 
     @property
     def cached_values(self) -> int:
         """Numbers that one layer keeps for a token."""
-        return self.rank + self.rope
+        return self.kv_lora_rank + self.qk_rope_head_dim
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class SparseHeads(LatentHeads):
     @property
     def cached_values(self) -> int:
         """Numbers that one layer keeps for a token: the latent, and the indexer's key."""
-        return self.rank + self.rope + self.index_dim
+        return self.kv_lora_rank + self.qk_rope_head_dim + self.index_dim
 
 
 Heads = GroupedHeads | LatentHeads
@@ -107,21 +107,21 @@ class CacheSize:
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedBatch:
     """The chunks of one step as one packed batch of tokens.
 
     Attributes:
         chunks: In the order of the batch: chunks of a single token (decode) first.
-        singles: Number of chunks of a single token.
-        places: Slot mapping, the index of each token in the cache in tokens: [tokens], int64.
-        recorded: Number of tokens of the CUDA graph that runs the step; tokens beyond the chunks
-            are padding. 0 if the step runs without a graph.
+        num_decode_tokens: Number of chunks of a single token.
+        slot_mapping: Index of each token in the cache, counted in tokens: [tokens], int64.
+        captured_size: Number of tokens of the CUDA graph that runs the step; tokens beyond the
+            chunks are padding. 0 if the step runs without a graph.
     """
 
     chunks: Sequence[Chunk]
-    singles: int
-    places: torch.Tensor
-    recorded: int = 0
+    num_decode_tokens: int
+    slot_mapping: torch.Tensor
+    captured_size: int = 0
 
 
 class Planned(Protocol):
@@ -132,10 +132,10 @@ class Planned(Protocol):
         """The size of the cache."""
 
     @property
-    def can_be_recorded(self) -> bool:
+    def supports_cuda_graphs(self) -> bool:
         """Whether decode steps can be captured as CUDA graphs."""
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         """Prepare for a step; all calls until the next plan belong to this batch."""
 
 
@@ -162,9 +162,9 @@ class Attention(Planned, Protocol):
 
         Args:
             layer: Index of the layer.
-            query: [tokens, heads, rank + rope], in latent space.
-            latent: [tokens, rank + rope].
+            query: [tokens, heads, kv_lora_rank + qk_rope_head_dim], in latent space.
+            latent: [tokens, kv_lora_rank + qk_rope_head_dim].
 
         Returns:
-            Weighted sums of latents: [tokens, heads, rank].
+            Weighted sums of latents: [tokens, heads, kv_lora_rank].
         """

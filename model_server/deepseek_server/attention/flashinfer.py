@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from deepseek_server.attention.base import CacheSize, GroupedHeads, Heads, LatentHeads, Row
+from deepseek_server.attention.base import CacheSize, GroupedHeads, Heads, LatentHeads, PackedBatch
 from deepseek_server.attention.block_table import BlockTable, block_table
 from deepseek_server.attention.kv_cache import PagedCache
 from deepseek_server.attention.requirements import grouped_shape
@@ -26,7 +26,7 @@ WORKSPACE_BYTES = 128 * 2**20
 class FlashInferAttention:
     """Attention by FlashInfer.
 
-    The arguments are those of SdpaAttention; `suitable.unsuitable` must be empty for them.
+    The arguments are those of SdpaAttention; `requirements.unsuitable` must be empty for them.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FlashInferAttention:
             self._kernels = _Grouped(heads, *common)
         else:
             self._kernels = _Latent(heads, *common)
-        self._places = torch.empty(0, dtype=torch.int64, device=device)
+        self._slot_mapping = torch.empty(0, dtype=torch.int64, device=device)
         self._planned = torch.cuda.Event()
 
     @property
@@ -57,16 +57,16 @@ class FlashInferAttention:
         return self._cache
 
     @property
-    def can_be_recorded(self) -> bool:
+    def supports_cuda_graphs(self) -> bool:
         """See Attention."""
         return True
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         """See Attention."""
         # A plan is copied asynchronously to the device, from a buffer that the next one overwrites.
         self._planned.synchronize()
-        self._places = row.places
-        self._kernels.plan(row)
+        self._slot_mapping = batch.slot_mapping
+        self._kernels.plan(batch)
         self._planned.record()
 
     def grouped(
@@ -74,7 +74,7 @@ class FlashInferAttention:
     ) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._kernels, _Grouped)  # noqa: S101 - a programming error
-        self._cache.write(layer, self._places, key, value)
+        self._cache.write(layer, self._slot_mapping, key, value)
         return self._kernels.run(
             query.contiguous(), (self._cache.keys(layer), self._cache.values(layer))
         )
@@ -82,7 +82,7 @@ class FlashInferAttention:
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._kernels, _Latent)  # noqa: S101 - a programming error
-        self._cache.write(layer, self._places, latent.unsqueeze(1))
+        self._cache.write(layer, self._slot_mapping, latent.unsqueeze(1))
         return self._kernels.run(query.contiguous(), self._cache.keys(layer).squeeze(2))
 
 
@@ -93,9 +93,11 @@ class _Tables:
         self._size, self._spare, self._device = cache.size, cache.spare, device
         self._blocks = torch.empty(0, dtype=torch.int32, device=device)
 
-    def of(self, row: Row, chunks: slice) -> tuple[BlockTable, torch.Tensor]:
+    def of(self, batch: PackedBatch, chunks: slice) -> tuple[BlockTable, torch.Tensor]:
         """Return the block table of some chunks, and its blocks on the device."""
-        table = block_table(row.chunks[chunks], self._size.block_size, row.recorded, self._spare)
+        table = block_table(
+            batch.chunks[chunks], self._size.block_size, batch.captured_size, self._spare
+        )
         return table, pinned(table.blocks).to(self._device, non_blocking=True)
 
     def buffers(self, rows: int) -> dict[str, torch.Tensor]:
@@ -146,11 +148,11 @@ class _Grouped:
         )
         self._decoders: dict[int, Any] = {}
         self._decode: Any = None
-        self._singles = self._spans = 0
+        self._num_decode_tokens = self._spans = 0
 
-    def plan(self, row: Row) -> None:
-        self._singles = row.recorded or row.singles
-        self._spans = len(row.chunks) - row.singles
+    def plan(self, batch: PackedBatch) -> None:
+        self._num_decode_tokens = batch.captured_size or batch.num_decode_tokens
+        self._spans = len(batch.chunks) - batch.num_decode_tokens
         heads = self._heads
         shape = (heads.heads, heads.kv_heads, heads.dim, self._block_size)
         common = {
@@ -158,12 +160,12 @@ class _Grouped:
             "q_data_type": self._dtype,
             "kv_data_type": self._dtype,
         }
-        if self._singles:
-            self._decode = self._decoder(row.recorded)
-            table, blocks = self._tables.of(row, slice(row.singles))
+        if self._num_decode_tokens:
+            self._decode = self._decoder(batch.captured_size)
+            table, blocks = self._tables.of(batch, slice(batch.num_decode_tokens))
             self._decode.plan(pinned(table.starts), blocks, pinned(table.last), *shape, **common)
         if self._spans:
-            table, blocks = self._tables.of(row, slice(row.singles, None))
+            table, blocks = self._tables.of(batch, slice(batch.num_decode_tokens, None))
             self._prefill.plan(
                 pinned(table.queries),
                 pinned(table.starts),
@@ -175,35 +177,35 @@ class _Grouped:
             )
 
     def run(self, query: torch.Tensor, cache: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        result = torch.empty_like(query)
-        if self._singles:
-            self._decode.run(query[: self._singles], cache, out=result[: self._singles])
+        result, count = torch.empty_like(query), self._num_decode_tokens
+        if count:
+            self._decode.run(query[:count], cache, out=result[:count])
         if self._spans:
-            self._prefill.run(query[self._singles :], cache, out=result[self._singles :])
+            self._prefill.run(query[count:], cache, out=result[count:])
         return result
 
-    def _decoder(self, recorded: int) -> Any:
-        """Return the wrapper for a captured number of rows; 0 is the one without a graph."""
+    def _decoder(self, captured_size: int) -> Any:
+        """Return the wrapper for a captured size; 0: the one without a graph."""
         from flashinfer import BatchDecodeWithPagedKVCacheWrapper
 
-        if recorded not in self._decoders:
+        if captured_size not in self._decoders:
             graph = {}
-            if recorded:
-                buffers = self._tables.buffers(recorded)
+            if captured_size:
+                buffers = self._tables.buffers(captured_size)
                 graph = {
                     "use_cuda_graph": True,
                     "paged_kv_indptr_buffer": buffers["starts"],
                     "paged_kv_indices_buffer": buffers["blocks"],
                     "paged_kv_last_page_len_buffer": buffers["last"],
                 }
-            self._decoders[recorded] = BatchDecodeWithPagedKVCacheWrapper(
+            self._decoders[captured_size] = BatchDecodeWithPagedKVCacheWrapper(
                 self._workspace,
                 "NHD",
                 use_tensor_cores=grouped_shape(self._heads).tensor_cores,
                 backend="fa2",  # FlashInfer's choice for 16-bit types on every GPU
                 **graph,
             )
-        return self._decoders[recorded]
+        return self._decoders[captured_size]
 
 
 class _Latent:
@@ -218,11 +220,11 @@ class _Latent:
         self._wrappers: dict[int, Any] = {}
         self._run: Callable[..., torch.Tensor]
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         from flashinfer.mla import MLAPlanMetadata
 
-        table, blocks = self._tables.of(row, slice(None))
-        wrapper = self._wrapper(row.recorded)
+        table, blocks = self._tables.of(batch, slice(None))
+        wrapper = self._wrapper(batch.captured_size)
         wrapper.plan(
             metadata=MLAPlanMetadata.csr(
                 qo_indptr=pinned(table.queries),
@@ -231,8 +233,8 @@ class _Latent:
                 kv_len_arr=pinned(table.lengths),
             ),
             num_heads=self._heads.heads,
-            head_dim_ckv=self._heads.rank,
-            head_dim_kpe=self._heads.rope,
+            head_dim_ckv=self._heads.kv_lora_rank,
+            head_dim_kpe=self._heads.qk_rope_head_dim,
             page_size=self._block_size,
             causal=True,
             sm_scale=self._heads.scale,
@@ -244,14 +246,14 @@ class _Latent:
     def run(self, query: torch.Tensor, cache: torch.Tensor) -> torch.Tensor:
         return self._run(query=query, kv_cache=cache)
 
-    def _wrapper(self, recorded: int) -> Any:
-        """Return the wrapper for a captured number of rows; 0: the one without a graph."""
+    def _wrapper(self, captured_size: int) -> Any:
+        """Return the wrapper for a captured size; 0: the one without a graph."""
         from flashinfer.mla import BatchMLAPagedAttentionWrapper
 
-        if recorded not in self._wrappers:
+        if captured_size not in self._wrappers:
             graph = {}
-            if recorded:
-                buffers = self._tables.buffers(recorded)
+            if captured_size:
+                buffers = self._tables.buffers(captured_size)
                 graph = {
                     "use_cuda_graph": True,
                     "qo_indptr": buffers["queries"],
@@ -259,7 +261,7 @@ class _Latent:
                     "kv_indices": buffers["blocks"],
                     "kv_len_arr": buffers["lengths"],
                 }
-            self._wrappers[recorded] = BatchMLAPagedAttentionWrapper(
+            self._wrappers[captured_size] = BatchMLAPagedAttentionWrapper(
                 self._workspace, backend=_backend(self._workspace.device), **graph
             )
-        return self._wrappers[recorded]
+        return self._wrappers[captured_size]

@@ -27,7 +27,7 @@ class PagedCache:
         if isinstance(heads, GroupedHeads):
             parts, token = 2, (heads.kv_heads, heads.dim)
         else:
-            parts, token = 1, (1, heads.rank + heads.rope)
+            parts, token = 1, (1, heads.kv_lora_rank + heads.qk_rope_head_dim)
         self._layers = torch.zeros(
             (size.layers, parts, size.blocks + 1, size.block_size, *token),
             dtype=dtype,
@@ -52,13 +52,13 @@ class PagedCache:
         """Return values, or latents, of a layer: [blocks, block_size, kv_heads, width]."""
         return self._layers[layer, -1]
 
-    def write(self, layer: int, places: torch.Tensor, *parts: torch.Tensor) -> None:
+    def write(self, layer: int, slot_mapping: torch.Tensor, *parts: torch.Tensor) -> None:
         """Write keys and values, or latents, of new tokens.
 
         Args:
             layer: Index of the layer.
-            places: Slot mapping, the index of each token in the cache: [tokens].
+            slot_mapping: Index of each token in the cache: [tokens].
             *parts: Keys and values, or latents: [tokens, kv_heads, width] each.
         """
         for kept, new in zip(self._layers[layer], parts, strict=True):
-            kept.flatten(0, 1).index_copy_(0, places, new)
+            kept.flatten(0, 1).index_copy_(0, slot_mapping, new)

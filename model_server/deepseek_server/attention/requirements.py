@@ -40,7 +40,7 @@ def unsuitable(heads: Heads, dtype: torch.dtype, device: torch.device) -> str:
 def shape_of(heads: Heads) -> Shape:
     """Return the shape of a model's heads that selects kernels."""
     if isinstance(heads, LatentHeads):
-        return Latent(heads.rank, heads.rope)
+        return Latent(heads.kv_lora_rank, heads.qk_rope_head_dim)
     return grouped_shape(heads)
 
 

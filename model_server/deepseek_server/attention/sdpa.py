@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from deepseek_server.attention.base import CacheSize, Heads, LatentHeads, Row
+from deepseek_server.attention.base import CacheSize, Heads, LatentHeads, PackedBatch
 from deepseek_server.attention.kv_cache import PagedCache
 from deepseek_server.engine.runner import Chunk
 
@@ -69,7 +69,7 @@ class SdpaAttention:
     ) -> None:
         self._heads, self._device = heads, device
         self._cache = PagedCache(heads, size, dtype, device)
-        self._places = torch.empty(0, dtype=torch.int64, device=device)
+        self._slot_mapping = torch.empty(0, dtype=torch.int64, device=device)
         self._batches: list[_Batch] = []
         self._spans: list[_Span] = []
 
@@ -84,19 +84,19 @@ class SdpaAttention:
         return self._cache
 
     @property
-    def can_be_recorded(self) -> bool:
+    def supports_cuda_graphs(self) -> bool:
         """See Attention. False, because batches have another shape in every step."""
         return False
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         """See Attention."""
-        self._places = row.places
+        self._slot_mapping = batch.slot_mapping
         similar = defaultdict(list)
-        for place, chunk in enumerate(row.chunks[: row.singles]):
-            similar[self._blocks_of(chunk).bit_length()].append((place, chunk))
+        for index, chunk in enumerate(batch.chunks[: batch.num_decode_tokens]):
+            similar[self._blocks_of(chunk).bit_length()].append((index, chunk))
         self._batches = [self._batch(members) for members in similar.values()]
-        self._spans, begin = [], row.singles
-        for chunk in row.chunks[row.singles :]:
+        self._spans, begin = [], batch.num_decode_tokens
+        for chunk in batch.chunks[batch.num_decode_tokens :]:
             self._spans.append(self._span(chunk, begin))
             begin += len(chunk)
 
@@ -104,15 +104,15 @@ class SdpaAttention:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """See Attention."""
-        self._cache.write(layer, self._places, key, value)
+        self._cache.write(layer, self._slot_mapping, key, value)
         return self._attend(layer, query, key, value)
 
     def latent(self, layer: int, query: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """See Attention."""
         assert isinstance(self._heads, LatentHeads)  # noqa: S101 - a programming error
         key = latent.unsqueeze(1)
-        self._cache.write(layer, self._places, key)
-        return self._attend(layer, query, key, key)[..., : self._heads.rank]
+        self._cache.write(layer, self._slot_mapping, key)
+        return self._attend(layer, query, key, key)[..., : self._heads.kv_lora_rank]
 
     def _attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
@@ -166,7 +166,7 @@ class SdpaAttention:
         positions = torch.tensor([chunk.start for _, chunk in members], device=self._device)
         kept = torch.arange(width * self._cache.size.block_size, device=self._device)
         return _Batch(
-            tokens=torch.tensor([place for place, _ in members], device=self._device),
+            tokens=torch.tensor([index for index, _ in members], device=self._device),
             blocks=torch.tensor(table, device=self._device),
             visible=(kept <= positions[:, None])[:, None, None],
         )

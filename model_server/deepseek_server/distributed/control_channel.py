@@ -15,8 +15,8 @@ _IDLE_SECONDS, _PROBES = 5, 3
 _RANK_BYTES, _LENGTH_BYTES = 4, 8
 
 
-def lay(
-    rank: int, size: int, host: str, share: Callable[[object], Any]
+def connect_ranks(
+    rank: int, size: int, host: str, broadcast: Callable[[object], Any]
 ) -> dict[int, socket.socket]:
     """Connect the ranks; all must call it.
 
@@ -24,7 +24,7 @@ def lay(
         rank: The number of this process.
         size: The number of processes.
         host: The host of rank 0.
-        share: Broadcasts a value of rank 0 to all, once.
+        broadcast: Broadcasts a value of rank 0 to all, once.
 
     Returns:
         The connections by the rank of the peer: those of rank 0 to all others, or that of another
@@ -33,28 +33,28 @@ def lay(
     Raises:
         OSError: The others cannot be reached.
     """
-    wires = _accept(size, share) if rank == 0 else {0: _connect(rank, host, share)}
-    for wire in wires.values():
-        wire.settimeout(None)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _IDLE_SECONDS)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-    return wires
+    connections = _accept(size, broadcast) if rank == 0 else {0: _connect(rank, host, broadcast)}
+    for connection in connections.values():
+        connection.settimeout(None)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _IDLE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    return connections
 
 
-def _accept(size: int, share: Callable[[object], Any]) -> dict[int, socket.socket]:
+def _accept(size: int, broadcast: Callable[[object], Any]) -> dict[int, socket.socket]:
     """Accept a connection from each of the others, which begins with its rank."""
-    wires: dict[int, socket.socket] = {}
+    connections: dict[int, socket.socket] = {}
     with _listen(size) as server:
         server.settimeout(_CONNECT_SECONDS)
-        share(server.getsockname()[1])
-        while len(wires) < size - 1:
-            wire, _ = server.accept()
-            wire.settimeout(_CONNECT_SECONDS)
-            wires[int.from_bytes(_receive(wire, _RANK_BYTES), "little")] = wire
-    return wires
+        broadcast(server.getsockname()[1])
+        while len(connections) < size - 1:
+            connection, _ = server.accept()
+            connection.settimeout(_CONNECT_SECONDS)
+            connections[int.from_bytes(_receive(connection, _RANK_BYTES), "little")] = connection
+    return connections
 
 
 def _listen(size: int) -> socket.socket:
@@ -66,13 +66,13 @@ def _listen(size: int) -> socket.socket:
     return socket.create_server(("", 0), backlog=size)
 
 
-def _connect(rank: int, host: str, share: Callable[[object], Any]) -> socket.socket:
-    wire = socket.create_connection((host, share(None)), _CONNECT_SECONDS)
-    wire.sendall(rank.to_bytes(_RANK_BYTES, "little"))
-    return wire
+def _connect(rank: int, host: str, broadcast: Callable[[object], Any]) -> socket.socket:
+    connection = socket.create_connection((host, broadcast(None)), _CONNECT_SECONDS)
+    connection.sendall(rank.to_bytes(_RANK_BYTES, "little"))
+    return connection
 
 
-def send(wires: dict[int, socket.socket], value: object) -> None:
+def send(connections: dict[int, socket.socket], value: object) -> None:
     """Send a value over all connections.
 
     Raises:
@@ -80,25 +80,25 @@ def send(wires: dict[int, socket.socket], value: object) -> None:
     """
     content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
     message = len(content).to_bytes(_LENGTH_BYTES, "little") + content
-    for wire in wires.values():
-        wire.sendall(message)
+    for connection in connections.values():
+        connection.sendall(message)
 
 
-def receive(wire: socket.socket) -> Any:
+def receive(connection: socket.socket) -> Any:
     """Wait for a value, without a timeout.
 
     Raises:
         OSError: the connection is broken.
     """
-    length = int.from_bytes(_receive(wire, _LENGTH_BYTES), "little")
-    return pickle.loads(_receive(wire, length))  # noqa: S301 - rank 0 runs the same program
+    length = int.from_bytes(_receive(connection, _LENGTH_BYTES), "little")
+    return pickle.loads(_receive(connection, length))  # noqa: S301 - rank 0 runs the same program
 
 
-def _receive(wire: socket.socket, count: int) -> bytearray:
+def _receive(connection: socket.socket, count: int) -> bytearray:
     content = bytearray(count)
     rest = memoryview(content)
     while rest:  # a signal ends a call early, and a checkpoint's description takes many packets
-        received = wire.recv_into(rest, len(rest), socket.MSG_WAITALL)
+        received = connection.recv_into(rest, len(rest), socket.MSG_WAITALL)
         if not received:
             raise ConnectionResetError("the connection was closed at its other end")
         rest = rest[received:]

@@ -1,4 +1,4 @@
-"""Causes: files in which the ranks of a pod record why they ended.
+"""Exit reasons: files in which the ranks of a pod record why they ended.
 
 A rank may have no connection to the server, or end while it uses it, so each writes a small file for
 the pod's server. A failure of a rank itself takes precedence over one that it learned from others.
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Cause:
+class ExitReason:
     """The reason why a rank ended.
 
     Attributes:
@@ -33,46 +33,46 @@ class Cause:
     lost: int | None = None
 
 
-def leave(directory: Path, cause: Cause) -> None:
-    """Write why this rank ends; an earlier cause is kept."""
-    path = directory / f"cause-{cause.rank}.json"
-    written = path.with_suffix(f".{cause.lost}")
+def write(directory: Path, exit_reason: ExitReason) -> None:
+    """Write why this rank ends; an earlier reason is kept."""
+    path = directory / f"cause-{exit_reason.rank}.json"
+    temporary = path.with_suffix(f".{exit_reason.lost}")
     try:
-        written.write_text(json.dumps(asdict(cause)))
+        temporary.write_text(json.dumps(asdict(exit_reason)))
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(written)
-    except OSError as error:  # the server has ended, or the disk is full; the log has the cause
-        log.debug("cannot write the cause: %s", error)
+            path.hardlink_to(temporary)
+    except OSError as error:  # the server has ended, or the disk is full; the log has the reason
+        log.debug("cannot write the exit reason: %s", error)
 
 
-def found(directory: Path) -> list[Cause]:
-    """Return the causes that the ranks of this pod have written, by rank."""
-    causes = []
+def read_all(directory: Path) -> list[ExitReason]:
+    """Return the exit reasons that the ranks of this pod have written, by rank."""
+    exit_reasons = []
     for path in directory.glob("cause-*.json"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            causes.append(Cause(**json.loads(path.read_text())))
-    return sorted(causes, key=lambda cause: cause.rank)
+            exit_reasons.append(ExitReason(**json.loads(path.read_text())))
+    return sorted(exit_reasons, key=lambda exit_reason: exit_reason.rank)
 
 
-def decide(causes: Sequence[Cause], ranks: Iterable[int], host: str) -> StartError:
+def decide(exit_reasons: Sequence[ExitReason], ranks: Iterable[int], host: str) -> StartError:
     """Return the error that a pod ends with.
 
-    A failure of one of its ranks takes precedence, then a rank that ended without a cause, then the
+    A failure of one of its ranks takes precedence, then a rank that ended without a reason, then the
     loss of other ranks.
 
     Args:
-        causes: the causes of its ranks.
+        exit_reasons: the exit reasons of its ranks.
         ranks: its ranks.
         host: its node.
     """
-    for cause in causes:
-        if cause.lost is None:
-            return failure(cause.exit_code, cause.sentence)
-    silent = set(ranks) - {cause.rank for cause in causes}
-    for cause in causes:
-        # A rank that only sends no heartbeat may still run, and then writes no cause.
-        if cause.lost not in silent or cause.exit_code == GangError.exit_code:
-            return failure(cause.exit_code, cause.sentence)
+    for exit_reason in exit_reasons:
+        if exit_reason.lost is None:
+            return failure(exit_reason.exit_code, exit_reason.sentence)
+    silent = set(ranks) - {exit_reason.rank for exit_reason in exit_reasons}
+    for exit_reason in exit_reasons:
+        # A rank that only sends no heartbeat may still run, and then writes no exit reason.
+        if exit_reason.lost not in silent or exit_reason.exit_code == GangError.exit_code:
+            return failure(exit_reason.exit_code, exit_reason.sentence)
     return TransientError(
         f"rank {min(silent, default=0)} on {host} has ended without an error message, most likely "
         "killed because it ran out of memory: see the log above; if it has no error, give the pod "

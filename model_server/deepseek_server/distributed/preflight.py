@@ -21,8 +21,8 @@ import torch
 from deepseek_server.config import Preflight
 from deepseek_server.distributed import transport
 from deepseek_server.distributed.process_group import Group
-from deepseek_server.distributed.rank_info import Team
-from deepseek_server.engine.ipc import Met, SlowestPair
+from deepseek_server.distributed.rank_info import GangInfo
+from deepseek_server.engine.ipc import NetworkReport, SlowestPair
 from deepseek_server.errors import GangError
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PAIR_BYTES = {"cpu": 2**19, "cuda": 2**24}
 WARM_UP, ROUNDS = 3, 9
 
 
-def preflight(group: Group, device: Device, team: Team) -> Met:
+def preflight(group: Group, device: Device, gang_info: GangInfo) -> NetworkReport:
     """Measure the network and log the result; all ranks must call it.
 
     Raises:
@@ -43,34 +43,34 @@ def preflight(group: Group, device: Device, team: Team) -> Met:
             cannot exchange tensors.
     """
     try:
-        return _look(group, device, team)
+        return _measure(group, device, gang_info)
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise GangError(
-            f"{team.named(group.rank)} cannot exchange tensors with the other ranks ({reason}): "
+            f"{gang_info.named(group.rank)} cannot exchange tensors with the other ranks ({reason}): "
             "check the network of these nodes; set NCCL_DEBUG=INFO for a detailed log"
         ) from error
 
 
-def _look(group: Group, device: Device, team: Team) -> Met:
+def _measure(group: Group, device: Device, gang_info: GangInfo) -> NetworkReport:
     speed = _all_reduce_speed(group, device)
-    way = _transport(group, device, team)
-    asked = team.gang.preflight
+    way = _transport(group, device, gang_info)
+    required = gang_info.gang.preflight
     pair: SlowestPair | None = None
-    if too_slow(speed, asked):
-        pair = slowest_pair(_pairs(group, device, team))
-    problem = verdict(speed, way, pair, team)
-    told = (
-        f"the {group.size} ranks on {' and '.join(dict.fromkeys(team.hosts))} have connected: "
+    if too_slow(speed, required):
+        pair = slowest_pair(_pairs(group, device, gang_info))
+    problem = verdict(speed, way, pair, gang_info)
+    summary = (
+        f"the {group.size} ranks on {' and '.join(dict.fromkeys(gang_info.hosts))} have connected: "
         f"all-reduce {speed:.3g} GB/s over {way}"
     )
     if group.rank == 0:
-        log.log(logging.WARNING if problem else logging.INFO, "%s", problem or told)
+        log.log(logging.WARNING if problem else logging.INFO, "%s", problem or summary)
     if device == "cuda":
         torch.cuda.empty_cache()  # the model may need all memory
-    if problem and asked.policy == "fail":
+    if problem and required.policy == "fail":
         raise GangError(problem)
-    return Met(way, speed, pair, problem)
+    return NetworkReport(way, speed, pair, problem)
 
 
 def bandwidth(count: int, seconds: float) -> float:
@@ -83,9 +83,11 @@ def bandwidth(count: int, seconds: float) -> float:
     return count / seconds / 1e9
 
 
-def too_slow(speed: float, asked: Preflight) -> bool:
+def too_slow(speed: float, required: Preflight) -> bool:
     """Return whether a bandwidth in GB/s is lower than required."""
-    return asked.min_gigabytes_per_second is not None and speed < asked.min_gigabytes_per_second
+    return (
+        required.min_gigabytes_per_second is not None and speed < required.min_gigabytes_per_second
+    )
 
 
 def slowest_pair(pairs: Sequence[SlowestPair]) -> SlowestPair | None:
@@ -93,19 +95,19 @@ def slowest_pair(pairs: Sequence[SlowestPair]) -> SlowestPair | None:
     return min(pairs, key=lambda pair: pair.gigabytes_per_second, default=None)
 
 
-def verdict(speed: float, way: str, pair: SlowestPair | None, team: Team) -> str:
+def verdict(speed: float, way: str, pair: SlowestPair | None, gang_info: GangInfo) -> str:
     """Return what is wrong with the network and what to do; empty if it is fast enough."""
-    asked = team.gang.preflight
-    if not too_slow(speed, asked):
+    required = gang_info.gang.preflight
+    if not too_slow(speed, required):
         return ""
     where = ""
     if pair is not None:
         first, second = pair.hosts
         where = f", slowest between {first} and {second} ({pair.gigabytes_per_second:.3g} GB/s)"
     return (
-        f"the network between the pods is too slow: an all-reduce over {len(team.hosts)} ranks "
+        f"the network between the pods is too slow: an all-reduce over {len(gang_info.hosts)} ranks "
         f"reaches {speed:.3g} GB/s over {way}{where}, but gang.preflight.minGigabytesPerSecond "
-        f"is {asked.min_gigabytes_per_second:g}: check the network of these nodes, lower that "
+        f"is {required.min_gigabytes_per_second:g}: check the network of these nodes, lower that "
         "number, or set gang.preflight.policy to warn"
     )
 
@@ -114,7 +116,7 @@ def _all_reduce_speed(group: Group, device: Device) -> float:
     """Return the algorithm bandwidth of an all-reduce in GB/s, the lowest of all ranks."""
     tensor = torch.ones(ALL_REDUCE_BYTES[device] // 4, device=device)
     seconds = _median(lambda: group.all_reduce(tensor.fill_(1.0)), device)
-    return bandwidth(tensor.nbytes, max(group.gather(seconds)))
+    return bandwidth(tensor.nbytes, max(group.all_gather_object(seconds)))
 
 
 def _median(operation: Callable[[], object], device: Device) -> float:
@@ -134,24 +136,26 @@ def _finish(device: Device) -> None:
         torch.cuda.synchronize()
 
 
-def _transport(group: Group, device: Device, team: Team) -> str:
+def _transport(group: Group, device: Device, gang_info: GangInfo) -> str:
     if device == "cpu":
         return "tcp"  # gloo's only transport
-    return transport.slowest(group.gather(transport.of_process(team.directory, os.getpid())))
+    return transport.slowest(
+        group.all_gather_object(transport.of_process(gang_info.directory, os.getpid()))
+    )
 
 
-def _pairs(group: Group, device: Device, team: Team) -> list[SlowestPair]:
+def _pairs(group: Group, device: Device, gang_info: GangInfo) -> list[SlowestPair]:
     """Return the bandwidth of every pair of pods, measured one pair at a time."""
     pairs = []
     tensor = torch.ones(PAIR_BYTES[device] // 4, device=device)
-    for first, second in pairs_of_pods(team.gang.pods, group.size):
+    for first, second in pairs_of_pods(gang_info.gang.pods, group.size):
         seconds = 0.0
         if group.rank == first:
             seconds = _median(partial(_there_and_back, group, tensor, second), device)
         elif group.rank == second:
             _median(partial(_back, group, tensor, first), device)
-        taken = max(group.gather(seconds)) / 2
-        hosts = team.hosts[first], team.hosts[second]
+        taken = max(group.all_gather_object(seconds)) / 2
+        hosts = gang_info.hosts[first], gang_info.hosts[second]
         pairs.append(SlowestPair(hosts, bandwidth(tensor.nbytes, taken)))
     return pairs
 

@@ -19,9 +19,9 @@ from typing import Any, Literal, Protocol
 import torch
 import torch.distributed as dist
 
-from deepseek_server.distributed import control_channel as wires
-from deepseek_server.distributed.heartbeat import Lifeline
-from deepseek_server.distributed.rank_info import Team
+from deepseek_server.distributed import control_channel
+from deepseek_server.distributed.heartbeat import HeartbeatMonitor
+from deepseek_server.distributed.rank_info import GangInfo
 from deepseek_server.errors import GangError, PermanentError, TransientError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ START_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """The rank of this process, and the address of rank 0.
 
     Attributes:
@@ -49,7 +49,7 @@ class Place:
     port: int
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Place | None":
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "RankInfo | None":
         """Read RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, which torchrun sets.
 
         Returns:
@@ -105,10 +105,10 @@ class Group(Protocol):
     def all_gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """Concatenate the tensors of all ranks: [..., n] of each become [..., size * n]."""
 
-    def share(self, value: object) -> Any:
+    def broadcast_object(self, value: object) -> Any:
         """Return the value of rank 0; values of other ranks are ignored."""
 
-    def gather(self, value: object) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """Return the values of all ranks in order; waits for the last one without a timeout."""
 
     def send(self, tensor: torch.Tensor, rank: int) -> None:
@@ -117,17 +117,17 @@ class Group(Protocol):
     def receive(self, tensor: torch.Tensor, rank: int) -> None:
         """Fill a tensor with one that another rank sends."""
 
-    def smallest(self, number: int) -> int:
+    def all_reduce_min(self, number: int) -> int:
         """Return the smallest number of all ranks."""
 
     def close(self) -> None:
         """Leave the group without ending the others."""
 
     def fail(self, sentence: str) -> None:
-        """Report to the others that this process fails, and why; those of a team end too."""
+        """Report to the others that this process fails, and why; those of a gang end too."""
 
 
-class Alone:
+class SingleProcessGroup:
     """The group of a single process."""
 
     rank, size = 0, 1
@@ -140,11 +140,11 @@ class Alone:
         """See Group."""
         return tensor
 
-    def share(self, value: object) -> Any:
+    def broadcast_object(self, value: object) -> Any:
         """See Group."""
         return value
 
-    def gather(self, value: object) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """See Group."""
         return [value]
 
@@ -156,7 +156,7 @@ class Alone:
         """See Group; not supported without another rank."""
         raise NotImplementedError
 
-    def smallest(self, number: int) -> int:
+    def all_reduce_min(self, number: int) -> int:
         """See Group."""
         return number
 
@@ -167,10 +167,10 @@ class Alone:
         """See Group."""
 
 
-ALONE: Group = Alone()
+SINGLE_PROCESS: Group = SingleProcessGroup()
 
 
-def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
+def join(device: Literal["cpu", "cuda"], gang_info: GangInfo | None = None) -> Group:
     """Connect to the other processes that the environment names; returns when all have connected.
 
     On GPUs this process's GPU becomes the current device. From now on this process ends, with an error
@@ -178,102 +178,111 @@ def join(device: Literal["cpu", "cuda"], team: Team | None = None) -> Group:
 
     Args:
         device: The device of the model.
-        team: The ranks of all pods, if there are several pods.
+        gang_info: The ranks of all pods, if there are several pods.
 
     Raises:
         PermanentError: The environment is invalid, or this host has too few GPUs.
         TransientError: The other processes did not connect.
         GangError: The other processes, in several pods, did not connect.
     """
-    place = Place.from_environment()
-    if place is None:
-        return ALONE
+    rank_info = RankInfo.from_environment()
+    if rank_info is None:
+        return SINGLE_PROCESS
     if device == "cuda":
-        _choose_gpu(place)
-    log.info("rank %d of %d connects to %s port %d", place.rank, place.size, place.host, place.port)
+        _choose_gpu(rank_info)
+    rank, size, host, port = rank_info.rank, rank_info.size, rank_info.host, rank_info.port
+    log.info("rank %d of %d connects to %s port %d", rank, size, host, port)
     backend = "nccl" if device == "cuda" else "gloo"
     try:
-        if team is None:
+        if gang_info is None:
             dist.init_process_group(backend, init_method="env://", timeout=START_TIMEOUT)
         else:
-            _meet(backend, place, team)
-        return _Together(place, team)
+            _rendezvous(backend, rank_info, gang_info)
+        return _DistributedGroup(rank_info, gang_info)
     except (dist.DistError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        kind = TransientError if team is None else GangError
+        kind = TransientError if gang_info is None else GangError
         raise kind(
-            f"rank {place.rank} did not connect to the other {place.size - 1} ranks of the model "
-            f"at {place.host} port {place.port} ({reason}): check that all of them run and that no "
+            f"rank {rank} did not connect to the other {size - 1} ranks of the model "
+            f"at {host} port {port} ({reason}): check that all of them run and that no "
             "NetworkPolicy or firewall blocks their connections"
         ) from error
 
 
-def _meet(backend: str, place: Place, team: Team) -> None:
+def _rendezvous(backend: str, rank_info: RankInfo, gang_info: GangInfo) -> None:
     """Wait until all ranks of all pods have connected, up to the configured timeout.
 
     Raises:
         GangError: Ranks did not connect; the message names them.
     """
-    patience = timedelta(seconds=team.gang.rank_seconds)
+    patience = timedelta(seconds=gang_info.gang.rank_seconds)
     # torchrun hosts the store; without torchrun, rank 0 does.
-    holds = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    hosts_store = rank_info.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = dist.TCPStore(
-        place.host, place.port, is_master=holds, timeout=patience, wait_for_workers=False
+        rank_info.host,
+        rank_info.port,
+        is_master=hosts_store,
+        timeout=patience,
+        wait_for_workers=False,
     )
-    here = [f"here/{rank}" for rank in range(place.size)]
-    store.set(here[place.rank], "")
+    here = [f"here/{rank}" for rank in range(rank_info.size)]
+    store.set(here[rank_info.rank], "")
     try:
         store.wait(here, patience)
     except (dist.DistError, RuntimeError) as error:
         missing = [rank for rank, key in enumerate(here) if not store.check([key])]
-        names = " and ".join(team.named(rank) for rank in missing)
+        names = " and ".join(gang_info.named(rank) for rank in missing)
         raise GangError(
-            f"{names} did not connect to the ranks of the model at {place.host} port {place.port} "
-            f"within {team.gang.rank_seconds:g} s: see the log of its pod"
+            f"{names} did not connect to the ranks of the model at {rank_info.host} port "
+            f"{rank_info.port} within {gang_info.gang.rank_seconds:g} s: see the log of its pod"
         ) from error
     dist.init_process_group(
         backend,
         store=dist.PrefixStore("group", store),
-        rank=place.rank,
-        world_size=place.size,
+        rank=rank_info.rank,
+        world_size=rank_info.size,
         timeout=START_TIMEOUT,
     )
 
 
-def _choose_gpu(place: Place) -> None:
+def _choose_gpu(rank_info: RankInfo) -> None:
     count = torch.cuda.device_count()
-    if place.local_rank >= count:
+    if rank_info.local_rank >= count:
         raise PermanentError(
-            f"rank {place.rank} needs GPU {place.local_rank} of its host, which has {count} GPUs: "
-            "start at most one process per GPU on each host"
+            f"rank {rank_info.rank} needs GPU {rank_info.local_rank} of its host, which has "
+            f"{count} GPUs: start at most one process per GPU on each host"
         )
-    torch.cuda.set_device(place.local_rank)
+    torch.cuda.set_device(rank_info.local_rank)
 
 
-class _Together:
+class _DistributedGroup:
     """A group of several processes, based on torch's initialized default group.
 
     Args:
-        place: the rank of this process.
-        team: the ranks of all pods, if there are several pods.
+        rank_info: the rank of this process.
+        gang_info: the ranks of all pods, if there are several pods.
     """
 
-    def __init__(self, place: Place, team: Team | None) -> None:
-        self.rank, self.size = place.rank, place.size
+    def __init__(self, rank_info: RankInfo, gang_info: GangInfo | None) -> None:
+        self.rank, self.size = rank_info.rank, rank_info.size
         # NCCL runs in the order of the device's queue, in which messages between CPUs must not wait.
         self._cpus = dist.new_group(backend="gloo", timeout=START_TIMEOUT)
-        self._commands = wires.lay(place.rank, place.size, place.host, self._share_once)
-        alive = wires.lay(place.rank, place.size, place.host, self._share_once)
-        self._lifeline = Lifeline(place.rank, alive, team)
+        self._commands, alive = (
+            control_channel.connect_ranks(
+                rank_info.rank, rank_info.size, rank_info.host, self._broadcast_once
+            )
+            for _ in range(2)
+        )
+        self._heartbeats = HeartbeatMonitor(rank_info.rank, alive, gang_info)
 
-    def _share_once(self, value: object) -> Any:
+    def _broadcast_once(self, value: object) -> Any:
         values = [value]
         dist.broadcast_object_list(values, src=0, group=self._cpus)
         return values[0]
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """See Group."""
-        with self._ends_with_others():
+        with self._await_loss_on_error():
             dist.all_reduce(tensor)
         return tensor
 
@@ -281,60 +290,62 @@ class _Together:
         """See Group."""
         joined = tensor.new_empty(self.size * tensor.numel())
         if tensor.numel():
-            with self._ends_with_others():
+            with self._await_loss_on_error():
                 dist.all_gather_into_tensor(joined, tensor.flatten())
         return joined.view(self.size, *tensor.shape).movedim(0, -2).flatten(-2)
 
-    def share(self, value: object) -> Any:
+    def broadcast_object(self, value: object) -> Any:
         """See Group."""
-        with self._ends_with_others():
+        with self._await_loss_on_error():
             if self.rank:
-                return wires.receive(self._commands[0])
-            wires.send(self._commands, value)
+                return control_channel.receive(self._commands[0])
+            control_channel.send(self._commands, value)
         return value
 
     @contextmanager
-    def _ends_with_others(self) -> Iterator[None]:
-        """Give the lifeline time to end this process if an operation fails due to a lost rank."""
+    def _await_loss_on_error(self) -> Iterator[None]:
+        """Give the heartbeat monitor time to end this process if an operation fails due to a lost rank."""
         try:
             yield
         except (RuntimeError, OSError) as error:
-            self._lifeline.await_loss(error)
+            self._heartbeats.await_loss(error)
             raise
 
-    def gather(self, value: object) -> list[Any]:
+    def all_gather_object(self, value: object) -> list[Any]:
         """See Group."""
         values = [value]
-        with self._ends_with_others():
+        with self._await_loss_on_error():
             if self.rank:
-                wires.send(self._commands, value)
+                control_channel.send(self._commands, value)
             else:
-                values += [wires.receive(self._commands[rank]) for rank in range(1, self.size)]
-        gathered: list[Any] = self.share(values)
+                values += [
+                    control_channel.receive(self._commands[rank]) for rank in range(1, self.size)
+                ]
+        gathered: list[Any] = self.broadcast_object(values)
         return gathered
 
     def send(self, tensor: torch.Tensor, rank: int) -> None:
         """See Group."""
-        with self._ends_with_others():
+        with self._await_loss_on_error():
             dist.send(tensor, rank)
 
     def receive(self, tensor: torch.Tensor, rank: int) -> None:
         """See Group."""
-        with self._ends_with_others():
+        with self._await_loss_on_error():
             dist.recv(tensor, rank)
 
-    def smallest(self, number: int) -> int:
+    def all_reduce_min(self, number: int) -> int:
         """See Group."""
-        return int(min(self.gather(number)))
+        return int(min(self.all_gather_object(number)))
 
     def close(self) -> None:
         """See Group."""
-        self._lifeline.untie()
-        for wire in self._commands.values():
-            wire.close()
+        self._heartbeats.leave()
+        for connection in self._commands.values():
+            connection.close()
         if dist.get_backend() != dist.Backend.NCCL:  # NCCL would wait for CUDA graphs forever
             dist.destroy_process_group()
 
     def fail(self, sentence: str) -> None:
         """See Group."""
-        self._lifeline.fail(sentence)
+        self._heartbeats.fail(sentence)

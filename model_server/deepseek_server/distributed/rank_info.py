@@ -9,13 +9,13 @@ from deepseek_server.config import Gang
 
 
 @dataclass(frozen=True)
-class Team:
+class GangInfo:
     """The ranks of a model over all its pods.
 
     Attributes:
         gang: the gang's configuration.
         hosts: the host of each rank.
-        directory: directory for the causes of this pod's ranks and for NCCL's logs.
+        directory: directory for the exit reasons of this pod's ranks and for NCCL's logs.
     """
 
     gang: Gang
@@ -27,13 +27,13 @@ class Team:
         return f"rank {rank} on {self.hosts[rank]}"
 
     def write(self) -> str:
-        """Return the team as a command line argument."""
+        """Return this object as a command line argument."""
         return _JSON.dump_json(self).decode()
 
     @classmethod
-    def read(cls, text: str) -> "Team":
+    def read(cls, text: str) -> "GangInfo":
         """Parse the result of `write`."""
         return _JSON.validate_json(text)
 
 
-_JSON = TypeAdapter(Team)
+_JSON = TypeAdapter(GangInfo)

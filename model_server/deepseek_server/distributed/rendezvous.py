@@ -1,4 +1,4 @@
-"""Roll call: the pods of a gang connect before any of them starts its engine.
+"""Rendezvous: the pods of a gang connect before any of them starts its engine.
 
 Followers introduce themselves to the leader, on the port that the ranks use for their rendezvous
 afterwards. When all pods have connected and run the same versions and configuration, the leader lets
@@ -54,7 +54,7 @@ class Introduction:
     digest: str
 
 
-class Meeting:
+class ConnectedPods:
     """The connected pods, until their ranks have connected.
 
     Each follower keeps its connection to the leader. It shows if a pod is replaced right after it has
@@ -63,36 +63,40 @@ class Meeting:
 
     Args:
         hosts: the hosts of all pods, in order.
-        wires: the leader's connections to the followers by number, or a follower's to the leader.
+        connections: the leader's connections to the followers by number, or a follower's to the leader.
     """
 
-    def __init__(self, hosts: tuple[str, ...], wires: Mapping[int, socket.socket]) -> None:
+    def __init__(self, hosts: tuple[str, ...], connections: Mapping[int, socket.socket]) -> None:
         self.hosts = hosts
-        self._wires = wires
-        self._over = threading.Event()
+        self._connections = connections
+        self._closed = threading.Event()
 
     def watch(self, lost: Callable[[int], None]) -> None:
         """Call `lost` with the number of a pod that disconnects before `close`; returns at once."""
-        threading.Thread(target=self._watch, args=(lost,), name="meeting", daemon=True).start()
+        threading.Thread(
+            target=self._watch, args=(lost,), name="connected pods", daemon=True
+        ).start()
 
     def _watch(self, lost: Callable[[int], None]) -> None:
         with selectors.DefaultSelector() as selector:
-            for pod, wire in self._wires.items():
-                selector.register(wire, selectors.EVENT_READ, pod)
-            while not self._over.is_set():
+            for pod, connection in self._connections.items():
+                selector.register(connection, selectors.EVENT_READ, pod)
+            while not self._closed.is_set():
                 gone = [key.data for key, _ in selector.select(_WATCH_SECONDS)]
-                if gone and not self._over.is_set():  # pods send nothing more, so this one is gone
+                if (
+                    gone and not self._closed.is_set()
+                ):  # pods send nothing more, so this one is gone
                     lost(gone[0])
                     return
 
     def close(self) -> None:
         """Stop watching: the ranks have connected and watch each other from now on."""
-        self._over.set()
+        self._closed.set()
 
     def leave(self) -> None:
         """Close the connections, as the end of this process would."""
-        for wire in self._wires.values():
-            wire.close()
+        for connection in self._connections.values():
+            connection.close()
 
 
 def introduction(pod: Pod, config: Config) -> Introduction:
@@ -133,48 +137,50 @@ def disagreement(leader: Introduction, other: Introduction, ranks_per_pod: int) 
     return ""
 
 
-def call(config: Config, pod: Pod, here: Callable[[int], None] = lambda _: None) -> Meeting:
+def connect(
+    config: Config, pod: Pod, on_connect: Callable[[int], None] = lambda _: None
+) -> ConnectedPods:
     """Connect to the other pods.
 
     Args:
         config: the configuration, which has a gang.
         pod: this pod.
-        here: called on the leader with the number of connected pods.
+        on_connect: called on the leader with the number of connected pods.
 
     Raises:
         GangError: pods did not connect in time; the message names them.
         PermanentError: versions or configurations differ; the message states how. All pods raise the
             same.
     """
-    mine = introduction(pod, config)
-    return _lead(config, mine, here) if pod.leads else _report_to(config, pod, mine)
+    own = introduction(pod, config)
+    return _lead(config, own, on_connect) if pod.leads else _join(config, pod, own)
 
 
-def _lead(config: Config, mine: Introduction, here: Callable[[int], None]) -> Meeting:
+def _lead(config: Config, own: Introduction, on_connect: Callable[[int], None]) -> ConnectedPods:
     assert config.gang is not None  # noqa: S101 - there are several pods
-    roll = _Roll(mine, config.gang.pods, config.ranks_per_pod)
+    followers = _Followers(own, config.gang.pods, config.ranks_per_pod)
     deadline = time.monotonic() + config.gang.meet_seconds
-    here(1)
+    on_connect(1)
     try:
-        opened = _listen(config.gang.port)
+        listener = _listen(config.gang.port)
     except OSError as error:
         raise PermanentError(
             f"cannot listen on port {config.gang.port} for the other pods of the model "
             f"({error.strerror}): set gang.port to a free one"
         ) from error
-    with opened, contextlib.ExitStack() as leaving:
-        leaving.callback(roll.close)
+    with listener, contextlib.ExitStack() as cleanup:
+        cleanup.callback(followers.close)
         try:
-            while not roll.complete:
-                roll.take(opened, deadline)
-                here(roll.count)
+            while not followers.complete:
+                followers.wait(listener, deadline)
+                on_connect(followers.count)
         except StartError as error:
-            roll.answer({"code": error.exit_code, "sentence": str(error)})
+            followers.respond({"code": error.exit_code, "sentence": str(error)})
             raise
-        opened.close()  # before the others continue: the ranks use the same port
-        roll.answer({"hosts": roll.hosts})
-        leaving.pop_all()
-    return Meeting(roll.hosts, roll.wires)
+        listener.close()  # before the others continue: the ranks use the same port
+        followers.respond({"hosts": followers.hosts})
+        cleanup.pop_all()
+    return ConnectedPods(followers.hosts, followers.connections)
 
 
 def _listen(port: int) -> socket.socket:
@@ -183,23 +189,23 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-class _Roll:
+class _Followers:
     """The followers that have connected so far.
 
     Args:
-        mine: the leader's introduction.
+        own: the leader's introduction.
         pods: number of pods, including the leader.
         ranks_per_pod: number of ranks per pod, for messages.
     """
 
-    def __init__(self, mine: Introduction, pods: int, ranks_per_pod: int) -> None:
-        self._mine, self._pods, self._ranks_per_pod = mine, pods, ranks_per_pod
-        self._came: dict[int, tuple[Introduction, socket.socket]] = {}
+    def __init__(self, own: Introduction, pods: int, ranks_per_pod: int) -> None:
+        self._own, self._pods, self._ranks_per_pod = own, pods, ranks_per_pod
+        self._connected: dict[int, tuple[Introduction, socket.socket]] = {}
 
     @property
     def count(self) -> int:
         """Number of connected pods, including the leader."""
-        return 1 + len(self._came)
+        return 1 + len(self._connected)
 
     @property
     def complete(self) -> bool:
@@ -209,14 +215,14 @@ class _Roll:
     @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts of the pods, in order."""
-        return (self._mine.host, *(self._came[pod][0].host for pod in sorted(self._came)))
+        return (self._own.host, *(self._connected[pod][0].host for pod in sorted(self._connected)))
 
     @property
-    def wires(self) -> Mapping[int, socket.socket]:
+    def connections(self) -> Mapping[int, socket.socket]:
         """The connections to the followers, by number."""
-        return {pod: wire for pod, (_, wire) in self._came.items()}
+        return {pod: connection for pod, (_, connection) in self._connected.items()}
 
-    def take(self, opened: socket.socket, deadline: float) -> None:
+    def wait(self, listener: socket.socket, deadline: float) -> None:
         """Wait for the next pod to connect, or for a connected one to leave.
 
         Raises:
@@ -224,79 +230,79 @@ class _Roll:
             PermanentError: its versions or configuration differ from the leader's.
         """
         with selectors.DefaultSelector() as selector:
-            selector.register(opened, selectors.EVENT_READ)
-            for pod, (_, wire) in self._came.items():
-                selector.register(wire, selectors.EVENT_READ, pod)
+            selector.register(listener, selectors.EVENT_READ)
+            for pod, (_, connection) in self._connected.items():
+                selector.register(connection, selectors.EVENT_READ, pod)
             ready = selector.select(max(deadline - time.monotonic(), 0))
         if not ready:
             raise GangError(self._missing())
         for key, _ in ready:
-            if key.fileobj is not opened:  # a connected pod sends nothing more, so it has left
-                self._came.pop(key.data)[1].close()
-        if any(key.fileobj is opened for key, _ in ready):
-            self._welcome(opened.accept()[0])
+            if key.fileobj is not listener:  # a connected pod sends nothing more, so it has left
+                self._connected.pop(key.data)[1].close()
+        if any(key.fileobj is listener for key, _ in ready):
+            self._accept(listener.accept()[0])
 
-    def _welcome(self, wire: socket.socket) -> None:
+    def _accept(self, connection: socket.socket) -> None:
         try:
-            wire.settimeout(_LINE_SECONDS)
-            other = Introduction(**_receive(wire))
+            connection.settimeout(_LINE_SECONDS)
+            other = Introduction(**_receive(connection))
         except (OSError, ValueError, TypeError) as error:
             log.info("rejected a connection from an unknown peer (%s)", error)
-            wire.close()
+            connection.close()
             return
-        if other.pod in self._came:  # the pod was restarted
-            self._came.pop(other.pod)[1].close()
+        if other.pod in self._connected:  # the pod was restarted
+            self._connected.pop(other.pod)[1].close()
         if not 0 < other.pod < self._pods:
             log.warning("rejected a pod with invalid number %d on %s", other.pod, other.host)
-            wire.close()
+            connection.close()
             return
-        self._came[other.pod] = other, wire
+        self._connected[other.pod] = other, connection
         log.info("pod %d on %s has connected", other.pod, other.host)
-        if problem := disagreement(self._mine, other, self._ranks_per_pod):
+        if problem := disagreement(self._own, other, self._ranks_per_pod):
             raise PermanentError(problem)
 
     def _missing(self) -> str:
-        missing = [str(pod) for pod in range(1, self._pods) if pod not in self._came]
+        missing = [str(pod) for pod in range(1, self._pods) if pod not in self._connected]
         who = f"pod {missing[0]} has" if len(missing) == 1 else f"pods {', '.join(missing)} have"
         return (
-            f"{who} not connected to the leader on {self._mine.host} within gang.meetSeconds "
+            f"{who} not connected to the leader on {self._own.host} within gang.meetSeconds "
             f"({self._pods} pods expected): check that all of them run and that no NetworkPolicy "
             "or firewall blocks their connections"
         )
 
-    def answer(self, value: Mapping[str, Any]) -> None:
+    def respond(self, value: Mapping[str, Any]) -> None:
         """Send a response to all connected followers."""
-        for _, wire in self._came.values():
+        for _, connection in self._connected.values():
             with contextlib.suppress(OSError):  # it has ended; its own log has the reason
-                _send(wire, value)
+                _send(connection, value)
 
     def close(self) -> None:
         """Close all connections."""
-        for _, wire in self._came.values():
-            wire.close()
+        for _, connection in self._connected.values():
+            connection.close()
 
 
-def _report_to(config: Config, pod: Pod, mine: Introduction) -> Meeting:
+def _join(config: Config, pod: Pod, own: Introduction) -> ConnectedPods:
     assert config.gang is not None  # noqa: S101 - there are several pods
     deadline = time.monotonic() + config.gang.meet_seconds
     reason = "no response"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            with contextlib.ExitStack() as leaving:
-                wire = socket.create_connection((pod.leader, config.gang.port), left)
-                leaving.enter_context(wire)
-                _send(wire, asdict(mine))
-                wire.settimeout(max(deadline - time.monotonic(), 0) + _LINE_SECONDS)
-                answer = _receive(wire)
-                leaving.pop_all()
+            with contextlib.ExitStack() as cleanup:
+                connection = socket.create_connection((pod.leader, config.gang.port), left)
+                cleanup.enter_context(connection)
+                _send(connection, asdict(own))
+                connection.settimeout(max(deadline - time.monotonic(), 0) + _LINE_SECONDS)
+                answer = _receive(connection)
+                cleanup.pop_all()
         except (OSError, ValueError) as error:
-            reason = _words(error)
+            reason = _describe(error)
             time.sleep(_RETRY_SECONDS)
             continue
         if "sentence" in answer:
-            wire.close()
+            connection.close()
             raise failure(int(answer["code"]), str(answer["sentence"]))
-        return Meeting(tuple(answer["hosts"]), {0: wire})
+        return ConnectedPods(tuple(answer["hosts"]), {0: connection})
     raise GangError(
         f"pod {pod.index} on {pod.host} did not connect to the leader at {pod.leader} port "
         f"{config.gang.port} within {config.gang.meet_seconds:g} s ({reason}): check that the "
@@ -304,18 +310,18 @@ def _report_to(config: Config, pod: Pod, mine: Introduction) -> Meeting:
     )
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, socket.gaierror) or number is None:
         return str(error) or type(error).__name__
     return os.strerror(number)
 
 
-def _send(wire: socket.socket, value: Mapping[str, Any]) -> None:
-    wire.sendall(json.dumps(value).encode() + b"\n")
+def _send(connection: socket.socket, value: Mapping[str, Any]) -> None:
+    connection.sendall(json.dumps(value).encode() + b"\n")
 
 
-def _receive(wire: socket.socket) -> dict[str, Any]:
+def _receive(connection: socket.socket) -> dict[str, Any]:
     """Receive one line of JSON.
 
     Raises:
@@ -324,7 +330,7 @@ def _receive(wire: socket.socket) -> dict[str, Any]:
     """
     line = b""
     while not line.endswith(b"\n"):
-        part = wire.recv(_LINE_BYTES - len(line))
+        part = connection.recv(_LINE_BYTES - len(line))
         if not part:
             raise ConnectionResetError("the connection was closed at its other end")
         line += part

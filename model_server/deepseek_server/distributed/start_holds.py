@@ -63,9 +63,9 @@ def _written(when: datetime) -> str:
 def await_release(
     file: Path,
     group: str,
-    told: Callable[[str], None],
+    on_hold: Callable[[str], None],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    rest: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Block until a group may start; read the file again every two seconds.
 
@@ -74,16 +74,16 @@ def await_release(
     Args:
         file: the file of start holds.
         group: the number of this one.
-        told: called with the reason after each read, while the group is held.
+        on_hold: called with the reason after each read, while the group is held.
         now: returns the current time, with a time zone.
-        rest: sleeps for a number of seconds.
+        sleep: sleeps for a number of seconds.
     """
-    while why := _why(file, group, now()):
-        told(why)
-        rest(LOOK_SECONDS)
+    while reason := _hold_reason(file, group, now()):
+        on_hold(reason)
+        sleep(LOOK_SECONDS)
 
 
-def _why(file: Path, group: str, now: datetime) -> str:
+def _hold_reason(file: Path, group: str, now: datetime) -> str:
     try:
         return held(file.read_text(), group, now)
     except FileNotFoundError:

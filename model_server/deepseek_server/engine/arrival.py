@@ -3,7 +3,7 @@
 import torch
 
 
-class Arrival:
+class AsyncCopy:
     """An asynchronous copy of tensors.
 
     Args:
@@ -13,9 +13,9 @@ class Arrival:
     def __init__(self, *tensors: torch.Tensor) -> None:
         self._event: torch.cuda.Event | None = None
         if not tensors[0].is_cuda:
-            self._there = tensors
+            self._on_cpu = tensors
             return
-        self._there = tuple(
+        self._on_cpu = tuple(
             torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(
                 tensor, non_blocking=True
             )
@@ -28,4 +28,4 @@ class Arrival:
         """Wait for the copies and return the tensors on the CPU."""
         if self._event is not None:
             self._event.synchronize()
-        return self._there
+        return self._on_cpu

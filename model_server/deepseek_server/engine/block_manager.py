@@ -1,9 +1,9 @@
 """Block manager of the KV cache: free blocks, prefix sharing and eviction.
 
-The KV cache is divided into blocks of a few tokens. A full, computed block is published under a key of
+The KV cache is divided into blocks of a few tokens. A full, computed block is cached under a key of
 its tokens and all tokens before them, so that a later sequence with the same prefix reuses it. Only
-published blocks are shared, and they are never written again. A published block without users stays
-in the cache until its memory is needed; the least recently used one is evicted first.
+cached blocks are shared, and they are never written again. A cached block without references stays
+until its memory is needed; the least recently used one is evicted first.
 
 This module only handles block numbers; the runner has the tensors.
 """
@@ -42,16 +42,18 @@ class BlockManager:
         if num_blocks < 1 or block_size < 1:
             raise ValueError(f"empty KV cache: {num_blocks} blocks of {block_size} tokens")
         self.num_blocks, self.block_size, self.shares = num_blocks, block_size, shares
-        self._users = [0] * num_blocks
-        self._empty = list(range(num_blocks - 1, -1, -1))
-        self._unused: OrderedDict[int, None] = OrderedDict()  # published, oldest first
-        self._published: dict[bytes, int] = {}
+        self._ref_counts = [0] * num_blocks
+        self._free = list(range(num_blocks - 1, -1, -1))
+        self._evictable: OrderedDict[int, None] = (
+            OrderedDict()
+        )  # cached, without references, oldest first
+        self._cached: dict[bytes, int] = {}
         self._keys: dict[int, bytes] = {}
 
     @property
     def available(self) -> int:
-        """Number of blocks that can be allocated, including published ones without users."""
-        return len(self._empty) + len(self._unused)
+        """Number of blocks that can be allocated, including cached ones without references."""
+        return len(self._free) + len(self._evictable)
 
     @property
     def use(self) -> float:
@@ -63,61 +65,61 @@ class BlockManager:
         return -(-tokens // self.block_size)
 
     def find(self, keys: Iterable[bytes]) -> list[int]:
-        """Return the blocks of the longest published prefix of a chain of keys."""
+        """Return the blocks of the longest cached prefix of a chain of keys."""
         found: list[int] = []
         for key in keys:
-            block = self._published.get(key)
+            block = self._cached.get(key)
             if block is None:
                 break
             found.append(block)
         return found
 
-    def unused_among(self, blocks: Iterable[int]) -> int:
-        """Return how many of these blocks have no user and count as available."""
-        return sum(block in self._unused for block in blocks)
+    def count_evictable(self, blocks: Iterable[int]) -> int:
+        """Return how many of these blocks have no reference and count as available."""
+        return sum(block in self._evictable for block in blocks)
 
     def share(self, blocks: Iterable[int]) -> None:
-        """Add a user to published blocks that `find` has returned."""
+        """Add a reference to cached blocks that `find` has returned."""
         for block in blocks:
             if block not in self._keys:
-                raise ValueError(f"block {block} is not published")
-            self._unused.pop(block, None)
-            self._users[block] += 1
+                raise ValueError(f"block {block} is not cached")
+            self._evictable.pop(block, None)
+            self._ref_counts[block] += 1
 
     def allocate(self) -> int | None:
         """Return a block to write into, or None if all are in use."""
-        if self._empty:
-            block = self._empty.pop()
-        elif self._unused:
-            block, _ = self._unused.popitem(last=False)
-            del self._published[self._keys.pop(block)]
+        if self._free:
+            block = self._free.pop()
+        elif self._evictable:
+            block, _ = self._evictable.popitem(last=False)
+            del self._cached[self._keys.pop(block)]
         else:
             return None
-        self._users[block] = 1
+        self._ref_counts[block] = 1
         return block
 
-    def publish(self, block: int, key: bytes) -> None:
-        """Publish a full block, which its user has computed and will not change any more.
+    def cache_block(self, block: int, key: bytes) -> None:
+        """Cache a full block, which its sequence has computed and will not change any more.
 
-        If another block with the same key is already published, that one stays.
+        If another block with the same key is already cached, that one stays.
         """
-        if self._users[block] == 0:
+        if self._ref_counts[block] == 0:
             raise ValueError(f"block {block} is not allocated")
-        if self.shares and key not in self._published and block not in self._keys:
-            self._published[key] = block
+        if self.shares and key not in self._cached and block not in self._keys:
+            self._cached[key] = block
             self._keys[block] = key
 
     def release(self, blocks: Sequence[int]) -> None:
-        """Remove a user from these blocks.
+        """Remove a reference from these blocks.
 
         The end of a chain is useless without its beginning, so it is evicted first.
         """
         for block in reversed(blocks):
-            if self._users[block] == 0:
+            if self._ref_counts[block] == 0:
                 raise ValueError(f"block {block} was released already")
-            self._users[block] -= 1
-            if self._users[block] == 0:
+            self._ref_counts[block] -= 1
+            if self._ref_counts[block] == 0:
                 if block in self._keys:
-                    self._unused[block] = None
+                    self._evictable[block] = None
                 else:
-                    self._empty.append(block)
+                    self._free.append(block)

@@ -98,14 +98,14 @@ class Stream:
         arrived, self._arrived = self._arrived, []
         ids: list[int] = []
         texts: list[str] = []
-        told: list[Logprobs] = []
+        logprobs: list[Logprobs] = []
         reason: FinishReason | None = None
         for token in arrived:
             text, reason = self._answer.push(token.token, token.finish_reason)
             ids.append(token.token)
             texts.append(text)
             if token.logprobs is not None:
-                told.append(token.logprobs)
+                logprobs.append(token.logprobs)
             if reason is not None:
                 break
         if reason is not None:
@@ -118,19 +118,19 @@ class Stream:
             "".join(texts),
             reason,
             first.cached_tokens,
-            tuple(told),
+            tuple(logprobs),
             first.queue_seconds,
         )
 
 
 class EngineClient:
-    """Implementation of engine.interface.Engine over a connection to a ready engine.
+    """Implementation of engine.types.Engine over a connection to a ready engine.
 
     Args:
         connection: the connection to the engine.
         decode: converts token ids to text, without special tokens.
         limits: the engine's limits.
-        sequences: maximum number of running requests.
+        max_num_seqs: maximum number of running requests.
         ended: returns why the engine has ended, once the connection has.
         finish: waits until an engine that was asked to close has ended.
         watchdog: detects a stuck engine.
@@ -141,13 +141,13 @@ class EngineClient:
         connection: Connection,
         decode: Decode,
         limits: Limits,
-        sequences: int,
+        max_num_seqs: int,
         ended: Callable[[], str],
         finish: Callable[[], None],
         watchdog: Watchdog,
     ) -> None:
         self._connection, self._decode, self._limits = connection, decode, limits
-        self._sequences, self._why_ended, self._finish = sequences, ended, finish
+        self._max_num_seqs, self._why_ended, self._finish = max_num_seqs, ended, finish
         self._watchdog = watchdog
         self._streams: dict[str, Stream] = {}
         self._running, self._cache = 0, 0.0
@@ -190,7 +190,7 @@ class EngineClient:
             raise EngineClosedError("the server is shutting down")
         if self._fault:
             raise EngineGoneError(self._fault)
-        waiting = len(self._streams) - self._sequences
+        waiting = len(self._streams) - self._max_num_seqs
         if waiting >= self._limits.waiting:
             raise QueueFullError(f"{waiting} requests are already waiting")
         stream = Stream(request, self._decode, self._cancel)
@@ -239,7 +239,7 @@ class EngineClient:
                 self._running, self._cache = message.load.running, message.load.cache
                 self._totals = message.totals or self._totals
                 self._hand_over(message.results)
-                self._watchdog.heard(busy=bool(self._streams))
+                self._watchdog.record_report(busy=bool(self._streams))
         if not self._closed:
             self._fault = reason or self._why_ended()
             log.error("the engine has ended: %s", self._fault)
@@ -247,15 +247,15 @@ class EngineClient:
 
     def _hand_over(self, results: Iterable[Token | Failure]) -> None:
         """Pass results to their streams, with one wake-up per event loop."""
-        letters: defaultdict[asyncio.AbstractEventLoop, list[tuple[Stream, Token | Failure]]]
-        letters = defaultdict(list)
+        deliveries: defaultdict[asyncio.AbstractEventLoop, list[tuple[Stream, Token | Failure]]]
+        deliveries = defaultdict(list)
         for result in results:
             ends = isinstance(result, Failure) or result.finish_reason is not None
             of = self._streams.pop if ends else self._streams.get
             stream = of(result.request, None)
             if stream is not None:
-                letters[stream.loop].append((stream, result))
-        for loop, of_loop in letters.items():
+                deliveries[stream.loop].append((stream, result))
+        for loop, of_loop in deliveries.items():
             _on_loop(loop, _deliver, of_loop)
 
     def _end_all(self, error: EngineError) -> None:
@@ -271,8 +271,8 @@ def _seeded(request: Request) -> Request:
     return replace(request, sampling=replace(request.sampling, seed=secrets.randbits(64)))
 
 
-def _deliver(letters: list[tuple[Stream, Token | Failure]]) -> None:
-    for stream, result in letters:
+def _deliver(deliveries: list[tuple[Stream, Token | Failure]]) -> None:
+    for stream, result in deliveries:
         if isinstance(result, Failure):
             stream.fail(EngineError(result.reason))
         else:

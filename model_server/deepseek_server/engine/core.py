@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deepseek_server.engine.arrival import Arrival
+from deepseek_server.engine.arrival import AsyncCopy
 from deepseek_server.engine.block_manager import BlockManager
 from deepseek_server.engine.histogram import Steps
 from deepseek_server.engine.ipc import Failure, Result, Token
 from deepseek_server.engine.runner import Chunk, Runner
 from deepseek_server.engine.sampling.parameters import Parameters
-from deepseek_server.engine.sampling.sampler import Chosen, Draw, Sampler
-from deepseek_server.engine.scheduler import Scheduler, StepSize
+from deepseek_server.engine.sampling.sampler import Sampler, SamplerOutput, SamplingStep
+from deepseek_server.engine.scheduler import Scheduler, StepLimits
 from deepseek_server.engine.sequence import Sequence
 from deepseek_server.engine.types import EngineError, FinishReason, Load, Logprobs, Request, Totals
 
@@ -40,7 +40,7 @@ class Matcher(Protocol):
         """Whether the answer is complete and nothing may follow."""
 
     def mask(self) -> NDArray[np.int32]:
-        """Return the tokens that may follow, packed as in engine.bitmask."""
+        """Return the tokens that may follow, packed as in engine.sampling.bitmask."""
 
     def accept(self, token: int) -> None:
         """Advance by a token."""
@@ -57,7 +57,7 @@ class DeviceLostError(Exception):
     """No later step can succeed in this process."""
 
 
-class _Live(Sequence):
+class _LiveSequence(Sequence):
     """A sequence with its seed, its matcher and its end tokens."""
 
     def __init__(self, request: Request, eos: frozenset[int], matcher: Matcher | None) -> None:
@@ -69,25 +69,25 @@ class _Live(Sequence):
         self.queued = -1.0  # seconds until its first step
         self._eos = frozenset() if sampling.ignore_eos else eos
         self._eos |= frozenset(sampling.stop_token_ids)
-        self._fewest, self._most = sampling.min_tokens, sampling.max_tokens
+        self._min_tokens, self._max_tokens = sampling.min_tokens, sampling.max_tokens
 
     @property
-    def draw(self) -> Draw:
+    def sampling_step(self) -> SamplingStep:
         mask = None if self.matcher is None else self.matcher.mask()
         # The chunk already counts as computed.
         index = self.generated - 1
-        return Draw(
+        return SamplingStep(
             self.request.sampling, self.seed, index, self.tokens, len(self.request.prompt), mask
         )
 
     def push(self, token: int) -> FinishReason | None:
         """Append a token that has become known; return the finish reason if it is the last one."""
         self.tokens.append(token)
-        self.ahead -= 1
+        self.num_unresolved_tokens -= 1
         count = len(self.tokens) - len(self.request.prompt)
-        if token in self._eos and count > self._fewest:
+        if token in self._eos and count > self._min_tokens:
             return "stop"
-        if count >= self._most:
+        if count >= self._max_tokens:
             return "length"
         if self.matcher is not None:
             self.matcher.accept(token)
@@ -97,19 +97,19 @@ class _Live(Sequence):
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _StepInFlight:
     """A step in flight.
 
     Attributes:
         plan: the sequences and chunks that it computes.
-        choosing: the sequences that get a token, in the order of the tokens.
-        arrival: the sampled tokens on their way to the CPU; None if none are sampled.
+        sampling_sequences: the sequences that get a token, in the order of the tokens.
+        async_output: the sampled tokens on their way to the CPU; None if none are sampled.
         launched: time of the launch.
     """
 
-    plan: list[tuple[_Live, Chunk]]
-    choosing: list[_Live]
-    arrival: Arrival | None
+    plan: list[tuple[_LiveSequence, Chunk]]
+    sampling_sequences: list[_LiveSequence]
+    async_output: AsyncCopy | None
     launched: float
 
 
@@ -119,7 +119,7 @@ class Core:
     Args:
         runner: the model and its cache.
         eos_token_ids: the model's end tokens.
-        size: the limits of one step.
+        limits: the limits of one step.
         grammars: the factory of matchers; None if grammars are not supported.
         fragile: whether a failed step leaves other processes hanging, so that any error ends the
             engine.
@@ -129,7 +129,7 @@ class Core:
         self,
         runner: Runner,
         eos_token_ids: frozenset[int],
-        size: StepSize,
+        limits: StepLimits,
         grammars: Grammars | None = None,
         *,
         fragile: bool = False,
@@ -139,20 +139,20 @@ class Core:
         self._blocks = BlockManager(
             runner.num_blocks, runner.block_size, shares=runner.shares_prefixes
         )
-        self._scheduler: Scheduler[_Live] = Scheduler(self._blocks, size)
-        self._live: dict[str, _Live] = {}
-        self._flying: deque[_Flight] = deque()
-        self._ahead = 1 if runner.works_ahead else 0
-        self._choosing: list[_Live] = []
+        self._scheduler: Scheduler[_LiveSequence] = Scheduler(self._blocks, limits)
+        self._live: dict[str, _LiveSequence] = {}
+        self._in_flight: deque[_StepInFlight] = deque()
+        self._overlapping_steps = 1 if runner.overlap_scheduling else 0
+        self._sampling_sequences: list[_LiveSequence] = []
         self._parameters: Parameters | None = None
         self._fragile = fragile
         self._steps = Steps()
-        self._landed_at = 0.0
+        self._postprocessed_at = 0.0
 
     @property
     def idle(self) -> bool:
         """Whether a step would have nothing to do."""
-        return not self._live and not self._flying
+        return not self._live and not self._in_flight
 
     @property
     def load(self) -> Load:
@@ -184,7 +184,7 @@ class Core:
             if self._grammars is None:
                 raise EngineError("this engine does not support grammars")
             matcher = self._grammars.matcher(request.sampling.grammar)
-        sequence = _Live(request, self._eos, matcher)
+        sequence = _LiveSequence(request, self._eos, matcher)
         self._live[request.id] = sequence
         self._scheduler.add(sequence)
 
@@ -204,83 +204,94 @@ class Core:
         plan = self._scheduler.schedule()
         try:
             if plan:
-                self._flying.append(self._launch(plan))
-            if self._flying and (len(self._flying) > self._ahead or not plan):
-                results = self._land(self._flying[0])
-                self._flying.popleft()
+                self._in_flight.append(self._launch(plan))
+            if self._in_flight and (len(self._in_flight) > self._overlapping_steps or not plan):
+                results = self._postprocess(self._in_flight[0])
+                self._in_flight.popleft()
                 return results
             return []
         except Exception as error:
             return self._fail(plan, error)
 
-    def _launch(self, plan: list[tuple[_Live, Chunk]]) -> _Flight:
+    def _launch(self, plan: list[tuple[_LiveSequence, Chunk]]) -> _StepInFlight:
         now = time.monotonic()
         for sequence, _ in plan:
             if sequence.queued < 0:
                 sequence.queued = now - sequence.arrived
         logits = self._runner.run([chunk for _, chunk in plan])
-        choosing = [sequence for sequence, chunk in plan if chunk.sample]
-        if not choosing:
-            return _Flight(plan, choosing, None, now)
-        chosen = self._choose(logits, choosing)
-        self._runner.follow(chosen.tokens)
-        return _Flight(plan, choosing, Arrival(*_tensors(chosen)), now)
+        sampling_sequences = [sequence for sequence, chunk in plan if chunk.sample]
+        if not sampling_sequences:
+            return _StepInFlight(plan, sampling_sequences, None, now)
+        output = self._sample(logits, sampling_sequences)
+        self._runner.store_sampled_tokens(output.tokens)
+        return _StepInFlight(plan, sampling_sequences, AsyncCopy(*_tensors(output)), now)
 
-    def _choose(self, logits: torch.Tensor, choosing: list[_Live]) -> Chosen:
-        if choosing != self._choosing:
-            samplings = [sequence.request.sampling for sequence in choosing]
+    def _sample(
+        self, logits: torch.Tensor, sampling_sequences: list[_LiveSequence]
+    ) -> SamplerOutput:
+        if sampling_sequences != self._sampling_sequences:
+            samplings = [sequence.request.sampling for sequence in sampling_sequences]
             self._parameters = self._sampler.parameters(samplings, logits.shape[1], logits.device)
-            self._choosing = choosing
-        draws = [sequence.draw for sequence in choosing]
-        return self._sampler.sample(logits, draws, self._parameters)
+            self._sampling_sequences = sampling_sequences
+        steps = [sequence.sampling_step for sequence in sampling_sequences]
+        return self._sampler.sample(logits, steps, self._parameters)
 
-    def _land(self, flight: _Flight) -> list[Result]:
+    def _postprocess(self, flight: _StepInFlight) -> list[Result]:
         """Append a token to each sequence, and remove those that are complete."""
-        tokens, details = _arrived(flight.arrival)
+        tokens, details = _await_tokens(flight.async_output)
         results: list[Result] = []
-        ended: list[_Live] = []
-        for row, (sequence, token) in enumerate(zip(flight.choosing, tokens, strict=True)):
+        ended: list[_LiveSequence] = []
+        for row, (sequence, token) in enumerate(
+            zip(flight.sampling_sequences, tokens, strict=True)
+        ):
             request = sequence.request
-            wanted = self._live.get(request.id) is sequence
+            is_live = self._live.get(request.id) is sequence
             try:
                 reason = sequence.push(token)
             except EngineError as error:  # a grammar failed, which only affects this request
-                if wanted:
+                if is_live:
                     results.append(Failure(request.id, str(error)))
                     ended.append(sequence)
                 continue
-            if not wanted:
+            if not is_live:
                 continue  # cancelled or ended while the step was in flight
-            told = _logprobs(request.sampling.logprobs, row, *details) if details else None
+            logprobs = _logprobs(request.sampling.logprobs, row, *details) if details else None
             results.append(
-                Token(request.id, token, reason, sequence.cached or 0, told, sequence.queued)
+                Token(
+                    request.id,
+                    token,
+                    reason,
+                    sequence.num_cached_tokens or 0,
+                    logprobs,
+                    sequence.queued,
+                )
             )
             if reason is not None:
                 ended.append(sequence)
         for sequence, chunk in flight.plan:
-            self._scheduler.landed(sequence, chunk)
+            self._scheduler.postprocess(sequence, chunk)
         for sequence in ended:
             self.cancel(sequence.request.id)
         self._record(flight)
         return results
 
-    def _record(self, flight: _Flight) -> None:
+    def _record(self, flight: _StepInFlight) -> None:
         """Count a step; its duration starts when the previous step was done, if that is later."""
         now = time.monotonic()
-        seconds = now - max(flight.launched, self._landed_at)
-        self._landed_at = now
+        seconds = now - max(flight.launched, self._postprocessed_at)
+        self._postprocessed_at = now
         tokens = sum(len(chunk) for _, chunk in flight.plan)
         self._steps.record(seconds, tokens, len(flight.plan))
 
-    def _fail(self, plan: list[tuple[_Live, Chunk]], error: Exception) -> list[Result]:
+    def _fail(self, plan: list[tuple[_LiveSequence, Chunk]], error: Exception) -> list[Result]:
         """Fail the requests of all steps in flight."""
         reason = f"generation failed: {type(error).__name__}: {error}"
         if self._fragile or _device_is_lost(error):
             raise DeviceLostError(reason) from error
         concerned = [sequence for sequence, _ in plan]
-        for flight in self._flying:
+        for flight in self._in_flight:
             concerned += [sequence for sequence, _ in flight.plan]
-        self._flying.clear()
+        self._in_flight.clear()
         log.error("a step with %d requests failed", len(concerned), exc_info=error)
         failures: dict[str, Result] = {}
         for sequence in concerned:
@@ -291,18 +302,18 @@ class Core:
         return list(failures.values())
 
 
-def _tensors(chosen: Chosen) -> tuple[torch.Tensor, ...]:
+def _tensors(output: SamplerOutput) -> tuple[torch.Tensor, ...]:
     """Return the sampled tensors, in `_logprobs` order."""
-    if chosen.logprobs is None or chosen.top_logprobs is None or chosen.top_tokens is None:
-        return (chosen.tokens,)
-    return chosen.tokens, chosen.logprobs, chosen.top_logprobs, chosen.top_tokens
+    if output.logprobs is None or output.top_logprobs is None or output.top_tokens is None:
+        return (output.tokens,)
+    return output.tokens, output.logprobs, output.top_logprobs, output.top_tokens
 
 
-def _arrived(arrival: Arrival | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
+def _await_tokens(async_output: AsyncCopy | None) -> tuple[list[int], tuple[torch.Tensor, ...]]:
     """Wait for the sampled tokens and return them with the log probability tensors, if any."""
-    if arrival is None:
+    if async_output is None:
         return [], ()
-    tokens, *details = arrival.wait()
+    tokens, *details = async_output.wait()
     return tokens.tolist(), tuple(details)
 
 

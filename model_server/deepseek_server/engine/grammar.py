@@ -79,7 +79,7 @@ class Matcher:
         return self._matcher.is_stopped() and not self._matcher.is_error()
 
     def mask(self) -> NDArray[np.int32]:
-        """Return the tokens that may come next, packed as in engine.bitmask.
+        """Return the tokens that may come next, packed as in engine.sampling.bitmask.
 
         Raises:
             GrammarError: the grammar exceeds the library's limits.

@@ -112,7 +112,7 @@ class SlowestPair:
 
 
 @dataclass(frozen=True)
-class Met:
+class NetworkReport:
     """From the engine: the ranks of a gang have connected; describes the network between them.
 
     Attributes:
@@ -134,11 +134,11 @@ class Ready:
 
     Attributes:
         context: maximum tokens of a prompt and its answer together.
-        sequences: maximum number of running requests.
+        max_num_seqs: maximum number of running requests.
     """
 
     context: int
-    sequences: int
+    max_num_seqs: int
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ log = logging.getLogger(__name__)
 
 TOTALS_SECONDS = 0.25
 
-Share = Callable[[Any], Any]
+Broadcast = Callable[[Any], Any]
 
 
-def _alone(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
+def serve(core: Core, connection: Connection, broadcast: Broadcast = _identity) -> str:
     """Serve a server's requests until it closes or ends, or the engine cannot continue.
 
     Args:
         core: the engine.
         connection: the connection to the server.
-        share: broadcasts a value to the other processes and returns it.
+        broadcast: broadcasts a value to the other processes and returns it.
 
     Returns:
         Why the engine cannot continue, which the server has received; empty if it ended otherwise.
@@ -41,8 +41,8 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
     inbox, totals = _Inbox(core, connection), _Totals(core)
     try:
         while True:
-            commands = share(inbox.next())
-            results = _obey(core, commands)
+            commands = broadcast(inbox.next())
+            results = _execute(core, commands)
             if results is None:
                 return ""
             connection.send(Report(results, core.load, totals.due()))
@@ -53,16 +53,16 @@ def serve(core: Core, connection: Connection, share: Share = _alone) -> str:
     except OSError:
         log.info("the server has ended")
         with contextlib.suppress(OSError):  # the other processes have ended too
-            share([Close(lost=True)])
+            broadcast([Close(lost=True)])
     return ""
 
 
-def follow(core: Core, share: Share) -> Close:
+def follow(core: Core, broadcast: Broadcast) -> Close:
     """Run the same steps as rank 0 until it ends.
 
     Args:
         core: the engine.
-        share: returns the value that rank 0 broadcasts.
+        broadcast: returns the value that rank 0 broadcasts.
 
     Returns:
         The command to end.
@@ -71,8 +71,8 @@ def follow(core: Core, share: Share) -> Close:
         DeviceLostError: no later step can succeed in this process.
     """
     while True:
-        commands = share(None)
-        if _obey(core, commands) is None:
+        commands = broadcast(None)
+        if _execute(core, commands) is None:
             return next(command for command in commands if isinstance(command, Close))
 
 
@@ -80,14 +80,14 @@ class _Totals:
     """Rate limit for sending the engine's totals, which are larger than the tokens of a step."""
 
     def __init__(self, core: Core) -> None:
-        self._core, self._told = core, 0.0
+        self._core, self._reported_at = core, 0.0
 
     def due(self) -> Totals | None:
         """Return the totals if they are due: after an interval, or before the engine becomes idle."""
         now = time.monotonic()
-        if now - self._told < TOTALS_SECONDS and not self._core.idle:
+        if now - self._reported_at < TOTALS_SECONDS and not self._core.idle:
             return None
-        self._told = now
+        self._reported_at = now
         return self._core.totals
 
 
@@ -111,7 +111,7 @@ class _Inbox:
         return commands
 
 
-def _obey(core: Core, commands: list[Command]) -> list[Result] | None:
+def _execute(core: Core, commands: list[Command]) -> list[Result] | None:
     """Execute commands and run a step.
 
     Returns:

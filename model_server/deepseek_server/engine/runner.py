@@ -13,18 +13,18 @@ class Chunk:
 
     Attributes:
         tokens: Token ids to compute, one in decode, more in prefill. None for the single token that
-            an earlier step sampled for this slot and that only the device has so far.
+            an earlier step sampled for this request and that only the device has so far.
         start: Position of the first one, which is the number of tokens already in the KV cache.
         blocks: The sequence's block table, enough for `start` and these tokens.
         sample: Whether to return the logits after the last token.
-        slot: Number of the sequence among the running ones.
+        request_index: Number of the sequence among the running ones.
     """
 
     tokens: tuple[int, ...] | None
     start: int
     blocks: tuple[int, ...]
     sample: bool
-    slot: int = 0
+    request_index: int = 0
 
     def __len__(self) -> int:
         """Return the number of tokens to compute."""
@@ -56,7 +56,7 @@ class Runner(Protocol):
         """Whether sequences can share blocks of a common prefix."""
 
     @property
-    def works_ahead(self) -> bool:
+    def overlap_scheduling(self) -> bool:
         """Whether the device computes asynchronously, so that steps can overlap."""
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
@@ -66,7 +66,7 @@ class Runner(Protocol):
             Logits after the last token of each chunk that samples, in order: [n, vocabulary].
         """
 
-    def follow(self, tokens: torch.Tensor) -> None:
+    def store_sampled_tokens(self, tokens: torch.Tensor) -> None:
         """Store the tokens sampled after the last step, for chunks whose tokens are None.
 
         Args:

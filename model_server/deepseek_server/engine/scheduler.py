@@ -26,22 +26,22 @@ from deepseek_server.engine.sequence import Sequence
 S = TypeVar("S", bound=Sequence)
 
 # Number of prompts for each further share of a step.
-PROMPTS_PER_SHARE = 2
+PROMPTS_PER_PREFILL_SHARE = 2
 
 
 @dataclass(frozen=True)
-class StepSize:
+class StepLimits:
     """The limits of one step.
 
     Attributes:
-        tokens: maximum number of tokens.
-        prompt_share: prompt tokens for every PROMPTS_PER_SHARE prompts, while sequences decode.
-        sequences: maximum number of running sequences.
+        max_num_batched_tokens: maximum number of tokens.
+        prefill_share: prefill tokens for every PROMPTS_PER_PREFILL_SHARE prompts, while sequences decode.
+        max_num_seqs: maximum number of running sequences.
     """
 
-    tokens: int
-    prompt_share: int
-    sequences: int
+    max_num_batched_tokens: int
+    prefill_share: int
+    max_num_seqs: int
 
 
 class Scheduler(Generic[S]):
@@ -51,21 +51,22 @@ class Scheduler(Generic[S]):
 
     Args:
         blocks: the blocks of the KV cache.
-        size: the limits of one step.
+        limits: the limits of one step.
     """
 
-    def __init__(self, blocks: BlockManager, size: StepSize) -> None:
+    def __init__(self, blocks: BlockManager, limits: StepLimits) -> None:
         self.waiting: deque[S] = deque()
         self.running: dict[S, None] = {}  # an ordered set
         self.preemptions = 0
         self.prompt_tokens = 0
         self.prompt_tokens_found = 0
-        self._blocks, self._size = blocks, size
+        self._blocks, self._limits = blocks, limits
         # Each running sequence needs at least one token per step.
-        self._max_sequences = min(size.sequences, size.tokens)
-        self._slots = list(range(self._max_sequences - 1, -1, -1))
-        self._filling: set[S] = set()  # running sequences in prefill
-        self._promised: dict[bytes, S] = {}  # keys of prefix blocks that these will compute
+        self._max_num_seqs = min(limits.max_num_seqs, limits.max_num_batched_tokens)
+        self._free_request_indices = list(range(self._max_num_seqs - 1, -1, -1))
+        self._prefilling: set[S] = set()  # running sequences in prefill
+        # Sequences that will compute prefix blocks, by the key of the block.
+        self._pending_prefix_blocks: dict[bytes, S] = {}
 
     def add(self, sequence: S) -> None:
         """Queue a new sequence."""
@@ -75,49 +76,49 @@ class Scheduler(Generic[S]):
         """Remove a waiting or running sequence and free its blocks."""
         if sequence in self.running:
             del self.running[sequence]
-            self._take_back(sequence)
+            self._reset(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
     def schedule(self) -> list[tuple[S, Chunk]]:
         """Return the chunks of the next step; empty if all sequences wait for steps in flight."""
-        plan = [(sequence, sequence.chunk(1)) for sequence in self._answers()]
-        budget = self._prompt_budget(len(plan))
-        for sequence in self.running if self._filling else ():
-            if budget > 0 and sequence in self._filling:
-                budget -= self._add_prompt(plan, sequence, budget)
+        plan = [(sequence, sequence.chunk(1)) for sequence in self._decoding()]
+        budget = self._prefill_budget(len(plan))
+        for sequence in self.running if self._prefilling else ():
+            if budget > 0 and sequence in self._prefilling:
+                budget -= self._add_prefill(plan, sequence, budget)
         if budget > 0 and self.waiting:
-            self._let_in(plan, budget)
+            self._admit_waiting(plan, budget)
         return plan
 
-    def landed(self, sequence: S, chunk: Chunk) -> None:
-        """Record that a chunk has been computed, and publish its full blocks."""
+    def postprocess(self, sequence: S, chunk: Chunk) -> None:
+        """Record that a chunk has been computed, and cache its full blocks."""
         if sequence not in self.running:
             return  # removed or preempted meanwhile
         size = self._blocks.block_size
         # The sequence may have been preempted and admitted again since the step was launched.
-        known = min(chunk.end, sequence.computed, len(sequence.tokens))
-        for number in range(sequence.published, known // size):
+        known = min(chunk.end, sequence.num_computed_tokens, len(sequence.tokens))
+        for number in range(sequence.num_cached_blocks, known // size):
             key = sequence.key(number, size)
-            self._blocks.publish(sequence.blocks[number], key)
-            self._promised.pop(key, None)
-            sequence.published = number + 1
+            self._blocks.cache_block(sequence.blocks[number], key)
+            self._pending_prefix_blocks.pop(key, None)
+            sequence.num_cached_blocks = number + 1
 
-    def _prompt_budget(self, answers: int) -> int:
-        left = self._size.tokens - answers
-        if not answers:
+    def _prefill_budget(self, num_decode_tokens: int) -> int:
+        left = self._limits.max_num_batched_tokens - num_decode_tokens
+        if not num_decode_tokens:
             return left
-        prompts = len(self._filling) + len(self.waiting)
-        shares = -(-prompts // PROMPTS_PER_SHARE)
-        return min(left, shares * self._size.prompt_share)
+        prompts = len(self._prefilling) + len(self.waiting)
+        shares = -(-prompts // PROMPTS_PER_PREFILL_SHARE)
+        return min(left, shares * self._limits.prefill_share)
 
-    def _answers(self) -> Iterator[S]:
+    def _decoding(self) -> Iterator[S]:
         """Yield the sequences that can decode their next token, each with a block for it."""
         for sequence in list(self.running):
             # A younger one may have been preempted for an older one.
             if (
                 sequence.pending == 1
-                and sequence not in self._filling
+                and sequence not in self._prefilling
                 and sequence in self.running
                 and not sequence.must_wait
                 and self._grow(sequence)
@@ -138,51 +139,52 @@ class Scheduler(Generic[S]):
 
     def _preempt(self, sequence: S) -> None:
         del self.running[sequence]
-        self._take_back(sequence)
+        self._reset(sequence)
         self.waiting.appendleft(sequence)
         self.preemptions += 1
 
-    def _take_back(self, sequence: S) -> None:
+    def _reset(self, sequence: S) -> None:
         self._blocks.release(sequence.blocks)
-        self._slots.append(sequence.slot)
-        self._filling.discard(sequence)
-        for key in [key for key, owner in self._promised.items() if owner is sequence]:
-            del self._promised[key]
-        sequence.blocks, sequence.computed, sequence.published, sequence.slot = (), 0, 0, -1
+        self._free_request_indices.append(sequence.request_index)
+        self._prefilling.discard(sequence)
+        for key in [key for key, owner in self._pending_prefix_blocks.items() if owner is sequence]:
+            del self._pending_prefix_blocks[key]
+        sequence.blocks, sequence.request_index = (), -1
+        sequence.num_computed_tokens = sequence.num_cached_blocks = 0
 
-    def _add_prompt(self, plan: list[tuple[S, Chunk]], sequence: S, budget: int) -> int:
+    def _add_prefill(self, plan: list[tuple[S, Chunk]], sequence: S, budget: int) -> int:
         count = min(sequence.pending, budget)
         plan.append((sequence, sequence.chunk(count)))
-        if sequence.computed == len(sequence.tokens):
-            self._filling.discard(sequence)
+        if sequence.num_computed_tokens == len(sequence.tokens):
+            self._prefilling.discard(sequence)
         return count
 
-    def _let_in(self, plan: list[tuple[S, Chunk]], budget: int) -> None:
+    def _admit_waiting(self, plan: list[tuple[S, Chunk]], budget: int) -> None:
         """Admit waiting sequences while the step and the cache have room.
 
         A sequence whose prefix is being computed by another one waits for it, without blocking those
         behind it: the second of two equal prompts then costs almost nothing.
         """
         held: list[S] = []
-        while budget > 0 and self.waiting and self._slots:
+        while budget > 0 and self.waiting and self._free_request_indices:
             sequence = self.waiting.popleft()
-            if self._is_promised(sequence):
+            if self._awaits_pending_prefix(sequence):
                 held.append(sequence)
             elif self._admit(sequence):
-                budget -= self._add_prompt(plan, sequence, budget)
+                budget -= self._add_prefill(plan, sequence, budget)
             else:
                 self.waiting.appendleft(sequence)
                 break
         self.waiting.extendleft(reversed(held))
 
-    def _is_promised(self, sequence: S) -> bool:
+    def _awaits_pending_prefix(self, sequence: S) -> bool:
         """Return whether another sequence is computing the first block that this prompt lacks."""
-        if not self._promised:
+        if not self._pending_prefix_blocks:
             return False
         size = self._blocks.block_size
         keys = sequence.keys((len(sequence.tokens) - 1) // size, size)
         missing = len(self._blocks.find(keys))
-        return missing < len(keys) and keys[missing] in self._promised
+        return missing < len(keys) and keys[missing] in self._pending_prefix_blocks
 
     def _admit(self, sequence: S) -> bool:
         """Allocate all blocks for a sequence's tokens, reusing cached ones; return False if it must wait.
@@ -190,7 +192,7 @@ class Scheduler(Generic[S]):
         One block per running sequence stays free for decoding; otherwise a new sequence would often
         be preempted in the next step.
         """
-        if sequence.ahead:  # preempted, and its last token is still in flight
+        if sequence.num_unresolved_tokens:  # preempted, and its last token is still in flight
             return False
         size = self._blocks.block_size
         length = len(sequence.tokens)
@@ -198,20 +200,20 @@ class Scheduler(Generic[S]):
         keys = sequence.keys((length - 1) // size, size)
         found = self._blocks.find(keys)
         fresh = self._blocks.blocks_for(length) - len(found)
-        left = self._blocks.available - self._blocks.unused_among(found) - fresh
+        left = self._blocks.available - self._blocks.count_evictable(found) - fresh
         if left < len(self.running):
             return False
         self._blocks.share(found)
         taken = [block for _ in range(fresh) if (block := self._blocks.allocate()) is not None]
         sequence.blocks = (*found, *taken)
-        sequence.computed, sequence.published = len(found) * size, len(found)
-        sequence.slot = self._slots.pop()
+        sequence.num_computed_tokens, sequence.num_cached_blocks = len(found) * size, len(found)
+        sequence.request_index = self._free_request_indices.pop()
         self.running[sequence] = None
-        self._filling.add(sequence)
+        self._prefilling.add(sequence)
         if self._blocks.shares:
-            self._promised.update((key, sequence) for key in keys[len(found) :])
-        if sequence.cached is None:
-            sequence.cached = sequence.computed
+            self._pending_prefix_blocks.update((key, sequence) for key in keys[len(found) :])
+        if sequence.num_cached_tokens is None:
+            sequence.num_cached_tokens = sequence.num_computed_tokens
             self.prompt_tokens += length
-            self.prompt_tokens_found += sequence.computed
+            self.prompt_tokens_found += sequence.num_computed_tokens
         return True

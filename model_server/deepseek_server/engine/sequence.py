@@ -2,8 +2,8 @@
 
 One list has the tokens of the prompt and of the answer. Tokens that are not computed yet are pending:
 the whole prompt at first, one token per step later, and all of them after a preemption. If a step is
-launched before earlier ones have completed, the last tokens are not known yet: they are `ahead`, and
-still count as pending or computed.
+launched before earlier ones have completed, the last tokens are not known yet: they are unresolved,
+and still count as pending or computed.
 """
 
 from deepseek_server.engine.block_manager import block_key
@@ -17,58 +17,59 @@ class Sequence:
     Attributes:
         request: the request.
         tokens: the prompt and the known part of the answer.
-        ahead: number of tokens that steps in flight will sample.
-        computed: number of tokens in the KV cache, including those of steps in flight.
-        published: number of its blocks that others may find in the prefix cache.
+        num_unresolved_tokens: number of tokens that steps in flight will sample.
+        num_computed_tokens: number of tokens in the KV cache, including those of steps in flight.
+        num_cached_blocks: number of its blocks that others may find in the prefix cache.
         blocks: its block table.
-        slot: its number among the running sequences.
-        cached: prompt tokens found in the prefix cache; None before the first step.
+        request_index: its number among the running sequences.
+        num_cached_tokens: prompt tokens found in the prefix cache; None before the first step.
     """
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.tokens = list(request.prompt)
-        self.ahead = 0
-        self.computed = 0
-        self.published = 0
+        self.num_unresolved_tokens = 0
+        self.num_computed_tokens = 0
+        self.num_cached_blocks = 0
         self.blocks: tuple[int, ...] = ()  # a tuple, so that all steps can share it
-        self.slot = -1
-        self.cached: int | None = None
+        self.request_index = -1
+        self.num_cached_tokens: int | None = None
         self._keys: list[bytes] = []
         self._looks_back = request.sampling.looks_back
         self._longest = len(request.prompt) + request.sampling.max_tokens
 
     @property
     def length(self) -> int:
-        """Number of tokens, including those ahead."""
-        return len(self.tokens) + self.ahead
+        """Number of tokens, including unresolved ones."""
+        return len(self.tokens) + self.num_unresolved_tokens
 
     @property
     def pending(self) -> int:
         """Number of tokens to compute before the next one can be sampled."""
-        return len(self.tokens) + self.ahead - self.computed
+        return len(self.tokens) + self.num_unresolved_tokens - self.num_computed_tokens
 
     @property
     def generated(self) -> int:
-        """Number of tokens of the answer, including those ahead."""
-        return len(self.tokens) + self.ahead - len(self.request.prompt)
+        """Number of tokens of the answer, including unresolved ones."""
+        return len(self.tokens) + self.num_unresolved_tokens - len(self.request.prompt)
 
     @property
     def must_wait(self) -> bool:
         """Whether nothing can be computed before a step in flight has completed."""
-        ahead = self.ahead
-        return ahead > 0 and (self._looks_back or len(self.tokens) + ahead >= self._longest)
+        if not self.num_unresolved_tokens:
+            return False
+        return self._looks_back or self.length >= self._longest
 
     def chunk(self, count: int) -> Chunk:
         """Return the next `count` tokens to compute, and count them as computed."""
-        start = self.computed
+        start = self.num_computed_tokens
         end = start + count
         known = len(self.tokens)
         tokens = None if start >= known else tuple(self.tokens[start:end])
-        sample = end == known + self.ahead
-        self.computed = end
-        self.ahead += sample
-        return Chunk(tokens, start, self.blocks, sample, self.slot)
+        sample = end == known + self.num_unresolved_tokens
+        self.num_computed_tokens = end
+        self.num_unresolved_tokens += sample
+        return Chunk(tokens, start, self.blocks, sample, self.request_index)
 
     def keys(self, count: int, block_size: int) -> list[bytes]:
         """Return the keys of the first `count` full blocks."""

@@ -26,7 +26,7 @@ class Watchdog:
         if self._since is None:
             self._since = self._clock()
 
-    def heard(self, *, busy: bool) -> None:
+    def record_report(self, *, busy: bool) -> None:
         """Record a report of the engine.
 
         Args:

@@ -43,12 +43,12 @@ class Latent:
     """Absorbed latent attention.
 
     Attributes:
-        rank: Width of the latent.
-        rope: Width of the rotated part of the key.
+        kv_lora_rank: Width of the latent.
+        qk_rope_head_dim: Width of the rotated part of the key.
     """
 
-    rank: int
-    rope: int
+    kv_lora_rank: int
+    qk_rope_head_dim: int
 
 
 Shape = Grouped | Latent
@@ -91,16 +91,16 @@ class Kernel:
 
 
 SAMPLING = Kernel("sampling")  # top-k and top-p
-# Kernels that every model with FlashInfer's attention also uses (models.fused).
+# Kernels that every model with FlashInfer's attention also uses (models.layers.fused).
 COMMON = frozenset({Kernel("norm"), Kernel("gate"), Kernel("rope"), SAMPLING})
 
 
 def unknown(shape: Shape) -> str:
     """Return the reason why FlashInfer cannot compute such attention, "" if it can."""
     if isinstance(shape, Latent):
-        if (shape.rank, shape.rope) in LATENTS:
+        if (shape.kv_lora_rank, shape.qk_rope_head_dim) in LATENTS:
             return ""
-        return f"it has no kernel for latents of {shape.rank} + {shape.rope} values"
+        return f"it has no kernel for latents of {shape.kv_lora_rank} + {shape.qk_rope_head_dim} values"
     return "" if shape.dim in HEAD_DIMS else f"it has no kernel for heads of {shape.dim} values"
 
 
@@ -113,7 +113,9 @@ def attention_kernels(shape: Shape, dtype: Dtype, capability: Capability) -> fro
     """Return the kernels that attention over such heads needs on a GPU."""
     backend = backend_of(capability)
     if isinstance(shape, Latent):
-        return frozenset({Kernel("latent", backend, dtype, (shape.rank, shape.rope))})
+        return frozenset(
+            {Kernel("latent", backend, dtype, (shape.kv_lora_rank, shape.qk_rope_head_dim))}
+        )
     dims = (shape.dim,)
     chunks = Kernel("prefill", backend, dtype, dims)
     if shape.tensor_cores:

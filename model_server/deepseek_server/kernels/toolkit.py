@@ -105,10 +105,10 @@ def version(toolkit: Path) -> str:
     """
     nvcc = toolkit / "bin/nvcc"
     try:
-        said = subprocess.run([nvcc, "--version"], check=True, capture_output=True, text=True)
+        result = subprocess.run([nvcc, "--version"], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise PermanentError(f"{nvcc} cannot be run ({error}): reinstall it") from error
-    found = re.search(r"release (\d+\.\d+)", said.stdout)
+    found = re.search(r"release (\d+\.\d+)", result.stdout)
     if not found:
         raise PermanentError(f"{nvcc} does not print its version: reinstall it")
     return found[1]

@@ -4,12 +4,12 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from deepseek_server.config import Config
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.grammar import GrammarCompiler, Matcher
 from deepseek_server.engine.ipc import Ready
 from deepseek_server.engine.runner import Runner
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.defaults import eos_token_ids
 from deepseek_server.models.layers.compressed import fits as fits_rings
@@ -17,7 +17,11 @@ from deepseek_server.models.loading.checkpoint import Checkpoint
 from deepseek_server.models.loading.loading import load
 from deepseek_server.models.runners.compressed import compressed_runner
 from deepseek_server.models.runners.paged import fits
-from deepseek_server.models.runners.sequential import SEQUENCES, STEP_TOKENS, whole_runner
+from deepseek_server.models.runners.sequential import (
+    MAX_NUM_BATCHED_TOKENS,
+    MAX_NUM_SEQS,
+    sequential_runner,
+)
 from deepseek_server.server.lifecycle import Progress
 
 log = logging.getLogger(__name__)
@@ -27,11 +31,11 @@ def load_engine(
     checkpoint: Checkpoint,
     config: Config,
     progress: Progress,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     *,
-    sequences: int,
-    step_tokens: int,
-    prompt_share: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    prefill_share: int,
 ) -> tuple[Core, Ready]:
     """Load a model and create its engine.
 
@@ -40,9 +44,9 @@ def load_engine(
         config: the server's configuration.
         progress: receives the progress of loading.
         group: the ranks that compute the model together.
-        sequences: maximum number of requests that run at once; lower for the sequential runner.
-        step_tokens: maximum number of tokens of a step; lower there too.
-        prompt_share: prompt tokens of a step, for every few waiting prompts, while requests decode.
+        max_num_seqs: maximum number of requests that run at once; lower for the sequential runner.
+        max_num_batched_tokens: maximum number of tokens of a step; lower there too.
+        prefill_share: prompt tokens of a step, for every few waiting prompts, while requests decode.
 
     Returns:
         The engine, and its limits.
@@ -60,26 +64,29 @@ def load_engine(
             "%s does not support the paged KV cache: its requests are computed one after the other",
             config.model.id,
         )
-        step_tokens = min(step_tokens, STEP_TOKENS[config.device])
-        sequences = min(sequences, SEQUENCES)
+        max_num_batched_tokens = min(max_num_batched_tokens, MAX_NUM_BATCHED_TOKENS[config.device])
+        max_num_seqs = min(max_num_seqs, MAX_NUM_SEQS)
     runner: Runner
     if paged:
         runner = paged_runner(
             loaded.model,
             context=loaded.context,
-            step_tokens=step_tokens,
-            sequences=sequences,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=max_num_seqs,
             attention=config.attention,
             group=group,
         )
     else:
-        other = compressed_runner if compressed else whole_runner
+        other = compressed_runner if compressed else sequential_runner
         runner = other(
-            loaded.model, context=loaded.context, step_tokens=step_tokens, sequences=sequences
+            loaded.model,
+            context=loaded.context,
+            max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=max_num_seqs,
         )
-    size = StepSize(step_tokens, prompt_share, sequences)
-    core = Core(runner, loaded.eos_token_ids, size, grammars, fragile=group.size > 1)
-    return core, Ready(min(loaded.context, runner.num_blocks * runner.block_size), sequences)
+    limits = StepLimits(max_num_batched_tokens, prefill_share, max_num_seqs)
+    core = Core(runner, loaded.eos_token_ids, limits, grammars, fragile=group.size > 1)
+    return core, Ready(min(loaded.context, runner.num_blocks * runner.block_size), max_num_seqs)
 
 
 class _Grammars:

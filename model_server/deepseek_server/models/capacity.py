@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from deepseek_server.attention.backend import AttentionName, choose, made_of
+from deepseek_server.attention.backend import AttentionName, choose, create_attention
 from deepseek_server.attention.base import CacheSize, Planned
 from deepseek_server.attention.sdpa import SdpaAttention
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.layers.fused import fuse
-from deepseek_server.models.memory_budget import Beside, affordable
+from deepseek_server.models.memory_budget import MemoryBudget, affordable
 from deepseek_server.models.runners.paged import PagedRunner, heads_of
 from deepseek_server.resources import memory_available
 from deepseek_server.server.lifecycle import readable_bytes
@@ -79,18 +79,18 @@ def paged_runner(
     model: PreTrainedModel,
     *,
     context: int,
-    step_tokens: int,
-    sequences: int,
+    max_num_batched_tokens: int,
+    max_num_seqs: int,
     attention: AttentionName = "auto",
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> PagedRunner:
     """Return a runner for a model with the largest paged cache that this machine allows.
 
     Args:
-        model: A model that supports the paged cache (models.paged.fits), on its device.
+        model: A model that supports the paged cache (models.runners.paged.fits), on its device.
         context: Tokens of the longest sequence.
-        step_tokens: Tokens of the largest step.
-        sequences: Maximum number of sequences that run at once.
+        max_num_batched_tokens: Tokens of the largest step.
+        max_num_seqs: Maximum number of sequences that run at once.
         attention: The requested attention backend.
         group: The ranks that compute the model together; their caches have the same size.
 
@@ -106,7 +106,7 @@ def paged_runner(
         fuse(model, context)
     layers = model.config.num_hidden_layers
     cache = _Cache(
-        make=lambda size: made_of(backend, heads, size, model.dtype, device),
+        make=lambda size: create_attention(backend, heads, size, model.dtype, device),
         layers=layers,
         block_size=BLOCK_SIZE[device.type],
         per_token=layers * heads.cached_values * model.dtype.itemsize,
@@ -116,20 +116,20 @@ def paged_runner(
     )
 
     def runner(blocks: int) -> PagedRunner:
-        return PagedRunner(model, cache.attention(blocks), sequences, fused=fused)
+        return PagedRunner(model, cache.attention(blocks), max_num_seqs, fused=fused)
 
     if device.type == "cuda":
         try:
-            made = _on_gpu(runner, cache, step_tokens, group)
+            made = _on_gpu(runner, cache, max_num_batched_tokens, group)
         except torch.cuda.OutOfMemoryError as error:
             raise PermanentError(
                 "the GPU has too little memory for the weights and a step of "
-                f"{step_tokens} tokens: use a larger GPU or more GPUs (accelerator.count), or "
-                "choose a smaller model"
+                f"{max_num_batched_tokens} tokens: use a larger GPU or more GPUs "
+                "(accelerator.count), or choose a smaller model"
             ) from error
     else:
         memory = cpu_cache_bytes(memory_available(), cache.per_token * context)
-        made = runner(cache.blocks(group.smallest(memory)))
+        made = runner(cache.blocks(group.all_reduce_min(memory)))
     tokens = made.num_blocks * made.block_size
     log.info(
         "KV cache: %d tokens in blocks of %d, %s (%d bytes per token)",
@@ -144,32 +144,37 @@ def paged_runner(
 
 
 def _on_gpu(
-    make: Callable[[int], PagedRunner], cache: _Cache, step_tokens: int, group: Group
+    make: Callable[[int], PagedRunner], cache: _Cache, max_num_batched_tokens: int, group: Group
 ) -> PagedRunner:
     """Return a runner with CUDA graphs and with the largest cache that fits beside them."""
     from deepseek_server.models import step_probe
-    from deepseek_server.models.runners import cuda_graphs as graphs
-    from deepseek_server.models.runners import piecewise_graphs as pieces
+    from deepseek_server.models.runners import cuda_graphs, piecewise_graphs
 
-    runner = make(step_probe.blocks_needed(step_tokens, cache.block_size))
-    step = step_probe.step_bytes(runner, step_tokens, cache.context)
+    runner = make(step_probe.blocks_needed(max_num_batched_tokens, cache.block_size))
+    step = step_probe.step_bytes(runner, max_num_batched_tokens, cache.context)
     captured = 0
-    if runner.can_be_recorded:
+    if runner.supports_cuda_graphs:
         free = step_probe.free_bytes()
-        counts = affordable(pieces.sizes(step_tokens), step, step_tokens, free)
+        counts = affordable(
+            piecewise_graphs.sizes(max_num_batched_tokens), step, max_num_batched_tokens, free
+        )
         if counts:
-            runner.capture_pieces(counts)
+            runner.capture_piecewise(counts)
         captured = step_probe.decode_graph_bytes(runner)
     runner.use(cache.attention(1))  # frees the small cache
-    beside = Beside(step_probe.free_bytes(), step, captured, cache.copies)
-    blocks = cache.blocks(group.smallest(beside.cache))
+    budget = MemoryBudget(step_probe.free_bytes(), step, captured, cache.copies)
+    blocks = cache.blocks(group.all_reduce_min(budget.cache))
     longest = min(cache.context, blocks * cache.block_size)
-    largest = step_probe.largest_step(cache.block_size, runner.sequences, step_tokens, longest)
+    largest = step_probe.largest_step(
+        cache.block_size, runner.max_num_seqs, max_num_batched_tokens, longest
+    )
     for attempt in range(ATTEMPTS):
         try:
             runner.use(cache.attention(blocks))
-            if runner.can_be_recorded:
-                runner.run_with(runner.capture_decode(graphs.sizes(runner.sequences)))
+            if runner.supports_cuda_graphs:
+                runner.use_decode_graphs(
+                    runner.capture_decode(cuda_graphs.sizes(runner.max_num_seqs))
+                )
             step_probe.run(runner, largest)
             break
         except torch.cuda.OutOfMemoryError:
@@ -185,7 +190,7 @@ def _on_gpu(
     log.info(
         "GPU memory beside weights and KV cache: %s for the largest step, %s for CUDA graphs of "
         "decode steps, %s kept free",
-        *map(readable_bytes, (step, captured, beside.kept_free)),
+        *map(readable_bytes, (step, captured, budget.kept_free)),
     )
     return runner
 

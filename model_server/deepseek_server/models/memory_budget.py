@@ -16,7 +16,7 @@ GRAPHS_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Beside:
+class MemoryBudget:
     """GPU memory used beside weights and cache, in bytes.
 
     Attributes:
@@ -43,7 +43,9 @@ class Beside:
         return max(int(left / (1 + self.copies)), 0)
 
 
-def affordable(sizes: Sequence[int], step: int, step_tokens: int, free: int) -> list[int]:
+def affordable(
+    sizes: Sequence[int], step: int, max_num_batched_tokens: int, free: int
+) -> list[int]:
     """Return the step sizes whose graphs need no more than their share of the memory.
 
     Graphs of one pool share its memory, so the largest one decides. It needs the memory of a step
@@ -51,12 +53,12 @@ def affordable(sizes: Sequence[int], step: int, step_tokens: int, free: int) -> 
 
     Args:
         sizes: Numbers of tokens, ascending.
-        step: Bytes that a step of `step_tokens` needs.
-        step_tokens: Tokens of that step.
+        step: Bytes that a step of `max_num_batched_tokens` needs.
+        max_num_batched_tokens: Tokens of that step.
         free: Free bytes beside the weights.
     """
     budget = GRAPHS_SHARE * free
-    return [size for size in sizes if 2 * step * size / step_tokens <= budget]
+    return [size for size in sizes if 2 * step * size / max_num_batched_tokens <= budget]
 
 
 def graphs_bytes(first: int, another: int, count: int) -> int:

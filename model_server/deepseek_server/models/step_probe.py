@@ -10,7 +10,7 @@ import math
 import torch
 
 from deepseek_server.engine.runner import Chunk
-from deepseek_server.engine.sampling.sampler import Draw, Sampler
+from deepseek_server.engine.sampling.sampler import Sampler, SamplingStep
 from deepseek_server.engine.types import Sampling
 from deepseek_server.models.memory_budget import graphs_bytes
 from deepseek_server.models.runners.cuda_graphs import sizes
@@ -36,45 +36,48 @@ def free_bytes() -> int:
     return int(torch.cuda.mem_get_info()[0])
 
 
-def blocks_needed(step_tokens: int, block_size: int) -> int:
+def blocks_needed(max_num_batched_tokens: int, block_size: int) -> int:
     """Return the number of blocks of the small cache that `step_bytes` needs."""
-    return 2 * -(-step_tokens // block_size)
+    return 2 * -(-max_num_batched_tokens // block_size)
 
 
 def largest_step(
-    block_size: int, sequences: int, step_tokens: int, context: int, start: int = 0
+    block_size: int, max_num_seqs: int, max_num_batched_tokens: int, context: int, start: int = 0
 ) -> list[Chunk]:
     """Return the step that needs the most memory: a decode token of most sequences, and prompts.
 
     Args:
         block_size: Tokens per block.
-        sequences: Maximum number of sequences that run at once.
-        step_tokens: Tokens of the step.
+        max_num_seqs: Maximum number of sequences that run at once.
+        max_num_batched_tokens: Tokens of the step.
         context: Tokens of the longest sequence.
         start: Tokens of each prompt that are already computed.
     """
     longest = context - start
-    prompts = max(-(-step_tokens // longest), 1)
-    singles = max(min(sequences - prompts, step_tokens - 2 * prompts), 0)
-    chunks = [Chunk((0,), start=0, blocks=(0,), sample=True, slot=slot) for slot in range(singles)]
-    left = step_tokens - singles
-    while left > 0 and len(chunks) < sequences:
+    prompts = max(-(-max_num_batched_tokens // longest), 1)
+    num_decode_tokens = max(min(max_num_seqs - prompts, max_num_batched_tokens - 2 * prompts), 0)
+    chunks = [
+        Chunk((0,), start=0, blocks=(0,), sample=True, request_index=index)
+        for index in range(num_decode_tokens)
+    ]
+    left = max_num_batched_tokens - num_decode_tokens
+    while left > 0 and len(chunks) < max_num_seqs:
         length = min(left, longest)
         blocks = tuple(range(-(-(start + length) // block_size)))
-        chunks.append(Chunk((0,) * length, start, blocks, sample=True, slot=len(chunks)))
+        chunks.append(Chunk((0,) * length, start, blocks, sample=True, request_index=len(chunks)))
         left -= length
     return chunks
 
 
 def run(runner: PagedRunner, chunks: list[Chunk]) -> None:
     """Run a step, sample its tokens in the most demanding way, and wait for the device."""
-    draws = [Draw(_DEMANDING, seed=0, index=0, tokens=[0], prompt=1) for _ in chunks]
-    tokens = Sampler(frozenset()).sample(runner.run(chunks), draws).tokens
-    runner.follow(tokens)
+    steps = [SamplingStep(_DEMANDING, seed=0, index=0, tokens=[0], prompt=1) for _ in chunks]
+    tokens = Sampler(frozenset()).sample(runner.run(chunks), steps).tokens
+    runner.store_sampled_tokens(tokens)
     torch.cuda.synchronize()
 
 
-def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
+def step_bytes(runner: PagedRunner, max_num_batched_tokens: int, context: int) -> int:
     """Return the bytes that the largest step needs beside the cache, after the longest context.
 
     The memory of attention grows with the tokens before a step, at most linearly. So two
@@ -82,12 +85,12 @@ def step_bytes(runner: PagedRunner, step_tokens: int, context: int) -> int:
 
     Args:
         runner: The runner, with a cache of `blocks_needed`, without graphs.
-        step_tokens: Tokens of the largest step.
+        max_num_batched_tokens: Tokens of the largest step.
         context: Tokens of the longest sequence.
     """
-    starts = (0, min(step_tokens, context // 2))
+    starts = (0, min(max_num_batched_tokens, context // 2))
     first, second = (
-        largest_step(runner.block_size, runner.sequences, step_tokens, context, start)
+        largest_step(runner.block_size, runner.max_num_seqs, max_num_batched_tokens, context, start)
         for start in starts
     )
     run(runner, first)  # warm-up: libraries load their kernels
@@ -112,7 +115,7 @@ def at_context(context: int, first: tuple[int, int], second: tuple[int, int]) ->
 
 def decode_graph_bytes(runner: PagedRunner) -> int:
     """Return the bytes that all graphs of decode steps will keep, estimated from two of them."""
-    counts = sizes(runner.sequences)
+    counts = sizes(runner.max_num_seqs)
     before = free_bytes()
     graphs = runner.capture_decode(counts[-1:])
     with_largest = free_bytes()

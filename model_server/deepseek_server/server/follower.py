@@ -6,10 +6,9 @@ The start waits until the group is not held and all other pods have connected.
 import socket
 
 from deepseek_server.config import Config
-from deepseek_server.distributed import rendezvous as rollcall
-from deepseek_server.distributed import start_holds as holds
+from deepseek_server.distributed import rendezvous, start_holds
 from deepseek_server.distributed.gang import Pod
-from deepseek_server.engine.ipc import Met
+from deepseek_server.engine.ipc import NetworkReport
 from deepseek_server.errors import GangError, StartError
 from deepseek_server.server.lifecycle import GangState, Lifecycle
 from deepseek_server.worker.launch import GangWorker
@@ -18,7 +17,7 @@ from deepseek_server.worker.launch import GangWorker
 LOOK_SECONDS = 2.0
 
 
-class Crew:
+class GangMember:
     """The gang, from the view of one pod.
 
     Args:
@@ -32,7 +31,7 @@ class Crew:
         self._gang, self._pod, self._lifecycle = config.gang, pod, lifecycle
         self._worker: GangWorker | None = None
         # Kept open to the end: the leader takes a closed connection for a lost pod.
-        self._meeting: rollcall.Meeting | None = None
+        self._connected_pods: rendezvous.ConnectedPods | None = None
         leader = "" if pod.leads else pod.leader
         lifecycle.gang = GangState(self._gang.pods, config.tensor_parallel, pod.host, leader)
 
@@ -48,31 +47,31 @@ class Crew:
             StartError: pods are missing, or their versions or configurations differ.
         """
         if self._gang.holds is not None:
-            holds.await_release(self._gang.holds, self._pod.group, self._lifecycle.hold)
+            start_holds.await_release(self._gang.holds, self._pod.group, self._lifecycle.hold)
             self._lifecycle.release()
-        self._meeting = rollcall.call(config, self._pod, self._here)
-        self._worker = worker = GangWorker(config, self._pod, self._meeting.hosts)
+        self._connected_pods = rendezvous.connect(config, self._pod, self._on_connect)
+        self._worker = worker = GangWorker(config, self._pod, self._connected_pods.hosts)
         if self.leads:
-            self._meeting.watch(lambda pod: worker.abandon(self._left(pod)))
+            self._connected_pods.watch(lambda pod: worker.abandon(self._disconnected(pod)))
         return worker
 
-    def _left(self, pod: int) -> GangError:
-        assert self._meeting is not None  # noqa: S101 - only called once pods have connected
+    def _disconnected(self, pod: int) -> GangError:
+        assert self._connected_pods is not None  # noqa: S101 - only called once pods have connected
         return GangError(
-            f"pod {pod} on {self._meeting.hosts[pod]} disconnected before its ranks joined, so "
+            f"pod {pod} on {self._connected_pods.hosts[pod]} disconnected before its ranks joined, so "
             f"rank 0 ends too: the pod may have been replaced"
         )
 
-    def meet(self, met: Met) -> None:
+    def record_network(self, network_report: NetworkReport) -> None:
         """Record that the ranks of all pods have connected."""
-        if self._meeting is not None:
-            self._meeting.close()
-        self._lifecycle.meet(met)
+        if self._connected_pods is not None:
+            self._connected_pods.close()
+        self._lifecycle.record_network(network_report)
 
-    def _here(self, count: int) -> None:
+    def _on_connect(self, count: int) -> None:
         self._lifecycle.progress.begin(f"{count} of {self._gang.pods} pods have connected")
 
-    def leader_is_there(self) -> bool:
+    def leader_is_reachable(self) -> bool:
         """Return whether the leader's rendezvous port still accepts connections."""
         try:
             with socket.create_connection((self._pod.leader, self._gang.port), LOOK_SECONDS):
@@ -89,5 +88,5 @@ class Crew:
         """Stop everything that `launch` started."""
         if self._worker is not None:
             self._worker.end()
-        if self._meeting is not None:
-            self._meeting.leave()
+        if self._connected_pods is not None:
+            self._connected_pods.leave()

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from deepseek_server.config import ModelConfig
-from deepseek_server.engine.ipc import Met
+from deepseek_server.engine.ipc import NetworkReport
 from deepseek_server.server.served_model import ServedModel
 
 
@@ -43,27 +43,27 @@ class GangState:
         world: number of ranks.
         host: the node of this pod.
         leader: address of the leader; empty on the leader itself.
-        met: the network between the pods, once they have connected.
+        network_report: the network between the pods, once they have connected.
     """
 
     pods: int
     world: int
     host: str
     leader: str = ""
-    met: Met | None = None
+    network_report: NetworkReport | None = None
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the value for the health routes; unknown fields are null, never missing."""
         known: dict[str, Any] = dict.fromkeys(
             ("transport", "gigabytesPerSecond", "slowestPair", "problem")
         )
-        if self.met is not None:
+        if self.network_report is not None:
             known |= {
-                "transport": self.met.transport,
-                "gigabytesPerSecond": round(self.met.gigabytes_per_second, 3),
-                "problem": self.met.problem or None,
+                "transport": self.network_report.transport,
+                "gigabytesPerSecond": round(self.network_report.gigabytes_per_second, 3),
+                "problem": self.network_report.problem or None,
             }
-            if (pair := self.met.slowest_pair) is not None:
+            if (pair := self.network_report.slowest_pair) is not None:
                 speed = round(pair.gigabytes_per_second, 3)
                 known["slowestPair"] = {"hosts": list(pair.hosts), "gigabytesPerSecond": speed}
         return {"pods": self.pods, "world": self.world, "host": self.host, **known}
@@ -173,10 +173,10 @@ class Lifecycle:
         self.failure, self.phase = "", Phase.LOADING
         self._began = self.clock()
 
-    def meet(self, met: Met) -> None:
+    def record_network(self, network_report: NetworkReport) -> None:
         """Record the network between the pods of the gang."""
         assert self.gang is not None  # noqa: S101 - there are several pods
-        self.gang = replace(self.gang, met=met)
+        self.gang = replace(self.gang, network_report=network_report)
 
     def follow(self) -> None:
         """Become ready as a follower, which serves no requests itself."""

@@ -20,7 +20,7 @@ from deepseek_server.distributed.gang import Pod
 from deepseek_server.errors import PermanentError, StartError, report
 from deepseek_server.metrics import Metrics
 from deepseek_server.server.app import create_app, rules
-from deepseek_server.server.follower import Crew
+from deepseek_server.server.follower import GangMember
 from deepseek_server.server.lifecycle import Lifecycle
 from deepseek_server.server.served_model import ServedModel
 from deepseek_server.server.startup import await_end, follow, start
@@ -96,7 +96,7 @@ def _listen_to_signals(server: _Server, stop: asyncio.Event) -> None:
 
 async def _serve(config: Config, asked: Rules, opened: socket.socket, pod: Pod | None) -> int:
     lifecycle = Lifecycle(config.model, config.start_seconds)
-    crew = None if pod is None else Crew(config, pod, lifecycle)
+    member = None if pod is None else GangMember(config, pod, lifecycle)
     metrics = Metrics(config.model.name)
     stop = asyncio.Event()
     server = _Server(
@@ -114,9 +114,9 @@ async def _serve(config: Config, asked: Rules, opened: socket.socket, pod: Pod |
     serving = asyncio.create_task(server.serve(sockets=[opened]))
     stopping = asyncio.create_task(stop.wait())
     try:
-        if crew is not None and not crew.leads:
-            return await _follow(config, crew, lifecycle, server, stopping)
-        return await _load_and_drain(config, crew, lifecycle, metrics, server, stopping)
+        if member is not None and not member.leads:
+            return await _follow(config, member, lifecycle, server, stopping)
+        return await _load_and_drain(config, member, lifecycle, metrics, server, stopping)
     finally:
         stopping.cancel()
         server.should_exit = True
@@ -125,19 +125,21 @@ async def _serve(config: Config, asked: Rules, opened: socket.socket, pod: Pod |
 
 async def _load_and_drain(
     config: Config,
-    crew: Crew | None,
+    member: GangMember | None,
     lifecycle: Lifecycle,
     metrics: Metrics,
     server: _Server,
     stopping: asyncio.Task[bool],
 ) -> int:
-    if crew is None:
+    if member is None:
         loading = _loading(config, lambda: start(config, lifecycle.progress))
     else:
-        launch = crew.launch
-        loading = _loading(config, lambda: start(config, lifecycle.progress, launch, crew.meet))
+        launch = member.launch
+        loading = _loading(
+            config, lambda: start(config, lifecycle.progress, launch, member.record_network)
+        )
     try:
-        served = await _loaded(loading, crew, lifecycle, stopping)
+        served = await _loaded(loading, member, lifecycle, stopping)
     except StartError as error:
         lifecycle.fail(str(error))
         return report(error)
@@ -146,8 +148,8 @@ async def _load_and_drain(
     metrics.watch(served.engine)
     lifecycle.ready(served)
     log.info("ready: %s, context %d tokens", served.name, served.engine.limits.context)
-    if crew is not None and not await _asked_to_end(served, stopping):
-        failed = await asyncio.to_thread(crew.failure)
+    if member is not None and not await _asked_to_end(served, stopping):
+        failed = await asyncio.to_thread(member.failure)
         lifecycle.fail(str(failed))
         await served.engine.close()
         return report(failed)
@@ -170,16 +172,18 @@ async def _asked_to_end(served: ServedModel, stopping: asyncio.Task[bool]) -> bo
 
 async def _follow(
     config: Config,
-    crew: Crew,
+    member: GangMember,
     lifecycle: Lifecycle,
     server: _Server,
     stopping: asyncio.Task[bool],
 ) -> int:
     """Run a follower until the leader or a rank of the model ends."""
-    launch = crew.launch
-    loading = _loading(config, lambda: follow(config, lifecycle.progress, launch, crew.meet))
+    launch = member.launch
+    loading = _loading(
+        config, lambda: follow(config, lifecycle.progress, launch, member.record_network)
+    )
     try:
-        worker = await _loaded(loading, crew, lifecycle, stopping)
+        worker = await _loaded(loading, member, lifecycle, stopping)
     except StartError as error:
         lifecycle.fail(str(error))
         return report(error)
@@ -196,15 +200,17 @@ async def _follow(
             return 0
         lifecycle.fail(str(failed))
         return report(failed)
-    await _leave_with_leader(config.drain_seconds + LEADER_SECONDS, ending, crew, lifecycle, server)
-    crew.end()
+    await _leave_with_leader(
+        config.drain_seconds + LEADER_SECONDS, ending, member, lifecycle, server
+    )
+    member.end()
     return 0
 
 
 async def _leave_with_leader(
     seconds: float,
     ending: asyncio.Future[Any],
-    crew: Crew,
+    member: GangMember,
     lifecycle: Lifecycle,
     server: _Server,
 ) -> None:
@@ -220,7 +226,7 @@ async def _leave_with_leader(
         if asyncio.get_running_loop().time() >= deadline:
             log.warning("the leader did not drain in time; shutting down without it")
             break
-        missed = 0 if await asyncio.to_thread(crew.leader_is_there) else missed + 1
+        missed = 0 if await asyncio.to_thread(member.leader_is_reachable) else missed + 1
         if missed == MISSED:
             log.warning("the leader is gone; shutting down")
             break
@@ -229,7 +235,7 @@ async def _leave_with_leader(
 
 async def _loaded(
     loading: asyncio.Future[Loaded],
-    crew: Crew | None,
+    member: GangMember | None,
     lifecycle: Lifecycle,
     stopping: asyncio.Task[bool],
 ) -> Loaded | None:
@@ -245,8 +251,8 @@ async def _loaded(
             log.info("%s", lifecycle.detail())
     if loading.done():
         return await loading
-    if crew is not None:
-        await asyncio.to_thread(crew.end)
+    if member is not None:
+        await asyncio.to_thread(member.end)
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from deepseek_server.config import Config
 from deepseek_server.engine.client import EngineClient
-from deepseek_server.engine.ipc import Close, Loading, Met, Ready, StartFailed
+from deepseek_server.engine.ipc import Close, Loading, NetworkReport, Ready, StartFailed
 from deepseek_server.engine.types import Limits
 from deepseek_server.engine.watchdog import Watchdog
 from deepseek_server.errors import StartError, failure
@@ -22,7 +22,7 @@ from deepseek_server.worker.main import Job
 
 log = logging.getLogger(__name__)
 
-Message = TypeVar("Message", Met, Ready)
+Message = TypeVar("Message", NetworkReport, Ready)
 
 # Length of the queue of waiting requests; further ones are rejected with a 429.
 WAITING = 64
@@ -34,15 +34,15 @@ STEP_SECONDS = {"cpu": 1800.0, "cuda": 600.0}
 GIVE_UP_SECONDS = 3.0
 
 
-def _nobody_asks(_: Met) -> None:
-    """Do nothing; for a single pod."""
+def _ignore_network_report(_: NetworkReport) -> None:
+    """Do nothing, for a single pod."""
 
 
 def start(
     config: Config,
     progress: Progress,
     launch: Callable[[Config], Worker] = WorkerProcess,
-    met: Callable[[Met], None] = _nobody_asks,
+    on_network_report: Callable[[NetworkReport], None] = _ignore_network_report,
 ) -> ServedModel:
     """Fetch the model, have a worker load it, and return it with its engine.
 
@@ -50,7 +50,7 @@ def start(
         config: the configuration.
         progress: gets the progress of the start.
         launch: starts a worker.
-        met: called with the network between the pods, if there are several.
+        on_network_report: called with the network between the pods, if there are several.
 
     Raises:
         StartError: the message states what is wrong, where, and what to do.
@@ -58,7 +58,7 @@ def start(
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
-        checkpoint = _give(worker, config, progress, met)
+        checkpoint = _send_job(worker, config, progress, on_network_report)
         if config.gang is None:  # each pod of a gang needs only a part of the files
             readahead(sorted({tensor.file for tensor in checkpoint.tensors.values()}))
         # Imported here because it takes seconds, during which the worker initializes.
@@ -66,7 +66,7 @@ def start(
         from deepseek_server.models.tokenizer import TokenizerCodec
 
         codec = TokenizerCodec(checkpoint.directory)
-        ready = _hear(worker, progress, Ready)
+        ready = _receive(worker, progress, Ready)
     except BaseException:
         worker.end()
         raise
@@ -77,7 +77,7 @@ def start(
             worker.connection,
             codec.decode,
             limits,
-            ready.sequences,
+            ready.max_num_seqs,
             worker.why_ended,
             worker.finish,
             Watchdog(STEP_SECONDS[config.device]),
@@ -95,7 +95,7 @@ def follow(
     config: Config,
     progress: Progress,
     launch: Callable[[Config], Worker],
-    met: Callable[[Met], None],
+    on_network_report: Callable[[NetworkReport], None],
 ) -> Worker:
     """Have the ranks of a follower load their part of the model.
 
@@ -103,7 +103,7 @@ def follow(
         config: the configuration.
         progress: gets the progress of the start.
         launch: starts the ranks.
-        met: called with the network between the pods.
+        on_network_report: called with the network between the pods.
 
     Raises:
         StartError: the message states what is wrong, where, and what to do.
@@ -111,8 +111,8 @@ def follow(
     progress.begin(f"looking for {config.model.id}")
     worker = launch(config)
     try:
-        _give(worker, config, progress, met)
-        _hear(worker, progress, Ready)
+        _send_job(worker, config, progress, on_network_report)
+        _receive(worker, progress, Ready)
     except BaseException:
         worker.end()
         raise
@@ -140,13 +140,16 @@ def await_end(worker: Worker) -> StartError | None:
     return failed
 
 
-def _give(
-    worker: Worker, config: Config, progress: Progress, met: Callable[[Met], None]
+def _send_job(
+    worker: Worker,
+    config: Config,
+    progress: Progress,
+    on_network_report: Callable[[NetworkReport], None],
 ) -> Checkpoint:
     """Locate the files and send the job to the worker, in a gang after the ranks have connected."""
     if config.gang is not None:
         progress.begin("connecting to the ranks of the other pods")
-        met(_hear(worker, progress, Met))
+        on_network_report(_receive(worker, progress, NetworkReport))
     try:
         checkpoint = inspect(locate(config.model, progress))
     except StartError as error:
@@ -168,7 +171,7 @@ def _give_up(worker: Worker, error: StartError) -> None:
             worker.connection.recv()
 
 
-def _hear(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
+def _receive(worker: Worker, progress: Progress, awaited: type[Message]) -> Message:
     """Wait for a message of the worker, and forward its progress until then."""
     stage = ""
     while True:

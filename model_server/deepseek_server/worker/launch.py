@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Protocol
 
 from deepseek_server.config import Config
-from deepseek_server.distributed import exit_reasons as causes
-from deepseek_server.distributed import transport
+from deepseek_server.distributed import exit_reasons, transport
 from deepseek_server.distributed.gang import Pod
 from deepseek_server.distributed.network_interface import interface_to
-from deepseek_server.distributed.rank_info import Team
+from deepseek_server.distributed.rank_info import GangInfo
 from deepseek_server.distributed.rendezvous import hosts_of_ranks
 from deepseek_server.errors import GangError, PermanentError, StartError, TransientError
 
 CONNECT_SECONDS = 0.2
 ENDING_SECONDS = 10
-# Time for the ranks of a pod to write their causes once one has ended.
-CAUSE_SECONDS = 10
+# Time for the ranks of a pod to write their exit reasons once one has ended.
+EXIT_REASON_SECONDS = 10
 
 
 class Worker(Protocol):
@@ -173,14 +172,14 @@ class GangWorker(WorkerProcess):
         super().__init__(config)
 
     def _command(self, config: Config, address: Path) -> list[str]:
-        team = Team(self._gang, self._hosts, self._path)
+        gang_info = GangInfo(self._gang, self._hosts, self._path)
         meeting = [
             *("--nnodes", str(self._gang.pods), "--node-rank", str(self._pod.index)),
             *("--rdzv-backend", "static", "--max-restarts", "0"),
             *("--rdzv-conf", f"timeout={math.ceil(self._gang.rank_seconds)}"),
             *("--master-addr", self._pod.leader, "--master-port", str(self._gang.port)),
         ]
-        worker = ["-m", self.module, config.device, str(address), team.write()]
+        worker = ["-m", self.module, config.device, str(address), gang_info.write()]
         return [*_torchrun(*meeting), *_ranks(self._each), *worker]
 
     def _environment(self) -> dict[str, str]:
@@ -217,11 +216,11 @@ class GangWorker(WorkerProcess):
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _connected(self) -> None:
-        """Keep the directory to the end, for the causes that the ranks write."""
+        """Keep the directory to the end, for the exit reasons that the ranks write."""
 
     def _ended_at_once(self) -> StartError:
         error = self.failure()
-        if self._abandoned is not None or causes.found(self._path):
+        if self._abandoned is not None or exit_reasons.read_all(self._path):
             return error
         return GangError(
             f"the ranks of pod {self._pod.index} on {self._pod.host} did not connect to those of "
@@ -231,7 +230,7 @@ class GangWorker(WorkerProcess):
 
     def why_ended(self) -> str:
         """See Worker."""
-        known = self._abandoned is not None or causes.found(self._path)
+        known = self._abandoned is not None or exit_reasons.read_all(self._path)
         return str(self.failure()) if known else super().why_ended()
 
     def failure(self) -> StartError:
@@ -242,16 +241,16 @@ class GangWorker(WorkerProcess):
         ranks = range(first, first + self._each)
         running = False
         try:
-            self._process.wait(CAUSE_SECONDS)  # other ranks may still write their causes
+            self._process.wait(EXIT_REASON_SECONDS)  # other ranks may still write their reasons
         except subprocess.TimeoutExpired:
             running = True
-        found = causes.found(self._path)
+        found = exit_reasons.read_all(self._path)
         if running and not found:
             return TransientError(
                 f"the ranks of pod {self._pod.index} on {self._pod.host} have stopped or are stuck "
                 "in a step: see the log above"
             )
-        return causes.decide(found, ranks, self._pod.host)
+        return exit_reasons.decide(found, ranks, self._pod.host)
 
     def finish(self) -> None:
         """See Worker; kills torchrun, which would wait for the other pods."""

@@ -1,6 +1,6 @@
 """The worker process: loads the model, then runs the engine until the server ends.
 
-Started by deepseek_server.launcher, which passes the socket to connect to. The job arrives as the
+Started by deepseek_server.worker.launch, which passes the socket to connect to. The job arrives as the
 first message, so that the worker can initialize while the server still locates the files.
 """
 
@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, Literal
 
 from deepseek_server import logs
 from deepseek_server.config import Config
-from deepseek_server.distributed import exit_reasons as causes
-from deepseek_server.distributed import xid
-from deepseek_server.distributed.exit_reasons import Cause
-from deepseek_server.distributed.rank_info import Team
+from deepseek_server.distributed import exit_reasons, xid
+from deepseek_server.distributed.exit_reasons import ExitReason
+from deepseek_server.distributed.rank_info import GangInfo
 from deepseek_server.engine.ipc import Close, Loading, StartFailed
 from deepseek_server.errors import (
     FollowedError,
@@ -42,11 +41,11 @@ log = logging.getLogger(__name__)
 Device = Literal["cpu", "cuda"]
 
 # Maximum number of running requests.
-RUNNING = 256
-# Maximum tokens of a step, and prompt tokens per PROMPTS_PER_SHARE waiting prompts while other
-# requests decode, which prefill delays. A CPU takes longer for a token.
-STEP_TOKENS = {"cpu": 512, "cuda": 8192}
-PROMPT_SHARE = {"cpu": 64, "cuda": 256}
+MAX_NUM_SEQS = 256
+# Maximum tokens of a step, and prefill tokens per PROMPTS_PER_PREFILL_SHARE waiting prompts while
+# other requests decode, which prefill delays. A CPU takes longer for a token.
+MAX_NUM_BATCHED_TOKENS = {"cpu": 512, "cuda": 8192}
+PREFILL_SHARE = {"cpu": 64, "cuda": 256}
 REPORT_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -82,44 +81,44 @@ class _ReportedProgress(Progress):
             self._connection.send(Loading(self._stage, *self.bytes))
 
 
-def work(device: Device, connection: Connection | None, team: Team | None = None) -> int:
+def work(device: Device, connection: Connection | None, gang_info: GangInfo | None = None) -> int:
     """Load the model of the first message and serve it.
 
     Args:
         device: the device to run the model on.
         connection: the connection to this pod's server; None in all but a pod's first process.
-        team: the ranks of all pods, if there are several pods.
+        gang_info: the ranks of all pods, if there are several pods.
 
     Returns:
         The exit code of the process.
     """
     # Imported here because it takes seconds, during which the server locates the files.
-    from deepseek_server.distributed.process_group import ALONE, join
+    from deepseek_server.distributed.process_group import SINGLE_PROCESS, join
 
-    group = ALONE
+    group = SINGLE_PROCESS
     try:
         job: Job | None = None
-        if team is None:
+        if gang_info is None:
             job = None if connection is None else connection.recv()
             group = join(device)
-            job = group.share(job)
+            job = group.broadcast_object(job)
         else:
-            group = join(device, team)
-            job = _agree(group, device, connection, team)
+            group = join(device, gang_info)
+            job = _agree(group, device, connection, gang_info)
         assert job is not None  # noqa: S101 - the first process has a connection
-        _compute(device, connection, group, job, team)
+        _compute(device, connection, group, job, gang_info)
     except StartError as error:
-        return _fail(connection, group, team, error)
+        return _fail(connection, group, gang_info, error)
     except (EOFError, BrokenPipeError):
         log.info("the server has ended")
-        if team is not None:
-            return _fail(None, group, team, _server_gone(team, _rank(), _rank()))
+        if gang_info is not None:
+            return _fail(None, group, gang_info, _server_gone(gang_info, _rank(), _rank()))
     except Exception as error:
         log.exception("loading failed")
         sentence = (
             f"loading failed ({type(error).__name__}: {error}): see the log of the model server"
         )
-        return _fail(connection, group, team, PermanentError(sentence))
+        return _fail(connection, group, gang_info, PermanentError(sentence))
     group.close()
     if connection is not None and _rank():
         with contextlib.suppress(OSError):  # the server has ended already
@@ -132,7 +131,9 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def _agree(group: "Group", device: Device, connection: Connection | None, team: Team) -> Job:
+def _agree(
+    group: "Group", device: Device, connection: Connection | None, gang_info: GangInfo
+) -> Job:
     """Check the network of a gang and receive the job, before weights are loaded.
 
     Each pod locates the files by itself, so every rank uses the job of its own pod's first process.
@@ -142,21 +143,25 @@ def _agree(group: "Group", device: Device, connection: Connection | None, team: 
     """
     from deepseek_server.distributed.preflight import preflight
 
-    met = preflight(group, device, team)
+    network_report = preflight(group, device, gang_info)
     job: Job | StartFailed | None = None
     if connection is not None:
-        connection.send(met)
+        connection.send(network_report)
         job = connection.recv()
     if isinstance(job, StartFailed):
         raise failure(job.exit_code, job.sentence)
-    jobs: list[Job | None] = group.gather(job)
+    jobs: list[Job | None] = group.all_gather_object(job)
     here = jobs[group.rank - int(os.environ["LOCAL_RANK"])]
     assert here is not None  # noqa: S101 - the first process of a pod has a connection
     return here
 
 
 def _compute(
-    device: Device, connection: Connection | None, group: "Group", job: Job, team: Team | None
+    device: Device,
+    connection: Connection | None,
+    group: "Group",
+    job: Job,
+    gang_info: GangInfo | None,
 ) -> None:
     """Load the model and run the engine until it ends.
 
@@ -172,29 +177,29 @@ def _compute(
         job.config,
         _ReportedProgress(connection),
         group,
-        sequences=RUNNING,
-        step_tokens=STEP_TOKENS[device],
-        prompt_share=PROMPT_SHARE[device],
+        max_num_seqs=MAX_NUM_SEQS,
+        max_num_batched_tokens=MAX_NUM_BATCHED_TOKENS[device],
+        prefill_share=PREFILL_SHARE[device],
     )
     if connection is not None:
         connection.send(ready)
     if group.rank == 0:
         assert connection is not None  # noqa: S101 - the first process of a pod has one
-        reason = serve(core, connection, group.share)
-        if reason and team is not None:
-            raise _device_lost(reason, team, device, 0)
+        reason = serve(core, connection, group.broadcast_object)
+        if reason and gang_info is not None:
+            raise _device_lost(reason, gang_info, device, 0)
         return
     if connection is not None:
         threading.Thread(target=_await_end, args=(connection,), name="end", daemon=True).start()
     try:
-        end = follow(core, group.share)
+        end = follow(core, group.broadcast_object)
     except DeviceLostError as error:
-        if team is None:
+        if gang_info is None:
             raise
         log.exception("the engine cannot continue")
-        raise _device_lost(str(error), team, device, group.rank) from error
-    if team is not None and end.lost:
-        raise _server_gone(team, 0, group.rank)
+        raise _device_lost(str(error), gang_info, device, group.rank) from error
+    if gang_info is not None and end.lost:
+        raise _server_gone(gang_info, 0, group.rank)
 
 
 def _await_end(connection: Connection) -> None:
@@ -205,36 +210,36 @@ def _await_end(connection: Connection) -> None:
     os._exit(TransientError.exit_code)
 
 
-def _server_gone(team: Team, server: int, rank: int) -> FollowedError:
+def _server_gone(gang_info: GangInfo, server: int, rank: int) -> FollowedError:
     return FollowedError(
-        f"the server of {team.named(server)} has ended, so rank {rank} ends too: see its log"
+        f"the server of {gang_info.named(server)} has ended, so rank {rank} ends too: see its log"
     )
 
 
-def _device_lost(reason: str, team: Team, device: Device, rank: int) -> TransientError:
-    told = xid.latest() if device == "cuda" else ""
-    more = f"; driver message: {told}" if told else ""
-    return TransientError(f"{team.named(rank)} cannot continue ({reason}{more})")
+def _device_lost(reason: str, gang_info: GangInfo, device: Device, rank: int) -> TransientError:
+    driver_message = xid.latest() if device == "cuda" else ""
+    more = f"; driver message: {driver_message}" if driver_message else ""
+    return TransientError(f"{gang_info.named(rank)} cannot continue ({reason}{more})")
 
 
 def _fail(
-    connection: Connection | None, group: "Group", team: Team | None, error: StartError
+    connection: Connection | None, group: "Group", gang_info: GangInfo | None, error: StartError
 ) -> int:
     """Report why this process ends to the log, the server and the other ranks.
 
     Returns:
-        The exit code; 0 without a team, whose processes end independently.
+        The exit code; 0 for a single pod, whose processes end independently.
     """
     log.error("%s", error)
     if connection is not None:
         with contextlib.suppress(OSError):  # the server has ended already
             connection.send(StartFailed(str(error), error.exit_code))
-    if team is None:
+    if gang_info is None:
         group.close()
         return 0
     rank = _rank()
     lost = 0 if isinstance(error, FollowedError) else None
-    causes.leave(team.directory, Cause(rank, error.exit_code, str(error), lost))
+    exit_reasons.write(gang_info.directory, ExitReason(rank, error.exit_code, str(error), lost))
     group.fail(str(error))
     return error.exit_code
 
@@ -245,18 +250,18 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Run a worker; arguments: device, socket of the server, and the team of a gang."""
+    """Run a worker; arguments: device, socket of the server, and the GangInfo of a gang."""
     logs.set_up()
     device: Device = "cuda" if sys.argv[1] == "cuda" else "cpu"
-    team = Team.read(sys.argv[3]) if len(sys.argv) > 3 else None
-    if team is not None:
+    gang_info = GangInfo.read(sys.argv[3]) if len(sys.argv) > 3 else None
+    if gang_info is not None:
         _end_with_parent()
     connection: Connection | None = None
     if os.environ.get("LOCAL_RANK", "0") == "0":
         connected = socket.socket(socket.AF_UNIX)
         connected.connect(sys.argv[2])
         connection = Connection(connected.detach())
-    code = work(device, connection, team)
+    code = work(device, connection, gang_info)
     if device == "cuda" or code:
         # Python's shutdown frees resources that NCCL and CUDA graphs share in the wrong order.
         logging.shutdown()

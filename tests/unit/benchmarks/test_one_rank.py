@@ -10,7 +10,7 @@ from benchmarks.server.__main__ import main
 from benchmarks.server.model import profiles
 from benchmarks.server.model.make_model import write_model
 from benchmarks.server.steps.one_rank import OneRankAlone
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.loading import meta_model as skeleton
@@ -36,7 +36,7 @@ def loaded(directory: Path, group: Group):
 
 
 def test_one_rank_keeps_an_eighth_of_sharded_tensors(directory: Path) -> None:
-    whole = skeleton.stored_tensors(loaded(directory, ALONE).model)
+    whole = skeleton.stored_tensors(loaded(directory, SINGLE_PROCESS).model)
     first, last = (
         skeleton.stored_tensors(loaded(directory, OneRankAlone(rank, RANKS)).model)
         for rank in (0, RANKS - 1)
@@ -55,10 +55,12 @@ def test_one_rank_keeps_an_eighth_of_sharded_tensors(directory: Path) -> None:
 def test_its_steps_have_the_shapes_of_the_whole(directory: Path, rank: int) -> None:
     group = OneRankAlone(rank, RANKS)
     model = loaded(directory, group)
-    runner = paged_runner(model.model, context=256, step_tokens=64, sequences=4, group=group)
+    runner = paged_runner(
+        model.model, context=256, max_num_batched_tokens=64, max_num_seqs=4, group=group
+    )
     chunks = [
         Chunk(tuple(range(300, 340)), 0, (0, 1, 2), sample=True),
-        Chunk((301,), 0, (3,), sample=True, slot=1),
+        Chunk((301,), 0, (3,), sample=True, request_index=1),
     ]
     for step in (chunks, [Chunk((7,), 40, (0, 1, 2), sample=True), chunks[1]]):
         logits = runner.run(step)
@@ -75,7 +77,11 @@ def test_gathered_tensors_have_the_shape_of_the_group(shape: tuple[int, ...]) ->
     assert joined.shape == (*shape[:-1], 3 * shape[-1])
     assert torch.equal(joined[..., shape[-1] : 2 * shape[-1]], tensor)
     assert group.all_reduce(tensor) is tensor
-    assert (group.gather("a"), group.share("b"), group.smallest(4)) == (["a"] * 3, "b", 4)
+    assert (group.all_gather_object("a"), group.broadcast_object("b"), group.all_reduce_min(4)) == (
+        ["a"] * 3,
+        "b",
+        4,
+    )
 
 
 def test_a_step_of_one_rank_from_the_command_line(

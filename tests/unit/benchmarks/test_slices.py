@@ -158,7 +158,7 @@ class Broken(Watched):
 def test_detects_wrong_results(
     started: Started, short: None, check: str, wrong: Callable[[Sequence[Chunk], Chunk], bool]
 ) -> None:
-    right = Slice(Watched(started.runner), 2048, started.step_tokens, 600, 1e-3)
+    right = Slice(Watched(started.runner), 2048, started.max_num_batched_tokens, 600, 1e-3)
     assert CHECKS[check](right)["passed"]
     found = CHECKS[check](replace(right, runner=Broken(started.runner, wrong)))
     assert not found["passed"], found

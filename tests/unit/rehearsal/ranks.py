@@ -16,12 +16,12 @@ import torch
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.plan.sizing import memory
-from deepseek_server.distributed.process_group import Alone
+from deepseek_server.distributed.process_group import SingleProcessGroup
 from deepseek_server.kernels import launcher
 from deepseek_server.models.loading import meta_model as skeleton
 
 
-class Rank(Alone):
+class Rank(SingleProcessGroup):
     """One rank of a group whose other ranks are absent."""
 
     def __init__(self, rank: int, size: int) -> None:

@@ -77,8 +77,8 @@ class _Choice:
     def chunk(self, output: Output) -> dict[str, Any] | None:
         """Return the stream chunk of an output; None if it adds nothing."""
         delta = self.answer.push(output).json()
-        told = self._body.logprobs or self._body.return_token_ids
-        if not delta and output.finish_reason is None and not told:
+        has_details = self._body.logprobs or self._body.return_token_ids
+        if not delta and output.finish_reason is None and not has_details:
             return None
         chunk = self._json(delta, self.answer.reason(output))
         if self._body.logprobs:
@@ -97,11 +97,11 @@ class _Choice:
 
     def whole(self) -> dict[str, Any]:
         """Return the complete choice."""
-        told = {"content": self._logprobs, "refusal": None} if self._body.logprobs else None
+        logprobs = {"content": self._logprobs, "refusal": None} if self._body.logprobs else None
         choice = {
             "index": self._index,
             "message": joined(self._deltas),
-            "logprobs": told,
+            "logprobs": logprobs,
             "finish_reason": self._reason,
         }
         if self._body.return_token_ids:

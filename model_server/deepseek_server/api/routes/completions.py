@@ -83,7 +83,7 @@ class _Choice:
         self._token_ids: list[int] = []
         self._reason: str | None = None
         self._logprobs = None if body.logprobs is None else CompletionLogprobs(served.codec)
-        self._told: dict[str, list[Any]] | None = None
+        self._all_logprobs: dict[str, list[Any]] | None = None
 
     def _echo(self, served: ServedModel) -> str:
         given = self._body.prompt[self._index // self._body.n]
@@ -93,8 +93,8 @@ class _Choice:
         """Return the stream chunk of an output; None if it adds nothing."""
         text = "".join([*self._texts, output.text])
         self._texts = []
-        told = self._logprobs is not None or self._body.return_token_ids
-        if not text and output.finish_reason is None and not told:
+        has_details = self._logprobs is not None or self._body.return_token_ids
+        if not text and output.finish_reason is None and not has_details:
             return None
         chunk = {
             "index": self._index,
@@ -113,15 +113,17 @@ class _Choice:
         self._reason = output.finish_reason
         if self._logprobs is not None:
             lists = self._logprobs.push(output)
-            told = self._told or {}
-            self._told = {name: told.get(name, []) + values for name, values in lists.items()}
+            before = self._all_logprobs or {}
+            self._all_logprobs = {
+                name: before.get(name, []) + values for name, values in lists.items()
+            }
 
     def whole(self) -> dict[str, Any]:
         """Return the complete choice."""
         choice = {
             "index": self._index,
             "text": "".join(self._texts),
-            "logprobs": self._told,
+            "logprobs": self._all_logprobs,
             "finish_reason": self._reason,
         }
         if self._body.return_token_ids:

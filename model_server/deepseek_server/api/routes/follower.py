@@ -9,7 +9,7 @@ router = APIRouter()
 
 
 @router.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-async def elsewhere(request: Request) -> None:
+async def reject(request: Request) -> None:
     """Respond with 421 to every request that a follower does not serve.
 
     Raises:

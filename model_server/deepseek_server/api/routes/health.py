@@ -28,7 +28,7 @@ async def ready(request: Request) -> Response:
     lifecycle: Lifecycle = request.app.state.lifecycle
     loaded, total = lifecycle.progress.bytes
     loading = lifecycle.phase is Phase.LOADING
-    gang = {} if lifecycle.gang is None else {"gang": lifecycle.gang.told()}
+    gang = {} if lifecycle.gang is None else {"gang": lifecycle.gang.to_json()}
     return _dead(lifecycle, gang) or JSONResponse(
         {
             "status": lifecycle.phase,
@@ -45,8 +45,8 @@ async def ready(request: Request) -> Response:
 def _dead(lifecycle: Lifecycle, more: Mapping[str, Any] | None = None) -> Response | None:
     """Return a 503 if only a restart can help; such a server must not get requests either."""
     reason = lifecycle.dead()
-    told = {"status": "dead", "detail": reason, **(more or {})}
-    return JSONResponse(told, 503) if reason else None
+    body = {"status": "dead", "detail": reason, **(more or {})}
+    return JSONResponse(body, 503) if reason else None
 
 
 @router.get("/metrics")

@@ -1,8 +1,8 @@
 """DeepSeek-V4's attention for all sequences of a step at once, in torch.
 
 For a sequence's last tokens a layer keeps the keys of a window, and the tokens that wait to be
-compressed into an entry, in ring buffers of the sequence's slot. Entries are in a paged cache of
-the scheduler's blocks. A ring buffer is overwritten as its sequence grows, so a block cannot be
+compressed into an entry, in ring buffers by request index. Entries are in a paged cache of the
+scheduler's blocks. A ring buffer is overwritten as its sequence grows, so a block cannot be
 reused for another sequence with the same prefix.
 
 A layer completes entries, selects some of them if it has an indexer, and attends (see
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deepseek_server.attention.base import CacheSize, Row
+from deepseek_server.attention.base import CacheSize, PackedBatch
 from deepseek_server.attention.compressed.shape import HEAVY, SPARSE, WINDOW, CompressedShape
 from deepseek_server.attention.compressed.step import Origin, Step
 from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Selection, to_device
@@ -39,13 +39,13 @@ class _Gather:
     """Indices of tokens to read from the concatenation of a step's batch and a ring buffer.
 
     Attributes:
-        places: Indices: [n, tokens].
+        indices: [n, tokens].
         exist: Mask of the tokens that exist: [n, tokens].
         written: Rows of the batch to store in the ring buffer afterwards: [m].
         ring: Their indices in the ring buffer: [m].
     """
 
-    places: torch.Tensor
+    indices: torch.Tensor
     exist: torch.Tensor
     written: torch.Tensor
     ring: torch.Tensor
@@ -58,12 +58,12 @@ class _Completed:
     Attributes:
         gather: Indices of their tokens.
         positions: [entries].
-        places: Their indices in the cache: [entries].
+        indices: Their indices in the cache: [entries].
     """
 
     gather: _Gather
     positions: torch.Tensor
-    places: torch.Tensor
+    indices: torch.Tensor
 
 
 class CompressedAttention:
@@ -72,18 +72,18 @@ class CompressedAttention:
     Args:
         shape: The model's attention.
         size: Size of the cache of entries; blocks have a multiple of `shape.stretch` tokens.
-        slots: Maximum number of sequences that run at once.
+        max_num_seqs: Maximum number of sequences that run at once.
         dtype: Type of the cached values.
         device: Device of the model.
     """
 
-    can_be_recorded = False
+    supports_cuda_graphs = False
 
     def __init__(
         self,
         shape: CompressedShape,
         size: CacheSize,
-        slots: int,
+        max_num_seqs: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
@@ -92,9 +92,9 @@ class CompressedAttention:
         def zeros(*extents: int) -> torch.Tensor:
             return torch.zeros(extents, dtype=dtype, device=device)
 
-        self._windows = [zeros(slots * (shape.window - 1), shape.dim) for _ in shape.kinds]
+        self._windows = [zeros(max_num_seqs * (shape.window - 1), shape.dim) for _ in shape.kinds]
         self._waiting = [
-            zeros(slots * shape.waiting(kind), shape.source(kind)) for kind in shape.kinds
+            zeros(max_num_seqs * shape.waiting(kind), shape.source(kind)) for kind in shape.kinds
         ]
         per_block = {kind: size.block_size // rate for kind, rate in shape.rates.items()}
         blocks = size.blocks + 1
@@ -116,12 +116,12 @@ class CompressedAttention:
         kept = (*self._windows, *self._waiting, *self._entries, *self._keys)
         return sum(tensor.nbytes for tensor in kept)
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         """Prepare for a step; all calls until the next plan belong to this batch."""
-        step = Step(row.chunks)
-        self._sparse = self._selection.is_needed(row.chunks)
+        step = Step(batch.chunks)
+        self._sparse = self._selection.is_needed(batch.chunks)
         if self._sparse:
-            self._selection.plan(row.chunks)
+            self._selection.plan(batch.chunks)
         self._chunk, self._positions, self._table = to_device(
             [step.chunk, step.positions, step.table(self.size.blocks)], self._device
         )
@@ -152,10 +152,10 @@ class CompressedAttention:
             entries: [entries, dim].
             keys: The indexer's keys if the layer has one: [entries, index_dim].
         """
-        places = self._completed[self._shape.kinds[layer]].places
-        self._entries[layer].flatten(0, 1).index_copy_(0, places, entries)
+        indices = self._completed[self._shape.kinds[layer]].indices
+        self._entries[layer].flatten(0, 1).index_copy_(0, indices, entries)
         if keys is not None:
-            self._keys[layer].flatten(0, 1).index_copy_(0, places, keys)
+            self._keys[layer].flatten(0, 1).index_copy_(0, indices, keys)
 
     @property
     def chooses(self) -> bool:
@@ -188,15 +188,15 @@ class CompressedAttention:
         """
         ring, kind = self._windows[layer], self._shape.kinds[layer]
         known = torch.cat((keys, ring))
-        together = self._together(kind, keys)
+        tokens_per_tile = self._tokens_per_tile(kind, keys)
         parts = []
-        for begin in range(0, len(query), together):
-            tile = slice(begin, begin + together)
-            kept, seen = known[self._window.places[tile]], self._window.exist[tile]
+        for begin in range(0, len(query), tokens_per_tile):
+            tile = slice(begin, begin + tokens_per_tile)
+            kept, seen = known[self._window.indices[tile]], self._window.exist[tile]
             if kind != WINDOW:
-                places = self._visible(kind, tile)
-                entries = self._entries[layer].flatten(0, 1)[places.clamp(min=0)]
-                kept, seen = torch.cat((kept, entries), 1), torch.cat((seen, places >= 0), 1)
+                indices = self._visible(kind, tile)
+                entries = self._entries[layer].flatten(0, 1)[indices.clamp(min=0)]
+                kept, seen = torch.cat((kept, entries), 1), torch.cat((seen, indices >= 0), 1)
             parts.append(_softmax_with_sinks(query[tile], kept, seen, sinks, self._shape.scale))
         ring.index_copy_(0, self._window.ring, keys[self._window.written])
         return torch.cat(parts)
@@ -208,11 +208,11 @@ class CompressedAttention:
         rate = self._shape.rates[kind]
         per_block = self.size.block_size // rate
         entries = torch.arange(self._most[kind], device=self._device)
-        places = self._table[:, entries // per_block] * per_block + entries % per_block
+        indices = self._table[:, entries // per_block] * per_block + entries % per_block
         unseen = entries >= (self._positions[tile, None] + 1) // rate
-        return places[self._chunk[tile]].masked_fill(unseen, -1)
+        return indices[self._chunk[tile]].masked_fill(unseen, -1)
 
-    def _together(self, kind: str, keys: torch.Tensor) -> int:
+    def _tokens_per_tile(self, kind: str, keys: torch.Tensor) -> int:
         """Return the number of tokens per tile, for gathered keys, scores and their softmax."""
         seen = self._shape.window
         if kind == HEAVY or (kind == SPARSE and not self._sparse):
@@ -224,8 +224,8 @@ class CompressedAttention:
 
     def _completed_by(self, step: Step, kind: str) -> _Completed:
         rate = self._shape.rates[kind]
-        positions, places, origin = step.completed(rate, self.size.block_size)
-        at, where = to_device([positions, places], self._device)
+        positions, indices, origin = step.completed(rate, self.size.block_size)
+        at, where = to_device([positions, indices], self._device)
         before = rate if kind == SPARSE else 0
         gather = self._gather(step, at, origin, -before, rate, self._shape.waiting(kind))
         return _Completed(gather, at, where)
@@ -241,22 +241,22 @@ class CompressedAttention:
             origin: Their chunks.
             first: Offset of the first token; negative for earlier tokens.
             end: Offset after the last token; positive.
-            size: Tokens of the ring buffer of one slot.
+            size: Tokens of the ring buffer of one request.
         """
-        begin, start, slot, written, ring = to_device(
-            [origin.begin, origin.start, origin.slot, *step.ring(size)], self._device
+        begin, start, request_index, written, ring = to_device(
+            [origin.begin, origin.start, origin.request_index, *step.ring(size)], self._device
         )
         wanted = at[:, None] + torch.arange(first, end, device=self._device)
         from_row = (begin - start)[:, None] + wanted
-        from_ring = len(step.rows) + slot[:, None] * size + wanted % size
-        places = torch.where(wanted >= start[:, None], from_row, from_ring)
+        from_ring = len(step.rows) + request_index[:, None] * size + wanted % size
+        indices = torch.where(wanted >= start[:, None], from_row, from_ring)
         exist = wanted >= 0
-        return _Gather(places.masked_fill_(~exist, 0), exist, written, ring)
+        return _Gather(indices.masked_fill_(~exist, 0), exist, written, ring)
 
 
 def _read(gather: _Gather, tokens: torch.Tensor, ring: torch.Tensor) -> torch.Tensor:
     """Read tokens of a step and earlier ones, then store the last ones in the ring buffer."""
-    gathered = torch.cat((tokens, ring))[gather.places]
+    gathered = torch.cat((tokens, ring))[gather.indices]
     ring.index_copy_(0, gather.ring, tokens[gather.written])
     return gathered
 

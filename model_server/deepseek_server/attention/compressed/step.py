@@ -23,12 +23,12 @@ class Origin:
     Attributes:
         begin: Row in the step of the chunk's first token: [n].
         start: Position of that token in its sequence: [n].
-        slot: Slot of the sequence: [n].
+        request_index: Number of the sequence among the running ones: [n].
     """
 
     begin: Int64
     start: Int64
-    slot: Int64
+    request_index: Int64
 
 
 class Step:
@@ -44,7 +44,7 @@ class Step:
         self._lengths = np.array(lengths, np.int64)
         self._begin = np.array([0, *accumulate(lengths)][:-1], np.int64)
         self._start = np.array([chunk.start for chunk in chunks], np.int64)
-        self._slot = np.array([chunk.slot for chunk in chunks], np.int64)
+        self._request_index = np.array([chunk.request_index for chunk in chunks], np.int64)
         # Chunk index and position of each token.
         self.chunk = np.repeat(np.arange(len(chunks)), self._lengths)
         self.rows = np.arange(len(self.chunk))
@@ -64,12 +64,12 @@ class Step:
         """Return the rows to store in a ring buffer after the step, and their indices in it.
 
         Args:
-            size: Tokens of the ring buffer of one slot.
+            size: Tokens of the ring buffer of one request.
         """
         end = np.repeat(self._start + self._lengths, self._lengths)
         rows = self.rows[self.positions >= end - size]
-        places = self._slot[self.chunk[rows]] * size + self.positions[rows] % size
-        return rows, places
+        indices = self._request_index[self.chunk[rows]] * size + self.positions[rows] % size
+        return rows, indices
 
     def completed(self, rate: int, block_size: int) -> tuple[Int64, Int64, Origin]:
         """Return the entries whose last token is in the step.
@@ -89,8 +89,8 @@ class Step:
         entries = first[chunk] + within
         per_block = block_size // rate
         table = self.table(0)
-        places = table[chunk, entries // per_block] * per_block + entries % per_block
-        return entries * rate, places, self._origin(chunk)
+        indices = table[chunk, entries // per_block] * per_block + entries % per_block
+        return entries * rate, indices, self._origin(chunk)
 
     def table(self, spare: int) -> Int64:
         """Return the block table of the chunks, padded with the spare block: [chunks, blocks]."""
@@ -101,4 +101,4 @@ class Step:
         return table
 
     def _origin(self, chunk: Int64) -> Origin:
-        return Origin(self._begin[chunk], self._start[chunk], self._slot[chunk])
+        return Origin(self._begin[chunk], self._start[chunk], self._request_index[chunk])

@@ -16,7 +16,13 @@ from typing import Protocol
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from deepseek_server.attention.base import Attention, CacheSize, LatentHeads, Row, SparseHeads
+from deepseek_server.attention.base import (
+    Attention,
+    CacheSize,
+    LatentHeads,
+    PackedBatch,
+    SparseHeads,
+)
 from deepseek_server.attention.kv_cache import PagedCache
 from deepseek_server.attention.sparse.selection import FLOAT32, TILE_BYTES, Indexer, Selection
 
@@ -45,7 +51,10 @@ class SparseAttention:
         self._heads, self._dense = heads, dense
         # A key is one vector for all heads, like a latent.
         self._keys = PagedCache(
-            LatentHeads(heads=1, rank=heads.index_dim, rope=0, scale=1.0), dense.size, dtype, device
+            LatentHeads(heads=1, kv_lora_rank=heads.index_dim, qk_rope_head_dim=0, scale=1.0),
+            dense.size,
+            dtype,
+            device,
         )
         self._selection = Selection(
             Indexer(heads.index_heads, heads.index_dim, heads.topk),
@@ -55,7 +64,7 @@ class SparseAttention:
             device,
         )
         self._tile_bytes = TILE_BYTES[device.type]
-        self._places = torch.empty(0, dtype=torch.int64, device=device)
+        self._slot_mapping = torch.empty(0, dtype=torch.int64, device=device)
         self._sparse = False
         self._chosen = torch.empty(0, heads.topk, dtype=torch.int32, device=device)
 
@@ -65,7 +74,7 @@ class SparseAttention:
         return self._dense.size
 
     @property
-    def can_be_recorded(self) -> bool:
+    def supports_cuda_graphs(self) -> bool:
         """See Attention. The number and shapes of tiles differ from step to step."""
         return False
 
@@ -74,14 +83,14 @@ class SparseAttention:
         """Bytes of all caches."""
         return self._dense.cache.nbytes + self._keys.nbytes
 
-    def plan(self, row: Row) -> None:
+    def plan(self, batch: PackedBatch) -> None:
         """See Attention."""
-        self._places = row.places
-        self._sparse = self._selection.is_needed(row.chunks)
+        self._slot_mapping = batch.slot_mapping
+        self._sparse = self._selection.is_needed(batch.chunks)
         if self._sparse:
-            self._selection.plan(row.chunks)
+            self._selection.plan(batch.chunks)
         else:
-            self._dense.plan(row)
+            self._dense.plan(batch)
 
     def choose(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, weights: torch.Tensor
@@ -94,7 +103,7 @@ class SparseAttention:
             key: [tokens, index_dim].
             weights: Weights of the heads, float32: [tokens, index_heads].
         """
-        self._keys.write(layer, self._places, key.unsqueeze(1))
+        self._keys.write(layer, self._slot_mapping, key.unsqueeze(1))
         if self._sparse:
             self._chosen = self._selection.choose(query, weights, self._keys.keys(layer).squeeze(2))
 
@@ -103,13 +112,13 @@ class SparseAttention:
         if not self._sparse:
             return self._dense.latent(layer, query, latent)
         cache = self._dense.cache
-        cache.write(layer, self._places, latent.unsqueeze(1))
+        cache.write(layer, self._slot_mapping, latent.unsqueeze(1))
         latents = cache.keys(layer).flatten(0, 2)
-        together = self._together(latents)
+        tokens_per_tile = self._tokens_per_tile(latents)
         parts = [
             self._attend(part, chosen, latents)
             for part, chosen in zip(
-                query.split(together), self._chosen.split(together), strict=True
+                query.split(tokens_per_tile), self._chosen.split(tokens_per_tile), strict=True
             )
         ]
         return torch.cat(parts)
@@ -123,12 +132,12 @@ class SparseAttention:
     def _attend(
         self, query: torch.Tensor, chosen: torch.Tensor, latents: torch.Tensor
     ) -> torch.Tensor:
-        """Return weighted sums of latents: [n, heads, rank].
+        """Return weighted sums of latents: [n, heads, kv_lora_rank].
 
         Args:
-            query: [n, heads, rank + rope].
+            query: [n, heads, kv_lora_rank + qk_rope_head_dim].
             chosen: [n, topk].
-            latents: [places, rank + rope].
+            latents: [cache slots, kv_lora_rank + qk_rope_head_dim].
         """
         kept = latents[chosen.clamp(min=0)].unsqueeze(1)
         # The value is as wide as the key, so that one tensor serves as both.
@@ -139,9 +148,9 @@ class SparseAttention:
             attn_mask=(chosen >= 0)[:, None, None],
             scale=self._heads.scale,
         )
-        return mixed[:, 0, :, : self._heads.rank]
+        return mixed[:, 0, :, : self._heads.kv_lora_rank]
 
-    def _together(self, latents: torch.Tensor) -> int:
+    def _tokens_per_tile(self, latents: torch.Tensor) -> int:
         """Return the number of tokens per tile, for gathered latents, scores and their softmax."""
         gathered = 2 * latents.shape[1] * latents.itemsize
         token = self._heads.topk * (gathered + 3 * self._heads.heads * FLOAT32)

@@ -121,9 +121,9 @@ class Selection:
             count = min(self._indexer.topk, kept.shape[1])
             found = best(query[tile.rows], weights[tile.rows], kept, tile.last, count)
             known = found.clamp(min=0).flatten(1)
-            places = tile.blocks.gather(1, known // per_block) * per_block + known % per_block
-            places = places.view_as(found).masked_fill_(found < 0, -1)
-            self._chosen[tile.rows.flatten(), :count] = places.flatten(0, 1).int()
+            indices = tile.blocks.gather(1, known // per_block) * per_block + known % per_block
+            indices = indices.view_as(found).masked_fill_(found < 0, -1)
+            self._chosen[tile.rows.flatten(), :count] = indices.flatten(0, 1).int()
         return self._chosen
 
 

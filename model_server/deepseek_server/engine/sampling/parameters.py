@@ -57,7 +57,7 @@ class Parameters:
         penalties: penalties of the rows that use any.
         ends: end tokens of the rows with `min_tokens`.
         constrained: the rows with a grammar.
-        told: the rows that request log probabilities.
+        with_logprobs: the rows that request log probabilities.
         alternatives: the largest number of alternatives that one of these requests.
     """
 
@@ -69,7 +69,7 @@ class Parameters:
     penalties: Penalties | None
     ends: tuple[Ends, ...]
     constrained: Rows | None
-    told: Rows | None
+    with_logprobs: Rows | None
     alternatives: int
 
     @property
@@ -102,17 +102,27 @@ class Parameters:
         looking = _where(samplings, _penalises)
         back = [samplings[row] for row in looking]
         constrained = _where(samplings, lambda s: bool(s.grammar))
-        told = _where(samplings, lambda s: s.logprobs is not None)
+        with_logprobs = _where(samplings, lambda s: s.logprobs is not None)
         biased = [
             (row, token, value)
             for row, sampling in enumerate(samplings)
             for token, value in sampling.logit_bias
             if 0 <= token < vocabulary
         ]
-        drawn_at, top_k_at, top_p_at, looking_at, constrained_at, told_at, ks, rows, tokens = send(
+        (
+            drawn_at,
+            top_k_at,
+            top_p_at,
+            looking_at,
+            constrained_at,
+            with_logprobs_at,
+            ks,
+            rows,
+            tokens,
+        ) = send(
             _arrays(
                 np.int32,
-                *(drawn, top_k, top_p, looking, constrained, told),
+                *(drawn, top_k, top_p, looking, constrained, with_logprobs),
                 [hot[i].top_k for i in top_k],
                 [row for row, _, _ in biased],
                 [token for _, token, _ in biased],
@@ -142,8 +152,8 @@ class Parameters:
             penalties=Penalties(Rows(looking, size, looking_at), *penalties) if looking else None,
             ends=tuple(_ends(samplings, eos_token_ids, vocabulary)),
             constrained=Rows(constrained, size, constrained_at) if constrained else None,
-            told=Rows(told, size, told_at) if told else None,
-            alternatives=max((samplings[row].logprobs or 0 for row in told), default=0),
+            with_logprobs=Rows(with_logprobs, size, with_logprobs_at) if with_logprobs else None,
+            alternatives=max((samplings[row].logprobs or 0 for row in with_logprobs), default=0),
         )
 
 

@@ -1,7 +1,7 @@
 """Sampling of tokens from logits, for a whole batch on the logits' device.
 
 A token is sampled by the position of one random number in the distribution. The number depends on the
-sequence's seed and on its number of tokens (see engine.uniform), and the processing of a row depends
+sequence's seed and on its number of tokens (see engine.sampling.rng), and the processing of a row depends
 on that row alone: a request gets the same tokens whatever else is in the batch.
 
 Nothing here waits for the device: the next step can be launched before this one's tokens are known.
@@ -24,7 +24,7 @@ from deepseek_server.engine.types import Sampling
 
 
 @dataclass(frozen=True)
-class Draw:
+class SamplingStep:
     """The inputs for sampling one token.
 
     Attributes:
@@ -34,7 +34,7 @@ class Draw:
         tokens: the sequence's own list of all known tokens, prompt first, which only grows; read if
             `sampling.looks_back`.
         prompt: number of tokens of the prompt.
-        mask: the tokens that the grammar allows next, packed as in engine.bitmask; required with
+        mask: the tokens that the grammar allows next, packed as in engine.sampling.bitmask; required with
             `sampling.grammar`.
     """
 
@@ -47,7 +47,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SamplerOutput:
     """The sampled token of each row, on the device.
 
     The log probabilities are those of the model: before bias, penalties, grammar and temperature.
@@ -109,31 +109,36 @@ class Sampler:
         return Parameters.of(samplings, self._eos, vocabulary, device)
 
     def sample(
-        self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters | None = None
-    ) -> Chosen:
+        self,
+        logits: torch.Tensor,
+        steps: Sequence[SamplingStep],
+        parameters: Parameters | None = None,
+    ) -> SamplerOutput:
         """Sample a token for each row.
 
         Args:
-            logits: one row per draw, [n, vocabulary]; may be changed.
-            draws: the inputs of each row.
-            parameters: the parameters of these draws, if they were built before.
+            logits: one row per sampled token, [n, vocabulary]; may be changed.
+            steps: the inputs of each row.
+            parameters: the parameters of these rows, if they were built before.
         """
         if parameters is None:
-            samplings = [draw.sampling for draw in draws]
+            samplings = [step.sampling for step in steps]
             parameters = self.parameters(samplings, logits.shape[1], logits.device)
         with torch.inference_mode():
-            if parameters.told is None:
-                return Chosen(self._choose(logits, draws, parameters))
-            model = parameters.told.take(logits).log_softmax(dim=-1, dtype=torch.float32)
-            tokens = self._choose(logits, draws, parameters)
-            return Chosen(tokens, *_told(model, tokens, parameters.told, parameters.alternatives))
+            if parameters.with_logprobs is None:
+                return SamplerOutput(self._sample(logits, steps, parameters))
+            model = parameters.with_logprobs.take(logits).log_softmax(dim=-1, dtype=torch.float32)
+            tokens = self._sample(logits, steps, parameters)
+            return SamplerOutput(
+                tokens, *_logprobs(model, tokens, parameters.with_logprobs, parameters.alternatives)
+            )
 
-    def _choose(
-        self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters
+    def _sample(
+        self, logits: torch.Tensor, steps: Sequence[SamplingStep], parameters: Parameters
     ) -> torch.Tensor:
         if parameters.plain:
             return logits.argmax(dim=-1)
-        now = self._now(logits, draws, parameters)
+        now = self._now(logits, steps, parameters)
         logits = _adjusted(logits, parameters, now)
         drawn = parameters.drawn
         if drawn is None:
@@ -143,21 +148,23 @@ class Sampler:
         picked = distribution.draw(_filtered(weights, parameters), now.numbers)
         return picked if tokens is None else drawn.rows.put(tokens, picked)
 
-    def _now(self, logits: torch.Tensor, draws: Sequence[Draw], parameters: Parameters) -> _Now:
+    def _now(
+        self, logits: torch.Tensor, steps: Sequence[SamplingStep], parameters: Parameters
+    ) -> _Now:
         """Collect the inputs of this step, and copy them to the device at once."""
-        drawn = [draws[row] for row in parameters.drawn.rows.numbers] if parameters.drawn else []
+        drawn = [steps[row] for row in parameters.drawn.rows.numbers] if parameters.drawn else []
         looking = parameters.penalties.rows.numbers if parameters.penalties else []
-        pairs = self._histories.pairs([(draws[row].tokens, draws[row].prompt) for row in looking])
+        pairs = self._histories.pairs([(steps[row].tokens, steps[row].prompt) for row in looking])
         constrained = parameters.constrained.numbers if parameters.constrained else []
         early = {
             ends.row: ends.tokens
             for ends in parameters.ends
-            if draws[ends.row].index < ends.min_tokens
+            if steps[ends.row].index < ends.min_tokens
         }
-        masks = [_mask(draws[row], early.pop(row, ()), logits.shape[1]) for row in constrained]
+        masks = [_mask(steps[row], early.pop(row, ()), logits.shape[1]) for row in constrained]
         ends = [(row, token) for row, tokens in early.items() for token in tokens]
         groups = (
-            [uniform([draw.seed for draw in drawn], [draw.index for draw in drawn])],
+            [uniform([step.seed for step in drawn], [step.index for step in drawn])],
             pairs,
             [np.array([len(row) // 2 for row in pairs], dtype=np.int32)],
             [np.array([row for row, _ in ends], dtype=np.int32)],
@@ -167,7 +174,7 @@ class Sampler:
         return _Now(*send(groups, logits.device))
 
 
-def _told(
+def _logprobs(
     model: torch.Tensor, tokens: torch.Tensor, rows: Rows, alternatives: int
 ) -> list[torch.Tensor]:
     """Return log probabilities of the sampled and of the most likely tokens, and the latter."""
@@ -176,9 +183,9 @@ def _told(
     return [rows.spread(part) for part in (chosen, top.values, top.indices)]
 
 
-def _mask(draw: Draw, ends: Sequence[int], vocabulary: int) -> NDArray[np.int32]:
+def _mask(step: SamplingStep, ends: Sequence[int], vocabulary: int) -> NDArray[np.int32]:
     """Return the mask of a row without its end tokens, unless only these are left."""
-    mask = draw.mask
+    mask = step.mask
     if mask is None or len(mask) != bitmask.words_for(vocabulary):
         has = "none" if mask is None else f"{len(mask)} words"
         raise ValueError(f"expected a grammar mask for {vocabulary} tokens: got {has}")

@@ -136,7 +136,7 @@ class Fp8Experts(nn.Module):  # type: ignore[misc]  # not typed
         return fp8.multiply(*fp8.quantise(inputs, self._powers), weight, scale)
 
     def _apply_gate(self, inner: torch.Tensor) -> torch.Tensor:
-        """Apply the gate; models.fused replaces it by one kernel, as in transformers' experts."""
+        """Apply the gate; models.layers.fused replaces it by one kernel, as in transformers' experts."""
         gate, up = inner.chunk(2, dim=-1)
         gated: torch.Tensor = self.act_fn(gate) * up
         return gated

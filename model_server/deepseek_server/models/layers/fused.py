@@ -28,7 +28,7 @@ def fuse(model: PreTrainedModel, context: int) -> None:
     """Make a model on the paged cache run with fused kernels.
 
     Args:
-        model: a model that supports the paged cache (models.paged.fits); 16-bit on a GPU.
+        model: a model that supports the paged cache (models.runners.paged.fits); 16-bit on a GPU.
         context: tokens of the longest sequence.
     """
     ops = ops_for(model.device)

@@ -31,8 +31,8 @@ def latent_heads(module: nn.Module) -> LatentHeads | None:
         return None
     common = {
         "heads": module.num_heads,
-        "rank": module.kv_lora_rank,
-        "rope": module.qk_rope_head_dim,
+        "kv_lora_rank": module.kv_lora_rank,
+        "qk_rope_head_dim": module.qk_rope_head_dim,
         "scale": module.scaling,
     }
     if isinstance(module, v32.DeepseekV32Attention):
@@ -93,13 +93,14 @@ def inputs(
     Args:
         module: the attention module.
         hidden: [tokens, hidden].
-        positions: for a fused module (see models.fused): [tokens].
+        positions: for a fused module (see models.layers.fused): [tokens].
         position_embeddings: for any other module, as transformers computes them.
         out: optional output buffers of both results.
         low_rank_query: result of `low_rank`, if it is already computed.
 
     Returns:
-        Queries in latent space, [tokens, heads, rank + rope], and latents, [tokens, rank + rope].
+        Queries in latent space, [tokens, heads, kv_lora_rank + qk_rope_head_dim], and latents,
+        [tokens, kv_lora_rank + qk_rope_head_dim].
     """
     if low_rank_query is None:
         low_rank_query = low_rank(module, hidden)
@@ -134,7 +135,7 @@ def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
 
     Args:
         module: the attention module.
-        mixed: weighted sums of latents, [tokens, heads, rank].
+        mixed: weighted sums of latents, [tokens, heads, kv_lora_rank].
     """
     up_value = _up(module)[:, module.qk_nope_head_dim :]
     value = mixed.new_empty(len(mixed), module.num_heads, up_value.shape[1])
@@ -144,7 +145,7 @@ def output(module: Any, mixed: torch.Tensor) -> torch.Tensor:
 
 
 def _up(module: Any) -> torch.Tensor:
-    """Return the up-projection: [heads, nope + value, rank], the key rows of a head first."""
+    """Return the up-projection: [heads, nope + value, kv_lora_rank], key rows of a head first."""
     weight: torch.Tensor = module.kv_b_proj.weight
     return weight.view(module.num_heads, -1, module.kv_lora_rank)
 

@@ -1,4 +1,4 @@
-"""Operators between the matrix products of a fused model (models.fused), by FlashInfer or torch.
+"""Operators between the matrix products of a fused model (models.layers.fused), by FlashInfer or torch.
 
 The torch operators are the reference, and the ones that a CPU runs: there a step of a small model
 is mostly Python and small operators, so fewer operators matter as much as fewer kernels on a GPU.

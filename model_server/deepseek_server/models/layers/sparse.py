@@ -57,7 +57,7 @@ def index_inputs(
         indexer: the indexer of an attention module.
         hidden: [tokens, hidden].
         low_rank: the low-rank query: [tokens, q_lora_rank].
-        positions: for a fused indexer (see models.fused): [tokens].
+        positions: for a fused indexer (see models.layers.fused): [tokens].
         position_embeddings: for any other indexer, as transformers computes them.
 
     Returns:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from deepseek_server.config import ModelConfig
 from deepseek_server.distributed import sharding
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.distributed.sharding import Part
 from deepseek_server.distributed.tensor_parallel import split
 from deepseek_server.errors import PermanentError
@@ -50,7 +50,7 @@ def load(
     config: ModelConfig,
     device: Device,
     progress: Progress,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> LoadedModel:
     """Load a model, or this rank's part of it, onto a device.
 

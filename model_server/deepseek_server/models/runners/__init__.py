@@ -1,1 +1,1 @@
-"""Runners, which allocate a model's caches and run its steps: see engine.step.Runner."""
+"""Runners, which allocate a model's caches and run its steps: see engine.runner.Runner."""

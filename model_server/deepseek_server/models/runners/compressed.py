@@ -1,4 +1,4 @@
-"""The runner of DeepSeek-V4: blocks of compressed entries, and ring buffers for each slot."""
+"""The runner of DeepSeek-V4: blocks of compressed entries, and ring buffers for each request."""
 
 import logging
 
@@ -10,7 +10,7 @@ from deepseek_server.errors import PermanentError
 from deepseek_server.models.capacity import BLOCK_SIZE, cpu_cache_bytes
 from deepseek_server.models.footprint import Footprint
 from deepseek_server.models.layers import compressed
-from deepseek_server.models.memory_budget import Beside
+from deepseek_server.models.memory_budget import MemoryBudget
 from deepseek_server.models.runners.paged import PagedRunner
 from deepseek_server.resources import memory_available
 from deepseek_server.server.lifecycle import readable_bytes
@@ -19,22 +19,22 @@ log = logging.getLogger(__name__)
 
 
 class CompressedRunner(PagedRunner):
-    """A model whose sequences have ring buffers beside their blocks: see engine.step.Runner."""
+    """A model whose sequences have ring buffers beside their blocks: see engine.runner.Runner."""
 
     # A block does not contain the ring buffer that its sequence had when the block was filled.
     shares_prefixes = False
 
 
 def compressed_runner(
-    model: PreTrainedModel, *, context: int, step_tokens: int, sequences: int
+    model: PreTrainedModel, *, context: int, max_num_batched_tokens: int, max_num_seqs: int
 ) -> CompressedRunner:
     """Return a runner for a model with ring buffers and as many blocks as this machine allows.
 
     Args:
         model: A supported model (models.layers.compressed.fits), on its device.
         context: Tokens of the longest sequence.
-        step_tokens: Tokens of the largest step.
-        sequences: Maximum number of sequences that run at once.
+        max_num_batched_tokens: Tokens of the largest step.
+        max_num_seqs: Maximum number of sequences that run at once.
 
     Raises:
         PermanentError: There is no memory for a cache.
@@ -46,24 +46,24 @@ def compressed_runner(
 
     def runner(blocks: int) -> CompressedRunner:
         size = CacheSize(len(shape.kinds), blocks, block_size)
-        attention = CompressedAttention(shape, size, sequences, model.dtype, device)
-        return CompressedRunner(model, attention, sequences)
+        attention = CompressedAttention(shape, size, max_num_seqs, model.dtype, device)
+        return CompressedRunner(model, attention, max_num_seqs)
 
-    rings = sequences * kept.per_sequence
+    rings = max_num_seqs * kept.per_sequence
     if device.type == "cuda":
         from deepseek_server.models import step_probe
 
-        small = runner(step_probe.blocks_needed(step_tokens, block_size))
-        step = step_probe.step_bytes(small, step_tokens, context)
+        small = runner(step_probe.blocks_needed(max_num_batched_tokens, block_size))
+        step = step_probe.step_bytes(small, max_num_batched_tokens, context)
         del small
-        memory = Beside(step_probe.free_bytes(), step).cache
+        memory = MemoryBudget(step_probe.free_bytes(), step).cache
     else:
         memory = cpu_cache_bytes(memory_available(), rings + kept.per_token * context)
     block = shape.of_tokens(block_size) * model.dtype.itemsize
     blocks = (memory - rings) // block - 1  # one is the spare block
     if blocks < 1:
         raise PermanentError(
-            f"no memory is left for the KV cache ({readable_bytes(memory)} available; {sequences} "
+            f"no memory is left for the KV cache ({readable_bytes(memory)} available; {max_num_seqs} "
             f"requests need {readable_bytes(rings)}, plus {readable_bytes(block)} per "
             f"{block_size} tokens): give the pod more memory or a larger GPU, or choose a smaller "
             "model"
@@ -74,7 +74,7 @@ def compressed_runner(
         block_size,
         readable_bytes(blocks * block),
         readable_bytes(rings),
-        sequences,
+        max_num_seqs,
     )
     if blocks * block_size < context:
         log.warning(

@@ -3,7 +3,7 @@
 A decode step is a thousand small kernels, and launching them one by one takes the CPU longer than
 the GPU takes to compute. A captured step is launched as a whole. Graphs are captured for some
 numbers of tokens; a step between two of them runs as the larger one, and its padding tokens use a
-slot and a block that belong to no sequence.
+request index and a block that belong to no sequence.
 """
 
 import logging
@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from deepseek_server.attention.base import Attention, Row
+from deepseek_server.attention.base import Attention, PackedBatch
 from deepseek_server.engine.runner import Chunk
 from deepseek_server.models.runners.inputs import StepInputs, step_inputs
 
@@ -61,12 +61,12 @@ def unless_out_of_memory(what: str) -> Iterator[None]:
     torch.cuda.empty_cache()
 
 
-class Graphs:
+class DecodeGraphs:
     """Captured decode steps; none until `capture` is called.
 
     Args:
-        forward: the model's forward over a packed batch: token ids, slots, positions, and 0 for the
-            logits after every token; see PagedRunner.
+        forward: the model's forward over a packed batch: token ids, request indices, positions, and
+            0 for the logits after every token; see PagedRunner.
         attention: attention that supports CUDA graph capture.
         most: maximum number of decode tokens in a step.
         device: a GPU.
@@ -77,13 +77,13 @@ class Graphs:
     ) -> None:
         self._forward, self._attention = forward, attention
         self._sizes: list[int] = []
-        # Static inputs that captured kernels read: tokens, slots, positions and slot mapping.
+        # Static inputs that captured kernels read: tokens, request indices, positions, slot mapping.
         self._inputs = torch.zeros((4, most), dtype=torch.int64, device=device)
-        self._idle = np.array(
+        self._padding = np.array(
             [[0], [most], [0], [attention.size.blocks * attention.size.block_size]]
         )
         self._device = device
-        self._recorded: dict[int, torch.cuda.CUDAGraph] = {}
+        self._captured: dict[int, torch.cuda.CUDAGraph] = {}
         self._pool: tuple[int, int] | None = None
         # Static output, shared by all graphs: steps run one after the other.
         self._logits = torch.empty(0, device=device)
@@ -98,10 +98,10 @@ class Graphs:
         # Largest first: the smaller ones then reuse its memory.
         for size in sorted(counts, reverse=True):
             with unless_out_of_memory(f"a graph of decode steps of {size} tokens"):
-                graph = self._record(size)
+                graph = self._capture(size)
                 self._pool = self._pool or graph.pool()
-                self._recorded[size] = graph
-        self._sizes = sorted(self._recorded)
+                self._captured[size] = graph
+        self._sizes = sorted(self._captured)
         if self._sizes:
             log.info(
                 "captured %d CUDA graphs of decode steps of up to %d tokens in %.1f s",
@@ -118,34 +118,40 @@ class Graphs:
         """Run a decode step.
 
         Returns:
-            Logits as Runner.run returns them, which the next step overwrites, and the slots of
-            their sequences: [n].
+            Logits as Runner.run returns them, which the next step overwrites, and the request
+            indices of their sequences: [n].
         """
         count = len(inputs.tokens)
         size = self._sizes[bisect_left(self._sizes, count)]
-        padded = np.repeat(self._idle, size, axis=1)
+        padded = np.repeat(self._padding, size, axis=1)
         for row, array in zip(padded, inputs.arrays, strict=False):
             row[:count] = array
-        packed = np.concatenate((padded.ravel(), inputs.sampled, inputs.sampled_slots))
+        packed = np.concatenate((padded.ravel(), inputs.sampled, inputs.sampled_request_indices))
         moved = torch.from_numpy(packed).pin_memory().to(self._device, non_blocking=True)
-        rows, sampled, slots = moved.split([4 * size, len(inputs.sampled), len(inputs.sampled)])
+        lengths = [4 * size, len(inputs.sampled), len(inputs.sampled)]
+        rows, sampled, request_indices = moved.split(lengths)
         self._inputs[:, :size].copy_(rows.view(4, size))
-        self._attention.plan(Row(inputs.chunks, inputs.singles, self._inputs[3, :size], size))
-        self._recorded[size].replay()
+        slot_mapping = self._inputs[3, :size]
+        self._attention.plan(
+            PackedBatch(inputs.chunks, inputs.num_decode_tokens, slot_mapping, size)
+        )
+        self._captured[size].replay()
         if len(inputs.sampled) == count and (inputs.sampled[1:] > inputs.sampled[:-1]).all():
-            return self._logits[:count], slots
-        return self._logits[sampled], slots
+            return self._logits[:count], request_indices
+        return self._logits[sampled], request_indices
 
-    def _record(self, size: int) -> torch.cuda.CUDAGraph:
-        tokens, slots, positions, places = self._inputs[:, :size]
-        slots.fill_(int(self._idle[1, 0]))
-        places.fill_(int(self._idle[3, 0]))
+    def _capture(self, size: int) -> torch.cuda.CUDAGraph:
+        tokens, request_indices, positions, slot_mapping = self._inputs[:, :size]
+        request_indices.fill_(int(self._padding[1, 0]))
+        slot_mapping.fill_(int(self._padding[3, 0]))
         chunk = Chunk((0,), start=0, blocks=(self._attention.size.blocks,), sample=True)
-        row = step_inputs([chunk], self._attention.size.block_size)
-        self._attention.plan(Row(row.chunks, row.singles, places, size))
+        inputs = step_inputs([chunk], self._attention.size.block_size)
+        self._attention.plan(
+            PackedBatch(inputs.chunks, inputs.num_decode_tokens, slot_mapping, size)
+        )
 
         def run() -> torch.Tensor:
-            return self._forward(tokens, slots, positions, 0)
+            return self._forward(tokens, request_indices, positions, 0)
 
         side = capture_stream()
         side.wait_stream(torch.cuda.current_stream())

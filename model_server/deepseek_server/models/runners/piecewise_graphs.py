@@ -38,14 +38,14 @@ def sizes(most: int) -> list[int]:
     return [size for size in steps if size <= most]
 
 
-class Pieces:
-    """Captured pieces of a fused model (see models.fused).
+class PiecewiseGraphs:
+    """Captured pieces of a fused model (see models.layers.fused).
 
     Args:
         model: the model.
         heads: heads of its attention.
         attention: the attention that is called between the pieces.
-        embed: maps token ids and slots to embeddings: [tokens], [tokens] to [tokens, hidden].
+        embed: maps token ids and request indices to embeddings: [tokens], [tokens] to [tokens, hidden].
         counts: numbers of tokens to capture, ascending.
 
     Attributes:
@@ -64,7 +64,7 @@ class Pieces:
         self._norm = model.model.norm
         self.attention = attention
         self._heads, self._embed = heads, embed
-        self._recorded: dict[int, list[torch.cuda.CUDAGraph]] = {}
+        self._captured: dict[int, list[torch.cuda.CUDAGraph]] = {}
         self._pool: tuple[int, int] | None = None
         self._stream = capture_stream()
         largest, device, dtype = counts[-1], model.device, model.dtype
@@ -78,10 +78,10 @@ class Pieces:
         self._inputs: tuple[torch.Tensor, ...]
         if isinstance(heads, LatentHeads):
             self._inputs = (
-                zeros(heads.heads, heads.rank + heads.rope),
-                zeros(heads.rank + heads.rope),
+                zeros(heads.heads, heads.kv_lora_rank + heads.qk_rope_head_dim),
+                zeros(heads.kv_lora_rank + heads.qk_rope_head_dim),
             )
-            self._mixed = zeros(heads.heads, heads.rank)
+            self._mixed = zeros(heads.heads, heads.kv_lora_rank)
         else:
             self._inputs = (zeros((heads.heads + 2 * heads.kv_heads) * heads.dim),)
             self._mixed = zeros(heads.heads, heads.dim)
@@ -90,8 +90,8 @@ class Pieces:
             # Largest first: the smaller ones then reuse their memory.
             for size in reversed(counts):
                 with unless_out_of_memory(f"piecewise graphs of prefill steps of {size} tokens"):
-                    self._recorded[size] = self._record(size)
-        self._sizes = sorted(self._recorded)
+                    self._captured[size] = self._capture(size)
+        self._sizes = sorted(self._captured)
         torch.cuda.empty_cache()  # memory of the warm-up calls on the other stream
         log.info(
             "captured piecewise CUDA graphs of prefill steps for %d sizes in %.1f s",
@@ -104,13 +104,13 @@ class Pieces:
         return bool(self._sizes) and tokens <= self._sizes[-1]
 
     def run(
-        self, tokens: torch.Tensor, slots: torch.Tensor, positions: torch.Tensor
+        self, tokens: torch.Tensor, request_indices: torch.Tensor, positions: torch.Tensor
     ) -> torch.Tensor:
         """Run the model without its head; attention must have been planned for the step.
 
         Args:
-            tokens: token ids, negative for the next token of the slot: [tokens].
-            slots: [tokens].
+            tokens: token ids, negative for the next token of the request: [tokens].
+            request_indices: [tokens].
             positions: [tokens].
 
         Returns:
@@ -118,9 +118,9 @@ class Pieces:
         """
         count = len(tokens)
         size = self._size_for(count)
-        for kept, new in zip(self._integers, (tokens, slots, positions), strict=True):
+        for kept, new in zip(self._integers, (tokens, request_indices, positions), strict=True):
             kept[:count].copy_(new)
-        first, *rest = self._recorded[size]
+        first, *rest = self._captured[size]
         first.replay()
         for number, piece in enumerate(rest):
             self._mixed[:count].copy_(self._attend(number, count))
@@ -140,7 +140,7 @@ class Pieces:
         query, latent = (part[:count] for part in self._inputs)
         return self.attention.latent(layer, query, latent)
 
-    def _record(self, size: int) -> list[torch.cuda.CUDAGraph]:
+    def _capture(self, size: int) -> list[torch.cuda.CUDAGraph]:
         graphs = []
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
@@ -159,10 +159,10 @@ class Pieces:
 
     def _piece(self, number: int, size: int) -> None:
         """Compute from the output of the previous layer's attention to the input of the next."""
-        tokens, slots, positions = self._integers[:, :size]
+        tokens, request_indices, positions = self._integers[:, :size]
         residual = self._residual[:size]
         if number == 0:
-            residual.copy_(self._embed(tokens, slots))
+            residual.copy_(self._embed(tokens, request_indices))
             hidden = self._layers[0].input_layernorm(residual)
         else:
             before = self._layers[number - 1]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deepseek_server.attention.base import CacheSize, Row
+from deepseek_server.attention.base import CacheSize, PackedBatch
 from deepseek_server.attention.compressed.attention import CompressedAttention
 from deepseek_server.attention.sparse import selection
 from deepseek_server.engine.runner import Chunk
@@ -26,7 +26,9 @@ def test_memory_stays_within_the_budget_for_any_context(
     paged = CompressedAttention(shape, size, 1, torch.float32, torch.device("cpu"))
     chunk = Chunk((0,) * TOKENS, 0, tuple(range(size.blocks)), sample=True)
     step = step_inputs([chunk], size.block_size)
-    paged.plan(Row(step.chunks, step.singles, torch.from_numpy(step.places)))
+    paged.plan(
+        PackedBatch(step.chunks, step.num_decode_tokens, torch.from_numpy(step.slot_mapping))
+    )
     assert paged.chooses
     indexer = shape.indexer
     index = torch.randn(TOKENS, indexer.heads, indexer.dim), torch.randn(TOKENS, indexer.heads)

@@ -16,10 +16,10 @@ EXTENTS = st.lists(
 
 def chunks_of(extents: list[tuple[int, int]]) -> list[Chunk]:
     chunks, first = [], 0
-    for slot, (start, length) in enumerate(reversed(extents)):
+    for request_index, (start, length) in enumerate(reversed(extents)):
         count = -(-(start + length) // BLOCK_SIZE) + 1
         blocks = tuple(reversed(range(first, first + count)))
-        chunks.append(Chunk((0,) * length, start, blocks, sample=True, slot=slot))
+        chunks.append(Chunk((0,) * length, start, blocks, sample=True, request_index=request_index))
         first += count
     return chunks
 
@@ -37,7 +37,7 @@ def test_rows_have_their_chunks_and_positions(extents: list[tuple[int, int]]) ->
     origin = step.origin
     for row, (chunk, position) in enumerate(expected):
         assert origin.begin[row] + position - origin.start[row] == row
-        assert (origin.start[row], origin.slot[row]) == (chunk.start, chunk.slot)
+        assert (origin.start[row], origin.request_index[row]) == (chunk.start, chunk.request_index)
 
 
 @given(EXTENTS, st.integers(1, 30))
@@ -45,26 +45,26 @@ def test_a_ring_buffer_keeps_the_last_tokens_of_each_chunk(
     extents: list[tuple[int, int]], size: int
 ) -> None:
     chunks = chunks_of(extents)
-    rows, places = Step(chunks).ring(size)
+    rows, indices = Step(chunks).ring(size)
     kept = [(row, chunk, position) for row, (chunk, position) in enumerate(tokens_of(chunks))]
     kept = [(row, chunk, at) for row, chunk, at in kept if at >= chunk.end - size]
     assert rows.tolist() == [row for row, _, _ in kept]
-    assert places.tolist() == [chunk.slot * size + at % size for _, chunk, at in kept]
-    assert len(set(places.tolist())) == len(places)
+    assert indices.tolist() == [chunk.request_index * size + at % size for _, chunk, at in kept]
+    assert len(set(indices.tolist())) == len(indices)
 
 
 @given(EXTENTS)
 def test_entries_are_completed_by_their_last_token(extents: list[tuple[int, int]]) -> None:
     chunks = chunks_of(extents)
-    positions, places, origin = Step(chunks).completed(RATE, BLOCK_SIZE)
+    positions, indices, origin = Step(chunks).completed(RATE, BLOCK_SIZE)
     per_block = BLOCK_SIZE // RATE
     expected = [
         (
             at - RATE + 1,
             chunk.blocks[at // BLOCK_SIZE] * per_block + at % BLOCK_SIZE // RATE,
-            chunk.slot,
+            chunk.request_index,
         )
         for chunk, at in tokens_of(chunks)
         if at % RATE == RATE - 1
     ]
-    assert list(zip(positions, places, origin.slot, strict=True)) == expected
+    assert list(zip(positions, indices, origin.request_index, strict=True)) == expected

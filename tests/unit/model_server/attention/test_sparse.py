@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from deepseek_server.attention.base import CacheSize, Row, SparseHeads
+from deepseek_server.attention.base import CacheSize, PackedBatch, SparseHeads
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.attention.sparse import selection
 from deepseek_server.attention.sparse.attention import SparseAttention
@@ -60,7 +60,9 @@ def test_selects_the_same_tokens_as_the_indexer_of_transformers(
     for start, end in pairwise((0, 1, 20, 60, 61, 62, CONTEXT)):
         chunks = [Chunk((0,) * (end - start), start, blocks, sample=True)]
         step = step_inputs(chunks, BLOCK_SIZE)
-        paged.plan(Row(step.chunks, step.singles, torch.from_numpy(step.places)))
+        paged.plan(
+            PackedBatch(step.chunks, step.num_decode_tokens, torch.from_numpy(step.slot_mapping))
+        )
         paged.choose(0, *(part[start:end] for part in index))
         if end <= topk:
             found += [set(range(position + 1)) for position in range(start, end)]
@@ -96,14 +98,16 @@ def test_memory_stays_within_the_budget_for_any_context(
     paged, tokens = attention_of(model), 256
     chunk = Chunk((0,) * tokens, 0, tuple(range(tokens // BLOCK_SIZE)), sample=True)
     step = step_inputs([chunk], BLOCK_SIZE)
-    paged.plan(Row(step.chunks, step.singles, torch.from_numpy(step.places)))
+    paged.plan(
+        PackedBatch(step.chunks, step.num_decode_tokens, torch.from_numpy(step.slot_mapping))
+    )
     heads = paged._heads
     index = (
         torch.randn(tokens, heads.index_heads, heads.index_dim),
         torch.randn(tokens, heads.index_dim),
         torch.randn(tokens, heads.index_heads),
     )
-    width = heads.rank + heads.rope
+    width = heads.kv_lora_rank + heads.qk_rope_head_dim
     query, latent = torch.randn(tokens, heads.heads, width), torch.randn(tokens, width)
     with Largest() as largest:
         paged.choose(0, *index)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepseek_server.config import Gang
-from deepseek_server.distributed.rank_info import Team
+from deepseek_server.distributed.rank_info import GangInfo
 from tests.support.lifeline import end_with_parent
 from tests.support.repository import ROOT
 
@@ -27,7 +27,7 @@ def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
         command = [
             sys.executable,
             "-m",
-            f"{__package__ or 'tests.unit.model_server.parallel'}.{program}",
+            f"{__package__ or 'tests.unit.model_server.distributed'}.{program}",
         ]
         common = {
             **os.environ,
@@ -58,14 +58,14 @@ def start_ranks() -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
 
 
 @pytest.fixture
-def start_team(start_ranks, tmp_path: Path) -> Callable[..., list[subprocess.Popen[str]]]:
+def start_gang(start_ranks, tmp_path: Path) -> Callable[..., list[subprocess.Popen[str]]]:
     """Start a program as several ranks, each on its own host; fields configure the gang."""
 
     def start(program: str, size: int, *arguments: object, **fields: object):
         gang = Gang.model_validate({"pods": size, "meetSeconds": 60, **fields})
-        team = Team(gang, tuple(f"node-{letter}" for letter in "abcd"[:size]), tmp_path)
-        file = tmp_path / "team.json"
-        file.write_text(team.write())
+        gang_info = GangInfo(gang, tuple(f"node-{letter}" for letter in "abcd"[:size]), tmp_path)
+        file = tmp_path / "gang_info.json"
+        file.write_text(gang_info.write())
         return start_ranks(program, size, file, *arguments)
 
     return start

@@ -23,7 +23,7 @@ def main() -> None:
     while True:
         match arguments.operation:
             case "share":
-                group.share(0)
+                group.broadcast_object(0)
             case "all_reduce":
                 group.all_reduce(torch.ones(1))
             case _:

@@ -1,6 +1,6 @@
 """One rank of tiny models that are split over all ranks; prints their answers as JSON.
 
-By hand: `torchrun --nproc-per-node 2 -m tests.unit.model_server.parallel.greedy DIR ...`, where
+By hand: `torchrun --nproc-per-node 2 -m tests.unit.model_server.distributed.greedy DIR ...`, where
 the directories hold models; with `--device cuda` each rank takes a GPU.
 """
 
@@ -53,12 +53,12 @@ def answers(directory: Path, device: str, group: Group) -> dict[str, object]:
     }
 
 
-def share_seconds(group: Group, value: object, times: int = 200) -> float:
-    """Return the average time to share a value."""
-    group.share(None)
+def broadcast_seconds(group: Group, value: object, times: int = 200) -> float:
+    """Return the average time to broadcast a value."""
+    group.broadcast_object(None)
     began = time.perf_counter()
     for _ in range(times):
-        group.share(value if group.rank == 0 else None)
+        group.broadcast_object(value if group.rank == 0 else None)
     return (time.perf_counter() - began) / times
 
 
@@ -72,10 +72,12 @@ def main() -> None:
         directory.name: answers(directory, arguments.device, group)
         for directory in arguments.directories
     }
-    found["shared"] = [group.share([group.rank, size, b"x" * size]) for size in (0, 4000, 100_000)]
+    found["shared"] = [
+        group.broadcast_object([group.rank, size, b"x" * size]) for size in (0, 4000, 100_000)
+    ]
     found["shared"] = [(rank, size, len(data)) for rank, size, data in found["shared"]]
-    found["smallest"] = group.smallest(10 - group.rank)
-    found["share_seconds"] = share_seconds(group, {"tokens": list(range(64))})
+    found["smallest"] = group.all_reduce_min(10 - group.rank)
+    found["share_seconds"] = broadcast_seconds(group, {"tokens": list(range(64))})
     group.close()
     print(json.dumps(found))
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from deepseek_server.distributed import control_channel as wires
+from deepseek_server.distributed import control_channel
 
 # As large as the descriptions of a checkpoint with 92,000 tensors, sent by two pods.
 LARGE = bytes(range(256)) * 70_000
@@ -38,7 +38,7 @@ def test_a_large_value_arrives_whole_despite_signals() -> None:
     try:
         for thread in threads:
             thread.start()
-        assert wires.receive(here) == LARGE
+        assert control_channel.receive(here) == LARGE
     finally:
         here.close()
         for thread in threads:
@@ -53,5 +53,5 @@ def test_a_connection_that_closes_within_a_value_is_an_error() -> None:
     there.sendall((100).to_bytes(8, "little") + b"half")
     there.close()
     with pytest.raises(ConnectionResetError, match="closed at its other end"):
-        wires.receive(here)
+        control_channel.receive(here)
     here.close()

@@ -22,8 +22,8 @@ def begun(ranks: "list[Popen[str]]") -> None:
         assert rank.stdout.readline() == "together\n"
 
 
-def test_the_first_rank_hangs(start_team) -> None:
-    ranks = start_team("meeting", 2, "--then", "wait", silenceSeconds=SILENCE)
+def test_the_first_rank_hangs(start_gang) -> None:
+    ranks = start_gang("meeting", 2, "--then", "wait", silenceSeconds=SILENCE)
     begun(ranks)
     ranks[0].send_signal(signal.SIGSTOP)
     began = time.monotonic()
@@ -32,8 +32,8 @@ def test_the_first_rank_hangs(start_team) -> None:
     assert time.monotonic() - began < SILENCE + 20
 
 
-def test_a_failing_rank_reports_its_error(start_team, tmp_path: Path) -> None:
-    ranks = start_team("meeting", 3, "--then", "fail")
+def test_a_failing_rank_reports_its_error(start_gang, tmp_path: Path) -> None:
+    ranks = start_gang("meeting", 3, "--then", "fail")
     assert end(ranks[1])[0] == 3
     for number in (0, 2):
         what = f"rank 1 on node-b has failed, so rank {number} ends too: the disk is broken"
@@ -42,18 +42,18 @@ def test_a_failing_rank_reports_its_error(start_team, tmp_path: Path) -> None:
         assert cause == {"rank": number, "exit_code": 4, "sentence": what, "lost": 1}
 
 
-def test_a_common_failure_is_reported_by_each_rank(start_team) -> None:
-    ranks = start_team("meeting", 2, "--then", "fail-all")
+def test_a_common_failure_is_reported_by_each_rank(start_gang) -> None:
+    ranks = start_gang("meeting", 2, "--then", "fail-all")
     assert [end(rank)[0] for rank in ranks] == [3, 3]
 
 
-def test_a_rank_in_a_long_computation_is_not_lost(start_team) -> None:
-    ranks = start_team("meeting", 2, "--then", "compute", silenceSeconds=1.5)
+def test_a_rank_in_a_long_computation_is_not_lost(start_gang) -> None:
+    ranks = start_gang("meeting", 2, "--then", "compute", silenceSeconds=1.5)
     assert [end(rank) for rank in ranks] == [(0, []), (0, [])]
 
 
-def test_ranks_that_do_not_connect_are_named(start_team) -> None:
-    ranks = start_team("meeting", 2, meetSeconds=4)
+def test_ranks_that_do_not_connect_are_named(start_gang) -> None:
+    ranks = start_gang("meeting", 2, meetSeconds=4)
     ranks[1].kill()
     code, errors = end(ranks[0])
     assert code == 5

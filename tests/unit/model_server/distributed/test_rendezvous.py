@@ -1,4 +1,4 @@
-"""The roll call connects the pods of a model and names missing and different ones."""
+"""The rendezvous connects the pods of a model and names missing and different ones."""
 
 import socket
 import time
@@ -11,12 +11,12 @@ from threading import Event
 import pytest
 
 from deepseek_server.config import Config, validate
-from deepseek_server.distributed import rendezvous as rollcall
+from deepseek_server.distributed import rendezvous
 from deepseek_server.distributed.gang import Pod
 from deepseek_server.errors import GangError, PermanentError, StartError
 from tests.unit.model_server.distributed.conftest import free_port
 
-Call = Callable[..., "Future[rollcall.Meeting]"]
+Call = Callable[..., "Future[rendezvous.ConnectedPods]"]
 
 
 def configured(pods: int, ranks: int, seconds: float, port: int, **fields: object) -> Config:
@@ -26,19 +26,19 @@ def configured(pods: int, ranks: int, seconds: float, port: int, **fields: objec
 
 @pytest.fixture
 def call() -> Call:
-    """Run a pod's roll call in a thread."""
+    """Run a pod's rendezvous in a thread."""
     port, pool = free_port(), ThreadPoolExecutor(4)
 
     def one(index, pods=2, seconds=20, ranks=4, here=None, **fields):
         config = configured(pods, ranks, seconds, port, **fields)
         pod = Pod(index, "127.0.0.1", f"node-{'abc'[index]}")
-        return pool.submit(rollcall.call, config, pod, *([here] if here else []))
+        return pool.submit(rendezvous.connect, config, pod, *([here] if here else []))
 
     one.port = port
     return one
 
 
-def sentence(calling: "Future[rollcall.Meeting]", kind: type[StartError]) -> str:
+def sentence(calling: "Future[rendezvous.ConnectedPods]", kind: type[StartError]) -> str:
     with pytest.raises(kind) as failed:
         calling.result(20)
     assert "\n" not in str(failed.value)
@@ -67,17 +67,17 @@ def test_the_listen_address_may_differ(call: Call) -> None:
 
 
 def test_different_versions_and_sizes() -> None:
-    leader = rollcall.Introduction(0, "node-a", {"torch": "2.15", "transformers": "5"}, 4, "abc")
+    leader = rendezvous.Introduction(0, "node-a", {"torch": "2.15", "transformers": "5"}, 4, "abc")
     other = replace(leader, pod=1, host="node-b")
-    assert rollcall.disagreement(leader, other, 2) == ""
+    assert rendezvous.disagreement(leader, other, 2) == ""
     other = replace(other, versions={"torch": "2.11", "transformers": "5"}, world=8, digest="def")
-    assert rollcall.disagreement(leader, other, 2) == (
+    assert rendezvous.disagreement(leader, other, 2) == (
         "rank 2 on node-b runs torch 2.11, but rank 0 on node-a runs 2.15: use the same image for "
         "all pods of the model"
     )
     other = replace(other, versions=leader.versions)
     assert "rank 2 on node-b expects 8 ranks, but rank 0 on node-a expects 4" in (
-        rollcall.disagreement(leader, other, 2)
+        rendezvous.disagreement(leader, other, 2)
     )
 
 
@@ -108,16 +108,16 @@ def test_unknown_peers_and_restarted_pods_are_handled(call: Call) -> None:
         listening.set()
 
     # A pod that was killed after it had connected, one with an invalid number, and an unknown peer.
-    dead = rollcall.introduction(Pod(1, "127.0.0.1", "node-x"), configured(3, 6, 20, call.port))
+    dead = rendezvous.introduction(Pod(1, "127.0.0.1", "node-x"), configured(3, 6, 20, call.port))
     leader = call(0, 3, ranks=6, here=here)
     assert listening.wait(20)
     for content in (dead, replace(dead, pod=7), None):
-        wire = connected(call.port)
+        connection = connected(call.port)
         if content is None:
-            wire.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         else:
-            rollcall._send(wire, rollcall.asdict(content))
-        wire.close()
+            rendezvous._send(connection, rendezvous.asdict(content))
+        connection.close()
     others = [call(index, 3, ranks=6) for index in (1, 2)]
     for calling in (leader, *others):
         assert calling.result(20).hosts == ("node-a", "node-b", "node-c")
@@ -136,7 +136,7 @@ def test_a_port_that_is_taken() -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PermanentError, match=f"cannot listen on port {port} for the other"):
-            rollcall.call(configured(2, 4, 5, port), Pod(0, "127.0.0.1", "node-a"))
+            rendezvous.connect(configured(2, 4, 5, port), Pod(0, "127.0.0.1", "node-a"))
 
 
 def test_a_pod_that_leaves_before_its_ranks_connect_is_detected(call: Call) -> None:
@@ -159,6 +159,6 @@ def test_a_pod_may_disconnect_once_the_ranks_have_connected(call: Call) -> None:
         lost.get(timeout=1)
 
 
-def _met(call: Call) -> tuple[rollcall.Meeting, rollcall.Meeting]:
+def _met(call: Call) -> tuple[rendezvous.ConnectedPods, rendezvous.ConnectedPods]:
     leader, other = call(0), call(1)
     return leader.result(20), other.result(20)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from deepseek_server.distributed.process_group import Place
+from deepseek_server.distributed.process_group import RankInfo
 from deepseek_server.distributed.sharding import check, check_experts, matrix, part
 from deepseek_server.errors import PermanentError
 from hack.models.families import PAGED, configuration
@@ -112,9 +112,9 @@ ENVIRONMENT = {
 
 
 def test_the_place_is_read_from_the_environment() -> None:
-    assert Place.from_environment(ENVIRONMENT) == Place(1, 2, 0, "first", 29500)
-    assert Place.from_environment({}) is None
-    assert Place.from_environment({"WORLD_SIZE": "1"}) is None
+    assert RankInfo.from_environment(ENVIRONMENT) == RankInfo(1, 2, 0, "first", 29500)
+    assert RankInfo.from_environment({}) is None
+    assert RankInfo.from_environment({"WORLD_SIZE": "1"}) is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_place_is_read_from_the_environment() -> None:
 )
 def test_an_invalid_environment(wrong: dict[str, str], words: str) -> None:
     with pytest.raises(PermanentError, match=words):
-        Place.from_environment(ENVIRONMENT | wrong)
+        RankInfo.from_environment(ENVIRONMENT | wrong)
 
 
 def test_unsupported_parts_of_experts_are_rejected() -> None:

@@ -49,12 +49,12 @@ def test_an_invalid_file_is_ignored(content: str, tmp_path: Path, caplog) -> Non
         held(content, "0", NOW)
     path = tmp_path / "holds.json"
     path.write_text(content)
-    await_release(path, "0", pytest.fail, rest=pytest.fail)
+    await_release(path, "0", pytest.fail, sleep=pytest.fail)
     assert f"ignoring invalid start-hold file {path}: " in caplog.text
 
 
 def test_a_missing_file_holds_no_group(tmp_path: Path) -> None:
-    await_release(tmp_path / "none", "0", pytest.fail, rest=pytest.fail)
+    await_release(tmp_path / "none", "0", pytest.fail, sleep=pytest.fail)
 
 
 def test_the_file_is_read_again(tmp_path: Path) -> None:

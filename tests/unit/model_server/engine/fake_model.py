@@ -27,7 +27,7 @@ def answer(prompt: Sequence[int], count: int) -> list[int]:
 
 
 class FakeModel:
-    """Implements engine.step.Runner.
+    """Implements engine.runner.Runner.
 
     Attributes:
         before: called before each step, to wait or to fail.
@@ -36,13 +36,15 @@ class FakeModel:
 
     shares_prefixes = True
 
-    def __init__(self, num_blocks: int, block_size: int, *, works_ahead: bool = False) -> None:
+    def __init__(
+        self, num_blocks: int, block_size: int, *, overlap_scheduling: bool = False
+    ) -> None:
         self.num_blocks, self.block_size = num_blocks, block_size
-        self.works_ahead = works_ahead
+        self.overlap_scheduling = overlap_scheduling
         self.before: Callable[[], None] = lambda: None
         self.steps: list[list[Chunk]] = []
         self._cache: dict[int, int] = {}
-        self._following: dict[int, int] = {}
+        self._sampled_tokens: dict[int, int] = {}
         self._sampled: list[int] = []
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
@@ -53,24 +55,28 @@ class FakeModel:
         logits[range(len(sampled)), sampled] = 100.0
         return logits
 
-    def follow(self, tokens: torch.Tensor) -> None:
-        self._following.update(zip(self._sampled, tokens.tolist(), strict=True))
+    def store_sampled_tokens(self, tokens: torch.Tensor) -> None:
+        self._sampled_tokens.update(zip(self._sampled, tokens.tolist(), strict=True))
 
     def tokens(self, chunks: Sequence[Chunk]) -> list[int]:
         """Return the next token of each chunk that samples."""
-        assert len({chunk.slot for chunk in chunks}) == len(chunks)
-        self._sampled = [chunk.slot for chunk in chunks if chunk.sample]
+        assert len({chunk.request_index for chunk in chunks}) == len(chunks)
+        self._sampled = [chunk.request_index for chunk in chunks if chunk.sample]
         for chunk in chunks:
-            tokens = (self._following[chunk.slot],) if chunk.tokens is None else chunk.tokens
+            tokens = (
+                (self._sampled_tokens[chunk.request_index],)
+                if chunk.tokens is None
+                else chunk.tokens
+            )
             for position, token in enumerate(tokens, start=chunk.start):
-                self._cache[self._place(chunk, position)] = token
+                self._cache[self._slot(chunk, position)] = token
         return [
-            next_token([self._cache[self._place(chunk, at)] for at in range(chunk.end)])
+            next_token([self._cache[self._slot(chunk, at)] for at in range(chunk.end)])
             for chunk in chunks
             if chunk.sample
         ]
 
-    def _place(self, chunk: Chunk, position: int) -> int:
+    def _slot(self, chunk: Chunk, position: int) -> int:
         return chunk.blocks[position // self.block_size] * self.block_size + (
             position % self.block_size
         )

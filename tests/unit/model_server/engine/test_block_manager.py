@@ -21,11 +21,11 @@ def keys(tokens: list[int]) -> list[bytes]:
 
 @dataclass
 class Holder:
-    """A user of blocks, the first of which are published."""
+    """A sequence that holds blocks, the first of which are cached."""
 
     tokens: list[int]
     blocks: list[int] = field(default_factory=list)
-    published: int = 0
+    num_cached_blocks: int = 0
 
 
 class Blocks(RuleBasedStateMachine):
@@ -35,7 +35,7 @@ class Blocks(RuleBasedStateMachine):
         super().__init__()
         self.manager = BlockManager(9, SIZE)
         self.holders: list[Holder] = []
-        self.contents: dict[int, list[int]] = {}  # published block -> all tokens up to its end
+        self.contents: dict[int, list[int]] = {}  # cached block -> all tokens up to its end
 
     @rule(tokens=st.lists(st.integers(0, 1), min_size=SIZE, max_size=8))
     def begin(self, tokens: list[int]) -> None:
@@ -62,16 +62,16 @@ class Blocks(RuleBasedStateMachine):
 
     @precondition(lambda self: self.holders)
     @rule(data=st.data())
-    def publish(self, data: st.DataObject) -> None:
+    def cache_block(self, data: st.DataObject) -> None:
         holder = data.draw(st.sampled_from(self.holders))
         chain = keys(holder.tokens)
-        if holder.published < min(len(holder.blocks), len(chain)):
-            block, key = holder.blocks[holder.published], chain[holder.published]
-            holder.published += 1
-            tokens = holder.tokens[: holder.published * SIZE]
+        if holder.num_cached_blocks < min(len(holder.blocks), len(chain)):
+            block, key = holder.blocks[holder.num_cached_blocks], chain[holder.num_cached_blocks]
+            holder.num_cached_blocks += 1
+            tokens = holder.tokens[: holder.num_cached_blocks * SIZE]
             if tokens not in self.contents.values():
                 self.contents[block] = tokens
-            self.manager.publish(block, key)
+            self.manager.cache_block(block, key)
 
     @precondition(lambda self: self.holders)
     @rule(data=st.data())
@@ -87,12 +87,12 @@ class Blocks(RuleBasedStateMachine):
         assert self.manager.use == pytest.approx(len(held) / self.manager.num_blocks)
 
     @invariant()
-    def only_published_blocks_are_shared(self) -> None:
+    def only_cached_blocks_are_shared(self) -> None:
         seen: set[int] = set()
         for holder in self.holders:
             for number, block in enumerate(holder.blocks):
                 if block in seen:
-                    assert number < holder.published
+                    assert number < holder.num_cached_blocks
                     assert block in self.contents
             seen.update(holder.blocks)
 
@@ -107,7 +107,7 @@ def test_eviction_is_least_recently_used_and_from_the_end_of_a_chain() -> None:
     for chain in (old, new):
         blocks = [manager.allocate(), manager.allocate()]
         for block, key in zip(blocks, chain, strict=True):
-            manager.publish(block, key)
+            manager.cache_block(block, key)
         manager.release(blocks)
     manager.allocate()
     assert (len(manager.find(old)), len(manager.find(new))) == (1, 2)
@@ -120,13 +120,13 @@ def test_eviction_is_least_recently_used_and_from_the_end_of_a_chain() -> None:
 def test_misuse_is_an_error() -> None:
     manager = BlockManager(2, SIZE)
     block = manager.allocate()
-    with pytest.raises(ValueError, match="not published"):
+    with pytest.raises(ValueError, match="not cached"):
         manager.share([block])
     manager.release([block])
     with pytest.raises(ValueError, match="released already"):
         manager.release([block])
     with pytest.raises(ValueError, match="not allocated"):
-        manager.publish(block, b"key")
+        manager.cache_block(block, b"key")
     with pytest.raises(ValueError, match="empty KV cache"):
         BlockManager(0, SIZE)
 
@@ -141,7 +141,7 @@ def test_a_cache_without_prefix_sharing_finds_no_blocks() -> None:
     (key,) = keys([1, 2])
     block = manager.allocate()
     assert block is not None
-    manager.publish(block, key)
+    manager.cache_block(block, key)
     assert manager.find([key]) == []
     manager.release([block])
     assert manager.available == 4

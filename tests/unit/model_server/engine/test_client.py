@@ -12,7 +12,7 @@ from deepseek_server.engine.client import EngineClient
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Close, Lost
 from deepseek_server.engine.loop import serve
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import (
     EngineClosedError,
     EngineError,
@@ -56,7 +56,7 @@ async def make() -> AsyncIterator[Make]:
         here, there = Pipe()
 
         def work() -> None:
-            serve(Core(model, NO_TOKEN, StepSize(16, 16, sequences)), there)
+            serve(Core(model, NO_TOKEN, StepLimits(16, 16, sequences)), there)
             there.close()
 
         thread = threading.Thread(target=work)

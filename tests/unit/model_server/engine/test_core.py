@@ -8,19 +8,19 @@ import torch
 
 from deepseek_server.engine.core import Core, DeviceLostError
 from deepseek_server.engine.ipc import Failure, Result, Token
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import Load, Request, Sampling
 from tests.unit.model_server.engine.fake_model import VOCABULARY, FakeModel, answer
 
 PROMPT = (7, 3, 9, 1, 4)
 NO_TOKEN = frozenset({VOCABULARY})
-SIZE = StepSize(tokens=16, prompt_share=16, sequences=4)
+SIZE = StepLimits(max_num_batched_tokens=16, prefill_share=16, max_num_seqs=4)
 
 
-@pytest.fixture(params=[False, True], ids=["in step", "ahead"])
+@pytest.fixture(params=[False, True], ids=["synchronous", "overlapping"])
 def fake(request: pytest.FixtureRequest) -> Callable[..., FakeModel]:
     """Synchronous models, and models that compute asynchronously."""
-    return lambda *size: FakeModel(*size, works_ahead=request.param)
+    return lambda *size: FakeModel(*size, overlap_scheduling=request.param)
 
 
 def request(name: str = "r", prompt: Sequence[int] = PROMPT, **sampling: Any) -> Request:
@@ -64,7 +64,7 @@ def test_many_requests_with_long_prompts_and_few_blocks(fake) -> None:
 
 
 def test_a_step_is_launched_before_the_previous_one_has_completed() -> None:
-    model = FakeModel(64, 4, works_ahead=True)
+    model = FakeModel(64, 4, overlap_scheduling=True)
     core = Core(model, NO_TOKEN, SIZE)
     core.add(request())
     assert core.step() == []
@@ -146,7 +146,9 @@ def test_an_id_can_be_reused_while_its_last_step_is_in_flight(fake) -> None:
 
 def test_an_exception_only_fails_the_requests_of_its_steps(fake) -> None:
     model = fake(64, 4)
-    core = Core(model, NO_TOKEN, StepSize(tokens=16, prompt_share=16, sequences=2))
+    core = Core(
+        model, NO_TOKEN, StepLimits(max_num_batched_tokens=16, prefill_share=16, max_num_seqs=2)
+    )
     for name, prompt in (("a", PROMPT), ("b", PROMPT[::-1]), ("waiting", PROMPT)):
         core.add(request(name, prompt))
     core.step()
@@ -173,7 +175,7 @@ def test_an_exception_when_tokens_arrive(fake, monkeypatch) -> None:
         raise RuntimeError("it broke")
 
     with monkeypatch.context() as patch:
-        patch.setattr("deepseek_server.engine.arrival.Arrival.wait", fail)
+        patch.setattr("deepseek_server.engine.arrival.AsyncCopy.wait", fail)
         found = results(core, request())
     assert found == [Failure("r", "generation failed: RuntimeError: it broke")]
     assert tokens(results(core, request())) == answer(PROMPT, 8)

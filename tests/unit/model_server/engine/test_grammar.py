@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from deepseek_server.engine.grammar import GrammarCompiler, GrammarError, Matcher, validate
-from deepseek_server.engine.sampling.sampler import Draw, Sampler
+from deepseek_server.engine.sampling.sampler import Sampler, SamplingStep
 from deepseek_server.engine.types import Sampling
 from hack.models.tiny import END, USER, make_tokenizer
 
@@ -99,7 +99,9 @@ def answers(tokenizer: PreTrainedTokenizerFast, compiler: GrammarCompiler) -> An
             logits[:, [*closing, end]] += step / 10  # or it would not end
             logits[:, len(tokenizer) :] = 50.0  # padding that the model likes best
             draws = [
-                Draw(Sampling(400, grammar=grammar), row, step, texts[row], 0, matchers[row].mask())
+                SamplingStep(
+                    Sampling(400, grammar=grammar), row, step, texts[row], 0, matchers[row].mask()
+                )
                 for row in running
             ]
             for row, token in zip(

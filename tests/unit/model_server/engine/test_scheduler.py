@@ -8,33 +8,33 @@ from hypothesis import strategies as st
 
 from deepseek_server.engine.block_manager import BlockManager
 from deepseek_server.engine.runner import Chunk
-from deepseek_server.engine.scheduler import Scheduler, StepSize
+from deepseek_server.engine.scheduler import Scheduler, StepLimits
 from deepseek_server.engine.sequence import Sequence
 from deepseek_server.engine.types import Request, Sampling
 from tests.unit.model_server.engine.fake_model import FakeModel, answer
 
-LARGE = StepSize(tokens=100, prompt_share=100, sequences=100)
+LARGE = StepLimits(max_num_batched_tokens=100, prefill_share=100, max_num_seqs=100)
 
 
 class Rig:
     """A scheduler and its model, stepped manually.
 
-    With `ahead`, the tokens of a step become known only after the next one was launched.
+    With `overlap`, the tokens of a step become known only after the next one was launched.
     """
 
     def __init__(
         self,
         num_blocks: int,
         block_size: int,
-        size: StepSize,
+        limits: StepLimits,
         *,
-        ahead: bool = False,
+        overlap: bool = False,
     ) -> None:
         self.model = FakeModel(num_blocks, block_size)
         self.blocks = BlockManager(num_blocks, block_size)
-        self.scheduler: Scheduler[Sequence] = Scheduler(self.blocks, size)
-        self._ahead = ahead
-        self._flying: list[tuple[list[tuple[Sequence, Chunk]], list[int]]] = []
+        self.scheduler: Scheduler[Sequence] = Scheduler(self.blocks, limits)
+        self._overlap = overlap
+        self._in_flight: list[tuple[list[tuple[Sequence, Chunk]], list[int]]] = []
 
     def add(self, prompt: list[int], max_tokens: int) -> Sequence:
         sequence = Sequence(Request("r", tuple(prompt), Sampling(max_tokens)))
@@ -43,26 +43,26 @@ class Rig:
 
     @property
     def busy(self) -> bool:
-        return bool(self.scheduler.running or self.scheduler.waiting or self._flying)
+        return bool(self.scheduler.running or self.scheduler.waiting or self._in_flight)
 
     def step(self) -> list[tuple[Sequence, Chunk]]:
         plan = self.scheduler.schedule()
         if plan:
             tokens = self.model.tokens([chunk for _, chunk in plan])
-            self.model.follow(torch.tensor(tokens))
-            self._flying.append((plan, tokens))
-        if self._flying and (len(self._flying) > self._ahead or not plan):
-            self._land(*self._flying.pop(0))
+            self.model.store_sampled_tokens(torch.tensor(tokens))
+            self._in_flight.append((plan, tokens))
+        if self._in_flight and (len(self._in_flight) > self._overlap or not plan):
+            self._postprocess(*self._in_flight.pop(0))
         return plan
 
-    def _land(self, plan: list[tuple[Sequence, Chunk]], chosen: list[int]) -> None:
+    def _postprocess(self, plan: list[tuple[Sequence, Chunk]], chosen: list[int]) -> None:
         tokens = iter(chosen)
         for sequence, chunk in plan:
             if chunk.sample:
                 sequence.tokens.append(next(tokens))
-                sequence.ahead -= 1
+                sequence.num_unresolved_tokens -= 1
         for sequence, chunk in plan:
-            self.scheduler.landed(sequence, chunk)
+            self.scheduler.postprocess(sequence, chunk)
             if len(sequence.tokens) - len(sequence.request.prompt) == (
                 sequence.request.sampling.max_tokens
             ):
@@ -98,19 +98,19 @@ JOBS = st.lists(
     jobs=JOBS,
     block_size=st.integers(1, 4),
     more_blocks=st.integers(0, 12),
-    size=st.builds(
-        StepSize,
-        tokens=st.integers(1, 24),
-        prompt_share=st.integers(1, 8),
-        sequences=st.integers(1, 6),
+    limits=st.builds(
+        StepLimits,
+        max_num_batched_tokens=st.integers(1, 24),
+        prefill_share=st.integers(1, 8),
+        max_num_seqs=st.integers(1, 6),
     ),
-    ahead=st.booleans(),
+    overlap=st.booleans(),
 )
 def test_every_sequence_gets_exactly_its_tokens(
-    jobs: list[Job], block_size: int, more_blocks: int, size: StepSize, ahead: bool
+    jobs: list[Job], block_size: int, more_blocks: int, limits: StepLimits, overlap: bool
 ) -> None:
     largest = max(-(-(len(job.prompt) + job.max_tokens) // block_size) for job in jobs)
-    rig = Rig(largest + more_blocks, block_size, size, ahead=ahead)
+    rig = Rig(largest + more_blocks, block_size, limits, overlap=overlap)
     jobs.sort(key=lambda job: job.arrives)
     work = sum(len(job.prompt) + job.max_tokens for job in jobs)
     for now in range(12 + 40 * work):
@@ -120,8 +120,8 @@ def test_every_sequence_gets_exactly_its_tokens(
             if job.sequence is not None and job.cancelled == now:
                 rig.scheduler.remove(job.sequence)
         plan = rig.step()
-        assert sum(len(chunk) for _, chunk in plan) <= size.tokens
-        assert len(plan) <= size.sequences
+        assert sum(len(chunk) for _, chunk in plan) <= limits.max_num_batched_tokens
+        assert len(plan) <= limits.max_num_seqs
         if now >= 12 and not rig.busy:
             break
     else:
@@ -136,7 +136,7 @@ def test_every_sequence_gets_exactly_its_tokens(
 
 
 def test_a_long_prompt_delays_no_running_answer() -> None:
-    rig = Rig(100, 4, StepSize(tokens=10, prompt_share=6, sequences=8))
+    rig = Rig(100, 4, StepLimits(max_num_batched_tokens=10, prefill_share=6, max_num_seqs=8))
     running = [rig.add([n], max_tokens=50) for n in range(4)]
     rig.step()
     long = rig.add([9] * 60, max_tokens=1)
@@ -154,7 +154,7 @@ def test_a_cached_prompt_is_not_computed_again() -> None:
         sequence = rig.add(prompt + again, max_tokens=1)
         ((_, chunk),) = rig.step()
         assert len(chunk) == computed
-        assert sequence.cached == len(prompt + again) - computed
+        assert sequence.num_cached_tokens == len(prompt + again) - computed
     assert rig.scheduler.prompt_tokens == 11 + 11 + 13
     assert rig.scheduler.prompt_tokens_found == 8 + 8
 
@@ -183,7 +183,7 @@ def test_the_youngest_is_preempted_and_returns_first() -> None:
 
 def test_prompts_take_a_larger_share_of_a_step_the_more_of_them_wait() -> None:
     for waiting, taken in ((1, 8), (2, 8), (3, 16), (9, 40), (100, 63)):
-        rig = Rig(400, 4, StepSize(tokens=64, prompt_share=8, sequences=200))
+        rig = Rig(400, 4, StepLimits(max_num_batched_tokens=64, prefill_share=8, max_num_seqs=200))
         answering = rig.add([1], max_tokens=50)
         rig.step()
         for number in range(waiting):
@@ -213,15 +213,15 @@ def test_prompts_are_computed_again_without_prefix_sharing() -> None:
 
 
 def test_a_sequence_with_penalties_waits_for_its_last_token() -> None:
-    rig = Rig(100, 4, LARGE, ahead=True)
+    rig = Rig(100, 4, LARGE, overlap=True)
     sequence = Sequence(Request("r", (1, 2), Sampling(max_tokens=3, presence_penalty=1.0)))
     rig.scheduler.add(sequence)
     assert [len(rig.step()) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
     assert sequence.tokens[2:] == answer([1, 2], 3)
 
 
-def test_a_late_step_of_a_readmitted_sequence_publishes_only_recomputed_blocks() -> None:
-    rig = Rig(100, 4, StepSize(tokens=4, prompt_share=4, sequences=8))
+def test_a_late_step_of_a_readmitted_sequence_caches_only_recomputed_blocks() -> None:
+    rig = Rig(100, 4, StepLimits(max_num_batched_tokens=4, prefill_share=4, max_num_seqs=8))
     sequence = rig.add(list(range(12)), max_tokens=1)
     rig.scheduler.schedule()
     ((_, second),) = rig.scheduler.schedule()
@@ -229,5 +229,5 @@ def test_a_late_step_of_a_readmitted_sequence_publishes_only_recomputed_blocks()
     rig.scheduler.remove(sequence)
     rig.scheduler.add(sequence)
     rig.scheduler.schedule()
-    rig.scheduler.landed(sequence, second)
+    rig.scheduler.postprocess(sequence, second)
     assert len(rig.blocks.find(sequence.keys(2, 4))) == 1

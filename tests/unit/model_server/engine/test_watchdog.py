@@ -16,7 +16,7 @@ def test_no_report_is_due_from_an_idle_engine() -> None:
     clock.now = 1e6
     assert not watchdog.stuck
     watchdog.expect()
-    watchdog.heard(busy=False)
+    watchdog.record_report(busy=False)
     clock.now = 2e6
     assert not watchdog.stuck
 
@@ -39,8 +39,8 @@ def test_a_busy_engine_that_reports_is_never_stuck() -> None:
     for _ in range(100):
         clock.now += 50
         assert not watchdog.stuck
-        watchdog.heard(busy=True)
+        watchdog.record_report(busy=True)
     clock.now += 61
     assert watchdog.stuck
-    watchdog.heard(busy=True)
+    watchdog.record_report(busy=True)
     assert not watchdog.stuck

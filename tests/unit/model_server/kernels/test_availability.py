@@ -20,7 +20,7 @@ from deepseek_server.kernels.specs import Compiled, spec_of, write_record
 
 CUDA = torch.device("cuda")
 LLAMA = GroupedHeads(heads=32, kv_heads=8, dim=128, scale=1.0)
-V3 = LatentHeads(heads=128, rank=512, rope=64, scale=1.0)
+V3 = LatentHeads(heads=128, kv_lora_rank=512, qk_rope_head_dim=64, scale=1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from deepseek_server.attention.backend import made_of
+from deepseek_server.attention.backend import create_attention
 from deepseek_server.attention.base import CacheSize
 from deepseek_server.attention.sdpa import SdpaAttention
 from deepseek_server.engine.runner import Chunk, Runner
@@ -24,7 +24,7 @@ def prompt(length: int) -> list[int]:
 class Running:
     blocks: tuple[int, ...]
     tokens: list[int]
-    slot: int = 0
+    request_index: int = 0
     prompt: int = field(init=False)
     computed: int = 0
 
@@ -40,16 +40,16 @@ class Running:
         tokens = tuple(self.tokens[self.computed : self.computed + size])
         start, self.computed = self.computed, self.computed + len(tokens)
         sample = self.computed == len(self.tokens)
-        return Chunk(tokens, start, self.blocks, sample, self.slot)
+        return Chunk(tokens, start, self.blocks, sample, self.request_index)
 
 
 def scattered(runner: Runner, prompts: Sequence[Sequence[int]], room: int) -> list[Running]:
     """Return sequences with blocks in random order, with room for answers of `room` tokens."""
     free = torch.randperm(runner.num_blocks, generator=torch.Generator().manual_seed(7)).tolist()
     sequences = []
-    for slot, prompt in enumerate(prompts):
+    for index, prompt in enumerate(prompts):
         count = -(-(len(prompt) + room) // runner.block_size)
-        sequences.append(Running(tuple(free[:count]), list(prompt), slot))
+        sequences.append(Running(tuple(free[:count]), list(prompt), index))
         free = free[count:]
     return sequences
 
@@ -68,7 +68,7 @@ def load(directory: str) -> PreTrainedModel:
 
 def runner_of(model: PreTrainedModel, blocks: int = 64, block_size: int = 16) -> PagedRunner:
     size = CacheSize(model.config.num_hidden_layers, blocks, block_size)
-    attention = made_of(SdpaAttention, heads_of(model), size, model.dtype, model.device)
+    attention = create_attention(SdpaAttention, heads_of(model), size, model.dtype, model.device)
     return PagedRunner(model, attention, 8)
 
 
@@ -86,9 +86,12 @@ def decoded_on_device(runner: Runner, sequences: Sequence[Running], count: int) 
     logits = runner.run([sequence.chunk(1000) for sequence in sequences])
     found = [[token] for token in logits.argmax(-1).tolist()]
     for number in range(count - 1):
-        runner.follow(logits.argmax(-1))
+        runner.store_sampled_tokens(logits.argmax(-1))
         logits = runner.run(
-            [Chunk(None, s.prompt + number, s.blocks, sample=True, slot=s.slot) for s in sequences]
+            [
+                Chunk(None, s.prompt + number, s.blocks, sample=True, request_index=s.request_index)
+                for s in sequences
+            ]
         )
         for answer, token in zip(found, logits.argmax(-1).tolist(), strict=True):
             answer.append(token)

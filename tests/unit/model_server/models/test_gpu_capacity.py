@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deepseek_server.attention.base import CacheSize
-from deepseek_server.distributed.process_group import ALONE
+from deepseek_server.distributed.process_group import SINGLE_PROCESS
 from deepseek_server.models import capacity, step_probe
 
 GIB = 2**30
@@ -45,7 +45,7 @@ class Gpu:
 class Runner:
     """The methods of a PagedRunner that `capacity` uses."""
 
-    can_be_recorded, sequences, block_size = True, 256, 64
+    supports_cuda_graphs, max_num_seqs, block_size = True, 256, 64
 
     def __init__(self, gpu: Gpu, blocks: int, graph: int) -> None:
         self.gpu, self.num_blocks, self.graph = gpu, blocks, graph
@@ -56,7 +56,7 @@ class Runner:
         self.num_blocks, self.graphs = attention, 0
         self.gpu.taken["graphs"] = 0
 
-    def capture_pieces(self, counts: Sequence[int]) -> None:
+    def capture_piecewise(self, counts: Sequence[int]) -> None:
         self.pieces = list(counts)
         self.gpu.take("pieces", self.gpu.step * counts[-1] // 8192)
 
@@ -64,7 +64,7 @@ class Runner:
         self.gpu.take("graphs", self.graph * len(counts))
         return len(counts)
 
-    def run_with(self, graphs: int) -> None:
+    def use_decode_graphs(self, graphs: int) -> None:
         self.graphs = graphs
 
 
@@ -91,7 +91,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Any:
             lambda blocks: Runner(gpu, cache.attention(blocks), graph),  # type: ignore[arg-type, return-value]
             cache,
             8192,
-            ALONE,
+            SINGLE_PROCESS,
         )
         return runner
 

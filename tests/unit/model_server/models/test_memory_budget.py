@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from deepseek_server.models.memory_budget import (
     GRAPHS_SHARE,
-    Beside,
+    MemoryBudget,
     affordable,
     graphs_bytes,
 )
@@ -19,21 +19,21 @@ BYTES = st.integers(0, 200 * GIB)
 def test_cache_step_graphs_and_reserve_fit_into_the_free_memory(
     free: int, step: int, graphs: int, copies: float
 ) -> None:
-    beside = Beside(free, step, graphs, copies)
-    assert beside.cache >= 0
-    if beside.cache:
-        taken = beside.cache * (1 + copies) + step + graphs + beside.kept_free
+    budget = MemoryBudget(free, step, graphs, copies)
+    assert budget.cache >= 0
+    if budget.cache:
+        taken = budget.cache * (1 + copies) + step + graphs + budget.kept_free
         assert taken <= free + 1
 
 
 def test_the_cache_gets_all_remaining_memory() -> None:
-    beside = Beside(free=100 * GIB, step=4 * GIB, graphs=GIB)
-    assert beside.cache == 100 * GIB - 4 * GIB - GIB - beside.kept_free
-    assert beside.kept_free < 2 * GIB
+    budget = MemoryBudget(free=100 * GIB, step=4 * GIB, graphs=GIB)
+    assert budget.cache == 100 * GIB - 4 * GIB - GIB - budget.kept_free
+    assert budget.kept_free < 2 * GIB
 
 
 def test_too_little_memory_gives_no_cache() -> None:
-    assert Beside(free=3 * GIB, step=3 * GIB).cache == 0
+    assert MemoryBudget(free=3 * GIB, step=3 * GIB).cache == 0
 
 
 SIZES = [32, 64, 512, 2048, 4096]

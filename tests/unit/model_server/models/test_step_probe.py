@@ -8,24 +8,24 @@ from deepseek_server.models.step_probe import at_context, blocks_needed, largest
 
 @given(
     block_size=st.sampled_from([16, 64]),
-    sequences=st.integers(1, 300),
-    step_tokens=st.integers(2, 9000),
+    max_num_seqs=st.integers(1, 300),
+    max_num_batched_tokens=st.integers(2, 9000),
     context=st.integers(2, 200_000),
     part=st.floats(0, 1),
 )
 def test_the_largest_step_is_a_possible_step_of_a_scheduler(
-    block_size: int, sequences: int, step_tokens: int, context: int, part: float
+    block_size: int, max_num_seqs: int, max_num_batched_tokens: int, context: int, part: float
 ) -> None:
-    start = int(min(step_tokens, context // 2) * part)
-    chunks = largest_step(block_size, sequences, step_tokens, context, start)
+    start = int(min(max_num_batched_tokens, context // 2) * part)
+    chunks = largest_step(block_size, max_num_seqs, max_num_batched_tokens, context, start)
     lengths = [len(chunk) for chunk in chunks]
-    assert sum(lengths) <= step_tokens
-    assert sum(lengths) == step_tokens or len(chunks) == sequences
+    assert sum(lengths) <= max_num_batched_tokens
+    assert sum(lengths) == max_num_batched_tokens or len(chunks) == max_num_seqs
     assert max(chunk.end for chunk in chunks) <= context
-    assert [chunk.slot for chunk in chunks] == list(range(len(chunks)))
-    assert len(chunks) <= sequences
+    assert [chunk.request_index for chunk in chunks] == list(range(len(chunks)))
+    assert len(chunks) <= max_num_seqs
     blocks = {block for chunk in chunks for block in chunk.blocks}
-    assert max(blocks) < blocks_needed(step_tokens, block_size)
+    assert max(blocks) < blocks_needed(max_num_batched_tokens, block_size)
     assert all(len(chunk.blocks) * block_size >= chunk.end for chunk in chunks)
 
 

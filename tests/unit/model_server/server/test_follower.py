@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from deepseek_server.config import Config, validate
-from deepseek_server.engine.ipc import Close, Loading, Met, Ready, StartFailed
+from deepseek_server.engine.ipc import Close, Loading, NetworkReport, Ready, StartFailed
 from deepseek_server.errors import GangError, PermanentError, StartError, TransientError
 from deepseek_server.server import startup
 from deepseek_server.server.lifecycle import Progress
 from deepseek_server.server.startup import await_end, follow
 from deepseek_server.worker.main import Job
 
-MET = Met("tcp", 1.5)
+REPORT = NetworkReport("tcp", 1.5)
 
 
 class Ranks:
@@ -51,11 +51,11 @@ def received(there: Connection) -> object:
 
 
 def test_a_follower_connects_finds_the_files_and_loads(tiny) -> None:
-    ranks, progress, met = Ranks(), Progress(), []
-    for message in (MET, Loading("loading it", 5, 10), Ready(4096, 16)):
+    ranks, progress, reports = Ranks(), Progress(), []
+    for message in (REPORT, Loading("loading it", 5, 10), Ready(4096, 16)):
         ranks.there.send(message)
-    follow(config(tiny("llama")), progress, ranks, met.append)
-    assert met == [MET]
+    follow(config(tiny("llama")), progress, ranks, reports.append)
+    assert reports == [REPORT]
     assert progress.bytes == (5, 10)
     job = received(ranks.there)
     assert isinstance(job, Job)
@@ -68,7 +68,7 @@ def test_missing_files_are_reported_to_the_other_pods(
 ) -> None:
     monkeypatch.setattr(startup, "GIVE_UP_SECONDS", 0.05)  # these ranks do not end by themselves
     ranks = Ranks()
-    ranks.there.send(MET)
+    ranks.there.send(REPORT)
     with pytest.raises(PermanentError, match="no does not exist: check the path") as failed:
         follow(config(tmp_path / "no"), Progress(), ranks, lambda _: None)
     assert received(ranks.there) == StartFailed(str(failed.value), 3)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from deepseek_server.config import ModelConfig
-from deepseek_server.engine.ipc import Met, SlowestPair
+from deepseek_server.engine.ipc import NetworkReport, SlowestPair
 from deepseek_server.server.lifecycle import STILL_SECONDS, GangState, Lifecycle, Progress
 
 
@@ -112,7 +112,7 @@ def test_the_start_time_only_applies_while_loading() -> None:
 
 def test_the_fields_of_a_gang_are_constant() -> None:
     gang = GangState(pods=2, world=4, host="node-a")
-    before = gang.told()
+    before = gang.to_json()
     assert before == {
         "pods": 2,
         "world": 4,
@@ -123,7 +123,9 @@ def test_the_fields_of_a_gang_are_constant() -> None:
         "problem": None,
     }
     pair = SlowestPair(("node-a", "node-b"), 0.11714)
-    after = replace(gang, met=Met("Socket", 0.25, pair, "the network is too slow")).told()
+    after = replace(
+        gang, network_report=NetworkReport("Socket", 0.25, pair, "the network is too slow")
+    ).to_json()
     assert list(after) == list(before)
     assert after["slowestPair"] == {"hosts": ["node-a", "node-b"], "gigabytesPerSecond": 0.117}
     assert after["problem"] == "the network is too slow"

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts
 
 from benchmarks.server.steps.one_rank import OneRankAlone
-from deepseek_server.distributed.process_group import ALONE, Group
+from deepseek_server.distributed.process_group import SINGLE_PROCESS, Group
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.layers import fp8, fp8_modules
 from deepseek_server.models.layers.fp8_modules import Fp8Experts, Fp8Linear
@@ -32,7 +32,9 @@ from tests.support.repository import ROOT
 from tests.unit.model_server.models.stepping import generated, runner_of, scattered, step
 
 
-def loaded(directory: Path, group: Group = ALONE, dtype: str = "float32") -> PreTrainedModel:
+def loaded(
+    directory: Path, group: Group = SINGLE_PROCESS, dtype: str = "float32"
+) -> PreTrainedModel:
     config = directory_config(directory, dtype=dtype).model
     return loading.load(inspect(directory), config, "cpu", Progress(), group).model
 

@@ -13,7 +13,7 @@ from deepseek_server.attention.sparse import selection
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Token
 from deepseek_server.engine.runner import Chunk
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import Request, Sampling
 from deepseek_server.models.capacity import paged_runner
 from deepseek_server.models.runners.paged import PagedRunner
@@ -45,7 +45,7 @@ def model(tiny) -> PreTrainedModel:
 
 def fused(model: PreTrainedModel) -> PagedRunner:
     """Return a runner as in a server, with the small blocks of a CPU."""
-    return paged_runner(model, context=512, step_tokens=256, sequences=8)
+    return paged_runner(model, context=512, max_num_batched_tokens=256, max_num_seqs=8)
 
 
 def together(runner: PagedRunner, sizes: tuple[int, ...]) -> list[list[int]]:
@@ -88,7 +88,9 @@ def test_through_the_engine_with_too_little_room_for_all(
     model: PreTrainedModel, answers: list[list[int]]
 ) -> None:
     runner = runner_of(model, blocks=20, block_size=4)
-    core = Core(runner, frozenset(), StepSize(tokens=20, prompt_share=8, sequences=5))
+    core = Core(
+        runner, frozenset(), StepLimits(max_num_batched_tokens=20, prefill_share=8, max_num_seqs=5)
+    )
     for length in LENGTHS[:5]:
         sampling = Sampling(max_tokens=ANSWER, temperature=0)
         core.add(Request(str(length), tuple(prompt(length)), sampling))
@@ -103,7 +105,9 @@ def test_a_prefix_in_the_cache_is_not_computed_again(
 ) -> None:
     """Two prompts with the same prefix, concurrently and one after the other."""
     runner = runner_of(model, blocks=64, block_size=16)
-    core = Core(runner, frozenset(), StepSize(tokens=64, prompt_share=64, sequences=4))
+    core = Core(
+        runner, frozenset(), StepLimits(max_num_batched_tokens=64, prefill_share=64, max_num_seqs=4)
+    )
     longer = (*prompt(150), *answers[-1][:10])
     for name, tokens in (("first", tuple(prompt(150))), ("second", longer)):
         core.add(Request(name, tokens, Sampling(max_tokens=10, temperature=0)))

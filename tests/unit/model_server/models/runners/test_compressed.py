@@ -12,7 +12,7 @@ from deepseek_server.attention.sparse import selection
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Token
 from deepseek_server.engine.runner import Chunk
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import Request, Sampling
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.layers import compressed
@@ -108,10 +108,10 @@ def test_half_precision_is_as_accurate_as_transformers(tiny, model) -> None:
 
 
 def test_a_preempted_sequence_restarts(model: PreTrainedModel, answers: list[list[int]]) -> None:
-    """Another sequence takes its slot and blocks, and it returns with its answer so far."""
+    """Another sequence takes its request index and blocks, and it returns with its answer so far."""
     runner = runner_of(model)
     victim, other = scattered(runner, [prompt(150), prompt(33)], ANSWER)
-    other.blocks, other.slot = victim.blocks, victim.slot
+    other.blocks, other.request_index = victim.blocks, victim.request_index
     while len(victim.answer) < ANSWER // 2:
         step(runner, [(victim, victim.chunk(64))])
     while len(other.answer) < ANSWER:
@@ -126,7 +126,9 @@ def test_through_the_engine_with_too_little_room_for_all(tiny, model: PreTrained
     """Answers need several blocks, more than the one that the scheduler reserves for each."""
     plain, long, lengths = load(tiny("deepseek-v4")), 60, (7, 13, 25)
     runner = runner_of(model, blocks=6)
-    core = Core(runner, frozenset(), StepSize(tokens=20, prompt_share=8, sequences=3))
+    core = Core(
+        runner, frozenset(), StepLimits(max_num_batched_tokens=20, prefill_share=8, max_num_seqs=3)
+    )
     for length in lengths:
         sampling = Sampling(max_tokens=long, temperature=0)
         core.add(Request(str(length), tuple(prompt(length)), sampling))
@@ -144,7 +146,9 @@ def test_a_prompt_with_the_same_prefix_is_computed_again(
 ) -> None:
     """The ring buffer of the first one is overwritten."""
     runner = runner_of(model)
-    core = Core(runner, frozenset(), StepSize(tokens=64, prompt_share=64, sequences=4))
+    core = Core(
+        runner, frozenset(), StepLimits(max_num_batched_tokens=64, prefill_share=64, max_num_seqs=4)
+    )
     for name in ("first", "second"):
         core.add(Request(name, tuple(prompt(150)), Sampling(max_tokens=ANSWER, temperature=0)))
         found: list[int] = []
@@ -171,12 +175,14 @@ def test_a_step_without_samples_has_no_logits(model: PreTrainedModel) -> None:
     assert runner.run([sequence.chunk(5)]).shape == (0, VOCABULARY)
 
 
-def test_every_slot_has_a_ring_buffer_and_blocks_get_the_remaining_memory(
+def test_every_request_has_a_ring_buffer_and_blocks_get_the_remaining_memory(
     model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**24)
     kept = footprint(model)
-    runner = compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
+    runner = compressed_runner.compressed_runner(
+        model, context=4096, max_num_batched_tokens=256, max_num_seqs=9
+    )
     attention = runner._attention
     assert isinstance(attention, CompressedAttention)
     block = compressed.shape_of(model.config).of_tokens(runner.block_size) * 4
@@ -188,7 +194,9 @@ def test_refuses_too_little_memory(model: PreTrainedModel, monkeypatch: pytest.M
     monkeypatch.setattr(compressed_runner, "memory_available", lambda: 2**10)
     message = r"no memory is left for the KV cache .* 9 requests need"
     with pytest.raises(PermanentError, match=message):
-        compressed_runner.compressed_runner(model, context=4096, step_tokens=256, sequences=9)
+        compressed_runner.compressed_runner(
+            model, context=4096, max_num_batched_tokens=256, max_num_seqs=9
+        )
 
 
 def test_blocks_hold_whole_entries() -> None:

@@ -10,14 +10,18 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 from deepseek_server.engine.core import Core
 from deepseek_server.engine.ipc import Token
 from deepseek_server.engine.runner import Chunk
-from deepseek_server.engine.scheduler import StepSize
+from deepseek_server.engine.scheduler import StepLimits
 from deepseek_server.engine.types import Request, Sampling
 from deepseek_server.errors import PermanentError
 from deepseek_server.models.footprint import Footprint, measure_cache
-from deepseek_server.models.runners import sequential as whole
+from deepseek_server.models.runners import sequential
 from deepseek_server.models.runners.paged import fits
 from deepseek_server.models.runners.sequence_cache import SequenceCache
-from deepseek_server.models.runners.sequential import WholeRunner, cache_blocks, whole_runner
+from deepseek_server.models.runners.sequential import (
+    SequentialRunner,
+    cache_blocks,
+    sequential_runner,
+)
 from hack.models.families import VOCABULARY, configuration
 from tests.unit.model_server.models.stepping import (
     Running,
@@ -38,13 +42,13 @@ class Pair:
     """A model in two forms: its answers by `generate`, and a runner with a cache per sequence."""
 
     model: PreTrainedModel
-    runner: WholeRunner
+    runner: SequentialRunner
     answers: list[list[int]]
 
 
 def pair_of(model: PreTrainedModel) -> Pair:
     answers = [generated(model, prompt(length), ANSWER) for length in LENGTHS]
-    return Pair(model, WholeRunner(model, num_blocks=64, block_size=16), answers)
+    return Pair(model, SequentialRunner(model, num_blocks=64, block_size=16), answers)
 
 
 def sliding_qwen2() -> PreTrainedModel:
@@ -94,7 +98,7 @@ def test_mixed_batches_with_odd_chunk_sizes(pair: Pair, sizes: tuple[int, ...]) 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_the_model_wherever_a_prompt_is_cut(family: str, tiny) -> None:
     model = load(tiny(family))
-    runner = WholeRunner(model, num_blocks=64, block_size=16)
+    runner = SequentialRunner(model, num_blocks=64, block_size=16)
     (sequence,) = scattered(runner, [prompt(150)], 0)
     with torch.inference_mode():
         expected = model(torch.tensor([sequence.tokens])).logits[0]
@@ -130,8 +134,10 @@ def test_a_preempted_sequence_restarts(pair: Pair) -> None:
 
 def test_through_the_engine_with_too_little_room_for_all(pair: Pair) -> None:
     short = LENGTHS[:4]
-    runner = WholeRunner(pair.model, num_blocks=20, block_size=4)
-    core = Core(runner, frozenset(), StepSize(tokens=20, prompt_share=8, sequences=4))
+    runner = SequentialRunner(pair.model, num_blocks=20, block_size=4)
+    core = Core(
+        runner, frozenset(), StepLimits(max_num_batched_tokens=20, prefill_share=8, max_num_seqs=4)
+    )
     for length in short:
         sampling = Sampling(max_tokens=ANSWER, temperature=0)
         core.add(Request(str(length), tuple(prompt(length)), sampling))
@@ -149,10 +155,16 @@ def test_a_token_that_only_the_device_knows(pair: Pair) -> None:
     logits = pair.runner.run([first.chunk(100), second.chunk(100)])
     answers = [[token] for token in logits.argmax(-1).tolist()]
     while len(answers[0]) < ANSWER:
-        pair.runner.follow(logits.argmax(-1))
+        pair.runner.store_sampled_tokens(logits.argmax(-1))
         logits = pair.runner.run(
             [
-                Chunk(None, s.prompt + len(a) - 1, s.blocks, sample=True, slot=s.slot)
+                Chunk(
+                    None,
+                    s.prompt + len(a) - 1,
+                    s.blocks,
+                    sample=True,
+                    request_index=s.request_index,
+                )
                 for s, a in ((first, answers[0]), (second, answers[1]))
             ]
         )
@@ -167,34 +179,37 @@ def test_a_step_without_samples_has_no_logits(pair: Pair) -> None:
 
 
 def test_prefixes_are_not_shared() -> None:
-    assert not WholeRunner.shares_prefixes
+    assert not SequentialRunner.shares_prefixes
 
 
 @pytest.fixture
-def runner(tiny) -> WholeRunner:
-    return WholeRunner(load(tiny("deepseek-v4")), num_blocks=8, block_size=16)
+def runner(tiny) -> SequentialRunner:
+    return SequentialRunner(load(tiny("deepseek-v4")), num_blocks=8, block_size=16)
 
 
-def held(runner: WholeRunner) -> list[SequenceCache]:
+def held(runner: SequentialRunner) -> list[SequenceCache]:
     """Return the live caches."""
-    claims = {id(c): c for c in (*runner._by_slot.values(), *runner._by_block.values())}
+    claims = {id(c): c for c in (*runner._by_request.values(), *runner._by_block.values())}
     return [claim.cache for claim in claims.values() if claim.cache is not None]
 
 
-def test_caches_never_hold_more_tokens_than_the_blocks(runner: WholeRunner) -> None:
+def test_caches_never_hold_more_tokens_than_the_blocks(runner: SequentialRunner) -> None:
     """Sequences start and end without a notification of the runner."""
     draw = torch.Generator().manual_seed(3)
     for number in range(20):
         length = int(torch.randint(1, 100, (1,), generator=draw))
         blocks = torch.randperm(8, generator=draw)[: -(-length // 16)].tolist()
-        sequence = Running(tuple(blocks), prompt(length), slot=number % 3)
+        sequence = Running(tuple(blocks), prompt(length), request_index=number % 3)
         step(runner, [(sequence, sequence.chunk(1000))])
         assert sum(cache.length for cache in held(runner)) <= 8 * 16
         assert len(held(runner)) <= 3
 
 
-def test_a_sequence_with_a_dropped_cache_cannot_continue(runner: WholeRunner) -> None:
-    loser, winner = Running((1, 2), prompt(20), slot=0), Running((2, 3), prompt(20), slot=1)
+def test_a_sequence_with_a_dropped_cache_cannot_continue(runner: SequentialRunner) -> None:
+    loser, winner = (
+        Running((1, 2), prompt(20), request_index=0),
+        Running((2, 3), prompt(20), request_index=1),
+    )
     step(runner, [(loser, loser.chunk(100))])
     step(runner, [(winner, winner.chunk(100))])
     with pytest.raises(RuntimeError, match="the cache of the 20 tokens before a chunk is gone"):
@@ -233,25 +248,27 @@ def test_a_window_does_not_keep_the_whole_prompt_in_memory(tiny) -> None:
 
 def test_every_sequence_has_a_fixed_memory_share() -> None:
     footprint = Footprint(per_sequence=1000, per_token=10)
-    assert cache_blocks(footprint, 20_000, sequences=4) == 16_000 // (10 * whole.BLOCK_SIZE)
-    assert cache_blocks(footprint, 3_999, sequences=4) == 0
+    assert cache_blocks(footprint, 20_000, max_num_seqs=4) == 16_000 // (10 * sequential.BLOCK_SIZE)
+    assert cache_blocks(footprint, 3_999, max_num_seqs=4) == 0
     windows_only = Footprint(per_sequence=1000, per_token=0)
-    assert cache_blocks(windows_only, 20_000, sequences=4) > 0
-    assert cache_blocks(windows_only, 3_999, sequences=4) == 0
+    assert cache_blocks(windows_only, 20_000, max_num_seqs=4) > 0
+    assert cache_blocks(windows_only, 3_999, max_num_seqs=4) == 0
 
 
 def test_the_cache_gets_its_share_of_the_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "memory_available", lambda: 2**24)
+    monkeypatch.setattr(sequential, "memory_available", lambda: 2**24)
     model = load(tiny("deepseek-v4"))
     footprint = measure_cache(model)
-    runner = whole_runner(model, context=4096, step_tokens=256, sequences=9)
+    runner = sequential_runner(model, context=4096, max_num_batched_tokens=256, max_num_seqs=9)
     room = 2**23 - 9 * footprint.per_sequence
     assert runner.num_blocks == room // (footprint.per_token * runner.block_size)
 
 
 def test_refuses_too_little_memory(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "memory_available", lambda: 2**10)
+    monkeypatch.setattr(sequential, "memory_available", lambda: 2**10)
     with pytest.raises(
         PermanentError, match=r"no memory is left for the KV cache .* lower maxContext"
     ):
-        whole_runner(load(tiny("deepseek-v4")), context=4096, step_tokens=256, sequences=9)
+        sequential_runner(
+            load(tiny("deepseek-v4")), context=4096, max_num_batched_tokens=256, max_num_seqs=9
+        )

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-SOCKET = Path("/run/leftovers.sock")
+SOCKET = Path("/run/orphans.sock")
 PATIENCE = 15.0  # seconds
 
 
@@ -21,7 +21,7 @@ def remove(root: Path) -> None:
         return
     config = SOCKET.with_suffix(".toml")
     config.write_text(
-        f'version = 2\nroot = "{root}"\nstate = "/run/leftovers"\n'
+        f'version = 2\nroot = "{root}"\nstate = "/run/orphans"\n'
         f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{SOCKET}"\n'
     )
     daemon = subprocess.Popen(["containerd", "--config", str(config)])
