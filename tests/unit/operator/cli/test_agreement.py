@@ -91,7 +91,7 @@ def verdict(body: Object, served: list[str]) -> Object:
     stored = {**body, "metadata": {**metadata, "resourceVersion": "1"}, "status": {}}
     store = Store()
     asyncio.run(applied(stored, served, [], store))
-    return condition(store.said, ACCEPTED)
+    return condition(store.written_status, ACCEPTED)
 
 
 @given(SPECS, SERVED)
@@ -107,9 +107,12 @@ def test_plan_and_operator_agree(spec: Object, served: list[str]) -> None:
     if planned.code == 2:
         event("rejected by the API server")
         return
-    said = verdict(body, served)
-    event(said["reason"])
-    assert (planned.code == 0) == (said["status"] == "True"), planned.err + planned.out
+    accepted = verdict(body, served)
+    event(accepted["reason"])
+    assert (planned.code == 0) == (accepted["status"] == "True"), planned.err + planned.out
     if planned.code:
         found = json.loads(planned.out)
-        assert (found["reason"], found["message"]) == (said["reason"], said["message"])
+        assert (found["reason"], found["message"]) == (
+            accepted["reason"],
+            accepted["message"],
+        )

@@ -59,7 +59,7 @@ def test_own_prices_override_the_catalogue(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("offer: []", "unknown section offer;"),
         ("hardware: [{name: x}]", "Hardware: asOf: Field required"),
@@ -67,10 +67,10 @@ def test_own_prices_override_the_catalogue(tmp_path: Path) -> None:
         ("offers: 3", "shows the fields"),
     ],
 )
-def test_an_invalid_price_is_rejected(text: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_price_is_rejected(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "prices.yaml"
     file.write_text(text)
     result = deepseek("catalog", "prices", "--prices", file)
     assert result.code == 2
     assert str(file) in result.err
-    assert said in result.err
+    assert message in result.err

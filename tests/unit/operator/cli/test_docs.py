@@ -28,12 +28,12 @@ def test_the_number_of_quoted_commands_is_known() -> None:
 
 @pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[command for command, _ in SHOWN])
 def test_quoted_output_matches_the_command(command: str, shown: str) -> None:
-    said = [
+    printed = [
         line.rstrip() for line in deepseek(*shlex.split(command), "--as-of", DAY).out.splitlines()
     ]
-    said = [line for line in said if line]
+    printed = [line for line in printed if line]
     lines = shown.splitlines()
-    assert said[: len(lines)] == lines
+    assert printed[: len(lines)] == lines
 
 
 def test_quoted_predictions_match_the_catalogue() -> None:

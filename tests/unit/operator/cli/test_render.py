@@ -37,14 +37,14 @@ class Store:
 
     def __init__(self) -> None:
         self.applied: list[Object] = []
-        self.said: Object = {}
+        self.written_status: Object = {}
 
-    async def glance(self, *_: Any) -> None:
+    async def get_cached(self, *_: Any) -> None:
         return None
 
     async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
         if subresource:
-            self.said = manifest["status"]
+            self.written_status = manifest["status"]
         else:
             self.applied.append(manifest)
         metadata = {**manifest["metadata"], "resourceVersion": "2", "managedFields": []}
@@ -161,7 +161,7 @@ def test_a_refusal_has_the_operators_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "contains no DeepSeekDeployment"),
         ("a: [", "is not YAML"),
@@ -176,7 +176,7 @@ def test_a_refusal_has_the_operators_message(tmp_path: Path) -> None:
     ids=["empty", "no YAML", "version", "name", "no spec", "unknown field"],
 )
 def test_an_invalid_file_is_rejected_with_a_correction(
-    text: str, said: str, tmp_path: Path
+    text: str, message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.yaml"
     if text.startswith("{metadata"):
@@ -185,7 +185,7 @@ def test_an_invalid_file_is_rejected_with_a_correction(
     file.write_text(text)
     result = deepseek("render", file)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
 
 
 def test_a_missing_file_is_reported() -> None:

@@ -17,7 +17,7 @@ EXAMPLES = ROOT / "examples"
 SCHEMA = definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
-def said(manifest: dict[str, Any]) -> list[str]:
+def violations(manifest: dict[str, Any]) -> list[str]:
     return list(broken(with_defaults(manifest, SCHEMA), SCHEMA))
 
 
@@ -28,8 +28,8 @@ def made(name: str = "rule", **spec: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("message", RULES)
 def test_a_violated_rule_is_reported_and_a_satisfied_one_is_not(message: str) -> None:
     wrong, kept = RULES[message]
-    assert any(message in found for found in said(made(**wrong)))
-    assert said(made(**kept)) == []
+    assert any(message in found for found in violations(made(**wrong)))
+    assert violations(made(**kept)) == []
 
 
 @pytest.mark.parametrize("command", ["plan", "render"])
@@ -42,7 +42,7 @@ def test_commands_report_the_field_and_the_rules_message(command: str, tmp_path:
 
 
 def test_a_message_expression_is_evaluated() -> None:
-    (found,) = said(made(model={"id": "DeepSeek-R1"}))
+    (found,) = violations(made(model={"id": "DeepSeek-R1"}))
     assert found.startswith(
         "spec.model: model.id must be a hub repository such as deepseek-ai/DeepSeek-R1;"
     )
@@ -50,12 +50,12 @@ def test_a_message_expression_is_evaluated() -> None:
 
 def test_defaults_are_applied_before_the_rules() -> None:
     """Scaling has the default minReplicas 1, and replicas beside it has its default."""
-    assert said(made(scaling={"maxReplicas": 1})) == []
+    assert violations(made(scaling={"maxReplicas": 1})) == []
 
 
 def test_a_value_of_a_wrong_type_violates_no_rule() -> None:
-    assert said(made(scaling={"minReplicas": "many", "maxReplicas": 1})) == []
-    assert said(made(accelerator=3)) == []
+    assert violations(made(scaling={"minReplicas": "many", "maxReplicas": 1})) == []
+    assert violations(made(accelerator=3)) == []
 
 
 def test_transition_rules_do_not_apply_to_a_new_resource() -> None:
@@ -71,4 +71,4 @@ def test_every_example_satisfies_the_rules() -> None:
         if item and item.get("kind") == "DeepSeekDeployment"
     ]
     assert found
-    assert [said(item) for item in found] == [[] for _ in found]
+    assert [violations(item) for item in found] == [[] for _ in found]

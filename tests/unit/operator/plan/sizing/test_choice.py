@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.fit import LEAST_CONTEXT
@@ -18,13 +18,13 @@ from tests.unit.operator.plan.sizing.deciding import (
     QWEN_7B,
     QWEN_32B,
     decided,
+    desired,
     refusal,
-    target,
 )
 
 
 def test_server_config_has_the_sizing() -> None:
-    made = target(QWEN_32B, profile="nvidia-l4")
+    made = desired(QWEN_32B, profile="nvidia-l4")
     config = made.config
     assert config["tensorParallel"] == 4
     assert config["device"] == "cuda"
@@ -35,13 +35,13 @@ def test_server_config_has_the_sizing() -> None:
 
 
 def test_full_context_and_single_gpu_are_left_to_the_server() -> None:
-    config = target(QWEN_7B, profile="nvidia-h200").config
+    config = desired(QWEN_7B, profile="nvidia-h200").config
     assert config["model"]["maxContext"] is None
     assert "tensorParallel" not in config
 
 
 def test_gpu_without_bfloat16_uses_float16() -> None:
-    made = target(QWEN_7B, profile="nvidia-t4")
+    made = desired(QWEN_7B, profile="nvidia-t4")
     assert made.config["model"]["dtype"] == "float16"
     said = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
     assert said.reason == misfit.TYPE_UNSUPPORTED
@@ -96,7 +96,7 @@ def test_uneven_numbers_of_gpus_are_refused(
 
 
 def test_gpu_slices_can_not_be_combined() -> None:
-    made = target("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
+    made = desired("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
     assert made.gpus is not None
     assert (made.gpus.resource, made.gpus.count) == ("nvidia.com/mig-3g.40gb", 1)
     said = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
@@ -109,7 +109,7 @@ BOTH = ["nvidia-h200", "nvidia-l4"]
 
 
 def chosen(nodes: list[dict[str, Any]], status: dict[str, Any] | None = None) -> str:
-    return str(target(QWEN_32B, nodes, status, profiles=BOTH).gpus)
+    return str(desired(QWEN_32B, nodes, status, profiles=BOTH).gpus)
 
 
 def test_first_profile_with_nodes_is_chosen() -> None:
@@ -122,7 +122,7 @@ def test_first_profile_with_nodes_is_chosen() -> None:
 
 def test_choice_is_kept_while_it_has_nodes() -> None:
     h200, l4 = node("a", 8, **H200), node("b", 8, **L4)
-    made = target(QWEN_32B, [l4], profiles=BOTH)
+    made = desired(QWEN_32B, [l4], profiles=BOTH)
     body = resource(model={"id": QWEN_32B}, accelerator={"profiles": BOTH})
     status = report(body, made, Observed(), NOW).status
     assert status["resolved"]["profile"] == "nvidia-l4"
@@ -132,7 +132,7 @@ def test_choice_is_kept_while_it_has_nodes() -> None:
 
 
 def test_small_profiles_are_skipped_and_all_are_named_in_a_refusal() -> None:
-    made = target("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
+    made = desired("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
     assert str(made.gpus) == "8 x nvidia-h200"
     said = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
     assert "does not fit on 8 x nvidia-h100" in said.message
@@ -144,8 +144,8 @@ def test_small_profiles_are_skipped_and_all_are_named_in_a_refusal() -> None:
 
 
 def test_nodes_decide_the_fit_without_changing_pods() -> None:
-    with_nodes = target(QWEN_7B, [node("a", 8, **H200)], count=1)
-    without = target(QWEN_7B, count=1)
+    with_nodes = desired(QWEN_7B, [node("a", 8, **H200)], count=1)
+    without = desired(QWEN_7B, count=1)
     assert with_nodes.config == without.config
     assert with_nodes.sizing.memory is not None
     assert without.sizing.memory is None
@@ -156,9 +156,9 @@ def test_model_that_fits_on_no_node_is_refused() -> None:
     said = refusal("deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1)
     assert "does not fit on 1 x nvidia-h200" in said.message
     assert "does not fit on 1 x nvidia-l4" in said.message
-    assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), Target)
+    assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), DesiredState)
 
 
 def test_nodes_without_fit_are_named_in_a_note() -> None:
-    made = target(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
+    made = desired(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
     assert "It does not fit on nodes with nvidia-l4" in made.sizing.note
