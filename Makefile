@@ -116,7 +116,7 @@ uninstall: $(STAMP) ## Remove the operator; CRD and resources stay
 ##@ Performance
 # A published shape to measure on this machine's GPU (7b, v2-lite, ...); empty: a tiny model on its CPU.
 PROFILE ?=
-# Rows of docs/performance.md, and the accelerator whose limits are told beside them.
+# Rows of docs/performance.md, and the accelerator whose limits stand beside them.
 ROWS ?= start,n1,n32,n256,mixed,prefix
 ACCELERATOR ?= here
 BENCH := $(BIN)/python -m benchmarks.server

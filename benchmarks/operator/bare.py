@@ -58,7 +58,7 @@ def _decided() -> DesiredState:
     return decision
 
 
-# What there is of each resource.
+# Kinds of the children of each resource.
 MADE = tuple(kind_of(child) for child in Renderer().children(_decided()))
 
 

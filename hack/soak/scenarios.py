@@ -187,7 +187,7 @@ async def left(client: Client) -> None:
 
 
 async def given_up(client: Client) -> None:
-    """Send a request and disconnect before the answer."""
+    """Send a request and disconnect after at most a second."""
     prompt = tokens(client.random, client.random.randint(1, 400))
     asked = client.http.post(ROUTE, json=body(prompt=prompt, max_tokens=LONG))
     try:

@@ -142,7 +142,7 @@ def test_kubectl_scale_and_explain_work(kube: Kube) -> None:
     stored = kube.get("dsd", "rule")
     assert stored is not None
     assert stored["spec"]["replicas"] == 3
-    assert "Which model is served" in kube.run("explain", "dsd.spec.model")
+    assert "Model to serve" in kube.run("explain", "dsd.spec.model")
 
 
 def test_kubectl_scale_is_refused_with_scaling(kube: Kube) -> None:

@@ -59,7 +59,7 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     eventually(lambda: machine.view("two")["replicas"][1]["ended"], "the engine's end is seen")
     eventually(lambda: machine.phases("two") == ["ready", "ready"], "both are back")
     first, second = machine.view("two")["replicas"]
-    assert first["ended"]["words"].startswith("was ended by SIGKILL")
+    assert first["ended"]["words"].startswith("was killed by SIGKILL")
     assert "SIGKILL, most likely because it ran out of memory" in second["ended"]["why"]
     assert (first["starts"], second["starts"]) == (2, 2)
     _kill_the_supervisor(machine, said["run"])

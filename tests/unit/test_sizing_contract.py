@@ -123,7 +123,7 @@ def test_the_comparison_on_a_gpu_can_be_tried_without_one(
     assert {row["planned_by_measured"] for row in found["bytes"].values()} == {1.0}
     # A planner that forgets the half of a cache is found out.
     monkeypatch.setattr(Memory, "per_token", 512.0)
-    with pytest.raises(SystemExit, match="more than 5% off: kv_per_token"):
+    with pytest.raises(SystemExit, match="deviations of more than 5%: kv_per_token"):
         gpu_memory.main(command)
 
 

@@ -74,7 +74,7 @@ class Addresses:
         return f"dso{self.slot}"
 
     def networks(self) -> tuple[IPv4Network, ...]:
-        """All networks that must be free on the host."""
+        """Return all networks that must be free on the host."""
         return (self.link, self.pods, self.services, self.fake_pods)
 
 

@@ -37,7 +37,7 @@ class Process:
         return self._progress.state == "ready"
 
     def progress(self) -> Progress:
-        """A copy of its progress."""
+        """Return a copy of its progress."""
         return Progress(**vars(self._progress))
 
     def change(self, component: Component) -> None:

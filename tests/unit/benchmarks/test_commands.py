@@ -70,7 +70,7 @@ def test_failed_measurements_are_reported(capsys: pytest.CaptureFixture[str]) ->
         (["make-model", "gpt", "x"], "unknown profile 'gpt': write one of tiny"),
         (["suite", "--profile", "7b", "--rows", "n1,m2"], "unknown row m2: write n1"),
         (["load", "http://h", "--input", "x"], "write 512, or lognormal:512"),
-        (["load", "http://h", "-n", "0"], "not a whole number above 0"),
+        (["load", "http://h", "-n", "0"], "not an integer above 0"),
         (["load", "http://h", "--field", "x"], "not NAME=JSON"),
         (["load", "http://h", "--header", "x"], "not NAME:VALUE"),
     ],

@@ -240,7 +240,7 @@ def test_urls() -> None:
     )
     assert b"\r\nAuthorization: x\r\n" in target.get("/")
     for url in ("https://example.org", "example.org:80", "http://"):
-        with pytest.raises(BenchError, match="give a URL like"):
+        with pytest.raises(BenchError, match="is not an HTTP URL: write one"):
             at(url)
 
 

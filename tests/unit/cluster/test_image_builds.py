@@ -1,4 +1,4 @@
-"""Which builds an image takes, and what they are told of the GPUs to compile kernels for."""
+"""The builds of an image, and their arguments for the GPUs to compile kernels for."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ GPUS = replace(MODEL_SERVER, cuda_archs="8.0,9.0a")
 
 @pytest.fixture
 def commands(monkeypatch) -> list[list[str]]:
-    """What is run, in place of running it."""
+    """Record commands instead of running them."""
     run: list[list[str]] = []
     for module in (docker, buildah):
         monkeypatch.setattr(module, "run_logged", lambda title, command, *rest: run.append(command))
@@ -24,7 +24,7 @@ def commands(monkeypatch) -> list[list[str]]:
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A store that holds what is in its set `held`."""
+    """Return a store with the images of its set `held`."""
     store = buildah.Store(tmp_path, tmp_path / "uv")
     held: set[str] = set()
     monkeypatch.setattr(buildah.Store, "has", lambda self, image: image in held)
@@ -33,7 +33,7 @@ def store(tmp_path, monkeypatch):
 
 
 def arguments(command: list[str]) -> dict[str, str]:
-    """The build arguments of a command."""
+    """Return the build arguments of a command."""
     words = iter(" ".join(command).replace("--build-arg=", "--build-arg ").split())
     pairs = [next(words) for word in words if word == "--build-arg"]
     return dict(pair.split("=", 1) for pair in pairs)
@@ -43,7 +43,7 @@ def tags(commands: list[list[str]]) -> list[str]:
     return [command[command.index("--tag") + 1].partition(":")[0] for command in commands]
 
 
-def test_docker_compiles_kernels_only_where_gpus_are_named(commands):
+def test_docker_compiles_kernels_only_if_gpus_are_named(commands):
     docker.build(PLAIN, "image", LOG)
     docker.build(GPUS, "image", LOG)
     plain, gpus = map(arguments, commands)
@@ -57,7 +57,7 @@ def test_buildah_builds_two_layers_without_gpus(commands, store):
     assert arguments(commands[-1])["KERNELS"] == "none"
 
 
-def test_buildah_keeps_kernels_as_an_image_between(commands, store):
+def test_buildah_keeps_kernels_as_an_intermediate_image(commands, store):
     builder, held = store
     builder.build(GPUS, "base", "localhost/image:1", LOG)
     assert tags(commands) == [

@@ -1,4 +1,4 @@
-"""An image is made again exactly when something that goes into it has changed."""
+"""An image is rebuilt exactly when one of its inputs has changed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def test_dates_bytecode_and_other_tools_do_not_count(source):
+def test_dates_bytecode_and_other_tools_are_ignored(source):
     before = keys(source)
     (source.folder / "package/main.py").touch()
     (source.folder / "package/__pycache__").mkdir()
@@ -67,7 +67,7 @@ def test_a_renamed_file_is_a_change(source):
     assert keys(source)[1] != image
 
 
-def test_the_last_stages_of_the_dockerfile_leave_dependencies_alone(source):
+def test_the_last_stages_of_the_dockerfile_do_not_change_dependencies(source):
     dependencies, image = keys(source)
     edit(source.dockerfile, "COPY a b", "COPY a c")
     assert keys(source)[0] == dependencies
@@ -83,7 +83,7 @@ def test_the_last_stages_of_the_dockerfile_leave_dependencies_alone(source):
         ("tools.lock", "sha256:3", "sha256:4"),
     ],
 )
-def test_what_dependencies_are_made_of(source, path, old, new):
+def test_inputs_of_dependencies(source, path, old, new):
     before = keys(source)
     edit(source.folder.parent / path, old, new)
     after = keys(source)
@@ -96,7 +96,7 @@ def test_base_changes_both(source):
     assert source.key("base") != source.key("other")
 
 
-def test_contents_cannot_run_into_each_other(tmp_path):
+def test_contents_are_separated(tmp_path):
     assert content_key(["ab", "c"], [], tmp_path) != content_key(["a", "bc"], [], tmp_path)
 
 
@@ -114,7 +114,7 @@ def gpus(source):
         ("Dockerfile", "RUN compile", "RUN compile it"),
     ],
 )
-def test_what_kernels_are_compiled_from(gpus, name, old, new):
+def test_inputs_of_kernels(gpus, name, old, new):
     kernels, image = gpus.kernels_key("base"), gpus.key("base")
     edit(gpus.folder / name, old, new)
     assert gpus.kernels_key("base") != kernels
@@ -124,7 +124,7 @@ def test_what_kernels_are_compiled_from(gpus, name, old, new):
 @pytest.mark.parametrize(
     ("name", "old", "new"), [("package/main.py", "1", "2"), ("Dockerfile", "COPY c d", "COPY c e")]
 )
-def test_other_changes_leave_kernels_alone(gpus, name, old, new):
+def test_other_changes_do_not_rebuild_kernels(gpus, name, old, new):
     kernels, image = gpus.kernels_key("base"), gpus.key("base")
     edit(gpus.folder / name, old, new)
     assert gpus.kernels_key("base") == kernels
@@ -138,7 +138,7 @@ def test_kernels_for_other_gpus_make_another_image(source, gpus):
     assert others.dependencies_key("base") == source.dependencies_key("base")
 
 
-def test_the_stage_for_kernels_has_the_code_that_its_key_is_made_of():
+def test_the_stage_for_kernels_copies_the_code_of_its_key():
     stage = MODEL_SERVER.dockerfile.read_text().partition(sources.KERNELS_STAGE)[2]
     stage = stage.partition("\nFROM ")[0]
     for pattern in sources.KERNELS_CODE:

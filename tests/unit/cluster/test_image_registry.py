@@ -1,4 +1,4 @@
-"""What the builder asks the cluster's registry before it builds anything."""
+"""The builder's lookup in the cluster's registry before a build."""
 
 import socket
 import threading
@@ -17,7 +17,7 @@ class Registry(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_):
-        """Say nothing."""
+        """Suppress the log."""
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def address():
     server.server_close()
 
 
-def test_there_and_not_there(address):
+def test_present_and_absent_images(address):
     assert has_image(address, "image", "here")
     assert not has_image(address, "image", "elsewhere")
 
 
-def test_a_broken_registry_is_not_taken_for_an_empty_one(address):
+def test_a_broken_registry_is_not_treated_as_empty(address):
     with pytest.raises(ClusterError, match="answered 500"):
         has_image(address, "image", "broken")
 

@@ -1,4 +1,4 @@
-"""When the image of Istio's proxies is made anew, and what of Istio's chart the process replaces."""
+"""Rebuilds of the image of Istio's proxies, and the parts of Istio's chart that a process replaces."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_envoy_is_pinned_by_hash() -> None:
     assert text.count("--hash=sha256:") == 2  # amd64 and arm64
 
 
-def test_the_objects_of_a_chart_are_known_by_their_templates() -> None:
+def test_the_objects_of_a_chart_are_identified_by_their_templates() -> None:
     found = istio.by_template(RENDERED)
     assert list(found) == ["serviceaccount.yaml", "clusterrole.yaml", "deployment.yaml"]
     assert "name: one" in found["clusterrole.yaml"]

@@ -1,4 +1,4 @@
-"""What is asked of kind, by programs that note down how they were called."""
+"""Calls of kind and kubectl, recorded by fake programs."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Calls = Callable[[], list[str]]
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """`kind` and `kubectl` on PATH that succeed."""
+    """Put fake `kind` and `kubectl` on PATH that succeed."""
     folder, noted = tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
     for name in ("kind", "kubectl"):
@@ -25,7 +25,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     return lambda: noted.read_text().splitlines() if noted.exists() else []
 
 
-def test_a_cluster_is_created_on_clean_ground_and_claims_gpus(tmp_path: Path, calls: Calls) -> None:
+def test_remains_are_removed_before_a_cluster_with_gpus_is_created(
+    tmp_path: Path, calls: Calls
+) -> None:
     cluster = KindCluster(tmp_path)
     assert cluster.up(gpus=8)
     delete, create, gpus, labels = calls()
@@ -52,7 +54,7 @@ def test_down_deletes_it(tmp_path: Path, calls: Calls) -> None:
 
 
 @pytest.mark.usefixtures("calls")
-def test_what_kind_said_is_passed_on(tmp_path: Path) -> None:
+def test_errors_of_kind_are_reported(tmp_path: Path) -> None:
     (tmp_path / "bin" / "kind").write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
     with pytest.raises(ClusterError, match=r"kind delete cluster.*no space left"):
         KindCluster(tmp_path).down()

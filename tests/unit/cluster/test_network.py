@@ -1,4 +1,4 @@
-"""Addresses of clusters that run side by side, and the one rule on the host."""
+"""Addresses of parallel clusters, and the NAT rule on the host."""
 
 from ipaddress import IPv4Network
 from itertools import combinations

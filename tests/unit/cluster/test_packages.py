@@ -1,4 +1,4 @@
-"""Which Debian packages are missing."""
+"""Detection of missing Debian packages."""
 
 import shutil
 from pathlib import Path
@@ -31,6 +31,6 @@ def test_without_apt_the_packages_are_named(
         packages.ensure(["node"])
 
 
-def test_every_package_belongs_to_a_part_there_is() -> None:
+def test_every_package_belongs_to_an_existing_part() -> None:
     for entry in packages.table().values():
         assert set(entry["parts"]) <= {*PARTS, "images"}

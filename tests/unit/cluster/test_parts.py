@@ -1,4 +1,4 @@
-"""What comes along with a part."""
+"""Dependencies of parts."""
 
 import pytest
 
@@ -6,17 +6,17 @@ from hack.cluster.faults import ClusterError
 from hack.cluster.parts import expand, groups_of
 
 
-def test_a_part_brings_what_it_needs_first() -> None:
+def test_dependencies_come_before_a_part() -> None:
     assert expand(["kwok"]) == ("api", "controllers", "kwok")
     assert expand(["registry", "node"]) == ("api", "controllers", "node", "registry")
 
 
-def test_only_what_was_asked_for_is_built() -> None:
+def test_only_requested_groups_are_built() -> None:
     assert groups_of(expand(["api"])) == ["etcd", "kubernetes"]
     assert "kwok" not in groups_of(expand(["node", "registry"]))
 
 
-def test_an_unknown_part_is_told_what_there_is() -> None:
+def test_an_unknown_part_lists_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="no part 'ambient'") as caught:
         expand(["ambient"])
     assert "kwok" in str(caught.value)

@@ -13,7 +13,7 @@ from hack.cluster.machine.pki import Authority, Pair
 
 
 def handshake(server: Pair, client: Pair, authority: Path) -> str:
-    """Connect both ends of a socket pair by TLS and return the client that the server sees."""
+    """Connect a socket pair by TLS and return the client's name as seen by the server."""
     accepting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
     accepting.load_cert_chain(server.cert, server.key)
     accepting.verify_mode = ssl.CERT_REQUIRED
@@ -45,9 +45,9 @@ def handshake(server: Pair, client: Pair, authority: Path) -> str:
 def test_server_and_client_verify_each_other(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     server = authority.issue("server", addresses=[IPv4Address("10.91.0.2")])
-    client = authority.issue("admin", "somebody", groups=["system:masters"])
+    client = authority.issue("admin", "alice", groups=["system:masters"])
     seen = handshake(server, client, authority.pair.cert)
-    assert "somebody" in seen
+    assert "alice" in seen
     assert "system:masters" in seen
 
 
@@ -59,7 +59,7 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
         handshake(server, client, authority.pair.cert)
 
 
-def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
+def test_keys_are_readable_only_by_their_owner(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     pair = authority.issue("admin")
     path = authority.kubeconfig(tmp_path / "kubeconfig", "https://10.91.0.2:6443", pair)

@@ -1,4 +1,4 @@
-"""When a component starts, counts as ready, starts again, and is given up."""
+"""Start, readiness, restart and failure of a component."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from hack.cluster.machine.process import Process
 
 
 class Clock:
-    """Time that passes when the test says so, in seconds."""
+    """A clock in seconds that the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,7 +46,7 @@ def test_a_command_is_ready_when_it_has_succeeded(tmp_path: Path, clock: Clock) 
     assert watched.progress().seconds == 2
 
 
-def test_a_command_that_failed_is_tried_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_failed_command_is_retried(tmp_path: Path, clock: Clock) -> None:
     flag = tmp_path / "flag"
     watched = Process(Component("job", ("test", "-e", str(flag))), tmp_path)
     watched.advance()
@@ -60,7 +60,7 @@ def test_a_command_that_failed_is_tried_again(tmp_path: Path, clock: Clock) -> N
     assert watched.ready
 
 
-def test_a_command_that_is_to_be_another_runs_again(tmp_path: Path, clock: Clock) -> None:
+def test_a_changed_command_runs_again(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("job", ("true",)), tmp_path)
     watched.advance()
     finish(watched)
@@ -84,7 +84,7 @@ def test_a_command_that_changes_while_it_runs_runs_again(tmp_path: Path, clock: 
     assert watched.ready
 
 
-def test_a_program_is_ready_when_its_probe_says_so(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_is_ready_when_its_probe_succeeds(tmp_path: Path, clock: Clock) -> None:
     answers = iter([False, True])
     component = Component("server", ("sleep", "60"), probe=lambda: next(answers))
     watched = Process(component, tmp_path)
@@ -99,7 +99,7 @@ def test_a_program_is_ready_when_its_probe_says_so(tmp_path: Path, clock: Clock)
     finish(watched)
 
 
-def test_a_program_that_ends_is_started_again_and_counted(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_that_exits_is_restarted_and_counted(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("server", ("true",), probe=lambda: True), tmp_path)
     watched.advance()
     watched.advance()
@@ -113,7 +113,7 @@ def test_a_program_that_ends_is_started_again_and_counted(tmp_path: Path, clock:
     finish(watched)
 
 
-def test_a_program_that_never_gets_ready_is_given_up(tmp_path: Path, clock: Clock) -> None:
+def test_a_program_that_never_becomes_ready_fails(tmp_path: Path, clock: Clock) -> None:
     watched = Process(Component("server", ("false",), probe=lambda: False), tmp_path)
     for _ in range(process.ATTEMPTS):
         watched.advance()

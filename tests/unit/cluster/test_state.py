@@ -1,4 +1,4 @@
-"""Whether a cluster runs is told by the lock, whatever the files say."""
+"""Only the lock shows whether a cluster is running, not the files."""
 
 import os
 from pathlib import Path
@@ -22,14 +22,14 @@ def test_a_request_and_a_status_survive_writing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"serial": '])
-def test_a_half_written_file_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_an_incomplete_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "request.json").write_text(text)
     (tmp_path / "status.json").write_text(text)
     assert State(tmp_path).read_request() is None
     assert State(tmp_path).read_status() == Status()
 
 
-def test_a_status_that_was_left_behind_is_no_cluster(tmp_path: Path) -> None:
+def test_a_stale_status_is_not_a_running_cluster(tmp_path: Path) -> None:
     State(tmp_path).write_status(Status(components={"etcd": Progress("ready")}))
     assert not EmbeddedCluster(tmp_path).is_up()
     assert EmbeddedCluster(tmp_path).describe() == [f"no cluster is running in {tmp_path}"]

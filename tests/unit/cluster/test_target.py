@@ -1,4 +1,4 @@
-"""Which cluster is used, and what is said where none can be."""
+"""Selection of the cluster, and errors if none is available."""
 
 import os
 import platform
@@ -13,14 +13,14 @@ from hack.cluster.kind import KindCluster
 from hack.cluster.target import choose
 
 
-def test_without_a_wish_kind_is_used_only_with_docker_and_kind() -> None:
+def test_kind_is_the_default_only_with_docker_and_kind() -> None:
     assert choose("", docker=lambda: True, kind=True) == "kind"
     assert choose("", docker=lambda: False, kind=True) == "embedded"
     assert choose("", docker=lambda: True, kind=False) == "embedded"
 
 
 @pytest.mark.parametrize("wish", ["embedded", "current"])
-def test_a_wish_is_granted_without_asking_docker(wish: str) -> None:
+def test_an_explicit_choice_does_not_call_docker(wish: str) -> None:
     def docker() -> bool:
         raise AssertionError("asked")
 
@@ -35,25 +35,25 @@ def test_a_wish_is_granted_without_asking_docker(wish: str) -> None:
         (False, False, "kind on PATH (https://kind.sigs.k8s.io) and a Docker engine"),
     ],
 )
-def test_what_kind_lacks_is_named(docker: bool, kind: bool, missing: str) -> None:
+def test_missing_requirements_of_kind_are_named(docker: bool, kind: bool, missing: str) -> None:
     with pytest.raises(ClusterError) as caught:
         choose("kind", docker=lambda: docker, kind=kind)
     assert missing in str(caught.value)
 
 
-def test_an_unknown_wish_is_told_what_there_is() -> None:
+def test_an_unknown_choice_lists_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="CLUSTER=minikube is unknown: use embedded, kind or"):
         choose("minikube", docker=lambda: True, kind=True)
 
 
-def test_without_root_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_to_run_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(ClusterError, match="needs root"):
         check_machine()
 
 
-def test_another_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_other_systems_than_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(ClusterError, match="needs Linux, this is Darwin"):
         check_machine()

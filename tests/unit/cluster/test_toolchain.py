@@ -1,4 +1,4 @@
-"""What a built program is named after, and that a build that broke off counts for nothing."""
+"""Keys of built programs, and builds that fail."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def _no_cached_go_version() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_no_cached_go_version")
-def test_without_go_the_message_says_what_to_install(
+def test_without_go_the_error_names_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -84,7 +84,7 @@ def test_an_old_go_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go on PATH")
-def test_a_broken_build_leaves_no_artefact_and_says_why(
+def test_a_failed_build_leaves_no_artefact_and_reports_the_cause(
     group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (group.folder / "main.go").write_text("package main\n\nfunc main() { undefined() }\n")

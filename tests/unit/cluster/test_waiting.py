@@ -1,4 +1,4 @@
-"""Waiting for a resource ends when it is ready, and as soon as it is clear that it won't be."""
+"""Waiting for a resource ends when it is ready, or when it cannot become ready."""
 
 import json
 
@@ -24,7 +24,7 @@ def resource(status, reason, generation=1, phase="Doing"):
 
 @pytest.fixture
 def wait(monkeypatch):
-    """Wait with states that follow each other, the last one for good."""
+    """Return a function that waits with a sequence of states, the last of which persists."""
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0)
 
@@ -45,24 +45,24 @@ def test_ready(wait):
     assert wait({"metadata": {"generation": 1}}, resource("False", "Loading"), ready) == ready
 
 
-def test_a_word_about_an_older_spec_does_not_count(wait):
+def test_a_condition_of_an_older_spec_is_ignored(wait):
     older = resource("True", "Ready", generation=0)
     ready = resource("True", "Ready", phase="Ready: 1 of 1")
     assert wait(older, ready) == ready
 
 
-def test_what_stays_broken_ends_with_the_operators_words(wait):
+def test_a_permanent_fault_ends_with_the_operators_message(wait):
     broken = resource("False", "ModelUnusable", phase="The model can't be loaded")
     with pytest.raises(ClusterError, match=r"can't be loaded\. About ModelUnusable\."):
         wait(resource("False", "Starting"), broken)
 
 
-def test_a_passing_fault_is_sat_out(wait, monkeypatch):
+def test_a_transient_fault_is_waited_out(wait, monkeypatch):
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 60)
     ready = resource("True", "Ready")
     assert wait(resource("False", "ImageUnavailable"), resource("False", "Loading"), ready) == ready
 
 
-def test_too_late(wait):
+def test_timeout(wait):
     with pytest.raises(ClusterError, match="tiny is not ready"):
         wait(resource("False", "Loading"), timeout=0)

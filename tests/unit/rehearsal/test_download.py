@@ -59,7 +59,7 @@ def test_a_full_disk_is_detected_before_the_first_byte(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10**12, 4 * 10**11, 6 * 10**11))
     with (
         serving({REPO: Repository(published)}) as hub,
-        pytest.raises(PermanentError, match=r"take 641\.3 GiB, and .* has 558\.8 GiB free"),
+        pytest.raises(PermanentError, match=r"need 641\.3 GiB, but .* has only 558\.8 GiB free"),
     ):
         locate(hub.endpoint, Progress())
     assert requests == {"GET": 1}

@@ -57,7 +57,7 @@ def test_a_rank_that_dies_ends_all_pods(gang, expected) -> None:
             refused = follower.client.post(path, json=BODY)
             assert refused.status_code == 421
             assert refused.json()["error"]["code"] == "not_the_leader"
-            assert "send them to 127.0.0.1" in refused.json()["error"]["message"]
+            assert "send them to the leader 127.0.0.1" in refused.json()["error"]["message"]
         told = follower.client.get("/health/ready").json()
         assert told["detail"] == "ready as a follower of the leader 127.0.0.1"
         gangs = [pod.client.get("/health/ready").json()["gang"] for pod in pods.pods.values()]

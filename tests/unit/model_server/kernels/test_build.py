@@ -142,7 +142,7 @@ def test_check_refuses_kernels_of_another_flashinfer_version(flashinfer, run, mo
     monkeypatch.setattr(sys.modules["flashinfer"], "__version__", "0.7.3")
     code, said = run("check")
     assert code == 3
-    assert "are FlashInfer 0.7.2's, but 0.7.3 is installed" in said
+    assert "are of FlashInfer 0.7.2, but version 0.7.3 is installed" in said
 
 
 @pytest.mark.parametrize("command", [["build", "--archs", "8.0"], ["check"]])

@@ -65,8 +65,8 @@ def test_a_tiny_model_of_every_architecture() -> None:
     assert {configuration(family).model_type for family in FAMILIES} == set(ARCHITECTURES)
 
 
-def test_every_catalogue_model_is_supported_or_listed_as_unsupported() -> None:
-    (sentence,) = re.findall(r"^Not served, .*", section("Which models it serves"), re.MULTILINE)
+def test_every_model_of_the_catalogue_is_served_or_named_as_not_served() -> None:
+    (sentence,) = re.findall(r"^Not served, .*", section("Supported models"), re.MULTILINE)
     assert set(re.findall(r"\*\*(.+?)\*\*", sentence)) == {
         family["name"] for family in CATALOGUE["families"] if not is_served(family)
     }

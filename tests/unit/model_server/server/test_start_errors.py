@@ -121,7 +121,7 @@ def test_not_enough_memory(directory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(loading, "memory_available", lambda: 1024 * 1024)
     message = sentence(directory)
     assert "need 2.6 MiB of memory as float32, but only 1.0 MiB are free here" in message
-    assert "set dtype bfloat16 (then 1.3 MiB)" in message
+    assert "set dtype to bfloat16 (which needs 1.3 MiB)" in message
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_weights_that_are_quantised_in_another_way(
 ) -> None:
     edit_config(directory, quantization_config=packing)
     message = sentence(directory)
-    assert "quantised in a way that this server cannot read" in message
+    assert "have a quantisation that this server does not support" in message
     assert words in message
     assert "in fp8 with blocks of 128 x 128, or an unquantised copy" in message
 

@@ -93,7 +93,7 @@ def test_a_replica_of_several_nodes(tmp_path: Path) -> None:
     assert data["shape"]["gpus"]["min"] == 16
     assert data["performance"] is None
     assert min(offer["what"][0] for offer in data["cost"]["offers"]) == "2"
-    assert any("is not predicted" in warning for warning in data["warnings"])
+    assert any("No speed prediction" in warning for warning in data["warnings"])
     refused = run(tmp_path, "--served", "none", **asked, accelerator={"profile": "nvidia-h100"})
     assert (refused.code, "LeaderWorkerSet" in refused.err) == (1, True)
 
@@ -161,8 +161,8 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
     ("options", "spec", "message"),
     [
         (["--requests", 500], {}, "requests/s of 1 replica(s)"),
-        ([], {"replicas": 1}, "while it is replaced nobody serves"),
-        ([], {"replicas": 0}, "nothing is paid"),
+        ([], {"replicas": 1}, "a rollout interrupts the service"),
+        ([], {"replicas": 0}, "nothing is charged"),
         ([], {"accelerator": None}, "It runs on the CPU"),
         ([], {"accelerator": {"count": 1}}, "Whether the model fits was not checked"),
         (["--served", "none"], {"routing": {"hosts": ["a.example"]}}, "neither Istio nor"),
@@ -172,7 +172,7 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
             "All clients that reach the gateway can send requests",
         ),
         ([], {"engine": {"type": "vllm"}}, "The speed is predicted for the bundled server"),
-        ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price of nvidia-h20"),
+        ([], {"accelerator": {"profile": "nvidia-h20"}}, "no price for nvidia-h20"),
     ],
     ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],
 )
@@ -186,7 +186,7 @@ def test_warnings(
 
 def test_old_prices_cause_a_warning(tmp_path: Path) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}}
-    assert "older than the catalogue trusts" in plan(tmp_path, **asked)["warnings"][-1]
+    assert "outdated" in plan(tmp_path, **asked)["warnings"][-1]
     file = resource(tmp_path, **asked)
     fresh = json.loads(deepseek("plan", file, "-o", "json", "--as-of", "2026-08-04").out)
     assert "stale" not in fresh["cost"]["offers"][-1]["doubts"]

@@ -27,7 +27,7 @@ HEADER = "# Children of {}. Written by `python -m tests.unit.operator.golden`.\n
 
 def golden_file(example: Path) -> Path:
     """Return the golden file of an example."""
-    return Path(__file__).parent / example.name
+    return Path(__file__).parent / example.parent.name / example.name
 
 
 def rendered(example: Path) -> str:

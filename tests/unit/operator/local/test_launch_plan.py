@@ -223,7 +223,7 @@ def test_ignored_fields_exist_in_the_schema() -> None:
         ),
         ({"model": SMALL, "replicas": 0}, "Start one replica with --replicas 1"),
         ({"model": {"id": "x", "source": {"pvc": {"claimName": "c"}}}}, "--weights DIR"),
-        ({"model": {**SMALL, "maxContext": 10**7}}, "is more than"),
+        ({"model": {**SMALL, "maxContext": 10**7}}, "exceeds the context length"),
         ({"model": {"id": 7}}, "spec.model.id"),
     ],
 )

@@ -52,5 +52,5 @@ def test_the_golden_file_requests_the_gpus_that_the_model_needs(example: Path) -
 
 
 def test_every_golden_file_has_an_example() -> None:
-    files = {path.stem for path in golden_file(EXAMPLES[0]).parent.glob("*.yaml")}
+    files = {path.stem for path in golden_file(EXAMPLES[0]).parents[1].glob("*/*.yaml")}
     assert files == set(EXPECTED) == {example.stem for example in EXAMPLES}

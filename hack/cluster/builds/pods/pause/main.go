@@ -1,5 +1,5 @@
-// Pause is the process that keeps a pod's namespaces alive: it waits, collects the
-// exit states of orphaned processes, and leaves on SIGTERM or SIGINT.
+// Pause is the process that keeps a pod's namespaces alive: it waits, reaps
+// orphaned processes, and exits on SIGTERM or SIGINT.
 package main
 
 import (
@@ -16,7 +16,7 @@ func main() {
 			return
 		}
 		for {
-			// Signals merge, so one SIGCHLD may stand for several ended processes.
+			// Signals merge, so one SIGCHLD may represent several exited processes.
 			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 				break
 			}

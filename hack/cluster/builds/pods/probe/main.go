@@ -1,5 +1,5 @@
-// Probe is what the tests of the cluster run in pods: a server whose answer, log and
-// look at the network tell whether the cluster works.
+// Probe is the program that tests of the cluster run in pods: a server whose responses, log and
+// network access show whether the cluster works.
 package main
 
 import (
@@ -60,7 +60,7 @@ func serve(address string) error {
 	return http.ListenAndServe(address, nil)
 }
 
-// words is a stream on which nothing at all is sent for a while, as of a server without heartbeats.
+// words is a stream with a pause without data, as of a server without heartbeats.
 func words(answer http.ResponseWriter, request *http.Request) {
 	query := request.URL.Query()
 	count, err := strconv.Atoi(query.Get("count"))
@@ -91,7 +91,7 @@ func fetch(url string) error {
 	return err
 }
 
-// ask goes on after a failure, which is an answer too: its line begins with "failed".
+// ask continues after a failure and prints a line that begins with "failed".
 func ask(count int, url string, headers []string) error {
 	client := http.Client{Timeout: 5 * time.Second}
 	for range count {

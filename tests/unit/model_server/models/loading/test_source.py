@@ -137,7 +137,7 @@ def test_a_disk_without_room_is_found_out_before_the_download(
 ) -> None:
     size = sum(file.stat().st_size for file in tiny("qwen2").iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Disk(10 * size, 9 * size, size - 1))
-    with pytest.raises(PermanentError, match=r"take .* MiB, and .* has .* MiB free: give the cach"):
+    with pytest.raises(PermanentError, match=r"need .* MiB, but .* has only .* MiB free: mount"):
         locate(REPO, hub.endpoint)
     assert not list(tmp_path.rglob("*.safetensors"))
     # A file system that reports nothing may have room.

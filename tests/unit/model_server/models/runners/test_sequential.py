@@ -48,7 +48,7 @@ def pair_of(model: PreTrainedModel) -> Pair:
 
 
 def sliding_qwen2() -> PreTrainedModel:
-    """Return a model of a paged family in a shape that the paged cache does not support."""
+    """Return a model of a paged family in a form that the paged cache does not support."""
     config = Qwen2Config.from_dict(
         configuration("qwen2").to_dict()
         | {
