@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.kinds import RESOURCE, kind_of
-from deepseek_operator.controller.events import event
+from deepseek_operator.controller.events import event_manifest
 from deepseek_operator.controller.workers import WORKERS
-from deepseek_operator.plan.desired.desired_state import Resource, Target
+from deepseek_operator.plan.desired.desired_state import DesiredState, Resource
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.rolling.rolling_update import SURGE
 from deepseek_operator.plan.state.observed import Observed
@@ -49,12 +49,12 @@ async def at_once(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> N
     await asyncio.gather(*(worker() for _ in range(WORKERS)))
 
 
-def _decided() -> Target:
+def _decided() -> DesiredState:
     """Return the operator's desired state for such a resource."""
     body = custom_resource("bare", "bare")
     body["metadata"] |= {"uid": "-", "generation": 1}
     decision = decide(body, SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     return decision
 
 
@@ -69,9 +69,9 @@ class Bare:
         self._client = client
         self._namespace = namespace
         self._names = names
-        self._target = _decided()
+        self._desired = _decided()
         self._renderer = Renderer()
-        self._renderer.children(self._target)
+        self._renderer.children(self._desired)
 
     async def write_all(self) -> None:
         """Create the resources, their children, status and Event."""
@@ -80,12 +80,12 @@ class Bare:
     async def _write(self, name: str) -> None:
         created = await self._client.create(RESOURCE, custom_resource(self._namespace, name))
         owner = Resource(self._namespace, name, created["metadata"]["uid"])
-        target = replace(self._target, resource=owner)
-        for child in self._renderer.children(target):
+        desired = replace(self._desired, resource=owner)
+        for child in self._renderer.children(desired):
             if is_workload(child):
                 child = rolled(child, SURGE)
             await self._client.apply(kind_of(child), child)
-        reported = report(created, target, Observed(), NOW)
+        reported = report(created, desired, Observed(), NOW)
         status = {
             "apiVersion": API_VERSION,
             "kind": KIND,
@@ -93,8 +93,8 @@ class Bare:
             "status": reported.status,
         }
         result = await self._client.apply(RESOURCE, status, "status")
-        for news in reported.news:
-            await self._client.post_event(event(result, news, NOW))
+        for event in reported.events:
+            await self._client.post_event(event_manifest(result, event, NOW))
 
 
 def names(prefix: str, count: int) -> list[str]:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local import orphans
 from deepseek_operator.local.commands import MARK
 from hack.models.tiny import make_tiny
 from tests.support.local_machine import LocalMachine, Stream, eventually
@@ -55,7 +55,7 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
 
     # The engine process, killed as the kernel would when it runs out of memory.
     (worker,) = (
-        p for p in leftovers.processes(status["run"], 1) if "worker" in " ".join(p.cmdline())
+        p for p in orphans.processes(status["run"], 1) if "worker" in " ".join(p.cmdline())
     )
     worker.kill()
     eventually(lambda: machine.view("two")["replicas"][1]["ended"], "the engine's end is seen")
@@ -81,7 +81,7 @@ def _ask(url: str) -> None:
 def _kill_the_supervisor(machine: LocalMachine, run: str) -> None:
     """Check that its processes end with it, and that the next command ends any orphans."""
     os.kill(machine.view("two")["pid"], signal.SIGKILL)
-    eventually(lambda: not leftovers.processes(run), "servers end with their supervisor")
+    eventually(lambda: not orphans.processes(run), "servers end with their supervisor")
     marked = {**os.environ, MARK: f"{run}/1"}
     with (
         subprocess.Popen(["sleep", "600"], env=marked) as ours,
@@ -117,7 +117,7 @@ def test_ctrl_c_drains_running_requests(machine: LocalMachine) -> None:
     assert up.returncode == 0, out
     assert "Draining: " in out
     assert out.endswith("Stopped.\n")
-    assert not leftovers.processes(run)
+    assert not orphans.processes(run)
     assert "request ended" in machine.run("logs", "one").stdout
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.settings import Settings
@@ -30,7 +30,7 @@ def pod(kube: Kube, **spec: Any) -> dict[str, Any]:
     body = resource("r1", **spec)
     body["metadata"] |= {"namespace": kube.namespace, "uid": "u-1"}
     decision = decide(body, Settings("server:test"), Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     made = {manifest["kind"]: manifest for manifest in children(decision)}
     kube.apply(made["ServiceAccount"])
     template = made["Deployment"]["spec"]["template"]

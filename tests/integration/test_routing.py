@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cluster.kinds import OPTIONAL, kind_of
-from deepseek_operator.plan.desired.desired_state import Target as Decision
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.settings import Settings
@@ -203,7 +203,7 @@ def test_the_real_apis_accept_every_form_of_a_route(
     )
     body["metadata"] |= {"namespace": kube.namespace, "uid": "u-1"}
     decision = decide(body, Settings("server:test"), Observed(served=optional))
-    assert isinstance(decision, Decision), decision
+    assert isinstance(decision, DesiredState), decision
     made = [item for item in children(decision) if kind_of(item).optional]
     kinds = {item["kind"] for item in made}
     assert kinds >= {"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"}

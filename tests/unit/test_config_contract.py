@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.rolling import group_failures as gangs
 from deepseek_operator.plan.sizing.parallelism import GROUPS
@@ -48,7 +48,7 @@ def test_the_server_reads_what_the_operator_writes(
 ) -> None:
     observed = Observed(served=frozenset({GROUPS}))
     decision = decide(resource(model=model, **accelerator), SETTINGS, observed)
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     (config_map,) = (item for item in children(decision) if item["kind"] == "ConfigMap")
     written = json.loads(config_map["data"]["config.json"])
     read = validate(written, "config.json")

@@ -10,7 +10,7 @@ from math import ceil
 from typing import Literal
 
 from deepseek_operator.advisor.workload import MONTH, Load
-from deepseek_operator.catalog.prices import Fact, Hardware, Hosted, Machine, Prices
+from deepseek_operator.catalog.prices import Fact, Hardware, Hosted, InstanceOffer, Prices
 
 # Marks the cost of own machines without wages, which differ more than machines do.
 UNSTAFFED = "without people"
@@ -71,29 +71,31 @@ def per_million(per_month: float, tokens_per_month: float) -> float | None:
 def rented(prices: Prices, pods: Pods, today: date) -> list[Offer]:
     """Return the cheapest machines of each cloud, by terms."""
     cheapest: dict[tuple[str, str, str], Offer] = {}
-    for machine in prices.of(pods.profile):
-        number = pods.machines(machine.gpus)
-        for offer in _of_machine(prices, machine, number, today) if number else ():
+    for instance in prices.of(pods.profile):
+        number = pods.machines(instance.gpus)
+        for offer in _of_instance(prices, instance, number, today) if number else ():
             key = (offer.terms, offer.where, offer.what.partition(": ")[2])
             if key not in cheapest or offer.per_hour < cheapest[key].per_hour:
                 cheapest[key] = offer
     return sorted(cheapest.values(), key=lambda offer: offer.per_hour)
 
 
-def _of_machine(prices: Prices, machine: Machine, number: int, today: date) -> Iterator[Offer]:
-    where, what = f"{machine.cloud} {machine.region}", f"{number} x {machine.name}"
-    doubts = said(prices, machine, today)
-    yield Offer("on demand", where, what, number, number * machine.per_hour, doubts)
-    for item in prices.committed(machine.cloud):
-        price = number * machine.per_hour * (1 - item.saves)
-        both = tuple(dict.fromkeys((*doubts, *said(prices, item, today))))
+def _of_instance(
+    prices: Prices, instance: InstanceOffer, number: int, today: date
+) -> Iterator[Offer]:
+    where, what = f"{instance.cloud} {instance.region}", f"{number} x {instance.name}"
+    doubts = doubts_about(prices, instance, today)
+    yield Offer("on demand", where, what, number, number * instance.per_hour, doubts)
+    for item in prices.committed(instance.cloud):
+        price = number * instance.per_hour * (1 - item.saves)
+        both = tuple(dict.fromkeys((*doubts, *doubts_about(prices, item, today))))
         yield Offer("reserved", where, f"{what}: {item.name}", number, price, both)
-    if machine.spot and machine.spot_per_hour:
-        old = prices.stale(machine.spot_as_of or machine.as_of, today)
+    if instance.spot and instance.spot_per_hour:
+        old = prices.stale(instance.spot_as_of or instance.as_of, today)
         doubts = tuple(dict.fromkeys((*doubts, *(["stale"] if old else []))))
-        note = f", {machine.spot.interrupted} interrupted in a month"
-        what += note if machine.spot.interrupted else ""
-        yield Offer("spot", where, what, number, number * machine.spot_per_hour, doubts)
+        note = f", {instance.spot.interrupted} interrupted in a month"
+        what += note if instance.spot.interrupted else ""
+        yield Offer("spot", where, what, number, number * instance.spot_per_hour, doubts)
 
 
 def owned(prices: Prices, pods: Pods, today: date, people: float | None = None) -> list[Offer]:
@@ -123,7 +125,7 @@ def _bought(
     months = max(running.years.value, 1 / 12) * 12
     each = written_off / months + running.room.value + power * MONTH
     facts: tuple[Fact, ...] = (hardware, running.years, running.residual, running.kilowatt_hour)
-    doubts = dict.fromkeys(word for fact in facts for word in said(prices, fact, today))
+    doubts = dict.fromkeys(doubt for fact in facts for doubt in doubts_about(prices, fact, today))
     if not staff:
         doubts[UNSTAFFED] = None
     per_hour = (number * each + staff) / MONTH
@@ -159,17 +161,17 @@ def as_service(
     found = []
     for hosted in prices.as_service(model_id):
         per_month = load.requests_per_month * per_request(hosted, load, cached, peak)
-        doubts = said(prices, hosted, today) + (() if hosted.sold else (GONE,))
+        doubts = doubts_about(prices, hosted, today) + (() if hosted.sold else (GONE,))
         note = hosted.note or ", ".join(hosted.models)
         found.append(Offer("hosted", hosted.provider, note, 0, per_month / MONTH, doubts))
     return sorted(found, key=lambda offer: offer.per_hour)
 
 
-def said(prices: Prices, fact: Fact, today: date) -> tuple[str, ...]:
+def doubts_about(prices: Prices, fact: Fact, today: date) -> tuple[str, ...]:
     """Return the reasons why a figure is unreliable."""
     doubts: list[tuple[str, Callable[[], bool]]] = [
         ("stale", lambda: prices.stale(fact.as_of, today)),
         ("weak", lambda: fact.weak),
         ("assumed", lambda: fact.assumed),
     ]
-    return tuple(word for word, holds in doubts if holds())
+    return tuple(doubt for doubt, holds in doubts if holds())

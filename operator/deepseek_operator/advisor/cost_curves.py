@@ -13,7 +13,7 @@ from math import ceil
 from deepseek_operator.advisor.cost import GONE, Offer, as_service
 from deepseek_operator.advisor.options import Option, chosen, options
 from deepseek_operator.advisor.proposal import Proposal, offers
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.catalog.prices import Prices
 
 # Minimum and maximum replicas in a plot.
@@ -64,12 +64,12 @@ def curves(
     by_way: dict[str, list[Offer]] = {}
     for number in range(1, replicas(found) + 1):
         cheapest: dict[str, Offer] = {}
-        for offer in offers(found.target, number, prices, today, people):
+        for offer in offers(found.desired, number, prices, today, people):
             cheapest.setdefault(offer.terms, offer)
         for terms, offer in cheapest.items():
             by_way.setdefault(terms, []).append(offer)
     drawn = [
-        Curve(way, _words(of[0]), best, tuple(offer.per_hour for offer in of))
+        Curve(way, _label(of[0]), best, tuple(offer.per_hour for offer in of))
         for way, of in by_way.items()
     ]
     # A hosted API is only drawn for comparison with replicas.
@@ -82,16 +82,16 @@ def _service(found: Proposal, prices: Prices, today: date, best: float) -> list[
     load = replace(found.load, requests=best, hours=24.0)
     sold = [
         offer
-        for offer in as_service(prices, found.target.model_id, load, today)
+        for offer in as_service(prices, found.desired.model_id, load, today)
         if GONE not in offer.doubts
     ]
     if not sold:
         return []
     first = sold[0]
-    return [Curve(first.terms, _words(first), best, each=first.per_hour / 3600 / best)]
+    return [Curve(first.terms, _label(first), best, each=first.per_hour / 3600 / best)]
 
 
-def _words(offer: Offer) -> str:
+def _label(offer: Offer) -> str:
     return f"{offer.where}: {offer.what}"
 
 
@@ -135,12 +135,17 @@ class Turn:
     per_month: float
 
 
-def by_load(wish: Wish, prices: Prices, today: date) -> list[Compared]:
+def by_load(requirements: Requirements, prices: Prices, today: date) -> list[Compared]:
     """Return the options under loads around the given one, ascending."""
-    loads = [wish.load.requests * FAR ** (2 * step / (LOADS - 1) - 1) for step in range(LOADS)]
+    loads = [
+        requirements.load.requests * FAR ** (2 * step / (LOADS - 1) - 1) for step in range(LOADS)
+    ]
     return [
         Compared(
-            rate, options(replace(wish, load=replace(wish.load, requests=rate)), prices, today)
+            rate,
+            options(
+                replace(requirements, load=replace(requirements.load, requests=rate)), prices, today
+            ),
         )
         for rate in loads
     ]

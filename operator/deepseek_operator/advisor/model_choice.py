@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from deepseek_operator.advisor.options import Option, chosen, options
-from deepseek_operator.advisor.provisioning import Wish, context_of
+from deepseek_operator.advisor.provisioning import Requirements, context_of
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import Prices
 from deepseek_operator.catalog.tasks import Figure, Task
@@ -42,19 +42,19 @@ def least_of(task: Task, asked: float | None) -> float:
 
 
 def candidates(
-    task: Task, wish: Wish, prices: Prices, today: date, least: float
+    task: Task, requirements: Requirements, prices: Prices, today: date, least: float
 ) -> list[Candidate]:
     """Return the models of a task: suitable ones, cheapest first, then the others, best first.
 
     Args:
         task: The task.
-        wish: The load and the requirements; its model is ignored.
+        requirements: The load and the requirements; its model is ignored.
         prices: All prices.
         today: The date that decides whether prices are outdated.
         least: Minimum score of a model.
     """
     found = [
-        _candidate(task, name, replace(wish, model_id=name), prices, today, least)
+        _candidate(task, name, replace(requirements, model_id=name), prices, today, least)
         for name in task.figures
     ]
     free = sorted((each for each in found if each.way), key=_cost)
@@ -67,24 +67,24 @@ def candidates(
 
 
 def _candidate(
-    task: Task, name: str, wish: Wish, prices: Prices, today: date, least: float
+    task: Task, name: str, requirements: Requirements, prices: Prices, today: date, least: float
 ) -> Candidate:
     figure = task.figures[name]
     if figure.score < least:
         return Candidate(
             name, figure, against=f"{task.benchmark} {figure.score:g} is below {least:.3g}"
         )
-    ways = options(wish, prices, today)
-    return Candidate(name, figure, ways, "" if chosen(ways) else _why(wish, ways))
+    ways = options(requirements, prices, today)
+    return Candidate(name, figure, ways, "" if chosen(ways) else _why(requirements, ways))
 
 
-def _why(wish: Wish, ways: Sequence[Option]) -> str:
+def _why(requirements: Requirements, ways: Sequence[Option]) -> str:
     """Return why no option of a model meets the requirements."""
     if ways:
         return "; ".join(f"{option.way}: {option.against}" for option in ways)
-    model = models().get(wish.model_id)
-    if model is not None and context_of(wish.load, model) is None:
-        longest = wish.load.input + wish.load.output
+    model = models().get(requirements.model_id)
+    if model is not None and context_of(requirements.load, model) is None:
+        longest = requirements.load.input + requirements.load.output
         return f"{longest:,} tokens exceed its context length of {model.shape.context:,}"
     return "no GPU profile with a price holds it within the latency limits"
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from deepseek_operator.advisor.cost import GONE, Offer, Pods, as_service, owned, per_million, rented
-from deepseek_operator.advisor.provisioning import FULL, Shape, Wish, shapes
+from deepseek_operator.advisor.provisioning import FULL, Requirements, Shape, shapes
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.catalog.prices import Prices
@@ -45,13 +45,19 @@ class Option:
     against: str = ""
 
 
-def options(wish: Wish, prices: Prices, today: date) -> list[Option]:
+def options(requirements: Requirements, prices: Prices, today: date) -> list[Option]:
     """Return the cheapest option of each kind, cheapest first, ruled-out ones last."""
-    found = [option for shape in shapes(wish) for option in _of_shape(wish, shape, prices, today)]
-    load = wish.load
-    services = as_service(prices, wish.model_id, load, today, wish.cached, wish.busy)
+    found = [
+        option
+        for shape in shapes(requirements)
+        for option in _of_shape(requirements, shape, prices, today)
+    ]
+    load = requirements.load
+    services = as_service(
+        prices, requirements.model_id, load, today, requirements.cached, requirements.busy
+    )
     found += [_option(HOSTED, offer, offer.per_month(), None) for offer in services]
-    judged = [replace(option, against=_against(wish, option)) for option in found]
+    judged = [replace(option, against=_against(requirements, option)) for option in found]
     best: dict[str, Option] = {}
     for option in sorted(judged, key=_order):
         best.setdefault(option.way, option)
@@ -67,9 +73,11 @@ def _order(option: Option) -> tuple[bool, float]:
     return bool(option.against), option.per_month
 
 
-def _of_shape(wish: Wish, shape: Shape, prices: Prices, today: date) -> Iterator[Option]:
+def _of_shape(
+    requirements: Requirements, shape: Shape, prices: Prices, today: date
+) -> Iterator[Option]:
     peak = Pods(shape.profile, shape.gpus, shape.peak)
-    for offer in owned(prices, peak, today, wish.people):
+    for offer in owned(prices, peak, today, requirements.people):
         way = MACHINE if offer.machines == 1 else CLUSTER
         yield _option(way, offer, offer.per_month(), shape)
     rents = rented(prices, peak, today)
@@ -79,16 +87,16 @@ def _of_shape(wish: Wish, shape: Shape, prices: Prices, today: date) -> Iterator
             yield _option(RESERVED, offer, offer.per_month(), shape)
         if offer.terms == "on demand":
             yield _option(DEMAND, offer, offer.per_month(), shape)
-            yield _option(HOURS, offer, offer.per_month(wish.load.share), shape)
+            yield _option(HOURS, offer, offer.per_month(requirements.load.share), shape)
             spot = [more for more in rents if more.terms == "spot" and more.where == offer.where]
             always = [
                 more for more in base if (more.terms, more.where) == ("on demand", offer.where)
             ]
             if spot:
-                share = wish.load.share
+                share = requirements.load.share
                 yield _option(SPOT_ALONE, spot[0], spot[0].per_month(share), shape)
             if spot and always and shape.peak > shape.mean:
-                yield _mixed(always[0], spot[0], shape, wish.load)
+                yield _mixed(always[0], spot[0], shape, requirements.load)
 
 
 def _mixed(always: Offer, spot: Offer, shape: Shape, load: Load) -> Option:
@@ -104,27 +112,27 @@ def _option(way: str, offer: Offer, per_month: float, shape: Shape | None) -> Op
     return Option(way, offer.where, offer.what, per_month, offer.doubts, shape)
 
 
-def _against(wish: Wish, option: Option) -> str:
-    said = []
-    if wish.data == "on-premises" and option.way not in OWN:
-        said.append("data must stay on premises")
-    if wish.data == "hybrid" and option.way == HOSTED:
-        said.append("data must stay on own or cloud machines")
-    if wish.data == "cloud" and option.way in OWN:
-        said.append("data must be in a cloud")
-    if option.way == SPOT_ALONE and not wish.interruptible:
-        said.append("all machines may be reclaimed at once")
+def _against(requirements: Requirements, option: Option) -> str:
+    caveats = []
+    if requirements.data == "on-premises" and option.way not in OWN:
+        caveats.append("data must stay on premises")
+    if requirements.data == "hybrid" and option.way == HOSTED:
+        caveats.append("data must stay on own or cloud machines")
+    if requirements.data == "cloud" and option.way in OWN:
+        caveats.append("data must be in a cloud")
+    if option.way == SPOT_ALONE and not requirements.interruptible:
+        caveats.append("all machines may be reclaimed at once")
     if GONE in option.doubts:
-        said.append(GONE)
-    if option.way == HOSTED and (wish.ttft or wish.itl):
-        said.append("no guarantee of latency")
-    if wish.budget is not None and option.per_month > wish.budget:
-        said.append(f"above the budget of {wish.budget:,.0f}")
+        caveats.append(GONE)
+    if option.way == HOSTED and (requirements.ttft or requirements.itl):
+        caveats.append("no guarantee of latency")
+    if requirements.budget is not None and option.per_month > requirements.budget:
+        caveats.append(f"above the budget of {requirements.budget:,.0f}")
     if option.shape and option.shape.peak > MOST:
-        said.append(f"{option.shape.peak:,} replicas exceed the maximum of {MOST:,}")
-    if option.way == HOURS and wish.load.hours >= 24:
-        said.append("there are requests at all hours")
-    return "; ".join(said)
+        caveats.append(f"{option.shape.peak:,} replicas exceed the maximum of {MOST:,}")
+    if option.way == HOURS and requirements.load.hours >= 24:
+        caveats.append("there are requests at all hours")
+    return "; ".join(caveats)
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ def token_price(option: Option, load: Load) -> float | None:
     return per_million(option.per_month, load.output_per_month)
 
 
-def resource(option: Option, wish: Wish, name: str) -> dict[str, object]:
+def resource(option: Option, requirements: Requirements, name: str) -> dict[str, object]:
     """Return the resource for an option, with autoscaling unless its machines are fixed.
 
     Raises:
@@ -181,10 +189,10 @@ def resource(option: Option, wish: Wish, name: str) -> dict[str, object]:
     shape = option.shape
     if shape is None:
         raise ValueError("a hosted API needs no resource")
-    longest = wish.load.input + wish.load.output
-    said = {"maxContext": longest} if longest > LEAST_CONTEXT else {}
+    longest = requirements.load.input + requirements.load.output
+    context = {"maxContext": longest} if longest > LEAST_CONTEXT else {}
     spec: dict[str, object] = {
-        "model": {"id": wish.model_id, **said},
+        "model": {"id": requirements.model_id, **context},
         "accelerator": {"profile": shape.profile, "count": shape.gpus},
     }
     if shape.mean == shape.peak or option.way in (*OWN, RESERVED):

@@ -176,9 +176,9 @@ def error(model: Model, profile: str, gpus: int) -> tuple[float, str]:
         known = performance().measured + performance().estimated
         same = [point for point in known if point.profile == profile]
         enough = len(same) >= ENOUGH
-        words = "other models on this kind of GPU" if enough else "mostly other kinds of GPU"
+        description = "other models on this kind of GPU" if enough else "mostly other kinds of GPU"
         off = max(map(deviation, same if enough else known))
-        basis = f"measured and estimated: {words}"
+        basis = f"measured and estimated: {description}"
     if gpus > 1:
         off = (1 + off) * (1 + max(map(deviation_of_ratio, performance().split))) - 1
     return off, basis

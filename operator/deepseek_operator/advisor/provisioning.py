@@ -19,7 +19,7 @@ AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
-class Wish:
+class Requirements:
     """The requirements.
 
     Attributes:
@@ -63,38 +63,42 @@ class Shape:
     peak: int
 
 
-def shapes(wish: Wish) -> Iterator[Shape]:
+def shapes(requirements: Requirements) -> Iterator[Shape]:
     """Yield the replicas that carry the load, by GPU profile; none for models of unknown speed."""
-    model = models().get(wish.model_id)
+    model = models().get(requirements.model_id)
     if model is None:
         return
     for name, profile in accelerators().profiles.items():
         dtype = compute_type("auto", model, profile)
         # The bundled server's image is for NVIDIA's GPUs.
         if profile.capability and computes(model, profile, dtype):
-            shape = _shape(wish, model, name, dtype)
+            shape = _shape(requirements, model, name, dtype)
             if shape:
                 yield shape
 
 
-def _shape(wish: Wish, model: Model, name: str, dtype: str) -> Shape | None:
+def _shape(requirements: Requirements, model: Model, name: str, dtype: str) -> Shape | None:
     """Return the replicas of a profile that meet the latency limits with the fewest GPUs in total.
 
     A replica that barely holds the model has little KV cache, so more GPUs per replica may need fewer
     GPUs in total.
     """
-    context = context_of(wish.load, model)
+    context = context_of(requirements.load, model)
     if context is None:
         return None
     together = accelerators().profiles[name].together
-    tried = (_of(wish, model, name, dtype, context, gpus) for gpus in GPUS if gpus <= together)
+    tried = (
+        _of(requirements, model, name, dtype, context, gpus) for gpus in GPUS if gpus <= together
+    )
     found = [shape for shape in tried if shape is not None]
     return min(found, key=lambda s: (s.gpus * s.peak, s.gpus * s.mean, s.gpus), default=None)
 
 
-def _of(wish: Wish, model: Model, name: str, dtype: str, context: int, gpus: int) -> Shape | None:
+def _of(
+    requirements: Requirements, model: Model, name: str, dtype: str, context: int, gpus: int
+) -> Shape | None:
     """Return replicas of `gpus` GPUs each, None if they don't fit the model or meet the latency limits."""
-    load = wish.load
+    load = requirements.load
     memory = smallest(model, name, dtype, context, gpus)
     if memory is None or not Speed(memory, name).known:
         return None
@@ -102,8 +106,8 @@ def _of(wish: Wish, model: Model, name: str, dtype: str, context: int, gpus: int
     best = None
     for count in sorted({min(number, most) for number in AT_ONCE} - {0}):
         at = Speed(memory, name).at(count, load.input, load.output)
-        slow = wish.itl is not None and at.itl > wish.itl
-        late = wish.ttft is not None and at.ttft > wish.ttft
+        slow = requirements.itl is not None and at.itl > requirements.itl
+        late = requirements.ttft is not None and at.ttft > requirements.ttft
         if not slow and not late:
             best = at
     if best is None:

@@ -39,8 +39,8 @@ def _section(path: str, schema: Schema, level: int) -> Iterator[str]:
     for name, field in schema["properties"].items():
         shown = f"**`{name}`**" if name in required else f"`{name}`"
         default = f"`{field['default']}`" if _is_plain(field.get("default")) else ""
-        words = _cell(". ".join([field["description"].rstrip("."), *_limits(field)])) + "."
-        yield f"| {shown} | {_type(field)} | {default} | {words} |"
+        description = _cell(". ".join([field["description"].rstrip("."), *_limits(field)])) + "."
+        yield f"| {shown} | {_type(field)} | {default} | {description} |"
     yield ""
     yield from _rules(schema)
     for name, field in schema["properties"].items():
@@ -79,8 +79,8 @@ def _limits(field: Schema) -> list[str]:
         limits.append(f"at most {field['maxItems']} items")
     if "pattern" in field:
         limits.append(f"matches `{field['pattern']}`")
-    words = ", ".join(limits)
-    return [words[0].upper() + words[1:]] if words else []
+    description = ", ".join(limits)
+    return [description[0].upper() + description[1:]] if description else []
 
 
 def _rules(schema: Schema) -> Iterator[str]:
@@ -92,8 +92,8 @@ def _rules(schema: Schema) -> Iterator[str]:
         yield ""
 
 
-def _cell(words: str) -> str:
-    return words.replace("|", "\\|")
+def _cell(description: str) -> str:
+    return description.replace("|", "\\|")
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class Spot(Entry):
         return self
 
 
-class Machine(Fact):
+class InstanceOffer(Fact):
     """Machine type of a cloud.
 
     Attributes:
@@ -160,7 +160,7 @@ class Running(Entry):
 class Prices:
     """All prices."""
 
-    machines: tuple[Machine, ...]
+    machines: tuple[InstanceOffer, ...]
     commitments: tuple[Commitment, ...]
     hosted: tuple[Hosted, ...]
     hardware: tuple[Hardware, ...]
@@ -171,7 +171,7 @@ class Prices:
         """Return whether a figure of that date is too old to rely on."""
         return (today - as_of).days > self.stale_days
 
-    def of(self, profile: str) -> list[Machine]:
+    def of(self, profile: str) -> list[InstanceOffer]:
         """Return the machines with a kind of GPU."""
         return [machine for machine in self.machines if machine.profile == profile]
 
@@ -236,9 +236,11 @@ def _each(kind: type[Entry]) -> Any:
     return lambda items: [kind.model_validate(item) for item in items]
 
 
-def _machines(offers: list[dict[str, Any]]) -> list[Machine]:
+def _machines(offers: list[dict[str, Any]]) -> list[InstanceOffer]:
     return [
-        Machine.model_validate({**{k: v for k, v in offer.items() if k != "machines"}, **machine})
+        InstanceOffer.model_validate(
+            {**{k: v for k, v in offer.items() if k != "machines"}, **machine}
+        )
         for offer in offers
         for machine in offer["machines"]
     ]

@@ -13,7 +13,7 @@ from deepseek_operator.catalog.prices import (
     Fact,
     Hardware,
     Hosted,
-    Machine,
+    InstanceOffer,
     Prices,
     Running,
 )
@@ -113,7 +113,7 @@ def list_prices(
     )
     for name, amount in amounts.items():
         row = {"kind": "running", "name": name, "price": f"{amount.value:g}"}
-        rows.append(row | _told(amount, known, today))
+        rows.append(row | _fact_columns(amount, known, today))
     listed(rows, output)
 
 
@@ -123,7 +123,7 @@ def _is_of(fact: Fact, profile: str | None) -> bool:
 
 def _priced(kind: str, fact: Fact, known: Prices, today: date) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": kind}
-    if isinstance(fact, Machine):
+    if isinstance(fact, InstanceOffer):
         row |= {
             "name": f"{fact.cloud} {fact.region} {fact.name}",
             "gpus": f"{fact.gpus} x {fact.profile}",
@@ -138,10 +138,10 @@ def _priced(kind: str, fact: Fact, known: Prices, today: date) -> dict[str, Any]
     elif isinstance(fact, Hardware):
         gpus = f"{fact.gpus} x {fact.profile}"
         row |= {"name": fact.name, "gpus": gpus, "price": f"{fact.price:,.0f}"}
-    return row | _told(fact, known, today)
+    return row | _fact_columns(fact, known, today)
 
 
-def _told(fact: Fact, known: Prices, today: date) -> dict[str, Any]:
+def _fact_columns(fact: Fact, known: Prices, today: date) -> dict[str, Any]:
     """Return the date, caveats and source of a price."""
     doubts = [
         word

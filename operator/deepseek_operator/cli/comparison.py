@@ -11,7 +11,7 @@ from deepseek_operator.advisor.options import (
     hours_of_break_even,
     token_price,
 )
-from deepseek_operator.advisor.provisioning import Wish, shapes
+from deepseek_operator.advisor.provisioning import Requirements, shapes
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.prices import Prices
 from deepseek_operator.catalog.tasks import Task
@@ -19,16 +19,16 @@ from deepseek_operator.cli.output import as_yaml, new_table, show, write
 
 
 def plain(
-    wish: Wish,
+    requirements: Requirements,
     found: Sequence[Option],
     taken: Option | None,
     body: dict[str, Any] | None,
     known: Prices,
 ) -> dict[str, Any]:
     """Return a comparison as plain data."""
-    load = wish.load
+    load = requirements.load
     return {
-        "model": wish.model_id,
+        "model": requirements.model_id,
         "load": {
             "requestsPerSecond": load.requests,
             "peakRequestsPerSecond": load.peak,
@@ -55,7 +55,7 @@ def plain(
                 "error": _short(shape.at.error),
                 "replicasAtPeak": shape.peak,
             }
-            for shape in shapes(wish)
+            for shape in shapes(requirements)
             if known.of(shape.profile)
         ],
         "resource": body,
@@ -104,24 +104,24 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
 
 
-def page(said: dict[str, Any]) -> None:
+def page(data: dict[str, Any]) -> None:
     """Print a comparison as returned by `plain`."""
-    load = said["load"]
-    if "task" in said:
-        _models(said["task"])
+    load = data["load"]
+    if "task" in data:
+        _models(data["task"])
     write(
-        f"{said['model']}: {load['requestsPerSecond']:g} requests/s on average, "
+        f"{data['model']}: {load['requestsPerSecond']:g} requests/s on average, "
         f"{load['peakRequestsPerSecond']:g} at peak, {load['requestsPerDay']:,} per day; "
         f"{load['inputTokens']} input tokens, {load['outputTokens']} output tokens\n\n"
     )
     table = new_table(
         "", "option", "location", "replicas", "offer", "$/month", "$/Mtok output", "caveats"
     )
-    for row in said["ways"]:
+    for row in data["ways"]:
         price = row["perMillionOutputTokens"]
         but = [row["against"]] if row["against"] else row["doubts"]
         table.add_row(
-            "*" if row["way"] == said["chosen"] else "",
+            "*" if row["way"] == data["chosen"] else "",
             row["way"],
             row["where"],
             row["replicas"] or "-",
@@ -131,9 +131,9 @@ def page(said: dict[str, Any]) -> None:
             ", ".join(but),
         )
     show(table)
-    _turns(said["breakEven"])
+    _turns(data["breakEven"])
     kinds = new_table("replica", "requests/s", "concurrency", "TTFT", "ITL", "error", "at peak")
-    for row in said["kinds"]:
+    for row in data["kinds"]:
         kinds.add_row(
             row["replica"],
             f"{row['requestsPerSecond']:g}",
@@ -143,14 +143,14 @@ def page(said: dict[str, Any]) -> None:
             f"{row['error']:.0%}",
             f"{row['replicasAtPeak']:,} replicas",
         )
-    if said["kinds"]:
+    if data["kinds"]:
         write("\n")
         show(kinds)
-    if said["chosen"] == HOURS:
+    if data["chosen"] == HOURS:
         write("\nScaling to zero is manual: set spec.replicas to 0 outside those hours.\n")
-    if said["resource"]:
-        write(f"\n{as_yaml(said['resource'])}")
-    elif said["chosen"]:
+    if data["resource"]:
+        write(f"\n{as_yaml(data['resource'])}")
+    elif data["chosen"]:
         write("\nA hosted API needs no resource; --choose another option to get one.\n")
 
 

@@ -28,10 +28,12 @@ def installation(values: Path | None, image: str | None, namespace: str | None) 
     Raises:
         CommandError: The values can't be used.
     """
-    said = mapping(values) if values else {}
-    server, hub, istio = (_part(said, path) for path in ("modelServer.image", "hub", "istio"))
-    monitoring = _part(said, "monitoring")
-    if catalogue := _part(said, "catalog"):
+    chart_values = mapping(values) if values else {}
+    server, hub, istio = (
+        _part(chart_values, path) for path in ("modelServer.image", "hub", "istio")
+    )
+    monitoring = _part(chart_values, "monitoring")
+    if catalogue := _part(chart_values, "catalog"):
         try:
             entries.take(catalogue, f"{values}: catalog")
         except entries.EntryError as error:

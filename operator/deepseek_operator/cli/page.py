@@ -19,28 +19,28 @@ OFFERS = 10
 NODES = 5
 
 
-def page(said: dict[str, Any]) -> None:
-    """Print a plan as returned by `said.plain`."""
-    resource, model, shape = said["resource"], said["model"], said["shape"]
+def page(plan: dict[str, Any]) -> None:
+    """Print a plan as returned by `plan_data.plain`."""
+    resource, model, shape = plan["resource"], plan["model"], plan["shape"]
     write(f"{resource['namespace']}/{resource['name']}: {model['id']}\n")
     write(
         f"  source    {model['source']}\n"
-        f"  endpoint  {said['endpoint']}/v1, model name {model['servedName']}\n"
+        f"  endpoint  {plan['endpoint']}/v1, model name {model['servedName']}\n"
     )
-    _fit(said["fit"])
+    _fit(plan["fit"])
     _shape(shape)
-    if "room" in said:
-        _room(said["room"])
-    _performance(said["performance"])
-    _cost(said["cost"])
+    if "room" in plan:
+        _room(plan["room"])
+    _performance(plan["performance"])
+    _cost(plan["cost"])
     _head("Children")
-    names = [f"{child['kind']}/{child['name']}" for child in said["children"]]
+    names = [f"{child['kind']}/{child['name']}" for child in plan["children"]]
     write("  " + "\n  ".join(names) + "\n")
-    _reach("Allowed inbound traffic", said["reach"]["incoming"])
-    _reach("Allowed outbound traffic", said["reach"]["outgoing"])
-    if said["warnings"]:
+    _reach("Allowed inbound traffic", plan["reach"]["incoming"])
+    _reach("Allowed outbound traffic", plan["reach"]["outgoing"])
+    if plan["warnings"]:
         _head("Warnings")
-        write("".join(f"  - {warning}\n" for warning in said["warnings"]))
+        write("".join(f"  - {warning}\n" for warning in plan["warnings"]))
 
 
 def _head(text: str) -> None:
@@ -86,8 +86,8 @@ def _room(room: dict[str, Any] | None) -> None:
         of = f"{gpus['free']} of {gpus['total']} x {gpus['resource']} free"
         write(f"  {of}{f'; held by {held}' if held else ''}\n")
     fits, missing = room["replicasThatFit"], room["replicasMissing"]
-    said = "sufficient" if room["enough"] else "insufficient, some would wait"
-    write(f"  {fits} more replica(s) fit, {missing} needed: {said}\n")
+    verdict = "sufficient" if room["enough"] else "insufficient, some would wait"
+    write(f"  {fits} more replica(s) fit, {missing} needed: {verdict}\n")
     if room["rollout"]:
         write(f"  rollout: {room['rollout']['message']}\n")
 

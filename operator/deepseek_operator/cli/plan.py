@@ -18,16 +18,16 @@ from deepseek_operator.cli.html.plan import page as html_page
 from deepseek_operator.cli.installation import installation
 from deepseek_operator.cli.live import difference
 from deepseek_operator.cli.live.ask import CURRENT, ask
+from deepseek_operator.cli.live.dry_run import Change, KnownConfig, dry_run
 from deepseek_operator.cli.live.installed import Installing
 from deepseek_operator.cli.live.present import ASSUMED, Present, present, room_for, served_kinds
-from deepseek_operator.cli.live.rehearsal import Change, Given, rehearse
 from deepseek_operator.cli.output import Format, save, write, written
 from deepseek_operator.cli.page import page
-from deepseek_operator.cli.plan_data import plain, room_said
+from deepseek_operator.cli.plan_data import headroom_data, plain
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.plan.initial import fresh
-from deepseek_operator.plan.progressive.pod_sets import Sets
-from deepseek_operator.plan.rolling.headroom import Room
+from deepseek_operator.plan.progressive.pod_sets import PodSets
+from deepseek_operator.plan.rolling.headroom import Headroom
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.render.fresh import manifests
 
@@ -46,8 +46,8 @@ class Decided:
     """
 
     there: Present
-    sets: Sets | Refusal
-    room: Room | None = None
+    sets: PodSets | Refusal
+    room: Headroom | None = None
     asked: bool = False
 
 
@@ -107,16 +107,16 @@ def plan(
         _refused(decided.sets.reason, decided.sets.message, output)
     load = Load(requests, input_tokens, output_tokens, burst, hours)
     there = decided.there
-    found = propose(decided.sets.lead, there.observed, load, known, today, people)
-    said = plain(found, manifests(decided.sets, now), there.settings)
+    found = propose(decided.sets.active, there.observed, load, known, today, people)
+    written_status = plain(found, manifests(decided.sets, now), there.settings)
     if decided.asked:
-        said["room"] = room_said(decided.room)
+        written_status["room"] = headroom_data(decided.room)
     if html:
-        save(html, html_page(said, curves(found, known, today, people), today))
+        save(html, html_page(written_status, curves(found, known, today, people), today))
     if output is Format.table:
-        page(said)
+        page(written_status)
     else:
-        write(written(said, output))
+        write(written(written_status, output))
 
 
 async def _asked(
@@ -131,7 +131,7 @@ async def _asked(
     sets = fresh(there.body, there.settings, there.observed, now)
     room = None
     if not isinstance(sets, Refusal):
-        room = await room_for(client, sets.lead, manifests(sets, now), there.observed, now)
+        room = await room_for(client, sets.active, manifests(sets, now), there.observed, now)
     return Decided(there, sets, room, asked=True)
 
 
@@ -144,7 +144,7 @@ def _different(
 ) -> list[Change]:
     async def tried(client: Client) -> list[Change]:
         settings, served = await installing.settings(client), await served_kinds(client)
-        return await rehearse(client, body, settings, served, Given(config, OFFLINE))
+        return await dry_run(client, body, settings, served, KnownConfig(config, OFFLINE))
 
     try:
         return ask(context, tried)
@@ -167,7 +167,7 @@ def _refused(reason: str, message: str, output: Format) -> NoReturn:
     Raises:
         RefusedError: Always.
     """
-    said: Object = {"accepted": False, "reason": reason, "message": message}
+    written_status: Object = {"accepted": False, "reason": reason, "message": message}
     if output is not Format.table:
-        write(written(said, output))
+        write(written(written_status, output))
     raise RefusedError(reason, message)

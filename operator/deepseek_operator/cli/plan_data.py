@@ -5,7 +5,7 @@ from typing import Any
 from deepseek_operator.advisor.cost import Offer
 from deepseek_operator.advisor.proposal import Proposal, arithmetic
 from deepseek_operator.cli.reachability import ANYTHING, Reach, incoming, outgoing
-from deepseek_operator.plan.rolling.headroom import Room
+from deepseek_operator.plan.rolling.headroom import Headroom
 from deepseek_operator.plan.sizing.sizing import resolved
 from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.plan.status.progress import REASONS
@@ -14,13 +14,17 @@ from deepseek_operator.render.children import Manifest
 
 def plain(found: Proposal, children: list[Manifest], settings: Settings) -> dict[str, Any]:
     """Return a plan as plain data."""
-    target = found.target
+    desired = found.desired
     return {
         "accepted": True,
-        "resource": {"namespace": target.resource.namespace, "name": target.resource.name},
-        "model": {"id": target.model_id, "servedName": target.served_name, "source": target.source},
-        "engine": {"type": target.engine, "image": target.image},
-        "endpoint": target.endpoint,
+        "resource": {"namespace": desired.resource.namespace, "name": desired.resource.name},
+        "model": {
+            "id": desired.model_id,
+            "servedName": desired.served_name,
+            "source": desired.source,
+        },
+        "engine": {"type": desired.engine, "image": desired.image},
+        "endpoint": desired.endpoint,
         "fit": _fit(found),
         "shape": _shape(found),
         "performance": _performance(found),
@@ -29,31 +33,31 @@ def plain(found: Proposal, children: list[Manifest], settings: Settings) -> dict
             {"kind": child["kind"], "name": child["metadata"]["name"]} for child in children
         ],
         "reach": {
-            "incoming": [_reach(row) for row in incoming(target, settings)],
-            "outgoing": [_reach(row) for row in outgoing(target)],
+            "incoming": [_reach(row) for row in incoming(desired, settings)],
+            "outgoing": [_reach(row) for row in outgoing(desired)],
         },
         "warnings": list(found.warnings),
     }
 
 
-def room_said(found: Room | None) -> dict[str, Any] | None:
+def headroom_data(found: Headroom | None) -> dict[str, Any] | None:
     """Return the free capacity of a cluster as plain data; None if it can't be read."""
     if found is None:
         return None
-    crowd, step = found.crowd, found.step
+    contention, step = found.gpu_contention, found.step
     reason, message = REASONS[step.why] if step else (None, None)
     return {
         "nodes": list(found.nodes),
-        "replicasThatFit": found.places,
+        "replicasThatFit": found.free_slots,
         "replicasMissing": found.missing,
         "enough": found.enough,
         "gpus": {
-            "resource": crowd.devices,
-            "total": crowd.total,
-            "free": crowd.free,
-            "holders": [{"who": who, "number": number} for who, number in crowd.holders],
+            "resource": contention.devices,
+            "total": contention.total,
+            "free": contention.free,
+            "holders": [{"who": who, "number": number} for who, number in contention.holders],
         }
-        if crowd
+        if contention
         else None,
         "rollout": {"surge": bool(step.surge), "reason": reason, "message": message}
         if step
@@ -62,39 +66,39 @@ def room_said(found: Room | None) -> dict[str, Any] | None:
 
 
 def _fit(found: Proposal) -> dict[str, Any]:
-    sizing = found.target.sizing
+    sizing = found.desired.sizing
     memory = sizing.memory
     return {
-        "accelerator": found.target.accelerator,
+        "accelerator": found.desired.accelerator,
         "checked": memory is not None,
         "dtype": resolved(sizing)["dtype"],
         "maxContext": sizing.context,
-        "bytesOfGpu": arithmetic(found.target),
+        "bytesOfGpu": arithmetic(found.desired),
         "cacheTokens": memory.longest if memory else None,
         "concurrency": sizing.concurrency,
     }
 
 
 def _shape(found: Proposal) -> dict[str, Any]:
-    target, (few, many) = found.target, found.replicas
-    split, needs = target.sizing.split, target.needs
-    each = target.pods * (target.gpus.count if target.gpus else 0)
+    desired, (few, many) = found.desired, found.replicas
+    split, needs = desired.sizing.split, desired.needs
+    each = desired.pods * (desired.gpus.count if desired.gpus else 0)
     return {
         "replicas": {"min": few, "max": many},
         "gpus": {"ofReplica": each, "min": few * each, "max": many * each},
-        "podsOfReplica": target.pods,
+        "podsOfReplica": desired.pods,
         "tensor": split.tensor,
         "pipeline": split.pipeline,
         "data": split.data,
         "pod": {
-            "limits": dict(target.limits),
+            "limits": dict(desired.limits),
             "millicores": needs.millicores,
             "memoryBytes": needs.memory,
             "shmBytes": needs.shm,
             "downloadBytes": needs.download,
         },
-        "startSeconds": target.config["startSeconds"],
-        "drainSeconds": target.config["drainSeconds"],
+        "startSeconds": desired.config["startSeconds"],
+        "drainSeconds": desired.config["drainSeconds"],
     }
 
 
@@ -144,7 +148,7 @@ def _cost(found: Proposal) -> dict[str, Any] | None:
 
 
 def _offer(found: Proposal, offer: Offer, tokens: bool = True) -> dict[str, Any]:
-    said = {
+    result = {
         "terms": offer.terms,
         "where": offer.where,
         "what": offer.what,
@@ -154,8 +158,8 @@ def _offer(found: Proposal, offer: Offer, tokens: bool = True) -> dict[str, Any]
     }
     if tokens:
         each = found.per_million(offer)
-        said["perMillionOutputTokens"] = _short(each)
-    return said
+        result["perMillionOutputTokens"] = _short(each)
+    return result
 
 
 def _reach(row: Reach) -> dict[str, Any]:

@@ -6,14 +6,14 @@ It is derived from the plan and not from the policies; a test checks the policie
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deepseek_operator.plan.desired.desired_state import PORT, Target
+from deepseek_operator.plan.desired.desired_state import PORT, DesiredState
 from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.plan.traffic.authorization import (
     API_PATHS,
     CONTROL_PORT,
     STATUS_PORT,
+    AuthorizationPlan,
     Caller,
-    Trust,
 )
 
 ANYTHING = ("*",)
@@ -43,29 +43,37 @@ class Reach:
     proofs: tuple[str, ...] = ()
 
 
-def incoming(target: Target, settings: Settings) -> list[Reach]:
+def incoming(desired: DesiredState, settings: Settings) -> list[Reach]:
     """Return the peers that can reach the pods that serve requests.
 
     Everything else is denied by the NetworkPolicy, if the cluster's network enforces it, and with
     STRICT mTLS by the sidecars as well.
     """
-    own, trust = target.resource.namespace, target.trust
-    rows = [row for caller in trust.callers for row in _caller(caller, own, trust, target)]
-    rows += _watchers(target, settings)
-    if target.pods > 1:
+    own, authorization = desired.resource.namespace, desired.authorization
+    rows = [
+        row
+        for caller in authorization.callers
+        for row in _caller(caller, own, authorization, desired)
+    ]
+    rows += _watchers(desired, settings)
+    if desired.pods > 1:
         rows.append(Reach("the other pods of the model", own, port=None))
     rows.append(Reach("the node of the pod (probes, kubectl port-forward)", port=None))
     return rows
 
 
-def outgoing(target: Target) -> list[Reach]:
+def outgoing(desired: DesiredState) -> list[Reach]:
     """Return the destinations that the pods can reach."""
     rows = [Reach("the DNS", port=port) for port in (53, 5353)]
-    if target.pods > 1:
-        rows.append(Reach("the other pods of the model", target.resource.namespace, port=None))
-    for place in target.network.destinations:
-        who = "istiod" if place.port == CONTROL_PORT else "the source of the weights, or a proxy"
-        rows.append(Reach(who, place.namespace, port=place.port))
+    if desired.pods > 1:
+        rows.append(Reach("the other pods of the model", desired.resource.namespace, port=None))
+    for destination in desired.network.destinations:
+        who = (
+            "istiod"
+            if destination.port == CONTROL_PORT
+            else "the source of the weights, or a proxy"
+        )
+        rows.append(Reach(who, destination.namespace, port=destination.port))
     return rows
 
 
@@ -89,38 +97,40 @@ def table(rows: list[Reach]) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _caller(caller: Caller, own: str, trust: Trust, target: Target) -> Iterator[Reach]:
+def _caller(
+    caller: Caller, own: str, authorization: AuthorizationPlan, desired: DesiredState
+) -> Iterator[Reach]:
     namespace = caller.namespace or own
     who = f"pods of namespace {namespace}"
     if caller.accounts:
         who = f"service account {', '.join(caller.accounts)} of namespace {namespace}"
-    elif target.ways and namespace in target.ways.pods_namespaces:
+    elif desired.routing and namespace in desired.routing.pods_namespaces:
         who += ", the gateway's"
-    proofs = tuple(_proofs(trust))
-    if trust.policies or trust.keys:
+    proofs = tuple(_proofs(authorization))
+    if authorization.policies or authorization.keys:
         yield Reach(who, namespace, caller.accounts, paths=API_PATHS, proofs=proofs)
-    if not trust.policies:
+    if not authorization.policies:
         # The model server requires API keys only for inference.
-        yield Reach(who, namespace, caller.accounts, paths=FREE if trust.keys else ANYTHING)
+        yield Reach(who, namespace, caller.accounts, paths=FREE if authorization.keys else ANYTHING)
 
 
-def _proofs(trust: Trust) -> Iterator[str]:
-    if trust.policies:
+def _proofs(authorization: AuthorizationPlan) -> Iterator[str]:
+    if authorization.policies:
         yield CERTIFICATE
-    if trust.policies and trust.token:
+    if authorization.policies and authorization.token:
         yield TOKEN
-    if trust.keys:
+    if authorization.keys:
         yield KEY
 
 
-def _watchers(target: Target, settings: Settings) -> Iterator[Reach]:
+def _watchers(desired: DesiredState, settings: Settings) -> Iterator[Reach]:
     """Yield the connections of operator and monitoring, to the sidecars in a mesh."""
-    meshed = target.trust.meshed
+    meshed = desired.authorization.meshed
     operator, monitoring = settings.namespace, settings.monitoring_namespace
-    if operator and not target.trust.policies:
+    if operator and not desired.authorization.policies:
         yield Reach(f"the operator in namespace {operator}", operator)
     if operator and meshed:
         yield Reach(f"the operator in namespace {operator}", operator, port=STATUS_PORT)
-    if monitoring and target.pod_monitor is not None:
+    if monitoring and desired.pod_monitor is not None:
         port = STATUS_PORT if meshed else PORT
         yield Reach(f"monitoring in namespace {monitoring}", monitoring, port=port)

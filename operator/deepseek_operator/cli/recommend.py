@@ -13,7 +13,7 @@ from deepseek_operator.advisor.cost_curves import by_load
 from deepseek_operator.advisor.model_choice import SHARE, Candidate, candidates, least_of
 from deepseek_operator.advisor.options import Option, chosen, resource
 from deepseek_operator.advisor.options import options as ways
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import models
@@ -113,7 +113,7 @@ def recommend(
     """
     known, today = options.known_prices(prices), options.day(as_of)
     asked = _task(model, task, least)
-    wish = Wish(
+    requirements = Requirements(
         "" if asked else _published(str(model)),
         Load(requests, input_tokens, output_tokens, burst, hours),
         ttft=ttft and ttft / 1000,
@@ -125,21 +125,25 @@ def recommend(
         busy=busy,
         interruptible=interruptible,
     )
-    those = candidates(asked, wish, known, today, least_of(asked, least)) if asked else []
+    those = candidates(asked, requirements, known, today, least_of(asked, least)) if asked else []
     if asked:
-        wish = replace(wish, model_id=those[0].model_id)
-    found = those[0].ways if asked else ways(wish, known, today)
+        requirements = replace(requirements, model_id=those[0].model_id)
+    found = those[0].ways if asked else ways(requirements, known, today)
     taken = _taken(found, choose)
-    body = resource(taken, wish, _name(wish.model_id)) if taken and taken.shape else None
-    said = comparison.plain(wish, found, taken, body, known)
+    body = (
+        resource(taken, requirements, _name(requirements.model_id))
+        if taken and taken.shape
+        else None
+    )
+    result = comparison.plain(requirements, found, taken, body, known)
     if asked:
-        said["task"] = comparison.models(asked, those, least_of(asked, least))
+        result["task"] = comparison.models(asked, those, least_of(asked, least))
     if html:
-        save(html, html_page(said, by_load(wish, known, today), today))
+        save(html, html_page(result, by_load(requirements, known, today), today))
     if output is Format.table:
-        comparison.page(said)
+        comparison.page(result)
     else:
-        write(as_json(said) if output is Format.json else as_yaml(said))
+        write(as_json(result) if output is Format.json else as_yaml(result))
     if taken is None:
         raise RefusedError(NOTHING, _none(those) if asked else _why_not(found))
     if file:

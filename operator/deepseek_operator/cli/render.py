@@ -70,7 +70,7 @@ def render(
         sets = fresh(there.body, there.settings, there.observed, now)
         if isinstance(sets, Refusal):
             raise RefusedError(sets.reason, sets.message)
-        if sets.lead.image == f"{IMAGE}:{TAG}":
+        if sets.active.image == f"{IMAGE}:{TAG}":
             warn(
                 f"No image is published: the pods use the placeholder {IMAGE}:{TAG}; "
                 "set --server-image."

@@ -55,8 +55,8 @@ def _is_ours(item: Any) -> bool:
 
 def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -> Object:
     if item.get("apiVersion") != API_VERSION:
-        said = item.get("apiVersion")
-        raise CommandError(f"{path}: apiVersion {said!r} is wrong: write {API_VERSION}.")
+        api_version = item.get("apiVersion")
+        raise CommandError(f"{path}: apiVersion {api_version!r} is wrong: write {API_VERSION}.")
     metadata, spec = item.get("metadata"), item.get("spec")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise CommandError(f"{path}: metadata.name is missing.")
@@ -66,8 +66,8 @@ def _created(item: Object, path: Path, namespace: str | None, uid: str | None) -
     if unknown := next(_unknown(spec, schema["properties"]["spec"], "spec"), None):
         raise CommandError(f"{path}: {unknown}")
     whole = rules.with_defaults({"metadata": {"name": metadata["name"]}, "spec": spec}, schema)
-    if said := next(rules.broken(whole, schema), None):
-        raise CommandError(f"{path}: {said}.")
+    if violation := next(rules.broken(whole, schema), None):
+        raise CommandError(f"{path}: {violation}.")
     created = {
         "name": metadata["name"],
         "namespace": namespace or metadata.get("namespace") or "default",

@@ -32,8 +32,8 @@ def broken(value: Any, schema: Object, where: str = "") -> Iterator[str]:
     if not isinstance(value, TYPES.get(schema.get("type", ""), object)):
         return  # wrong type, which the operator reports as SpecUnreadable
     for rule in schema.get(RULES, []):
-        if said := _refusal(value, rule):
-            yield f"{where}: {said}" if where else said
+        if violation := _refusal(value, rule):
+            yield f"{where}: {violation}" if where else violation
     if isinstance(value, Mapping):
         properties = schema.get("properties", {})
         for name, part in value.items():

@@ -28,7 +28,7 @@ ENDING = "not allowed while custom resource definition is terminating"
 def failure(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
     """Return the error for a response with a status of 400 or more."""
     after = response.headers.get("Retry-After", "")
-    return told(
+    return api_error(
         {**_status(text, f"{response.status} {response.reason}"), "code": response.status},
         float(after) if after.isdigit() else None,
     )
@@ -43,7 +43,7 @@ def _status(text: bytes, otherwise: str) -> Object:
         return {"message": otherwise}
 
 
-def told(status: Object, retry_after: float | None = None) -> ApiError:
+def api_error(status: Object, retry_after: float | None = None) -> ApiError:
     """Return the error for a Status object."""
     code, message = int(status.get("code", 500)), str(status.get("message", ""))
     if code == 404:

@@ -4,7 +4,13 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from deepseek_operator.cluster.cached_object import Kept, Key, Mark, key_of, version_of
+from deepseek_operator.cluster.cached_object import (
+    CachedObject,
+    Fingerprint,
+    Key,
+    key_of,
+    version_of,
+)
 from deepseek_operator.cluster.drift import controller_uid
 from deepseek_operator.cluster.kinds import (
     ANSWERED,
@@ -24,8 +30,8 @@ from deepseek_operator.cluster.kinds import (
 from deepseek_operator.cluster.nodes import Nodes
 from deepseek_operator.cluster.pods import Pods
 from deepseek_operator.plan.progressive.revision import Revision
-from deepseek_operator.plan.progressive.rollout_state import Record
-from deepseek_operator.plan.state.labels import BLUE, RECORD, Slot, gang_name, set_name
+from deepseek_operator.plan.progressive.rollout_state import RolloutState
+from deepseek_operator.plan.state.labels import BLUE, ROLLOUT_STATE, Color, gang_name, set_name
 from deepseek_operator.plan.state.observed import AutoscalerView, DeploymentView, Observed, PodView
 from deepseek_operator.plan.status.conditions import ACCEPTED, condition
 
@@ -51,12 +57,12 @@ class Cache:
     def __init__(self) -> None:
         self.served: frozenset[str] = frozenset()
         self.pods = Pods()
-        self._objects: dict[Kind, dict[Key, Kept]] = defaultdict(dict)
+        self._objects: dict[Kind, dict[Key, CachedObject]] = defaultdict(dict)
         self._nodes = Nodes()
         # Refused resources: a node that is large enough may be missing.
         self._refused: set[Key] = set()
         # Children with another name than their resource: rare, so only these need an index.
-        self._strays: dict[Key, set[tuple[Kind, Key]]] = {}
+        self._secondary_children: dict[Key, set[tuple[Kind, Key]]] = {}
         self._metrics_served_by = ""
         # UIDs of the objects that were deleted last.
         self._gone: OrderedDict[str, None] = OrderedDict()
@@ -73,14 +79,14 @@ class Cache:
             return self._waiting() if self._nodes.put(key, body) else set()
         if kind is POD:
             return self.pods.put(key, body)
-        kept = Kept.of(kind, body)
+        cached = CachedObject.of(kind, body)
         before = self._objects[kind].get(key)
-        self._objects[kind][key] = kept
+        self._objects[kind][key] = cached
         if kind is RESOURCE:
             self._note_refused(key, body)
-        elif key != _child(kind, kept.owner):
-            self._strays.setdefault(kept.owner, set()).add((kind, key))
-        return set() if before and before.same(kept) else {kept.owner}
+        elif key != _child(kind, cached.owner):
+            self._secondary_children.setdefault(cached.owner, set()).add((kind, key))
+        return set() if before and before.same(cached) else {cached.owner}
 
     def put_written(self, kind: Kind, body: Object) -> None:
         """Store the response to a write, unless the object is known to be deleted.
@@ -109,13 +115,13 @@ class Cache:
     def replace(self, kind: Kind, bodies: Iterable[Object], version: int) -> set[Key]:
         """Replace all objects of a kind with a full list of that version."""
         bodies = list(bodies)
-        concerned = {owner for body in bodies for owner in self.put(kind, body)}
-        return concerned | self.prune(kind, {key_of(body) for body in bodies}, version)
+        affected = {owner for body in bodies for owner in self.put(kind, body)}
+        return affected | self.prune(kind, {key_of(body) for body in bodies}, version)
 
     def get(self, kind: Kind, key: Key) -> Object | None:
         """Return the newest known version of a resource or a child, reduced to what is read."""
-        kept = self._objects[kind].get(key)
-        return kept.body() if kept else None
+        cached = self._objects[kind].get(key)
+        return cached.body() if cached else None
 
     def version(self, kind: Kind, key: Key) -> int:
         """Return the newest known resource version of an object, 0 if it is unknown."""
@@ -128,37 +134,42 @@ class Cache:
             return set()
         self._metrics_served_by = other
         resources = self._objects[RESOURCE].items()
-        return {key for key, kept in resources if kept.body()["spec"].get("scaling")}
+        return {key for key, cached in resources if cached.body()["spec"].get("scaling")}
 
     def children(self, key: Key) -> list[tuple[Kind, Object]]:
         """Return the objects of all child kinds that are labelled as a resource's."""
-        places = [*((kind, _child(kind, key)) for kind in CHILDREN), *self._strays.get(key, ())]
-        found = ((kind, self._objects[kind].get(name)) for kind, name in places)
-        return [(kind, kept.body()) for kind, kept in found if kept and kept.owner == key]
+        candidates = [
+            *((kind, _child(kind, key)) for kind in CHILDREN),
+            *self._secondary_children.get(key, ()),
+        ]
+        found = ((kind, self._objects[kind].get(name)) for kind, name in candidates)
+        return [(kind, cached.body()) for kind, cached in found if cached and cached.owner == key]
 
-    def marks(self, key: Key) -> tuple[Mark | None, ...]:
+    def fingerprints(self, key: Key) -> tuple[Fingerprint | None, ...]:
         """Return the fingerprints of a resource's children, which show whether they have drifted."""
-        places = [(kind, _child(kind, key)) for kind in CHILDREN]
-        strays = sorted(self._strays.get(key, ()), key=lambda place: (place[0].called, place[1]))
-        found = (self._objects[kind].get(name) for kind, name in (*places, *strays))
-        return tuple(kept.mark if kept else None for kept in found)
+        primary = [(kind, _child(kind, key)) for kind in CHILDREN]
+        secondary = sorted(
+            self._secondary_children.get(key, ()), key=lambda child: (child[0].called, child[1])
+        )
+        found = (self._objects[kind].get(name) for kind, name in (*primary, *secondary))
+        return tuple(cached.fingerprint if cached else None for cached in found)
 
-    def record(self, key: Key) -> Record | None:
+    def rollout_state(self, key: Key) -> RolloutState | None:
         """Return the rollout state of a resource, None if it has none."""
         service = self.get(SERVICE, key)
         notes = service["metadata"].get("annotations", {}) if service else {}
-        return Record.parse(notes.get(RECORD))
+        return RolloutState.parse(notes.get(ROLLOUT_STATE))
 
     def has_second(self, key: Key) -> bool:
         """Return whether a resource has a green set of pods."""
-        kinds = {kind for kind, _ in self._strays.get(key, ())}
+        kinds = {kind for kind, _ in self._secondary_children.get(key, ())}
         return DEPLOYMENT in kinds or LEADER_WORKER_SET in kinds
 
     def revisions(self, resource: Object) -> dict[str, Revision]:
         """Return the stored revisions of a resource's pod sets, by name."""
         key, uid = key_of(resource), resource["metadata"]["uid"]
         found = {}
-        for kind, name in self._strays.get(key, ()):
+        for kind, name in self._secondary_children.get(key, ()):
             body = self.get(kind, name) if kind is CONTROLLER_REVISION else None
             if body and controller_uid(body) == uid and "deletionTimestamp" not in body["metadata"]:
                 revision = name.name.removeprefix(f"{key.name}-")
@@ -173,31 +184,31 @@ class Cache:
         """Return the number of known objects of a kind."""
         return len(self._table(kind))
 
-    def observe(self, key: Key, slot: Slot = BLUE) -> Observed:
+    def observe(self, key: Key, color: Color = BLUE) -> Observed:
         """Return the observed state of one set of a resource's pods."""
-        pods = self.pods.staying(key, slot)
+        pods = self.pods.staying(key, color)
         autoscaler = next((body for k in AUTOSCALERS if (body := self.get(k, key))), None)
         return Observed(
-            deployment=self._workload(key, slot, pods),
+            deployment=self._workload(key, color, pods),
             pods=pods,
-            leaving=self.pods.leaving(key, slot),
-            failed=self.pods.failed(key, slot),
+            leaving=self.pods.leaving(key, color),
+            failed=self.pods.failed(key, color),
             nodes=self._nodes.views(),
             autoscaler=AutoscalerView.of(autoscaler) if autoscaler else None,
             metrics_served_by=self._metrics_served_by,
             served=self.served,
-            heard={
-                kind.name: tuple(body["heard"])
+            route_conditions={
+                kind.name: tuple(body["routeConditions"])
                 for kind in ANSWERED
                 if (body := self.get(kind, key))
             },
         )
 
-    def _workload(self, key: Key, slot: Slot, pods: tuple[PodView, ...]) -> DeploymentView:
+    def _workload(self, key: Key, color: Color, pods: tuple[PodView, ...]) -> DeploymentView:
         """Return the view of the workload that runs the pods of a set."""
-        if groups := self.get(LEADER_WORKER_SET, Key(key.namespace, gang_name(key.name, slot))):
+        if groups := self.get(LEADER_WORKER_SET, Key(key.namespace, gang_name(key.name, color))):
             return DeploymentView.of_groups(groups, pods)
-        deployment = self.get(DEPLOYMENT, Key(key.namespace, set_name(key.name, slot)))
+        deployment = self.get(DEPLOYMENT, Key(key.namespace, set_name(key.name, color)))
         return DeploymentView.of(deployment) if deployment else DeploymentView()
 
     def _table(self, kind: Kind) -> Any:
@@ -220,8 +231,8 @@ class Cache:
         del self._objects[kind][key]
         if kind is RESOURCE:
             self._refused.discard(key)
-        elif strays := self._strays.get(known.owner):
-            strays.discard((kind, key))
+        elif secondary := self._secondary_children.get(known.owner):
+            secondary.discard((kind, key))
         return {known.owner}
 
     def _note_refused(self, key: Key, body: Object) -> None:

@@ -44,7 +44,7 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-class Mark(NamedTuple):
+class Fingerprint(NamedTuple):
     """Fingerprint of a child that decides whether it still is as applied.
 
     Attributes:
@@ -59,7 +59,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedObject:
     """One version of an object, reduced to what is read.
 
     Attributes:
@@ -67,22 +67,26 @@ class Kept:
         uid: Its UID.
         owner: The resource that it belongs to; a resource is its own owner.
         text: The fields that are read, as JSON without the version.
-        mark: Fingerprint of a child, None for a resource.
+        fingerprint: Fingerprint of a child, None for a resource.
     """
 
     version: int
     uid: str
     owner: Key
     text: str
-    mark: Mark | None = None
+    fingerprint: Fingerprint | None = None
 
     @classmethod
-    def of(cls, kind: Kind, body: Object) -> "Kept":
+    def of(cls, kind: Kind, body: Object) -> "CachedObject":
         """Return the compact form of a resource or a child."""
         metadata = body["metadata"]
         if kind is RESOURCE:
-            kept = _without(metadata, DROPPED_OF_RESOURCES)
-            read = {"metadata": kept, "spec": body["spec"], "status": body.get("status", {})}
+            read_metadata = _without(metadata, DROPPED_OF_RESOURCES)
+            read = {
+                "metadata": read_metadata,
+                "spec": body["spec"],
+                "status": body.get("status", {}),
+            }
             return cls(version_of(body), metadata["uid"], key_of(body), _text(read))
         read = {"metadata": _without(metadata, DROPPED_OF_CHILDREN)}
         if kind is DEPLOYMENT:
@@ -98,22 +102,26 @@ class Kept:
             conditions = body.get("status", {}).get("conditions", [])
             read["status"] = {"conditions": [c for c in conditions if c["type"] in WORKING]}
         if kind in ANSWERED:
-            read["heard"] = acceptance.conditions(kind.name, body.get("status", {}))
-        return cls(version_of(body), metadata["uid"], owner_of(body), _text(read), _mark(body))
+            read["routeConditions"] = acceptance.conditions(kind.name, body.get("status", {}))
+        return cls(
+            version_of(body), metadata["uid"], owner_of(body), _text(read), _fingerprint(body)
+        )
 
     def body(self) -> Object:
         """Return the object, reduced to what is read, with the operator's managed fields."""
         body: Object = json.loads(self.text)
         body["metadata"]["resourceVersion"] = str(self.version)
-        if self.mark is not None:
-            fields = json.loads(self.mark.owned.replace(OWNER_UID, self.mark.controller))
+        if self.fingerprint is not None:
+            fields = json.loads(
+                self.fingerprint.owned.replace(OWNER_UID, self.fingerprint.controller)
+            )
             record = {"manager": MANAGER, "operation": "Apply", "fieldsV1": fields}
             body["metadata"]["managedFields"] = [record]
         return body
 
-    def same(self, other: "Kept") -> bool:
+    def same(self, other: "CachedObject") -> bool:
         """Return whether no field that is read differs."""
-        return self.text == other.text and self.mark == other.mark
+        return self.text == other.text and self.fingerprint == other.fingerprint
 
 
 def key_of(body: Object) -> Key:
@@ -137,13 +145,13 @@ def version_of(body: Object) -> int:
     return int(body["metadata"].get("resourceVersion", 0))
 
 
-def _mark(body: Object) -> Mark:
+def _fingerprint(body: Object) -> Fingerprint:
     controller = controller_uid(body)
     owned = _text(owned_fields(body))
     if controller:
         owned = owned.replace(controller, OWNER_UID)
     manifest = body["metadata"].get("annotations", {}).get(MANIFEST_HASH, "")
-    return Mark(manifest, controller, sys.intern(owned))
+    return Fingerprint(manifest, controller, sys.intern(owned))
 
 
 def _text(value: Mapping[str, Any]) -> str:

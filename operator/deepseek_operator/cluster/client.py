@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from deepseek_operator.cluster.answers import failure, told
+from deepseek_operator.cluster.answers import api_error, failure
 from deepseek_operator.cluster.connection import Connection, connection
 from deepseek_operator.cluster.errors import NotFoundError, UnreachableError
 from deepseek_operator.cluster.kinds import EVENT, POD, Kind
@@ -65,7 +65,7 @@ class Client:
         """Return an object, or None if it does not exist."""
         return await self._found(kind.path(namespace, name), {})
 
-    async def glance(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get_cached(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return an object from the API server's watch cache, which may lag behind its store."""
         return await self._found(kind.path(namespace, name), {"resourceVersion": "0"})
 
@@ -129,7 +129,7 @@ class Client:
                 async for line in response.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
-                        raise told(event["object"])
+                        raise api_error(event["object"])
                     yield event["type"], event["object"]
 
     async def select(

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.cluster.cached_object import Key, owner_of, version_of
-from deepseek_operator.plan.state.labels import BLUE, Slot
+from deepseek_operator.plan.state.labels import BLUE, Color
 from deepseek_operator.plan.state.loading import Loading
 from deepseek_operator.plan.state.observed import PodView
-from deepseek_operator.plan.traffic.pod_endpoints import Desk, desk
+from deepseek_operator.plan.traffic.pod_endpoints import ScrapeTarget, scrape_target
 
 Object = dict[str, Any]
 
@@ -24,7 +24,7 @@ class Pod:
         owner: The resource that it belongs to.
         view: The fields that decisions read.
         address: Its IP address, empty if it has none.
-        desk: Where its server reports progress and metrics.
+        scrape_target: Where its server reports progress and metrics.
         end: Deadline of its termination, None if it is not terminating.
     """
 
@@ -33,7 +33,7 @@ class Pod:
     owner: Key
     view: PodView
     address: str
-    desk: Desk
+    scrape_target: ScrapeTarget
     end: datetime | None
 
     @classmethod
@@ -46,7 +46,7 @@ class Pod:
             owner_of(body),
             PodView.of(body),
             body.get("status", {}).get("podIP", ""),
-            desk(body),
+            scrape_target(body),
             datetime.fromisoformat(end) if end else None,
         )
 
@@ -108,10 +108,14 @@ class Pods:
         self._mount_failures[key] = message
         return {pod.owner}
 
-    def loading(self) -> list[tuple[Key, str, Desk, Loading | None]]:
+    def loading(self) -> list[tuple[Key, str, ScrapeTarget, Loading | None]]:
         """Return the pods whose server runs but does not serve yet, with address and progress."""
         found = ((key, self.known[key], how_far) for key, how_far in self._loading.items())
-        return [(key, pod.address, pod.desk, how_far) for key, pod, how_far in found if pod.address]
+        return [
+            (key, pod.address, pod.scrape_target, how_far)
+            for key, pod, how_far in found
+            if pod.address
+        ]
 
     def put_loading(self, key: Key, loading: Loading | None) -> set[Key]:
         """Store the load progress of a pod's server; return the affected resource."""
@@ -120,33 +124,33 @@ class Pods:
         self._loading[key] = loading
         return {self.known[key].owner}
 
-    def staying(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
+    def staying(self, owner: Key, color: Color = BLUE) -> tuple[PodView, ...]:
         """Return the pods of a resource's set that are not terminating, sorted by name."""
-        names = self._names(owner, slot)
+        names = self._names(owner, color)
         return tuple(self._view(name) for name in names if self.known[name].end is None)
 
-    def failed(self, owner: Key, slot: Slot = BLUE) -> tuple[PodView, ...]:
+    def failed(self, owner: Key, color: Color = BLUE) -> tuple[PodView, ...]:
         """Return the pods of multi-pod replicas whose server has ended, terminating or not."""
-        views = (self.known[name].view for name in self._names(owner, slot))
+        views = (self.known[name].view for name in self._names(owner, color))
         return tuple(view for view in views if view.group is not None and view.ended is not None)
 
-    def leaving(self, owner: Key, slot: Slot = BLUE) -> tuple[datetime, ...]:
+    def leaving(self, owner: Key, color: Color = BLUE) -> tuple[datetime, ...]:
         """Return the deadlines of a set's terminating pods that have a node."""
-        pods = (self.known[name] for name in self._names(owner, slot))
+        pods = (self.known[name] for name in self._names(owner, color))
         return tuple(pod.end for pod in pods if pod.end and pod.view.scheduled)
 
-    def serving(self, owner: Key, slot: Slot) -> list[tuple[PodView, str, Desk]]:
+    def serving(self, owner: Key, color: Color) -> list[tuple[PodView, str, ScrapeTarget]]:
         """Return a set's pods that take requests, with their address and where to scrape them."""
-        pods = (self.known[name] for name in self._names(owner, slot))
+        pods = (self.known[name] for name in self._names(owner, color))
         return [
-            (pod.view, pod.address, pod.desk)
+            (pod.view, pod.address, pod.scrape_target)
             for pod in pods
             if pod.end is None and pod.address and pod.view.ready and pod.view.index == 0
         ]
 
-    def _names(self, owner: Key, slot: Slot) -> list[Key]:
+    def _names(self, owner: Key, color: Color) -> list[Key]:
         names = self._of.get(owner, ())
-        return sorted(name for name in names if self.known[name].view.slot == slot)
+        return sorted(name for name in names if self.known[name].view.color == color)
 
     def waiting(self) -> set[Key]:
         """Return the resources that have a pod without a node."""

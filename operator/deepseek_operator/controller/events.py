@@ -5,13 +5,13 @@ from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
 from deepseek_operator.plan.state.labels import MANAGER
-from deepseek_operator.plan.status.events import News
+from deepseek_operator.plan.status.events import Event
 
 MESSAGE_LIMIT = 1024
 
 
-def event(body: dict[str, Any], news: News, now: str) -> dict[str, Any]:
-    """Return the Event object for a piece of news about a resource."""
+def event_manifest(body: dict[str, Any], event: Event, now: str) -> dict[str, Any]:
+    """Return the Event object for an event of a resource."""
     metadata = body["metadata"]
     return {
         "apiVersion": "v1",
@@ -29,9 +29,9 @@ def event(body: dict[str, Any], news: News, now: str) -> dict[str, Any]:
             "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"],
         },
-        "type": "Warning" if news.warning else "Normal",
-        "reason": news.reason,
-        "message": news.message[:MESSAGE_LIMIT],
+        "type": "Warning" if event.warning else "Normal",
+        "reason": event.reason,
+        "message": event.message[:MESSAGE_LIMIT],
         "source": {"component": MANAGER},
         "reportingComponent": MANAGER,
         "firstTimestamp": now,

@@ -40,10 +40,10 @@ async def follow(cache: Cache, queue: WorkQueue[Key], port: int | None = None) -
                         cache,
                         queue,
                         key,
-                        f"http://{_host(address)}:{port or desk.port}{desk.ready}",
+                        f"http://{_host(address)}:{port or scrape_target.port}{scrape_target.ready}",
                         before,
                     )
-                    for key, address, desk, before in cache.pods.loading()
+                    for key, address, scrape_target, before in cache.pods.loading()
                 )
             )
             await asyncio.sleep(INTERVAL)

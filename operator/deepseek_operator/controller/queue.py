@@ -30,7 +30,7 @@ class WorkQueue(Generic[K]):
     def __init__(self) -> None:
         self._waiting: OrderedDict[K, float] = OrderedDict()
         self._later: OrderedDict[K, float] = OrderedDict()
-        self._again: dict[K, float] = {}
+        self._added_while_working: dict[K, float] = {}
         self._working: dict[K, float] = {}
         self._failures: dict[K, int] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
@@ -43,7 +43,7 @@ class WorkQueue(Generic[K]):
         self._forget_timer(key)
         now = asyncio.get_running_loop().time()
         if key in self._working:
-            self._again.setdefault(key, now)
+            self._added_while_working.setdefault(key, now)
         else:
             self._waiting.setdefault(key, self._later.pop(key, now))
             self._changed.set()
@@ -57,7 +57,7 @@ class WorkQueue(Generic[K]):
 
     def add_after(self, key: K, delay: float) -> None:
         """Queue a key in `delay` seconds, or earlier if it is added before."""
-        if key in self._waiting or key in self._again:
+        if key in self._waiting or key in self._added_while_working:
             return
         self._forget_timer(key)
         self._timers[key] = asyncio.get_running_loop().call_later(delay, self.add, key)
@@ -84,12 +84,12 @@ class WorkQueue(Generic[K]):
         self._closed = True
         self._changed.set()
 
-    def done(self, key: K, again: float | None = None) -> None:
-        """Mark the work on a key as successful; requeue it after `again` seconds, None for never."""
+    def done(self, key: K, requeue_after: float | None = None) -> None:
+        """Mark the work on a key as successful; requeue it after `requeue_after` seconds, None for never."""
         self._failures.pop(key, None)
         self._finish(key)
-        if again is not None:
-            self.add_after(key, again)
+        if requeue_after is not None:
+            self.add_after(key, requeue_after)
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
         """Mark the work on a key as failed; requeue it with backoff and return the delay in seconds.
@@ -109,7 +109,7 @@ class WorkQueue(Generic[K]):
 
     def _finish(self, key: K) -> None:
         self._working.pop(key, None)
-        since = self._again.pop(key, None)
+        since = self._added_while_working.pop(key, None)
         if since is not None:
             self._waiting[key] = since
             self._changed.set()
@@ -120,11 +120,13 @@ class WorkQueue(Generic[K]):
 
     def depth(self) -> int:
         """Return the number of keys that wait for a worker."""
-        return len(self._waiting) + len(self._later) + len(self._again)
+        return len(self._waiting) + len(self._later) + len(self._added_while_working)
 
     def age(self) -> float:
         """Return how many seconds the oldest key has waited."""
-        return _age([*self._waiting.values(), *self._later.values(), *self._again.values()])
+        return _age(
+            [*self._waiting.values(), *self._later.values(), *self._added_while_working.values()]
+        )
 
     def working(self) -> float:
         """Return how many seconds the longest work in progress has taken."""

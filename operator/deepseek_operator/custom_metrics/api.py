@@ -40,14 +40,14 @@ class Api:
 
     def application(self) -> web.Application:
         """Return the application; unknown paths are answered with 404 to authorized users."""
-        app = web.Application(middlewares=[_told, self._let_in])
+        app = web.Application(middlewares=[_errors_as_status, self._authorize])
         app.router.add_get(ROOT, self._discovery)
         app.router.add_get("/openapi/{version:v[23]}", _openapi)
         app.router.add_get(f"{ROOT}/namespaces/{{namespace}}/pods/{{pod}}/{{metric}}", self._values)
         return app
 
     @web.middleware
-    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         user = self._front_proxy.user(certificate, request.headers.items())
@@ -153,7 +153,7 @@ def quantity(value: float) -> str:
 
 
 @web.middleware
-async def _told(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _errors_as_status(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Convert exceptions to Kubernetes' Status objects."""
     try:
         return await handler(request)

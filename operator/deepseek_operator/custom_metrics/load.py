@@ -15,7 +15,7 @@ from deepseek_operator.cluster.kinds import POD
 from deepseek_operator.custom_metrics.shared import Shared
 from deepseek_operator.plan.desired.scaling import METRICS, Metric
 from deepseek_operator.plan.state.labels import SELECTOR
-from deepseek_operator.plan.traffic.pod_endpoints import Desk, desk
+from deepseek_operator.plan.traffic.pod_endpoints import ScrapeTarget, scrape_target
 
 # An autoscaler requests its metrics one after the other; both come from one reading.
 FRESH = 2.0  # seconds
@@ -48,13 +48,13 @@ class Address(NamedTuple):
     namespace: str
     name: str
     ip: str
-    desk: Desk
+    scrape_target: ScrapeTarget
 
     @property
     def url(self) -> str:
         """URL of the pod's metrics."""
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
-        return f"http://{host}:{self.desk.port}{self.desk.metrics}"
+        return f"http://{host}:{self.scrape_target.port}{self.scrape_target.metrics}"
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ class Load:
 
     async def _value(self, metric: Metric, pod: Address) -> Value:
         reading = await self._readings.get(pod)
-        told = (
+        complete = (
             samples for samples in metric.samples.values() if reading.samples.keys() >= {*samples}
         )
-        samples = next(told, None)
+        samples = next(complete, None)
         if samples is None:
             names = ", or ".join(" and ".join(known) for known in metric.samples.values())
             raise UnreadableError(f"{pod.url} of pod {pod.name} lacks {names}")
@@ -133,7 +133,7 @@ class Load:
         selectors = ",".join(part for part in (selector, SELECTOR) if part)
         pods = await self._client.select(POD, namespace, selectors, name)
         return [
-            Address(namespace, pod["metadata"]["name"], pod["status"]["podIP"], desk(pod))
+            Address(namespace, pod["metadata"]["name"], pod["status"]["podIP"], scrape_target(pod))
             for pod in pods
             if _takes_requests(pod)
         ]

@@ -54,7 +54,7 @@ class Registration:
         self._place = place
         self._listens = listens
         self._tell = tell
-        self._said = ""
+        self._logged = ""
 
     async def keep(self) -> None:
         """Reconcile periodically, forever."""
@@ -105,8 +105,8 @@ class Registration:
 
     def _say(self, sentence: str) -> None:
         """Log a message unless it repeats the last one."""
-        if sentence != self._said:
-            self._said = sentence
+        if sentence != self._logged:
+            self._logged = sentence
             logger.info("%s", sentence)
 
 

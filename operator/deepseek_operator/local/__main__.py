@@ -8,27 +8,27 @@ import socket
 import sys
 from pathlib import Path
 
-from deepseek_operator.local.launch_plan import Arrangement
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local.launch_plan import LaunchPlan
+from deepseek_operator.local.state_dir import StateDir
 from deepseek_operator.local.supervisor import Supervisor
 from deepseek_operator.local.view import View
 
 
 def main() -> int:
     """Run the launch plan of the state directory; return 1 if all replicas failed."""
-    kept = Place(Path(sys.argv[1]))
-    arrangement = kept.arrangement()
-    if arrangement is None:
-        sys.exit(f"{kept.directory} contains no valid launch plan")
+    state_dir = StateDir(Path(sys.argv[1]))
+    launch_plan = state_dir.launch_plan()
+    if launch_plan is None:
+        sys.exit(f"{state_dir.directory} contains no valid launch plan")
     listening = socket.socket(fileno=int(sys.argv[3]))
-    return 0 if asyncio.run(_run(arrangement, kept, listening)) else 1
+    return 0 if asyncio.run(_run(launch_plan, state_dir, listening)) else 1
 
 
-async def _run(arrangement: Arrangement, kept: Place, listening: socket.socket) -> bool:
-    return await Supervisor(arrangement, kept, listening, _nobody_looks).run()
+async def _run(launch_plan: LaunchPlan, state_dir: StateDir, listening: socket.socket) -> bool:
+    return await Supervisor(launch_plan, state_dir, listening, _ignore).run()
 
 
-def _nobody_looks(_: View) -> None:
+def _ignore(_: View) -> None:
     pass
 
 

@@ -38,16 +38,16 @@ def event(message: str, code: str) -> bytes:
     return b"data: " + json.dumps(body(503, message, code)).encode() + EVENT_END
 
 
-def nobody(view: View) -> Refusal:
+def not_ready(view: View) -> Refusal:
     """Return the refusal for a request while no replica can serve it."""
     if view.asked_to_end:
         return Refusal(f"{view.name} is shutting down", "shutting_down", LATE)
     if view.state == "Failed":
         return Refusal(f"all replicas of {view.name} have failed", "no_replica", LATE)
-    told = "; ".join(str(replica) for replica in view.replicas if replica.phase != "ready")
+    states = "; ".join(str(replica) for replica in view.replicas if replica.phase != "ready")
     left = [item.seconds_left for item in view.replicas if item.seconds_left is not None]
     seconds = min(max(math.ceil(min(left, default=SOON)), 1), LATE)
-    return Refusal(f"no replica of {view.name} is ready yet ({told})", "not_ready", seconds)
+    return Refusal(f"no replica of {view.name} is ready yet ({states})", "not_ready", seconds)
 
 
 def gone(index: int) -> str:

@@ -1,8 +1,8 @@
 """Capacity checks of this machine: GPUs, memory, disk."""
 
 from deepseek_operator.catalog.models import Model
-from deepseek_operator.local.host import Machine
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.local.host import Host
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.sizing.pod_resources import GIB, Needs
 from deepseek_operator.plan.sizing.refusals import DOES_NOT_FIT
 from deepseek_operator.plan.state.refusal import Refusal
@@ -12,84 +12,86 @@ DISK_REST = GIB
 
 
 def refused(
-    target: Target, known: Model | None, needs: Needs, machine: Machine, downloaded: int
+    desired: DesiredState, known: Model | None, needs: Needs, host: Host, downloaded: int
 ) -> Refusal | None:
     """Return a refusal with figures and with what would fit; None if the resource fits.
 
     Args:
-        target: The desired state.
+        desired: The desired state.
         known: The model; None if its size is unknown.
         needs: Resource needs of one replica.
-        machine: Resources of the machine.
+        host: Resources of the machine.
         downloaded: Bytes of the model that are already downloaded.
     """
     return (
-        _gpus(target, machine)
-        or _memory(target, known, needs, machine)
-        or _disk(target, known, machine, downloaded)
+        _gpus(desired, host)
+        or _memory(desired, known, needs, host)
+        or _disk(desired, known, host, downloaded)
     )
 
 
-def _gpus(target: Target, machine: Machine) -> Refusal | None:
-    if target.gpus is None:
+def _gpus(desired: DesiredState, host: Host) -> Refusal | None:
+    if desired.gpus is None:
         return None
-    kind, each = target.gpus.profile or "GPU", target.gpus.count * target.pods
-    free = len(machine.of_kind(kind))
-    if each * target.replicas <= free:
+    kind, each = desired.gpus.profile or "GPU", desired.gpus.count * desired.pods
+    free = len(host.of_kind(kind))
+    if each * desired.replicas <= free:
         return None
     fitting = free // each
-    ways = []
+    alternatives = []
     if fitting:
-        ways.append(f"{_replicas(fitting)} (--replicas {fitting})")
+        alternatives.append(f"{_replicas(fitting)} (--replicas {fitting})")
     elif free:
-        ways.append(
+        alternatives.append(
             f"{free} GPUs per replica (accelerator.count {free}), if the model fits on them"
         )
     return Refusal(
         DOES_NOT_FIT,
-        f"{_replicas(target.replicas)} of {each} x {kind} need{'s' * (target.replicas == 1)} "
-        f"{each * target.replicas} GPUs, but "
-        f"this machine has only {free} free. {_instead([*ways, 'the CPU (--device cpu)'])}",
+        f"{_replicas(desired.replicas)} of {each} x {kind} need{'s' * (desired.replicas == 1)} "
+        f"{each * desired.replicas} GPUs, but "
+        f"this machine has only {free} free. {_instead([*alternatives, 'the CPU (--device cpu)'])}",
     )
 
 
-def _memory(target: Target, known: Model | None, needs: Needs, machine: Machine) -> Refusal | None:
-    whole = needs.memory * target.replicas
-    if whole <= machine.memory:
+def _memory(desired: DesiredState, known: Model | None, needs: Needs, host: Host) -> Refusal | None:
+    whole = needs.memory * desired.replicas
+    if whole <= host.memory:
         return None
-    fitting = machine.memory // needs.memory
-    ways = [f"{_replicas(fitting)} (--replicas {fitting})"] if fitting else []
+    fitting = host.memory // needs.memory
+    alternatives = [f"{_replicas(fitting)} (--replicas {fitting})"] if fitting else []
     parts = ""
-    if known and target.gpus is None:
-        width = known.parameters * (2 if target.sizing.dtype in ("bfloat16", "float16") else 4)
-        kind = "float32" if target.sizing.dtype == "auto" else target.sizing.dtype
+    if known and desired.gpus is None:
+        width = known.parameters * (2 if desired.sizing.dtype in ("bfloat16", "float16") else 4)
+        kind = "float32" if desired.sizing.dtype == "auto" else desired.sizing.dtype
         parts = (
             f" ({_gb(width)} for the weights in {kind}, {_gb(needs.memory - width)} for the server "
             "and the KV cache)"
         )
-        if kind == "float32" and needs.memory - width // 2 <= machine.memory:
-            ways.append("model.dtype bfloat16")
-    each = "" if target.replicas == 1 else f", {_gb(whole)} in total"
+        if kind == "float32" and needs.memory - width // 2 <= host.memory:
+            alternatives.append("model.dtype bfloat16")
+    each = "" if desired.replicas == 1 else f", {_gb(whole)} in total"
     return Refusal(
         DOES_NOT_FIT,
-        f"{target.model_id} does not fit into the memory of this machine. "
-        f"{'A replica needs' if target.replicas == 1 else f'Each of {target.replicas} replicas needs'} "
-        f"{_gb(needs.memory)}{parts}{each}, but only {_gb(machine.memory)} are available. "
-        f"{_instead([*ways, 'a smaller model'])}",
+        f"{desired.model_id} does not fit into the memory of this machine. "
+        f"{'A replica needs' if desired.replicas == 1 else f'Each of {desired.replicas} replicas needs'} "
+        f"{_gb(needs.memory)}{parts}{each}, but only {_gb(host.memory)} are available. "
+        f"{_instead([*alternatives, 'a smaller model'])}",
     )
 
 
-def _disk(target: Target, known: Model | None, machine: Machine, downloaded: int) -> Refusal | None:
-    if known is None or target.host_path is not None:
+def _disk(
+    desired: DesiredState, known: Model | None, host: Host, downloaded: int
+) -> Refusal | None:
+    if known is None or desired.host_path is not None:
         return None
     missing = max(known.weight_bytes - downloaded, 0)
-    if missing == 0 or missing + DISK_REST <= machine.disk:
+    if missing == 0 or missing + DISK_REST <= host.disk:
         return None
     there = f", {_gb(downloaded)} of which are downloaded" if downloaded else ""
     return Refusal(
         DOES_NOT_FIT,
-        f"The weights of {target.model_id} take {_gb(known.weight_bytes)}{there}, but the disk has only "
-        f"{_gb(machine.disk)} free, of which {_gb(DISK_REST)} must stay free. Free disk space, or set "
+        f"The weights of {desired.model_id} take {_gb(known.weight_bytes)}{there}, but the disk has only "
+        f"{_gb(host.disk)} free, of which {_gb(DISK_REST)} must stay free. Free disk space, or set "
         "HF_HOME to a directory on a larger disk.",
     )
 
@@ -98,8 +100,8 @@ def _replicas(count: int) -> str:
     return "1 replica" if count == 1 else f"{count} replicas"
 
 
-def _instead(ways: list[str]) -> str:
-    return f"What would fit: {', or '.join(ways)}."
+def _instead(alternatives: list[str]) -> str:
+    return f"What would fit: {', or '.join(alternatives)}."
 
 
 def _gb(count: int) -> str:

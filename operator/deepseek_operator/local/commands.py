@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepseek_operator.local.launch_plan import KEYS_MOUNT, Arrangement, Replica
+from deepseek_operator.local.launch_plan import KEYS_MOUNT, LaunchPlan, Replica
 from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, PORT
 from deepseek_operator.plan.engines.program import CACHE_MOUNT
 from deepseek_operator.plan.engines.transformers import CONFIG
@@ -66,48 +66,48 @@ def mark(run: str, index: int) -> str:
     return f"{run}/{index}"
 
 
-def config_text(arrangement: Arrangement, port: int) -> str:
+def config_text(launch_plan: LaunchPlan, port: int) -> str:
     """Return the config file of a server on a port of this machine.
 
     In a container it listens on the container's own port.
     """
     any_address = "0.0.0.0"  # noqa: S104 - a container's own, published only on the loopback
-    listen = (any_address, PORT) if arrangement.engine else (LOOPBACK, port)
-    said = {**arrangement.config, "listen": dict(zip(("host", "port"), listen, strict=True))}
-    return json.dumps(said, indent=2, sort_keys=True) + "\n"
+    listen = (any_address, PORT) if launch_plan.engine else (LOOPBACK, port)
+    config = {**launch_plan.config, "listen": dict(zip(("host", "port"), listen, strict=True))}
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
 def command(
-    arrangement: Arrangement, replica: Replica, files: Files, port: int, shell: Mapping[str, str]
+    launch_plan: LaunchPlan, replica: Replica, files: Files, port: int, shell: Mapping[str, str]
 ) -> Command:
     """Return the command that starts a server.
 
     Args:
-        arrangement: The launch plan.
+        launch_plan: The launch plan.
         replica: The replica to start.
         files: Its files.
         port: Its port.
         shell: Environment of the shell, which processes inherit.
     """
-    env = dict(arrangement.env)
-    if arrangement.threads and THREADS not in shell:
-        env.setdefault(THREADS, str(arrangement.threads))
-    if arrangement.engine:
-        return Command(_container(arrangement, replica, files, port, env, shell), {})
-    env |= {LAST_WORDS: str(files.last_words), MARK: mark(arrangement.run, replica.index)}
+    env = dict(launch_plan.env)
+    if launch_plan.threads and THREADS not in shell:
+        env.setdefault(THREADS, str(launch_plan.threads))
+    if launch_plan.engine:
+        return Command(_container(launch_plan, replica, files, port, env, shell), {})
+    env |= {LAST_WORDS: str(files.last_words), MARK: mark(launch_plan.run, replica.index)}
     if replica.gpus:
         env["CUDA_VISIBLE_DEVICES"] = ",".join(replica.gpus)
     program = (sys.executable, "-m", "deepseek_server")
-    return Command((*program, "--config", str(files.config), *arrangement.args), env)
+    return Command((*program, "--config", str(files.config), *launch_plan.args), env)
 
 
-def container_name(arrangement: Arrangement, replica: Replica) -> str:
+def container_name(launch_plan: LaunchPlan, replica: Replica) -> str:
     """Return the container name of a replica; it prevents two simultaneous starts."""
-    return f"deepseek-{arrangement.name}-{replica.index}"
+    return f"deepseek-{launch_plan.name}-{replica.index}"
 
 
 def _container(
-    arrangement: Arrangement,
+    launch_plan: LaunchPlan,
     replica: Replica,
     files: Files,
     port: int,
@@ -127,14 +127,14 @@ def _container(
         (files.last_words, LAST_WORDS_MOUNT, ""),
         (files.cache, CACHE_MOUNT, ""),
     ]
-    if arrangement.weights:
-        mounts.append((arrangement.weights, MODEL_MOUNT, ":ro"))
-    if arrangement.keys:
-        mounts.append((arrangement.keys, KEYS_MOUNT, ":ro"))
+    if launch_plan.weights:
+        mounts.append((launch_plan.weights, MODEL_MOUNT, ":ro"))
+    if launch_plan.keys:
+        mounts.append((launch_plan.keys, KEYS_MOUNT, ":ro"))
     return (
-        *(arrangement.engine, "run", "--rm", "--init"),
-        *("--name", container_name(arrangement, replica)),
-        *("--label", f"{LABEL}={mark(arrangement.run, replica.index)}"),
+        *(launch_plan.engine, "run", "--rm", "--init"),
+        *("--name", container_name(launch_plan, replica)),
+        *("--label", f"{LABEL}={mark(launch_plan.run, replica.index)}"),
         *("--publish", f"{LOOPBACK}:{port}:{PORT}"),
         *(
             part
@@ -144,10 +144,10 @@ def _container(
         # By name only, so that a token does not appear in the process list.
         *(part for name in HANDED_ON if name in shell for part in ("--env", name)),
         *(part for item in env.items() for part in ("--env", "=".join(item))),
-        *_user(arrangement.engine, files.user),
-        *_devices(arrangement.engine, replica),
-        *(("--shm-size", str(arrangement.shm)) if arrangement.shm else ()),
-        *(arrangement.image, "--config", CONFIG, *arrangement.args),
+        *_user(launch_plan.engine, files.user),
+        *_devices(launch_plan.engine, replica),
+        *(("--shm-size", str(launch_plan.shm)) if launch_plan.shm else ()),
+        *(launch_plan.image, "--config", CONFIG, *launch_plan.args),
     )
 
 

@@ -1,6 +1,7 @@
-"""A wrapper that runs a command which the kernel kills with its parent: `leash PARENT COMMAND...`.
+"""A wrapper that runs a command which the kernel kills with its parent.
 
-Only Linux supports this; elsewhere the next command kills the orphans (leftovers.py).
+Usage: `exec_with_parent_death PARENT COMMAND...`. Only Linux supports this; elsewhere the next command kills
+the orphans (orphans.py).
 """
 
 import ctypes

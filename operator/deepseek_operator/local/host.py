@@ -52,7 +52,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Host:
     """The resources of the machine.
 
     Attributes:

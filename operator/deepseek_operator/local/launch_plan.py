@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.models import Model
-from deepseek_operator.local import capacity as room
-from deepseek_operator.local.host import Machine
-from deepseek_operator.local.local_overrides import Wish, adapt
-from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, Target
+from deepseek_operator.local import capacity
+from deepseek_operator.local.host import Host
+from deepseek_operator.local.local_overrides import Overrides, adapt
+from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, DesiredState
 from deepseek_operator.plan.desired.validation import NEEDED_APIS, check
 from deepseek_operator.plan.engines.limits import beyond
 from deepseek_operator.plan.plan import decide
@@ -48,7 +48,7 @@ class Replica(BaseModel):
     gpus: tuple[str, ...] = ()
 
 
-class Arrangement(BaseModel):
+class LaunchPlan(BaseModel):
     """The launch plan of a resource.
 
     Attributes:
@@ -99,12 +99,12 @@ class Proposal(BaseModel):
     """A launch plan with messages for the user.
 
     Attributes:
-        arrangement: The launch plan.
+        launch_plan: The launch plan.
         ignored: Ignored fields, and why.
         notes: Other messages.
     """
 
-    arrangement: Arrangement
+    launch_plan: LaunchPlan
     ignored: dict[str, str]
     notes: tuple[str, ...]
 
@@ -112,8 +112,8 @@ class Proposal(BaseModel):
 def arrange(
     body: dict[str, Any],
     settings: Settings,
-    machine: Machine,
-    wish: Wish,
+    host: Host,
+    overrides: Overrides,
     config: dict[str, Any] | None = None,
     downloaded: int = 0,
 ) -> Proposal | Refusal:
@@ -122,28 +122,28 @@ def arrange(
     Args:
         body: The resource.
         settings: Settings of the operator's installation.
-        machine: Devices, memory and disk of the machine.
-        wish: Overrides from the command line.
+        host: Devices, memory and disk of the machine.
+        overrides: Overrides from the command line.
         config: The model's config.json, if known.
         downloaded: Bytes of the model that are already downloaded.
     """
-    if refusal := _refused_anywhere(body, settings, wish):
+    if refusal := _refused_anywhere(body, settings, overrides):
         return refusal
-    adapted = adapt(body, machine, wish)
-    spec = Spec.model_validate(adapted.body["spec"])
+    local_resource = adapt(body, host, overrides)
+    spec = Spec.model_validate(local_resource.body["spec"])
     file = ConfigFile("", spec.model.id, spec.model.revision, config) if config else None
-    observed = Observed(nodes=machine.nodes(), config=file, served=EVERY_API)
-    target = decide(adapted.body, settings, observed)
-    if isinstance(target, Refusal):
-        return _or_on_cpu(target) if spec.accelerator else target
+    observed = Observed(nodes=host.nodes(), config=file, served=EVERY_API)
+    desired = decide(local_resource.body, settings, observed)
+    if isinstance(desired, Refusal):
+        return _or_on_cpu(desired) if spec.accelerator else desired
     model = known_model(spec, observed)
     known = None if isinstance(model, Unknown) else model
-    asked = _needs(target, spec, known)
-    if refusal := room.refused(target, known, asked, machine, downloaded):
+    resource_needs = _needs(desired, spec, known)
+    if refusal := capacity.refused(desired, known, resource_needs, host, downloaded):
         return refusal
-    notes = [*adapted.notes, *_unchecked(target, model)]
-    found = _arrangement(target, spec, asked, machine, wish)
-    return Proposal(arrangement=found, ignored=adapted.ignored, notes=tuple(notes))
+    notes = [*local_resource.notes, *_unchecked(desired, model)]
+    found = _launch_plan(desired, spec, resource_needs, host, overrides)
+    return Proposal(launch_plan=found, ignored=local_resource.ignored, notes=tuple(notes))
 
 
 def _or_on_cpu(refusal: Refusal) -> Refusal:
@@ -153,7 +153,9 @@ def _or_on_cpu(refusal: Refusal) -> Refusal:
     return Refusal(refusal.reason, f"{refusal.message} Or run on the CPU (--device cpu).")
 
 
-def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> Refusal | None:
+def _refused_anywhere(
+    body: dict[str, Any], settings: Settings, overrides: Overrides
+) -> Refusal | None:
     """Return the refusal of a resource that no cluster would accept, or that only a cluster can serve."""
     try:
         spec = Spec.model_validate(body["spec"])
@@ -168,16 +170,16 @@ def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> R
             f"engine.type {spec.engine.type} is only supported in a cluster; on one machine the bundled "
             "model server runs. Remove engine.type, engine.args and engine.image.",
         )
-    if said := beyond(spec, split(spec.parallelism, 1)):
-        return Refusal(NOT_LOCAL, said)
+    if problem := beyond(spec, split(spec.parallelism, 1)):
+        return Refusal(NOT_LOCAL, problem)
     source = spec.model.source
-    if source and source.pvc and wish.weights is None:
+    if source and source.pvc and overrides.weights is None:
         return Refusal(
             NOT_LOCAL,
             f"model.source.pvc {source.pvc.claim_name} is only available in a cluster. Set the "
             "model's directory on this machine with --weights DIR.",
         )
-    if not (spec.replicas if wish.replicas is None else wish.replicas):
+    if not (spec.replicas if overrides.replicas is None else overrides.replicas):
         return Refusal(
             NOTHING_ASKED,
             "spec.replicas is 0, so there is nothing to start. Start one replica with --replicas 1.",
@@ -185,72 +187,72 @@ def _refused_anywhere(body: dict[str, Any], settings: Settings, wish: Wish) -> R
     return None
 
 
-def _needs(target: Target, spec: Spec, known: Model | None) -> Needs:
+def _needs(desired: DesiredState, spec: Spec, known: Model | None) -> Needs:
     """Return the resource needs of one replica, summed over its processes."""
     half = spec.model.dtype in ("bfloat16", "float16")
-    gpus = target.gpus.count * target.pods if target.gpus else 0
-    return needs(known, gpus, 2 if half else 4, downloads=target.host_path is None)
+    gpus = desired.gpus.count * desired.pods if desired.gpus else 0
+    return needs(known, gpus, 2 if half else 4, downloads=desired.host_path is None)
 
 
-def _unchecked(target: Target, model: Model | Unknown) -> list[str]:
-    if target.sizing.note:
-        return [target.sizing.note]
+def _unchecked(desired: DesiredState, model: Model | Unknown) -> list[str]:
+    if desired.sizing.note:
+        return [desired.sizing.note]
     if isinstance(model, Unknown):
         return [f"Did not check whether the model fits: {model.why}."]
     return []
 
 
-def _arrangement(
-    target: Target, spec: Spec, asked: Needs, machine: Machine, wish: Wish
-) -> Arrangement:
-    contained = bool(wish.engine)
-    weights = Path(target.host_path) if target.host_path else None
-    config = {name: part for name, part in target.config.items() if name not in ("gang", "listen")}
+def _launch_plan(
+    desired: DesiredState, spec: Spec, resource_needs: Needs, host: Host, overrides: Overrides
+) -> LaunchPlan:
+    contained = bool(overrides.engine)
+    weights = Path(desired.host_path) if desired.host_path else None
+    config = {name: part for name, part in desired.config.items() if name not in ("gang", "listen")}
     if weights:
-        place = MODEL_MOUNT if contained else str(weights)
-        config["model"] = {**config["model"], "source": {"path": place}}
+        path = MODEL_MOUNT if contained else str(weights)
+        config["model"] = {**config["model"], "source": {"path": path}}
     config.pop("apiKeysFile", None)
-    if wish.keys:
-        config["apiKeysFile"] = KEYS_MOUNT if contained else str(wish.keys.absolute())
-    count = target.replicas
-    on_cpu = target.gpus is None
-    return Arrangement(
-        name=target.resource.name,
-        model_id=target.model_id,
-        served_name=target.served_name,
-        source=f"directory {weights}" if weights else target.source,
-        runs_on="CPU" if on_cpu else target.accelerator,
+    if overrides.keys:
+        config["apiKeysFile"] = KEYS_MOUNT if contained else str(overrides.keys.absolute())
+    count = desired.replicas
+    on_cpu = desired.gpus is None
+    return LaunchPlan(
+        name=desired.resource.name,
+        model_id=desired.model_id,
+        served_name=desired.served_name,
+        source=f"directory {weights}" if weights else desired.source,
+        runs_on="CPU" if on_cpu else desired.accelerator,
         config=config,
-        args=_args(target),
-        env=_env(target, spec),
-        replicas=_replicas(target, machine),
-        threads=max(machine.cores // (count * target.sizing.split.gpus), 1) if on_cpu else None,
+        args=_args(desired),
+        env=_env(desired, spec),
+        replicas=_replicas(desired, host),
+        threads=max(host.cores // (count * desired.sizing.split.gpus), 1) if on_cpu else None,
         weights=weights,
-        keys=wish.keys.absolute() if wish.keys else None,
-        engine=wish.engine,
-        image=(wish.image or target.image) if contained else "",
-        shm=asked.shm if contained else 0,
+        keys=overrides.keys.absolute() if overrides.keys else None,
+        engine=overrides.engine,
+        image=(overrides.image or desired.image) if contained else "",
+        shm=resource_needs.shm if contained else 0,
     )
 
 
-def _args(target: Target) -> tuple[str, ...]:
+def _args(desired: DesiredState) -> tuple[str, ...]:
     """Return the arguments that the resource adds, without the config file option."""
-    return target.programs.leader.args[2:]
+    return desired.programs.leader.args[2:]
 
 
-def _env(target: Target, spec: Spec) -> dict[str, str]:
+def _env(desired: DesiredState, spec: Spec) -> dict[str, str]:
     """Return the resource's variables and those that GPUs need, without those of pod volumes."""
     own = {variable.name for variable in spec.engine.env}
-    given = target.programs.leader.env
+    given = desired.programs.leader.env
     return {name: value for name, value in given.items() if name in own or name not in OF_PODS}
 
 
-def _replicas(target: Target, machine: Machine) -> tuple[Replica, ...]:
-    indices: Sequence[int] = range(target.replicas)
-    if target.gpus is None or target.gpus.profile is None:
+def _replicas(desired: DesiredState, host: Host) -> tuple[Replica, ...]:
+    indices: Sequence[int] = range(desired.replicas)
+    if desired.gpus is None or desired.gpus.profile is None:
         return tuple(Replica(index=index) for index in indices)
-    each = target.gpus.count
-    free = [gpu.uuid for gpu in machine.of_kind(target.gpus.profile)]
+    each = desired.gpus.count
+    free = [gpu.uuid for gpu in host.of_kind(desired.gpus.profile)]
     return tuple(
         Replica(index=index, gpus=tuple(free[index * each : (index + 1) * each]))
         for index in indices

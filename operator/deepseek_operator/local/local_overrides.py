@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from deepseek_operator.local.host import Machine
+from deepseek_operator.local.host import Host
 
 Object = dict[str, Any]
 Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Overrides:
     """Command-line options that override the resource.
 
     Attributes:
@@ -33,17 +33,17 @@ class Wish:
     image: str = ""
 
 
-Applies = Callable[[Wish], bool]
+Applies = Callable[[Overrides], bool]
 
 
-def _always(_: Wish) -> bool:
+def _always(_: Overrides) -> bool:
     return True
 
 
 MESH = "there is no mesh on one machine: every client that reaches the port is served"
 # Fields without a meaning on one machine, and why.
 MEANINGLESS: tuple[tuple[str, str, Applies], ...] = (
-    ("engine.image", "the server runs without a container", lambda wish: not wish.engine),
+    ("engine.image", "the server runs without a container", lambda overrides: not overrides.engine),
     (
         "model.source.huggingFace.tokenSecret",
         "set the variable HF_TOKEN in your shell instead",
@@ -60,7 +60,7 @@ MEANINGLESS: tuple[tuple[str, str, Applies], ...] = (
     (
         "security.apiKeys",
         "clients need no key; require one with --api-keys FILE",
-        lambda wish: wish.keys is None,
+        lambda overrides: overrides.keys is None,
     ),
     ("security.allowFrom", MESH, _always),
     ("security.jwt", MESH, _always),
@@ -72,7 +72,7 @@ ROLLOUT = "there are no rollouts on one machine: stop the resource and start it 
 
 
 @dataclass(frozen=True)
-class Adapted:
+class LocalResource:
     """A resource adapted to one machine.
 
     Attributes:
@@ -86,60 +86,60 @@ class Adapted:
     notes: tuple[str, ...] = ()
 
 
-def adapt(body: Object, machine: Machine, wish: Wish) -> Adapted:
+def adapt(body: Object, host: Host, overrides: Overrides) -> LocalResource:
     """Adapt a resource, which has passed the operator's checks, to a machine."""
-    found = dict(_ignored(body["spec"], wish))
+    ignored = dict(_ignored(body["spec"], overrides))
     spec = copy.deepcopy(body["spec"])
     # Only the ignored leaf is removed: model.source must stay, as it says where the model is.
-    for path in found:
+    for path in ignored:
         _remove(spec, path)
     notes: list[str] = []
-    asked = body["spec"].get("accelerator")
+    requested = body["spec"].get("accelerator")
     spec.pop("accelerator", None)
-    if wish.device != "cpu" and machine.kinds():
-        spec["accelerator"] = _gpus(asked, spec, machine, notes)
-    elif asked:
-        why = "--device cpu" if wish.device == "cpu" else _none_free(machine)
+    if overrides.device != "cpu" and host.kinds():
+        spec["accelerator"] = _gpus(requested, spec, host, notes)
+    elif requested:
+        why = "--device cpu" if overrides.device == "cpu" else _none_free(host)
         notes.append(f"The model runs on the CPU ({why}) although the resource requests GPUs.")
-    elif wish.device == "auto" and machine.gpus:
-        notes.append(f"The model runs on the CPU ({_none_free(machine)}).")
-    if wish.weights is not None:
-        spec["model"]["source"] = {"hostPath": {"path": str(wish.weights.absolute())}}
-    if wish.replicas is not None:
-        spec["replicas"] = wish.replicas
-    return Adapted({**body, "spec": spec}, found, tuple(notes))
+    elif overrides.device == "auto" and host.gpus:
+        notes.append(f"The model runs on the CPU ({_none_free(host)}).")
+    if overrides.weights is not None:
+        spec["model"]["source"] = {"hostPath": {"path": str(overrides.weights.absolute())}}
+    if overrides.replicas is not None:
+        spec["replicas"] = overrides.replicas
+    return LocalResource({**body, "spec": spec}, ignored, tuple(notes))
 
 
-def _none_free(machine: Machine) -> str:
-    if not machine.gpus:
+def _none_free(host: Host) -> str:
+    if not host.gpus:
         return "this machine has no NVIDIA GPU"
-    return f"other processes use all {len(machine.gpus)} GPUs of this machine"
+    return f"other processes use all {len(host.gpus)} GPUs of this machine"
 
 
-def _gpus(asked: Object | None, spec: Object, machine: Machine, notes: list[str]) -> Object:
+def _gpus(requested: Object | None, spec: Object, host: Host, notes: list[str]) -> Object:
     """Return spec.accelerator for this machine: its GPU types, in the requested order."""
-    kinds, asked = machine.kinds(), asked or {}
-    named = [*filter(None, [asked.get("profile")]), *asked.get("profiles", [])]
+    kinds, requested = host.kinds(), requested or {}
+    named = [*filter(None, [requested.get("profile")]), *requested.get("profiles", [])]
     here = [kind for kind in named if kind in kinds]
     if named and not here:
         notes.append(f"The resource requests {' or '.join(named)}; using {kinds[0]} instead.")
-    found: Object = {"profiles": here or kinds}
-    count = asked.get("count")
+    ignored: Object = {"profiles": here or kinds}
+    count = requested.get("count")
     if count and (here or not named):
-        found["count"] = count
+        ignored["count"] = count
     elif count and not spec.get("parallelism"):
         notes.append(
             f"accelerator.count {count} is for another GPU type: using as few GPUs as the model needs."
         )
-    busy = len(machine.gpus) - len(machine.free)
+    busy = len(host.gpus) - len(host.free)
     if busy:
-        notes.append(f"Skipping {busy} of {len(machine.gpus)} GPUs: other processes use them.")
-    return found
+        notes.append(f"Skipping {busy} of {len(host.gpus)} GPUs: other processes use them.")
+    return ignored
 
 
-def _ignored(spec: Mapping[str, Any], wish: Wish) -> Iterator[tuple[str, str]]:
+def _ignored(spec: Mapping[str, Any], overrides: Overrides) -> Iterator[tuple[str, str]]:
     for path, why, applies in MEANINGLESS:
-        if _has(spec, path) and applies(wish):
+        if _has(spec, path) and applies(overrides):
             yield path, why
     for name in sorted(set(spec.get("rollout") or {}) - {KEPT_OF_ROLLOUT}):
         yield f"rollout.{name}", ROLLOUT

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from deepseek_operator.local.host import Gpu, Machine
+from deepseek_operator.local.host import Gpu, Host
 
 ASK_SECONDS = 20.0
 GPU_QUERY = "uuid,name,memory.total,memory.used,compute_cap"
@@ -20,13 +20,13 @@ NO_LIMIT = 2**63
 ENGINES = ("docker", "podman")
 
 
-def look(disk: Path) -> Machine:
+def look(disk: Path) -> Host:
     """Detect the machine's resources.
 
     Args:
         disk: The download directory; need not exist yet.
     """
-    return Machine(
+    return Host(
         memory=min(psutil.virtual_memory().available, _memory_of_group()),
         cores=_cores(),
         disk=shutil.disk_usage(_existing(disk)).free,

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from deepseek_operator.local import orphans as leftovers
+from deepseek_operator.local import orphans
 from deepseek_operator.local.commands import LOOPBACK, Files, command, config_text
-from deepseek_operator.local.launch_plan import Arrangement, Replica
+from deepseek_operator.local.launch_plan import LaunchPlan, Replica
 from deepseek_operator.local.probing import hub_home, oom_kills
-from deepseek_operator.local.restarts import in_words
-from deepseek_operator.local.state_dir import Place, tail
+from deepseek_operator.local.restarts import describe_exit
+from deepseek_operator.local.state_dir import StateDir, tail
 
 ANSWER_BYTES = 65536
 ANSWER_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
@@ -106,9 +106,9 @@ class ServerProcess:
     Args:
         started: Its first process, or the client of its container.
         port: Its port on the loopback.
-        arrangement: The launch plan.
+        launch_plan: The launch plan.
         replica: The replica.
-        place: State directory.
+        state_dir: State directory.
         session: HTTP session for health probes.
     """
 
@@ -116,13 +116,13 @@ class ServerProcess:
         self,
         started: asyncio.subprocess.Process,
         port: int,
-        arrangement: Arrangement,
+        launch_plan: LaunchPlan,
         replica: Replica,
-        place: Place,
+        state_dir: StateDir,
         session: aiohttp.ClientSession,
     ) -> None:
         self._process, self.port, self.pid = started, port, started.pid
-        self._arrangement, self._index, self._place = arrangement, replica.index, place
+        self._launch_plan, self._index, self._state_dir = launch_plan, replica.index, state_dir
         self._session = session
         self._killed_before = oom_kills()
 
@@ -133,13 +133,13 @@ class ServerProcess:
     async def ended(self) -> End:
         """See Server."""
         code = await self._process.wait()
-        # Leftover engine processes would hold the memory that the next start needs.
+        # Orphaned engine processes would hold the memory that the next start needs.
         await asyncio.to_thread(
-            leftovers.end, self._arrangement.run, self._index, self._arrangement.engine
+            orphans.end, self._launch_plan.run, self._index, self._launch_plan.engine
         )
-        words = "\n".join(tail(self._place.last_words(self._index), LAST_LINES)).strip()
-        log = tail(self._place.log(self._index), LAST_LINES)
-        return End(code, in_words(code, oom_kills() > self._killed_before), words, tuple(log))
+        cause = "\n".join(tail(self._state_dir.last_words(self._index), LAST_LINES)).strip()
+        log = tail(self._state_dir.log(self._index), LAST_LINES)
+        return End(code, describe_exit(code, oom_kills() > self._killed_before), cause, tuple(log))
 
     async def ask(self) -> Health | None:
         """See Server."""
@@ -162,14 +162,14 @@ class ServerProcess:
 
 
 async def start(
-    arrangement: Arrangement, replica: Replica, place: Place, session: aiohttp.ClientSession
+    launch_plan: LaunchPlan, replica: Replica, state_dir: StateDir, session: aiohttp.ClientSession
 ) -> Server:
     """Start a server on a free port.
 
     Args:
-        arrangement: The launch plan.
+        launch_plan: The launch plan.
         replica: The replica.
-        place: State directory.
+        state_dir: State directory.
         session: HTTP session for health probes.
 
     Raises:
@@ -177,20 +177,20 @@ async def start(
     """
     index, port = replica.index, free_port()
     user = (os.getuid(), os.getgid())
-    files = Files(place.config(index), place.last_words(index), hub_home(), user)
-    place.write(files.config.name, config_text(arrangement, port))
+    files = Files(state_dir.config(index), state_dir.last_words(index), hub_home(), user)
+    state_dir.write(files.config.name, config_text(launch_plan, port))
     files.last_words.write_text("")
     files.cache.mkdir(parents=True, exist_ok=True)
-    what = command(arrangement, replica, files, port, os.environ)
-    leash = (
+    what = command(launch_plan, replica, files, port, os.environ)
+    exec_with_parent_death = (
         sys.executable,
         "-m",
         "deepseek_operator.local.exec_with_parent_death",
         str(os.getpid()),
     )
-    with place.log(index).open("ab") as log:
+    with state_dir.log(index).open("ab") as log:
         started = await asyncio.create_subprocess_exec(
-            *leash,
+            *exec_with_parent_death,
             *what.arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -198,7 +198,7 @@ async def start(
             env={**os.environ, **what.env},
             start_new_session=True,  # signals of the terminal go only to the supervisor
         )
-    return ServerProcess(started, port, arrangement, replica, place, session)
+    return ServerProcess(started, port, launch_plan, replica, state_dir, session)
 
 
 def free_port() -> int:

@@ -96,12 +96,12 @@ class Proxy:
     async def _ready(self, _: web.Request) -> web.Response:
         view = self._view()
         ready = view.ready > 0 and not view.asked_to_end
-        told = [
+        reports = [
             replica.model_dump(by_alias=True, include={"index", "phase", "detail"})
             for replica in view.replicas
         ]
-        said = {"status": view.state.lower(), "readyReplicas": view.ready, "replicas": told}
-        return web.json_response(said, status=200 if ready else 503)
+        body = {"status": view.state.lower(), "readyReplicas": view.ready, "replicas": reports}
+        return web.json_response(body, status=200 if ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         ports = [replica.port for replica in self._view().replicas if replica.port]
@@ -117,7 +117,7 @@ class Proxy:
                     return await self._ask(request, index, url)
                 except aiohttp.ClientConnectorError:  # nothing was sent, so a retry is safe
                     tried.add(index)
-        refusal = answers.nobody(self._view())
+        refusal = answers.not_ready(self._view())
         return _error(503, refusal.message, refusal.code, refusal.retry_after)
 
     async def _ask(self, request: web.Request, index: int, url: str) -> web.StreamResponse:

@@ -18,51 +18,51 @@ ENDING_SECONDS = 20.0
 DEAD = "dead"
 
 Launch = Callable[[], Awaitable[Server]]
-Tell = Callable[[ReplicaView], None]
+OnChange = Callable[[ReplicaView], None]
 
 
-class Keeper:
+class ReplicaSupervisor:
     """The supervisor of one replica.
 
     Args:
         view: Initial status.
         launch: Starts the server.
-        tell: Callback for every status change.
-        draw: Random number from 0 to 1, for the jitter of restarts.
+        on_change: Callback for every status change.
+        jitter: Random number from 0 to 1, for the jitter of restarts.
     """
 
     def __init__(
         self,
         view: ReplicaView,
         launch: Launch,
-        tell: Tell,
-        draw: Callable[[], float] = random.random,
+        on_change: OnChange,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.view = view
-        self._launch, self._tell, self._draw = launch, tell, draw
+        self._launch, self._on_change, self._jitter = launch, on_change, jitter
         self._server: Server | None = None
         self._leaving = asyncio.Event()
-        self._gone = False
+        self._exited = False
 
     async def run(self) -> None:
         """Run the replica until it is stopped or restarts are given up."""
         while not self._leaving.is_set():
-            self._say(phase="starting", detail="starting", starts=self.view.starts + 1)
+            self._update(phase="starting", detail="starting", starts=self.view.starts + 1)
             end, why, steady = await self._one_life()
             if self._leaving.is_set():
                 break
             failures = 1 if steady else self.view.failures + 1
-            decision = restarts.decide(end.code, end.last_words, failures, self._draw())
+            decision = restarts.decide(end.code, end.last_words, failures, self._jitter())
             self._ended(end, why, failures)
             if isinstance(decision, restarts.Stop):
-                self._say(phase="stopped", detail=decision.why)
+                self._update(phase="stopped", detail=decision.why)
                 return
-            self._say(
+            self._update(
                 phase="pausing",
                 detail=f"Restarting in {decision.seconds:.1f} s ({failures} of {restarts.BUDGET}).",
             )
             await _first(self._leaving.wait(), decision.seconds)
-        self._say(phase="stopped", detail="stopped on request")
+        self._update(phase="stopped", detail="stopped on request")
 
     async def _one_life(self) -> tuple[End, str, bool]:
         """Start a server and watch it until it exits.
@@ -75,10 +75,10 @@ class Keeper:
             server = await self._launch()
         except OSError as error:
             return End(1, f"could not be started ({error})"), "", False
-        self._server, self._gone = server, False
+        self._server, self._exited = server, False
         if self._leaving.is_set():  # stop was requested while the server was starting
             server.terminate()
-        self._say(port=server.port, pid=server.pid)
+        self._update(port=server.port, pid=server.pid)
         ending = asyncio.create_task(self._end_of(server))
         try:
             why, steady = await self._look_after(server, ending)
@@ -86,19 +86,19 @@ class Keeper:
         finally:
             ending.cancel()
             self._server = None
-        self._say(port=None, pid=None, loaded_bytes=0, total_bytes=0, seconds_left=None)
+        self._update(port=None, pid=None, loaded_bytes=0, total_bytes=0, seconds_left=None)
         return end, why, steady
 
     async def _end_of(self, server: Server) -> End:
         await server.exited()
-        self._gone = True
-        self._say(phase="starting", detail="has exited")  # so that it gets no more requests
+        self._exited = True
+        self._update(phase="starting", detail="has exited")  # so that it gets no more requests
         return await server.ended()
 
     async def _look_after(self, server: Server, ending: "asyncio.Task[End]") -> tuple[str, bool]:
         """Probe a server until it exits, and kill it if only a restart can help."""
         time = asyncio.get_running_loop().time
-        heard, patience = time(), OPEN_SECONDS
+        last_response, patience = time(), OPEN_SECONDS
         served_since: float | None = None
         while not ending.done():
             await asyncio.wait({ending}, timeout=LOOK_SECONDS)
@@ -106,23 +106,23 @@ class Keeper:
                 break
             health = await server.ask()
             if health is not None:
-                heard, patience = time(), SILENT_SECONDS
+                last_response, patience = time(), SILENT_SECONDS
                 if health.status == "ready" and served_since is None:
                     served_since = time()
-                self._heard(health)
-            why = _hopeless(health, time() - heard, patience)
+                self._record_health(health)
+            why = _hopeless(health, time() - last_response, patience)
             if why and not self._leaving.is_set():
-                self._say(phase="starting", detail=why)
+                self._update(phase="starting", detail=why)
                 server.kill()
                 await asyncio.wait({ending})
                 return why, _steady(served_since, time())
         return "", _steady(served_since, time())
 
-    def _heard(self, health: Health) -> None:
-        if self._gone or health.status == DEAD:
+    def _record_health(self, health: Health) -> None:
+        if self._exited or health.status == DEAD:
             return
         phase = {"ready": "ready", "draining": "draining"}.get(health.status, "loading")
-        self._say(
+        self._update(
             phase=phase,
             detail=health.detail,
             loaded_bytes=health.loaded_bytes,
@@ -132,16 +132,16 @@ class Keeper:
 
     def _ended(self, end: End, why: str, failures: int) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        words = "was killed" if why else end.words
+        message = "was killed" if why else end.words
         causes = filter(None, (why, _cause(end)))
-        told = Ended(at=now, code=end.code, words=words, why=": ".join(causes), log=end.log)
-        self._say(ended=told, failures=failures)
+        ended = Ended(at=now, code=end.code, words=message, why=": ".join(causes), log=end.log)
+        self._update(ended=ended, failures=failures)
 
-    def _say(self, **changed: object) -> None:
+    def _update(self, **changed: object) -> None:
         after = self.view.model_copy(update=changed)
         if after != self.view:
             self.view = after
-            self._tell(after)
+            self._on_change(after)
 
     async def stop(self, seconds: float) -> None:
         """Drain and stop the server; kill it if that takes too long.

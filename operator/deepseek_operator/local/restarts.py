@@ -62,7 +62,7 @@ def decide(code: int, last_words: str, failures: int, draw: float) -> Again | St
     return Again(pause * (1 - JITTER + JITTER * draw))
 
 
-def in_words(code: int, out_of_memory: bool) -> str:
+def describe_exit(code: int, out_of_memory: bool) -> str:
     """Describe the exit of a process, as a predicate.
 
     Args:

@@ -10,14 +10,14 @@ from typing import TypeVar
 import platformdirs
 from pydantic import BaseModel, ValidationError
 
-from deepseek_operator.local.launch_plan import Arrangement
+from deepseek_operator.local.launch_plan import LaunchPlan
 from deepseek_operator.local.view import View
 
-Kept = TypeVar("Kept", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 # A larger log is rotated to .1, replacing the previous .1.
 LOG_BYTES = 32 * 2**20
-ARRANGEMENT = "arrangement.json"
+LAUNCH_PLAN = "arrangement.json"
 
 
 def root() -> Path:
@@ -26,22 +26,24 @@ def root() -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class StateDir:
     """The state directory of a resource."""
 
     directory: Path
 
     @classmethod
-    def of(cls, name: str) -> "Place":
+    def of(cls, name: str) -> "StateDir":
         """Return the state directory of a resource; it need not exist."""
         return cls(root() / name)
 
     @classmethod
-    def every(cls) -> Iterator["Place"]:
+    def every(cls) -> Iterator["StateDir"]:
         """Yield the state directories of all resources that were started and not removed since."""
         if root().is_dir():
             found = (cls(path) for path in sorted(root().iterdir()))
-            yield from (place for place in found if (place.directory / ARRANGEMENT).exists())
+            yield from (
+                state_dir for state_dir in found if (state_dir.directory / LAUNCH_PLAN).exists()
+            )
 
     @property
     def name(self) -> str:
@@ -107,13 +109,13 @@ class Place:
             os.close(opened)
         return False
 
-    def write_arrangement(self, arrangement: Arrangement) -> None:
+    def write_launch_plan(self, launch_plan: LaunchPlan) -> None:
         """Store the launch plan, before anything is started."""
-        self.write(ARRANGEMENT, arrangement.model_dump_json(indent=2))
+        self.write(LAUNCH_PLAN, launch_plan.model_dump_json(indent=2))
 
-    def arrangement(self) -> Arrangement | None:
+    def launch_plan(self) -> LaunchPlan | None:
         """Return the stored launch plan; None if there is none."""
-        return self._read(ARRANGEMENT, Arrangement)
+        return self._read(LAUNCH_PLAN, LaunchPlan)
 
     def write_view(self, view: View) -> None:
         """Store the status."""
@@ -126,12 +128,12 @@ class Place:
     def write(self, name: str, text: str) -> None:
         """Write a file atomically."""
         path = self.directory / name
-        beside = path.with_suffix(".new")
-        beside.touch(mode=0o600)
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        temporary = path.with_suffix(".new")
+        temporary.touch(mode=0o600)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
 
-    def _read(self, name: str, kind: type[Kept]) -> Kept | None:
+    def _read(self, name: str, kind: type[Model]) -> Model | None:
         try:
             return kind.model_validate_json((self.directory / name).read_bytes())
         except (OSError, ValidationError):

@@ -6,21 +6,26 @@ from datetime import datetime
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.progressive import blue_green, canary
-from deepseek_operator.plan.progressive.pod_sets import Machine, Sets, sets, too_long
-from deepseek_operator.plan.progressive.progression import SetView, Situation
+from deepseek_operator.plan.progressive.pod_sets import (
+    PodSets,
+    Strategy,
+    desired_sets,
+    name_too_long,
+)
+from deepseek_operator.plan.progressive.progression import ProgressiveInput, SetView
 from deepseek_operator.plan.progressive.revision import revision
-from deepseek_operator.plan.progressive.rollout_state import Record
+from deepseek_operator.plan.progressive.rollout_state import RolloutState
 from deepseek_operator.plan.state.labels import BLUE
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.state.settings import Settings
 
-MACHINES: Mapping[str, Machine] = {"canary": canary, "blueGreen": blue_green}
+STRATEGIES: Mapping[str, Strategy] = {"canary": canary, "blueGreen": blue_green}
 
 
 def fresh(
     body: Mapping[str, object], settings: Settings, observed: Observed, now: datetime
-) -> Sets | Refusal:
+) -> PodSets | Refusal:
     """Return the desired sets of a new resource, or a refusal.
 
     Args:
@@ -29,26 +34,26 @@ def fresh(
         observed: The nodes, the optional kinds, and the model's config.json if it was read.
         now: The time.
     """
-    target = decide(body, settings, observed)
-    if isinstance(target, Refusal):
-        return target
-    if refusal := too_long(target):
+    desired = decide(body, settings, observed)
+    if isinstance(desired, Refusal):
+        return desired
+    if refusal := name_too_long(desired):
         return refusal
-    strategy = target.rollout.strategy
-    if strategy == "auto":
-        return Sets(target)
-    made_of = revision(Spec.model_validate(body["spec"]), settings)
-    situation = Situation(
-        target.rollout,
-        made_of.name,
-        target.replicas,
+    name = desired.rollout.strategy
+    if name == "auto":
+        return PodSets(desired)
+    newest = revision(Spec.model_validate(body["spec"]), settings)
+    inputs = ProgressiveInput(
+        desired.rollout,
+        newest.name,
+        desired.replicas,
         SetView(),
         SetView(),
         now,
-        scaled=target.scaling is not None,
-        routed=target.ways is not None and target.ways.route is not None,
+        scaled=desired.scaling is not None,
+        routed=desired.routing is not None and desired.routing.route is not None,
     )
-    machine = MACHINES[strategy]
-    record = machine.advance(Record(BLUE, made_of.name), situation)
-    known = {made_of.name: made_of}
-    return sets(machine, record, situation, {made_of.name: target}, known)[0]
+    strategy = STRATEGIES[name]
+    state = strategy.advance(RolloutState(BLUE, newest.name), inputs)
+    known = {newest.name: newest}
+    return desired_sets(strategy, state, inputs, {newest.name: desired}, known)[0]

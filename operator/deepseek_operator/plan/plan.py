@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deepseek_operator.api.spec import Spec
-from deepseek_operator.plan.desired.desired_state import Resource, Target, target
+from deepseek_operator.plan.desired.desired_state import DesiredState, Resource, desired_state
 from deepseek_operator.plan.desired.validation import check
 from deepseek_operator.plan.rolling.group_failures import holds
 from deepseek_operator.plan.sizing.model_lookup import unread
@@ -16,7 +16,7 @@ from deepseek_operator.plan.state.observed import ConfigFile, Object, Observed
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.plan.status import conditions as status
-from deepseek_operator.plan.status.events import News, news
+from deepseek_operator.plan.status.events import Event, events
 
 SPEC_UNREADABLE = "SpecUnreadable"
 
@@ -26,7 +26,7 @@ class Report:
     """The complete status of a resource, and its new Events."""
 
     status: dict[str, Any]
-    news: list[News]
+    events: list[Event]
 
 
 def unread_file(body: Object, settings: Settings) -> ConfigFile | None:
@@ -44,7 +44,7 @@ def unread_file(body: Object, settings: Settings) -> ConfigFile | None:
         return None  # `decide` reports it
 
 
-def decide(body: Object, settings: Settings, observed: Observed) -> Target | Refusal:
+def decide(body: Object, settings: Settings, observed: Observed) -> DesiredState | Refusal:
     """Return the desired state of a resource, or a refusal that leaves its objects unchanged.
 
     Args:
@@ -71,10 +71,10 @@ def decide(body: Object, settings: Settings, observed: Observed) -> Target | Ref
         return refusal
     resource = Resource(metadata["namespace"], metadata["name"], metadata["uid"])
     held = holds(status.groups_before(body), metadata.get("generation", 1))
-    return target(resource, spec, settings, sizing, observed, held)
+    return desired_state(resource, spec, settings, sizing, observed, held)
 
 
-def report(body: Object, decision: Target | Refusal, observed: Observed, now: str) -> Report:
+def report(body: Object, decision: DesiredState | Refusal, observed: Observed, now: str) -> Report:
     """Return the status of a resource, and its new Events.
 
     Args:
@@ -89,4 +89,4 @@ def report(body: Object, decision: Target | Refusal, observed: Observed, now: st
         after = status.refused(decision, before, generation, now)
     else:
         after = status.reported(decision, observed, before, generation, now)
-    return Report(after, news(before, after))
+    return Report(after, events(before, after))

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from deepseek_operator.api.section import API_VERSION, KIND
-from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, PORT, Target
+from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT, PORT, DesiredState
 from deepseek_operator.plan.desired.pod_template import KEYS_VOLUME, limits
 from deepseek_operator.plan.state.labels import (
     BLUE,
@@ -12,7 +12,7 @@ from deepseek_operator.plan.state.labels import (
     QUEUE,
     ROLE,
     WORKER,
-    Slot,
+    Color,
     gang_name,
     labels,
     selector,
@@ -56,56 +56,60 @@ DEPLOYMENT, GROUPS = "deployment.yaml.j2", "leaderworkerset.yaml.j2"
 POD_MONITOR = "podmonitor.yaml.j2"
 
 
-def children(target: Target) -> list[Manifest]:
+def children(desired: DesiredState) -> list[Manifest]:
     """Return all manifests of a resource, in the order of application.
 
     The workload still lacks the step of its rollout (`workload.rolled`).
     """
-    name, slot = target.resource.name, target.slot
-    own = set_name(name, slot)
-    metadata = common(target, name)
+    name, color = desired.resource.name, desired.color
+    own = set_name(name, color)
+    metadata = common(desired, name)
     values = {
-        "target": target,
+        "desired": desired,
         "metadata": metadata,
         # Metadata of objects that belong to this set of pods alone.
-        "own": {**metadata, "name": own, "labels": labels(name, slot)},
+        "own": {**metadata, "name": own, "labels": labels(name, color)},
         "selector": selector(name),
         # A Deployment's selector is immutable, and the blue one predates colors. It matches the green
         # pods too, which does no harm: they have a controller.
-        "own_selector": selector(name, None if slot == BLUE else slot),
-        "serving": serving(target),
-        "gang": gang_name(name, slot),
+        "own_selector": selector(name, None if color == BLUE else color),
+        "serving": serving(desired),
+        "gang": gang_name(name, color),
         "port": PORT,
         "model_mount": MODEL_MOUNT,
         "leave_seconds": LEAVE_SECONDS,
-        "requests": _asked_for(target),
-        "shm": _mebibytes(target.needs.shm),
-        "download_limit": _mebibytes(target.needs.download_limit),
+        "requests": _asked_for(desired),
+        "shm": _mebibytes(desired.needs.shm),
+        "download_limit": _mebibytes(desired.needs.download_limit),
         "dns": DNS,
-        "workload_labels": labels(name, slot) | ({QUEUE: target.queue} if target.queue else {}),
-        "monitor_labels": {**(target.pod_monitor or {}), **labels(name)},
+        "workload_labels": labels(name, color) | ({QUEUE: desired.queue} if desired.queue else {}),
+        "monitor_labels": {**(desired.pod_monitor or {}), **labels(name)},
         "status_port": STATUS_PORT,
         "metrics_path": METRICS_PATH,
         "keys_mount": KEYS_MOUNT,
         "keys_volume": KEYS_VOLUME,
     }
-    templates = [*TEMPLATES, DEPLOYMENT if target.pods == 1 else GROUPS]
-    if target.scaling is not None:
-        templates.append(scaling.TEMPLATES[target.scaling.metrics])
-        values |= scaling.values(target, target.scaling)
-    if target.pod_monitor is not None:
+    templates = [*TEMPLATES, DEPLOYMENT if desired.pods == 1 else GROUPS]
+    if desired.scaling is not None:
+        templates.append(scaling.TEMPLATES[desired.scaling.metrics])
+        values |= scaling.values(desired, desired.scaling)
+    if desired.pod_monitor is not None:
         templates.append(POD_MONITOR)
-    if target.pods == 1:
-        values["pod"] = _pod(target, values)
+    if desired.pods == 1:
+        values["pod"] = _pod(desired, values)
     else:
-        values |= {role: _pod(target, values, role) for role in (LEADER, WORKER)}
+        values |= {role: _pod(desired, values, role) for role in (LEADER, WORKER)}
     manifests = [render(template, **values) for template in templates]
     # Mesh policies, before the pods as well.
-    manifests[len(TEMPLATES) : len(TEMPLATES)] = trust.manifests(target.trust, values)
-    route = target.ways.route if target.ways else None
+    manifests[len(TEMPLATES) : len(TEMPLATES)] = trust.manifests(desired.authorization, values)
+    route = desired.routing.route if desired.routing else None
     if route:
         manifests += routes.manifests(route, metadata)
-    if target.trust.meshed and target.trust.steered and not (route and route.api == "istio"):
+    if (
+        desired.authorization.meshed
+        and desired.authorization.steered
+        and not (route and route.api == "istio")
+    ):
         # Callers in the mesh have no route from us, and by default their sidecars keep idle connections
         # longer than servers do.
         manifests.append(routes.sharing(metadata))
@@ -114,20 +118,20 @@ def children(target: Target) -> list[Manifest]:
     return manifests
 
 
-def common(target: Target, name: str) -> Manifest:
+def common(desired: DesiredState, name: str) -> Manifest:
     """Return the metadata of a child."""
     return {
         "name": name,
-        "namespace": target.resource.namespace,
-        "labels": labels(target.resource.name),
-        "ownerReferences": [owner(target)],
+        "namespace": desired.resource.namespace,
+        "labels": labels(desired.resource.name),
+        "ownerReferences": [owner(desired)],
     }
 
 
-def serving(target: Target, slot: Slot | None = None) -> dict[str, str]:
+def serving(desired: DesiredState, color: Color | None = None) -> dict[str, str]:
     """Return the labels of the pods that accept requests: of a replica of several pods, the leader."""
-    role = {ROLE: LEADER} if target.pods > 1 else {}
-    return selector(target.resource.name, slot) | role
+    role = {ROLE: LEADER} if desired.pods > 1 else {}
+    return selector(desired.resource.name, color) | role
 
 
 def mesh_defaults(drain_seconds: int) -> dict[str, str]:
@@ -156,30 +160,30 @@ def mesh_defaults(drain_seconds: int) -> dict[str, str]:
     }
 
 
-def owner(target: Target) -> Manifest:
+def owner(desired: DesiredState) -> Manifest:
     """Return the owner reference, by which Kubernetes deletes a child with its resource."""
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "name": target.resource.name,
-        "uid": target.resource.uid,
+        "name": desired.resource.name,
+        "uid": desired.resource.uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }
 
 
-def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
+def _pod(desired: DesiredState, values: dict[str, Any], role: str = "") -> Manifest:
     """Return the pod template of a resource, for a role in a replica of several pods."""
-    own = labels(target.resource.name, target.slot) | ({ROLE: role} if role else {})
-    runs = target.programs.leader
+    own = labels(desired.resource.name, desired.color) | ({ROLE: role} if role else {})
+    runs = desired.programs.leader
     if role == WORKER:
         own["sidecar.istio.io/inject"] = "false"  # workers get no requests
-        runs = target.programs.worker or runs
-    over = target.pod_template
+        runs = desired.programs.worker or runs
+    over = desired.pod_template
     mesh = {}
-    if target.trust.in_mesh and role != WORKER:
+    if desired.authorization.in_mesh and role != WORKER:
         own["sidecar.istio.io/inject"] = "true"
-        defaults = mesh_defaults(target.config["drainSeconds"])
+        defaults = mesh_defaults(desired.config["drainSeconds"])
         chosen = {name: over.metadata.annotations.get(name, defaults[name]) for name in defaults}
         mesh = chosen | MESH
     pod = render(
@@ -193,9 +197,9 @@ def _pod(target: Target, values: dict[str, Any], role: str = "") -> Manifest:
     }
 
 
-def _asked_for(target: Target) -> Manifest:
+def _asked_for(desired: DesiredState) -> Manifest:
     """Return the model server's resource requests, without those that podTemplate sets limits for."""
-    needs, over = target.needs, target.pod_template
+    needs, over = desired.needs, desired.pod_template
     quantities = {"cpu": f"{needs.millicores}m", "memory": _mebibytes(needs.memory)}
     # With a volume of the user's own for downloads, the node's disk is not used.
     if needs.download and not any(item["name"] == CACHE for item in over.spec.get("volumes", [])):

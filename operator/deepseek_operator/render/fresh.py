@@ -4,9 +4,9 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.plan.desired.desired_state import Target
-from deepseek_operator.plan.progressive.pod_sets import Sets
-from deepseek_operator.plan.rolling.rolling_update import Situation, next_step
+from deepseek_operator.plan.desired.desired_state import DesiredState
+from deepseek_operator.plan.progressive.pod_sets import PodSets
+from deepseek_operator.plan.rolling.rolling_update import RolloutInput, next_step
 from deepseek_operator.plan.state.observed import DeploymentView
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.sets import children as children_of_sets
@@ -14,7 +14,7 @@ from deepseek_operator.render.signature import sign
 from deepseek_operator.render.workload import is_workload, possible, rolled
 
 
-def manifests(sets: Sets, now: datetime) -> list[Manifest]:
+def manifests(sets: PodSets, now: datetime) -> list[Manifest]:
     """Return all manifests of a new resource, in the order of application.
 
     Args:
@@ -22,7 +22,7 @@ def manifests(sets: Sets, now: datetime) -> list[Manifest]:
         now: Current time.
     """
     return [
-        _rolled(child, sets.lead, now) if is_workload(child) else child
+        _rolled(child, sets.active, now) if is_workload(child) else child
         for child in children_of_sets(sets, children)
     ]
 
@@ -38,8 +38,8 @@ def unowned(manifest: dict[str, Any]) -> Manifest:
     return free
 
 
-def _rolled(manifest: Manifest, target: Target, now: datetime) -> Manifest:
+def _rolled(manifest: Manifest, desired: DesiredState, now: datetime) -> Manifest:
     """Return the workload with the step of a rollout that has no pods to replace."""
     wanted = manifest["spec"].get("replicas", 0)
-    situation = Situation(target.rollout, wanted, True, DeploymentView(), (), (), None, now)
-    return rolled(manifest, possible(manifest, wanted, next_step(situation, None)))
+    inputs = RolloutInput(desired.rollout, wanted, True, DeploymentView(), (), (), None, now)
+    return rolled(manifest, possible(manifest, wanted, next_step(inputs, None)))

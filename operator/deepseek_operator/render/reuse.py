@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import replace
 
-from deepseek_operator.plan.desired.desired_state import Resource, Target
+from deepseek_operator.plan.desired.desired_state import DesiredState, Resource
 from deepseek_operator.render.children import Manifest, children
 from deepseek_operator.render.signature import sign
 
@@ -23,20 +23,20 @@ class Renderer:
 
     def __init__(self) -> None:
         # Valid as names, and short enough that no manifest truncates them.
-        self._anybody = Resource(*(f"x{secrets.token_hex(8)}" for _ in range(3)))
+        self._placeholder = Resource(*(f"x{secrets.token_hex(8)}" for _ in range(3)))
         self._texts: OrderedDict[str, str] = OrderedDict()
 
-    def children(self, target: Target) -> list[Manifest]:
+    def children(self, desired: DesiredState) -> list[Manifest]:
         """Return all manifests of a resource, in the order of application."""
-        anybody = replace(target, resource=self._anybody)
-        shape = repr(anybody)
+        generic = replace(desired, resource=self._placeholder)
+        shape = repr(generic)
         text = self._texts.get(shape)
         if text is None:
-            text = self._texts[shape] = json.dumps(children(anybody))
+            text = self._texts[shape] = json.dumps(children(generic))
             if len(self._texts) > KEPT:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(shape)
-        own, placeholder = target.resource, self._anybody
+        own, placeholder = desired.resource, self._placeholder
         for part, value in (
             (placeholder.namespace, own.namespace),
             (placeholder.name, own.name),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.api.scaling import Scaling
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.desired.scaling import goals, promql
 from deepseek_operator.plan.state.labels import gang_name, set_name
 
@@ -14,24 +14,24 @@ TEMPLATES = {
 }
 
 
-def values(target: Target, scaling: Scaling) -> dict[str, Any]:
+def values(desired: DesiredState, scaling: Scaling) -> dict[str, Any]:
     """Return the template values for autoscaling."""
     return {
         "goals": goals(scaling),
         "promql": promql,
-        "pods_of": set_name(target.resource.name, target.slot),
+        "pods_of": set_name(desired.resource.name, desired.color),
         "behavior": behavior(scaling),
-        "scaled": _scaled(target),
+        "scaled": _scaled(desired),
     }
 
 
-def _scaled(target: Target) -> dict[str, str]:
+def _scaled(desired: DesiredState) -> dict[str, str]:
     """Return the reference to the scaled workload."""
-    name, slot = target.resource.name, target.slot
-    if target.pods == 1:
-        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": set_name(name, slot)}
+    name, color = desired.resource.name, desired.color
+    if desired.pods == 1:
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": set_name(name, color)}
     version = "leaderworkerset.x-k8s.io/v1"
-    return {"apiVersion": version, "kind": "LeaderWorkerSet", "name": gang_name(name, slot)}
+    return {"apiVersion": version, "kind": "LeaderWorkerSet", "name": gang_name(name, color)}
 
 
 def behavior(scaling: Scaling) -> dict[str, Any]:

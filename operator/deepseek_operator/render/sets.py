@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from deepseek_operator.plan.desired.desired_state import Target
-from deepseek_operator.plan.progressive.pod_sets import Sets
+from deepseek_operator.plan.desired.desired_state import DesiredState
+from deepseek_operator.plan.progressive.pod_sets import PodSets
 from deepseek_operator.plan.progressive.revision import Revision
 from deepseek_operator.plan.state.labels import (
     BLUE,
     GREEN,
-    RECORD,
     REVISION,
-    Slot,
+    ROLLOUT_STATE,
+    Color,
     labels,
     service_name,
 )
@@ -24,38 +24,42 @@ from deepseek_operator.render.workload import is_workload
 OWN = ("ConfigMap", "Deployment", "LeaderWorkerSet")
 
 
-def children(sets: Sets, rendered: Callable[[Target], list[Manifest]]) -> list[Manifest]:
+def children(sets: PodSets, rendered: Callable[[DesiredState], list[Manifest]]) -> list[Manifest]:
     """Return all manifests of a resource, in the order of application.
 
     Args:
         sets: Desired pod sets.
         rendered: Function that renders the children of one set.
     """
-    if sets.record is None:
-        return rendered(sets.lead)
-    lead = [_amended(child, sets, rendered) for child in rendered(sets.lead)]
-    other = [child for child in rendered(sets.other) if child["kind"] in OWN] if sets.other else []
-    revisions = [_revision(sets.lead, item) for item in sets.revisions]
-    services = [_alone(sets, slot) for slot in (BLUE, GREEN)] if sets.revisions else []
-    at = next(place for place, child in enumerate(lead) if is_workload(child))
-    files = [child for child in other if not is_workload(child)]
-    pods = [_noted(child, sets.other) for child in other if is_workload(child)]
-    return [*revisions, *lead[:at], *services, *files, lead[at], *pods, *lead[at + 1 :]]
+    if sets.state is None:
+        return rendered(sets.active)
+    active = [_extended(child, sets, rendered) for child in rendered(sets.active)]
+    preview = (
+        [child for child in rendered(sets.preview) if child["kind"] in OWN] if sets.preview else []
+    )
+    revisions = [_revision(sets.active, item) for item in sets.revisions]
+    services = [_set_service(sets, color) for color in (BLUE, GREEN)] if sets.revisions else []
+    at = next(index for index, child in enumerate(active) if is_workload(child))
+    files = [child for child in preview if not is_workload(child)]
+    pods = [_with_revision(child, sets.preview) for child in preview if is_workload(child)]
+    return [*revisions, *active[:at], *services, *files, active[at], *pods, *active[at + 1 :]]
 
 
-def _amended(child: Manifest, sets: Sets, rendered: Callable[[Target], list[Manifest]]) -> Manifest:
+def _extended(
+    child: Manifest, sets: PodSets, rendered: Callable[[DesiredState], list[Manifest]]
+) -> Manifest:
     """Return a child of the set that has the requests, extended for the other set."""
     if child["kind"] == "Service":
-        return _in_front(child, sets)
-    if child["kind"] == "NetworkPolicy" and sets.other:
-        return _opened(child, rendered(sets.other))
-    return _noted(child, sets.lead)
+        return _client_service(child, sets)
+    if child["kind"] == "NetworkPolicy" and sets.preview:
+        return _merged_policy(child, rendered(sets.preview))
+    return _with_revision(child, sets.active)
 
 
-def _noted(child: Manifest, target: Target | None) -> Manifest:
+def _with_revision(child: Manifest, desired: DesiredState | None) -> Manifest:
     """Return a workload with the revision of its pods."""
-    if target and target.revision and is_workload(child):
-        _annotate(child, REVISION, target.revision)
+    if desired and desired.revision and is_workload(child):
+        _annotate(child, REVISION, desired.revision)
     return child
 
 
@@ -64,40 +68,40 @@ def _annotate(child: Manifest, name: str, value: str) -> None:
     sign(child)
 
 
-def _in_front(service: Manifest, sets: Sets) -> Manifest:
+def _client_service(service: Manifest, sets: PodSets) -> Manifest:
     """Return the clients' Service with selector and rollout state, which change in one write."""
-    places = sets.traffic.common
-    target = sets.of(places[0]) or sets.lead
-    apart = len({one.pods > 1 for one in sets.both}) > 1
-    if len(places) == 1 or apart:
-        service["spec"]["selector"] = serving(target, target.slot)
-    _annotate(service, RECORD, str(sets.record))
+    colors = sets.traffic.common
+    desired = sets.of(colors[0]) or sets.active
+    mixed = len({one.pods > 1 for one in sets.members}) > 1
+    if len(colors) == 1 or mixed:
+        service["spec"]["selector"] = serving(desired, desired.color)
+    _annotate(service, ROLLOUT_STATE, str(sets.state))
     return service
 
 
-def _alone(sets: Sets, slot: Slot) -> Manifest:
+def _set_service(sets: PodSets, color: Color) -> Manifest:
     """Return the Service of one set, for routes with a weight per set."""
-    target = sets.of(slot) or sets.lead
-    metadata = common(target, service_name(target.resource.name, slot))
-    service = render("service.yaml.j2", metadata=metadata, serving=serving(target, slot))
+    desired = sets.of(color) or sets.active
+    metadata = common(desired, service_name(desired.resource.name, color))
+    service = render("service.yaml.j2", metadata=metadata, serving=serving(desired, color))
     sign(service)
     return service
 
 
-def _opened(policy: Manifest, others: list[Manifest]) -> Manifest:
+def _merged_policy(policy: Manifest, others: list[Manifest]) -> Manifest:
     """Return the NetworkPolicy with the rules of both sets."""
-    (other,) = (child for child in others if child["kind"] == "NetworkPolicy")
-    for way in ("ingress", "egress"):
-        rules = policy["spec"].setdefault(way, [])
-        rules += [rule for rule in other["spec"].get(way, []) if rule not in rules]
+    (preview,) = (child for child in others if child["kind"] == "NetworkPolicy")
+    for direction in ("ingress", "egress"):
+        rules = policy["spec"].setdefault(direction, [])
+        rules += [rule for rule in preview["spec"].get(direction, []) if rule not in rules]
     sign(policy)
     return policy
 
 
-def _revision(target: Target, revision: Revision) -> Manifest:
+def _revision(desired: DesiredState, revision: Revision) -> Manifest:
     """Return the ControllerRevision that keeps what a set was made of while the spec changes."""
-    name = target.resource.name
-    metadata: dict[str, Any] = common(target, f"{name}-{revision.name}")
+    name = desired.resource.name
+    metadata: dict[str, Any] = common(desired, f"{name}-{revision.name}")
     metadata["labels"] = {**labels(name), REVISION: revision.name}
     manifest = {
         "apiVersion": "apps/v1",

@@ -2,35 +2,41 @@
 
 from typing import Any
 
-from deepseek_operator.plan.traffic.authorization import API_PATHS, Caller, Token, Trust
+from deepseek_operator.plan.traffic.authorization import API_PATHS, AuthorizationPlan, Caller, Token
 from deepseek_operator.render.template import render
 
 Manifest = dict[str, Any]
 
 
-def manifests(trust: Trust, values: dict[str, Any]) -> list[Manifest]:
+def manifests(authorization: AuthorizationPlan, values: dict[str, Any]) -> list[Manifest]:
     """Return the mesh policies of a model; empty if it is not in the mesh.
 
     Args:
-        trust: The decided trust.
+        authorization: The authorization plan.
         values: Template values: `metadata`, and `serving`, the labels of the pods.
     """
-    if not trust.meshed:
+    if not authorization.meshed:
         return []
-    given = {"trust": trust, "metadata": values["metadata"], "serving": values["serving"]}
-    made = [render("peerauthentication.yaml.j2", **given)]
-    if not trust.policies:
-        return made
-    if trust.token:
-        made.append(render("requestauthentication.yaml.j2", **given))
+    shared = {
+        "authorization": authorization,
+        "metadata": values["metadata"],
+        "serving": values["serving"],
+    }
+    result = [render("peerauthentication.yaml.j2", **shared)]
+    if not authorization.policies:
+        return result
+    if authorization.token:
+        result.append(render("requestauthentication.yaml.j2", **shared))
     own = values["metadata"]["namespace"]
-    sources = [_source(caller, own, trust.token) for caller in trust.callers]
-    claims = trust.token.claims if trust.token else ()
-    when = [{"key": f"request.auth.claims[{name}]", "values": said} for name, said in claims]
-    made.append(
-        render("authorizationpolicy.yaml.j2", **given, sources=sources, paths=API_PATHS, when=when)
+    sources = [_source(caller, own, authorization.token) for caller in authorization.callers]
+    claims = authorization.token.claims if authorization.token else ()
+    when = [
+        {"key": f"request.auth.claims[{name}]", "values": accepted} for name, accepted in claims
+    ]
+    result.append(
+        render("authorizationpolicy.yaml.j2", **shared, sources=sources, paths=API_PATHS, when=when)
     )
-    return made
+    return result
 
 
 def _source(caller: Caller, own: str, token: Token | None) -> dict[str, Any]:

@@ -14,27 +14,27 @@ from typing import Any
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.plan.progressive import blue_green, canary
 from deepseek_operator.plan.progressive.progression import (
+    ProgressiveInput,
     SetView,
-    Situation,
     Traffic,
-    faced,
-    settled,
+    align_with_spec,
+    collapsed,
 )
-from deepseek_operator.plan.progressive.rollout_state import Record
+from deepseek_operator.plan.progressive.rollout_state import RolloutState
 from deepseek_operator.plan.progressive.samples import Histogram, Sample
-from deepseek_operator.plan.state.labels import BLUE, GREEN, Slot
+from deepseek_operator.plan.state.labels import BLUE, GREEN, Color
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TICK = 10
 EDGES = (0.1, 0.5, 1.0, 5.0, float("inf"))
 ALL = Traffic({BLUE: 100, GREEN: 0}, (BLUE, GREEN))
-MACHINES = {"canary": canary, "blueGreen": blue_green}
+STRATEGIES = {"canary": canary, "blueGreen": blue_green}
 
 
 @dataclass
 class Pod:
     revision: str
-    placed: bool = False
+    scheduled: bool = False
     age: int = 0
     counted: int = 0
 
@@ -50,7 +50,7 @@ class World:
         gpus: Slots for replicas; None: unlimited.
         load: Seconds until a scheduled replica serves.
         bad: Revisions whose servers fail a third of the requests.
-        broken: Revisions that never serve.
+        failure: Revisions that never serve.
     """
 
     rules: Rollout
@@ -61,11 +61,11 @@ class World:
     bad: frozenset[str] = frozenset()
     broken: frozenset[str] = frozenset()
     now: datetime = START
-    pods: dict[Slot, dict[str, Pod]] = field(default_factory=lambda: {BLUE: {}, GREEN: {}})
-    wanted: dict[Slot, tuple[str, int]] = field(default_factory=dict)
+    pods: dict[Color, dict[str, Pod]] = field(default_factory=lambda: {BLUE: {}, GREEN: {}})
+    wanted: dict[Color, tuple[str, int]] = field(default_factory=dict)
     note: str = ""
     traffic: Traffic = ALL
-    records: list[Record] = field(default_factory=list)
+    states: list[RolloutState] = field(default_factory=list)
     serving: list[int] = field(default_factory=list)
     names: int = 0
 
@@ -74,83 +74,85 @@ class World:
     def tick(self) -> None:
         """Advance ten seconds: create, schedule and load pods, and send requests."""
         self.now += timedelta(seconds=TICK)
-        for slot in (BLUE, GREEN):
-            self._replaced(slot)
-        ready = [(slot, pod) for slot in (BLUE, GREEN) for pod in self.ready(slot)]
-        self.serving.append(len([1 for slot, _ in ready if slot in self.traffic.common]))
-        for slot, pod in ready:
-            if slot in self.traffic.common:
+        for color in (BLUE, GREEN):
+            self._replaced(color)
+        ready = [(color, pod) for color in (BLUE, GREEN) for pod in self.ready(color)]
+        self.serving.append(len([1 for color, _ in ready if color in self.traffic.common]))
+        for color, pod in ready:
+            if color in self.traffic.common:
                 pod.counted += 20
 
-    def _replaced(self, slot: Slot) -> None:
+    def _replaced(self, color: Color) -> None:
         """Replace pods like a Deployment's controller: at most one unavailable, youngest first."""
-        revision, number = self.wanted.get(slot, ("", 0))
-        pods = self.pods[slot]
+        revision, number = self.wanted.get(color, ("", 0))
+        pods = self.pods[color]
         old = sorted(
             (n for n, p in pods.items() if p.revision != revision), key=lambda n: pods[n].age
         )
         for name in old:
             serves = self._serves(pods[name])
-            if not serves or len(self.ready(slot)) >= number:
+            if not serves or len(self.ready(color)) >= number:
                 del pods[name]
         while len(pods) > number:
             del pods[min(pods, key=lambda name: pods[name].age)]
         while len(pods) < number:
             self.names += 1
             pods[f"p{self.names}"] = Pod(revision)
-        held = sum(pod.placed for pods in self.pods.values() for pod in pods.values())
+        held = sum(pod.scheduled for pods in self.pods.values() for pod in pods.values())
         for pod in pods.values():
-            if pod.placed:
+            if pod.scheduled:
                 pod.age += TICK
             elif self.gpus is None or held < self.gpus:
-                pod.placed, held = True, held + 1
+                pod.scheduled, held = True, held + 1
 
-    def ready(self, slot: Slot) -> list[Pod]:
-        return [pod for pod in self.pods[slot].values() if self._serves(pod)]
+    def ready(self, color: Color) -> list[Pod]:
+        return [pod for pod in self.pods[color].values() if self._serves(pod)]
 
     def _serves(self, pod: Pod) -> bool:
         return pod.age >= self.load and pod.revision not in self.broken
 
     # The operator
 
-    def view(self, slot: Slot) -> SetView:
-        pods = self.pods[slot]
-        revision, number = self.wanted.get(slot, ("", 0))
+    def view(self, color: Color) -> SetView:
+        pods = self.pods[color]
+        revision, number = self.wanted.get(color, ("", 0))
         return SetView(
             revision=revision,
-            there=slot in self.wanted or bool(pods),
+            exists=color in self.wanted or bool(pods),
             wanted=number,
             replicas=len(pods),
-            placed=sum(pod.placed for pod in pods.values()),
-            ready=len(self.ready(slot)),
+            scheduled=sum(pod.scheduled for pod in pods.values()),
+            ready=len(self.ready(color)),
             rolling=any(pod.revision != revision for pod in pods.values()),
         )
 
-    def situation(self, record: Record) -> Situation:
-        held = [len([p for p in self.pods[s].values() if p.placed]) for s in (BLUE, GREEN)]
+    def inputs(self, state: RolloutState) -> ProgressiveInput:
+        held = [len([p for p in self.pods[s].values() if p.scheduled]) for s in (BLUE, GREEN)]
         broken = any(
             pod.revision in self.broken and pod.age > 300
-            for pod in self.pods[record.place].values()
+            for pod in self.pods[state.candidate_color].values()
         )
-        candidate = self.view(record.place)
+        candidate = self.view(state.candidate_color)
         whole = candidate.ready and candidate.ready == candidate.wanted
-        return Situation(
+        return ProgressiveInput(
             rules=self.rules,
             newest=self.spec,
             wanted=self.replicas,
-            stable=self.view(record.stable),
+            stable=self.view(state.stable),
             candidate=candidate,
             now=self.now,
-            room=None if self.gpus is None else max(self.gpus, sum(held)),
-            broken="It never serves." if broken else "",
-            samples={slot: self.samples(slot) for slot in (BLUE, GREEN)},
-            check=(candidate.revision not in self.bad) if whole else None,
-            problem="It answers nonsense.",
+            capacity=None if self.gpus is None else max(self.gpus, sum(held)),
+            failure="It never serves." if broken else "",
+            samples={color: self.samples(color) for color in (BLUE, GREEN)},
+            smoke_passed=(candidate.revision not in self.bad) if whole else None,
+            smoke_problem="It answers nonsense.",
         )
 
-    def samples(self, slot: Slot) -> dict[str, Sample]:
+    def samples(self, color: Color) -> dict[str, Sample]:
         warm = self.load + 60
-        return {name: self.counted(pod) for name, pod in self.pods[slot].items() if pod.age >= warm}
+        return {
+            name: self.counted(pod) for name, pod in self.pods[color].items() if pod.age >= warm
+        }
 
     def counted(self, pod: Pod) -> Sample:
         number = float(pod.counted)
@@ -159,38 +161,38 @@ class World:
 
     def writes(self) -> list[Callable[[], None]]:
         """Return the writes of one pass of the operator, in order."""
-        record = Record.parse(self.note) or Record(BLUE, self.spec)
+        state = RolloutState.parse(self.note) or RolloutState(BLUE, self.spec)
         if self.rules.strategy == "auto":
-            place, stable = record.place, record.stable
-            record = settled(record, self.view(place), self.view(stable), self.spec)
-            record = replace(record, revision=self.spec)
-            machine: Any = canary
+            candidate, stable = state.candidate_color, state.stable
+            state = collapsed(state, self.view(candidate), self.view(stable), self.spec)
+            state = replace(state, revision=self.spec)
+            strategy: Any = canary
         else:
-            machine = MACHINES[self.rules.strategy]
-            record = machine.advance(*faced(record, self.situation(record)))
-        situation = self.situation(record)
-        sizes = machine.sizes(record, situation)
-        given = machine.traffic(record, situation)
+            strategy = STRATEGIES[self.rules.strategy]
+            state = strategy.advance(*align_with_spec(state, self.inputs(state)))
+        inputs = self.inputs(state)
+        sizes = strategy.sizes(state, inputs)
+        given = strategy.traffic(state, inputs)
         todo: list[Callable[[], None]] = []
-        if (str(record), given) != (self.note, self.traffic):
-            todo.append(lambda: self._note(record, given))
-        if not record.candidate and record.place in self.wanted:
-            todo.append(lambda: self._remove(record.place))
-        sets = [(record.stable, record.revision, sizes[0])]
-        if record.candidate:
-            sets.append((record.place, record.candidate, sizes[1]))
-        for slot, revision, number in sets:
-            if self.wanted.get(slot) != (revision, number):
-                todo.append(lambda s=slot, r=revision, n=number: self.wanted.update({s: (r, n)}))
+        if (str(state), given) != (self.note, self.traffic):
+            todo.append(lambda: self._note(state, given))
+        if not state.candidate and state.candidate_color in self.wanted:
+            todo.append(lambda: self._remove(state.candidate_color))
+        sets = [(state.stable, state.revision, sizes[0])]
+        if state.candidate:
+            sets.append((state.candidate_color, state.candidate, sizes[1]))
+        for color, revision, number in sets:
+            if self.wanted.get(color) != (revision, number):
+                todo.append(lambda s=color, r=revision, n=number: self.wanted.update({s: (r, n)}))
         return todo
 
-    def _note(self, record: Record, given: Traffic) -> None:
-        self.note, self.traffic = str(record), given
-        self.records.append(record)
+    def _note(self, state: RolloutState, given: Traffic) -> None:
+        self.note, self.traffic = str(state), given
+        self.states.append(state)
 
-    def _remove(self, slot: Slot) -> None:
-        del self.wanted[slot]
-        self.pods[slot].clear()
+    def _remove(self, color: Color) -> None:
+        del self.wanted[color]
+        self.pods[color].clear()
 
     def look(self, killed: bool = True) -> None:
         """Run the operator; with `killed` it restarts from the cluster's state after every write."""
@@ -209,7 +211,7 @@ class World:
         self.look(killed)
 
     @property
-    def record(self) -> Record:
-        found = Record.parse(self.note)
+    def state(self) -> RolloutState:
+        found = RolloutState.parse(self.note)
         assert found is not None
         return found

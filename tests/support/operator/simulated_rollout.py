@@ -11,7 +11,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from deepseek_operator.api.rollout import Rollout
-from deepseek_operator.plan.rolling.rolling_update import Situation, Step, needs_look, next_step
+from deepseek_operator.plan.rolling.rolling_update import (
+    RolloutInput,
+    Step,
+    needs_free_slots,
+    next_step,
+)
 from deepseek_operator.plan.state.observed import DeploymentView, PodView
 
 TICK = timedelta(seconds=5)
@@ -71,7 +76,7 @@ class World:
         for _ in range(LOAD_TICKS + 2):
             self._schedule()
         self.applied = self.template
-        self.step = next_step(self._situation(), None)
+        self.step = next_step(self._inputs(), None)
         self.steps = [self.step]
 
     @property
@@ -105,16 +110,16 @@ class World:
         self.served.append(self.ready)
 
     def _operate(self) -> None:
-        situation = self._situation()
-        if needs_look(situation, self.step, devices=True):
+        inputs = self._inputs()
+        if needs_free_slots(inputs, self.step, devices=True):
             self.looks += 1
-            situation = replace(situation, free=self.free)
-        step = next_step(situation, self.step)
+            inputs = replace(inputs, free=self.free)
+        step = next_step(inputs, self.step)
         if step != self.step:
             self.steps.append(step)
         self.step, self.applied = step, self.template
 
-    def _situation(self) -> Situation:
+    def _inputs(self) -> RolloutInput:
         alive = self.alive
         deployment = DeploymentView(
             replicas=len(alive),
@@ -122,7 +127,7 @@ class World:
             wanted=self.wanted,
             settled=True,
         )
-        return Situation(
+        return RolloutInput(
             policy=self.policy,
             wanted=self.wanted,
             changed=self.template != self.applied,

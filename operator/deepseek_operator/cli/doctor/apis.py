@@ -86,9 +86,11 @@ def _answers(check: str, service: Object, who: str) -> Finding:
     state = _available(service)
     if state.get("status") == "True":
         return Finding(check, "ok", f"{who} serves {METRICS}.")
-    said = state.get("message") or "no reason reported"
+    message = state.get("message") or "no reason reported"
     fix = f"kubectl describe apiservice {service['metadata']['name']}."
-    return Finding(check, "problem", f"{METRICS}, served by {who}, is not available: {said}.", fix)
+    return Finding(
+        check, "problem", f"{METRICS}, served by {who}, is not available: {message}.", fix
+    )
 
 
 def others(facts: Facts) -> Iterator[Finding]:

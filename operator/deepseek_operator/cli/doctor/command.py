@@ -80,9 +80,9 @@ def _page(found: list[Finding]) -> None:
         state: sum(row.state == state for row in found)
         for state in ("problem", "warning", "unknown")
     }
-    said = ", ".join(
+    totals = ", ".join(
         f"{number} {state}{'s' * (number > 1 and state != 'unknown')}"
         for state, number in count.items()
         if number
     )
-    write(f"\n{said or 'no problems found'}\n")
+    write(f"\n{totals or 'no problems found'}\n")

@@ -67,9 +67,9 @@ def _of_this_release(check: str, theirs: Any) -> Finding:
         return Finding(
             check, "ok", f"The schema of DeepSeekDeployment {VERSION} matches this command."
         )
-    said = [
-        f"{words} {_some(fields)}"
-        for words, fields in (
+    differences = [
+        f"{description} {_some(fields)}"
+        for description, fields in (
             ("missing", found.lacking),
             ("unknown to this command", found.unknown),
             ("different rules for", found.other),
@@ -80,7 +80,9 @@ def _of_this_release(check: str, theirs: Any) -> Finding:
         "Use the same release of operator, CRD and this command. Helm does not upgrade a CRD that it has "
         "not created: run kubectl apply --server-side -f crds/."
     )
-    return Finding(check, "warning", f"The CRD is from another release: {'; '.join(said)}.", fix)
+    return Finding(
+        check, "warning", f"The CRD is from another release: {'; '.join(differences)}.", fix
+    )
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -59,9 +59,9 @@ def offered(facts: Facts) -> Iterator[Finding]:
         for node in with_gpus:
             for name, number in devices(node).items():
                 total[name] += number
-        said = ", ".join(f"{number} x {name}" for name, number in sorted(total.items()))
+        counts = ", ".join(f"{number} x {name}" for name, number in sorted(total.items()))
         yield Finding(
-            check, "ok", f"{len(with_gpus)} of {len(facts.nodes)} nodes have GPUs: {said}."
+            check, "ok", f"{len(with_gpus)} of {len(facts.nodes)} nodes have GPUs: {counts}."
         )
 
 
@@ -89,8 +89,8 @@ def labelled(facts: Facts) -> Iterator[Finding]:
     for product, found in sorted(strange.items()):
         yield _unlabelled(check, product, found)
     if kinds:
-        said = ", ".join(f"{name} on {number}" for name, number in sorted(kinds.items()))
-        yield Finding(check, "ok", f"GPU types by node label: {said}.")
+        counts = ", ".join(f"{name} on {number}" for name, number in sorted(kinds.items()))
+        yield Finding(check, "ok", f"GPU types by node label: {counts}.")
 
 
 def _unlabelled(check: str, product: str, nodes: list[Object]) -> Finding:
@@ -149,7 +149,7 @@ def reachable(facts: Facts) -> Iterator[Finding]:
     if not nodes:
         return
     sound = True
-    for words, fix, found in (
+    for problem, fix, found in (
         ("are not ready", "kubectl describe node", [n for n in nodes if not _is_ready(n)]),
         (
             "are cordoned",
@@ -160,7 +160,7 @@ def reachable(facts: Facts) -> Iterator[Finding]:
         if found:
             sound = False
             names = " ".join(n["metadata"]["name"] for n in found[:SHOWN])
-            yield Finding(check, "warning", f"{_names(found)} {words}.", f"{fix} {names}")
+            yield Finding(check, "warning", f"{_names(found)} {problem}.", f"{fix} {names}")
     for (key, value, effect), found in _unborne(facts, nodes).items():
         sound = False
         yield _taint(check, key, value, effect, found)
@@ -174,9 +174,9 @@ def _unborne(facts: Facts, nodes: Objects) -> dict[tuple[str, str, str], list[Ob
     tolerations: list[Object] = []
     for item in resources:
         pod = (item["spec"].get("podTemplate") or {}).get("spec")
-        said = pod.get("tolerations") if isinstance(pod, dict) else None
+        listed = pod.get("tolerations") if isinstance(pod, dict) else None
         # The API server does not validate podTemplate.
-        tolerations += [each for each in said or [] if isinstance(each, dict)]
+        tolerations += [each for each in listed or [] if isinstance(each, dict)]
     found: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
     for node in nodes:
         for taint in NodeView.of(node).taints:
@@ -205,9 +205,9 @@ def driven(facts: Facts) -> Iterator[Finding]:
     check = "GPU driver"
     known = {}
     for node in _with_gpus(facts):
-        said = next((_labels(node)[name] for name in DRIVER if name in _labels(node)), "")
-        if said.isdigit():
-            known[node["metadata"]["name"]] = (int(said), node)
+        major = next((_labels(node)[name] for name in DRIVER if name in _labels(node)), "")
+        if major.isdigit():
+            known[node["metadata"]["name"]] = (int(major), node)
     if not known:
         return
     old = [node for major, node in known.values() if major < OLDEST_DRIVER]

@@ -29,7 +29,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Host:
     """The facts of a machine.
 
     Attributes:
@@ -63,7 +63,7 @@ class Machine:
     engines: dict[str, str | None]
 
 
-def driver(machine: Machine) -> Iterator[Finding]:
+def driver(machine: Host) -> Iterator[Finding]:
     """Check that the driver works and is new enough."""
     check = "GPU driver"
     if machine.driver_problem:
@@ -91,41 +91,43 @@ def driver(machine: Machine) -> Iterator[Finding]:
         yield Finding(check, "ok", f"Version {machine.driver} works.")
 
 
-def gpus(machine: Machine) -> Iterator[Finding]:
+def gpus(machine: Host) -> Iterator[Finding]:
     """Check the free memory of each GPU."""
     for place, gpu in enumerate(machine.gpus):
         check = f"GPU {place}"
         left = gpu.memory - gpu.used
-        said = f"{gpu.name}, {left / 1024:.1f} of {gpu.memory / 1024:.1f} GiB free."
+        message = f"{gpu.name}, {left / 1024:.1f} of {gpu.memory / 1024:.1f} GiB free."
         if left < gpu.memory / 2:
-            yield Finding(check, "warning", said, "Run nvidia-smi to see which processes use it.")
+            yield Finding(
+                check, "warning", message, "Run nvidia-smi to see which processes use it."
+            )
         else:
-            yield Finding(check, "ok", said)
+            yield Finding(check, "ok", message)
 
 
-def disk(machine: Machine) -> Iterator[Finding]:
+def disk(machine: Host) -> Iterator[Finding]:
     """Check that the disk has space for the smallest model."""
-    said = f"{machine.disk / GB:.0f} GB are free at {machine.cache}, the download directory."
+    message = f"{machine.disk / GB:.0f} GB are free at {machine.cache}, the download directory."
     if machine.disk < LEAST_DISK:
         fix = "Free disk space, or set HF_HOME to a directory on a larger disk."
         yield Finding(
-            "disk", "problem", f"{said} The smallest model needs {LEAST_DISK / GB:.0f} GB.", fix
+            "disk", "problem", f"{message} The smallest model needs {LEAST_DISK / GB:.0f} GB.", fix
         )
     else:
-        yield Finding("disk", "ok", said)
+        yield Finding("disk", "ok", message)
 
 
-def memory(machine: Machine) -> Iterator[Finding]:
+def memory(machine: Host) -> Iterator[Finding]:
     """Check that the memory is enough for the smallest model."""
-    said = f"{machine.memory / GIB:.1f} of {machine.installed / GIB:.1f} GiB are available."
+    message = f"{machine.memory / GIB:.1f} of {machine.installed / GIB:.1f} GiB are available."
     if machine.memory < LEAST_MEMORY and not machine.gpus:
-        message = f"{said} On the CPU the smallest model needs {LEAST_MEMORY / GIB:.0f} GiB."
+        message = f"{message} On the CPU the smallest model needs {LEAST_MEMORY / GIB:.0f} GiB."
         yield Finding("memory", "warning", message, "Close other programs, or use another machine.")
     else:
-        yield Finding("memory", "ok", said)
+        yield Finding("memory", "ok", message)
 
 
-def software(machine: Machine) -> Iterator[Finding]:
+def software(machine: Host) -> Iterator[Finding]:
     """Check that Python, torch and the server are installed and compatible."""
     python = ".".join(map(str, machine.python))
     if not OLDEST_PYTHON <= machine.python <= NEWEST_PYTHON:
@@ -147,18 +149,18 @@ def software(machine: Machine) -> Iterator[Finding]:
         yield Finding("model server", "ok", f"deepseek-server {machine.server} with {versions}.")
 
 
-def container_engine(machine: Machine) -> Iterator[Finding]:
+def container_engine(machine: Host) -> Iterator[Finding]:
     """Check that a container engine responds; only images and kind need one."""
     check = "container engine"
     answering = [name for name, problem in machine.engines.items() if problem is None]
     if answering:
         yield Finding(check, "ok", f"{', '.join(answering)} responds.")
     elif machine.engines:
-        said = "; ".join(f"{name}: {problem}" for name, problem in machine.engines.items())
+        message = "; ".join(f"{name}: {problem}" for name, problem in machine.engines.items())
         yield Finding(
             check,
             "warning",
-            f"No container engine responds ({said}).",
+            f"No container engine responds ({message}).",
             "Start it, or run the server without containers.",
         )
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from deepseek_operator.cli.doctor.machine import Gpu, Machine
+from deepseek_operator.cli.doctor.machine import Gpu, Host
 
 ENGINES = ("docker", "podman", "nerdctl")
 QUERY = "name,memory.total,memory.used,driver_version"
@@ -19,13 +19,13 @@ PATIENCE = 20.0  # seconds
 NVIDIA = "0x10de"
 
 
-def look() -> Machine:
+def look() -> Host:
     """Gather the facts of this machine."""
     gpus, driver, problem = _gpus()
     cache = _cache()
     memory = psutil.virtual_memory()
     packages = {name: found for name in ("torch", "transformers") if (found := _version(name))}
-    return Machine(
+    return Host(
         python=sys.version_info[:2],
         gpus=gpus,
         driver=driver,

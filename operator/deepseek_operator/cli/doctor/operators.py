@@ -64,7 +64,7 @@ def leads(facts: Facts) -> Iterator[Finding]:
         return
     if not facts.leases:
         if facts.operators:
-            yield _nobody(check, "No leader was ever elected: there is no Lease.")
+            yield _no_leader(check, "No leader was ever elected: there is no Lease.")
         return
     if len(facts.leases) > 1:
         names = ", ".join(_name(item) for item in facts.leases)
@@ -73,7 +73,7 @@ def leads(facts: Facts) -> Iterator[Finding]:
     lease = max(facts.leases, key=_renewed)
     spec = lease["spec"]
     if not _is_held(lease, facts.now):
-        yield _nobody(
+        yield _no_leader(
             check,
             f"There is no leader; the last one was {spec.get('holderIdentity') or 'unknown'}.",
         )
@@ -81,7 +81,7 @@ def leads(facts: Facts) -> Iterator[Finding]:
     yield Finding(check, "ok", f"{spec['holderIdentity']} is the leader.")
 
 
-def _nobody(check: str, message: str) -> Finding:
+def _no_leader(check: str, message: str) -> Finding:
     fix = "Check the operator's log; a new leader normally takes over within 15 seconds."
     return Finding(check, "problem", message, fix)
 
@@ -99,8 +99,8 @@ def _is_held(lease: Object, now: datetime) -> bool:
 
 
 def _renewed(lease: Object) -> datetime:
-    said = (lease.get("spec") or {}).get("renewTime")
-    return datetime.fromisoformat(said or "1970-01-01T00:00:00+00:00")
+    renewed = (lease.get("spec") or {}).get("renewTime")
+    return datetime.fromisoformat(renewed or "1970-01-01T00:00:00+00:00")
 
 
 CHECKS = (installed, leads)

@@ -119,7 +119,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Words:
+class Captions:
     """The texts of a chart, as in `Lines`."""
 
     title: str
@@ -141,7 +141,7 @@ def parts(sizes: Sequence[tuple[str, float, str]]) -> list[Part]:
 
 
 def lines(
-    words: Words,
+    caption: Captions,
     series: Sequence[Series],
     table: Table,
     *,
@@ -152,7 +152,7 @@ def lines(
     """Return a line chart.
 
     Args:
-        words: Its texts.
+        caption: Its texts.
         series: The data; at least one point each.
         table: The values as a table.
         log: Logarithmic scale of the x axis and of the y axis.
@@ -163,7 +163,7 @@ def lines(
     ends = [end for each in series for end in _ends(each)]
     up = axis([*around(ends), *ends] if log[1] else ends, BOTTOM, TOP, log[1])
     return Lines(
-        **vars(words),
+        **vars(caption),
         lines=[_line(each, number, across, up) for number, each in enumerate(series)],
         marks_across=[Mark(across.place(value), short(value)) for value in across.marks()],
         marks_up=[Mark(up.place(value), short(value)) for value in up.marks()],

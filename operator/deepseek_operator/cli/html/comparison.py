@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from deepseek_operator.advisor.cost_curves import Compared, Turn, turns
-from deepseek_operator.cli.html.charts import Lines, Series, Table, Words, lines
+from deepseek_operator.cli.html.charts import Captions, Lines, Series, Table, lines
 from deepseek_operator.cli.html.template import render
 from deepseek_operator.cli.output import as_yaml
 
@@ -13,27 +13,27 @@ from deepseek_operator.cli.output import as_yaml
 ROWS = 9
 
 
-def page(said: dict[str, Any], compared: Sequence[Compared], today: date) -> str:
+def page(comparison: dict[str, Any], compared: Sequence[Compared], today: date) -> str:
     """Return the page of a comparison.
 
     Args:
-        said: The comparison, as returned by `comparison.plain`.
+        comparison: The comparison, as returned by `comparison.plain`.
         compared: The options under other loads, ascending.
         today: Date at which the age of prices is judged.
     """
     found = turns(compared)
     return render(
         "comparison.html.j2",
-        said=said,
+        comparison=comparison,
         today=today.isoformat(),
-        costs=costs(said, compared, found),
+        costs=costs(comparison, compared, found),
         turns=found,
-        resource=as_yaml(said["resource"]) if said["resource"] else "",
+        resource=as_yaml(comparison["resource"]) if comparison["resource"] else "",
     )
 
 
 def costs(
-    said: dict[str, Any], compared: Sequence[Compared], found: Sequence[Turn]
+    comparison: dict[str, Any], compared: Sequence[Compared], found: Sequence[Turn]
 ) -> Lines | None:
     """Return the chart of monthly cost by load of all options without objections; None if there are none."""
     free = [_free(each) for each in compared]
@@ -52,12 +52,12 @@ def costs(
     if not drawn:
         return None
     names = [each.name for each in drawn]
-    here = said["load"]["requestsPerSecond"]
+    here = comparison["load"]["requestsPerSecond"]
     step = max((len(compared) - 1) // (ROWS - 1), 1)
     return lines(
-        Words(
+        Captions(
             "Monthly cost by load",
-            _words(compared, found),
+            _summary(compared, found),
             "average requests/s",
             "$/month",
         ),
@@ -85,7 +85,7 @@ def _free(compared: Compared) -> dict[str, float]:
     }
 
 
-def _words(compared: Sequence[Compared], found: Sequence[Turn]) -> str:
+def _summary(compared: Sequence[Compared], found: Sequence[Turn]) -> str:
     first, last = compared[0].cheapest, compared[-1].cheapest
     if not found:
         way = first or last
@@ -94,5 +94,5 @@ def _words(compared: Sequence[Compared], found: Sequence[Turn]) -> str:
             if way
             else "No option meets the requirements."
         )
-    said = "; ".join(f"from {turn.requests:.3g} requests/s {turn.after}" for turn in found)
-    return f"Cheapest option: {found[0].before}; {said}."
+    later = "; ".join(f"from {turn.requests:.3g} requests/s {turn.after}" for turn in found)
+    return f"Cheapest option: {found[0].before}; {later}."

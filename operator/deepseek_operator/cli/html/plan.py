@@ -7,7 +7,7 @@ from typing import Any
 from deepseek_operator.advisor.cost import GONE
 from deepseek_operator.advisor.cost_curves import Curve
 from deepseek_operator.cli.html.axes import short
-from deepseek_operator.cli.html.charts import Lines, Part, Series, Table, Words, lines, parts
+from deepseek_operator.cli.html.charts import Captions, Lines, Part, Series, Table, lines, parts
 from deepseek_operator.cli.html.placement import placement
 from deepseek_operator.cli.html.template import render
 
@@ -23,28 +23,28 @@ MEMORY = (
 LEAST, LOADS = 50.0, 60
 
 
-def page(said: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
+def page(plan: dict[str, Any], costs: Sequence[Curve], today: date) -> str:
     """Return the page of a plan.
 
     Args:
-        said: The plan, as returned by `said.plain`.
+        plan: The plan, as returned by `plan_data.plain`.
         costs: Cost curve of each pricing option.
         today: Date at which the age of prices is judged.
     """
     return render(
         "plan.html.j2",
-        said=said,
+        plan=plan,
         today=today.isoformat(),
-        cheapest=_sold(said["cost"]),
-        memory=memory(said["fit"]["bytesOfGpu"]),
-        placement=placement(said["shape"], said["fit"]["accelerator"]),
-        speed=speed(said["performance"]),
+        cheapest=_sold(plan["cost"]),
+        memory=memory(plan["fit"]["bytesOfGpu"]),
+        placement=placement(plan["shape"], plan["fit"]["accelerator"]),
+        speed=speed(plan["performance"]),
         ways=Table(
             ("terms", "cheapest offer for one replica"),
             [(curve.way, curve.what) for curve in costs],
         ),
         hourly=hourly(costs),
-        tokens=of_tokens(costs, said["performance"]),
+        tokens=of_tokens(costs, plan["performance"]),
     )
 
 
@@ -58,7 +58,7 @@ def memory(sizes: dict[str, int]) -> list[Part]:
     """Return the parts of each GPU's memory; empty if they are unknown."""
     if not sizes:
         return []
-    return parts([(words, sizes[name], f"{sizes[name] / 1e9:,.1f} GB") for name, words in MEMORY])
+    return parts([(label, sizes[name], f"{sizes[name] / 1e9:,.1f} GB") for name, label in MEMORY])
 
 
 def speed(performance: dict[str, Any] | None) -> Lines | None:
@@ -68,7 +68,7 @@ def speed(performance: dict[str, Any] | None) -> Lines | None:
     rows, error = performance["ofReplica"], performance["error"]
     points = [(row["atOnce"], row["outputTokensPerSecond"]) for row in rows]
     return lines(
-        Words(
+        Captions(
             "Output tokens per second of a replica",
             f"From {points[0][1]:,.0f} at concurrency {points[0][0]} to {points[-1][1]:,.0f} at "
             f"concurrency {points[-1][0]}, each within {error:.0%}.",
@@ -113,7 +113,7 @@ def hourly(costs: Sequence[Curve]) -> Lines | None:
         for curve in costs
     ]
     return lines(
-        Words(
+        Captions(
             "Hourly cost by load",
             f"One more replica per {carries:.3g} requests/s. " + _cheapest(costs, ends),
             "requests/s",
@@ -154,7 +154,7 @@ def of_tokens(costs: Sequence[Curve], performance: dict[str, Any] | None) -> Lin
 
     shown = [least, carries / 10, carries / 2, carries, most]
     return lines(
-        Words(
+        Captions(
             "Cost per million output tokens by load",
             f"Low utilization makes tokens expensive: ${each(costs[0], least):,.2f} at "
             f"{short(least * answer)} tokens/s, ${each(costs[0], carries):,.2f} with one full replica "

@@ -71,12 +71,12 @@ async def _asked(context: str, question: Callable[[Client], Awaitable[T]]) -> T:
     try:
         return await question(client)
     except ApiError as error:
-        raise told(error) from error
+        raise command_error(error) from error
     finally:
         await connecting.__aexit__(None, None, None)
 
 
-def told(error: ApiError) -> CommandError:
+def command_error(error: ApiError) -> CommandError:
     """Return the command error for a failed request, with the next step."""
     if isinstance(error, UnauthorizedError):
         return UnansweredError(
@@ -95,14 +95,14 @@ def told(error: ApiError) -> CommandError:
     if isinstance(error, RejectedError):
         return CommandError(f"The API server rejects the request: {error}")
     hint = " kubectl cluster-info shows the address in use."
-    said = str(error).rstrip(".")
-    return UnansweredError(f"{said}.{hint if said.startswith(AWAY) else ''}")
+    reason = str(error).rstrip(".")
+    return UnansweredError(f"{reason}.{hint if reason.startswith(AWAY) else ''}")
 
 
 def _unusable(context: str, error: Exception) -> str:
-    said = " ".join(str(error).split()).rstrip(".")
+    reason = " ".join(str(error).split()).rstrip(".")
     which = "its current context" if context == CURRENT else f"its context {context}"
     return (
-        f"The kubeconfig ($KUBECONFIG or ~/.kube/config), or {which}, can't be used: {said}. "
+        f"The kubeconfig ($KUBECONFIG or ~/.kube/config), or {which}, can't be used: {reason}. "
         "kubectl config get-contexts lists the contexts."
     )

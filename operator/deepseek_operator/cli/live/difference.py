@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from deepseek_operator.cli.live.rehearsal import Change, plain
+from deepseek_operator.cli.live.dry_run import Change, plain
 from deepseek_operator.cli.output import as_yaml
 
 Object = dict[str, Any]

@@ -57,11 +57,11 @@ async def settings(client: Client, namespace: str | None) -> Settings:
         )
     (deployment,) = found
     try:
-        said = Settings.of(environment(deployment))
+        settings = Settings.of(environment(deployment))
     except SettingsError as error:
         raise CommandError(f"The installed operator's Deployment: {error}") from error
     await _take_catalogue(client, deployment)
-    return said
+    return settings
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import ForbiddenError, NotFoundError
 from deepseek_operator.cluster.kinds import NODE, OPTIONAL, POD, RESOURCE
 from deepseek_operator.cluster.usage import NodeUsage
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import unread_file
-from deepseek_operator.plan.rolling.capacity import Demand, Holder, suits
-from deepseek_operator.plan.rolling.headroom import Room, room
+from deepseek_operator.plan.rolling.capacity import Demand, Holder, is_suitable
+from deepseek_operator.plan.rolling.headroom import Headroom, headroom
 from deepseek_operator.plan.state.labels import NAME, SELECTOR
 from deepseek_operator.plan.state.observed import NodeView, Observed, PodView
 from deepseek_operator.plan.state.settings import Settings
@@ -92,13 +92,17 @@ async def present(
 
 
 async def room_for(
-    client: Client, target: Target, manifests: list[Object], observed: Observed, now: datetime
-) -> Room | None:
+    client: Client,
+    desired: DesiredState,
+    manifests: list[Object],
+    observed: Observed,
+    now: datetime,
+) -> Headroom | None:
     """Return the free capacity for the desired state; None if usage can't be read or podTemplate is invalid.
 
     Args:
         client: The cluster.
-        target: The desired state.
+        desired: The desired state.
         manifests: Its child manifests.
         observed: State of the cluster.
         now: The current time.
@@ -111,13 +115,13 @@ async def room_for(
         demand = Demand.of(pod_spec(workload))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None  # podTemplate is not a valid PodSpec, which the API server reports
-    nodes = [node for node in observed.nodes if suits(node, demand)]
+    nodes = [node for node in observed.nodes if is_suitable(node, demand)]
     usage: dict[str, tuple[Holder, ...]] = {}
     try:
         async for some in NodeUsage(client).batches([node.name for node in nodes], 0.0):
             usage |= some
     except ForbiddenError:
         return None
-    wanted = target.scaling.min_replicas if target.scaling else target.replicas
-    found = room(demand, nodes, usage, observed, target.rollout, wanted, target.pods, now)
+    wanted = desired.scaling.min_replicas if desired.scaling else desired.replicas
+    found = headroom(demand, nodes, usage, observed, desired.rollout, wanted, desired.pods, now)
     return replace(found, step=found.step and possible(workload, wanted, found.step))

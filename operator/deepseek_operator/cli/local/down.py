@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.cli.local.known import ask_to_end, clean, place_of
+from deepseek_operator.cli.local.known import clean, request_stop, state_dir_of
 from deepseek_operator.cli.output import warn
 from deepseek_operator.local.replica_supervisor import ENDING_SECONDS
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local.state_dir import StateDir
 
 LOOK_SECONDS = 0.1
 # Added to the drain timeout.
@@ -27,53 +27,55 @@ def down(
 
     Exit code 2: the resource is unknown, or its servers do not stop.
     """
-    place = place_of(name)
-    if place.locked:
-        _end(place, now)
-    lock = place.lock()
+    state_dir = state_dir_of(name)
+    if state_dir.locked:
+        _end(state_dir, now)
+    lock = state_dir.lock()
     if lock is None:
-        raise CommandError(f"{place.name} was started again in the meantime.")
+        raise CommandError(f"{state_dir.name} was started again in the meantime.")
     try:
-        clean(place)
-        place.remove()
+        clean(state_dir)
+        state_dir.remove()
     finally:
         os.close(lock)
-    warn(f"{place.name} is stopped and removed.")
+    warn(f"{state_dir.name} is stopped and removed.")
 
 
-def _end(place: Place, now: bool) -> None:
+def _end(state_dir: StateDir, now: bool) -> None:
     """Stop the supervisor and wait for its exit.
 
     Raises:
         CommandError: The supervisor does not exit.
     """
-    arrangement = place.arrangement()
-    seconds = MARGIN_SECONDS + (arrangement.drain_seconds if arrangement and not now else 0)
+    launch_plan = state_dir.launch_plan()
+    seconds = MARGIN_SECONDS + (launch_plan.drain_seconds if launch_plan and not now else 0)
     deadline = time.monotonic() + seconds
     # Until a supervisor has written its state, it does not handle signals.
-    while place.locked and place.view() is None and time.monotonic() < deadline:
+    while state_dir.locked and state_dir.view() is None and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-    ask_to_end(place)
+    request_stop(state_dir)
     try:
-        _wait(place, LOOK_SECONDS if now else deadline - time.monotonic())
+        _wait(state_dir, LOOK_SECONDS if now else deadline - time.monotonic())
     except KeyboardInterrupt:
         now = True
     if now:
-        ask_to_end(place)
-        _wait(place, MARGIN_SECONDS)
-    if place.locked:
-        view = place.view()
+        request_stop(state_dir)
+        _wait(state_dir, MARGIN_SECONDS)
+    if state_dir.locked:
+        view = state_dir.view()
         raise CommandError(
-            f"{place.name} does not stop. Check its supervisor, process {view.pid if view else '?'}, or "
-            f"kill it: kill -9 {view.pid if view else 'PID'}, then deepseek local down {place.name}."
+            f"{state_dir.name} does not stop. Check its supervisor, process {view.pid if view else '?'}, or "
+            f"kill it: kill -9 {view.pid if view else 'PID'}, then deepseek local down {state_dir.name}."
         )
 
 
-def _wait(place: Place, seconds: float) -> None:
-    deadline, told = time.monotonic() + seconds, 0
-    while place.locked and time.monotonic() < deadline:
-        view = place.view()
-        if view and view.asked_to_end and view.requests and view.requests != told:
-            told = view.requests
-            warn(f"Waiting for {told} running request{'s' * (told > 1)}; Ctrl-C aborts them.")
+def _wait(state_dir: StateDir, seconds: float) -> None:
+    deadline, reported = time.monotonic() + seconds, 0
+    while state_dir.locked and time.monotonic() < deadline:
+        view = state_dir.view()
+        if view and view.asked_to_end and view.requests and view.requests != reported:
+            reported = view.requests
+            warn(
+                f"Waiting for {reported} running request{'s' * (reported > 1)}; Ctrl-C aborts them."
+            )
         time.sleep(LOOK_SECONDS)

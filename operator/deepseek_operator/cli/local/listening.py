@@ -6,7 +6,7 @@ import socket
 
 from deepseek_operator.cli.errors import CommandError
 from deepseek_operator.local.probing import listener
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local.state_dir import StateDir
 
 
 def is_loopback(host: str) -> bool:
@@ -38,9 +38,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _by(port: int) -> str:
-    for place in Place.every():
-        view = place.view()
-        if view and place.locked and view.endpoint.endswith(f":{port}"):
-            return f" by {place.name} (stop it with deepseek local down {place.name})"
+    for state_dir in StateDir.every():
+        view = state_dir.view()
+        if view and state_dir.locked and view.endpoint.endswith(f":{port}"):
+            return f" by {state_dir.name} (stop it with deepseek local down {state_dir.name})"
     who = listener(port)
     return f" ({who})" if who else ""

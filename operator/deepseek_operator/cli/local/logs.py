@@ -7,9 +7,9 @@ from typing import Annotated, BinaryIO
 import typer
 
 from deepseek_operator.cli.errors import CommandError
-from deepseek_operator.cli.local.known import place_of
+from deepseek_operator.cli.local.known import state_dir_of
 from deepseek_operator.cli.output import write
-from deepseek_operator.local.state_dir import Place, tail
+from deepseek_operator.local.state_dir import StateDir, tail
 
 LOOK_SECONDS = 0.2
 
@@ -23,26 +23,28 @@ def logs(
     lines: Annotated[int, typer.Option(min=0, help="Number of last lines to show.")] = 100,
 ) -> None:
     """Print the logs of a resource's servers."""
-    place = place_of(name)
-    files = place.logs()
+    state_dir = state_dir_of(name)
+    files = state_dir.logs()
     if replica is not None:
         if replica not in files:
             there = ", ".join(map(str, files)) or "none"
-            raise CommandError(f"{place.name} has no log of replica {replica}; available: {there}.")
+            raise CommandError(
+                f"{state_dir.name} has no log of replica {replica}; available: {there}."
+            )
         files = {replica: files[replica]}
     ends = {index: file.stat().st_size for index, file in files.items()}
     for index, file in files.items():
         for line in tail(file, lines, most=ends[index]):
             write(f"{_before(index, files)}{line}\n")
     if follow:
-        _follow(place, files, ends)
+        _follow(state_dir, files, ends)
 
 
 def _before(index: int, files: dict[int, Path]) -> str:
     return f"[{index}] " if len(files) > 1 else ""
 
 
-def _follow(place: Place, files: dict[int, Path], ends: dict[int, int]) -> None:
+def _follow(state_dir: StateDir, files: dict[int, Path], ends: dict[int, int]) -> None:
     """Print added lines until the supervisor exits."""
     opened = {index: file.open("rb") for index, file in files.items()}
     for index, file in opened.items():
@@ -50,7 +52,9 @@ def _follow(place: Place, files: dict[int, Path], ends: dict[int, int]) -> None:
     try:
         going_on = True
         while going_on:
-            going_on = place.locked  # checked before reading, so that the last lines are not missed
+            going_on = (
+                state_dir.locked
+            )  # checked before reading, so that the last lines are not missed
             for index, file in opened.items():
                 for line in _added(file):
                     write(f"{_before(index, files)}{line}")

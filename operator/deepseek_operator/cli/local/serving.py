@@ -9,23 +9,23 @@ import sys
 import time
 
 from deepseek_operator.cli.errors import CommandError, FailedError
-from deepseek_operator.cli.local.known import ask_to_end, clean
+from deepseek_operator.cli.local.known import clean, request_stop
 from deepseek_operator.cli.local.listening import listen
 from deepseek_operator.cli.local.watch import Watch
 from deepseek_operator.cli.output import warn
 from deepseek_operator.local import restarts
-from deepseek_operator.local.launch_plan import Arrangement
-from deepseek_operator.local.state_dir import Place, tail
+from deepseek_operator.local.launch_plan import LaunchPlan
+from deepseek_operator.local.state_dir import StateDir, tail
 from deepseek_operator.local.supervisor import Supervisor
 
 LOOK_SECONDS = 0.3
 
 
-def serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
+def serve(launch_plan: LaunchPlan, host: str, port: int, detach: bool) -> None:
     """Run a launch plan.
 
     Args:
-        arrangement: The launch plan.
+        launch_plan: The launch plan.
         host: Address of the endpoint.
         port: Port of the endpoint; 0: any free port.
         detach: Run in a process of its own, and return once it is ready.
@@ -34,35 +34,35 @@ def serve(arrangement: Arrangement, host: str, port: int, detach: bool) -> None:
         CommandError: The resource is already running, or the port is in use.
         FailedError: All replicas have failed.
     """
-    place = Place.of(arrangement.name)
-    lock = place.lock()
+    state_dir = StateDir.of(launch_plan.name)
+    lock = state_dir.lock()
     if lock is None:
-        view = place.view()
+        view = state_dir.view()
         where = f" at {view.endpoint}/v1" if view else ""
         raise CommandError(
-            f"{arrangement.name} is already running{where}: stop it with deepseek local down "
-            f"{arrangement.name}, or give the resource another name."
+            f"{launch_plan.name} is already running{where}: stop it with deepseek local down "
+            f"{launch_plan.name}, or give the resource another name."
         )
     try:
-        listening = _listen(place, host, port)
-        clean(place)
-        place.clear()
-        arrangement = arrangement.model_copy(update={"run": secrets.token_hex(8)})
-        place.write_arrangement(arrangement)
-        count = len(arrangement.replicas)
+        listening = _listen(state_dir, host, port)
+        clean(state_dir)
+        state_dir.clear()
+        launch_plan = launch_plan.model_copy(update={"run": secrets.token_hex(8)})
+        state_dir.write_launch_plan(launch_plan)
+        count = len(launch_plan.replicas)
         warn(
-            f"Starting {count} replica{'s' * (count > 1)} of {arrangement.model_id}, "
-            f"{'each ' * (count > 1)}on {arrangement.runs_on}, from {arrangement.source}. {restarts.POLICY}"
+            f"Starting {count} replica{'s' * (count > 1)} of {launch_plan.model_id}, "
+            f"{'each ' * (count > 1)}on {launch_plan.runs_on}, from {launch_plan.source}. {restarts.POLICY}"
         )
         if detach:
-            _detached(place, lock, listening)
+            _detached(state_dir, lock, listening)
         else:
-            _attached(arrangement, place, listening)
+            _attached(launch_plan, state_dir, listening)
     finally:
         os.close(lock)
 
 
-def _listen(place: Place, host: str, port: int) -> socket.socket:
+def _listen(state_dir: StateDir, host: str, port: int) -> socket.socket:
     """Open the listening socket; on failure remove the state directory of a resource that never ran.
 
     Raises:
@@ -71,29 +71,29 @@ def _listen(place: Place, host: str, port: int) -> socket.socket:
     try:
         return listen(host, port)
     except CommandError:
-        if place.arrangement() is None:
-            place.remove()
+        if state_dir.launch_plan() is None:
+            state_dir.remove()
         raise
 
 
-def _attached(arrangement: Arrangement, place: Place, listening: socket.socket) -> None:
+def _attached(launch_plan: LaunchPlan, state_dir: StateDir, listening: socket.socket) -> None:
     with Watch(hint="Stop with Ctrl-C.") as watch:
-        as_asked = asyncio.run(_run(arrangement, place, listening, watch))
+        as_asked = asyncio.run(_run(launch_plan, state_dir, listening, watch))
     if not as_asked:
-        raise FailedError(_failed(arrangement.name))
+        raise FailedError(_failed(launch_plan.name))
     warn("Stopped.")
 
 
 async def _run(
-    arrangement: Arrangement, place: Place, listening: socket.socket, watch: Watch
+    launch_plan: LaunchPlan, state_dir: StateDir, listening: socket.socket, watch: Watch
 ) -> bool:
-    return await Supervisor(arrangement, place, listening, watch).run()
+    return await Supervisor(launch_plan, state_dir, listening, watch).run()
 
 
-def _detached(place: Place, lock: int, listening: socket.socket) -> None:
+def _detached(state_dir: StateDir, lock: int, listening: socket.socket) -> None:
     """Start a detached supervisor and wait until all replicas are ready."""
-    module = [sys.executable, "-m", "deepseek_operator.local", str(place.directory)]
-    with place.supervisor_log.open("ab") as log:
+    module = [sys.executable, "-m", "deepseek_operator.local", str(state_dir.directory)]
+    with state_dir.supervisor_log.open("ab") as log:
         process = subprocess.Popen(
             [*module, str(lock), str(listening.fileno())],
             pass_fds=(lock, listening.fileno()),
@@ -103,22 +103,22 @@ def _detached(place: Place, lock: int, listening: socket.socket) -> None:
             start_new_session=True,
         )
     listening.close()
-    hint = f"Stop with deepseek local down {place.name}."
+    hint = f"Stop with deepseek local down {state_dir.name}."
     try:
         with Watch(hint=hint) as watch:
             while not watch.settled and process.poll() is None:
                 time.sleep(LOOK_SECONDS)
-                if view := place.view():
+                if view := state_dir.view():
                     watch(view)
     except KeyboardInterrupt:
-        warn(f"Stopping {place.name}.")
-        ask_to_end(place)
+        warn(f"Stopping {state_dir.name}.")
+        request_stop(state_dir)
         process.wait()
         raise
     if not watch.ready:
         process.wait()
-        said = "".join(f"\n  {line}" for line in tail(place.supervisor_log, 5))
-        raise FailedError(f"{_failed(place.name)}{said}")
+        log_lines = "".join(f"\n  {line}" for line in tail(state_dir.supervisor_log, 5))
+        raise FailedError(f"{_failed(state_dir.name)}{log_lines}")
 
 
 def _failed(name: str) -> str:

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from deepseek_operator.cli.local.known import look, place_of
+from deepseek_operator.cli.local.known import look, state_dir_of
 from deepseek_operator.cli.output import Format, as_json, as_yaml, listed, write
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local.state_dir import StateDir
 from deepseek_operator.local.view import View
 
 
@@ -17,8 +17,8 @@ def status(
     output: Annotated[Format, typer.Option("--output", "-o", help="Output format.")] = Format.table,
 ) -> None:
     """Show the resources on this machine and the state of their replicas."""
-    places = [place_of(name)] if name else list(Place.every())
-    views = [view for view in map(look, places) if view]
+    state_dirs = [state_dir_of(name)] if name else list(StateDir.every())
+    views = [view for view in map(look, state_dirs) if view]
     if output is not Format.table:
         plain = [_plain(view) for view in views]
         write(as_json(plain) if output is Format.json else as_yaml(plain))

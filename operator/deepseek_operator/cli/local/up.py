@@ -16,9 +16,9 @@ from deepseek_operator.cli.local.listening import is_loopback
 from deepseek_operator.cli.local.serving import serve
 from deepseek_operator.cli.output import warn
 from deepseek_operator.local import probing
-from deepseek_operator.local.host import Machine, unlisted
+from deepseek_operator.local.host import Host, unlisted
 from deepseek_operator.local.launch_plan import Proposal, arrange
-from deepseek_operator.local.local_overrides import Wish
+from deepseek_operator.local.local_overrides import Overrides
 from deepseek_operator.plan.rolling.capacity import quantity
 from deepseek_operator.plan.state.refusal import Refusal
 
@@ -27,7 +27,7 @@ PORT = 8000
 Port = Annotated[
     int, typer.Option(min=0, max=65535, help="Port of the endpoint; 0 takes any free port.")
 ]
-Host = Annotated[str, typer.Option(help="Address of the endpoint. Default: loopback only.")]
+HostOption = Annotated[str, typer.Option(help="Address of the endpoint. Default: loopback only.")]
 Replicas = Annotated[
     int | None, typer.Option(min=1, help="Number of replicas; overrides spec.replicas.")
 ]
@@ -60,7 +60,7 @@ def up(
     replicas: Replicas = None,
     device: Device = "auto",
     port: Port = PORT,
-    host: Host = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     weights: Weights = None,
     api_keys: Keys = None,
     memory: Memory = None,
@@ -87,16 +87,16 @@ def up(
             "--device cuda: this machine has no free NVIDIA GPU. Use --device auto or cpu."
         )
     directory = _weights(body, weights)
-    wish = Wish(device, replicas, weights, api_keys, engine, server_image or "")
+    overrides = Overrides(device, replicas, weights, api_keys, engine, server_image or "")
     config = mapping(model_config) if model_config else None
     if config is None and directory:
         config = probing.config_of(directory)
     downloaded = probing.downloaded(str(_fields(body["spec"], "model").get("id")))
-    found = arrange(body, settings, machine, wish, config, downloaded)
+    found = arrange(body, settings, machine, overrides, config, downloaded)
     if isinstance(found, Refusal):
         raise RefusedError(found.reason, found.message)
-    _tell(found)
-    serve(found.arrangement, host, port, detach)
+    _report(found)
+    serve(found.launch_plan, host, port, detach)
 
 
 def _engine(container: bool) -> str:
@@ -121,7 +121,7 @@ def _engine(container: bool) -> str:
     return ""
 
 
-def _machine(memory: str | None) -> Machine:
+def _machine(memory: str | None) -> Host:
     machine = probing.look(probing.hub_cache())
     if memory is not None:
         machine = replace(machine, memory=_bytes(memory))
@@ -179,7 +179,7 @@ def _fields(part: Any, *names: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _tell(found: Proposal) -> None:
+def _report(found: Proposal) -> None:
     if found.ignored:
         warn("Ignored fields, which have no meaning on one machine:")
         for path, why in found.ignored.items():

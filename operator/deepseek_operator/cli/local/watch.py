@@ -38,7 +38,7 @@ class Watch:
         )
         self._bars: dict[int, TaskID] = {}
         self._steps: dict[int, str] = {}
-        self._said: dict[int, str] = {}
+        self._printed: dict[int, str] = {}
         self._ending = False
         self._failed = False
         self.ready = False
@@ -86,14 +86,14 @@ class Watch:
     def _show(self, replica: ReplicaView, asked_to_end: bool) -> None:
         key = _key(replica)
         if replica.phase in ("pausing", "stopped") and not asked_to_end:
-            if self._said.get(replica.index) != key:
+            if self._printed.get(replica.index) != key:
                 lines = replica.ended.log[-LINES:] if replica.ended else ()
                 self._say("".join([str(replica), *(f"\n  {line}" for line in lines)]))
         elif not self.ready and self._console.is_terminal:
             self._bar(replica)
-        elif self._said.get(replica.index) != key and not asked_to_end:
+        elif self._printed.get(replica.index) != key and not asked_to_end:
             self._say(str(replica))
-        self._said[replica.index] = key
+        self._printed[replica.index] = key
 
     def _bar(self, replica: ReplicaView) -> None:
         step, _, far = replica.detail.partition(": ")

@@ -84,8 +84,8 @@ def _groups(groups: list[Object]) -> None:
         elif group.get("heldUntil"):
             state = f"back-off until {group['heldUntil']}"
         cause = group["cause"]
-        said = f"{cause['pod']}, exit code {cause['exitCode']}: {cause['message']}"
-        table.add_row(f"  {group['index']}", str(group["restarts"]), state, said)
+        failure = f"{cause['pod']}, exit code {cause['exitCode']}: {cause['message']}"
+        table.add_row(f"  {group['index']}", str(group["restarts"]), state, failure)
     show(table)
 
 

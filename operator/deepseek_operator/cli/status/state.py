@@ -32,11 +32,11 @@ async def read(client: Client, namespace: str, name: str | None) -> list[Object]
         events = await client.select(EVENT, namespace, fields=about)
     except ForbiddenError:
         events = None
-    found = [said(body, events) for body in bodies]
+    found = [summarize(body, events) for body in bodies]
     return sorted(found, key=lambda item: (item["namespace"], item["name"]))
 
 
-def said(body: Object, events: Iterable[Object] | None) -> Object:
+def summarize(body: Object, events: Iterable[Object] | None) -> Object:
     """Return the status of a resource and its Events as plain data.
 
     Args:
@@ -44,10 +44,10 @@ def said(body: Object, events: Iterable[Object] | None) -> Object:
         events: Events of all resources; None if they can't be read.
     """
     metadata, status = body["metadata"], body.get("status") or {}
-    told = None
+    own_events = None
     if events is not None:
         own = [event for event in events if event["involvedObject"].get("uid") == metadata["uid"]]
-        told = [_event(event) for event in sorted(own, key=_last)]
+        own_events = [_event(event) for event in sorted(own, key=_last)]
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],
@@ -55,7 +55,7 @@ def said(body: Object, events: Iterable[Object] | None) -> Object:
         # True if the status is about the newest spec.
         "current": status.get("observedGeneration") == metadata["generation"],
         "status": status,
-        "events": told,
+        "events": own_events,
     }
 
 
@@ -70,13 +70,13 @@ def _last(event: Object) -> str:
 
 
 async def follow(
-    look: Callable[[], Any], tell: Callable[[list[Object]], None], every: float = EVERY
+    look: Callable[[], Any], on_change: Callable[[list[Object]], None], every: float = EVERY
 ) -> None:
     """Report the resources now and after every change, forever.
 
     Args:
         look: Coroutine function that reads the resources.
-        tell: Callback for each new state.
+        on_change: Callback for each new state.
         every: Seconds between two polls.
 
     Raises:
@@ -92,6 +92,6 @@ async def follow(
             warn(f"{error}; retrying")
         else:
             if seen != before:
-                tell(seen)
+                on_change(seen)
             before = seen
         await asyncio.sleep(every)

@@ -9,7 +9,7 @@ import aiohttp
 from deepseek_operator.api.engine import EngineType
 from deepseek_operator.plan.progressive.samples import Sample, read
 from deepseek_operator.plan.state.observed import PodView
-from deepseek_operator.plan.traffic.pod_endpoints import Desk
+from deepseek_operator.plan.traffic.pod_endpoints import ScrapeTarget
 
 TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 IN_FLIGHT = 16
@@ -22,14 +22,14 @@ class Counts:
 
     Attributes:
         samples: Samples by pod name.
-        unread: Why a server could not be read, empty if all could.
+        scrape_error: Why a server could not be read, empty if all could.
     """
 
     samples: dict[str, Sample]
-    unread: str = ""
+    scrape_error: str = ""
 
 
-async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) -> Counts:
+async def counts(pods: Iterable[tuple[PodView, str, ScrapeTarget]], engine: EngineType) -> Counts:
     """Read the metrics of servers; one that does not respond costs a few seconds, no error.
 
     Args:
@@ -39,15 +39,15 @@ async def counts(pods: Iterable[tuple[PodView, str, Desk]], engine: EngineType) 
     pods = list(pods)
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT, force_close=True)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
-        urls = [_url(address, desk) for _, address, desk in pods]
+        urls = [_url(address, scrape_target) for _, address, scrape_target in pods]
         found = await asyncio.gather(*(_read(session, url, engine) for url in urls))
-    samples, unread = {}, ""
+    samples, scrape_error = {}, ""
     for (pod, _, _), url, answer in zip(pods, urls, found, strict=True):
         if isinstance(answer, Sample):
             samples[pod.name] = answer
         else:
-            unread = unread or f"{url} of pod {pod.name}: {answer}."
-    return Counts(samples, unread)
+            scrape_error = scrape_error or f"{url} of pod {pod.name}: {answer}."
+    return Counts(samples, scrape_error)
 
 
 async def _read(session: aiohttp.ClientSession, url: str, engine: EngineType) -> Sample | str:
@@ -62,6 +62,6 @@ async def _read(session: aiohttp.ClientSession, url: str, engine: EngineType) ->
     return read(text, engine) or f"it lacks the metrics of {engine}"
 
 
-def _url(address: str, desk: Desk) -> str:
+def _url(address: str, scrape_target: ScrapeTarget) -> str:
     host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{desk.port}{desk.metrics}"
+    return f"http://{host}:{scrape_target.port}{scrape_target.metrics}"

@@ -26,11 +26,11 @@ class Trials:
     """Test requests in progress, by resource.
 
     Args:
-        again: Queues a resource for another pass.
+        requeue: Queues a resource for another pass.
     """
 
-    def __init__(self, again: Callable[[Key], None]):
-        self._again = again
+    def __init__(self, requeue: Callable[[Key], None]):
+        self._requeue = requeue
         self._tasks: dict[Key, tuple[str, asyncio.Task[Result]]] = {}
 
     def result(
@@ -51,7 +51,7 @@ class Trials:
             known = None
         if known is None:
             task = asyncio.create_task(_tried(list(pods), model, number))
-            task.add_done_callback(lambda done: done.cancelled() or self._again(key))
+            task.add_done_callback(lambda done: done.cancelled() or self._requeue(key))
             self._tasks[key] = revision, task
             return None, ""
         _, task = known

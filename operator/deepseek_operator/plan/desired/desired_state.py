@@ -25,13 +25,17 @@ from deepseek_operator.plan.engines.program import PORT as PORT
 from deepseek_operator.plan.sizing.gpus import Gpus
 from deepseek_operator.plan.sizing.pod_resources import Needs, needs
 from deepseek_operator.plan.sizing.sizing import Sizing
-from deepseek_operator.plan.sizing.start_deadline import Place, start_seconds
-from deepseek_operator.plan.state.labels import BLUE, Slot
+from deepseek_operator.plan.sizing.start_deadline import SourceKind, start_seconds
+from deepseek_operator.plan.state.labels import BLUE, Color
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.settings import Settings
-from deepseek_operator.plan.traffic.authorization import KEYS_MOUNT, Trust, trust
+from deepseek_operator.plan.traffic.authorization import (
+    KEYS_MOUNT,
+    AuthorizationPlan,
+    authorization_plan,
+)
 from deepseek_operator.plan.traffic.network_policy import PUBLIC_HUB, Network, destinations, network
-from deepseek_operator.plan.traffic.routing import Ways, ways
+from deepseek_operator.plan.traffic.routing import RoutingPlan, routing_plan
 
 POD_MONITOR = "PodMonitor"
 HOLDS_FILE = "/etc/deepseek/holds.json"
@@ -47,21 +51,21 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Target:
+class DesiredState:
     """The desired state of one resource.
 
     Attributes:
         programs: Containers of the pods of a replica.
-        trust: The authorization plan.
+        authorization: The authorization plan.
         replicas: Desired replicas; with scaling, as the autoscaler last set them.
         holds: Multi-pod replicas that must not start yet; None: replicas have one pod.
         max_restarts: Failures within an hour after which a multi-pod replica still restarts.
         exclusive_topology: Node label whose domain a replica shares with no other replica.
         queue: Kueue queue of the replicas; None: they are not queued.
         pod_monitor: Labels of the PodMonitor; None: there is none.
-        slot: Color of its set of pods.
+        color: Color of its set of pods.
         revision: Name of their revision, empty if revisions are not used.
-        ways: The routing plan; None: spec.routing requests no route.
+        routing: The routing plan; None: spec.routing requests no route.
     """
 
     resource: Resource
@@ -78,7 +82,7 @@ class Target:
     pod_template: PodTemplate
     needs: Needs
     network: Network
-    trust: Trust
+    authorization: AuthorizationPlan
     rollout: Rollout
     exclusive_topology: str | None = None
     queue: str | None = None
@@ -86,11 +90,11 @@ class Target:
     max_restarts: int = 0
     scaling: Scaling | None = None
     pod_monitor: Mapping[str, str] | None = None
-    ways: Ways | None = None
+    routing: RoutingPlan | None = None
     host_path: str | None = None
     claim_name: str | None = None
     token_secret: SecretKey | None = None
-    slot: Slot = BLUE
+    color: Color = BLUE
     revision: str = ""
 
     @property
@@ -141,19 +145,19 @@ class Target:
     @property
     def endpoint(self) -> str:
         """Base URL: of the route if there is one, else of the Service."""
-        if self.ways and self.ways.route:
-            return self.ways.route.url
+        if self.routing and self.routing.route:
+            return self.routing.route.url
         return f"http://{self.resource.name}.{self.resource.namespace}.svc"
 
 
-def target(
+def desired_state(
     resource: Resource,
     spec: Spec,
     settings: Settings,
     sizing: Sizing,
     observed: Observed,
     holds: Mapping[str, Any] | None = None,
-) -> Target:
+) -> DesiredState:
     """Make every default of a spec explicit; the spec has passed the checks.
 
     Args:
@@ -167,28 +171,33 @@ def target(
     model = spec.model
     source = model.source
     host_path = claim_name = token_secret = None
-    place: Place = "hub"
+    source_kind: SourceKind = "hub"
     endpoint = ""
     urls: list[str] = []
     if source and source.host_path:
-        host_path, place = source.host_path.path, "hostPath"
-        where, words = {"path": MODEL_MOUNT}, f"directory {host_path} of the node"
+        host_path, source_kind = source.host_path.path, "hostPath"
+        where, description = {"path": MODEL_MOUNT}, f"directory {host_path} of the node"
     elif source and source.pvc:
-        claim_name, place = source.pvc.claim_name, "claim"
+        claim_name, source_kind = source.pvc.claim_name, "claim"
         path = f"{MODEL_MOUNT}/{source.pvc.path}".rstrip("/")
-        where, words = {"path": path}, f"claim {claim_name}, directory {source.pvc.path or '/'}"
+        where, description = (
+            {"path": path},
+            f"claim {claim_name}, directory {source.pvc.path or '/'}",
+        )
     else:
         hub = (source and source.hugging_face) or HuggingFaceSource()
         endpoint = hub.endpoint or settings.hub_endpoint
         token_secret = hub.token_secret
         urls = [endpoint or PUBLIC_HUB, *proxies(spec.pod_template, spec.engine)]
         where = {"huggingFace": {"endpoint": endpoint}}  # type: ignore[dict-item]
-        words = f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
+        description = (
+            f"repository {model.id}@{model.revision} of {endpoint or 'the Hugging Face hub'}"
+        )
     known = models().get(model.id)
     scraped = _is_scraped(spec, observed.served)
     served_name = model.served_name or model.id
-    start = start_seconds(known.weight_bytes if known else None, place)
-    directory = None if place == "hub" else str(where["path"])
+    start = start_seconds(known.weight_bytes if known else None, source_kind)
+    directory = None if source_kind == "hub" else str(where["path"])
     serving = Serving(
         model_id=model.id,
         model=directory or model.id,
@@ -205,10 +214,10 @@ def target(
         args=tuple(spec.engine.args),
         env={variable.name: variable.value for variable in spec.engine.env},
     )
-    routed = ways(spec.routing, resource.name, settings, observed.served)
-    gateway = routed.pods_namespaces if routed else ()
-    trusted = trust(spec.security, gateway, observed.served)
-    return Target(
+    routing = routing_plan(spec.routing, resource.name, settings, observed.served)
+    gateway = routing.pods_namespaces if routing else ()
+    authorization = authorization_plan(spec.security, gateway, observed.served)
+    return DesiredState(
         resource=resource,
         model_id=model.id,
         served_name=served_name,
@@ -235,7 +244,7 @@ def target(
             "drainSeconds": spec.rollout.drain_seconds,
             "startSeconds": start,
         },
-        source=words,
+        source=description,
         sizing=sizing,
         pod_template=spec.pod_template,
         needs=needs(
@@ -243,12 +252,12 @@ def target(
             sizing.gpus.count if sizing.gpus else 0,
             # `auto` is float32 on a CPU.
             2 if model.dtype in ("bfloat16", "float16") else 4,
-            downloads=place == "hub",
+            downloads=source_kind == "hub",
             pods=sizing.split.pods,
         ),
-        network=network(trusted, settings, scraped, destinations(urls, resource.namespace)),
-        ways=routed,
-        trust=trusted,
+        network=network(authorization, settings, scraped, destinations(urls, resource.namespace)),
+        routing=routing,
+        authorization=authorization,
         pod_monitor=settings.pod_monitor_labels if scraped else None,
         rollout=spec.rollout,
         holds=holds if sizing.split.pods > 1 else None,
@@ -263,18 +272,18 @@ def target(
 
 def _split(spec: Spec, sizing: Sizing) -> dict[str, Any]:
     """Return the parallelism part of the config; empty for one GPU, so that its pods don't change."""
-    said: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     if sizing.split.tensor > 1:
-        said["tensorParallel"] = sizing.split.tensor
+        config["tensorParallel"] = sizing.split.tensor
     if sizing.split.pods > 1:
         preflight = spec.parallelism.preflight if spec.parallelism else Preflight()
-        said["gang"] = {
+        config["gang"] = {
             "pods": sizing.split.pods,
             "port": MEETING_PORT,
             "holds": HOLDS_FILE,
             "preflight": preflight.model_dump(by_alias=True),
         }
-    return said
+    return config
 
 
 def _keys(security: Security) -> dict[str, str]:
@@ -284,5 +293,5 @@ def _keys(security: Security) -> dict[str, str]:
 
 
 def _is_scraped(spec: Spec, served: frozenset[str]) -> bool:
-    asked = spec.observability.pod_monitor
-    return POD_MONITOR in served if asked is None else asked
+    requested = spec.observability.pod_monitor
+    return POD_MONITOR in served if requested is None else requested

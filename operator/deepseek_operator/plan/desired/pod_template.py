@@ -52,8 +52,8 @@ MOUNTS = {
 def conflict(template: PodTemplate) -> str | None:
     """Return the first conflict and what to write instead, None if there is none."""
     for check in CHAIN:
-        if said := check(template):
-            return said
+        if problem := check(template):
+            return problem
     return None
 
 
@@ -64,9 +64,11 @@ def limits(template: PodTemplate) -> Object:
 
 def proxies(template: PodTemplate, engine: Engine) -> list[str]:
     """Return the URLs of the proxies that the model server is configured to use."""
-    told = [(str(item.get("name")), item.get("value")) for item in _items(_server(template), "env")]
-    told += [(variable.name, variable.value) for variable in engine.env]
-    return [str(value) for name, value in told if name.upper() in PROXY_VARIABLES and value]
+    variables = [
+        (str(item.get("name")), item.get("value")) for item in _items(_server(template), "env")
+    ]
+    variables += [(variable.name, variable.value) for variable in engine.env]
+    return [str(value) for name, value in variables if name.upper() in PROXY_VARIABLES and value]
 
 
 def _labels_are_free(template: PodTemplate) -> str | None:
@@ -120,8 +122,8 @@ def _server_fields_are_free(template: PodTemplate) -> str | None:
         if field in server:
             return f"{field} of container server in podTemplate.spec must not be set. {instead}"
     for part in ("limits", "requests"):
-        asked = _object(_object(server, "resources"), part)
-        for resource in sorted(accelerators().resources & asked.keys()):
+        requested = _object(_object(server, "resources"), part)
+        for resource in sorted(accelerators().resources & requested.keys()):
             return (
                 f"resources.{part} of container server in podTemplate.spec must not set {resource}. "
                 "Set spec.accelerator.count."

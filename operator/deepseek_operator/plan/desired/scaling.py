@@ -78,7 +78,7 @@ def replicas(spec: Spec, observed: Observed) -> int:
 
 
 @dataclass(frozen=True)
-class Word:
+class AutoscalingVerdict:
     """Status, reason and message of Autoscaling; `holds` None means Unknown."""
 
     holds: bool | None
@@ -86,10 +86,10 @@ class Word:
     message: str
 
 
-def said(scaling: Scaling, observed: Observed) -> Word:
+def autoscaling_verdict(scaling: Scaling, observed: Observed) -> AutoscalingVerdict:
     """Return whether the autoscaler sets the number of replicas, with the reason if not."""
     if scaling.metrics == "operator" and observed.metrics_served_by:
-        return Word(
+        return AutoscalingVerdict(
             False,
             METRICS_API_TAKEN,
             f"The API custom.metrics.k8s.io is served by {observed.metrics_served_by}, so the "
@@ -99,15 +99,15 @@ def said(scaling: Scaling, observed: Observed) -> Word:
         )
     autoscaler = observed.autoscaler
     if autoscaler is None or autoscaler.active is None:
-        return Word(None, STARTING, "The autoscaler is being created.")
+        return AutoscalingVerdict(None, STARTING, "The autoscaler is being created.")
     if not autoscaler.active:
-        return Word(False, autoscaler.reason, autoscaler.message)
-    words = " and ".join(_goal(metric, value) for metric, value in goals(scaling))
-    return Word(
+        return AutoscalingVerdict(False, autoscaler.reason, autoscaler.message)
+    goal_text = " and ".join(_goal(metric, value) for metric, value in goals(scaling))
+    return AutoscalingVerdict(
         True,
         ACTIVE,
         f"Scaling between {scaling.min_replicas} and {scaling.max_replicas} replicas; target per "
-        f"replica: {words}.",
+        f"replica: {goal_text}.",
     )
 
 

@@ -54,20 +54,20 @@ def profile_is_known(spec: Spec) -> Refusal | None:
 
 def pod_template_fits(spec: Spec) -> Refusal | None:
     """Refuse a pod template that changes fields which the operator sets."""
-    said = conflict(spec.pod_template)
-    return Refusal(POD_TEMPLATE_CONFLICT, said) if said else None
+    problem = conflict(spec.pod_template)
+    return Refusal(POD_TEMPLATE_CONFLICT, problem) if problem else None
 
 
 def engine_can(spec: Spec) -> Refusal | None:
     """Refuse an engine that can't serve the model on the chosen hardware."""
-    said = unsupported(spec)
-    return Refusal(ENGINE_UNSUPPORTED, said) if said else None
+    problem = unsupported(spec)
+    return Refusal(ENGINE_UNSUPPORTED, problem) if problem else None
 
 
 def engine_args_are_free(spec: Spec) -> Refusal | None:
     """Refuse engine arguments that the operator sets itself."""
-    said = reserved(spec)
-    return Refusal(ENGINE_ARGS_CONFLICT, said) if said else None
+    problem = reserved(spec)
+    return Refusal(ENGINE_ARGS_CONFLICT, problem) if problem else None
 
 
 CHAIN: tuple[Callable[[Spec], Refusal | None], ...] = (
@@ -113,8 +113,8 @@ def check(spec: Spec, served: frozenset[str]) -> Refusal | None:
 
 def apis_are_there(spec: Spec, served: frozenset[str]) -> Refusal | None:
     """Refuse a spec that requests an optional API which the cluster does not have."""
-    for kind, field, asked in NEEDED_APIS:
-        if asked(spec) and kind not in served:
+    for kind, field, needed in NEEDED_APIS:
+        if needed(spec) and kind not in served:
             return Refusal(
                 API_MISSING,
                 f"{field} needs the kind {kind}, which is not installed in this cluster. Install it "

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.desired.pod_template import KEYS_VOLUME
 from deepseek_operator.plan.rolling import group_failures as gangs
 from deepseek_operator.plan.sizing.gpus import Gpus
-from deepseek_operator.plan.state.loading import DOWNLOADING, LOADING, WARMING_UP, WORDS
+from deepseek_operator.plan.state.loading import DESCRIPTIONS, DOWNLOADING, LOADING, WARMING_UP
 from deepseek_operator.plan.state.observed import (
     EXIT_MODEL_UNUSABLE,
     EXIT_SOURCE_UNREACHABLE,
-    Crowd,
+    GpuContention,
     NodeView,
     Observed,
     PodView,
@@ -81,28 +81,28 @@ def _stopped(observed: Observed) -> Finding | None:
     if item is None:
         return None
     if item.stopped:
-        return Finding(REPLICA_STOPPED, f"Replica {item.index} was stopped", gangs.words(item))
+        return Finding(REPLICA_STOPPED, f"Replica {item.index} was stopped", gangs.describe(item))
     summary = f"Replica {item.index} restarts at {item.held_until}"
-    return Finding(REPLICA_PAUSES, summary, gangs.words(item))
+    return Finding(REPLICA_PAUSES, summary, gangs.describe(item))
 
 
-Check = Callable[[Target, Observed, PodView], Finding | None]
+Check = Callable[[DesiredState, Observed, PodView], Finding | None]
 
 
-def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+def _blocked(desired: DesiredState, observed: Observed, pod: PodView) -> Finding | None:
     """Return a finding for replicas that are each partly scheduled and wait for the same nodes."""
-    if target.pods == 1 or pod.unscheduled is None:
+    if desired.pods == 1 or pod.unscheduled is None:
         return None
-    placed = Counter(item.group for item in observed.pods if item.scheduled)
-    half = [number for number in placed.values() if number < target.pods]
-    complete = len(placed) - len(half)
-    more = sum(half) // target.pods
+    scheduled = Counter(item.group for item in observed.pods if item.scheduled)
+    half = [number for number in scheduled.values() if number < desired.pods]
+    complete = len(scheduled) - len(half)
+    more = sum(half) // desired.pods
     if not more:
         return None
     return Finding(
         REPLICAS_BLOCK_EACH_OTHER,
         f"{len(half)} replicas block each other",
-        f"{len(half)} replicas have nodes for only some of their {target.pods} pods. Their "
+        f"{len(half)} replicas have nodes for only some of their {desired.pods} pods. Their "
         f"{sum(half)} scheduled pods would suffice for {more} more complete replica(s). "
         f"Set replicas to {complete + more}, or set scheduling.queue so that Kueue admits only "
         f"whole replicas. Scheduler: {pod.unscheduled}"
@@ -110,13 +110,13 @@ def _blocked(target: Target, observed: Observed, pod: PodView) -> Finding | None
     )
 
 
-def _queued(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+def _queued(desired: DesiredState, observed: Observed, pod: PodView) -> Finding | None:
     """Return a finding for a pod that a scheduling gate holds back."""
     if not pod.gated:
         return None
     waiting = sum(replica.gated for replica in observed.replicas)
-    where = f"in queue {target.queue}" if target.queue else "at a scheduling gate"
-    see = "; see kubectl get workloads" if target.queue else ""
+    where = f"in queue {desired.queue}" if desired.queue else "at a scheduling gate"
+    see = "; see kubectl get workloads" if desired.queue else ""
     return Finding(
         WAITING_IN_QUEUE,
         f"{waiting} of {len(observed.replicas)} replicas wait {where}",
@@ -125,18 +125,18 @@ def _queued(target: Target, observed: Observed, pod: PodView) -> Finding | None:
     )
 
 
-def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding | None:
+def _unschedulable(desired: DesiredState, observed: Observed, pod: PodView) -> Finding | None:
     if pod.unscheduled is None:
         return None
-    gpus, crowd = target.gpus, observed.crowd
+    gpus, contention = desired.gpus, observed.gpu_contention
     scheduler = f"Scheduler: {pod.unscheduled}{_since(pod.unscheduled_since)}"
     fitting = [node for node in observed.nodes if gpus and gpus.fit(node)]
     if gpus and not fitting:
         return Finding(NO_FITTING_NODE, f"No node has {gpus}", _no_node(gpus, observed.nodes))
-    if (gpus is None and crowd is None) or (crowd and crowd.places):
-        message = f"No node can run pod {pod.name} now. {_crowded(crowd)}{scheduler}"
+    if (gpus is None and contention is None) or (contention and contention.free_slots):
+        message = f"No node can run pod {pod.name} now. {_contention(contention)}{scheduler}"
         return Finding(WAITING_FOR_NODE, "Waiting for a node", message)
-    part = "A replica" if target.pods == 1 else f"Each of {target.pods} pods of a replica"
+    part = "A replica" if desired.pods == 1 else f"Each of {desired.pods} pods of a replica"
     needed = (
         f"{part} needs {gpus} on one node; {len(fitting)} node(s) are large enough "
         f"({_names(fitting)}), but none can run pod {pod.name} now."
@@ -144,20 +144,20 @@ def _unschedulable(target: Target, observed: Observed, pod: PodView) -> Finding 
         else f"No node can run pod {pod.name} now."
     )
     # Devices that only `podTemplate` requests are known by their resource name alone.
-    waits_for = gpus or (crowd and crowd.devices)
-    message = f"{needed} {_crowded(crowd)}{scheduler}"
+    waits_for = gpus or (contention and contention.devices)
+    message = f"{needed} {_contention(contention)}{scheduler}"
     return Finding(WAITING_FOR_GPU, f"Waiting for {waits_for}", message)
 
 
-def _crowded(crowd: Crowd | None) -> str:
+def _contention(usage: GpuContention | None) -> str:
     """Return a sentence about the free devices and their holders, empty if usage is unknown."""
-    if crowd is None or not crowd.nodes:
+    if usage is None or not usage.nodes:
         return ""
-    shown = ", ".join(f"{name} ({number})" for name, number in crowd.holders[:HOLDERS_SHOWN])
-    more = len(crowd.holders) - HOLDERS_SHOWN
+    shown = ", ".join(f"{name} ({number})" for name, number in usage.holders[:HOLDERS_SHOWN])
+    more = len(usage.holders) - HOLDERS_SHOWN
     holders = f"{shown} and {more} more" if more > 0 else shown or "no pods"
     return (
-        f"{crowd.free} of {crowd.total} {crowd.devices} are free on {len(crowd.nodes)} eligible "
+        f"{usage.free} of {usage.total} {usage.devices} are free on {len(usage.nodes)} eligible "
         f"node(s); held by {holders}. "
     )
 
@@ -193,10 +193,10 @@ def _names(nodes: list[NodeView]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _unmountable(desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.mount_failure is None:
         return None
-    keys = target.trust.keys
+    keys = desired.authorization.keys
     if keys and f'"{KEYS_VOLUME}"' in pod.mount_failure:
         return Finding(
             MOUNT_FAILED,
@@ -207,24 +207,24 @@ def _unmountable(target: Target, _observed: Observed, pod: PodView) -> Finding |
     return Finding(
         MOUNT_FAILED,
         "Cannot mount the weights",
-        f"A volume of pod {pod.name} can't be mounted. Source of the weights: {target.source}. "
+        f"A volume of pod {pod.name} can't be mounted. Source of the weights: {desired.source}. "
         f"Kubelet: {pod.mount_failure}",
     )
 
 
-def _image_unavailable(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _image_unavailable(desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     reason, message = pod.waiting or ("", "")
     if reason not in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         return None
     return Finding(
         IMAGE_UNAVAILABLE,
         "Cannot pull the image",
-        f"Image {target.image} can't be pulled; check engine.image and the pull secrets. "
+        f"Image {desired.image} can't be pulled; check engine.image and the pull secrets. "
         f"Kubelet: {message or reason}",
     )
 
 
-def _container_refused(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _container_refused(_desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     reason, message = pod.waiting or ("", "")
     if reason not in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return None
@@ -235,17 +235,17 @@ def _container_refused(_target: Target, _observed: Observed, pod: PodView) -> Fi
     )
 
 
-def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _ended(desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.exited is None or pod.ready:
         return None
     code, reason, message = pod.exited
-    if target.pods > 1 and gangs.CONSEQUENCE in message:
+    if desired.pods > 1 and gangs.CONSEQUENCE in message:
         return None  # it ended because another pod did, which reports the cause
     # Only the bundled server has defined exit codes and ends its output with a sentence.
-    speaks = target.engine == "transformers"
+    speaks = desired.engine == "transformers"
     if speaks and code == EXIT_MODEL_UNUSABLE:
         return Finding(MODEL_UNUSABLE, "The model can't be loaded", message)
-    if speaks and code == EXIT_SOURCE_UNREACHABLE and target.pods > 1:
+    if speaks and code == EXIT_SOURCE_UNREACHABLE and desired.pods > 1:
         # With several pods this code also stands for pods that were killed or ended with another one.
         return Finding(REPLICA_FAILED, "A pod of a replica has failed", message)
     if speaks and code == EXIT_SOURCE_UNREACHABLE:
@@ -265,25 +265,25 @@ def _ended(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
     return Finding(
         SERVER_CRASHED,
         "The server crashed",
-        f"The server of pod {pod.name} ({target.image}) ended with exit code {code}: {last_line} "
+        f"The server of pod {pod.name} ({desired.image}) ended with exit code {code}: {last_line} "
         f"(see kubectl logs --previous {pod.name})",
     )
 
 
-def _loading(target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _loading(desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready or not pod.running:
         return None
     since = _since(pod.started)
     loading = pod.loading
     if loading is None:
-        message = f"Loading the model from {target.source}{since}."
-        return Finding(LOADING, WORDS[LOADING], message)
+        message = f"Loading the model from {desired.source}{since}."
+        return Finding(LOADING, DESCRIPTIONS[LOADING], message)
     until = f"; done at about {loading.ends:%Y-%m-%dT%H:%M:%SZ}" if loading.ends else ""
-    message = f"{loading}. Source: {target.source}{since}{until}."
+    message = f"{loading}. Source: {desired.source}{since}{until}."
     return Finding(loading.stage, str(loading), message)
 
 
-def _starting(_target: Target, _observed: Observed, pod: PodView) -> Finding | None:
+def _starting(_desired: DesiredState, _observed: Observed, pod: PodView) -> Finding | None:
     if pod.ready:
         return None
     message = "Pods are starting: images are pulled and volumes are mounted."
@@ -303,7 +303,7 @@ CHAIN: tuple[Check, ...] = (
 )
 
 
-def find(target: Target, observed: Observed) -> Finding | None:
+def find(desired: DesiredState, observed: Observed) -> Finding | None:
     """Return the most serious reason why a replica does not serve, None if all serve."""
     if observed.deployment.failure:
         return Finding(PODS_REFUSED, "Pods can't be created", observed.deployment.failure)
@@ -311,6 +311,6 @@ def find(target: Target, observed: Observed) -> Finding | None:
         return stopped
     for check in CHAIN:
         for pod in observed.pods:
-            if finding := check(target, observed, pod):
+            if finding := check(desired, observed, pod):
                 return finding
     return None

@@ -1,6 +1,6 @@
 """Canary analysis: statistical comparison of the metrics of candidate and stable set.
 
-A difference counts only if it is statistically significant. Every test is one-sided at level `CHANCE`,
+A difference counts only if it is statistically significant. Every test is one-sided at level `SIGNIFICANCE`,
 which is low because a rollout repeats the test many times, and a candidate that is as good as the
 stable set must not be rolled back at the hundredth repetition.
 
@@ -31,12 +31,12 @@ from deepseek_operator.plan.progressive.samples import Histogram, Sample
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 # Significance level of one test, and the same in standard deviations of a normal distribution.
-CHANCE, DEVIATIONS = 0.001, 3.09
+SIGNIFICANCE, DEVIATIONS = 0.001, 3.09
 QUANTILE = 0.95
 # Percentiles whose bounds may show that a difference is significant.
-SURE = (0.95, 0.9, 0.75, 0.5)
+QUANTILES = (0.95, 0.9, 0.75, 0.5)
 # Fewer requests are never significant.
-FEW = 20
+MIN_REQUESTS = 20
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
         _slower("Time between tokens", "maxITLRatio", rules.max_itl_ratio,
                 stable.between_tokens, candidate.between_tokens, stable, candidate),
     ]  # fmt: skip
-    if candidate.asked >= min(FEW, rules.min_requests):
-        for outcome, words in findings:
+    if candidate.completed >= min(MIN_REQUESTS, rules.min_requests):
+        for outcome, message in findings:
             if outcome == "fail":
-                return Verdict("fail", words, number)
+                return Verdict("fail", message, number)
     for name, counted in (("new", candidate), ("stable", stable)):
         if counted.requests < rules.min_requests:
             return Verdict(
@@ -76,12 +76,12 @@ def judge(rules: Analysis, stable: Sample, candidate: Sample) -> Verdict:
                 "requests required for a comparison.",
                 number,
             )
-    for outcome, words in findings:
+    for outcome, message in findings:
         if outcome == "inconclusive":
             return Verdict(
-                outcome, f"{words} Not significant yet: more requests are needed.", number
+                outcome, f"{message} Not significant yet: more requests are needed.", number
             )
-    compared = "; ".join(words for _, words in findings if words)
+    compared = "; ".join(message for _, message in findings if message)
     return Verdict("pass", f"No worse over {number} requests. {compared}", number)
 
 
@@ -93,32 +93,33 @@ def _errors(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
         return "pass", ""
     rate = candidate.errors / candidate.requests
     usual = stable.errors / stable.requests if stable.requests else 0.0
-    words = (
+    message = (
         f"Failed requests: {rate:.1%} ({candidate.errors:.0f} of {candidate.requests:.0f}) against "
         f"{usual:.1%} of the stable set; maxErrorRate is {rules.max_error_rate:.1%}."
     )
     if rate <= max(rules.max_error_rate, usual):
-        return "pass", words
-    sure = (
-        _at_least(candidate.errors, candidate.requests, rules.max_error_rate) < CHANCE
-        and _fisher(candidate.errors, candidate.requests, stable.errors, stable.requests) < CHANCE
+        return "pass", message
+    significant = (
+        _at_least(candidate.errors, candidate.requests, rules.max_error_rate) < SIGNIFICANCE
+        and _fisher(candidate.errors, candidate.requests, stable.errors, stable.requests)
+        < SIGNIFICANCE
     )
-    return ("fail" if sure else "inconclusive"), words
+    return ("fail" if significant else "inconclusive"), message
 
 
 def _refusals(rules: Analysis, stable: Sample, candidate: Sample) -> Finding:
     """Compare refused requests; no message unless the candidate refuses more."""
-    if not candidate.refused or not stable.asked:
+    if not candidate.refused or not stable.completed:
         return "pass", ""
-    rate, usual = candidate.refused / candidate.asked, stable.refused / stable.asked
+    rate, usual = candidate.refused / candidate.completed, stable.refused / stable.completed
     if rate <= usual + rules.max_error_rate:
         return "pass", ""
-    words = (
-        f"Refused requests (4xx): {rate:.1%} ({candidate.refused:.0f} of {candidate.asked:.0f}) "
+    message = (
+        f"Refused requests (4xx): {rate:.1%} ({candidate.refused:.0f} of {candidate.completed:.0f}) "
         f"against {usual:.1%} of the stable set; maxErrorRate allows {rules.max_error_rate:.1%} more."
     )
-    chance = _fisher(candidate.refused, candidate.asked, stable.refused, stable.asked)
-    return ("fail" if chance < CHANCE else "inconclusive"), words
+    chance = _fisher(candidate.refused, candidate.completed, stable.refused, stable.completed)
+    return ("fail" if chance < SIGNIFICANCE else "inconclusive"), message
 
 
 def _slower(
@@ -134,23 +135,23 @@ def _slower(
     # Durations within one request are correlated, so there are only as many observations as requests.
     ours = min(candidate.count, candidate_set.requests)
     theirs = min(stable.count, stable_set.requests)
-    if ours < FEW or theirs < FEW:
+    if ours < MIN_REQUESTS or theirs < MIN_REQUESTS:
         return "pass", ""  # for example answers of a single token
     (_, mine, _), (_, usual, _) = (_at(h, QUANTILE * h.count) for h in (candidate, stable))
-    words = (
+    message = (
         f"{what}, p95: {_duration(mine)} against {_duration(usual)} of the stable set, ratio "
         f"{mine / usual if usual else math.inf:.2g}; {field} is {limit:g}."
     )
     average, surely = _averages(stable, candidate, theirs, ours)
     worse, certain = mine > limit * usual, False
-    for quantile in SURE:
+    for quantile in QUANTILES:
         low, least, _ = _bound(candidate, quantile, ours, -1)
         _, most, high = _bound(stable, quantile, theirs, +1)
         # For any position within the buckets; or as interpolated, if the averages confirm it.
         certain |= low > limit * high or (least > limit * most and surely > limit)
     if worse and certain:
-        return "fail", words
-    return ("inconclusive" if worse and average > limit else "pass"), words
+        return "fail", message
+    return ("inconclusive" if worse and average > limit else "pass"), message
 
 
 def _bound(
@@ -229,7 +230,7 @@ def _summed(terms: Iterable[float]) -> float:
     total = 0.0
     for term in terms:
         total += term
-        if term < CHANCE * 1e-9 and total > 0:
+        if term < SIGNIFICANCE * 1e-9 and total > 0:
             break
     return min(1.0, total)
 

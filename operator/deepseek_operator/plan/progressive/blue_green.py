@@ -12,48 +12,48 @@ from datetime import timedelta
 
 from deepseek_operator.api.rollout import seconds
 from deepseek_operator.plan.progressive.canary import BROKEN
-from deepseek_operator.plan.progressive.progression import Situation, Traffic, alone
-from deepseek_operator.plan.progressive.rollout_state import Record
+from deepseek_operator.plan.progressive.progression import ProgressiveInput, Traffic, stable_only
+from deepseek_operator.plan.progressive.rollout_state import RolloutState
 
 CHECK_FAILED = "CheckFailed"
 LOST = "CandidateLost"
 
 
-def advance(record: Record, situation: Situation) -> Record:
-    """Return the next state of the rollout, for a record that matches the newest spec (`faced`)."""
-    if not record.candidate:
-        return record
-    rules, now = situation.rules, situation.now
-    insisted = record.candidate == rules.promote
-    if record.switched:
-        if not insisted and not situation.candidate.ready and situation.stable.ready:
-            return record.rolled_back(
+def advance(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
+    """Return the next state of the rollout, for a state that is aligned with the newest spec."""
+    if not state.candidate:
+        return state
+    rules, now = inputs.rules, inputs.now
+    insisted = state.candidate == rules.promote
+    if state.switched:
+        if not insisted and not inputs.candidate.ready and inputs.stable.ready:
+            return state.rolled_back(
                 LOST, "No replica of it was ready any more after the switch.", now
             )
-        over = now - record.switched >= timedelta(seconds=seconds(rules.blue_green.keep_old))
-        return record.promoted() if over else record
-    if not insisted and (situation.broken or situation.check is False):
-        reason = BROKEN if situation.broken else CHECK_FAILED
-        return record.rolled_back(reason, situation.broken or situation.problem, now)
-    may = insisted or (situation.check and not rules.hold)
-    return replace(record, switched=now) if may and complete(record, situation) else record
+        over = now - state.switched >= timedelta(seconds=seconds(rules.blue_green.keep_old))
+        return state.promoted() if over else state
+    if not insisted and (inputs.failure or inputs.smoke_passed is False):
+        reason = BROKEN if inputs.failure else CHECK_FAILED
+        return state.rolled_back(reason, inputs.failure or inputs.smoke_problem, now)
+    may = insisted or (inputs.smoke_passed and not rules.hold)
+    return replace(state, switched=now) if may and complete(state, inputs) else state
 
 
-def complete(record: Record, situation: Situation) -> bool:
+def complete(state: RolloutState, inputs: ProgressiveInput) -> bool:
     """Tell whether all replicas of the candidate serve."""
-    candidate = situation.candidate
-    return candidate.revision == record.candidate and candidate.serves(situation.wanted)
+    candidate = inputs.candidate
+    return candidate.revision == state.candidate and candidate.serves(inputs.wanted)
 
 
-def sizes(record: Record, situation: Situation) -> tuple[int, int]:
+def sizes(state: RolloutState, inputs: ProgressiveInput) -> tuple[int, int]:
     """Return the replicas of the stable set and of the candidate; the old set keeps its size."""
-    if record.switched:
-        return situation.stable.wanted, situation.wanted
-    return situation.wanted, situation.wanted if record.candidate else 0
+    if state.switched:
+        return inputs.stable.wanted, inputs.wanted
+    return inputs.wanted, inputs.wanted if state.candidate else 0
 
 
-def traffic(record: Record, situation: Situation) -> Traffic:
+def traffic(state: RolloutState, inputs: ProgressiveInput) -> Traffic:
     """Return the distribution of requests over the sets for the present state."""
-    if not record.switched:
-        return alone(record, situation)
-    return Traffic({record.stable: 0, record.place: 100}, (record.place,))
+    if not state.switched:
+        return stable_only(state, inputs)
+    return Traffic({state.stable: 0, state.candidate_color: 100}, (state.candidate_color,))

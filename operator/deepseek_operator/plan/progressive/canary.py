@@ -15,134 +15,139 @@ from math import ceil
 
 from deepseek_operator.api.rollout import seconds
 from deepseek_operator.plan.progressive.analysis import Verdict, judge
-from deepseek_operator.plan.progressive.progression import Situation, Traffic, alone, leaves
-from deepseek_operator.plan.progressive.rollout_state import Record
-from deepseek_operator.plan.progressive.samples import together
+from deepseek_operator.plan.progressive.progression import (
+    ProgressiveInput,
+    Traffic,
+    is_obsolete,
+    stable_only,
+)
+from deepseek_operator.plan.progressive.rollout_state import RolloutState
+from deepseek_operator.plan.progressive.samples import total_increase
 from deepseek_operator.plan.state.labels import BLUE, GREEN
 
 WORSE = "AnalysisFailed"
 BROKEN = "CandidateFailed"
 # Most servers of a set that are compared; their baselines have to fit into an annotation.
-COMPARED = 32
+MAX_COMPARED_SERVERS = 32
 
 
-def verdict(record: Record, situation: Situation) -> Verdict | None:
+def verdict(state: RolloutState, inputs: ProgressiveInput) -> Verdict | None:
     """Return the result of the comparison, None while none has begun."""
-    if not record.candidate or record.since is None:
+    if not state.candidate or state.since is None:
         return None
-    if situation.unread:
-        return Verdict("inconclusive", situation.unread)
+    if inputs.scrape_error:
+        return Verdict("inconclusive", inputs.scrape_error)
     stable, candidate = (
-        together(situation.samples.get(slot, {}), record.marks)
-        for slot in (record.stable, record.place)
+        total_increase(inputs.samples.get(color, {}), state.baselines)
+        for color in (state.stable, state.candidate_color)
     )
-    return judge(situation.rules.canary.analysis, stable, candidate)
+    return judge(inputs.rules.canary.analysis, stable, candidate)
 
 
-def advance(record: Record, situation: Situation) -> Record:
-    """Return the next state of the rollout, for a record that matches the newest spec (`faced`)."""
-    if not record.candidate or leaves(record, situation):
-        return record
-    rules, now = situation.rules, situation.now
+def advance(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
+    """Return the next state of the rollout, for a state that is aligned with the newest spec."""
+    if not state.candidate or is_obsolete(state, inputs):
+        return state
+    rules, now = inputs.rules, inputs.now
     last = len(rules.canary.steps)
-    record = replace(record, step=min(record.step, last))
-    if record.candidate == rules.promote:
+    state = replace(state, step=min(state.step, last))
+    if state.candidate == rules.promote:
         # The user promotes this revision, so findings and analysis are ignored.
-        record = record if record.step == last else record.stepped(last)
-    elif situation.broken and (situation.stable.ready or not situation.candidate.ready):
+        state = state if state.step == last else state.at_step(last)
+    elif inputs.failure and (inputs.stable.ready or not inputs.candidate.ready):
         # If only the candidate serves, one broken replica is no reason to remove the others.
-        return record.rolled_back(BROKEN, situation.broken, now)
+        return state.rolled_back(BROKEN, inputs.failure, now)
     else:
-        said = verdict(record, situation)
-        if said and said.outcome == "fail":
-            return record.rolled_back(WORSE, said.message, now)
-        if record.step < last and record.since and said and said.outcome == "pass":
-            pause = timedelta(seconds=seconds(rules.canary.steps[record.step].pause))
-            if now - record.since >= pause and not rules.hold:
-                record = record.stepped(record.step + 1)
-    if record.step == last and situation.candidate.serves(situation.wanted):
-        return record.promoted()
-    return _compared(record, situation)
+        result = verdict(state, inputs)
+        if result and result.outcome == "fail":
+            return state.rolled_back(WORSE, result.message, now)
+        if state.step < last and state.since and result and result.outcome == "pass":
+            pause = timedelta(seconds=seconds(rules.canary.steps[state.step].pause))
+            if now - state.since >= pause and not rules.hold:
+                state = state.at_step(state.step + 1)
+    if state.step == last and inputs.candidate.serves(inputs.wanted):
+        return state.promoted()
+    return _with_baselines(state, inputs)
 
 
-def _compared(record: Record, situation: Situation) -> Record:
+def _with_baselines(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
     """Add baselines for servers that have none, once all replicas of the step serve."""
-    samples = situation.samples
-    if record.since is None:
-        ours = samples.get(record.place, {})
-        ready = min(situation.candidate.ready, COMPARED)
-        whole = situation.candidate.revision == record.candidate and situation.candidate.serves(
-            aim(record, situation)
+    samples = inputs.samples
+    if state.since is None:
+        ours = samples.get(state.candidate_color, {})
+        ready = min(inputs.candidate.ready, MAX_COMPARED_SERVERS)
+        whole = inputs.candidate.revision == state.candidate and inputs.candidate.serves(
+            step_replicas(state, inputs)
         )
-        if not whole or len(ours) < ready or not samples.get(record.stable):
-            return record
-        record = replace(record, since=situation.now)
+        if not whole or len(ours) < ready or not samples.get(state.stable):
+            return state
+        state = replace(state, since=inputs.now)
     new = {
-        name: sample.mark
-        for slot in (BLUE, GREEN)
-        for name, sample in samples.get(slot, {}).items()
-        if name not in record.marks
+        name: sample.baseline
+        for color in (BLUE, GREEN)
+        for name, sample in samples.get(color, {}).items()
+        if name not in state.baselines
     }
-    return replace(record, marks={**record.marks, **new}) if new else record
+    return replace(state, baselines={**state.baselines, **new}) if new else state
 
 
-def aim(record: Record, situation: Situation) -> int:
+def step_replicas(state: RolloutState, inputs: ProgressiveInput) -> int:
     """Return the number of candidate replicas for the current step."""
-    steps = situation.rules.canary.steps
-    if record.step >= len(steps):
-        return situation.wanted
-    return max(1, ceil(situation.wanted * steps[record.step].weight / 100))
+    steps = inputs.rules.canary.steps
+    if state.step >= len(steps):
+        return inputs.wanted
+    return max(1, ceil(inputs.wanted * steps[state.step].weight / 100))
 
 
-def sizes(record: Record, situation: Situation) -> tuple[int, int]:
+def sizes(state: RolloutState, inputs: ProgressiveInput) -> tuple[int, int]:
     """Return the replicas of the stable set and of the candidate."""
-    wanted, candidate = situation.wanted, situation.candidate
-    if not record.candidate:
+    wanted, candidate = inputs.wanted, inputs.candidate
+    if not state.candidate:
         return wanted, 0
-    if leaves(record, situation):
-        return wanted, min(candidate.wanted, max(0, situation.least - situation.stable.ready))
-    most = aim(record, situation)
-    if situation.room is None:
-        return wanted, most
-    spare = situation.room - situation.stable.placed - candidate.placed
-    asked = candidate.wanted if candidate.revision == record.candidate else 0
-    ours = min(most, max(asked, candidate.ready + max(1, spare)))
-    if situation.scaled or situation.rules.when_no_gpu_is_free == "wait":
+    if is_obsolete(state, inputs):
+        return wanted, min(candidate.wanted, max(0, inputs.min_serving - inputs.stable.ready))
+    limit = step_replicas(state, inputs)
+    if inputs.capacity is None:
+        return wanted, limit
+    spare = inputs.capacity - inputs.stable.scheduled - candidate.scheduled
+    current_replicas = candidate.wanted if candidate.revision == state.candidate else 0
+    ours = min(limit, max(current_replicas, candidate.ready + max(1, spare)))
+    if inputs.scaled or inputs.rules.when_no_gpu_is_free == "wait":
         return wanted, ours
-    least = 0 if record.step >= len(situation.rules.canary.steps) else 1
-    return min(wanted, max(situation.room - ours, wanted - ours, least)), ours
+    least = 0 if state.step >= len(inputs.rules.canary.steps) else 1
+    return min(wanted, max(inputs.capacity - ours, wanted - ours, least)), ours
 
 
-def traffic(record: Record, situation: Situation) -> Traffic:
+def traffic(state: RolloutState, inputs: ProgressiveInput) -> Traffic:
     """Return the distribution of requests over the sets for the present state."""
-    stable, candidate = situation.stable, situation.candidate
-    usable = candidate.ready and not candidate.rolling and candidate.revision == record.candidate
-    if not record.candidate or not usable:
-        return alone(record, situation)
-    steps = situation.rules.canary.steps
-    share = _share(record, situation)
+    stable, candidate = inputs.stable, inputs.candidate
+    usable = candidate.ready and not candidate.rolling and candidate.revision == state.candidate
+    if not state.candidate or not usable:
+        return stable_only(state, inputs)
+    steps = inputs.rules.canary.steps
+    share = _share(state, inputs)
     if not stable.ready:
         weight = 100
-    elif leaves(record, situation):
+    elif is_obsolete(state, inputs):
         weight = share
-    elif record.step >= len(steps):
+    elif state.step >= len(steps):
         weight = max(steps[-1].weight, share)
     else:
-        whole = candidate.serves(aim(record, situation))
-        reached = record.step if whole else record.step - 1
+        whole = candidate.serves(step_replicas(state, inputs))
+        reached = state.step if whole else state.step - 1
         weight = steps[reached].weight if reached >= 0 else min(steps[0].weight, share)
-    return Traffic({record.stable: 100 - weight, record.place: weight}, (BLUE, GREEN))
+    return Traffic({state.stable: 100 - weight, state.candidate_color: weight}, (BLUE, GREEN))
 
 
-def _share(record: Record, situation: Situation) -> int:
+def _share(state: RolloutState, inputs: ProgressiveInput) -> int:
     """Return the candidate's percentage of the ready pods, which is its share of the requests."""
-    ready = situation.stable.ready + situation.candidate.ready
-    return round(100 * situation.candidate.ready / ready) if ready else 0
+    ready = inputs.stable.ready + inputs.candidate.ready
+    return round(100 * inputs.candidate.ready / ready) if ready else 0
 
 
-def weight(record: Record, situation: Situation) -> int:
+def weight(state: RolloutState, inputs: ProgressiveInput) -> int:
     """Return the percentage of the requests that the candidate receives now."""
-    given = traffic(record, situation)
-    if situation.routed or len(given.common) == 1:
-        return given.weights[record.place]
-    return _share(record, situation) if record.candidate else 0
+    given = traffic(state, inputs)
+    if inputs.routed or len(given.common) == 1:
+        return given.weights[state.candidate_color]
+    return _share(state, inputs) if state.candidate else 0

@@ -1,8 +1,8 @@
 """Rollout state between two sets of pods, as it is stored across restarts of the operator.
 
 A resource has two colors for sets of pods, `blue` and `green`. One has the stable set. A candidate
-starts in the other one and is promoted in place, so that no model is loaded twice. The record is stored
-in an annotation of the client Service, because the record and the Service's selector have to change in
+starts in the other one and is promoted in place, so that no model is loaded twice. The state is stored
+in an annotation of the client Service, because the state and the Service's selector have to change in
 one write.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from deepseek_operator.plan.progressive.samples import Mark
-from deepseek_operator.plan.state.labels import BLUE, GREEN, Slot, other
+from deepseek_operator.plan.progressive.samples import Baseline
+from deepseek_operator.plan.state.labels import BLUE, GREEN, Color, other
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Record:
+class RolloutState:
     """The state of a rollout.
 
     Attributes:
@@ -43,43 +43,43 @@ class Record:
         since: Start of the comparison of this step, None before it.
         switched: Time at which a blue-green candidate received the requests.
         failed: The last revision that was rolled back.
-        marks: Baseline of the counters by pod, from the start of the comparison.
+        baselines: Baseline of the counters by pod, from the start of the comparison.
     """
 
-    stable: Slot = BLUE
+    stable: Color = BLUE
     revision: str = ""
     candidate: str = ""
     step: int = 0
     since: datetime | None = None
     switched: datetime | None = None
     failed: Failure | None = None
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
 
     @property
-    def place(self) -> Slot:
+    def candidate_color(self) -> Color:
         """Color of the candidate."""
         return other(self.stable)
 
-    def begun(self, revision: str) -> "Record":
-        """Return the record with a new candidate at its first step."""
-        return Record(self.stable, self.revision, revision)
+    def with_candidate(self, revision: str) -> "RolloutState":
+        """Return the state with a new candidate at its first step."""
+        return RolloutState(self.stable, self.revision, revision)
 
-    def stepped(self, step: int) -> "Record":
-        """Return the record at another step, whose comparison has not begun."""
-        return replace(self, step=step, since=None, marks={})
+    def at_step(self, step: int) -> "RolloutState":
+        """Return the state at another step, whose comparison has not begun."""
+        return replace(self, step=step, since=None, baselines={})
 
-    def promoted(self) -> "Record":
-        """Return the record with the candidate as the stable set."""
-        return Record(self.place, self.candidate)
+    def promoted(self) -> "RolloutState":
+        """Return the state with the candidate as the stable set."""
+        return RolloutState(self.candidate_color, self.candidate)
 
-    def withdrawn(self) -> "Record":
-        """Return the record without a candidate."""
-        return Record(self.stable, self.revision, failed=self.failed)
+    def withdrawn(self) -> "RolloutState":
+        """Return the state without a candidate."""
+        return RolloutState(self.stable, self.revision, failed=self.failed)
 
-    def rolled_back(self, reason: str, message: str, now: datetime) -> "Record":
-        """Return the record without the candidate, whose revision is marked as failed."""
+    def rolled_back(self, reason: str, message: str, now: datetime) -> "RolloutState":
+        """Return the state without the candidate, whose revision is marked as failed."""
         failed = Failure(self.candidate, reason, message, _text(now))
-        return Record(self.stable, self.revision, failed=failed)
+        return RolloutState(self.stable, self.revision, failed=failed)
 
     def __str__(self) -> str:
         plain: dict[str, Any] = {"stable": self.stable, "revision": self.revision}
@@ -90,13 +90,13 @@ class Record:
                 plain[name] = _text(time)
         if self.failed:
             plain["failed"] = vars(self.failed)
-        if self.marks:
-            plain["marks"] = {name: self.marks[name].plain for name in sorted(self.marks)}
+        if self.baselines:
+            plain["marks"] = {name: self.baselines[name].plain for name in sorted(self.baselines)}
         return json.dumps(plain, separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: str | None) -> "Record | None":
-        """Parse the record of an annotation, None if it is not valid."""
+    def parse(cls, text: str | None) -> "RolloutState | None":
+        """Parse the state from an annotation, None if it is not valid."""
         try:
             plain = json.loads(text or "")
             if plain["stable"] not in (BLUE, GREEN):
@@ -109,7 +109,7 @@ class Record:
                 _time(plain.get("since")),
                 _time(plain.get("switched")),
                 Failure(**plain["failed"]) if plain.get("failed") else None,
-                {name: Mark.of(mark) for name, mark in plain.get("marks", {}).items()},
+                {name: Baseline.of(baseline) for name, baseline in plain.get("marks", {}).items()},
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             return None

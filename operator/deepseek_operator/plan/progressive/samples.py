@@ -70,7 +70,7 @@ class Sample:
     refused: float = 0.0
 
     @property
-    def asked(self) -> float:
+    def completed(self) -> float:
         """All completed requests, refused ones included."""
         return self.requests + self.refused
 
@@ -83,29 +83,29 @@ class Sample:
             self.refused + other.refused,
         )
 
-    def since(self, mark: "Mark | None") -> "Sample":
+    def since(self, baseline: "Baseline | None") -> "Sample":
         """Return the increase since a baseline; everything after a server restart."""
-        if mark is None or any(
+        if baseline is None or any(
             now < then
             for now, then in (
-                (self.requests, mark.requests),
-                (self.errors, mark.errors),
-                (self.refused, mark.refused),
+                (self.requests, baseline.requests),
+                (self.errors, baseline.errors),
+                (self.refused, baseline.refused),
             )
         ):
             return self
         return Sample(
-            self.requests - mark.requests,
-            self.errors - mark.errors,
-            self.first_token.since(mark.first_token, mark.first_token_seconds),
-            self.between_tokens.since(mark.between_tokens, mark.between_tokens_seconds),
-            self.refused - mark.refused,
+            self.requests - baseline.requests,
+            self.errors - baseline.errors,
+            self.first_token.since(baseline.first_token, baseline.first_token_seconds),
+            self.between_tokens.since(baseline.between_tokens, baseline.between_tokens_seconds),
+            self.refused - baseline.refused,
         )
 
     @property
-    def mark(self) -> "Mark":
+    def baseline(self) -> "Baseline":
         """The baseline at this sample."""
-        return Mark(
+        return Baseline(
             self.requests,
             self.errors,
             self.first_token.counts,
@@ -117,7 +117,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Mark:
+class Baseline:
     """Baseline of a server's counters at the start of a comparison, small enough for an annotation."""
 
     requests: float
@@ -136,7 +136,7 @@ class Mark:
         return [*parts, self.between_tokens_seconds, self.refused]
 
     @classmethod
-    def of(cls, plain: Any) -> "Mark":
+    def of(cls, plain: Any) -> "Baseline":
         """Parse a baseline from JSON.
 
         Raises:
@@ -226,7 +226,7 @@ def _histogram(samples: Iterable[Any], name: str) -> Histogram:
     return Histogram(edges, tuple(max(0.0, b - a) for a, b in pairwise(cumulated)), total)
 
 
-def together(samples: Mapping[str, Sample], marks: Mapping[str, Mark]) -> Sample:
+def total_increase(samples: Mapping[str, Sample], baselines: Mapping[str, Baseline]) -> Sample:
     """Sum the increases of servers since their baselines; servers without one are skipped."""
-    parts = (sample.since(marks[name]) for name, sample in samples.items() if name in marks)
+    parts = (sample.since(baselines[name]) for name, sample in samples.items() if name in baselines)
     return sum(parts, Sample())

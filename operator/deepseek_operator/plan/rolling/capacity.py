@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from deepseek_operator.plan.state.labels import NAME
-from deepseek_operator.plan.state.observed import Crowd, NodeView
+from deepseek_operator.plan.state.observed import GpuContention, NodeView
 
 Object = Mapping[str, Any]
 Amounts = dict[str, Fraction]
@@ -42,28 +42,28 @@ def requests(pod_spec: Object) -> Amounts:
     """
     total: Amounts = defaultdict(Fraction)
     for container in pod_spec.get("containers", []):
-        _add(total, _asked(container))
+        _add(total, _container_requests(container))
     start: Amounts = defaultdict(Fraction)
     sidecars: Amounts = defaultdict(Fraction)
     for container in pod_spec.get("initContainers", []):
-        asked = _asked(container)
+        requested = _container_requests(container)
         if container.get("restartPolicy") == "Always":
-            _add(sidecars, asked)
-            _add(total, asked)
-            asked = {}
-        for name in {*asked, *sidecars}:
-            start[name] = max(start[name], sidecars[name] + asked.get(name, 0))
+            _add(sidecars, requested)
+            _add(total, requested)
+            requested = {}
+        for name in {*requested, *sidecars}:
+            start[name] = max(start[name], sidecars[name] + requested.get(name, 0))
     for name, amount in start.items():
         total[name] = max(total[name], amount)
     _add(total, {name: quantity(text) for name, text in pod_spec.get("overhead", {}).items()})
     return {name: amount for name, amount in total.items() if amount}
 
 
-def _asked(container: Object) -> Amounts:
+def _container_requests(container: Object) -> Amounts:
     """Return the requests of a container; a limit without a request counts as request."""
     resources = container.get("resources") or {}
-    asked = {**resources.get("limits", {}), **resources.get("requests", {})}
-    return {name: quantity(text) for name, text in asked.items()}
+    requested = {**resources.get("limits", {}), **resources.get("requests", {})}
+    return {name: quantity(text) for name, text in requested.items()}
 
 
 def _add(total: Amounts, more: Amounts) -> None:
@@ -118,14 +118,14 @@ class Demand:
 NOWHERE = NodeView("", {})
 
 
-def suits(node: NodeView, demand: Demand) -> bool:
+def is_suitable(node: NodeView, demand: Demand) -> bool:
     """Tell whether the node could run the pod if it were empty."""
     return (
         node.schedulable
         and all(node.labels.get(key) == value for key, value in demand.selector.items())
         and (not demand.terms or any(_meets(node, term) for term in demand.terms))
         and all(tolerated(taint, demand.tolerations) for taint in node.taints)
-        and places_on(node, demand, ()) > 0
+        and free_slots_on(node, demand, ()) > 0
     )
 
 
@@ -136,7 +136,7 @@ def _meets(node: NodeView, term: Object) -> bool:
     )
 
 
-def places_on(node: NodeView, demand: Demand, holders: Iterable["Holder"]) -> int:
+def free_slots_on(node: NodeView, demand: Demand, holders: Iterable["Holder"]) -> int:
     """Return the number of further such pods that a node has resources for beside its holders."""
     left = {name: quantity(node.allocatable.get(name, 0)) for name in demand.amounts}
     for holder in holders:
@@ -218,25 +218,27 @@ class Holder:
 Usage = Mapping[str, tuple[Holder, ...]]
 
 
-def places(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> int:
+def free_slots(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> int:
     """Return the number of further such pods on suitable nodes; a node of unknown usage counts as full."""
-    return sum(places_on(node, demand, usage[node.name]) for node in nodes if node.name in usage)
+    return sum(
+        free_slots_on(node, demand, usage[node.name]) for node in nodes if node.name in usage
+    )
 
 
-def crowd(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> Crowd:
+def gpu_contention(demand: Demand, nodes: Iterable[NodeView], usage: Usage) -> GpuContention:
     """Return the usage of the devices that such a pod waits for, on suitable nodes."""
     device = demand.devices[0]
-    alone = replace(demand, amounts={name: demand.amounts[name] for name in demand.devices})
+    devices_only = replace(demand, amounts={name: demand.amounts[name] for name in demand.devices})
     known = [node for node in nodes if node.name in usage]
     held: dict[str, int] = defaultdict(int)
     for node in known:
         for holder in usage[node.name]:
             if number := int(holder.amounts.get(device, 0)):
                 held[str(holder)] += number
-    return Crowd(
+    return GpuContention(
         tuple(sorted(node.name for node in known)),
         device,
         sum(int(quantity(node.allocatable.get(device, 0))) for node in known),
-        places(alone, known, usage),
+        free_slots(devices_only, known, usage),
         tuple(sorted(held.items(), key=lambda item: (-item[1], item[0]))),
     )

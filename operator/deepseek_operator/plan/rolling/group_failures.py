@@ -20,7 +20,7 @@ WINDOW = timedelta(hours=1)
 # The backoff after the second failure; it doubles with each further one.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=10), timedelta(minutes=5)
 # Characters of a process's last message that are kept.
-WORDS = 1000
+MESSAGE_LENGTH = 1000
 PREFLIGHT_FAILED = "PreflightFailed"
 NETWORK_TOO_SLOW = "NetworkTooSlow"
 MET = "Met"
@@ -94,8 +94,8 @@ def _pause(failures: int) -> timedelta:
 
 def _cause(pod: PodView) -> GroupFailure:
     code, reason, message = pod.exited or (0, "", "")
-    words = message[-WORDS:] or reason or "no message"
-    return GroupFailure(time=_text(_ended(pod)), pod=pod.name, exit_code=code, message=words)
+    text = message[-MESSAGE_LENGTH:] or reason or "no message"
+    return GroupFailure(time=_text(_ended(pod)), pod=pod.name, exit_code=code, message=text)
 
 
 def _first(cause: GroupFailure, known: GroupFailure) -> bool:
@@ -107,7 +107,7 @@ def _first(cause: GroupFailure, known: GroupFailure) -> bool:
 def holds(items: Iterable[GroupStatus], generation: int) -> Mapping[str, Any]:
     """Return the replicas whose pods must not start yet, in the format that the server reads."""
     held = {
-        str(item.index): {"until": item.held_until, "why": words(item)}
+        str(item.index): {"until": item.held_until, "why": describe(item)}
         for item in items
         if item.generation == generation and (item.stopped or item.held_until)
     }
@@ -119,7 +119,7 @@ def pausing(items: Iterable[GroupStatus], now: str) -> tuple[GroupStatus, ...]:
     return tuple(item for item in items if item.stopped or (item.held_until or "") > now)
 
 
-def words(item: GroupStatus) -> str:
+def describe(item: GroupStatus) -> str:
     """Return one or two sentences: why a replica failed, and when it restarts."""
     cause = item.cause
     last = cause.message.strip().splitlines()[-1]

@@ -5,37 +5,37 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deepseek_operator.api.rollout import Rollout
-from deepseek_operator.plan.rolling.capacity import Demand, Usage, crowd, places
-from deepseek_operator.plan.rolling.rolling_update import Situation, Step, next_step
-from deepseek_operator.plan.state.observed import Crowd, DeploymentView, NodeView, Observed
+from deepseek_operator.plan.rolling.capacity import Demand, Usage, free_slots, gpu_contention
+from deepseek_operator.plan.rolling.rolling_update import RolloutInput, Step, next_step
+from deepseek_operator.plan.state.observed import DeploymentView, GpuContention, NodeView, Observed
 
 
 @dataclass(frozen=True)
-class Room:
+class Headroom:
     """The capacity for the replicas of a resource.
 
     Attributes:
         nodes: Names of the nodes that could run a pod if they were empty.
-        places: Further replicas that they can run now, beside all existing pods.
+        free_slots: Further replicas that they can run now, beside all existing pods.
         missing: Desired replicas without a node.
-        crowd: GPU usage of the nodes, None if the pods need no GPU.
+        gpu_contention: GPU usage of the nodes, None if the pods need no GPU.
         step: First step of a rollout once all replicas are scheduled, None for strategies with two
             sets of pods.
     """
 
     nodes: tuple[str, ...]
-    places: int
+    free_slots: int
     missing: int
-    crowd: Crowd | None
+    gpu_contention: GpuContention | None
     step: Step | None
 
     @property
     def enough(self) -> bool:
         """Whether all desired replicas find a node."""
-        return self.places >= self.missing
+        return self.free_slots >= self.missing
 
 
-def room(
+def headroom(
     demand: Demand,
     nodes: Iterable[NodeView],
     usage: Usage,
@@ -44,7 +44,7 @@ def room(
     wanted: int,
     pods: int,
     now: datetime,
-) -> Room:
+) -> Headroom:
     """Return the capacity for the replicas of a resource.
 
     Args:
@@ -58,17 +58,17 @@ def room(
         now: The time.
     """
     nodes = tuple(nodes)
-    found = places(demand, nodes, usage) // pods
-    placed = sum(replica.scheduled for replica in observed.replicas)
-    missing = max(0, wanted - placed)
+    found = free_slots(demand, nodes, usage) // pods
+    scheduled = sum(replica.scheduled for replica in observed.replicas)
+    missing = max(0, wanted - scheduled)
     # Slots that remain once all replicas are scheduled are available for a surge.
     left = found - missing if demand.devices else None
-    there = DeploymentView(replicas=wanted)
-    situation = Situation(policy, 0, True, there, (), (), left, now)
-    return Room(
+    deployment = DeploymentView(replicas=wanted)
+    inputs = RolloutInput(policy, 0, True, deployment, (), (), left, now)
+    return Headroom(
         tuple(sorted(node.name for node in nodes)),
         found,
         missing,
-        crowd(demand, nodes, usage) if demand.devices else None,
-        next_step(situation, None) if policy.strategy == "auto" else None,
+        gpu_contention(demand, nodes, usage) if demand.devices else None,
+        next_step(inputs, None) if policy.strategy == "auto" else None,
     )

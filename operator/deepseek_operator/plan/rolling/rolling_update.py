@@ -75,7 +75,7 @@ ALONE = Step(Why.ALONE, 1)
 
 
 @dataclass(frozen=True)
-class Situation:
+class RolloutInput:
     """The input of a step decision.
 
     Attributes:
@@ -135,72 +135,70 @@ class Situation:
         return (self.free or 0) + ours - missing - len(self.unplaced)
 
 
-def needs_look(situation: Situation, live: Step | None, devices: bool) -> bool:
+def needs_free_slots(inputs: RolloutInput, live: Step | None, devices: bool) -> bool:
     """Tell whether the decision depends on the number of free GPUs.
 
     Args:
-        situation: The input, with `free` not determined yet.
+        inputs: The input, with `free` not determined yet.
         live: The step of the live Deployment.
         devices: Whether the pods request GPUs.
     """
-    if not devices or situation.policy.when_no_gpu_is_free == "wait":
+    if not devices or inputs.policy.when_no_gpu_is_free == "wait":
         return False
-    if situation.changed:
-        return situation.deployment.replicas > 0
-    return live is not None and live.why is Why.BUSY and _steady(situation)
+    if inputs.changed:
+        return inputs.deployment.replicas > 0
+    return live is not None and live.why is Why.BUSY and _steady(inputs)
 
 
-def _steady(situation: Situation) -> bool:
+def _steady(inputs: RolloutInput) -> bool:
     """Tell whether all pods of a rollout have nodes, so that a free GPU is available for a surge."""
     return (
-        situation.rolling
-        and not situation.unplaced
-        and not situation.freeing
-        and len(situation.pods) >= situation.wanted
+        inputs.rolling
+        and not inputs.unplaced
+        and not inputs.freeing
+        and len(inputs.pods) >= inputs.wanted
     )
 
 
-def next_step(situation: Situation, live: Step | None) -> Step:
+def next_step(inputs: RolloutInput, live: Step | None) -> Step:
     """Return the step to apply to the Deployment.
 
     Args:
-        situation: The input, with `free` determined if `needs_look` requires it.
+        inputs: The input, with `free` determined if `needs_free_slots` requires it.
         live: The step of the live Deployment, None if it has none.
     """
-    if live is None or situation.changed:
-        return _first(situation)
-    if not situation.rolling:
+    if live is None or inputs.changed:
+        return _first(inputs)
+    if not inputs.rolling:
         return live
-    if situation.policy.when_no_gpu_is_free == "wait":
+    if inputs.policy.when_no_gpu_is_free == "wait":
         return WAIT
     if live.surge:
-        waiting = min(situation.waiting(PENDING_SECONDS), situation.wanted)
+        waiting = min(inputs.waiting(PENDING_SECONDS), inputs.wanted)
         return Step(Why.WITHDRAWN, waiting) if waiting else replace(live, why=Why.FREE)
-    waiting = situation.waiting(STUCK_SECONDS)
-    if waiting and len(situation.pods) <= situation.wanted:
-        return replace(live, unavailable=max(live.unavailable, min(1 + waiting, situation.wanted)))
-    if live.why is Why.BUSY and _steady(situation) and situation.spare > 0:
+    waiting = inputs.waiting(STUCK_SECONDS)
+    if waiting and len(inputs.pods) <= inputs.wanted:
+        return replace(live, unavailable=max(live.unavailable, min(1 + waiting, inputs.wanted)))
+    if live.why is Why.BUSY and _steady(inputs) and inputs.spare > 0:
         return SURGE
     return live
 
 
-def _first(situation: Situation) -> Step:
+def _first(inputs: RolloutInput) -> Step:
     """Return the first step for a new pod template."""
-    if situation.policy.when_no_gpu_is_free == "wait":
+    if inputs.policy.when_no_gpu_is_free == "wait":
         return WAIT
     # `free` is not determined if there is nothing to replace, or no GPU is needed.
-    return SURGE if situation.free is None or situation.spare > 0 else IN_PLACE
+    return SURGE if inputs.free is None or inputs.spare > 0 else IN_PLACE
 
 
-def look_again(situation: Situation, step: Step) -> float | None:
+def seconds_to_next_look(inputs: RolloutInput, step: Step) -> float | None:
     """Return the seconds until the step may change without an event, None for never."""
-    if not situation.rolling or step.why is Why.WAIT:
+    if not inputs.rolling or step.why is Why.WAIT:
         return None
     limit = PENDING_SECONDS if step.surge else STUCK_SECONDS
     left = [
-        limit - situation.pending(pod)
-        for pod in situation.unplaced
-        if pod.unscheduled_since is not None
+        limit - inputs.pending(pod) for pod in inputs.unplaced if pod.unscheduled_since is not None
     ]
     waits = [seconds if seconds > 0 else LOOK_SECONDS for seconds in left]
     if step.why is Why.BUSY:

@@ -51,11 +51,11 @@ def possible(spec: Spec) -> Refusal | None:
             f"accelerator.count {count} is not divisible by parallelism.pipeline x "
             f"parallelism.data ({parallelism.others}). Set a multiple of {parallelism.others}.",
         )
-    said = beyond(spec, split(parallelism, parallelism.tensor or 1))
-    if said is None:
+    problem = beyond(spec, split(parallelism, parallelism.tensor or 1))
+    if problem is None:
         return None
     instead = " For independent copies of the model set replicas." if parallelism.data else ""
-    return Refusal(UNSUPPORTED_PARALLELISM, f"{said}{instead}")
+    return Refusal(UNSUPPORTED_PARALLELISM, f"{problem}{instead}")
 
 
 def pods(

@@ -159,7 +159,7 @@ def _other_kinds(spec: Spec, model: Model, nodes: Sequence[NodeView]) -> list[st
             # The bundled server's image is for NVIDIA's GPUs.
             if there or profile.capability:
                 found.append((not there, memory.gpus * profile.memory, str(gpus)))
-    return [words for _, _, words in sorted(found)[:OTHERS]]
+    return [text for _, _, text in sorted(found)[:OTHERS]]
 
 
 def _counts(spec: Spec, model: Model, name: str | None) -> list[int]:

@@ -6,9 +6,9 @@ from typing import Literal
 from deepseek_operator.api.section import GROUP
 
 # Color of a set of pods: two sets can serve side by side (plan/progressive/rollout_state.py).
-Slot = Literal["blue", "green"]
-BLUE: Slot = "blue"
-GREEN: Slot = "green"
+Color = Literal["blue", "green"]
+BLUE: Color = "blue"
+GREEN: Color = "green"
 
 PREFIX = f"{GROUP}/"
 NAME = f"{PREFIX}name"
@@ -19,7 +19,7 @@ ROLLOUT_STEP = f"{PREFIX}rollout-step"
 TEMPLATE_HASH = f"{PREFIX}template-hash"
 # On a Deployment or LeaderWorkerSet: the revision of its pods. On the Service: the rollout state.
 REVISION = f"{PREFIX}revision"
-RECORD = f"{PREFIX}rollout"
+ROLLOUT_STATE = f"{PREFIX}rollout"
 # Identifies a pod's set: its value is the set's name. A new label would have to be added to running
 # pods, which would replace them.
 INSTANCE = "app.kubernetes.io/instance"
@@ -37,50 +37,50 @@ MANAGER = "deepseek-operator"
 SELECTOR = f"{MANAGED_BY}={MANAGER},{NAME}"
 
 
-def other(slot: Slot) -> Slot:
+def other(color: Color) -> Color:
     """Return the other color."""
-    return GREEN if slot == BLUE else BLUE
+    return GREEN if color == BLUE else BLUE
 
 
-def set_name(name: str, slot: Slot) -> str:
+def set_name(name: str, color: Color) -> str:
     """Return the name of a set of pods, used for its Deployment, its ConfigMap and its pods' label."""
-    return name if slot == BLUE else f"{name}-{slot}"
+    return name if color == BLUE else f"{name}-{color}"
 
 
-def gang_name(name: str, slot: Slot = BLUE) -> str:
+def gang_name(name: str, color: Color = BLUE) -> str:
     """Return the name of the LeaderWorkerSet of a set.
 
     LeaderWorkerSet creates a Service of the same name, which must differ from the resource's Service.
     """
-    return f"{set_name(name, slot)}-gang"
+    return f"{set_name(name, color)}-gang"
 
 
-def service_name(name: str, slot: Slot) -> str:
+def service_name(name: str, color: Color) -> str:
     """Return the name of the Service that selects one set only."""
-    return f"{name}-{slot}"
+    return f"{name}-{color}"
 
 
-def selector(name: str, slot: Slot | None = None) -> dict[str, str]:
+def selector(name: str, color: Color | None = None) -> dict[str, str]:
     """Return the labels by which Services and Deployments select the pods of a resource.
 
     Args:
         name: Name of the resource.
-        slot: Color of a single set; None: both sets.
+        color: Color of a single set; None: both sets.
     """
-    alone = {INSTANCE: set_name(name, slot)} if slot else {}
+    alone = {INSTANCE: set_name(name, color)} if color else {}
     return {NAME: name, **alone}
 
 
-def labels(name: str, slot: Slot = BLUE) -> dict[str, str]:
+def labels(name: str, color: Color = BLUE) -> dict[str, str]:
     """Return the labels of the children of a resource, and of the pods of one of its sets."""
     return {
         "app.kubernetes.io/name": "deepseek-model",
-        INSTANCE: set_name(name, slot),
+        INSTANCE: set_name(name, color),
         MANAGED_BY: MANAGER,
         **selector(name),
     }
 
 
-def slot_of(labels: Mapping[str, str]) -> Slot:
+def color_of(labels: Mapping[str, str]) -> Color:
     """Return the color of the set that a pod or child belongs to."""
     return GREEN if labels.get(INSTANCE) == set_name(labels.get(NAME, ""), GREEN) else BLUE

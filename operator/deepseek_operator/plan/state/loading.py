@@ -14,7 +14,7 @@ WARMING_UP = "WarmingUp"
 
 # First word of the server's `detail` by stage; any other word counts as loading.
 STAGES = {"downloading": DOWNLOADING, "loading": LOADING, "making": WARMING_UP}
-WORDS = {
+DESCRIPTIONS = {
     DOWNLOADING: "Downloading the model",
     LOADING: "Loading the model",
     WARMING_UP: "Warming up",
@@ -89,19 +89,19 @@ class Loading:
         percent = min(100, 100 * loaded // size) // STEP_PERCENT * STEP_PERCENT if size else None
         ends = (now + timedelta(seconds=left)).replace(microsecond=0) if left else None
         network = Network.of(answer.get("gang")) or (before.network if before else None)
-        said = cls(STAGES.get(word, LOADING), percent, size, left, ends, network)
-        return before if before and not said._differs(before) else said
+        progress = cls(STAGES.get(word, LOADING), percent, size, left, ends, network)
+        return before if before and not progress._differs(before) else progress
 
     def _differs(self, before: "Loading") -> bool:
         """Tell whether the progress changed; the estimated end counts once for every step."""
-        told = [(item.stage, item.percent, item.size, item.network) for item in (self, before)]
-        return told[0] != told[1] or (before.ends is None and self.ends is not None)
+        shown = [(item.stage, item.percent, item.size, item.network) for item in (self, before)]
+        return shown[0] != shown[1] or (before.ends is None and self.ends is not None)
 
     def __str__(self) -> str:
         if self.percent is None:
-            return WORDS[self.stage]
+            return DESCRIPTIONS[self.stage]
         left = f", about {_duration(self.left)} left" if self.left else ""
-        return f"{WORDS[self.stage]}: {self.percent} % of {_bytes(self.size)}{left}"
+        return f"{DESCRIPTIONS[self.stage]}: {self.percent} % of {_bytes(self.size)}{left}"
 
 
 def _duration(seconds: int) -> str:

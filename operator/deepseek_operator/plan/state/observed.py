@@ -13,8 +13,8 @@ from deepseek_operator.plan.state.labels import (
     ROLLOUT_STEP,
     TEMPLATE_HASH,
     WORKER_INDEX,
-    Slot,
-    slot_of,
+    Color,
+    color_of,
 )
 from deepseek_operator.plan.state.loading import Loading
 from deepseek_operator.plan.state.route_conditions import RouteConditions
@@ -49,8 +49,8 @@ class PodView:
         created: Time of creation.
         ended: Last failure of its server, None if it has not failed.
         leaving: Whether it is terminating.
-        slot: Color of its set.
-        turned: Last transition of its readiness, None if unknown.
+        color: Color of its set.
+        ready_changed: Last transition of its readiness, None if unknown.
         sidecar: Whether it has the sidecar of a mesh.
     """
 
@@ -72,8 +72,8 @@ class PodView:
     created: datetime | None = None
     ended: datetime | None = None
     leaving: bool = False
-    slot: Slot = BLUE
-    turned: datetime | None = None
+    color: Color = BLUE
+    ready_changed: datetime | None = None
     sidecar: bool = False
 
     @classmethod
@@ -114,8 +114,8 @@ class PodView:
             created=_time(metadata.get("creationTimestamp")),
             ended=_ended_by_itself(metadata, ended) if ended else None,
             leaving="deletionTimestamp" in metadata,
-            slot=slot_of(labels),
-            turned=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
+            color=color_of(labels),
+            ready_changed=_time(conditions.get("Ready", {}).get("lastTransitionTime")),
             sidecar=_has_sidecar(pod.get("spec", {})),
         )
 
@@ -134,20 +134,20 @@ def _ended_by_itself(metadata: Object, terminated: Object) -> datetime | None:
     gone = _time(metadata.get("deletionTimestamp"))
     if ended is None or gone is None:
         return ended
-    told = gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
-    return None if ended > told else ended
+    deletion_requested = gone - timedelta(seconds=metadata.get("deletionGracePeriodSeconds", 0))
+    return None if ended > deletion_requested else ended
 
 
 def replicas(pods: Iterable[PodView]) -> tuple[PodView, ...]:
     """Merge the pods of each replica: scheduled when all pods are, and ready when the leader is."""
-    alone: list[PodView] = []
+    single: list[PodView] = []
     groups: dict[int, list[PodView]] = {}
     for pod in pods:
         if pod.group is None:
-            alone.append(pod)
+            single.append(pod)
         else:
             groups.setdefault(pod.group, []).append(pod)
-    return (*alone, *(_together(groups[index]) for index in sorted(groups)))
+    return (*single, *(_together(groups[index]) for index in sorted(groups)))
 
 
 def _together(pods: list[PodView]) -> PodView:
@@ -318,21 +318,21 @@ class ConfigFile:
 
 
 @dataclass(frozen=True)
-class Crowd:
+class GpuContention:
     """Usage of the devices that a pod waits for.
 
     Attributes:
         nodes: Names of the nodes that could run the pod if they were empty.
         devices: Name of the resource.
         total: Number of devices on these nodes.
-        places: Number of further such pods that the free devices suffice for, other resources aside.
+        free_slots: Number of further such pods that the free devices suffice for, other resources aside.
         holders: Devices held by each holder, by name, largest first.
     """
 
     nodes: tuple[str, ...]
     devices: str
     total: int
-    places: int
+    free_slots: int
     holders: tuple[tuple[str, int], ...]
 
     @property
@@ -348,16 +348,16 @@ class Observed:
     Attributes:
         pods: Its pods that are not terminating.
         leaving: Deadlines of its terminating pods.
-        crowd: Usage of the devices that a pod waits for, None if not determined.
+        gpu_contention: Usage of the devices that a pod waits for, None if not determined.
         changed: Whether a new pod template was applied to running pods.
         failed: Pods of multi-pod replicas whose server has ended, including terminating ones.
         groups: Multi-pod replicas that are held back after failures.
         config: The model's config.json, None if it was not requested.
         metrics_served_by: Another server of custom.metrics.k8s.io, empty if the operator may serve it.
         served: Names of the optional kinds that the cluster has, such as PodMonitor.
-        beside: Ready replicas of a second set that also serves requests.
+        extra_ready: Ready replicas of a second set that also serves requests.
         change: Status of a canary or blue-green rollout, None if there is none.
-        heard: Conditions that other controllers set for its route, by kind.
+        route_conditions: Conditions that other controllers set for its route, by kind.
     """
 
     deployment: DeploymentView = DeploymentView()
@@ -368,13 +368,13 @@ class Observed:
     metrics_served_by: str = ""
     served: frozenset[str] = frozenset()
     leaving: tuple[datetime, ...] = ()
-    crowd: Crowd | None = None
+    gpu_contention: GpuContention | None = None
     changed: bool = False
     failed: tuple[PodView, ...] = ()
     groups: tuple[GroupStatus, ...] = ()
-    beside: int = 0
+    extra_ready: int = 0
     change: RolloutStatus | None = None
-    heard: RouteConditions = field(default_factory=dict)
+    route_conditions: RouteConditions = field(default_factory=dict)
 
     @property
     def replicas(self) -> tuple[PodView, ...]:
@@ -384,4 +384,4 @@ class Observed:
     @property
     def ready(self) -> int:
         """Number of ready replicas, counted from pods, which are newer than the Deployment's status."""
-        return sum(replica.ready for replica in self.replicas) + self.beside
+        return sum(replica.ready for replica in self.replicas) + self.extra_ready

@@ -11,7 +11,7 @@ from deepseek_operator.api.status import (
     Status,
 )
 from deepseek_operator.plan.desired import scaling
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.diagnosis import findings
 from deepseek_operator.plan.diagnosis.findings import Finding
 from deepseek_operator.plan.rolling import group_failures as gangs
@@ -60,8 +60,8 @@ def refused(
 
     The objects of the last accepted spec go on serving, so the rest of the status is kept.
     """
-    kept = Status.model_validate(previous)
-    said = {item.type for item in kept.conditions}
+    previous_status = Status.model_validate(previous)
+    present = {item.type for item in previous_status.conditions}
     verdicts = [
         Verdict(ACCEPTED, False, refusal.reason, refusal.message),
         Verdict(READY, False, refusal.reason, refusal.message),
@@ -71,67 +71,67 @@ def refused(
     verdicts += [
         Verdict(kind, None, refusal.reason, "The spec was not accepted.")
         for kind in (SCHEDULED, MODEL_READY, AVAILABLE, PROGRESSING)
-        if kind not in said
+        if kind not in present
     ]
-    status = kept.model_copy(
+    status = previous_status.model_copy(
         update={
             "phase": f"Rejected: {refusal.message.split('. ')[0].rstrip('.')}",
             "observed_generation": generation,
-            "conditions": _conditions(verdicts, kept.conditions, generation, now),
+            "conditions": _conditions(verdicts, previous_status.conditions, generation, now),
         }
     )
     return _plain(status)
 
 
 def reported(
-    target: Target, observed: Observed, previous: dict[str, Any], generation: int, now: str
+    desired: DesiredState, observed: Observed, previous: dict[str, Any], generation: int, now: str
 ) -> dict[str, Any]:
     """Return the status of a resource whose spec is accepted."""
     before = Status.model_validate(previous)
     # Failures of a set of pods that was replaced don't count against its successor.
-    own = f"{gang_name(target.resource.name, target.slot)}-"
+    own = f"{gang_name(desired.resource.name, desired.color)}-"
     known = [item for item in before.groups if item.cause.pod.startswith(own)]
     failures = gangs.groups(
-        known, observed.failed, generation, target.replicas, target.max_restarts
+        known, observed.failed, generation, desired.replicas, desired.max_restarts
     )
     observed = replace(observed, groups=gangs.pausing(failures, now))
-    finding = findings.find(target, observed)
-    under_way = progress.rollout(target, observed, before.rollout, now)
-    available = _available(target, observed, finding, before)
-    ready = _ready(target, observed, finding, under_way)
+    finding = findings.find(desired, observed)
+    under_way = progress.rollout(desired, observed, before.rollout, now)
+    available = _available(desired, observed, finding, before)
+    ready = _ready(desired, observed, finding, under_way)
     verdicts = [
-        _accepted(target),
-        _scheduled(target, observed, finding),
+        _accepted(desired),
+        _scheduled(desired, observed, finding),
         _model_ready(observed, finding),
         available,
-        _progressing(target, observed, under_way),
-        *_gang_ready(target, observed, failures, before),
-        *_autoscaling(target, observed),
-        *_routes_ready(target, observed),
-        *_trust_ready(target, observed),
+        _progressing(desired, observed, under_way),
+        *_gang_ready(desired, observed, failures, before),
+        *_autoscaling(desired, observed),
+        *_routes_ready(desired, observed),
+        *_trust_ready(desired, observed),
         ready,
         *_for_tools(ready, finding),
     ]
     judged = {verdict.type for verdict in verdicts}
     conditions = [item for item in before.conditions if item.type in judged]
     status = Status(
-        phase=_phase(target, observed, finding, under_way, available.reason == DEGRADED),
+        phase=_phase(desired, observed, finding, under_way, available.reason == DEGRADED),
         observed_generation=generation,
-        endpoint=target.endpoint,
-        desired_replicas=target.replicas,
-        replicas=observed.deployment.replicas + observed.beside,
+        endpoint=desired.endpoint,
+        desired_replicas=desired.replicas,
+        replicas=observed.deployment.replicas + observed.extra_ready,
         ready_replicas=observed.ready,
         selector=",".join(
-            f"{key}={value}" for key, value in selector(target.resource.name).items()
+            f"{key}={value}" for key, value in selector(desired.resource.name).items()
         ),
         resolved=ResolvedModel(
-            served_name=target.served_name,
-            source=target.source,
-            accelerator=target.accelerator,
-            image=target.image,
-            **resolved(target.sizing),
+            served_name=desired.served_name,
+            source=desired.source,
+            accelerator=desired.accelerator,
+            image=desired.image,
+            **resolved(desired.sizing),
         ),
-        revision=target.revision or None,
+        revision=desired.revision or None,
         rollout=under_way,
         groups=failures,
         conditions=_conditions(verdicts, conditions, generation, now),
@@ -154,13 +154,13 @@ def resolved_before(body: Object) -> ResolvedModel | None:
     return Status.model_validate(body.get("status") or {}).resolved
 
 
-def _accepted(target: Target) -> Verdict:
-    message = f"The spec is accepted. {target.sizing.note}".rstrip()
+def _accepted(desired: DesiredState) -> Verdict:
+    message = f"The spec is accepted. {desired.sizing.note}".rstrip()
     return Verdict(ACCEPTED, True, "Accepted", message)
 
 
-def _scheduled(target: Target, observed: Observed, finding: Finding | None) -> Verdict:
-    if target.replicas == 0:
+def _scheduled(desired: DesiredState, observed: Observed, finding: Finding | None) -> Verdict:
+    if desired.replicas == 0:
         return Verdict(SCHEDULED, True, STOPPED, "No pods are needed: replicas is 0.")
     if finding and finding.reason in findings.PLACEMENT:
         return Verdict(SCHEDULED, False, finding.reason, finding.message)
@@ -178,48 +178,52 @@ def _model_ready(observed: Observed, finding: Finding | None) -> Verdict:
 
 
 def _gang_ready(
-    target: Target, observed: Observed, failures: list[GroupStatus], before: Status
+    desired: DesiredState, observed: Observed, failures: list[GroupStatus], before: Status
 ) -> list[Verdict]:
     """Return GangReady, whether the pods of each replica are connected; nothing for single-pod replicas."""
-    if target.pods == 1:
+    if desired.pods == 1:
         return []
     serving = {replica.group for replica in observed.replicas if replica.ready}
     for item in failures:
         if item.cause.exit_code == gangs.EXIT_GANG and item.index not in serving:
-            return [Verdict(GANG_READY, False, gangs.PREFLIGHT_FAILED, gangs.words(item))]
-    said = [pod.loading.network for pod in observed.pods if pod.loading and pod.loading.network]
-    slow = next((network for network in said if network.problem), None)
+            return [Verdict(GANG_READY, False, gangs.PREFLIGHT_FAILED, gangs.describe(item))]
+    reports = [pod.loading.network for pod in observed.pods if pod.loading and pod.loading.network]
+    slow = next((network for network in reports if network.problem), None)
     if slow:
         return [Verdict(GANG_READY, False, gangs.NETWORK_TOO_SLOW, slow.problem)]
     old = next((item for item in before.conditions if item.type == GANG_READY), None)
-    if not said and old and old.reason in (gangs.NETWORK_TOO_SLOW, gangs.MET) and serving:
+    if not reports and old and old.reason in (gangs.NETWORK_TOO_SLOW, gangs.MET) and serving:
         # Ready servers are not polled any more, so the last report stays valid.
         return [Verdict(GANG_READY, old.status == "True", old.reason, old.message)]
-    if said or serving:
-        message = f"The pods of each replica are connected. {said[0] if said else ''}".rstrip()
+    if reports or serving:
+        message = (
+            f"The pods of each replica are connected. {reports[0] if reports else ''}".rstrip()
+        )
         return [Verdict(GANG_READY, True, gangs.MET, message)]
     return [Verdict(GANG_READY, None, "Starting", "The pods of a replica are not connected yet.")]
 
 
 def _available(
-    target: Target, observed: Observed, finding: Finding | None, before: Status
+    desired: DesiredState, observed: Observed, finding: Finding | None, before: Status
 ) -> Verdict:
-    if target.replicas == 0 or not observed.ready:
-        reason = STOPPED if target.replicas == 0 else "NoReplicaReady"
+    if desired.replicas == 0 or not observed.ready:
+        reason = STOPPED if desired.replicas == 0 else "NoReplicaReady"
         return Verdict(AVAILABLE, False, reason, "No replica is serving.")
-    if observed.ready >= target.replicas:
+    if observed.ready >= desired.replicas:
         return Verdict(AVAILABLE, True, "Serving", "All requested replicas are serving.")
     # Degraded, not just starting: all replicas served before, or a replica has a problem.
     old = next((item.reason for item in before.conditions if item.type == AVAILABLE), "")
-    had_all = old in ("Serving", DEGRADED) and before.desired_replicas == target.replicas
+    had_all = old in ("Serving", DEGRADED) and before.desired_replicas == desired.replicas
     trouble = finding and finding.reason not in findings.ORDINARY | findings.WAITING
     reason = DEGRADED if had_all or trouble else "Partial"
-    message = f"{observed.ready} of {target.replicas} replicas are serving."
+    message = f"{observed.ready} of {desired.replicas} replicas are serving."
     return Verdict(AVAILABLE, True, reason, message)
 
 
-def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | None) -> Verdict:
-    if progress.complete(target, observed):
+def _progressing(
+    desired: DesiredState, observed: Observed, under_way: RolloutStatus | None
+) -> Verdict:
+    if progress.complete(desired, observed):
         return Verdict(PROGRESSING, False, "Complete", "All replicas match the spec.")
     if under_way and under_way.reason == ROLLED_BACK:
         return Verdict(PROGRESSING, False, ROLLED_BACK, under_way.message)
@@ -228,39 +232,42 @@ def _progressing(target: Target, observed: Observed, under_way: RolloutStatus | 
     return Verdict(PROGRESSING, True, "Scaling", "Replicas are being added or removed.")
 
 
-def _autoscaling(target: Target, observed: Observed) -> list[Verdict]:
+def _autoscaling(desired: DesiredState, observed: Observed) -> list[Verdict]:
     """Return Autoscaling; nothing without spec.scaling."""
-    if target.scaling is None:
+    if desired.scaling is None:
         return []
-    word = scaling.said(target.scaling, observed)
-    return [Verdict(AUTOSCALING, word.holds, word.reason, word.message)]
+    verdict = scaling.autoscaling_verdict(desired.scaling, observed)
+    return [Verdict(AUTOSCALING, verdict.holds, verdict.reason, verdict.message)]
 
 
-def _routes_ready(target: Target, observed: Observed) -> list[Verdict]:
+def _routes_ready(desired: DesiredState, observed: Observed) -> list[Verdict]:
     """Return RoutesReady; nothing without spec.routing. It has no influence on Ready."""
-    if target.ways is None:
+    if desired.routing is None:
         return []
-    route, lack = target.ways.route, target.ways.lack
-    if route and (trouble := acceptance.problem(route, observed.heard)):
-        lack = trouble
-    if lack:
-        return [Verdict(ROUTES_READY, False, lack.reason, lack.message)]
-    return [Verdict(ROUTES_READY, True, "Routed", acceptance.words(route) if route else "")]
+    route, error = desired.routing.route, desired.routing.error
+    if route and (trouble := acceptance.problem(route, observed.route_conditions)):
+        error = trouble
+    if error:
+        return [Verdict(ROUTES_READY, False, error.reason, error.message)]
+    return [Verdict(ROUTES_READY, True, "Routed", acceptance.describe(route) if route else "")]
 
 
-def _trust_ready(target: Target, observed: Observed) -> list[Verdict]:
+def _trust_ready(desired: DesiredState, observed: Observed) -> list[Verdict]:
     """Return TrustReady; nothing where the pods need no mesh."""
-    if not target.trust.in_mesh:
+    if not desired.authorization.in_mesh:
         return []
-    holds, reason, message = mesh.verdict(target.trust, target.resource.name, observed)
+    holds, reason, message = mesh.verdict(desired.authorization, desired.resource.name, observed)
     return [Verdict(TRUST_READY, holds, reason, message)]
 
 
 def _ready(
-    target: Target, observed: Observed, finding: Finding | None, under_way: RolloutStatus | None
+    desired: DesiredState,
+    observed: Observed,
+    finding: Finding | None,
+    under_way: RolloutStatus | None,
 ) -> Verdict:
-    if progress.complete(target, observed):
-        if target.replicas == 0:
+    if progress.complete(desired, observed):
+        if desired.replicas == 0:
             return Verdict(READY, True, STOPPED, "Stopped: replicas is 0.")
         return Verdict(READY, True, READY, "All replicas are serving.")
     usual = finding is None or finding.reason in findings.ORDINARY | findings.WAITING
@@ -271,7 +278,7 @@ def _ready(
         return Verdict(READY, False, ROLLING_OUT, message)
     if finding:
         return Verdict(READY, False, finding.reason, finding.message)
-    if observed.ready < target.replicas:
+    if observed.ready < desired.replicas:
         return Verdict(READY, False, findings.STARTING, "Pods are being created.")
     return Verdict(READY, False, STOPPING, "Surplus replicas are being stopped.")
 
@@ -304,18 +311,18 @@ def _for_tools(ready: Verdict, finding: Finding | None) -> list[Verdict]:
 
 
 def _phase(
-    target: Target,
+    desired: DesiredState,
     observed: Observed,
     finding: Finding | None,
     under_way: RolloutStatus | None,
     degraded: bool,
 ) -> str:
-    serving = f"{min(observed.ready, target.replicas)} of {target.replicas} replicas serve"
-    if progress.complete(target, observed):
-        return f"Ready: {serving}" if target.replicas else "Stopped: replicas is 0"
+    serving = f"{min(observed.ready, desired.replicas)} of {desired.replicas} replicas serve"
+    if progress.complete(desired, observed):
+        return f"Ready: {serving}" if desired.replicas else "Stopped: replicas is 0"
     if under_way:
-        return progress.words(target, observed, under_way, finding)
-    stopping = observed.ready >= target.replicas
+        return progress.summary(desired, observed, under_way, finding)
+    stopping = observed.ready >= desired.replicas
     summary = finding.summary if finding else "Stopping replicas" if stopping else "Starting"
     if not observed.ready:
         return summary

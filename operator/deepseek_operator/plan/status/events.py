@@ -17,11 +17,11 @@ ROLLOUT_WITHDRAWN = "RolloutWithdrawn"
 SCALED = "Scaled"
 REPLICA_LOST = "ReplicaLost"
 
-Said = dict[str, Any]
+Status = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class News:
+class Event:
     """One Event: its type (Warning or Normal), reason and message."""
 
     warning: bool
@@ -29,7 +29,7 @@ class News:
     message: str
 
 
-def news(before: Said, after: Said) -> list[News]:
+def events(before: Status, after: Status) -> list[Event]:
     """Return the Events between two statuses of a resource, in order."""
     found = (
         _scaled(before, after),
@@ -41,14 +41,14 @@ def news(before: Said, after: Said) -> list[News]:
     return [item for item in found if item]
 
 
-def _scaled(before: Said, after: Said) -> News | None:
+def _scaled(before: Status, after: Status) -> Event | None:
     old, new = before.get("desiredReplicas"), after.get("desiredReplicas")
     if old is None or old == new:
         return None
-    return News(False, SCALED, f"Scaled from {old} to {new} replicas.")
+    return Event(False, SCALED, f"Scaled from {old} to {new} replicas.")
 
 
-def _lost(before: Said, after: Said) -> News | None:
+def _lost(before: Status, after: Status) -> Event | None:
     """Return an Event if fewer replicas serve without a rollout or scaling."""
     if before.get("rollout") or after.get("rollout"):
         return None
@@ -57,50 +57,50 @@ def _lost(before: Said, after: Said) -> News | None:
     if not same or not ready < min(before.get("readyReplicas", 0), wanted):
         return None
     why = status.condition(after, status.READY)["message"]
-    return News(True, REPLICA_LOST, f"{ready} of {wanted} replicas are serving. {why}")
+    return Event(True, REPLICA_LOST, f"{ready} of {wanted} replicas are serving. {why}")
 
 
-def _rollout(before: Said, after: Said) -> list[News]:
+def _rollout(before: Status, after: Status) -> list[Event]:
     old, new = before.get("rollout"), after.get("rollout")
-    if any((said or {}).get("strategy", "auto") != "auto" for said in (old, new)):
+    if any((rollout or {}).get("strategy", "auto") != "auto" for rollout in (old, new)):
         return _change(old, new, after.get("revision"))
     if new and not old:
-        return [News(False, ROLLOUT_STARTED, new["message"])]
+        return [Event(False, ROLLOUT_STARTED, new["message"])]
     if new and old and old["reason"] != new["reason"]:
         withdrawn = new["reason"] == SURGE_WITHDRAWN
         reason = SURGE_WITHDRAWN if withdrawn else ROLLOUT_MODE_CHANGED
-        return [News(withdrawn, reason, new["message"])]
+        return [Event(withdrawn, reason, new["message"])]
     if old and not new and status.condition(after, status.READY)["reason"] == status.READY:
-        return [News(False, ROLLOUT_FINISHED, "All replicas are updated and serving.")]
+        return [Event(False, ROLLOUT_FINISHED, "All replicas are updated and serving.")]
     return []
 
 
-def _change(old: Said | None, new: Said | None, serves: str | None) -> list[News]:
+def _change(old: Status | None, new: Status | None, serves: str | None) -> list[Event]:
     """Return the Events of a canary or blue-green rollout: each step, and the end."""
     if new is not None:
         names = ("revision", "reason", "step")
         if old and all(old.get(name) == new.get(name) for name in names):
             return []
-        return [News(new["reason"] == ROLLED_BACK, new["reason"], new["message"])]
+        return [Event(new["reason"] == ROLLED_BACK, new["reason"], new["message"])]
     if old is None or not serves:
         return []
     if serves == old["revision"]:
-        return [News(False, ROLLOUT_FINISHED, f"Revision {serves} is now stable.")]
+        return [Event(False, ROLLOUT_FINISHED, f"Revision {serves} is now stable.")]
     message = f"Revision {serves} keeps serving: the spec was reverted to it."
-    return [News(False, ROLLOUT_WITHDRAWN, message)]
+    return [Event(False, ROLLOUT_WITHDRAWN, message)]
 
 
-def _failed(before: Said, after: Said) -> list[News]:
+def _failed(before: Status, after: Status) -> list[Event]:
     """Return Events for multi-pod replicas that failed, or whose first cause became known."""
     known = {item["index"]: item for item in before.get("groups", [])}
     return [
-        News(True, findings.REPLICA_FAILED, gangs.words(GroupStatus.model_validate(item)))
+        Event(True, findings.REPLICA_FAILED, gangs.describe(GroupStatus.model_validate(item)))
         for item in after.get("groups", [])
         if item["cause"] != known.get(item["index"], {}).get("cause")
     ]
 
 
-def _turned(before: Said, after: Said) -> News | None:
+def _turned(before: Status, after: Status) -> Event | None:
     """Return an Event if the reason of Ready changed; rollouts have Events of their own."""
     old, new = status.condition(before, status.READY), status.condition(after, status.READY)
     if old.get("reason") == new["reason"] or new["reason"] in (
@@ -111,4 +111,4 @@ def _turned(before: Said, after: Said) -> News | None:
     if before.get("rollout") and new["reason"] == status.READY:
         return None
     ordinary = new["status"] == "True" or new["reason"] in findings.ORDINARY
-    return News(not ordinary, new["reason"], new["message"])
+    return Event(not ordinary, new["reason"], new["message"])

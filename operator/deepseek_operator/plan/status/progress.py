@@ -1,7 +1,7 @@
 """Progress of a resource: whether it is complete, and the rollout under way, with messages."""
 
 from deepseek_operator.api.status import RolloutStatus
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.diagnosis.findings import Finding
 from deepseek_operator.plan.rolling.rolling_update import PENDING_SECONDS, SURGE, Step, Why
 from deepseek_operator.plan.state.observed import Observed
@@ -47,17 +47,17 @@ REASONS = {
 }
 
 
-def complete(target: Target, observed: Observed) -> bool:
+def complete(desired: DesiredState, observed: Observed) -> bool:
     """Tell whether all requested replicas serve the newest spec and no others are left."""
     if observed.change is not None:
         return False
     deployment = observed.deployment
     counts = {deployment.replicas, deployment.updated, observed.ready}
-    return deployment.settled and counts == {target.replicas}
+    return deployment.settled and counts == {desired.replicas}
 
 
 def rollout(
-    target: Target, observed: Observed, before: RolloutStatus | None, now: str
+    desired: DesiredState, observed: Observed, before: RolloutStatus | None, now: str
 ) -> RolloutStatus | None:
     """Return the status of the rollout under way, None if there is none.
 
@@ -66,7 +66,7 @@ def rollout(
     """
     if observed.change is not None:
         return observed.change
-    if not target.replicas or complete(target, observed):
+    if not desired.replicas or complete(desired, observed):
         return None
     if not (before or observed.changed or observed.deployment.rolling):
         return None
@@ -91,15 +91,15 @@ def _updated(observed: Observed, before: RolloutStatus | None) -> int:
     return before.updated_replicas if before and not observed.changed else 0
 
 
-def words(
-    target: Target, observed: Observed, under_way: RolloutStatus, finding: Finding | None
+def summary(
+    desired: DesiredState, observed: Observed, under_way: RolloutStatus, finding: Finding | None
 ) -> str:
     """Return the rollout as one line for the phase."""
-    serve = f"{min(observed.ready, target.replicas)} of {target.replicas} serve"
+    serve = f"{min(observed.ready, desired.replicas)} of {desired.replicas} serve"
     if under_way.strategy != "auto":
         return f"{_summary(under_way)}; {serve}"
     mode = "surge" if under_way.mode == "surge" else "in place"
-    new = f"{under_way.updated_replicas} of {target.replicas} replicas new"
+    new = f"{under_way.updated_replicas} of {desired.replicas} replicas new"
     doing = f": {finding.summary[0].lower()}{finding.summary[1:]}" if finding else ""
     return f"Rolling out ({mode}), {new}{doing}; {serve}"
 

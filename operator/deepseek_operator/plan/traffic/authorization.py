@@ -51,7 +51,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Trust:
+class AuthorizationPlan:
     """The authorization plan of a resource.
 
     Attributes:
@@ -86,7 +86,9 @@ class Trust:
         return self.meshed and self.mtls == "STRICT"
 
 
-def trust(security: Security, gateway: Iterable[str], served: frozenset[str]) -> Trust:
+def authorization_plan(
+    security: Security, gateway: Iterable[str], served: frozenset[str]
+) -> AuthorizationPlan:
     """Return the authorization plan of a resource.
 
     Args:
@@ -103,7 +105,7 @@ def trust(security: Security, gateway: Iterable[str], served: frozenset[str]) ->
     for namespace in gateway:
         named.setdefault(namespace, None)
     callers = [Caller(namespace, accounts or ()) for namespace, accounts in sorted(named.items())]
-    return Trust(
+    return AuthorizationPlan(
         mtls=security.mtls,
         enforced=AUTHORIZATION_POLICY in served,
         steered=DESTINATION_RULE in served,
@@ -114,8 +116,8 @@ def trust(security: Security, gateway: Iterable[str], served: frozenset[str]) ->
 
 
 def _token(security: Security) -> Token | None:
-    said = security.jwt
-    if said is None:
+    jwt = security.jwt
+    if jwt is None:
         return None
-    claims = tuple((claim.name, tuple(claim.values)) for claim in said.claims)
-    return Token(said.issuer, said.jwks_uri, tuple(said.audiences), claims)
+    claims = tuple((claim.name, tuple(claim.values)) for claim in jwt.claims)
+    return Token(jwt.issuer, jwt.jwks_uri, tuple(jwt.audiences), claims)

@@ -8,18 +8,20 @@ load and a mesh that is being installed has its API before its webhook.
 
 from deepseek_operator.catalog.apis import install_commands
 from deepseek_operator.plan.state.observed import Observed, PodView
-from deepseek_operator.plan.traffic.authorization import AUTHORIZATION_POLICY, Trust
+from deepseek_operator.plan.traffic.authorization import AUTHORIZATION_POLICY, AuthorizationPlan
 
 
-def verdict(trust: Trust, name: str, observed: Observed) -> tuple[bool | None, str, str]:
+def verdict(
+    authorization: AuthorizationPlan, name: str, observed: Observed
+) -> tuple[bool | None, str, str]:
     """Return status, reason and message of TrustReady: whether the mesh protects the pods.
 
     Args:
-        trust: The authorization that the mesh enforces.
+        authorization: The authorization that the mesh enforces.
         name: Name of the resource.
         observed: Its pods.
     """
-    if not trust.enforced:
+    if not authorization.enforced:
         return (
             False,
             "ApiMissing",
@@ -32,7 +34,7 @@ def verdict(trust: Trust, name: str, observed: Observed) -> tuple[bool | None, s
         return None, "Starting", "No pod exists yet."
     if bare := [pod for pod in pods if not pod.sidecar]:
         return False, "NoSidecar", _no_sidecar(bare, len(pods), name)
-    if trust.mtls == "PERMISSIVE":
+    if authorization.mtls == "PERMISSIVE":
         return True, "Permissive", "All pods are in the mesh; clients outside it are served, too."
     return True, "Enforced", "All pods are in the mesh and serve only authorized clients."
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from deepseek_operator.plan.state.settings import Settings
-from deepseek_operator.plan.traffic.authorization import CONTROL_PORT, Trust
+from deepseek_operator.plan.traffic.authorization import CONTROL_PORT, AuthorizationPlan
 
 PUBLIC_HUB = "https://huggingface.co"
 HTTP, HTTPS = 80, 443
@@ -32,29 +32,32 @@ class Network:
 
     Attributes:
         namespaces: Namespaces whose pods may send requests, besides the model's own.
-        beside: Namespaces whose pods may read the sidecar's health and metrics port.
+        sidecar_namespaces: Namespaces whose pods may read the sidecar's health and metrics port.
         destinations: Allowed egress.
     """
 
     namespaces: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    sidecar_namespaces: tuple[str, ...] = ()
     destinations: tuple[Destination, ...] = ()
 
 
 def network(
-    trust: Trust, settings: Settings, scraped: bool, destinations: tuple[Destination, ...]
+    authorization: AuthorizationPlan,
+    settings: Settings,
+    scraped: bool,
+    destinations: tuple[Destination, ...],
 ) -> Network:
     """Return the allowed connections of a model's pods.
 
     Args:
-        trust: The authorization plan.
+        authorization: The authorization plan.
         settings: Namespaces of the operator, which reads the metrics, and of monitoring.
         scraped: Whether a PodMonitor makes Prometheus scrape the pods.
         destinations: Destinations of the model server.
     """
-    requests = {caller.namespace or "" for caller in trust.callers}
+    requests = {caller.namespace or "" for caller in authorization.callers}
     watchers = {settings.namespace, settings.monitoring_namespace if scraped else ""}
-    if not trust.meshed:
+    if not authorization.meshed:
         return Network(_named(requests | watchers), (), destinations)
     # The operator may also reach the model server: pods older than the mesh have no sidecar, and a
     # sidecar rejects connections without a certificate.

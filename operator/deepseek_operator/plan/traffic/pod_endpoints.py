@@ -20,7 +20,7 @@ PATH = "prometheus.io/path"
 
 
 @dataclass(frozen=True)
-class Desk:
+class ScrapeTarget:
     """Port and paths of a pod's endpoints.
 
     Attributes:
@@ -34,11 +34,11 @@ class Desk:
     metrics: str
 
 
-SERVER_DESK = Desk(PORT, "/health/ready", "/metrics")
-SIDECAR_DESK = Desk(STATUS_PORT, f"/app-health/{SERVER}/readyz", METRICS_PATH)
+SERVER_SCRAPE_TARGET = ScrapeTarget(PORT, "/health/ready", "/metrics")
+SIDECAR_SCRAPE_TARGET = ScrapeTarget(STATUS_PORT, f"/app-health/{SERVER}/readyz", METRICS_PATH)
 
 
-def desk(pod: Mapping[str, Any]) -> Desk:
+def scrape_target(pod: Mapping[str, Any]) -> ScrapeTarget:
     """Return the endpoints of a Pod object."""
     annotations = pod["metadata"].get("annotations") or {}
-    return SIDECAR_DESK if annotations.get(PATH) == METRICS_PATH else SERVER_DESK
+    return SIDECAR_SCRAPE_TARGET if annotations.get(PATH) == METRICS_PATH else SERVER_SCRAPE_TARGET

@@ -18,8 +18,6 @@ COUNTING = {
 }
 
 Object = Mapping[str, Any]
-# The conditions of the resource's objects, by kind.
-Heard = Mapping[str, tuple[Object, ...]]
 
 
 def conditions(kind: str, status: Object) -> list[Object]:
@@ -33,31 +31,31 @@ def conditions(kind: str, status: Object) -> list[Object]:
     ]
 
 
-def problem(route: Route, heard: Heard) -> NoRoute | None:
+def problem(route: Route, route_conditions: RouteConditions) -> NoRoute | None:
     """Return the problem that keeps a route from working, None if none is known."""
-    if route.gateway.issuer and (trouble := _certificate(heard.get(CERTIFICATE, ()))):
+    if route.gateway.issuer and (trouble := _certificate(route_conditions.get(CERTIFICATE, ()))):
         return trouble
     if route.api == "istio":
         return None
-    if route.gateway.is_made and (trouble := _refused(GATEWAY, route, heard)):
+    if route.gateway.is_made and (trouble := _refused(GATEWAY, route, route_conditions)):
         return trouble
-    return _refused(HTTP_ROUTE, route, heard)
+    return _refused(HTTP_ROUTE, route, route_conditions)
 
 
-def _certificate(said: tuple[Object, ...]) -> NoRoute | None:
-    condition = said[0] if said else {}
+def _certificate(reported: tuple[Object, ...]) -> NoRoute | None:
+    condition = reported[0] if reported else {}
     if condition.get("status") == "True":
         return None
     why = condition.get("message") or "cert-manager has not processed it yet"
     return NoRoute("CertificateNotReady", f"The Certificate is not issued yet: {why}.")
 
 
-def _refused(kind: str, route: Route, heard: RouteConditions) -> NoRoute | None:
-    answers = heard.get(kind, ())
-    for item in answers:
+def _refused(kind: str, route: Route, route_conditions: RouteConditions) -> NoRoute | None:
+    conditions = route_conditions.get(kind, ())
+    for item in conditions:
         if item["status"] == "False":
             return NoRoute(item["reason"] or "Refused", f"{kind}: {item['message']}".rstrip(": "))
-    if all(any(_holds(item, name) for item in answers) for name in COUNTING[kind]):
+    if all(any(_holds(item, name) for item in conditions) for name in COUNTING[kind]):
         return None
     return NoRoute(
         "WaitsForController", f"No controller has accepted the {kind} yet. {_hint(route)}"
@@ -79,12 +77,12 @@ def _hint(route: Route) -> str:
     return f"Check that Gateway {gateway.name}{where} exists and allows routes from this namespace."
 
 
-def words(route: Route) -> str:
+def describe(route: Route) -> str:
     """Return a sentence that describes a route."""
-    said = [f"{', '.join(route.hosts)}{route.path}/v1 routes to the model"]
+    parts = [f"{', '.join(route.hosts)}{route.path}/v1 routes to the model"]
     if len(route.backends) > 1:
         shares = (f"{backend.weight} to {backend.service}" for backend in route.backends)
-        said.append(f"weights: {', '.join(shares)}")
+        parts.append(f"weights: {', '.join(shares)}")
     if route.affinity:
-        said.append(f"requests with the same header {route.affinity} go to the same replica")
-    return "; ".join(said) + "."
+        parts.append(f"requests with the same header {route.affinity} go to the same replica")
+    return "; ".join(parts) + "."

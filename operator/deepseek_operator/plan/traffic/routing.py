@@ -106,16 +106,16 @@ class NoRoute:
 
 
 @dataclass(frozen=True)
-class Ways:
+class RoutingPlan:
     """The routing plan of a resource.
 
     Attributes:
         route: The route, None if the cluster can't have one.
-        lack: What the cluster can't provide of spec.routing, None if nothing is missing.
+        error: What the cluster can't provide of spec.routing, None if nothing is missing.
     """
 
     route: Route | None = None
-    lack: NoRoute | None = None
+    error: NoRoute | None = None
 
     @property
     def pods_namespaces(self) -> tuple[str, ...]:
@@ -124,9 +124,9 @@ class Ways:
         return (found,) if found else ()
 
 
-def ways(
+def routing_plan(
     routing: Routing | None, name: str, settings: Settings, served: frozenset[str]
-) -> Ways | None:
+) -> RoutingPlan | None:
     """Return the routing plan; None if the spec requests no route.
 
     Args:
@@ -139,12 +139,12 @@ def ways(
         return None
     api = _api(routing, served)
     if api is None:
-        return Ways(lack=_missing(routing))
+        return RoutingPlan(error=_missing(routing))
     if routing.tls and routing.tls.issuer and CERTIFICATE not in served:
-        return Ways(lack=_needs("routing.tls.issuer", CERTIFICATE))
-    if lack := _out_of_reach(routing, api):
-        return Ways(lack=lack)
-    return Ways(_route(routing, api, name, settings), _without_affinity(routing, api))
+        return RoutingPlan(error=_needs("routing.tls.issuer", CERTIFICATE))
+    if error := _out_of_reach(routing, api):
+        return RoutingPlan(error=error)
+    return RoutingPlan(_route(routing, api, name, settings), _without_affinity(routing, api))
 
 
 def _api(routing: Routing, served: frozenset[str]) -> RouteApi | None:
@@ -227,19 +227,19 @@ def _scheme(routing: Routing) -> str:
 
 
 def _gateway(routing: Routing, api: RouteApi, name: str, settings: Settings) -> GatewayPlan:
-    said, tls = routing.gateway, routing.tls
-    if said.name is not None:
-        pods = said.pods_namespace or said.namespace
-        return GatewayPlan(name=said.name, namespace=said.namespace, pods_namespace=pods)
-    pods = said.pods_namespace or (settings.istio_namespace if api == "istio" else None)
+    gateway, tls = routing.gateway, routing.tls
+    if gateway.name is not None:
+        pods = gateway.pods_namespace or gateway.namespace
+        return GatewayPlan(name=gateway.name, namespace=gateway.namespace, pods_namespace=pods)
+    pods = gateway.pods_namespace or (settings.istio_namespace if api == "istio" else None)
     secret = issuer = None
     if tls is not None:
         secret = tls.secret_name or f"{name}-tls"
         issuer = (tls.issuer.kind, tls.issuer.name) if tls.issuer else None
     return GatewayPlan(
         pods_namespace=pods,
-        class_name=said.class_name or DEFAULT_CLASS,
-        selector=tuple((said.selector or DEFAULT_SELECTOR).items()),
+        class_name=gateway.class_name or DEFAULT_CLASS,
+        selector=tuple((gateway.selector or DEFAULT_SELECTOR).items()),
         secret=secret,
         issuer=issuer,
     )

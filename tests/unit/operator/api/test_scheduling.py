@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.plan.desired import validation as checks
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.diagnosis import findings
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.state.observed import DeploymentView, Observed, PodView
@@ -30,7 +30,7 @@ def gated(name: str) -> dict[str, Any]:
 
 def workload(**spec: Any) -> dict[str, Any]:
     decision = decide(resource(**spec), SETTINGS, Observed(served=SERVED))
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     (found,) = (
         item for item in children(decision) if item["kind"] in ("Deployment", "LeaderWorkerSet")
     )

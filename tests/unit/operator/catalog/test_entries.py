@@ -14,7 +14,7 @@ from deepseek_operator.catalog import entries
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.controller.main import StartError, read_catalogue
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from tests.support.operator.resources import SETTINGS, resource
@@ -58,7 +58,7 @@ def test_an_added_model_and_an_added_gpu_are_used(add: Callable[[Any], None]) ->
     add({"models": {"acme/r1-70b": {"config": CONFIG}}, "accelerators": {"nvidia-gb200": GB200}})
     body = resource(model={"id": "acme/r1-70b"}, accelerator={"profile": "nvidia-gb200"})
     decision = decide(body, SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     assert str(decision.gpus) == "1 x nvidia-gb200"
     assert not decision.sizing.note
     assert decision.gpus is not None

@@ -91,7 +91,7 @@ def verdict(body: Object, served: list[str]) -> Object:
     stored = {**body, "metadata": {**metadata, "resourceVersion": "1"}, "status": {}}
     store = Store()
     asyncio.run(applied(stored, served, [], store))
-    return condition(store.status, ACCEPTED)
+    return condition(store.written_status, ACCEPTED)
 
 
 @given(SPECS, SERVED)
@@ -112,4 +112,7 @@ def test_plan_and_operator_agree(spec: Object, served: list[str]) -> None:
     assert (planned.code == 0) == (accepted["status"] == "True"), planned.err + planned.out
     if planned.code:
         found = json.loads(planned.out)
-        assert (found["reason"], found["message"]) == (accepted["reason"], accepted["message"])
+        assert (found["reason"], found["message"]) == (
+            accepted["reason"],
+            accepted["message"],
+        )

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.advisor.cost_curves import Curve, by_load, turns
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.html import comparison as comparison_page
@@ -129,19 +129,19 @@ def leaves(value: Any) -> Any:
     return HOSTILE if isinstance(value, str) else value
 
 
-def json_of(*arguments: object) -> dict[str, Any]:
+def data(*arguments: object) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(deepseek(*arguments, "-o", "json", "--as-of", DAY).out)
     return found
 
 
 def test_no_value_becomes_markup() -> None:
-    plan = leaves(json_of("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"))
+    plan = leaves(data("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"))
     curve = Curve(HOSTILE, HOSTILE, 10.0, (1.0, 2.0))
-    comparison = leaves(json_of("recommend", SEVEN))
-    wish = Wish(SEVEN, Load(1.0, 512, 128))
+    comparison = leaves(data("recommend", SEVEN))
+    requirements = Requirements(SEVEN, Load(1.0, 512, 128))
     for text in (
         plan_page.page(plan, [curve], TODAY),
-        comparison_page.page(comparison, by_load(wish, prices(), TODAY), TODAY),
+        comparison_page.page(comparison, by_load(requirements, prices(), TODAY), TODAY),
     ):
         page = Page(text)
         alone(page)
@@ -158,7 +158,7 @@ def test_a_served_name_is_escaped(tmp_path: Path) -> None:
 
 def test_memory_matches_the_plan(tmp_path: Path) -> None:
     path = EXAMPLES / "sizes/r1-distill-qwen-7b.yaml"
-    sizes = json_of("plan", path)["fit"]["bytesOfGpu"]
+    sizes = data("plan", path)["fit"]["bytesOfGpu"]
     parts = plan_page.memory(sizes)
     assert sum(part.share for part in parts) == pytest.approx(1)
     assert parts[0].share == pytest.approx(sizes["weights"] / sizes["total"])
@@ -172,7 +172,7 @@ def test_memory_matches_the_plan(tmp_path: Path) -> None:
 
 
 def test_error_bars_match_the_prediction() -> None:
-    performance = json_of("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml")["performance"]
+    performance = data("plan", EXAMPLES / "sizes/r1-distill-qwen-7b.yaml")["performance"]
     picture = plan_page.speed(performance)
     assert picture is not None
     (line,) = picture.lines
@@ -191,7 +191,7 @@ def test_error_bars_match_the_prediction() -> None:
 def test_the_cost_curve_matches_the_plan(tmp_path: Path) -> None:
     """At one full replica the chart has the price of the table, and at two replicas twice that."""
     file = resource(tmp_path, model={"id": SEVEN}, accelerator={"profile": "nvidia-h100"})
-    rows = json_of("plan", file)["cost"]["offers"]
+    rows = data("plan", file)["cost"]["offers"]
     page = planned(tmp_path, file)
     first = min(row["perHour"] for row in rows if row["terms"] == "on demand")
     assert f" {first:,.2f} " in page.words
@@ -239,7 +239,7 @@ def test_placement_of_a_replica_over_several_nodes_and_groups() -> None:
 
 
 def test_a_break_even_point_changes_the_cheapest_option() -> None:
-    compared = by_load(Wish(SEVEN, Load(5.0, 512, 128, hours=10)), prices(), TODAY)
+    compared = by_load(Requirements(SEVEN, Load(5.0, 512, 128, hours=10)), prices(), TODAY)
     found = turns(compared)
     assert found
     by_rate = {each.requests: each.cheapest for each in compared}

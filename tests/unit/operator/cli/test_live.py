@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepseek_operator.cli.errors import UNANSWERED, UNUSABLE
-from deepseek_operator.cli.live.ask import told
+from deepseek_operator.cli.live.ask import command_error
 from deepseek_operator.cluster.errors import (
     ApiError,
     ForbiddenError,
@@ -20,7 +20,7 @@ from deepseek_operator.cluster.errors import (
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "message"),
     [
         (UnauthorizedError("Unauthorized"), UNANSWERED, "log in again"),
         (ForbiddenError('cannot list resource "nodes"'), UNANSWERED, "Ask for that permission"),
@@ -34,13 +34,15 @@ from deepseek_operator.cluster.errors import (
         (UnreachableError("The API server can't be reached: x"), UNANSWERED, "cluster-info"),
     ],
 )
-def test_an_api_error_is_reported_with_a_next_step(error: ApiError, code: int, words: str) -> None:
-    reported = told(error)
-    assert (reported.code, words in str(reported)) == (code, True)
+def test_an_api_error_is_reported_with_a_next_step(
+    error: ApiError, code: int, message: str
+) -> None:
+    failure = command_error(error)
+    assert (failure.code, message in str(failure)) == (code, True)
 
 
 def test_a_busy_server_does_not_count_as_unreachable() -> None:
-    assert str(told(UnreachableError("too many requests"))) == "too many requests."
+    assert str(command_error(UnreachableError("too many requests"))) == "too many requests."
 
 
 def test_a_missing_kubeconfig_is_reported_in_one_message(tmp_path: Path) -> None:

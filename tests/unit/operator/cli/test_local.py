@@ -10,11 +10,11 @@ import yaml
 from deepseek_operator.cli.local.watch import Watch
 from deepseek_operator.cli.resource import read
 from deepseek_operator.local import probing
-from deepseek_operator.local import state_dir as place
-from deepseek_operator.local.host import Gpu, Machine
-from deepseek_operator.local.launch_plan import Arrangement, Replica, arrange
-from deepseek_operator.local.local_overrides import Wish
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local import state_dir as state_dirs
+from deepseek_operator.local.host import Gpu, Host
+from deepseek_operator.local.launch_plan import LaunchPlan, Replica, arrange
+from deepseek_operator.local.local_overrides import Overrides
+from deepseek_operator.local.state_dir import StateDir
 from deepseek_operator.local.view import Ended, ReplicaView
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.state.settings import Settings
@@ -27,8 +27,8 @@ SMALL = {"model": {"id": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"}}
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(place, "root", lambda: tmp_path / "local")
-    monkeypatch.setattr(probing, "look", lambda _: Machine(memory=4 * 10**9, disk=10**12))
+    monkeypatch.setattr(state_dirs, "root", lambda: tmp_path / "local")
+    monkeypatch.setattr(probing, "look", lambda _: Host(memory=4 * 10**9, disk=10**12))
     return tmp_path
 
 
@@ -44,15 +44,15 @@ def up(folder: Path, *options: object, **spec: Any) -> Result:
     return deepseek("local", "up", file, *options)
 
 
-def kept(name: str, *replicas: ReplicaView, **fields: Any) -> Place:
+def state_dir_of(name: str, *replicas: ReplicaView, **fields: Any) -> StateDir:
     """Return the state directory of a resource that was running."""
-    found = Place.of(name)
+    found = StateDir.of(name)
     lock = found.lock()
     assert lock is not None
     shown = view(*replicas, name=name, run=f"test-{os.getpid()}", **fields)
     found.write_view(shown)
-    found.write_arrangement(
-        Arrangement(
+    found.write_launch_plan(
+        LaunchPlan(
             name=name,
             model_id="tiny",
             served_name="tiny",
@@ -114,14 +114,14 @@ def test_an_invalid_spec_is_rejected_with_a_message(home: Path, spec: dict[str, 
 @pytest.mark.parametrize("gpus", [0, 8])
 def test_every_example_is_served_or_refused_with_a_known_reason(file: Path, gpus: int) -> None:
     here = tuple(Gpu(f"GPU-{n}", "NVIDIA H200", 143_771, 0, "9.0") for n in range(gpus))
-    machine = Machine(memory=10**13, disk=10**13, gpus=here)
+    machine = Host(memory=10**13, disk=10**13, gpus=here)
     for body in read(file, None, None) if "DeepSeekDeployment" in file.read_text() else []:
-        found = arrange(body, Settings("server:1"), machine, Wish())
+        found = arrange(body, Settings("server:1"), machine, Overrides())
         if isinstance(found, Refusal):
             assert found.reason in ("NotLocal", "DoesNotFit", "NothingAsked")
         else:
-            assert found.arrangement.replicas
-            assert ("nvidia-h200" in found.arrangement.runs_on) == bool(gpus)
+            assert found.launch_plan.replicas
+            assert ("nvidia-h200" in found.launch_plan.runs_on) == bool(gpus)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +155,17 @@ def test_commands_without_resources() -> None:
     assert deepseek("local", "status", "-o", "json").out == "[]\n"
     for command in ("down", "logs"):
         result = deepseek("local", command, "r1")
-        assert (result.code, result.err) == (2, "Error: No resource r1 on this machine.\n")
+        assert (result.code, result.err) == (
+            2,
+            "Error: No resource r1 on this machine.\n",
+        )
 
 
 def test_status_and_down_of_a_killed_and_a_failed_resource() -> None:
     ended = Ended(at="", code=3, words="exited with code 3", why="there is no config.json")
     stopped = ReplicaView(index=0, phase="stopped", detail="Fix it.", ended=ended)
-    kept("a", ReplicaView(index=0, phase="ready"))
-    kept("b", stopped, over=True)
+    state_dir_of("a", ReplicaView(index=0, phase="ready"))
+    state_dir_of("b", stopped, over=True)
     result = deepseek("local", "status")
     rows = [line.split() for line in result.out.splitlines()[1:3]]
     assert [row[:3] for row in rows] == [["a", "Killed", "0/1"], ["b", "Failed", "0/1"]]
@@ -175,7 +178,7 @@ def test_status_and_down_of_a_killed_and_a_failed_resource() -> None:
 
 
 def test_logs_of_all_replicas_and_of_one() -> None:
-    found = kept("r1", ReplicaView(index=0), ReplicaView(index=1), over=True)
+    found = state_dir_of("r1", ReplicaView(index=0), ReplicaView(index=1), over=True)
     found.log(0).write_text("a\nb\nc\n")
     found.log(1).write_text("d\n")
     assert deepseek("local", "logs", "--lines", "2").out == "[0] b\n[0] c\n[1] d\n"

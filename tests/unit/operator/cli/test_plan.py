@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from deepseek_operator.advisor.cost import Offer
 from deepseek_operator.advisor.options import chosen, options
 from deepseek_operator.advisor.proposal import propose
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.assumptions import KINDS
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.fit import compute_type, wanted
 from deepseek_operator.plan.sizing.memory import Memory
@@ -88,12 +88,12 @@ def test_every_example_has_a_page(path: Path) -> None:
 
 def test_a_replica_of_several_nodes(tmp_path: Path) -> None:
     asked = {"model": {"id": "deepseek-ai/DeepSeek-R1"}, "parallelism": {"tensor": 16}}
-    planned = plan(tmp_path, **asked, accelerator={"profile": "nvidia-h100"})
-    assert planned["shape"]["podsOfReplica"] == 2
-    assert planned["shape"]["gpus"]["min"] == 16
-    assert planned["performance"] is None
-    assert min(offer["what"][0] for offer in planned["cost"]["offers"]) == "2"
-    assert any("No speed prediction" in warning for warning in planned["warnings"])
+    data = plan(tmp_path, **asked, accelerator={"profile": "nvidia-h100"})
+    assert data["shape"]["podsOfReplica"] == 2
+    assert data["shape"]["gpus"]["min"] == 16
+    assert data["performance"] is None
+    assert min(offer["what"][0] for offer in data["cost"]["offers"]) == "2"
+    assert any("No speed prediction" in warning for warning in data["warnings"])
     refused = run(tmp_path, "--served", "none", **asked, accelerator={"profile": "nvidia-h100"})
     assert (refused.code, "LeaderWorkerSet" in refused.err) == (1, True)
 
@@ -110,10 +110,10 @@ def test_a_refusal_has_the_operators_message_as_text_and_json(tmp_path: Path) ->
         tmp_path, model={"id": "deepseek-ai/DeepSeek-R1"}, accelerator={"profile": "nvidia-l4"}
     )
     assert result.code == 1
-    refusal = json.loads(result.out)
-    assert refusal["reason"] == "DoesNotFit"
-    assert refusal["message"] in result.err
-    assert "What would fit:" in refusal["message"]
+    data = json.loads(result.out)
+    assert data["reason"] == "DoesNotFit"
+    assert data["message"] in result.err
+    assert "What would fit:" in data["message"]
 
 
 def test_performance_includes_its_error(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("options", "spec", "words"),
+    ("options", "spec", "message"),
     [
         (["--requests", 500], {}, "requests/s of 1 replica(s)"),
         ([], {"replicas": 1}, "a rollout interrupts the service"),
@@ -176,10 +176,12 @@ def test_autoscaled_replicas_have_a_minimum_and_a_maximum_cost(tmp_path: Path) -
     ],
     ids=["load", "alone", "none", "cpu", "unchecked", "no route", "open", "engine", "no price"],
 )
-def test_warnings(options: list[object], spec: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_warnings(
+    options: list[object], spec: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     asked = {"model": SEVEN, "accelerator": {"profile": "nvidia-l4"}, **spec}
     asked = {name: value for name, value in asked.items() if value is not None}
-    assert any(words in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
+    assert any(message in warning for warning in plan(tmp_path, *options, **asked)["warnings"])
 
 
 def test_old_prices_cause_a_warning(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_plan_refuses_exactly_what_the_operator_refuses(
     st.sampled_from(NAMES), st.sampled_from(KINDS_OF_GPU), st.integers(1, 16), st.integers(1, 10**6)
 )
 @settings(max_examples=200, deadline=None)
-def test_more_memory_never_reduces_context_or_capacity(
+def test_more_memory_never_makes_what_fits_unfit(
     name: str, kind: str, gpus: int, more: int
 ) -> None:
     model, profile = models().get(name), accelerators().profiles[kind]
@@ -287,22 +289,24 @@ def test_a_cheaper_price_never_makes_a_plan_or_a_recommendation_dearer(
     cheap = machine.model_copy(update={"per_hour": machine.per_hour * cut})
     machines = (*KNOWN.machines[:which], cheap, *KNOWN.machines[which + 1 :])
     known = (KNOWN, replace(KNOWN, machines=machines))
-    target = decided({"id": name}, {"profile": machine.profile}, replicas=replicas)
-    if not isinstance(target, Refusal):
+    desired = decided({"id": name}, {"profile": machine.profile}, replicas=replicas)
+    if not isinstance(desired, Refusal):
         before_by, after_by = (
-            cheapest(propose(target, EVERYTHING, Load(0, 512, 128), each, TODAY).offers)
+            cheapest(propose(desired, EVERYTHING, Load(0, 512, 128), each, TODAY).offers)
             for each in known
         )
         assert after_by.keys() == before_by.keys()
         assert all(after_by[terms] <= price for terms, price in before_by.items())
-    wish = Wish(name, Load(requests, 512, 128))
-    first, second = (chosen(options(wish, each, TODAY)) for each in known)
+    requirements = Requirements(name, Load(requests, 512, 128))
+    first, second = (chosen(options(requirements, each, TODAY)) for each in known)
     if first:
         assert second is not None
         assert second.per_month <= first.per_month * (1 + 1e-9)
 
 
-def decided(model: dict[str, Any], accelerator: dict[str, Any], **spec: Any) -> Target | Refusal:
+def decided(
+    model: dict[str, Any], accelerator: dict[str, Any], **spec: Any
+) -> DesiredState | Refusal:
     metadata = {"namespace": "default", "name": "r1", "uid": "u"}
     spec |= {"model": model, "accelerator": accelerator}
     return decide({"metadata": metadata, "spec": spec}, SETTINGS, EVERYTHING)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cli.reachability import CERTIFICATE, TOKEN, Reach, incoming, outgoing, table
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.settings import Settings
@@ -37,9 +37,9 @@ PORTS = (8000, 15020, 29500)
 PATHS = ("/v1/chat/completions", "/metrics")
 
 
-def decided(served: frozenset[str], spec: dict[str, Any]) -> Target:
+def decided(served: frozenset[str], spec: dict[str, Any]) -> DesiredState:
     decision = decide(resource(**spec), SETTINGS, Observed(served=served))
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return decision
 
 
@@ -105,9 +105,9 @@ def table_lets_in(
 
 @pytest.mark.parametrize(("served", "spec"), SPECS)
 def test_table_matches_the_ingress_policies(served: frozenset[str], spec: dict[str, Any]) -> None:
-    target = decided(served, spec)
-    manifests = {manifest["kind"]: manifest for manifest in children(target)}
-    rows = [row for row in incoming(target, SETTINGS) if row.namespace is not None]
+    desired = decided(served, spec)
+    manifests = {manifest["kind"]: manifest for manifest in children(desired)}
+    rows = [row for row in incoming(desired, SETTINGS) if row.namespace is not None]
     others = [row for row in rows if "other pods" not in row.who]
     judged = 0
     for namespace, account, port, path, certificate, token in product(
@@ -121,8 +121,10 @@ def test_table_matches_the_ingress_policies(served: frozenset[str], spec: dict[s
                 manifests, namespace, account, path, certificate=certificate, token=token
             )
         proofs = {name for name, has in ((CERTIFICATE, certificate), (TOKEN, token)) if has}
-        listed = any(table_lets_in(row, namespace, account, port, path, proofs) for row in others)
-        assert listed == allowed, (namespace, account, port, path, proofs)
+        reachable = any(
+            table_lets_in(row, namespace, account, port, path, proofs) for row in others
+        )
+        assert reachable == allowed, (namespace, account, port, path, proofs)
         judged += allowed
     assert judged, "some connections are allowed"
 
@@ -131,9 +133,9 @@ def test_table_matches_the_ingress_policies(served: frozenset[str], spec: dict[s
 def test_only_ranks_of_the_model_reach_each_other(
     served: frozenset[str], spec: dict[str, Any]
 ) -> None:
-    target = decided(served, spec)
-    (policy,) = (m["spec"] for m in children(target) if m["kind"] == "NetworkPolicy")
-    ranks = [row for row in incoming(target, SETTINGS) if "other pods" in row.who]
+    desired = decided(served, spec)
+    (policy,) = (m["spec"] for m in children(desired) if m["kind"] == "NetworkPolicy")
+    ranks = [row for row in incoming(desired, SETTINGS) if "other pods" in row.who]
     assert bool(ranks) == network_lets_in(policy, "apps", 29500, of_model=True)
     for namespace in NAMESPACES:
         assert not network_lets_in(policy, namespace, 29500, of_model=False)
@@ -141,8 +143,8 @@ def test_only_ranks_of_the_model_reach_each_other(
 
 @pytest.mark.parametrize(("served", "spec"), SPECS)
 def test_table_matches_the_egress_policies(served: frozenset[str], spec: dict[str, Any]) -> None:
-    target = decided(served, spec)
-    (policy,) = (m["spec"] for m in children(target) if m["kind"] == "NetworkPolicy")
+    desired = decided(served, spec)
+    (policy,) = (m["spec"] for m in children(desired) if m["kind"] == "NetworkPolicy")
     rendered = set()
     for rule in policy["egress"]:
         ports = {item["port"] for item in rule.get("ports", [])} or {None}
@@ -154,7 +156,7 @@ def test_table_matches_the_egress_policies(served: frozenset[str], spec: dict[st
             else:
                 namespace = "apps"
             rendered |= {(namespace, port) for port in ports}
-    assert {(row.namespace, row.port) for row in outgoing(target)} == rendered
+    assert {(row.namespace, row.port) for row in outgoing(desired)} == rendered
 
 
 def test_table_text() -> None:

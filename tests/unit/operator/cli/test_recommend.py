@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.advisor.options import options, resource
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.catalog.models import models
 from deepseek_operator.catalog.prices import prices
 from deepseek_operator.cli.assumptions import KINDS
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from tests.support.operator.resources import SETTINGS
@@ -35,28 +35,28 @@ def recommended(*arguments: object, code: int = 0) -> dict[str, Any]:
     return data
 
 
-def ways(advice: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["way"]: row for row in advice["ways"]}
+def ways(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["way"]: row for row in data["ways"]}
 
 
 def test_the_cheapest_option_without_objections_is_chosen() -> None:
-    advice = recommended(SEVEN, "--requests", 5)
-    free = [row for row in advice["ways"] if not row["against"]]
-    assert advice["chosen"] == min(free, key=lambda row: row["perMonth"])["way"]
+    data = recommended(SEVEN, "--requests", 5)
+    free = [row for row in data["ways"] if not row["against"]]
+    assert data["chosen"] == min(free, key=lambda row: row["perMonth"])["way"]
     own, cloud = {"one machine"}, {"on demand", "reserved", "spot mix", "spot alone"}
-    assert set(ways(advice)) >= own | cloud | {"scaled to zero"}
+    assert set(ways(data)) >= own | cloud | {"scaled to zero"}
 
 
 def test_replicas_serve_the_peak_at_80_percent() -> None:
-    advice = recommended(SEVEN, "--requests", 40, "--burst", 3)
-    for row in advice["kinds"]:
+    data = recommended(SEVEN, "--requests", 40, "--burst", 3)
+    for row in data["kinds"]:
         assert row["replicasAtPeak"] * row["requestsPerSecond"] * 0.8 >= 119
 
 
 def test_the_monthly_on_demand_cost_adds_up(tmp_path: Path) -> None:
     """Monthly cost is replicas times price times hours."""
-    advice = recommended(SEVEN, "--requests", 1, "--burst", 1, "--hours", 8)
-    on_demand, at_night = ways(advice)["on demand"], ways(advice)["scaled to zero"]
+    data = recommended(SEVEN, "--requests", 1, "--burst", 1, "--hours", 8)
+    on_demand, at_night = ways(data)["on demand"], ways(data)["scaled to zero"]
     assert at_night["perMonth"] == pytest.approx(on_demand["perMonth"] / 3, rel=0.01)
     tokens = 128 * 3600 * 730 * 8 / 24 / 1e6
     assert on_demand["perMillionOutputTokens"] == pytest.approx(
@@ -76,10 +76,10 @@ def test_the_monthly_on_demand_cost_adds_up(tmp_path: Path) -> None:
     ],
 )
 def test_data_excludes_options(options: list[str], allowed: set[str]) -> None:
-    advice = recommended("DeepSeek-V4-Pro", *options, code=0 if "cloud" in options else 1)
-    assert {row["way"] for row in advice["ways"] if not row["against"]} <= allowed
-    advice = recommended("DeepSeek-R1", "--requests", 5, *options)
-    assert advice["chosen"] in allowed
+    data = recommended("DeepSeek-V4-Pro", *options, code=0 if "cloud" in options else 1)
+    assert {row["way"] for row in data["ways"] if not row["against"]} <= allowed
+    data = recommended("DeepSeek-R1", "--requests", 5, *options)
+    assert data["chosen"] in allowed
 
 
 def test_a_too_low_budget_is_reported_per_option() -> None:
@@ -116,9 +116,9 @@ def test_a_prompt_longer_than_the_context_is_rejected() -> None:
 
 
 def test_a_discontinued_hosted_api_is_not_chosen() -> None:
-    advice = recommended("DeepSeek-R1", "--requests", 0.01)
-    assert ways(advice)["hosted API"]["against"] == "not sold any more"
-    assert advice["chosen"] != "hosted API"
+    data = recommended("DeepSeek-R1", "--requests", 0.01)
+    assert ways(data)["hosted API"]["against"] == "not sold any more"
+    assert data["chosen"] != "hosted API"
 
 
 def test_the_break_even_point_of_a_hosted_api(tmp_path: Path) -> None:
@@ -126,20 +126,20 @@ def test_the_break_even_point_of_a_hosted_api(tmp_path: Path) -> None:
     service = {"provider": "acme", "models": ["DeepSeek-R1-Distill-Qwen-7B"], "cached": 0}
     service |= {"input": 0.2, "output": 0.2, "asOf": "2026-11-01", "source": "an offer"}
     file.write_text(yaml.safe_dump({"hosted": [service]}))
-    advice = recommended(SEVEN, "--requests", 1, "--prices", file)
-    turn = advice["breakEven"]["hostedUpToRequestsPerSecond"]["on demand"]
-    each = ways(advice)["hosted API"]["perMonth"] / 1
-    assert turn == pytest.approx(ways(advice)["on demand"]["perMonth"] / each, rel=0.01)
+    data = recommended(SEVEN, "--requests", 1, "--prices", file)
+    turn = data["breakEven"]["hostedUpToRequestsPerSecond"]["on demand"]
+    each = ways(data)["hosted API"]["perMonth"] / 1
+    assert turn == pytest.approx(ways(data)["on demand"]["perMonth"] / each, rel=0.01)
     below = recommended(SEVEN, "--requests", 0.01, "--prices", file)
     assert below["chosen"] == "hosted API"
     assert below["resource"] is None
 
 
 def test_the_break_even_point_of_own_machines() -> None:
-    advice = recommended("DeepSeek-R1", "--requests", 5)
-    hours = advice["breakEven"]["ownBeforeOnDemandFromHoursPerDay"]
+    data = recommended("DeepSeek-R1", "--requests", 5)
+    hours = data["breakEven"]["ownBeforeOnDemandFromHoursPerDay"]
     own, rent = (
-        min(row["perMonth"] for name, row in ways(advice).items() if name in names)
+        min(row["perMonth"] for name, row in ways(data).items() if name in names)
         for names in (("one machine", "own cluster"), ("on demand",))
     )
     assert hours == pytest.approx(24 * own / rent, rel=0.01)
@@ -193,16 +193,16 @@ def test_the_text_output_has_the_load_and_the_resource() -> None:
 def test_the_operator_accepts_every_proposed_resource(
     name: str, requests: float, burst: float, prompt: int, answer: int, itl: float | None
 ) -> None:
-    wish = Wish(name, Load(requests, prompt, answer, burst), itl=itl)
-    for option in options(wish, KNOWN, KNOWN.machines[0].as_of):
+    requirements = Requirements(name, Load(requests, prompt, answer, burst), itl=itl)
+    for option in options(requirements, KNOWN, KNOWN.machines[0].as_of):
         if option.shape is None or option.against:
             continue
-        body = resource(option, wish, "r1")
+        body = resource(option, requirements, "r1")
         metadata = {"namespace": "default", "name": "r1", "uid": "u"}
         decision = decide(
             {**body, "metadata": metadata}, SETTINGS, Observed(served=frozenset(KINDS))
         )
-        assert isinstance(decision, Target), decision
+        assert isinstance(decision, DesiredState), decision
         assert decision.gpus is not None
         assert decision.gpus.profile in accelerators().profiles
         memory = decision.sizing.memory
@@ -224,9 +224,9 @@ def test_a_lower_price_never_raises_the_cost_of_an_option(
             ),
         }
     )
-    wish, day = Wish(name, Load(requests, 512, 128)), KNOWN.machines[0].as_of
+    requirements, day = Requirements(name, Load(requests, 512, 128)), KNOWN.machines[0].as_of
     before, after = (
-        {option.way: option.per_month for option in options(wish, known, day)}
+        {option.way: option.per_month for option in options(requirements, known, day)}
         for known in (KNOWN, cheaper)
     )
     assert before.keys() == after.keys()

@@ -37,14 +37,14 @@ class Store:
 
     def __init__(self) -> None:
         self.applied: list[Object] = []
-        self.status: Object = {}
+        self.written_status: Object = {}
 
-    async def glance(self, *_: Any) -> None:
+    async def get_cached(self, *_: Any) -> None:
         return None
 
     async def apply(self, kind: Kind, manifest: Object, subresource: str = "") -> Object:
         if subresource:
-            self.status = manifest["status"]
+            self.written_status = manifest["status"]
         else:
             self.applied.append(manifest)
         metadata = {**manifest["metadata"], "resourceVersion": "2", "managedFields": []}

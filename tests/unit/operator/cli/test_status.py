@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cli.status import page
-from deepseek_operator.cli.status.state import follow, said
+from deepseek_operator.cli.status.state import follow, summarize
 from deepseek_operator.cluster.errors import UnreachableError
 from tests.support.operator.resources import NOW, resource
 
@@ -47,20 +47,20 @@ def shown(capsys: pytest.CaptureFixture[str], item: Object) -> str:
 
 
 def test_the_status_is_passed_on_unchanged() -> None:
-    found = said(resource(STATUS), [])
+    found = summarize(resource(STATUS), [])
     assert found["status"] == STATUS
     assert found["current"]
 
 
 def test_events_are_filtered_by_uid_and_sorted_by_time() -> None:
     events = [event("B", "2026-01-01T00:01:00Z"), event("A", NOW), event("Old", NOW, "u-0")]
-    found = said(resource(STATUS), events)["events"]
+    found = summarize(resource(STATUS), events)["events"]
     assert [item["reason"] for item in found] == ["A", "B"]
 
 
 def test_the_page_of_a_resource(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, said(resource(STATUS), [event("Scaled", "2026-01-01T00:01:00Z")]))
-    for words in (
+    text = shown(capsys, summarize(resource(STATUS), [event("Scaled", "2026-01-01T00:01:00Z")]))
+    for message in (
         "apps/r1: deepseek-ai/DeepSeek-R1",
         "phase     Waiting for 8 x nvidia-h200",
         "replicas  1/2 ready",
@@ -70,7 +70,7 @@ def test_the_page_of_a_resource(capsys: pytest.CaptureFixture[str]) -> None:
         "1m3s",
         "about Scaled",
     ):
-        assert words in text
+        assert message in text
 
 
 def test_the_page_shows_rollout_and_failed_replicas(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_the_page_shows_rollout_and_failed_replicas(capsys: pytest.CaptureFixtur
         "message": "It is compared.",
         "analysis": {"verdict": "pass", "message": "no worse", "requests": 9},
     }
-    text = shown(capsys, said(resource({**STATUS, "rollout": rollout, "groups": [group]}), []))
+    text = shown(capsys, summarize(resource({**STATUS, "rollout": rollout, "groups": [group]}), []))
     assert (
         "canary, step 1 of 2, 25 % of requests, 1 updated: It is compared. pass: no worse" in text
     )
@@ -94,36 +94,36 @@ def test_the_page_shows_rollout_and_failed_replicas(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("status", "generation", "words"),
+    ("status", "generation", "message"),
     [
         ({"observedGeneration": -1}, 1, "not reconciled yet"),
         (STATUS, 2, "status of an older spec; Waiting for 8 x nvidia-h200"),
     ],
 )
 def test_the_status_of_an_older_spec_is_marked(
-    status: Object, generation: int, words: str, capsys: pytest.CaptureFixture[str]
+    status: Object, generation: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert words in shown(capsys, said(resource(status, generation), []))
+    assert message in shown(capsys, summarize(resource(status, generation), []))
 
 
 def test_unreadable_events_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    item = said(resource(STATUS), None)
+    item = summarize(resource(STATUS), None)
     assert item["events"] is None
     assert "permission to list events" in shown(capsys, item)
 
 
 def test_the_overview_shows_ready_and_desired_replicas(capsys: pytest.CaptureFixture[str]) -> None:
-    page.overview([said(resource(STATUS), []), said(resource({}), [])])
+    page.overview([summarize(resource(STATUS), []), summarize(resource({}), [])])
     assert "1/2" in (text := capsys.readouterr().out)
     assert "0/?" in text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "message"),
     [(0, "0s"), (59, "59s"), (60, "1m"), (3723, "1h2m"), (90_000, "1d1h"), (86_401, "1d"), (-5, "0s")],
 )  # fmt: skip
-def test_age_has_at_most_two_units(seconds: int, words: str) -> None:
-    assert page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == words
+def test_age_has_at_most_two_units(seconds: int, message: str) -> None:
+    assert page.age("2026-01-01T00:02:03Z", CLOCK + timedelta(seconds=seconds)) == message
 
 
 @pytest.mark.looptime
@@ -131,7 +131,7 @@ async def test_follow_reports_each_change_once_and_retries(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     answers: list[Any] = [[{"a": 1}], [{"a": 1}], UnreachableError("away"), [{"a": 1}], [{"a": 2}]]
-    seen: list[list[Object]] = []
+    shown: list[list[Object]] = []
 
     async def look() -> list[Object]:
         if not answers:
@@ -143,8 +143,8 @@ async def test_follow_reports_each_change_once_and_retries(
         return found
 
     with pytest.raises(asyncio.CancelledError):
-        await follow(look, seen.append)
-    assert seen == [[{"a": 1}], [{"a": 2}]]
+        await follow(look, shown.append)
+    assert shown == [[{"a": 1}], [{"a": 2}]]
     assert capsys.readouterr().err == "away; retrying\n"
 
 

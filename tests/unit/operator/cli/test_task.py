@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.advisor.model_choice import candidates, least_of
-from deepseek_operator.advisor.provisioning import Wish
+from deepseek_operator.advisor.provisioning import Requirements
 from deepseek_operator.advisor.workload import Load
 from deepseek_operator.catalog.entries import built_in
 from deepseek_operator.catalog.models import models
@@ -30,8 +30,8 @@ def recommended(*arguments: object, code: int = 0) -> dict[str, Any]:
     return data
 
 
-def rows(advice: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["model"].rpartition("/")[2]: row for row in advice["task"]["models"]}
+def rows(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["model"].rpartition("/")[2]: row for row in data["task"]["models"]}
 
 
 def test_every_score_belongs_to_a_served_model_and_has_a_source() -> None:
@@ -47,27 +47,27 @@ def test_every_score_belongs_to_a_served_model_and_has_a_source() -> None:
 
 
 def test_the_cheapest_model_with_a_sufficient_score_is_chosen() -> None:
-    advice = recommended("--task", "code", "--requests", 2)
-    found = rows(advice)
-    assert advice["model"] == "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"
+    data = recommended("--task", "code", "--requests", 2)
+    found = rows(data)
+    assert data["model"] == "deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct"
     assert found["DeepSeek-Coder-V2-Lite-Instruct"]["against"] is None
     assert found["DeepSeek-V2-Lite-Chat"]["against"] == "HumanEval 57.3 is below 72.2"
     dearer = found["deepseek-coder-33b-instruct"]
     more = dearer["perMonth"] - found["DeepSeek-Coder-V2-Lite-Instruct"]["perMonth"]
     assert dearer["against"] == f"{more:,} more a month"
-    assert advice["resource"]["spec"]["model"]["id"] == advice["model"]
+    assert data["resource"]["spec"]["model"]["id"] == data["model"]
 
 
 def test_a_task_costs_the_same_as_its_model() -> None:
     options = ("--requests", 2, "--itl", 60, "--data", "hybrid")
-    advice = recommended("--task", "math", *options)
-    alone = recommended(advice["model"], *options)
-    assert {**advice, "task": None} == {**alone, "task": None}
+    data = recommended("--task", "math", *options)
+    alone = recommended(data["model"], *options)
+    assert {**data, "task": None} == {**alone, "task": None}
 
 
 def test_least_sets_the_minimum_score() -> None:
-    advice = recommended("--task", "code", "--least", 90)
-    assert advice["model"] == "deepseek-ai/DeepSeek-Coder-V2-Instruct"
+    data = recommended("--task", "code", "--least", 90)
+    assert data["model"] == "deepseek-ai/DeepSeek-Coder-V2-Instruct"
     assert recommended("--task", "code", "--least", 40)["task"]["least"] == 40
 
 
@@ -85,9 +85,9 @@ def test_models_above_the_latency_or_the_budget_are_not_chosen() -> None:
 
 
 def test_a_request_longer_than_the_context_is_reported() -> None:
-    advice = recommended("--task", "code", "--least", 0, "--input", 20_000)
+    data = recommended("--task", "code", "--least", 0, "--input", 20_000)
     assert (
-        rows(advice)["deepseek-llm-67b-chat"]["against"]
+        rows(data)["deepseek-llm-67b-chat"]["against"]
         == "20,128 tokens exceed its context length of 4,096"
     )
 
@@ -109,11 +109,11 @@ def test_invalid_arguments_are_rejected(arguments: tuple[object, ...], words: st
 
 def test_the_html_page_lists_the_models(tmp_path: Path) -> None:
     file = tmp_path / "ways.html"
-    advice = deepseek("recommend", "--task", "code", "--html", file, "--as-of", DAY)
+    data = deepseek("recommend", "--task", "code", "--html", file, "--as-of", DAY)
     text = file.read_text(encoding="utf-8")
     for word in ("deepseek-coder-33b-instruct", "HumanEval", "more a month", "read 2026-11-29"):
         assert word in text
-    assert advice.out.startswith("code: HumanEval >= 72.2 (")
+    assert data.out.startswith("code: HumanEval >= 72.2 (")
 
 
 def test_the_catalogue_lists_all_scores() -> None:
@@ -135,8 +135,8 @@ def test_no_suitable_model_is_cheaper_than_the_chosen_one(
 ) -> None:
     task = tasks()[name]
     wanted = least_of(task, least)
-    wish = Wish("", Load(rate, 512, 128), itl=itl, budget=budget)
-    found = candidates(task, wish, KNOWN, TODAY, wanted)
+    requirements = Requirements("", Load(rate, 512, 128), itl=itl, budget=budget)
+    found = candidates(task, requirements, KNOWN, TODAY, wanted)
     assert {each.model_id for each in found} == set(task.figures)
     assert all(each.against for each in found[1:])
     first = found[0]

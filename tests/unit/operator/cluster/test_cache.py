@@ -15,7 +15,7 @@ from deepseek_operator.cluster.kinds import (
     SERVICE,
 )
 from deepseek_operator.plan.state.loading import Loading
-from deepseek_operator.plan.traffic.pod_endpoints import SERVER_DESK
+from deepseek_operator.plan.traffic.pod_endpoints import SERVER_SCRAPE_TARGET
 from tests.support.operator.resources import node, pod, resource
 
 OWNER = Key("apps", "r1")
@@ -128,7 +128,7 @@ def test_load_progress_affects_its_resource_once_and_is_dropped_when_the_server_
     running = child(pod(state={"running": {}}))
     running["status"]["podIP"] = "10.0.0.1"
     cache.put(POD, running)
-    assert cache.pods.loading() == [(Key("apps", "r1-a"), "10.0.0.1", SERVER_DESK, None)]
+    assert cache.pods.loading() == [(Key("apps", "r1-a"), "10.0.0.1", SERVER_SCRAPE_TARGET, None)]
     half = Loading("Loading", 50)
     assert cache.pods.put_loading(Key("apps", "r1-a"), half) == {OWNER}
     assert cache.pods.put_loading(Key("apps", "r1-a"), half) == set()
@@ -150,10 +150,10 @@ def test_fields_that_are_never_read_are_dropped() -> None:
         {"manager": "kubectl", "operation": "Update", "fieldsV1": {}}
     ]
     cache.put(DEPLOYMENT, deployment)
-    kept = cache.get(DEPLOYMENT, OWNER)
-    assert kept is not None
-    assert kept["spec"] == {"replicas": 3}
-    assert [entry["manager"] for entry in kept["metadata"]["managedFields"]] == [
+    cached = cache.get(DEPLOYMENT, OWNER)
+    assert cached is not None
+    assert cached["spec"] == {"replicas": 3}
+    assert [entry["manager"] for entry in cached["metadata"]["managedFields"]] == [
         "deepseek-operator"
     ]
 
@@ -233,10 +233,10 @@ def test_a_cached_child_has_its_owner_and_the_managed_fields_of_the_operator() -
         ],
     }
     cache.put(CONFIG_MAP, body)
-    kept = cache.get(CONFIG_MAP, OWNER)
-    assert kept is not None
+    cached = cache.get(CONFIG_MAP, OWNER)
+    assert cached is not None
     for field in ("annotations", "ownerReferences", "managedFields", "uid", "resourceVersion"):
-        assert kept["metadata"][field] == body["metadata"][field]
+        assert cached["metadata"][field] == body["metadata"][field]
 
 
 def test_managed_fields_are_stored_once_for_all_children_of_a_kind() -> None:
@@ -253,9 +253,9 @@ def test_managed_fields_are_stored_once_for_all_children_of_a_kind() -> None:
             ],
         }
         cache.put(CONFIG_MAP, body)
-    marks = [cache.marks(Key("apps", f"r{number}"))[1] for number in range(3)]
-    assert len({id(mark.owned) for mark in marks if mark}) == 1
-    assert len({mark.controller for mark in marks if mark}) == 3
+    fingerprints = [cache.fingerprints(Key("apps", f"r{number}"))[1] for number in range(3)]
+    assert len({id(fingerprint.owned) for fingerprint in fingerprints if fingerprint}) == 1
+    assert len({fingerprint.controller for fingerprint in fingerprints if fingerprint}) == 3
 
 
 def test_a_new_version_without_a_relevant_change_affects_no_resource() -> None:

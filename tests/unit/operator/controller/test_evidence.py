@@ -15,7 +15,7 @@ from deepseek_operator.cluster.cached_object import Key
 from deepseek_operator.controller.rollouts import counts, trials
 from deepseek_operator.controller.rollouts.trials import Trials
 from deepseek_operator.plan.state.observed import PodView
-from deepseek_operator.plan.traffic.pod_endpoints import Desk
+from deepseek_operator.plan.traffic.pod_endpoints import ScrapeTarget
 from deepseek_server.metrics import Metrics
 
 KEY = Key("apps", "r1")
@@ -67,18 +67,20 @@ async def result(number: int = 2, address: str = AT) -> tuple[bool | None, str]:
 
 async def test_metrics_are_read_and_an_unreachable_pod_is_named(server: Server) -> None:
     server.metrics.answered("/v1/completions", "POST", 200)
-    desk = Desk(server.port, "", "/metrics")
-    pods = [(PodView("p"), AT, desk), (PodView("q"), "127.0.0.2", desk)]
+    scrape_target = ScrapeTarget(server.port, "", "/metrics")
+    pods = [(PodView("p"), AT, scrape_target), (PodView("q"), "127.0.0.2", scrape_target)]
     found = await counts.counts(pods, "transformers")
     assert found.samples["p"].requests == 1
     assert list(found.samples) == ["p"]
-    assert "of pod q: " in found.unread
+    assert "of pod q: " in found.scrape_error
 
 
 async def test_metrics_of_another_engine_give_no_sample(server: Server) -> None:
-    found = await counts.counts([(PodView("p"), AT, Desk(server.port, "", "/metrics"))], "vllm")
+    found = await counts.counts(
+        [(PodView("p"), AT, ScrapeTarget(server.port, "", "/metrics"))], "vllm"
+    )
     assert not found.samples
-    assert "it lacks the metrics of vllm" in found.unread
+    assert "it lacks the metrics of vllm" in found.scrape_error
 
 
 async def test_a_pod_gets_the_given_number_of_requests(server: Server) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from deepseek_operator.controller import hub as module
 from deepseek_operator.controller.hub import FIRST_DELAY, LAST_DELAY, MISSING_DELAY, Hub
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, unread_file
 from deepseek_operator.plan.state.observed import ConfigFile, Observed
 from deepseek_operator.plan.state.settings import Settings
@@ -173,7 +173,7 @@ def test_only_the_hub_of_the_installation_is_contacted(source: object, asked: bo
     body = resource(model=model, accelerator={"count": 1})
     wanted = ConfigFile("http://mirror", "someone/tuned", "main")
     assert unread_file(body, MIRROR) == (wanted if asked else None)
-    assert isinstance(decide(body, MIRROR, Observed()), Target)
+    assert isinstance(decide(body, MIRROR, Observed()), DesiredState)
 
 
 def test_no_file_is_read_for_known_models_or_for_the_cpu() -> None:

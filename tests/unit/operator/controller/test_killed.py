@@ -25,7 +25,7 @@ from deepseek_operator.controller.rollouts import evidence
 from deepseek_operator.controller.rollouts.counts import Counts
 from deepseek_operator.plan.progressive.samples import Sample
 from deepseek_operator.plan.state.observed import PodView
-from deepseek_operator.plan.traffic.pod_endpoints import Desk
+from deepseek_operator.plan.traffic.pod_endpoints import ScrapeTarget
 from tests.support.operator.resources import R1, SETTINGS
 
 Object = dict[str, Any]
@@ -68,10 +68,10 @@ class Cluster:
         self.objects[kind, key_of(body)] = body
         return body
 
-    async def glance(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get_cached(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self.objects.get((kind, Key(namespace, name)))
 
-    get = glance
+    get = get_cached
 
     async def apply(
         self, kind: Kind, manifest: Object, subresource: str = "", manager: str = ""
@@ -176,7 +176,7 @@ class Run:
             "deepseek_operator.controller.rollouts.trials.Trials.result", lambda *_: (True, "")
         )
 
-    async def counts(self, pods: Iterable[tuple[PodView, str, Desk]], _: str) -> Counts:
+    async def counts(self, pods: Iterable[tuple[PodView, str, ScrapeTarget]], _: str) -> Counts:
         """Return metrics that grow by a hundred requests between two passes."""
         self.counted += 100
         found = {}

@@ -71,7 +71,7 @@ async def test_a_change_does_not_wait_for_the_backoff() -> None:
 async def test_a_success_may_requeue_its_key() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
-    queue.done(await queue.get(), again=30)
+    queue.done(await queue.get(), requeue_after=30)
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert await queue.get() == "a"

@@ -11,7 +11,7 @@ from deepseek_operator.cluster.errors import NamespaceEndingError, UnreachableEr
 from deepseek_operator.cluster.kinds import CONFIG_MAP, DEPLOYMENT, POD, RESOURCE, Kind
 from deepseek_operator.controller.hub import Hub
 from deepseek_operator.controller.reconciler import Reconciler
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.render.reuse import Renderer
 from tests.support.operator.resources import SETTINGS, pod, resource
 from tests.unit.operator.cluster.test_cache import child
@@ -31,7 +31,7 @@ class Store:
         self.fails: dict[Kind, Exception] = {}
         self.generation = 1
 
-    async def glance(self, *_: Any) -> Object | None:
+    async def get_cached(self, *_: Any) -> Object | None:
         self.asked += 1
         return None
 
@@ -66,9 +66,9 @@ class Bench:
     def __init__(self) -> None:
         self.store = Store()
         self.cache = Cache()
-        self.again: list[Key] = []
+        self.requeued: list[Key] = []
         client: Any = self.store
-        self.reconciler = Reconciler(client, self.cache, SETTINGS, self.again.append, Hub())
+        self.reconciler = Reconciler(client, self.cache, SETTINGS, self.requeued.append, Hub())
         self.cache.put(RESOURCE, resource())
 
     async def reconcile(self) -> list[str]:
@@ -84,9 +84,9 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     original = Renderer.children
 
-    def counted(renderer: Renderer, target: Target) -> Any:
-        calls.append(target.resource.name)
-        return original(renderer, target)
+    def counted(renderer: Renderer, desired: DesiredState) -> Any:
+        calls.append(desired.resource.name)
+        return original(renderer, desired)
 
     monkeypatch.setattr(Renderer, "children", counted)
     return calls
@@ -159,7 +159,7 @@ async def test_an_edit_seen_in_the_response_to_a_status_write_queues_the_resourc
     bench = Bench()
     bench.store.generation = 2
     await bench.reconcile()
-    assert bench.again == [KEY]
+    assert bench.requeued == [KEY]
 
 
 async def test_no_status_is_written_in_a_namespace_that_is_being_deleted() -> None:

@@ -12,7 +12,7 @@ from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import RejectedError
 from deepseek_operator.cluster.usage import BATCH, NodeUsage
 from deepseek_operator.controller.rollouts.room import Rollouts
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.parallelism import GROUPS
 from deepseek_operator.plan.state.labels import ROLLOUT_STEP, TEMPLATE_HASH
@@ -76,11 +76,11 @@ async def test_the_count_stops_once_enough_slots_are_free() -> None:
     assert client.asked == names[: 2 * BATCH]
 
 
-def deployment(**spec: Any) -> tuple[Target, dict[str, Any]]:
-    target = decide(resource(**spec), SETTINGS, Observed())
-    assert isinstance(target, Target)
-    (manifest,) = (item for item in children(target) if item["kind"] == "Deployment")
-    return target, manifest
+def deployment(**spec: Any) -> tuple[DesiredState, dict[str, Any]]:
+    desired = decide(resource(**spec), SETTINGS, Observed())
+    assert isinstance(desired, DesiredState)
+    (manifest,) = (item for item in children(desired) if item["kind"] == "Deployment")
+    return desired, manifest
 
 
 def live(template: str = "older") -> dict[str, Any]:
@@ -99,8 +99,8 @@ def observed(*nodes: dict[str, Any]) -> Observed:
 
 
 async def surge(client: Client, seen: Observed, **spec: Any) -> int:
-    target, manifest = deployment(**spec)
-    applied = await Rollouts(NodeUsage(client)).step(manifest, live(), target, seen, NOW)
+    desired, manifest = deployment(**spec)
+    applied = await Rollouts(NodeUsage(client)).step(manifest, live(), desired, seen, NOW)
     return int(applied.manifest["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
 
 
@@ -165,35 +165,35 @@ async def test_invalid_scheduling_fields_are_left_to_the_api_server(spec: dict[s
 
 
 async def test_no_node_is_queried_without_a_rollout_or_a_waiting_pod() -> None:
-    target, manifest = deployment(accelerator={"count": 1})
+    desired, manifest = deployment(accelerator={"count": 1})
     client = Pods({"a": 8})
     rollouts = Rollouts(NodeUsage(client))
-    first = await rollouts.step(manifest, None, target, observed(node("a", 8)), NOW)
+    first = await rollouts.step(manifest, None, desired, observed(node("a", 8)), NOW)
     applied = first.manifest["metadata"]["annotations"]
     same = live() | {"metadata": {"annotations": applied, "generation": 1}}
-    again = await rollouts.step(manifest, same, target, observed(node("a", 8)), NOW)
-    assert again.manifest == first.manifest
-    assert again.again is None
-    assert not again.changed
-    seen = await rollouts.crowded(again, observed(node("a", 8)))
-    assert seen.crowd is None
+    second = await rollouts.step(manifest, same, desired, observed(node("a", 8)), NOW)
+    assert second.manifest == first.manifest
+    assert second.requeue_after is None
+    assert not second.changed
+    seen = await rollouts.with_contention(second, observed(node("a", 8)))
+    assert seen.gpu_contention is None
     assert client.asked == []
 
 
 async def test_a_waiting_pod_reports_the_gpu_holders_and_requeues() -> None:
-    target, manifest = deployment(accelerator={"count": 1})
+    desired, manifest = deployment(accelerator={"count": 1})
     client = Pods({"a": 8})
     rollouts = Rollouts(NodeUsage(client))
     waiting = replace(observed(node("a", 8)), pods=(PodView("r1-a", unscheduled="busy"),))
-    applied = await rollouts.step(manifest, None, target, waiting, NOW)
-    assert applied.again is not None
-    crowd = (await rollouts.crowded(applied, waiting)).crowd
-    assert crowd is not None
-    assert crowd.holders == (("pod ml/train-a", 8),)
+    applied = await rollouts.step(manifest, None, desired, waiting, NOW)
+    assert applied.requeue_after is not None
+    contention = (await rollouts.with_contention(applied, waiting)).gpu_contention
+    assert contention is not None
+    assert contention.holders == (("pod ml/train-a", 8),)
 
 
 async def test_a_replica_of_several_pods_needs_a_free_slot_for_each() -> None:
-    async def room(held: dict[str, int], replicas: int = 2) -> dict[str, int]:
+    async def capacity(held: dict[str, int], replicas: int = 2) -> dict[str, int]:
         nodes = tuple(NodeView.of(node(name, 8)) for name in held)
         serves = tuple(
             PodView(
@@ -205,17 +205,17 @@ async def test_a_replica_of_several_pods_needs_a_free_slot_for_each() -> None:
         seen = Observed(pods=serves, nodes=nodes, served=frozenset({GROUPS}))
         split = {"accelerator": {"count": 16}, "parallelism": {"tensor": 16}}
         body = resource(replicas=replicas, **split)
-        target = decide(body, SETTINGS, seen)
-        assert isinstance(target, Target), target
-        (manifest,) = filter(is_workload, children(target))
+        desired = decide(body, SETTINGS, seen)
+        assert isinstance(desired, DesiredState), desired
+        (manifest,) = filter(is_workload, children(desired))
         groups = {"metadata": {"annotations": {TEMPLATE_HASH: "older"}}, "spec": {"replicas": 2}}
         rollouts = Rollouts(NodeUsage(Pods(held)))
-        applied = await rollouts.step(manifest, groups, target, seen, NOW)
+        applied = await rollouts.step(manifest, groups, desired, seen, NOW)
         strategy = applied.manifest["spec"]["rolloutStrategy"]
         return dict(strategy["rollingUpdateConfiguration"])
 
-    assert await room({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
+    assert await capacity({"a": 8, "b": 8, "c": 0}) == {"maxSurge": 0, "maxUnavailable": 1}
     free = {"a": 8, "b": 8, "c": 0, "d": 0}
-    assert await room(free) == {"maxSurge": 1, "maxUnavailable": 0}
+    assert await capacity(free) == {"maxSurge": 1, "maxUnavailable": 0}
     # LeaderWorkerSet never starts a surge of a single replica.
-    assert await room(free, replicas=1) == {"maxSurge": 0, "maxUnavailable": 1}
+    assert await capacity(free, replicas=1) == {"maxSurge": 0, "maxUnavailable": 1}

@@ -80,8 +80,8 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Setup]:
     pods = web.Application()
     pods.router.add_get("/metrics", metrics)
     async with TestServer(pods, host="0.0.0.0") as server:
-        here = replace(asking.SERVER_DESK, port=server.port)
-        monkeypatch.setattr(asking, "SERVER_DESK", here)
+        here = replace(asking.SERVER_SCRAPE_TARGET, port=server.port)
+        monkeypatch.setattr(asking, "SERVER_SCRAPE_TARGET", here)
 
         class KnownProxy(FrontProxy):
             """Every client has the certificate; integration tests cover TLS."""

@@ -6,7 +6,7 @@ import yaml
 
 from deepseek_operator.cli.output import as_yaml
 from deepseek_operator.cluster.kinds import OPTIONAL
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.labels import MANIFEST_HASH
 from deepseek_operator.plan.state.observed import Observed
@@ -35,7 +35,7 @@ def rendered(example: Path) -> str:
     body = yaml.safe_load(example.read_text(encoding="utf-8"))
     body["metadata"] |= {"namespace": "apps", "uid": "00000000-0000-0000-0000-000000000000"}
     decision = decide(body, SETTINGS, Observed(served=SERVED))
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     name = example.relative_to(example.parents[2])
     manifests = children(decision)
     for manifest in manifests:

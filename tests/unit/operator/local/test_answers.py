@@ -18,15 +18,19 @@ def test_errors_have_the_format_of_the_model_server() -> None:
 
 def test_refusals_have_a_code_and_a_retry_after() -> None:
     loading = ReplicaView(index=0, phase="loading", detail="loading x: 40 % of 1.0 GiB")
-    answer = answers.nobody(view(loading))
-    assert answer.message == "no replica of r1 is ready yet (replica 0: loading x: 40 % of 1.0 GiB)"
-    assert (answer.code, answer.retry_after) == ("not_ready", 5)
-    assert answers.nobody(view(loading.model_copy(update={"seconds_left": 17}))).retry_after == 17
-    assert answers.nobody(view(loading.model_copy(update={"seconds_left": 999}))).retry_after == 60
-    assert answers.nobody(view(loading, asked_to_end=True)).code == "shutting_down"
+    said = answers.not_ready(view(loading))
+    assert said.message == "no replica of r1 is ready yet (replica 0: loading x: 40 % of 1.0 GiB)"
+    assert (said.code, said.retry_after) == ("not_ready", 5)
+    assert (
+        answers.not_ready(view(loading.model_copy(update={"seconds_left": 17}))).retry_after == 17
+    )
+    assert (
+        answers.not_ready(view(loading.model_copy(update={"seconds_left": 999}))).retry_after == 60
+    )
+    assert answers.not_ready(view(loading, asked_to_end=True)).code == "shutting_down"
     ended = Ended(at="", code=3, words="exited with code 3")
     stopped = ReplicaView(index=0, phase="stopped", detail="Fix it.", ended=ended)
-    assert answers.nobody(view(stopped)).code == "no_replica"
+    assert answers.not_ready(view(stopped)).code == "no_replica"
 
 
 @given(st.lists(st.text(alphabet="ab: ", max_size=9)), st.data())

@@ -7,19 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_operator.local import orphans as leftovers
-from deepseek_operator.local import probing
+from deepseek_operator.local import orphans, probing
 from deepseek_operator.local.commands import MARK, Command, Files, command, config_text
 from deepseek_operator.local.host import Gpu
-from deepseek_operator.local.launch_plan import Arrangement, Replica
+from deepseek_operator.local.launch_plan import LaunchPlan, Replica
 from deepseek_operator.plan.desired.desired_state import MODEL_MOUNT
 
 FILES = Files(Path("/s/replica-1.json"), Path("/s/replica-1.last-words"), Path("/hf"), (7, 8))
 REPLICA = Replica(index=1, gpus=("GPU-a", "GPU-b"))
 
 
-def arrangement(**fields: object) -> Arrangement:
-    return Arrangement.model_validate(
+def launch_plan(**fields: object) -> LaunchPlan:
+    return LaunchPlan.model_validate(
         {
             "name": "r1",
             "model_id": "tiny",
@@ -37,12 +36,12 @@ def arrangement(**fields: object) -> Arrangement:
     )
 
 
-def made(of: Arrangement, replica: Replica = REPLICA, **shell: str) -> Command:
+def made(of: LaunchPlan, replica: Replica = REPLICA, **shell: str) -> Command:
     return command(of, replica, FILES, 4242, shell)
 
 
 def test_the_command_of_a_process() -> None:
-    found = made(arrangement())
+    found = made(launch_plan())
     server = (sys.executable, "-m", "deepseek_server", "--config", "/s/replica-1.json")
     assert found.arguments == (*server, "--request-timeout-seconds", "9")
     assert found.env == {
@@ -54,10 +53,10 @@ def test_the_command_of_a_process() -> None:
 
 
 def test_threads_are_limited_unless_the_user_has_set_them() -> None:
-    on_cpu = arrangement(threads=3)
+    on_cpu = launch_plan(threads=3)
     assert made(on_cpu, Replica(index=0)).env["OMP_NUM_THREADS"] == "3"
     assert "OMP_NUM_THREADS" not in made(on_cpu, Replica(index=0), OMP_NUM_THREADS="1").env
-    theirs = arrangement(threads=3, env={"OMP_NUM_THREADS": "7"})
+    theirs = launch_plan(threads=3, env={"OMP_NUM_THREADS": "7"})
     assert made(theirs, Replica(index=0)).env["OMP_NUM_THREADS"] == "7"
 
 
@@ -79,7 +78,7 @@ def test_threads_are_limited_unless_the_user_has_set_them() -> None:
     ],
 )
 def test_the_command_of_a_container(engine: str, devices: list[str]) -> None:
-    asked = arrangement(engine=engine, image="server:1", shm=2**30, keys=Path("/keys.json"))
+    asked = launch_plan(engine=engine, image="server:1", shm=2**30, keys=Path("/keys.json"))
     found = made(asked, HF_TOKEN="secret", SHELL="/bin/sh")
     text = " ".join(found.arguments)
     assert found.env == {}
@@ -101,21 +100,21 @@ def test_the_command_of_a_container(engine: str, devices: list[str]) -> None:
 
 def test_orphaned_containers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uses a fake docker that lists three containers and records its arguments."""
-    calls = tmp_path / "calls"
+    reported = tmp_path / "told"
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\n"
-        f'echo "$@" >> {calls}\n'
+        f'echo "$@" >> {reported}\n'
         '[ "$1" = ps ] && printf "aa run/0\\nbb run/1\\ncc other/0\\n"\n'
         "exit 0\n"
     )
     docker.chmod(docker.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert probing.container_engine() == "docker"
-    assert leftovers.end("run", 1, "docker") == 1
-    assert calls.read_text().splitlines()[-1] == "rm --force bb"
-    assert leftovers.end("run", None, "docker") == 2
-    assert calls.read_text().splitlines()[-1] == "rm --force aa bb"
+    assert orphans.end("run", 1, "docker") == 1
+    assert reported.read_text().splitlines()[-1] == "rm --force bb"
+    assert orphans.end("run", None, "docker") == 2
+    assert reported.read_text().splitlines()[-1] == "rm --force aa bb"
 
 
 def test_the_output_of_nvidia_smi_is_parsed() -> None:

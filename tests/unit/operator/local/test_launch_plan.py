@@ -13,9 +13,9 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog import entries
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.local.commands import config_text
-from deepseek_operator.local.host import Gpu, Machine, unlisted
+from deepseek_operator.local.host import Gpu, Host, unlisted
 from deepseek_operator.local.launch_plan import Proposal, arrange
-from deepseek_operator.local.local_overrides import MEANINGLESS, Wish
+from deepseek_operator.local.local_overrides import MEANINGLESS, Overrides
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_server.config import validate
 from tests.support.operator.resources import SETTINGS, resource
@@ -32,27 +32,31 @@ def gpus(
     return tuple(Gpu(f"GPU-{name[-2:]}-{n}", name, memory, used, "8.9") for n in range(count))
 
 
-def machine(*found: Gpu, memory: int = LARGE, disk: int = LARGE, cores: int = 8) -> Machine:
-    return Machine(memory, cores, disk, found)
+def machine(*found: Gpu, memory: int = LARGE, disk: int = LARGE, cores: int = 8) -> Host:
+    return Host(memory, cores, disk, found)
 
 
-def arranged(on: Machine, wish: Wish | None = None, downloaded: int = 0, **spec: Any) -> Proposal:
-    found = arrange(resource(**spec), SETTINGS, on, wish or Wish(), None, downloaded)
+def arranged(
+    on: Host, overrides: Overrides | None = None, downloaded: int = 0, **spec: Any
+) -> Proposal:
+    found = arrange(resource(**spec), SETTINGS, on, overrides or Overrides(), None, downloaded)
     assert isinstance(found, Proposal), found
     return found
 
 
-def refused(on: Machine, wish: Wish | None = None, downloaded: int = 0, **spec: Any) -> Refusal:
-    found = arrange(resource(**spec), SETTINGS, on, wish or Wish(), None, downloaded)
+def refused(
+    on: Host, overrides: Overrides | None = None, downloaded: int = 0, **spec: Any
+) -> Refusal:
+    found = arrange(resource(**spec), SETTINGS, on, overrides or Overrides(), None, downloaded)
     assert isinstance(found, Refusal), found
     return found
 
 
 def test_without_gpus_the_model_runs_on_the_cpu() -> None:
     found = arranged(machine(), model=SMALL, accelerator={"profile": "nvidia-h200", "count": 8})
-    assert found.arrangement.runs_on == "CPU"
-    assert found.arrangement.config["device"] == "cpu"
-    assert found.arrangement.replicas[0].gpus == ()
+    assert found.launch_plan.runs_on == "CPU"
+    assert found.launch_plan.config["device"] == "cpu"
+    assert found.launch_plan.replicas[0].gpus == ()
     assert found.notes == (
         "The model runs on the CPU (this machine has no NVIDIA GPU) although the resource "
         "requests GPUs.",
@@ -61,12 +65,12 @@ def test_without_gpus_the_model_runs_on_the_cpu() -> None:
 
 
 def test_replicas_get_the_fewest_gpus_and_share_none() -> None:
-    found = arranged(machine(*gpus(4)), model=SEVEN, replicas=2).arrangement
+    found = arranged(machine(*gpus(4)), model=SEVEN, replicas=2).launch_plan
     assert found.runs_on == "1 x nvidia-l4"
     assert [replica.gpus for replica in found.replicas] == [("GPU-L4-0",), ("GPU-L4-1",)]
     both = arranged(
         machine(*gpus(4)), model=SEVEN, replicas=2, accelerator={"profile": "nvidia-l4", "count": 2}
-    ).arrangement
+    ).launch_plan
     assert [len(replica.gpus) for replica in both.replicas] == [2, 2]
     assert len({uuid for replica in both.replicas for uuid in replica.gpus}) == 4
     assert both.config["tensorParallel"] == 2
@@ -77,7 +81,7 @@ def test_other_gpus_replace_the_requested_ones() -> None:
     found = arranged(
         machine(*gpus(1)), model=SMALL, accelerator={"profile": "nvidia-h200", "count": 8}
     )
-    assert found.arrangement.runs_on == "1 x nvidia-l4"
+    assert found.launch_plan.runs_on == "1 x nvidia-l4"
     assert found.notes == (
         "The resource requests nvidia-h200; using nvidia-l4 instead.",
         "accelerator.count 8 is for another GPU type: using as few GPUs as the model needs.",
@@ -86,7 +90,7 @@ def test_other_gpus_replace_the_requested_ones() -> None:
 
 def test_a_gpu_count_without_a_type() -> None:
     found = arranged(machine(*gpus(2)), model=SMALL, accelerator={"count": 2})
-    assert found.arrangement.runs_on == "2 x nvidia-l4"
+    assert found.launch_plan.runs_on == "2 x nvidia-l4"
     assert (found.ignored, found.notes) == ({}, ())
     few = refused(machine(*gpus(1)), model=SMALL, accelerator={"count": 2})
     assert few.message.startswith(
@@ -96,7 +100,7 @@ def test_a_gpu_count_without_a_type() -> None:
 
 def test_busy_gpus_are_skipped() -> None:
     found = arranged(machine(*gpus(1, used=20_000), *gpus(1, "NVIDIA L40S", 46_068)), model=SMALL)
-    assert found.arrangement.runs_on == "1 x nvidia-l40s"
+    assert found.launch_plan.runs_on == "1 x nvidia-l40s"
     assert found.notes == ("Skipping 1 of 2 GPUs: other processes use them.",)
     busy = arranged(machine(*gpus(2, used=20_000)), model=SMALL)
     assert busy.notes == (
@@ -111,7 +115,7 @@ def test_a_gpu_that_is_not_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> 
     entries.take({"accelerators": unlisted(found)}, "here")
     accelerators.cache_clear()
     try:
-        assert arranged(machine(*found), model=SEVEN).arrangement.runs_on == (
+        assert arranged(machine(*found), model=SEVEN).launch_plan.runs_on == (
             "1 x nvidia-geforce-rtx-9999"
         )
         assert (
@@ -153,12 +157,12 @@ def test_too_little_memory_is_refused_with_figures() -> None:
 @given(memory=st.integers(0, 10**11), replicas=st.integers(1, 50))
 def test_the_suggested_number_of_replicas_fits(memory: int, replicas: int) -> None:
     on = machine(memory=memory)
-    found = arrange(resource(model=SMALL, replicas=replicas), SETTINGS, on, Wish())
+    found = arrange(resource(model=SMALL, replicas=replicas), SETTINGS, on, Overrides())
     if isinstance(found, Refusal) and "--replicas" in found.message:
         fitting = int(found.message.partition("--replicas ")[2].partition(")")[0])
         assert fitting < replicas
         assert isinstance(
-            arrange(resource(model=SMALL, replicas=fitting), SETTINGS, on, Wish()), Proposal
+            arrange(resource(model=SMALL, replicas=fitting), SETTINGS, on, Overrides()), Proposal
         )
 
 
@@ -195,9 +199,9 @@ def test_ignored_fields_are_reported() -> None:
         "security.apiKeys",
         "security.mtls",
     }
-    assert len(found.arrangement.replicas) == 1
-    assert found.arrangement.drain_seconds == 7
-    assert found.arrangement.args == ("--request-timeout-seconds", "9")
+    assert len(found.launch_plan.replicas) == 1
+    assert found.launch_plan.drain_seconds == 7
+    assert found.launch_plan.args == ("--request-timeout-seconds", "9")
 
 
 def test_ignored_fields_exist_in_the_schema() -> None:
@@ -228,9 +232,9 @@ def test_refusals(spec: dict[str, Any], message: str) -> None:
 
 
 def test_the_command_line_overrides_the_resource() -> None:
-    wish = Wish("cpu", 3, Path("/weights"), Path("/keys.json"))
+    overrides = Overrides("cpu", 3, Path("/weights"), Path("/keys.json"))
     model = {"id": "x", "source": {"pvc": {"claimName": "c"}}}
-    found = arranged(machine(*gpus(8)), wish, model=model, replicas=0).arrangement
+    found = arranged(machine(*gpus(8)), overrides, model=model, replicas=0).launch_plan
     assert len(found.replicas) == 3
     assert found.runs_on == "CPU"
     assert found.source == "directory /weights"
@@ -245,7 +249,7 @@ def test_config_json_determines_the_size_of_a_directory() -> None:
         "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 28672,
         "max_position_embeddings": 131072,
     }  # fmt: skip
-    found = arrange(resource(model=HERE), SETTINGS, machine(memory=10**11), Wish(), config)
+    found = arrange(resource(model=HERE), SETTINGS, machine(memory=10**11), Overrides(), config)
     assert isinstance(found, Refusal)
     assert "mine does not fit into the memory of this machine" in found.message
     unknown = arranged(machine(memory=10**11), model=HERE)
@@ -259,10 +263,10 @@ def test_config_json_determines_the_size_of_a_directory() -> None:
 @pytest.mark.parametrize("on", [machine(), machine(*gpus(2))])
 @pytest.mark.parametrize("model", [SMALL, HERE])
 def test_the_config_is_valid_for_the_server(
-    model: dict[str, Any], on: Machine, engine: str, tensor: int | None
+    model: dict[str, Any], on: Host, engine: str, tensor: int | None
 ) -> None:
     asked = {"parallelism": {"tensor": tensor}} if tensor else {}
-    found = arranged(on, Wish(engine=engine), model=model, **asked).arrangement
+    found = arranged(on, Overrides(engine=engine), model=model, **asked).launch_plan
     config = validate(json.loads(config_text(found, 4242)), "config.json")
     assert config.tensor_parallel == (tensor or 1)
     assert config.gang is None

@@ -4,9 +4,13 @@ import asyncio
 
 import pytest
 
-from deepseek_operator.local import replica_supervisor as keeper
+from deepseek_operator.local import replica_supervisor as supervision
 from deepseek_operator.local.process import End, Health
-from deepseek_operator.local.replica_supervisor import OPEN_SECONDS, SILENT_SECONDS, Keeper
+from deepseek_operator.local.replica_supervisor import (
+    OPEN_SECONDS,
+    SILENT_SECONDS,
+    ReplicaSupervisor,
+)
 from deepseek_operator.local.restarts import BUDGET, STEADY_SECONDS
 from deepseek_operator.local.view import ReplicaView
 from tests.unit.operator.local.fake_server import KILLED, READY, FakeServer, now
@@ -20,10 +24,12 @@ class Story:
     def __init__(self, health: Health | None = READY, *, drains: bool = True) -> None:
         self.servers: list[FakeServer] = []
         self.times: list[float] = []
-        self.views: list[ReplicaView] = []
+        self.reported: list[ReplicaView] = []
         self._health, self._drains = health, drains
-        self.keeper = Keeper(ReplicaView(index=0), self._launch, self.views.append, lambda: 1.0)
-        self.running = asyncio.create_task(self.keeper.run())
+        self.supervisor = ReplicaSupervisor(
+            ReplicaView(index=0), self._launch, self.reported.append, lambda: 1.0
+        )
+        self.running = asyncio.create_task(self.supervisor.run())
 
     async def _launch(self) -> FakeServer:
         self.servers.append(FakeServer(self._health, drains=self._drains))
@@ -32,7 +38,7 @@ class Story:
 
     @property
     def last(self) -> ReplicaView:
-        return self.views[-1]
+        return self.reported[-1]
 
     async def fail(self, end: End = KILLED) -> None:
         """Let the newest server exit after it has served for a moment."""
@@ -60,27 +66,27 @@ async def test_restarts_have_exponential_backoff_and_a_budget() -> None:
 
 
 async def test_long_service_resets_the_restart_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 5.0)
     story = Story()
     for _ in range(2 * BUDGET):
         await asyncio.sleep(STEADY_SECONDS + 15)
         await story.fail()
         assert story.last.failures == 1
         await asyncio.sleep(2)
-    await story.keeper.stop(1)
+    await story.supervisor.stop(1)
 
 
 async def test_a_long_load_does_not_reset_the_restart_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keeper, "LOOK_SECONDS", 5.0)
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 5.0)
     story = Story(Health("loading", "loading x"))
     for failure in (1, 2, 3):
         await asyncio.sleep(STEADY_SECONDS * 2)
         await story.fail()
         assert story.last.failures == failure
         await asyncio.sleep(5)
-    await story.keeper.stop(1)
+    await story.supervisor.stop(1)
 
 
 async def test_a_permanent_failure_stops_with_the_reported_cause() -> None:
@@ -108,7 +114,7 @@ async def test_a_dead_engine_is_explained_by_the_log() -> None:
     assert story.last.phase == "pausing"
     assert story.last.ended is not None
     assert story.last.ended.why == "the engine has stopped: the engine is gone: ended"
-    await story.keeper.stop(1)
+    await story.supervisor.stop(1)
 
 
 async def test_unresponsive_servers_are_restarted() -> None:
@@ -124,13 +130,13 @@ async def test_unresponsive_servers_are_restarted() -> None:
     assert len(story.servers) == 3
     assert story.last.ended is not None
     assert "no response for" in story.last.ended.why
-    await story.keeper.stop(1)
+    await story.supervisor.stop(1)
 
 
 async def test_stop_drains_the_server() -> None:
     story = Story(drains=False)
     await asyncio.sleep(2)
-    stopping = asyncio.create_task(story.keeper.stop(30))
+    stopping = asyncio.create_task(story.supervisor.stop(30))
     await asyncio.sleep(29)
     assert not story.running.done()
     story.servers[0].fail(End(0, "exited with code 0"))
@@ -143,7 +149,7 @@ async def test_a_drain_that_takes_too_long_is_killed() -> None:
     story = Story(drains=False)
     await asyncio.sleep(2)
     began = now()
-    await asyncio.gather(story.keeper.stop(30), story.running)
+    await asyncio.gather(story.supervisor.stop(30), story.running)
     assert 30 < now() - began < 60
 
 
@@ -151,18 +157,20 @@ async def test_stop_during_backoff_returns_immediately() -> None:
     story = Story()
     await story.fail()
     began = now()
-    await asyncio.gather(story.keeper.stop(30), story.running)
+    await asyncio.gather(story.supervisor.stop(30), story.running)
     assert now() - began < 1
     assert len(story.servers) == 1
 
 
 async def test_a_program_that_cannot_be_started_is_reported() -> None:
-    views: list[ReplicaView] = []
+    reported: list[ReplicaView] = []
 
     async def launch() -> FakeServer:
         raise FileNotFoundError(2, "No such file or directory", "docker")
 
-    keeper = Keeper(ReplicaView(index=0), launch, views.append, lambda: 0.0)
-    await keeper.run()
-    assert views[-1].phase == "stopped"
-    assert "could not be started ([Errno 2] No such file or directory: 'docker')" in str(views[-1])
+    supervisor = ReplicaSupervisor(ReplicaView(index=0), launch, reported.append, lambda: 0.0)
+    await supervisor.run()
+    assert reported[-1].phase == "stopped"
+    assert "could not be started ([Errno 2] No such file or directory: 'docker')" in str(
+        reported[-1]
+    )

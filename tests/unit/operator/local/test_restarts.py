@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_operator.local.restarts import BUDGET, LAST_SECONDS, Again, Stop, decide, in_words
+from deepseek_operator.local.restarts import (
+    BUDGET,
+    LAST_SECONDS,
+    Again,
+    Stop,
+    decide,
+    describe_exit,
+)
 from deepseek_server.errors import PermanentError, TransientError
 
 
@@ -29,8 +36,8 @@ def test_permanent_failures_are_not_retried() -> None:
 
 
 def test_descriptions_of_exits() -> None:
-    assert in_words(3, False) == "exited with code 3"
-    assert in_words(-15, True) == "was killed by SIGTERM"
-    assert in_words(-9, True) == "was killed by SIGKILL, sent by the kernel's OOM killer"
-    assert "sent by a user or by the kernel's OOM killer" in in_words(-9, False)
-    assert in_words(-200, False) == "was killed by signal 200"
+    assert describe_exit(3, False) == "exited with code 3"
+    assert describe_exit(-15, True) == "was killed by SIGTERM"
+    assert describe_exit(-9, True) == "was killed by SIGKILL, sent by the kernel's OOM killer"
+    assert "sent by a user or by the kernel's OOM killer" in describe_exit(-9, False)
+    assert describe_exit(-200, False) == "was killed by signal 200"

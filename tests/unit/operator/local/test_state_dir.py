@@ -10,69 +10,69 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deepseek_operator.local import orphans as leftovers
-from deepseek_operator.local import state_dir as place
+from deepseek_operator.local import orphans
+from deepseek_operator.local import state_dir as state_dirs
 from deepseek_operator.local.commands import MARK
-from deepseek_operator.local.state_dir import Place, cut, tail
+from deepseek_operator.local.state_dir import StateDir, cut, tail
 from tests.unit.operator.local.views import view
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(place, "root", lambda: tmp_path / "local")
-    return Place.of("r1")
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StateDir:
+    monkeypatch.setattr(state_dirs, "root", lambda: tmp_path / "local")
+    return StateDir.of("r1")
 
 
-def test_the_lock_is_exclusive(kept: Place) -> None:
-    lock = kept.lock()
+def test_the_lock_is_exclusive(state_dir: StateDir) -> None:
+    lock = state_dir.lock()
     assert lock is not None
-    assert kept.locked
-    assert kept.lock() is None
+    assert state_dir.locked
+    assert state_dir.lock() is None
     os.close(lock)
-    assert not kept.locked
-    assert kept.directory.stat().st_mode & 0o777 == 0o700
+    assert not state_dir.locked
+    assert state_dir.directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_process_that_inherits_the_lock_holds_it(kept: Place) -> None:
-    lock = kept.lock()
+def test_a_process_that_inherits_the_lock_holds_it(state_dir: StateDir) -> None:
+    lock = state_dir.lock()
     assert lock is not None
     with subprocess.Popen(["sleep", "60"], pass_fds=(lock,)) as heir:
         os.close(lock)
-        assert kept.locked
+        assert state_dir.locked
         heir.kill()
         heir.wait()
-        assert not kept.locked
+        assert not state_dir.locked
 
 
 def test_a_lock_file_removed_during_locking_is_created_again(
-    kept: Place, monkeypatch: pytest.MonkeyPatch
+    state_dir: StateDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, removed = fcntl.flock, []
 
     def flock(opened: int, how: int) -> None:
         if not removed:  # another command removes the file between open and flock
             removed.append(opened)
-            kept.remove()
+            state_dir.remove()
         taken(opened, how)
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    lock = kept.lock()
+    lock = state_dir.lock()
     assert lock is not None
-    assert kept.locked
-    assert kept.lock() is None
+    assert state_dir.locked
+    assert state_dir.lock() is None
     os.close(lock)
 
 
-def test_status_is_stored_and_read(kept: Place) -> None:
-    assert kept.view() is None
-    assert kept.arrangement() is None
-    lock = kept.lock()
-    kept.write_view(view())
-    assert kept.view() == view()
-    (kept.directory / "state.json").write_text("{")
-    assert kept.view() is None
-    kept.clear()
-    assert [path.name for path in kept.directory.iterdir()] == ["lock"]
+def test_status_is_stored_and_read(state_dir: StateDir) -> None:
+    assert state_dir.view() is None
+    assert state_dir.launch_plan() is None
+    lock = state_dir.lock()
+    state_dir.write_view(view())
+    assert state_dir.view() == view()
+    (state_dir.directory / "state.json").write_text("{")
+    assert state_dir.view() is None
+    state_dir.clear()
+    assert [path.name for path in state_dir.directory.iterdir()] == ["lock"]
     assert lock is not None
     os.close(lock)
 
@@ -88,7 +88,7 @@ def test_tail_returns_the_last_lines(tmp_path: Path) -> None:
 def test_a_log_is_rotated_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "LOG_BYTES", 100)
+    monkeypatch.setattr(state_dirs, "LOG_BYTES", 100)
     log = tmp_path / "replica-0.log"
     with log.open("ab", buffering=0) as written:
         written.write(b"x" * 50)
@@ -108,12 +108,12 @@ def test_only_marked_processes_are_killed() -> None:
     run = f"run-{os.getpid()}"
     ours, second, foreign = (sleeping(mark) for mark in (f"{run}/0", f"{run}/1", f"{run}-other/0"))
     try:
-        assert leftovers.end(run, 0) == 1
+        assert orphans.end(run, 0) == 1
         assert ours.poll() is not None
         assert second.poll() is None
-        assert leftovers.end(run) == 1
+        assert orphans.end(run) == 1
         assert foreign.poll() is None
-        assert leftovers.end(run) == 0
+        assert orphans.end(run) == 0
     finally:
         for process in (ours, second, foreign):
             process.kill()

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 
 from deepseek_operator.local import process
-from deepseek_operator.local.launch_plan import Arrangement, Replica
+from deepseek_operator.local.launch_plan import LaunchPlan, Replica
 from deepseek_operator.local.process import End
-from deepseek_operator.local.state_dir import Place
+from deepseek_operator.local.state_dir import StateDir
 from deepseek_operator.local.supervisor import Supervisor, endpoint
 from deepseek_operator.local.view import View
 from tests.unit.operator.local.fake_server import FakeServer
@@ -25,14 +25,14 @@ class Run:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, drains: bool) -> None:
         self.servers: list[FakeServer] = []
         self.shown: list[View] = []
-        self.place = Place(folder)
+        self.state_dir = StateDir(folder)
 
         async def start(*_: object) -> FakeServer:
             self.servers.append(FakeServer(drains=drains))
             return self.servers[-1]
 
         monkeypatch.setattr(process, "start", start)
-        arrangement = Arrangement(
+        launch_plan = LaunchPlan(
             name="r1",
             model_id="tiny",
             served_name="tiny",
@@ -43,7 +43,7 @@ class Run:
             run=f"unit-{os.getpid()}",
         )
         listening = socket.create_server(("127.0.0.1", 0))
-        self.supervisor = Supervisor(arrangement, self.place, listening, self.shown.append)
+        self.supervisor = Supervisor(launch_plan, self.state_dir, listening, self.shown.append)
         self.running = asyncio.create_task(self.supervisor.run())
 
     async def until(self, state: str) -> None:
@@ -57,15 +57,15 @@ async def test_the_second_signal_stops_immediately(
 ) -> None:
     run = Run(tmp_path, monkeypatch, drains=False)
     await run.until("Ready")
-    run.supervisor.ask_to_end()
+    run.supervisor.request_stop()
     await run.until("Draining")
     await asyncio.wait({run.running}, timeout=0.3)
     assert not run.running.done()
     assert all(server.asked_at for server in run.servers)
-    run.supervisor.ask_to_end()
+    run.supervisor.request_stop()
     assert await asyncio.wait_for(run.running, 5)
     assert len(run.servers) == 2
-    kept = run.place.view()
+    kept = run.state_dir.view()
     assert kept is not None
     assert kept.state == "Stopped"
 
@@ -79,7 +79,7 @@ async def test_the_resource_fails_once_all_replicas_have_failed(
     await run.until("Degraded")
     run.servers[1].fail(MISTAKE)
     assert not await asyncio.wait_for(run.running, 5)
-    kept = run.place.view()
+    kept = run.state_dir.view()
     assert kept is not None
     assert kept.state == "Failed"
     assert [replica.phase for replica in kept.replicas] == ["stopped", "stopped"]
@@ -95,7 +95,7 @@ async def test_the_endpoint_reports_readiness(
         session.get(f"{run.supervisor.view.endpoint}/health/ready") as answer,
     ):
         assert (answer.status, (await answer.json())["readyReplicas"]) == (200, 2)
-    run.supervisor.ask_to_end()
+    run.supervisor.request_stop()
     await asyncio.wait_for(run.running, 5)
 
 

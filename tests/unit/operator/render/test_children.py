@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.rolling.rolling_update import IN_PLACE, SURGE
 from deepseek_operator.plan.state.labels import MANIFEST_HASH, TEMPLATE_HASH
@@ -18,7 +18,7 @@ def made(
     settings: Settings = SETTINGS, served: frozenset[str] = frozenset(), **spec: Any
 ) -> dict[str, dict[str, Any]]:
     decision = decide(resource(**spec), settings, Observed(served=served))
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     return {manifest["kind"]: manifest for manifest in children(decision)}
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseek_operator.plan.desired.desired_state import Resource, Target
+from deepseek_operator.plan.desired.desired_state import DesiredState, Resource
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.render import reuse
@@ -35,9 +35,9 @@ SPECS: list[dict[str, Any]] = [
 names = st.from_regex(r"[a-z]([a-z0-9-]{0,50}[a-z0-9])?", fullmatch=True)
 
 
-def target(spec: dict[str, Any]) -> Target:
+def desired(spec: dict[str, Any]) -> DesiredState:
     decision = decide(resource(**spec), SETTINGS, Observed(served=SERVED))
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     return decision
 
 
@@ -47,7 +47,7 @@ def target(spec: dict[str, Any]) -> Target:
 def test_cached_manifests_equal_rendered_ones(
     spec: dict[str, Any], name: str, namespace: str, uid: Any
 ) -> None:
-    wanted = replace(target(spec), resource=Resource(namespace, name, str(uid)))
+    wanted = replace(desired(spec), resource=Resource(namespace, name, str(uid)))
     assert RENDERER.children(wanted) == children(wanted)
 
 
@@ -56,17 +56,17 @@ def test_resources_that_differ_only_in_identity_are_rendered_once(
 ) -> None:
     calls = []
 
-    def counted(target: Target) -> Any:
-        calls.append(target)
-        return children(target)
+    def counted(desired: DesiredState) -> Any:
+        calls.append(desired)
+        return children(desired)
 
     monkeypatch.setattr(reuse, "children", counted)
     monkeypatch.setattr(reuse, "KEPT", 3)
     renderer = Renderer()
     for number in range(20):
-        renderer.children(replace(target({}), resource=Resource("apps", f"r{number}", "u")))
+        renderer.children(replace(desired({}), resource=Resource("apps", f"r{number}", "u")))
     assert len(calls) == 1
     for number in range(4):
-        renderer.children(target({"replicas": number + 2}))
-    renderer.children(target({}))
+        renderer.children(desired({"replicas": number + 2}))
+    renderer.children(desired({}))
     assert len(calls) == 6

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.render.children import children
@@ -45,7 +45,7 @@ def test_hostile_text_stays_text(text: str) -> None:
         },
     )
     decision = decide(body, SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     *_, deployment = children(decision)
     pod = deployment["spec"]["template"]["spec"]
     (server,) = pod["containers"]

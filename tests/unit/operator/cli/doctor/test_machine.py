@@ -10,11 +10,11 @@ import pytest
 
 from deepseek_operator.cli.doctor import machine_look
 from deepseek_operator.cli.doctor.finding import Finding
-from deepseek_operator.cli.doctor.machine import CHECKS, GIB, Gpu, Machine
+from deepseek_operator.cli.doctor.machine import CHECKS, GIB, Gpu, Host
 from tests.unit.operator.cli.command import deepseek
 
 H200 = Gpu("NVIDIA H200", 143_771, 1)
-WELL = Machine(
+WELL = Host(
     python=(3, 12),
     gpus=(H200,),
     driver="580.95.05",
@@ -31,7 +31,7 @@ WELL = Machine(
 )
 
 
-def all_of(machine: Machine) -> list[Finding]:
+def all_of(machine: Host) -> list[Finding]:
     return list(chain.from_iterable(check(machine) for check in CHECKS))
 
 

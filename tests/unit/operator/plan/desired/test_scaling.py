@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.cluster import handover
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.desired.scaling import KV_CACHE, METRICS, REQUESTS, promql
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.state.observed import AutoscalerView, DeploymentView, Observed, PodView
@@ -24,7 +24,7 @@ RUNNING = {"running": {"startedAt": NOW}}
 def made(observed: Observed | None = None, **scaling: Any) -> dict[str, dict[str, Any]]:
     body = resource(scaling={"maxReplicas": 4, **scaling})
     decision = decide(body, SETTINGS, observed or Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     return {manifest["kind"]: manifest for manifest in children(decision)}
 
 
@@ -71,7 +71,7 @@ def test_scale_in_uses_the_stabilization_window() -> None:
 
 def test_no_autoscaler_without_scaling() -> None:
     decision = decide(resource(replicas=3), SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     manifests = {manifest["kind"]: manifest for manifest in children(decision)}
     assert "HorizontalPodAutoscaler" not in manifests
     assert manifests["Deployment"]["spec"]["replicas"] == 3
@@ -160,7 +160,7 @@ def test_ready_compares_with_the_autoscaler_s_replicas() -> None:
 def test_min_replicas_are_desired_before_the_deployment_exists() -> None:
     assert "0 of 2" not in status_of(Observed(), minReplicas=2)["phase"]
     decision = decide(resource(scaling={"minReplicas": 2, "maxReplicas": 4}), SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     assert decision.replicas == 2
 
 

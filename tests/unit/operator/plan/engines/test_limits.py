@@ -9,7 +9,7 @@ from deepseek_operator.api.spec import Spec
 from deepseek_operator.catalog.engines import engines
 from deepseek_operator.catalog.shape import ATTENTION
 from deepseek_operator.plan.desired import validation as checks
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.engines.limits import beyond, reserved
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.state.observed import Observed
@@ -22,7 +22,7 @@ H200 = {"profile": "nvidia-h200", "count": 8}
 TYPES: list[EngineType] = ["vllm", "sglang"]
 
 
-def decided(**spec: Any) -> Target | Refusal:
+def decided(**spec: Any) -> DesiredState | Refusal:
     return decide(resource(**spec), SETTINGS, Observed())
 
 
@@ -70,18 +70,18 @@ def test_gpu_without_kernels_for_the_model_is_refused() -> None:
 def test_models_of_known_size_are_served(engine: EngineType) -> None:
     assert set(engines()[engine].serves) >= set(ATTENTION)
     decision = decided(engine={"type": engine}, accelerator=H200)
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     assert decision.image == engines()[engine].image
     assert decision.programs.leader.command
 
 
 @pytest.mark.parametrize("engine", TYPES)
 def test_fit_of_v32_is_known_and_of_v4_is_not(engine: EngineType) -> None:
-    def on(model: str) -> Target:
+    def on(model: str) -> DesiredState:
         decision = decided(
             model={"id": f"deepseek-ai/{model}"}, engine={"type": engine}, accelerator=H200
         )
-        assert isinstance(decision, Target)
+        assert isinstance(decision, DesiredState)
         return decision
 
     assert on("DeepSeek-V3.2").sizing.memory is not None
@@ -96,7 +96,7 @@ def test_fit_of_v32_is_known_and_of_v4_is_not(engine: EngineType) -> None:
 def test_bundled_server_uses_as_many_gpus_for_v32_as_for_v31() -> None:
     def count(model: str) -> int:
         decision = decided(model={"id": f"deepseek-ai/{model}"}, accelerator=H200)
-        assert isinstance(decision, Target)
+        assert isinstance(decision, DesiredState)
         assert decision.gpus is not None
         return decision.gpus.count
 
@@ -108,7 +108,7 @@ def test_fp8_stays_packed_if_the_engine_supports_it() -> None:
     counts = {}
     for engine in ("transformers", "vllm"):
         decision = decided(engine={"type": engine}, accelerator=b200)
-        assert isinstance(decision, Target)
+        assert isinstance(decision, DesiredState)
         assert decision.gpus is not None
         counts[engine] = decision.gpus.count
     assert counts == {"transformers": 8, "vllm": 4}

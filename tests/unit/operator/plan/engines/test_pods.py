@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.diagnosis import findings
 from deepseek_operator.plan.diagnosis.findings import find
 from deepseek_operator.plan.plan import decide
@@ -18,7 +18,7 @@ ENGINES = ["vllm", "sglang"]
 
 def made(engine: dict[str, Any], **spec: Any) -> dict[str, dict[str, Any]]:
     decision = decide(resource(engine=engine, accelerator=H200, **spec), SETTINGS, Observed())
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return {manifest["kind"]: manifest for manifest in children(decision)}
 
 
@@ -103,7 +103,7 @@ def test_exit_codes_of_other_engines_are_reported_as_crashes(
         pod(state={"waiting": {"reason": "CrashLoopBackOff"}}, last={"terminated": ended})
     )
     decision = decide(resource(engine={"type": engine}, accelerator=H200), SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     finding = find(decision, Observed(pods=(view,)))
     assert finding is not None
     assert finding.reason == findings.SERVER_CRASHED
@@ -114,7 +114,7 @@ def test_exit_codes_of_other_engines_are_reported_as_crashes(
 def test_loading_of_other_engines_is_reported_without_numbers(engine: str) -> None:
     view = PodView.of(pod(state={"running": {"startedAt": NOW}}))
     decision = decide(resource(engine={"type": engine}, accelerator=H200), SETTINGS, Observed())
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     finding = find(decision, Observed(pods=(view,)))
     assert finding is not None
     assert (finding.reason, finding.summary) == ("Loading", "Loading the model")

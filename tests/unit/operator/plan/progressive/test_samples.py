@@ -8,7 +8,13 @@ import math
 import pytest
 from prometheus_client import generate_latest
 
-from deepseek_operator.plan.progressive.samples import Histogram, Mark, Sample, read, together
+from deepseek_operator.plan.progressive.samples import (
+    Baseline,
+    Histogram,
+    Sample,
+    read,
+    total_increase,
+)
 from deepseek_server.metrics import Metrics
 
 VLLM = """\
@@ -79,31 +85,31 @@ def test_metrics_of_another_engine_are_ignored(text: str) -> None:
 def test_baseline_round_trips_through_json() -> None:
     sample = read(VLLM, "vllm")
     assert sample is not None
-    mark = Mark.of(json.loads(json.dumps(sample.mark.plain)))
-    assert sample.since(mark).requests == 0
-    assert sample.since(mark).first_token.count == 0
+    baseline = Baseline.of(json.loads(json.dumps(sample.baseline.plain)))
+    assert sample.since(baseline).requests == 0
+    assert sample.since(baseline).first_token.count == 0
 
 
 @pytest.mark.parametrize("plain", [None, [], "text", [1, 2, 3, 4, 5, 6], [1, 1, ["x"], 1, [], 1]])
 def test_invalid_baseline_is_refused(plain: object) -> None:
     with pytest.raises((TypeError, ValueError)):
-        Mark.of(plain)
+        Baseline.of(plain)
 
 
 def test_restarted_server_counts_from_zero() -> None:
     edges = (1.0, math.inf)
     before = Sample(100, 5, Histogram(edges, (90.0, 10.0), 50.0))
     after = Sample(7, 1, Histogram(edges, (7.0, 0.0), 2.0))
-    assert after.since(before.mark) == after
+    assert after.since(before.baseline) == after
 
 
 def test_refusals_before_the_baseline_do_not_count() -> None:
     before, after = Sample(10, refused=7), Sample(12, refused=9)
-    assert after.since(before.mark) == Sample(2, refused=2)
+    assert after.since(before.baseline) == Sample(2, refused=2)
     anew = Sample(12, refused=1)
-    assert anew.since(before.mark) == anew
+    assert anew.since(before.baseline) == anew
 
 
 def test_only_servers_with_a_baseline_count() -> None:
     one, other = Sample(10, 1), Sample(90, 80)
-    assert together({"a": one, "b": other}, {"a": Sample(4).mark}) == Sample(6, 1)
+    assert total_increase({"a": one, "b": other}, {"a": Sample(4).baseline}) == Sample(6, 1)

@@ -8,12 +8,12 @@ import pytest
 from deepseek_operator.plan.rolling.capacity import (
     Demand,
     Holder,
-    crowd,
-    places,
-    places_on,
+    free_slots,
+    free_slots_on,
+    gpu_contention,
+    is_suitable,
     quantity,
     requests,
-    suits,
 )
 from deepseek_operator.plan.state.observed import NodeView
 from tests.support.operator.resources import node
@@ -68,15 +68,15 @@ def test_limit_without_a_request_counts_as_request() -> None:
 
 def test_free_slots_exclude_resources_of_other_pods() -> None:
     big = view(node("a", 8))
-    assert places_on(big, demand(2), [holder(4), holder(1)]) == 1
-    assert places_on(big, demand(2), [holder(8)]) == 0
-    assert places_on(big, demand(0), [holder(8)]) == 1
+    assert free_slots_on(big, demand(2), [holder(4), holder(1)]) == 1
+    assert free_slots_on(big, demand(2), [holder(8)]) == 0
+    assert free_slots_on(big, demand(0), [holder(8)]) == 1
 
 
 def test_node_of_unknown_usage_counts_as_full() -> None:
     nodes = [view(node("a", 8)), view(node("b", 4))]
-    assert places(demand(2), nodes, {"a": (holder(5),)}) == 1
-    assert places(demand(2), nodes, {"a": (), "b": (holder(1),)}) == 5
+    assert free_slots(demand(2), nodes, {"a": (holder(5),)}) == 1
+    assert free_slots(demand(2), nodes, {"a": (), "b": (holder(1),)}) == 5
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_node_of_unknown_usage_counts_as_full() -> None:
 )
 def test_taints(taints: list[Any], tolerations: list[Any], fits: bool) -> None:
     body = node("a", 8) | {"spec": {"taints": taints}}
-    assert suits(view(body), demand(tolerations=tolerations)) is fits
+    assert is_suitable(view(body), demand(tolerations=tolerations)) is fits
 
 
 @pytest.mark.parametrize(
@@ -124,17 +124,17 @@ def test_node_affinity(expression: dict[str, Any], fits: bool) -> None:
     labelled = view(node("a", 8, zone="a", memory="141"))
     term = {"matchExpressions": [expression]}
     other = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}
-    assert suits(labelled, demand(affinity=affinity(term))) is fits
-    assert suits(labelled, demand(affinity=affinity(other, term))) is fits
-    assert suits(labelled, demand(affinity=affinity({**other, **term}))) is False
+    assert is_suitable(labelled, demand(affinity=affinity(term))) is fits
+    assert is_suitable(labelled, demand(affinity=affinity(other, term))) is fits
+    assert is_suitable(labelled, demand(affinity=affinity({**other, **term}))) is False
 
 
 def test_selector_cordon_and_size() -> None:
     body = node("a", 8, zone="a")
-    assert suits(view(body), demand(nodeSelector={"zone": "a"}))
-    assert not suits(view(body), demand(nodeSelector={"zone": "b"}))
-    assert not suits(view(body), demand(9))
-    assert not suits(view(body | {"spec": {"unschedulable": True}}), demand())
+    assert is_suitable(view(body), demand(nodeSelector={"zone": "a"}))
+    assert not is_suitable(view(body), demand(nodeSelector={"zone": "b"}))
+    assert not is_suitable(view(body), demand(9))
+    assert not is_suitable(view(body | {"spec": {"unschedulable": True}}), demand())
 
 
 def test_usage_names_the_holders_of_devices() -> None:
@@ -147,9 +147,9 @@ def test_usage_names_the_holders_of_devices() -> None:
         "a": (holder(4, "r1-x", "r1"), holder(2, "r1-y", "r1"), holder(1, "train")),
         "b": (holder(8, "v3-x", "v3"), holder(0, "web")),
     }
-    found = crowd(demand(2), nodes, usage)
+    found = gpu_contention(demand(2), nodes, usage)
     assert (found.nodes, found.devices, found.total, found.free) == (("a", "b"), GPU, 16, 1)
-    assert found.places == 0, "the last free GPU is on a node of its own"
+    assert found.free_slots == 0, "the last free GPU is on a node of its own"
     assert found.holders == (
         ("DeepSeekDeployment n/v3", 8),
         ("DeepSeekDeployment n/r1", 6),
@@ -164,6 +164,6 @@ def test_usage_counts_free_devices_when_memory_is_short() -> None:
     greedy = Demand.of({"containers": [container]})
     other = {"containers": [{"resources": {"requests": {"memory": "8Gi"}}}]}
     holders = (Holder.of({"metadata": {"namespace": "n", "name": "p"}, "spec": other}),)
-    assert places(greedy, [view(full)], {"a": holders}) == 0
-    found = crowd(greedy, [view(full)], {"a": holders})
-    assert found.places == 8
+    assert free_slots(greedy, [view(full)], {"a": holders}) == 0
+    found = gpu_contention(greedy, [view(full)], {"a": holders})
+    assert found.free_slots == 8

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_operator.api.status import GroupStatus
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.diagnosis import findings
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.rolling import group_failures as gangs
@@ -98,8 +98,8 @@ def test_replica_over_its_restart_budget_stops_alone() -> None:
     assert item.held_until is None
     both = known(ended(300, group=1, made=250), before=[item], restarts=2)
     assert [group.stopped for group in both] == [True, False]
-    assert "3 times within an hour" in gangs.words(item)
-    assert DIED in gangs.words(item)
+    assert "3 times within an hour" in gangs.describe(item)
+    assert DIED in gangs.describe(item)
 
 
 def test_failures_older_than_an_hour_do_not_count() -> None:
@@ -133,11 +133,11 @@ def test_replica_stops_exactly_when_an_hour_has_too_many_failures(
     assert len(item.failures) <= restarts + 1
 
 
-def served(status: dict[str, Any], **observed: Any) -> tuple[Target, Any]:
+def served(status: dict[str, Any], **observed: Any) -> tuple[DesiredState, Any]:
     body = resource(status, replicas=2, parallelism={"tensor": 2, "maxRestarts": 1})
     seen = Observed(served=frozenset({GROUPS}), **observed)
     decision = decide(body, SETTINGS, seen)
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return decision, report(body, decision, seen, LATER)
 
 
@@ -160,17 +160,17 @@ def test_stopped_replica_is_reported_and_held_while_the_other_serves() -> None:
     pods = (*pods_of(0, ready=True), *pods_of(1, ready=False))
     failed = (ended(10, group=1), ended(100, group=1, made=90))
     _, first = served({}, deployment=workload, pods=pods, failed=failed[:1])
-    assert [item.reason for item in first.news].count(findings.REPLICA_FAILED) == 1
+    assert [item.reason for item in first.events].count(findings.REPLICA_FAILED) == 1
     _, second = served(first.status, deployment=workload, pods=pods, failed=failed[1:])
     ready = next(item for item in second.status["conditions"] if item["type"] == "Ready")
     assert ready["reason"] == findings.REPLICA_STOPPED
     assert DIED in ready["message"]
     assert second.status["phase"] == "Degraded: replica 1 was stopped; 1 of 2 replicas serve"
-    target, _ = served(second.status, deployment=workload, pods=pods)
-    assert target.holds is not None
-    assert list(target.holds["groups"]) == ["1"]
+    desired, _ = served(second.status, deployment=workload, pods=pods)
+    assert desired.holds is not None
+    assert list(desired.holds["groups"]) == ["1"]
     # A change of the holds file does not replace pods.
-    assert target.config_hash == served({})[0].config_hash
+    assert desired.config_hash == served({})[0].config_hash
 
 
 def test_backoff_is_not_reported_after_its_end() -> None:
@@ -222,7 +222,7 @@ def test_replicas_that_block_each_other_get_a_suggestion() -> None:
     body = resource(replicas=3, parallelism={"tensor": 4})
     seen = waiting(4, 2, 3)
     decision = decide(body, SETTINGS, seen)
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     found = findings.find(decision, seen)
     assert found is not None
     assert found.reason == findings.REPLICAS_BLOCK_EACH_OTHER
@@ -240,37 +240,37 @@ def gang_ready(status: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def loading(answer: dict[str, Any]) -> tuple[PodView, ...]:
-    progress = Loading.of({"status": "loading", "detail": "loading", "gang": answer}, START, None)
-    return (replace(pods_of(0, False)[0], loading=progress), pods_of(0, False)[1])
+    loading = Loading.of({"status": "loading", "detail": "loading", "gang": answer}, START, None)
+    return (replace(pods_of(0, False)[0], loading=loading), pods_of(0, False)[1])
 
 
 def test_network_result_is_reported_and_kept_while_serving() -> None:
     fast = {"transport": "IB", "gigabytesPerSecond": 41.26}
-    _, first = served({}, pods=loading(fast))
-    assert gang_ready(first.status)[:2] == ("True", gangs.MET)
-    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(first.status)[2]
-    _, later = served(first.status, pods=pods_of(0, ready=True))
+    _, said = served({}, pods=loading(fast))
+    assert gang_ready(said.status)[:2] == ("True", gangs.MET)
+    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(said.status)[2]
+    _, later = served(said.status, pods=pods_of(0, ready=True))
     assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(later.status)[2]
 
 
 def test_slow_network_is_reported_with_its_pair_and_kept_while_serving() -> None:
     slow = {"transport": "Socket", "gigabytesPerSecond": 0.1, "problem": "node-a and node-b: 0.1"}
-    _, first = served({}, pods=loading(slow))
-    assert gang_ready(first.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
-    _, later = served(first.status, pods=pods_of(0, ready=True))
+    _, said = served({}, pods=loading(slow))
+    assert gang_ready(said.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
+    _, later = served(said.status, pods=pods_of(0, ready=True))
     assert gang_ready(later.status)[0] == "False"
 
 
-def test_pods_that_did_not_connect_are_reported() -> None:
+def test_pods_that_did_not_meet_are_told() -> None:
     failed = ended(10, "rank 1 on node-b did not connect within 600 s", code=gangs.EXIT_GANG)
-    _, first = served({}, pods=pods_of(0, ready=False), failed=(failed,))
-    assert gang_ready(first.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
-    assert "node-b did not connect" in gang_ready(first.status)[2]
+    _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
+    assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
+    assert "node-b did not connect" in gang_ready(said.status)[2]
 
 
 def test_gang_ready_is_unknown_before_the_pods_connect() -> None:
-    _, first = served({}, pods=pods_of(0, ready=False))
-    assert gang_ready(first.status)[0] == "Unknown"
+    _, said = served({}, pods=pods_of(0, ready=False))
+    assert gang_ready(said.status)[0] == "Unknown"
 
 
 def test_pod_that_ended_with_another_one_is_not_the_finding() -> None:
@@ -286,7 +286,7 @@ def test_pod_that_ended_with_another_one_is_not_the_finding() -> None:
     ):
         seen = Observed(served=frozenset({GROUPS}), pods=(leader, worker))
         decision = decide(body, SETTINGS, seen)
-        assert isinstance(decision, Target), decision
+        assert isinstance(decision, DesiredState), decision
         found = findings.find(decision, seen)
         assert found is not None
         assert found.reason == reason

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.api.rollout import Rollout
 from deepseek_operator.plan.rolling.capacity import Demand, Holder
-from deepseek_operator.plan.rolling.headroom import Room, room
+from deepseek_operator.plan.rolling.headroom import Headroom, headroom
 from deepseek_operator.plan.rolling.rolling_update import Why
 from deepseek_operator.plan.state.observed import NodeView, Observed, PodView
 
@@ -23,15 +23,19 @@ def demand(gpus: int) -> Demand:
     return Demand.of({"containers": [{"name": "server", **limits}]})
 
 
-def look(gpus: int, held: int, wanted: int, placed: int = 0, pods: int = 1, **policy: str) -> Room:
+def look(
+    gpus: int, held: int, wanted: int, scheduled: int = 0, pods: int = 1, **policy: str
+) -> Headroom:
     holder = Holder("apps", "train", None, {GPU: Fraction(held)})
-    observed = Observed(pods=tuple(PodView(f"p{place}", scheduled=True) for place in range(placed)))
+    observed = Observed(
+        pods=tuple(PodView(f"p{index}", scheduled=True) for index in range(scheduled))
+    )
     rules = Rollout.model_validate(policy)
-    return room(demand(gpus), [NODE], {"a": (holder,)}, observed, rules, wanted, pods, NOW)
+    return headroom(demand(gpus), [NODE], {"a": (holder,)}, observed, rules, wanted, pods, NOW)
 
 
 @pytest.mark.parametrize(
-    ("gpus", "held", "wanted", "placed", "places", "enough", "why"),
+    ("gpus", "held", "wanted", "scheduled", "free_slots", "enough", "why"),
     [
         (4, 0, 1, 0, 2, True, Why.FREE),
         (4, 0, 2, 0, 2, True, Why.BUSY),
@@ -42,19 +46,19 @@ def look(gpus: int, held: int, wanted: int, placed: int = 0, pods: int = 1, **po
     ],
 )  # fmt: skip
 def test_capacity_and_first_step(
-    gpus: int, held: int, wanted: int, placed: int, places: int, enough: bool, why: Why
+    gpus: int, held: int, wanted: int, scheduled: int, free_slots: int, enough: bool, why: Why
 ) -> None:
-    found = look(gpus, held, wanted, placed)
+    found = look(gpus, held, wanted, scheduled)
     assert found.step is not None
-    assert (found.places, found.enough, found.step.why) == (places, enough, why)
+    assert (found.free_slots, found.enough, found.step.why) == (free_slots, enough, why)
 
 
 def test_multi_pod_replica_needs_a_slot_for_each_pod() -> None:
-    assert look(4, 0, 1, pods=2).places == 1
+    assert look(4, 0, 1, pods=2).free_slots == 1
 
 
 def test_wait_policy_gives_a_wait_step() -> None:
-    found = look(8, 8, 1, placed=1, whenNoGpuIsFree="wait")
+    found = look(8, 8, 1, scheduled=1, whenNoGpuIsFree="wait")
     assert found.step is not None
     assert found.step.why is Why.WAIT
 
@@ -65,10 +69,10 @@ def test_two_set_strategies_have_no_step() -> None:
 
 @given(st.integers(1, 8), st.integers(0, 8), st.integers(0, 4), st.integers(0, 4))
 def test_rollout_surges_exactly_if_a_slot_is_left(
-    gpus: int, held: int, wanted: int, placed: int
+    gpus: int, held: int, wanted: int, scheduled: int
 ) -> None:
-    found = look(gpus, held, wanted, placed)
+    found = look(gpus, held, wanted, scheduled)
     assert found.step is not None
-    assert bool(found.step.surge) == (found.places > found.missing)
-    assert found.crowd is not None
-    assert found.crowd.free == 8 - held
+    assert bool(found.step.surge) == (found.free_slots > found.missing)
+    assert found.gpu_contention is not None
+    assert found.gpu_contention.free == 8 - held

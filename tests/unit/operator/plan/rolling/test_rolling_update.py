@@ -18,12 +18,12 @@ from deepseek_operator.plan.rolling.rolling_update import (
     STUCK_SECONDS,
     SURGE,
     WAIT,
-    Situation,
+    RolloutInput,
     Step,
     Why,
-    look_again,
-    needs_look,
+    needs_free_slots,
     next_step,
+    seconds_to_next_look,
 )
 from deepseek_operator.plan.state.observed import DeploymentView, PodView
 from tests.support.operator.simulated_rollout import START, World
@@ -44,8 +44,8 @@ def pending(seconds: float) -> PodView:
     return PodView("new", unscheduled="busy", unscheduled_since=since)
 
 
-def situation(**changes: Any) -> Situation:
-    usual = Situation(
+def inputs(**changes: Any) -> RolloutInput:
+    usual = RolloutInput(
         policy=Rollout(),
         wanted=1,
         changed=False,
@@ -58,8 +58,8 @@ def situation(**changes: Any) -> Situation:
     return replace(usual, **changes)
 
 
-def changed(free: int | None, **changes: Any) -> Situation:
-    return situation(changed=True, deployment=QUIET, free=free, **changes)
+def changed(free: int | None, **changes: Any) -> RolloutInput:
+    return inputs(changed=True, deployment=QUIET, free=free, **changes)
 
 
 @pytest.mark.parametrize("step", [SURGE, IN_PLACE, WAIT, Step(Why.WITHDRAWN, 3)])
@@ -82,9 +82,9 @@ def test_rollout_without_a_free_gpu_is_in_place() -> None:
 
 def test_wait_policy_keeps_all_replicas() -> None:
     assert next_step(changed(free=0, policy=WAITS), SURGE) == WAIT
-    stuck = situation(policy=WAITS, pods=(SERVING, pending(10 * STUCK_SECONDS)))
+    stuck = inputs(policy=WAITS, pods=(SERVING, pending(10 * STUCK_SECONDS)))
     assert next_step(stuck, WAIT) == WAIT
-    assert look_again(stuck, WAIT) is None
+    assert seconds_to_next_look(stuck, WAIT) is None
 
 
 def test_missing_replicas_take_free_gpus_first() -> None:
@@ -106,46 +106,46 @@ def test_edit_during_a_surge_keeps_its_gpu() -> None:
 
 def test_step_is_kept_without_a_rollout() -> None:
     for live in (SURGE, IN_PLACE, Step(Why.WITHDRAWN, 2)):
-        calm = situation(deployment=QUIET)
+        calm = inputs(deployment=QUIET)
         assert next_step(calm, live) == live
-        assert look_again(calm, live) is None
-        assert not needs_look(calm, live, devices=True)
+        assert seconds_to_next_look(calm, live) is None
+        assert not needs_free_slots(calm, live, devices=True)
 
 
 def test_unschedulable_surge_pod_is_withdrawn_after_a_time() -> None:
-    young = situation(pods=(SERVING, pending(PENDING_SECONDS - 10)))
+    young = inputs(pods=(SERVING, pending(PENDING_SECONDS - 10)))
     assert next_step(young, SURGE) == SURGE
-    assert look_again(young, SURGE) == 10
-    old = situation(pods=(SERVING, pending(PENDING_SECONDS)))
+    assert seconds_to_next_look(young, SURGE) == 10
+    old = inputs(pods=(SERVING, pending(PENDING_SECONDS)))
     assert next_step(old, SURGE) == Step(Why.WITHDRAWN, 1)
 
 
 def test_surge_is_kept_while_a_gpu_is_being_freed() -> None:
-    freeing = situation(pods=(SERVING, pending(60)), leaving=(START + timedelta(seconds=20),))
+    freeing = inputs(pods=(SERVING, pending(60)), leaving=(START + timedelta(seconds=20),))
     assert next_step(freeing, SURGE) == SURGE
-    assert look_again(freeing, SURGE) == LOOK_SECONDS
+    assert seconds_to_next_look(freeing, SURGE) == LOOK_SECONDS
 
 
 def test_withdrawn_surge_is_not_retried_in_the_same_rollout() -> None:
     withdrawn = Step(Why.WITHDRAWN, 1)
-    assert not needs_look(situation(), withdrawn, devices=True)
-    assert next_step(situation(free=4), withdrawn) == withdrawn
+    assert not needs_free_slots(inputs(), withdrawn, devices=True)
+    assert next_step(inputs(free=4), withdrawn) == withdrawn
     assert next_step(changed(free=4), withdrawn) == SURGE
 
 
 def test_gpu_that_becomes_free_starts_a_surge() -> None:
     loading = PodView("new", running=True, scheduled=True)
-    middle = situation(wanted=2, pods=(SERVING, loading))
-    assert needs_look(middle, IN_PLACE, devices=True)
-    assert look_again(middle, IN_PLACE) == LOOK_SECONDS
+    middle = inputs(wanted=2, pods=(SERVING, loading))
+    assert needs_free_slots(middle, IN_PLACE, devices=True)
+    assert seconds_to_next_look(middle, IN_PLACE) == LOOK_SECONDS
     assert next_step(replace(middle, free=0), IN_PLACE) == IN_PLACE
     assert next_step(replace(middle, free=1), IN_PLACE) == SURGE
-    assert not needs_look(replace(middle, pods=(SERVING, pending(1))), IN_PLACE, devices=True)
-    assert not needs_look(replace(middle, leaving=(START,)), IN_PLACE, devices=True)
+    assert not needs_free_slots(replace(middle, pods=(SERVING, pending(1))), IN_PLACE, devices=True)
+    assert not needs_free_slots(replace(middle, leaving=(START,)), IN_PLACE, devices=True)
 
 
 def test_in_place_stops_another_replica_only_after_a_long_wait() -> None:
-    waiting = situation(wanted=3, pods=(SERVING, SERVING, pending(STUCK_SECONDS - 1)))
+    waiting = inputs(wanted=3, pods=(SERVING, SERVING, pending(STUCK_SECONDS - 1)))
     assert next_step(waiting, IN_PLACE) == IN_PLACE
     longer = replace(waiting, pods=(SERVING, SERVING, pending(STUCK_SECONDS)))
     assert next_step(longer, IN_PLACE) == Step(Why.BUSY, 2)
@@ -154,15 +154,15 @@ def test_in_place_stops_another_replica_only_after_a_long_wait() -> None:
 
 
 def test_cpu_model_surges_without_checking_gpus() -> None:
-    assert not needs_look(changed(free=None), SURGE, devices=False)
+    assert not needs_free_slots(changed(free=None), SURGE, devices=False)
     assert next_step(changed(free=None), SURGE) == SURGE
-    full = situation(pods=(SERVING, pending(PENDING_SECONDS)))
+    full = inputs(pods=(SERVING, pending(PENDING_SECONDS)))
     assert next_step(full, SURGE).surge == 0
 
 
 def test_changed_policy_applies_at_once() -> None:
-    assert next_step(situation(policy=WAITS), IN_PLACE) == WAIT
-    stuck = situation(pods=(SERVING, pending(PENDING_SECONDS)))
+    assert next_step(inputs(policy=WAITS), IN_PLACE) == WAIT
+    stuck = inputs(pods=(SERVING, pending(PENDING_SECONDS)))
     assert next_step(stuck, WAIT) == Step(Why.WITHDRAWN, 1)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deepseek_operator.catalog.models import Model, models
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.parallelism import GROUPS
 from deepseek_operator.plan.state.observed import ConfigFile, NodeView, Observed
@@ -30,7 +30,7 @@ def decided(
     asked: dict[str, Any] | None = None,
     parallelism: dict[str, Any] | None = None,
     **accelerator: Any,
-) -> Target | Refusal:
+) -> DesiredState | Refusal:
     body = resource(
         status,
         model={"id": model, **(asked or {})},
@@ -42,9 +42,9 @@ def decided(
     return decide(body, SETTINGS, observed)
 
 
-def target(*args: Any, **accelerator: Any) -> Target:
+def desired(*args: Any, **accelerator: Any) -> DesiredState:
     decision = decided(*args, **accelerator)
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return decision
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.fit import LEAST_CONTEXT
@@ -18,13 +18,13 @@ from tests.unit.operator.plan.sizing.deciding import (
     QWEN_7B,
     QWEN_32B,
     decided,
+    desired,
     refusal,
-    target,
 )
 
 
 def test_server_config_has_the_sizing() -> None:
-    made = target(QWEN_32B, profile="nvidia-l4")
+    made = desired(QWEN_32B, profile="nvidia-l4")
     config = made.config
     assert config["tensorParallel"] == 4
     assert config["device"] == "cuda"
@@ -35,24 +35,24 @@ def test_server_config_has_the_sizing() -> None:
 
 
 def test_full_context_and_single_gpu_are_left_to_the_server() -> None:
-    config = target(QWEN_7B, profile="nvidia-h200").config
+    config = desired(QWEN_7B, profile="nvidia-h200").config
     assert config["model"]["maxContext"] is None
     assert "tensorParallel" not in config
 
 
 def test_gpu_without_bfloat16_uses_float16() -> None:
-    made = target(QWEN_7B, profile="nvidia-t4")
+    made = desired(QWEN_7B, profile="nvidia-t4")
     assert made.config["model"]["dtype"] == "float16"
-    refused = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
-    assert refused.reason == misfit.TYPE_UNSUPPORTED
-    assert "Set model.dtype to float16 or float32" in refused.message
-    refused = refusal("deepseek-ai/DeepSeek-V4-Flash", profile="nvidia-t4")
-    assert "can't run in float16" in refused.message
+    said = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
+    assert said.reason == misfit.TYPE_UNSUPPORTED
+    assert "Set model.dtype to float16 or float32" in said.message
+    said = refusal("deepseek-ai/DeepSeek-V4-Flash", profile="nvidia-t4")
+    assert "can't run in float16" in said.message
 
 
 def test_message_for_a_model_that_is_too_large() -> None:
-    refused = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
-    assert refused.message == (
+    said = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
+    assert said.message == (
         f"{QWEN_32B} does not fit on 2 x nvidia-l4. Each GPU has 24.2 GB: driver and libraries take "
         "2.6 GB, the weights 33.5 GB, activations and CUDA graphs 1.7 GB; no memory is left for the "
         "KV cache. What would fit: accelerator.count 4, or "
@@ -61,19 +61,19 @@ def test_message_for_a_model_that_is_too_large() -> None:
 
 
 def test_context_that_does_not_fit_gets_alternatives() -> None:
-    refused = refusal(QWEN_32B, asked={"maxContext": 131_072}, profile="nvidia-h100", count=1)
-    assert refused.reason == misfit.DOES_NOT_FIT
-    assert ", 131072 are required" in refused.message
-    assert "accelerator.count 2" in refused.message
-    assert re.search(r"model\.maxContext 4\d{4}, or", refused.message)
+    said = refusal(QWEN_32B, asked={"maxContext": 131_072}, profile="nvidia-h100", count=1)
+    assert said.reason == misfit.DOES_NOT_FIT
+    assert ", 131072 are required" in said.message
+    assert "accelerator.count 2" in said.message
+    assert re.search(r"model\.maxContext 4\d{4}, or", said.message)
 
 
 def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
     body = resource(model={"id": QWEN_7B, "maxContext": 200_000})
-    refused = decide(body, SETTINGS, Observed())
-    assert isinstance(refused, Refusal)
-    assert refused.reason == misfit.CONTEXT_TOO_LONG
-    assert "Set it to 131072 or less" in refused.message
+    said = decide(body, SETTINGS, Observed())
+    assert isinstance(said, Refusal)
+    assert said.reason == misfit.CONTEXT_TOO_LONG
+    assert "Set it to 131072 or less" in said.message
 
 
 @pytest.mark.parametrize(
@@ -90,17 +90,17 @@ def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
 def test_uneven_numbers_of_gpus_are_refused(
     name: str, count: int, words: str, kind: dict[str, str]
 ) -> None:
-    refused = refusal(f"deepseek-ai/{name}", count=count, **kind)
-    assert refused.reason == misfit.UNEVEN_SPLIT
-    assert words in refused.message
+    said = refusal(f"deepseek-ai/{name}", count=count, **kind)
+    assert said.reason == misfit.UNEVEN_SPLIT
+    assert words in said.message
 
 
 def test_gpu_slices_can_not_be_combined() -> None:
-    made = target("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
+    made = desired("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
     assert made.gpus is not None
     assert (made.gpus.resource, made.gpus.count) == ("nvidia.com/mig-3g.40gb", 1)
-    refused = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
-    assert "GPU slices can't communicate with each other" in refused.message
+    said = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
+    assert "GPU slices can't communicate with each other" in said.message
 
 
 # Several acceptable profiles.
@@ -109,7 +109,7 @@ BOTH = ["nvidia-h200", "nvidia-l4"]
 
 
 def chosen(nodes: list[dict[str, Any]], status: dict[str, Any] | None = None) -> str:
-    return str(target(QWEN_32B, nodes, status, profiles=BOTH).gpus)
+    return str(desired(QWEN_32B, nodes, status, profiles=BOTH).gpus)
 
 
 def test_first_profile_with_nodes_is_chosen() -> None:
@@ -122,7 +122,7 @@ def test_first_profile_with_nodes_is_chosen() -> None:
 
 def test_choice_is_kept_while_it_has_nodes() -> None:
     h200, l4 = node("a", 8, **H200), node("b", 8, **L4)
-    made = target(QWEN_32B, [l4], profiles=BOTH)
+    made = desired(QWEN_32B, [l4], profiles=BOTH)
     body = resource(model={"id": QWEN_32B}, accelerator={"profiles": BOTH})
     status = report(body, made, Observed(), NOW).status
     assert status["resolved"]["profile"] == "nvidia-l4"
@@ -132,20 +132,20 @@ def test_choice_is_kept_while_it_has_nodes() -> None:
 
 
 def test_small_profiles_are_skipped_and_all_are_named_in_a_refusal() -> None:
-    made = target("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
+    made = desired("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
     assert str(made.gpus) == "8 x nvidia-h200"
-    refused = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
-    assert "does not fit on 8 x nvidia-h100" in refused.message
-    assert "does not fit on 8 x nvidia-l4" in refused.message
-    assert "8 x nvidia-h200" in refused.message
+    said = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
+    assert "does not fit on 8 x nvidia-h100" in said.message
+    assert "does not fit on 8 x nvidia-l4" in said.message
+    assert "8 x nvidia-h200" in said.message
 
 
 # A number of GPUs without a profile.
 
 
 def test_nodes_decide_the_fit_without_changing_pods() -> None:
-    with_nodes = target(QWEN_7B, [node("a", 8, **H200)], count=1)
-    without = target(QWEN_7B, count=1)
+    with_nodes = desired(QWEN_7B, [node("a", 8, **H200)], count=1)
+    without = desired(QWEN_7B, count=1)
     assert with_nodes.config == without.config
     assert with_nodes.sizing.memory is not None
     assert without.sizing.memory is None
@@ -153,14 +153,12 @@ def test_nodes_decide_the_fit_without_changing_pods() -> None:
 
 
 def test_model_that_fits_on_no_node_is_refused() -> None:
-    refused = refusal(
-        "deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1
-    )
-    assert "does not fit on 1 x nvidia-h200" in refused.message
-    assert "does not fit on 1 x nvidia-l4" in refused.message
-    assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), Target)
+    said = refusal("deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1)
+    assert "does not fit on 1 x nvidia-h200" in said.message
+    assert "does not fit on 1 x nvidia-l4" in said.message
+    assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), DesiredState)
 
 
 def test_nodes_without_fit_are_named_in_a_note() -> None:
-    made = target(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
+    made = desired(QWEN_32B, [node("a", 8, **L4), node("b", 8, **H200)], count=1)
     assert "It does not fit on nodes with nvidia-l4" in made.sizing.note

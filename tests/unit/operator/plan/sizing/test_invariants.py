@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
 from deepseek_operator.catalog.models import models
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.fit import (
     AT_ONCE,
@@ -39,7 +39,7 @@ def test_accepted_specs_fit_and_refusals_name_alternatives_that_fit(
 ) -> None:
     asked: dict[str, Any] = {"dtype": dtype, "maxContext": context}
     decision = decided(name, asked=asked, profile=kind, count=count)
-    if isinstance(decision, Target):
+    if isinstance(decision, DesiredState):
         memory = decision.sizing.memory
         assert memory is not None
         assert memory.gpus == (count or memory.gpus) == decision.config.get("tensorParallel", 1)
@@ -51,7 +51,9 @@ def test_accepted_specs_fit_and_refusals_name_alternatives_that_fit(
             assert decision.config["model"]["maxContext"] == context <= memory.context
         return
     for asked_anew, accelerator in ways_out(decision, asked, {"profile": kind, "count": count}):
-        assert isinstance(decided(name, asked=asked_anew, **accelerator), Target), decision.message
+        assert isinstance(decided(name, asked=asked_anew, **accelerator), DesiredState), (
+            decision.message
+        )
 
 
 def ways_out(

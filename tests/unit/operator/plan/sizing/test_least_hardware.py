@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.parallelism import COMMON_NODE, GROUPS
 from deepseek_operator.plan.state.observed import Observed
@@ -60,7 +60,7 @@ def planned(row: Row) -> tuple[str, ...]:
     return (str(sizing.split.gpus), str(sizing.split.pods), f"{sizing.context:,}", gigabytes)
 
 
-def on_nodes(row: Row, nodes: int) -> Target | None:
+def on_nodes(row: Row, nodes: int) -> DesiredState | None:
     """Plan for a number of whole nodes; on a single node for as few GPUs as possible."""
     body = resource(
         model={"id": f"deepseek-ai/DeepSeek-{row.model}"},
@@ -69,8 +69,8 @@ def on_nodes(row: Row, nodes: int) -> Target | None:
         parallelism={"tensor": nodes * COMMON_NODE} if nodes > 1 else None,
     )
     decision = decide(body, SETTINGS, Observed(served=frozenset({GROUPS})))
-    assert isinstance(decision, Target | Refusal)
-    return decision if isinstance(decision, Target) else None
+    assert isinstance(decision, DesiredState | Refusal)
+    return decision if isinstance(decision, DesiredState) else None
 
 
 @pytest.mark.parametrize("row", rows(), ids=str)

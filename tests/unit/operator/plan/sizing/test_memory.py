@@ -5,7 +5,7 @@ import pytest
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.memory import Memory
-from tests.unit.operator.plan.sizing.deciding import known, refusal, target
+from tests.unit.operator.plan.sizing.deciding import desired, known, refusal
 
 # Model, profile, and the minimum of GPUs that a publication recommends or that arithmetic allows.
 # docs/sizing.md has the sources.
@@ -37,7 +37,7 @@ TOO_SMALL = [
 
 @pytest.mark.parametrize(("name", "kind", "count"), PUBLISHED)
 def test_minimum_gpus_match_published_ones(name: str, kind: str, count: int) -> None:
-    gpus = target(f"deepseek-ai/{name}", profile=kind).gpus
+    gpus = desired(f"deepseek-ai/{name}", profile=kind).gpus
     assert gpus is not None
     assert (gpus.profile, gpus.count) == (kind, count)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.api.status import ResolvedModel
 from deepseek_operator.catalog.accelerators import accelerators
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.gpus import Gpus
 from deepseek_operator.plan.sizing.parallelism import GROUPS, UNSUPPORTED_PARALLELISM, pods
@@ -31,14 +31,14 @@ def decided(
     groups: bool = True,
     status: dict[str, Any] | None = None,
     **spec: Any,
-) -> Target | Refusal:
+) -> DesiredState | Refusal:
     served = frozenset({GROUPS}) if groups else frozenset()
     return decide(resource(status, **spec), SETTINGS, Observed(nodes=nodes, served=served))
 
 
-def accepted(*args: Any, **spec: Any) -> Target:
+def accepted(*args: Any, **spec: Any) -> DesiredState:
     decision = decided(*args, **spec)
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return decision
 
 
@@ -53,24 +53,24 @@ def h100(name: str, gpus: int) -> NodeView:
 
 
 def test_v3_on_sixteen_h100_is_two_pods_of_eight() -> None:
-    target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
-    assert (target.pods, target.gpus and target.gpus.count) == (2, 8)
-    assert target.accelerator == "2 pods of 8 x nvidia-h100"
-    assert target.config["tensorParallel"] == 16
-    assert target.config["gang"]["pods"] == 2
+    desired = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
+    assert (desired.pods, desired.gpus and desired.gpus.count) == (2, 8)
+    assert desired.accelerator == "2 pods of 8 x nvidia-h100"
+    assert desired.config["tensorParallel"] == 16
+    assert desired.config["gang"]["pods"] == 2
 
 
 def test_smaller_nodes_need_more_pods() -> None:
     spec = {"accelerator": {"profile": "nvidia-h100"}, "parallelism": {"tensor": 16}}
-    target = accepted((h100("a", 4), h100("b", 2)), model=V3, **spec)
-    assert (target.pods, target.gpus and target.gpus.count) == (4, 4)
+    desired = accepted((h100("a", 4), h100("b", 2)), model=V3, **spec)
+    assert (desired.pods, desired.gpus and desired.gpus.count) == (4, 4)
 
 
 def test_single_gpu_nodes_get_one_pod_each() -> None:
-    target = accepted((h100("a", 1), h100("b", 1)), parallelism={"tensor": 2},
+    desired = accepted((h100("a", 1), h100("b", 1)), parallelism={"tensor": 2},
                       accelerator={"profile": "nvidia-h100", "count": 2},
                       model={"id": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"})  # fmt: skip
-    assert (target.pods, target.gpus and target.gpus.count) == (2, 1)
+    assert (desired.pods, desired.gpus and desired.gpus.count) == (2, 1)
 
 
 def test_refusal_without_parallelism_suggests_several_nodes() -> None:
@@ -89,19 +89,19 @@ def test_refusal_names_the_requested_gpus() -> None:
 
 
 def test_model_that_fits_on_one_node_has_one_pod() -> None:
-    target = accepted(
+    desired = accepted(
         groups=False, model={"id": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"},
         accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 4},
     )  # fmt: skip
-    assert target.pods == 1
-    assert "gang" not in target.config
+    assert desired.pods == 1
+    assert "gang" not in desired.config
 
 
 def test_each_process_on_the_cpu_has_a_pod() -> None:
-    target = accepted(parallelism={"tensor": 2}, model={"id": "deepseek-ai/DeepSeek-V2-Lite"})
-    assert (target.pods, target.gpus, target.accelerator) == (2, None, "2 pods of CPU")
+    desired = accepted(parallelism={"tensor": 2}, model={"id": "deepseek-ai/DeepSeek-V2-Lite"})
+    assert (desired.pods, desired.gpus, desired.accelerator) == (2, None, "2 pods of CPU")
     alone = accepted(model={"id": "deepseek-ai/DeepSeek-V2-Lite"})
-    assert target.needs.memory < alone.needs.memory
+    assert desired.needs.memory < alone.needs.memory
 
 
 def test_running_replica_keeps_its_pods_as_nodes_change() -> None:
@@ -141,10 +141,10 @@ def test_uneven_split_of_heads_is_refused() -> None:
 
 
 def test_pods_of_a_replica_differ_only_in_their_role() -> None:
-    target = accepted(
+    desired = accepted(
         model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16}, replicas=2
     )
-    manifests = {manifest["kind"]: manifest for manifest in children(target)}
+    manifests = {manifest["kind"]: manifest for manifest in children(desired)}
     assert "Deployment" not in manifests
     group = manifests[GROUPS]["spec"]["leaderWorkerTemplate"]
     leader, worker = group["leaderTemplate"], group["workerTemplate"]
@@ -161,8 +161,8 @@ def test_pods_of_a_replica_differ_only_in_their_role() -> None:
 
 
 def test_only_pods_of_the_model_reach_each_other_on_all_ports() -> None:
-    target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
-    (policy,) = (item for item in children(target) if item["kind"] == "NetworkPolicy")
+    desired = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
+    (policy,) = (item for item in children(desired) if item["kind"] == "NetworkPolicy")
     inside = {"podSelector": {"matchLabels": {"deepseek-operator.io/name": "r1"}}}
     open_to = [rule["from"] for rule in policy["spec"]["ingress"] if "ports" not in rule]
     assert open_to == [[inside]]
@@ -170,18 +170,18 @@ def test_only_pods_of_the_model_reach_each_other_on_all_ports() -> None:
 
 def test_exclusive_topology_is_set() -> None:
     parallelism = {"tensor": 16, "exclusiveTopology": "example.com/rack"}
-    target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism=parallelism)
-    (groups,) = (item for item in children(target) if item["kind"] == GROUPS)
+    desired = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism=parallelism)
+    (groups,) = (item for item in children(desired) if item["kind"] == GROUPS)
     topology = groups["metadata"]["annotations"]["leaderworkerset.sigs.k8s.io/exclusive-topology"]
     assert topology == "example.com/rack"
 
 
 def test_multi_pod_replicas_request_rdma_devices() -> None:
     kind = accelerators().profiles["nvidia-h100"].model_copy(update={"rdma": "rdma/hca"})
-    target = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
-    sizing = replace(target.sizing, gpus=Gpus.of("nvidia-h100", kind, 8))
+    desired = accepted(model=V3, accelerator={"profile": "nvidia-h100"}, parallelism={"tensor": 16})
+    sizing = replace(desired.sizing, gpus=Gpus.of("nvidia-h100", kind, 8))
     (groups,) = (
-        item for item in children(replace(target, sizing=sizing)) if item["kind"] == GROUPS
+        item for item in children(replace(desired, sizing=sizing)) if item["kind"] == GROUPS
     )
     (server,) = pod_spec(groups)["containers"]
     assert server["resources"]["limits"] == {"nvidia.com/gpu": 8, "rdma/hca": 1}

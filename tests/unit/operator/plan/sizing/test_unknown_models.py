@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from deepseek_operator.catalog.models import Model
 from deepseek_operator.catalog.shape import NUMBERS
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.state.observed import ConfigFile, NodeView, Observed
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.status.conditions import condition
 from tests.support.operator.resources import NOW, SETTINGS, TUNED, node, resource
-from tests.unit.operator.plan.sizing.deciding import H200, L4, QWEN_32B, decided, known, target
+from tests.unit.operator.plan.sizing.deciding import H200, L4, QWEN_32B, decided, desired, known
 
 FILE = ConfigFile("", "someone/tuned", "main")
 
@@ -25,7 +25,7 @@ def read(**changes: Any) -> ConfigFile:
 
 
 def test_config_json_sizes_an_unknown_model() -> None:
-    made = target("someone/tuned", profile="nvidia-l4", config=read())
+    made = desired("someone/tuned", profile="nvidia-l4", config=read())
     assert str(made.gpus) == "4 x nvidia-l4"
     assert not made.sizing.note
 
@@ -41,7 +41,7 @@ def test_config_json_sizes_an_unknown_model() -> None:
     ],
 )
 def test_unknown_size_is_accepted_with_a_note(config: ConfigFile | None, why: str) -> None:
-    made = target("someone/tuned", profile="nvidia-l4", config=config)
+    made = desired("someone/tuned", profile="nvidia-l4", config=config)
     assert str(made.gpus) == "1 x nvidia-l4"
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
     accepted = condition(report(body, made, Observed(), NOW).status, "Accepted")
@@ -52,16 +52,16 @@ def test_unknown_size_is_accepted_with_a_note(config: ConfigFile | None, why: st
 
 def test_weights_on_a_volume_are_not_read() -> None:
     source = {"source": {"pvc": {"claimName": "models"}}}
-    made = target("v3", asked=source, profile="nvidia-h200", count=8)
+    made = desired("v3", asked=source, profile="nvidia-h200", count=8)
     assert "does not read weights on a volume" in made.sizing.note
     assert made.config["tensorParallel"] == 8
 
 
 def test_unreachable_config_json_keeps_the_sizing() -> None:
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
-    before = target("someone/tuned", profile="nvidia-l4", config=read())
+    before = desired("someone/tuned", profile="nvidia-l4", config=read())
     status = report(body, before, Observed(), NOW).status
-    after = target("someone/tuned", status=status, profile="nvidia-l4", config=None)
+    after = desired("someone/tuned", status=status, profile="nvidia-l4", config=None)
     assert after.config == before.config
     assert after.gpus == before.gpus
 
@@ -70,7 +70,7 @@ def test_choice_and_sizing_survive_other_edits() -> None:
     kinds = {"profiles": ["nvidia-h200", "nvidia-l4"]}
     body = resource(model={"id": "someone/tuned"}, accelerator=kinds)
     l4, h200 = node("b", 8, **L4), node("a", 8, **H200)
-    before = target("someone/tuned", [l4], config=read(), **kinds)
+    before = desired("someone/tuned", [l4], config=read(), **kinds)
     status = report(body, before, Observed(), NOW).status
     assert status["resolved"]["profile"] == "nvidia-l4"
     edited = resource(
@@ -78,7 +78,7 @@ def test_choice_and_sizing_survive_other_edits() -> None:
     )
     nodes = tuple(map(NodeView.of, (h200, l4)))
     after = decide(edited, SETTINGS, Observed(nodes=nodes))
-    assert isinstance(after, Target)
+    assert isinstance(after, DesiredState)
     assert after.config == before.config
     assert after.gpus == before.gpus
     assert report(edited, after, Observed(), NOW).status["resolved"] == status["resolved"]
@@ -86,9 +86,9 @@ def test_choice_and_sizing_survive_other_edits() -> None:
 
 def test_sizing_of_another_model_is_not_reused() -> None:
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
-    before = target("someone/tuned", profile="nvidia-l4", config=read())
+    before = desired("someone/tuned", profile="nvidia-l4", config=read())
     status = report(body, before, Observed(), NOW).status
-    other = target("someone/other", status=status, profile="nvidia-l4")
+    other = desired("someone/other", status=status, profile="nvidia-l4")
     assert str(other.gpus) == "1 x nvidia-l4"
     assert other.config["model"]["maxContext"] is None
 
@@ -116,15 +116,15 @@ def test_any_config_json_gives_a_decision(
     content = {**model.shape.config, "model_type": model_type, **changes}
     file = ConfigFile("", "someone/tuned", "main", content=content)
     decision = decided("someone/tuned", config=file, profile="nvidia-b200", count=count)
-    assert isinstance(decision, Target | Refusal)
-    if isinstance(decision, Target):
+    assert isinstance(decision, DesiredState | Refusal)
+    if isinstance(decision, DesiredState):
         body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-b200"})
         assert report(body, decision, Observed(), NOW).status["resolved"]["tensorParallel"] >= 1
 
 
 def test_status_has_the_resolved_sizing() -> None:
     body = resource(model={"id": QWEN_32B}, accelerator={"profile": "nvidia-h100"})
-    status = report(body, target(QWEN_32B, profile="nvidia-h100"), Observed(), NOW).status
+    status = report(body, desired(QWEN_32B, profile="nvidia-h100"), Observed(), NOW).status
     resolved = status["resolved"]
     assert resolved["accelerator"] == "1 x nvidia-h100"
     assert resolved["tensorParallel"] == 1

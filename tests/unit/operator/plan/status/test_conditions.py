@@ -13,7 +13,7 @@ from tests.support.operator.resources import LATER, NOW, SETTINGS, deployment, n
 RUNNING = {"running": {"startedAt": NOW}}
 
 
-def report_of(
+def reported(
     pods: list[dict[str, Any]] | None = None,
     settled: bool = True,
     nodes: list[dict[str, Any]] | None = None,
@@ -32,7 +32,7 @@ def report_of(
 
 
 def events_of(report: Report) -> list[tuple[bool, str]]:
-    return [(item.warning, item.reason) for item in report.news]
+    return [(item.warning, item.reason) for item in report.events]
 
 
 def ready(status: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def ready(status: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_ready() -> None:
-    status = report_of([pod(ready=True, state=RUNNING)]).status
+    status = reported([pod(ready=True, state=RUNNING)]).status
     assert status["phase"] == "Ready: 1 of 1 replicas serve"
     assert status["endpoint"] == "http://r1.apps.svc"
     assert {item["type"]: item["status"] for item in status["conditions"]} == {
@@ -56,19 +56,19 @@ def test_ready() -> None:
 
 
 def test_loading() -> None:
-    status = report_of([pod(state=RUNNING)]).status
+    status = reported([pod(state=RUNNING)]).status
     assert status["phase"] == "Loading the model"
     assert "deepseek-ai/DeepSeek-R1@main" in ready(status)["message"]
 
 
 def test_old_pods_do_not_make_a_new_spec_ready() -> None:
-    status = report_of([pod(ready=True, state=RUNNING)], settled=False).status
+    status = reported([pod(ready=True, state=RUNNING)], settled=False).status
     assert ready(status)["status"] == "False"
     assert condition(status, "Available")["status"] == "True"
 
 
 def test_zero_replicas_is_ready_and_stopped() -> None:
-    status = report_of([], body=resource(replicas=0)).status
+    status = reported([], body=resource(replicas=0)).status
     assert status["phase"] == "Stopped: replicas is 0"
     assert ready(status)["status"] == "True"
     assert condition(status, "Available")["status"] == "False"
@@ -103,7 +103,7 @@ def test_unschedulable_pod_reports_its_reason(
     accelerator: dict[str, Any], nodes: list[dict[str, Any]], reason: str, words: str
 ) -> None:
     body = resource(accelerator=accelerator)
-    status = report_of([pod(unschedulable="busy")], nodes=nodes, body=body).status
+    status = reported([pod(unschedulable="busy")], nodes=nodes, body=body).status
     assert ready(status)["reason"] == reason
     assert words in ready(status)["message"]
     assert condition(status, "Scheduled")["status"] == "False"
@@ -176,7 +176,7 @@ def test_unschedulable_pod_reports_its_reason(
 def test_pod_failure_is_reported_with_its_own_message(
     state: dict[str, Any], last: dict[str, Any] | None, reason: str, words: str
 ) -> None:
-    status = report_of([pod(state=state, last=last)]).status
+    status = reported([pod(state=state, last=last)]).status
     assert ready(status)["reason"] == reason
     assert words in ready(status)["message"]
     assert condition(status, "ModelReady")["reason"] == reason
@@ -185,25 +185,25 @@ def test_pod_failure_is_reported_with_its_own_message(
 
 def test_restart_after_a_crash_reports_loading() -> None:
     last = {"terminated": {"exitCode": 1, "reason": "Error"}}
-    assert report_of([pod(state=RUNNING, last=last)]).status["phase"] == "Loading the model"
+    assert reported([pod(state=RUNNING, last=last)]).status["phase"] == "Loading the model"
 
 
 def test_failed_mount() -> None:
     state = {"waiting": {"reason": "ContainerCreating"}}
-    status = report_of([pod(state=state)], mount_failure="/models/x is not a directory").status
+    status = reported([pod(state=state)], mount_failure="/models/x is not a directory").status
     assert status["phase"] == "Cannot mount the weights"
     assert "/models/x is not a directory" in ready(status)["message"]
 
 
 def test_mount_failure_is_cleared_once_the_server_runs() -> None:
-    status = report_of([pod(state=RUNNING)], mount_failure="not yet").status
+    status = reported([pod(state=RUNNING)], mount_failure="not yet").status
     assert ready(status)["reason"] == findings.LOADING
 
 
 def test_one_broken_replica_is_degraded_and_still_available() -> None:
     bad = pod("r1-b", state={"waiting": {"reason": "ErrImagePull", "message": "denied"}})
     body = resource(replicas=2)
-    status = report_of([pod(ready=True, state=RUNNING), bad], body=body).status
+    status = reported([pod(ready=True, state=RUNNING), bad], body=body).status
     assert status["phase"] == "Degraded: cannot pull the image; 1 of 2 replicas serve"
     assert condition(status, "Available")["status"] == "True"
 
@@ -221,7 +221,7 @@ def test_refused_pods() -> None:
 
 
 def test_refused_edit_keeps_the_status_of_serving_pods() -> None:
-    before = report_of([pod(ready=True, state=RUNNING)]).status
+    before = reported([pod(ready=True, state=RUNNING)]).status
     body = resource(before, generation=2, model={"id": "deepseek-ai/DeepSeek-V1.5"})
     status = report(body, decide(body, SETTINGS, Observed()), Observed(), LATER).status
     assert status["phase"] == (
@@ -234,24 +234,24 @@ def test_refused_edit_keeps_the_status_of_serving_pods() -> None:
 
 
 def test_unchanged_state_changes_no_status_and_makes_no_event() -> None:
-    first = report_of([pod(state=RUNNING)])
-    again = report_of([pod(state=RUNNING)], body=resource(first.status), now=LATER)
+    first = reported([pod(state=RUNNING)])
+    again = reported([pod(state=RUNNING)], body=resource(first.status), now=LATER)
     assert again.status == first.status
-    assert again.news == []
+    assert again.events == []
 
 
 def test_transition_time_changes_only_with_the_status() -> None:
-    before = report_of([pod(state=RUNNING)]).status
-    after = report_of([pod(ready=True, state=RUNNING)], body=resource(before), now=LATER).status
+    before = reported([pod(state=RUNNING)]).status
+    after = reported([pod(ready=True, state=RUNNING)], body=resource(before), now=LATER).status
     assert ready(after)["lastTransitionTime"] == LATER
     assert condition(after, "Accepted")["lastTransitionTime"] == NOW
 
 
 def test_events_are_emitted_once_and_failures_as_warnings() -> None:
-    before = report_of([pod(state=RUNNING)]).status
+    before = reported([pod(state=RUNNING)]).status
     trouble = {"waiting": {"reason": "ErrImagePull", "message": "denied"}}
-    after = report_of([pod(state=trouble)], body=resource(before))
+    after = reported([pod(state=trouble)], body=resource(before))
     assert events_of(after) == [(True, "ImageUnavailable")]
-    assert report_of([pod(state=trouble)], body=resource(after.status)).news == []
-    healed = report_of([pod(ready=True, state=RUNNING)], body=resource(after.status))
+    assert reported([pod(state=trouble)], body=resource(after.status)).events == []
+    healed = reported([pod(ready=True, state=RUNNING)], body=resource(after.status))
     assert events_of(healed) == [(False, "Ready")]

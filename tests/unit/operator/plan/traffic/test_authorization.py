@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.state.observed import Observed, PodView
 from deepseek_operator.plan.state.refusal import Refusal
 from deepseek_operator.plan.state.settings import Settings
 from deepseek_operator.plan.status.conditions import condition
-from deepseek_operator.plan.traffic.pod_endpoints import SERVER_DESK, SIDECAR_DESK, desk
+from deepseek_operator.plan.traffic.pod_endpoints import (
+    SERVER_SCRAPE_TARGET,
+    SIDECAR_SCRAPE_TARGET,
+    scrape_target,
+)
 from deepseek_operator.render.children import children
 from tests.support.operator.resources import NOW, R1, SETTINGS, pod, resource
 
@@ -22,9 +26,11 @@ JWT = {"issuer": "https://login.example.com", "audiences": ["models"]}
 Manifest = dict[str, Any]
 
 
-def decided(served: frozenset[str] = MESH, settings: Settings = SETTINGS, **spec: Any) -> Target:
+def decided(
+    served: frozenset[str] = MESH, settings: Settings = SETTINGS, **spec: Any
+) -> DesiredState:
     decision = decide(resource(**spec), settings, Observed(served=served))
-    assert isinstance(decision, Target), decision
+    assert isinstance(decision, DesiredState), decision
     return decision
 
 
@@ -195,9 +201,12 @@ def test_sidecars_can_reach_the_control_plane() -> None:
 def test_endpoints_follow_the_mesh_annotation() -> None:
     bare = {"metadata": {"annotations": {"prometheus.io/path": "/metrics"}}}
     injected = {"metadata": {"annotations": {"prometheus.io/path": "/stats/prometheus"}}}
-    assert desk(bare) == desk({"metadata": {}}) == SERVER_DESK
-    assert desk(injected) == SIDECAR_DESK
-    assert (SIDECAR_DESK.port, SIDECAR_DESK.ready) == (15020, "/app-health/server/readyz")
+    assert scrape_target(bare) == scrape_target({"metadata": {}}) == SERVER_SCRAPE_TARGET
+    assert scrape_target(injected) == SIDECAR_SCRAPE_TARGET
+    assert (SIDECAR_SCRAPE_TARGET.port, SIDECAR_SCRAPE_TARGET.ready) == (
+        15020,
+        "/app-health/server/readyz",
+    )
 
 
 def test_only_the_leader_of_a_multi_pod_replica_is_in_the_mesh() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from deepseek_operator.cluster.cache import Cache, Key
 from deepseek_operator.cluster.kinds import GATEWAY, HTTP_ROUTE, VIRTUAL_SERVICE, kind_of
-from deepseek_operator.plan.desired.desired_state import Target
+from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide, report
 from deepseek_operator.plan.state.observed import Observed
 from deepseek_operator.plan.state.settings import Settings
@@ -28,15 +28,15 @@ Manifest = dict[str, Any]
 
 def decided(
     served: frozenset[str] = ISTIO, settings: Settings = SETTINGS, **routing: Any
-) -> Target:
+) -> DesiredState:
     body = resource(routing={"hosts": [HOST], **routing})
     decision = decide(body, settings, Observed(served=served))
-    assert isinstance(decision, Target)
+    assert isinstance(decision, DesiredState)
     return decision
 
 
-def made(target: Target) -> list[Manifest]:
-    return [manifest for manifest in children(target) if manifest["kind"] in KINDS]
+def made(desired: DesiredState) -> list[Manifest]:
+    return [manifest for manifest in children(desired) if manifest["kind"] in KINDS]
 
 
 def one(manifests: list[Manifest], kind: str, name: str = "r1") -> Manifest:
@@ -45,18 +45,18 @@ def one(manifests: list[Manifest], kind: str, name: str = "r1") -> Manifest:
     return spec
 
 
-def verdict(target: Target, conditions: Any = None) -> Manifest:
+def verdict(desired: DesiredState, route_conditions: Any = None) -> Manifest:
     body = resource()
-    observed = Observed(heard=conditions or {})
-    return condition(report(body, target, observed, NOW).status, "RoutesReady")
+    observed = Observed(route_conditions=route_conditions or {})
+    return condition(report(body, desired, observed, NOW).status, "RoutesReady")
 
 
 def test_no_route_and_no_condition_without_routing() -> None:
-    target = decide(resource(), SETTINGS, Observed(served=ISTIO | GATEWAY_API))
-    assert isinstance(target, Target)
-    assert made(target) == []
-    assert verdict(target) == {}
-    assert target.endpoint == "http://r1.apps.svc"
+    desired = decide(resource(), SETTINGS, Observed(served=ISTIO | GATEWAY_API))
+    assert isinstance(desired, DesiredState)
+    assert made(desired) == []
+    assert verdict(desired) == {}
+    assert desired.endpoint == "http://r1.apps.svc"
     assert made(decided(api="none")) == []
     assert verdict(decided(api="none")) == {}
 
@@ -109,13 +109,13 @@ def test_load_balancing_by_least_requests_or_by_header() -> None:
 
 
 def test_path_prefix_is_stripped_and_headers_match() -> None:
-    fields = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
-    (http,) = one(made(decided(**fields)), "VirtualService")["http"]
+    item = {"path": "/team/v3", "headers": [{"name": "X-Model", "value": "v3"}]}
+    (http,) = one(made(decided(**item)), "VirtualService")["http"]
     assert http["match"] == [
         {"uri": {"prefix": "/team/v3/v1/"}, "headers": {"x-model": {"exact": "v3"}}}
     ]
     assert http["rewrite"] == {"uri": "/v1/"}
-    (rule,) = one(made(decided(GATEWAY_API, **fields)), "HTTPRoute")["rules"]
+    (rule,) = one(made(decided(GATEWAY_API, **item)), "HTTPRoute")["rules"]
     assert rule["matches"] == [
         {
             "path": {"type": "PathPrefix", "value": "/team/v3/v1"},
@@ -132,13 +132,13 @@ def test_path_prefix_is_stripped_and_headers_match() -> None:
 
 def test_requests_are_split_by_weight() -> None:
     for served in (ISTIO, GATEWAY_API):
-        target = decided(served)
-        assert target.ways
-        assert target.ways.route
-        assert target.ways.route.backends == (Backend("r1", 100),)
+        desired = decided(served)
+        assert desired.routing
+        assert desired.routing.route
+        assert desired.routing.route.backends == (Backend("r1", 100),)
         shares = (Backend("r1", 95), Backend("r1-canary", 5))
-        route = replace(target.ways.route, backends=shares)
-        shared = replace(target, ways=replace(target.ways, route=route))
+        route = replace(desired.routing.route, backends=shares)
+        shared = replace(desired, routing=replace(desired.routing, route=route))
         manifests = made(shared)
         if served is ISTIO:
             for name in ("r1", "r1.mesh"):
@@ -167,11 +167,11 @@ def test_gateway_api_creates_a_gateway() -> None:
 
 
 def test_existing_gateway_is_used() -> None:
-    fields = {"gateway": {"name": "public", "namespace": "gateways"}}
-    manifests = made(decided(**fields))
+    item = {"gateway": {"name": "public", "namespace": "gateways"}}
+    manifests = made(decided(**item))
     assert [m["kind"] for m in manifests if m["kind"] == "Gateway"] == []
     assert one(manifests, "VirtualService")["gateways"] == ["gateways/public"]
-    manifests = made(decided(GATEWAY_API, **fields))
+    manifests = made(decided(GATEWAY_API, **item))
     assert [m["kind"] for m in manifests] == ["HTTPRoute"]
     assert one(manifests, "HTTPRoute")["parentRefs"] == [
         {"name": "public", "namespace": "gateways"}
@@ -189,23 +189,23 @@ def test_existing_gateway_is_used() -> None:
 )
 def test_endpoint_is_the_url_of_the_route(routing: dict[str, Any], url: str) -> None:
     for served in (ISTIO, GATEWAY_API):
-        target = decided(served, **routing)
-        assert report(resource(), target, Observed(), NOW).status["endpoint"] == url
+        desired = decided(served, **routing)
+        assert report(resource(), desired, Observed(), NOW).status["endpoint"] == url
 
 
 def test_tls_by_a_secret() -> None:
-    fields = {"tls": {"secretName": "v3-cert"}}
-    (server,) = one(made(decided(**fields)), "Gateway")["servers"]
+    item = {"tls": {"secretName": "v3-cert"}}
+    (server,) = one(made(decided(**item)), "Gateway")["servers"]
     assert server["port"]["number"] == 443
     assert server["tls"]["credentialName"] == "v3-cert"
-    (listener,) = one(made(decided(GATEWAY_API, **fields)), "Gateway")["listeners"]
+    (listener,) = one(made(decided(GATEWAY_API, **item)), "Gateway")["listeners"]
     assert (listener["port"], listener["protocol"]) == (443, "HTTPS")
     assert listener["tls"]["certificateRefs"] == [{"name": "v3-cert"}]
 
 
 def test_tls_by_cert_manager_needs_a_readable_certificate() -> None:
-    fields = {"tls": {"issuer": {"name": "letsencrypt"}}}
-    manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **fields))
+    item = {"tls": {"issuer": {"name": "letsencrypt"}}}
+    manifests = made(decided(ISTIO | GATEWAY_API | CERT_MANAGER, **item))
     assert one(manifests, "Certificate") == {
         "secretName": "r1-tls",
         "dnsNames": [HOST],
@@ -218,30 +218,30 @@ def test_tls_by_cert_manager_needs_a_readable_certificate() -> None:
     (listener,) = one(manifests, "Gateway")["listeners"]
     assert listener["tls"]["certificateRefs"] == [{"name": "r1-tls"}]
 
-    without = decided(ISTIO | GATEWAY_API, **fields)
+    without = decided(ISTIO | GATEWAY_API, **item)
     assert made(without) == []
     assert (verdict(without)["status"], verdict(without)["reason"]) == ("False", "ApiMissing")
     assert "helm install cert-manager" in verdict(without)["message"]
 
-    unreachable = decided(ISTIO | CERT_MANAGER, **fields)
+    unreachable = decided(ISTIO | CERT_MANAGER, **item)
     assert made(unreachable) == []
     assert verdict(unreachable)["reason"] == "CertificateOutOfReach"
-    here = decided(ISTIO | CERT_MANAGER, **fields, gateway={"selector": {"app": "gw"}})
+    here = decided(ISTIO | CERT_MANAGER, **item, gateway={"selector": {"app": "gw"}})
     assert one(made(here), "Gateway")["selector"] == {"app": "gw"}
     assert one(made(here), "Certificate")["secretName"] == "r1-tls"
 
 
 def test_auto_prefers_istio_then_gateway_api() -> None:
-    assert decided(ISTIO | GATEWAY_API).ways.route.api == "istio"  # type: ignore[union-attr]
-    assert decided(GATEWAY_API).ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
+    assert decided(ISTIO | GATEWAY_API).routing.route.api == "istio"  # type: ignore[union-attr]
+    assert decided(GATEWAY_API).routing.route.api == "gatewayAPI"  # type: ignore[union-attr]
     by_class = decided(ISTIO | GATEWAY_API, gateway={"className": "cilium"})
-    assert by_class.ways.route.api == "gatewayAPI"  # type: ignore[union-attr]
+    assert by_class.routing.route.api == "gatewayAPI"  # type: ignore[union-attr]
     none = decided(frozenset())
     assert made(none) == []
-    refused = verdict(none)
-    assert (refused["status"], refused["reason"]) == ("False", "ApiMissing")
-    assert "istioctl install" in refused["message"]
-    assert "kubectl apply" in refused["message"]
+    item = verdict(none)
+    assert (item["status"], item["reason"]) == ("False", "ApiMissing")
+    assert "istioctl install" in item["message"]
+    assert "kubectl apply" in item["message"]
     assert none.endpoint == "http://r1.apps.svc"
 
 
@@ -252,19 +252,19 @@ def test_auto_prefers_istio_then_gateway_api() -> None:
 def test_named_api_is_not_replaced_by_another(
     api: str, there: frozenset[str], missing: str
 ) -> None:
-    target = decided(there, api=api)
-    assert made(target) == []
-    assert verdict(target)["reason"] == "ApiMissing"
-    assert missing in verdict(target)["message"]
+    desired = decided(there, api=api)
+    assert made(desired) == []
+    assert verdict(desired)["reason"] == "ApiMissing"
+    assert missing in verdict(desired)["message"]
 
 
 def test_affinity_without_istio_is_dropped_and_reported() -> None:
-    target = decided(GATEWAY_API, affinity={"header": "x-session-id"})
-    assert one(made(target), "HTTPRoute")
-    assert verdict(target, accepted())["reason"] == "AffinityNeedsIstio"
+    desired = decided(GATEWAY_API, affinity={"header": "x-session-id"})
+    assert one(made(desired), "HTTPRoute")
+    assert verdict(desired, accepted())["reason"] == "AffinityNeedsIstio"
 
 
-def conditions_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
+def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
     return tuple(
         {"type": name, "status": status, "reason": "Because", "message": message}
         for name, status, message in conditions
@@ -273,33 +273,31 @@ def conditions_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifes
 
 def accepted() -> dict[str, Any]:
     return {
-        "HTTPRoute": conditions_of(
-            "HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")
-        ),
-        "Gateway": conditions_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
+        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")),
+        "Gateway": said_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
     }
 
 
 def test_condition_reports_the_controllers_conditions() -> None:
-    target = decided(GATEWAY_API)
-    waiting = verdict(target)
+    desired = decided(GATEWAY_API)
+    waiting = verdict(desired)
     assert (waiting["status"], waiting["reason"]) == ("False", "WaitsForController")
     assert "GatewayClass istio" in waiting["message"]
-    done = verdict(target, accepted())
+    done = verdict(desired, accepted())
     assert (done["status"], done["reason"]) == ("True", "Routed")
     assert f"{HOST}/v1 routes to the model" in done["message"]
     refused = accepted() | {
-        "HTTPRoute": conditions_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
+        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
     }
-    assert verdict(target, refused)["reason"] == "Because"
-    assert "No matching hostname" in verdict(target, refused)["message"]
+    assert verdict(desired, refused)["reason"] == "Because"
+    assert "No matching hostname" in verdict(desired, refused)["message"]
     given = decided(GATEWAY_API, gateway={"name": "public", "namespace": "gateways"})
     assert "Gateway public in namespace gateways" in verdict(given)["message"]
 
     assert verdict(decided())["status"] == "True", "Istio sets no conditions"
     issued = decided(GATEWAY_API | CERT_MANAGER, tls={"issuer": {"name": "ca", "kind": "Issuer"}})
     assert verdict(issued, accepted())["reason"] == "CertificateNotReady"
-    ready = {"Certificate": conditions_of("Certificate", ("Ready", "True", ""))}
+    ready = {"Certificate": said_of("Certificate", ("Ready", "True", ""))}
     assert verdict(issued, accepted() | ready)["status"] == "True"
 
 
@@ -313,8 +311,8 @@ def test_missing_route_does_not_block_ready() -> None:
 def test_condition_is_removed_with_its_field() -> None:
     before = report(resource(), decided(), Observed(), NOW).status
     assert condition(before, "RoutesReady")
-    target = decide(resource(), SETTINGS, Observed())
-    after = report(resource(before), target, Observed(), NOW).status
+    desired = decide(resource(), SETTINGS, Observed())
+    after = report(resource(before), desired, Observed(), NOW).status
     assert condition(after, "RoutesReady") == {}
 
 
@@ -323,15 +321,15 @@ def test_cache_keeps_conditions_without_times() -> None:
     (manifest,) = (m for m in made(decided(GATEWAY_API)) if m["kind"] == "HTTPRoute")
 
     def live(version: int, time: str) -> Manifest:
-        kept = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
-        parents = [{"conditions": [{**kept, "lastTransitionTime": time}, {"type": "Other"}]}]
+        item = {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}
+        parents = [{"conditions": [{**item, "lastTransitionTime": time}, {"type": "Other"}]}]
         metadata = {**manifest["metadata"], "uid": "h-1", "resourceVersion": str(version)}
         return {**manifest, "metadata": metadata, "status": {"parents": parents}}
 
     assert cache.put(HTTP_ROUTE, live(1, "a")) == {key}
     assert cache.put(HTTP_ROUTE, live(2, "b")) == set()
-    (kept,) = cache.observe(key).heard["HTTPRoute"]
-    assert (kept["type"], kept["status"]) == ("Accepted", "True")
+    (item,) = cache.observe(key).route_conditions["HTTPRoute"]
+    assert (item["type"], item["status"]) == ("Accepted", "True")
     assert kind_of(manifest) is HTTP_ROUTE
     gateways = [m for served in (ISTIO, GATEWAY_API) for m in made(decided(served))]
     groups = {kind_of(m).group for m in gateways if m["kind"] == "Gateway"}
@@ -355,6 +353,6 @@ def test_change_of_a_child_of_another_name_is_noticed() -> None:
         return {**manifest, "metadata": {**metadata, "managedFields": [record]}}
 
     cache.put(VIRTUAL_SERVICE, live(1, {"f:spec": {"f:hosts": {}, "f:http": {}}}))
-    before = cache.marks(key)
+    before = cache.fingerprints(key)
     assert cache.put(VIRTUAL_SERVICE, live(2, {"f:spec": {"f:hosts": {}}})) == {key}
-    assert cache.marks(key) != before
+    assert cache.fingerprints(key) != before

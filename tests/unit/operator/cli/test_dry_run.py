@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cli.live.difference import listed, unified
-from deepseek_operator.cli.live.rehearsal import Change, Given, Rehearsal, filled, plain
+from deepseek_operator.cli.live.dry_run import (
+    Change,
+    DryRunClient,
+    KnownConfig,
+    filled_cache,
+    plain,
+)
 from deepseek_operator.cluster import handover
 from deepseek_operator.cluster.cached_object import key_of
 from deepseek_operator.cluster.errors import ForbiddenError
@@ -33,12 +39,12 @@ async def test_every_write_is_a_dry_run() -> None:
     api, asking = client(
         *(Response(live()) for _ in range(7)),
     )
-    rehearsal = Rehearsal(asking)
-    await rehearsal.apply(SERVICE, live())
-    await rehearsal.create(SERVICE, live())
-    await rehearsal.replace(SERVICE, live())
-    await rehearsal.delete(SERVICE, live())
-    assert rehearsal.fenced(lambda: 1.0) is rehearsal
+    dry_run_client = DryRunClient(asking)
+    await dry_run_client.apply(SERVICE, live())
+    await dry_run_client.create(SERVICE, live())
+    await dry_run_client.replace(SERVICE, live())
+    await dry_run_client.delete(SERVICE, live())
+    assert dry_run_client.fenced(lambda: 1.0) is dry_run_client
     writes = [request for request in api.asked if request["method"] != "GET"]
     assert [request["method"] for request in writes] == ["PATCH", "POST", "PUT", "DELETE"]
     assert all(is_dry(request) for request in writes)
@@ -46,11 +52,13 @@ async def test_every_write_is_a_dry_run() -> None:
 
 async def test_events_and_status_are_not_sent() -> None:
     api, asking = client()
-    rehearsal = Rehearsal(asking)
-    await rehearsal.post_event({})
-    status = {"phase": "Starting"}
-    await rehearsal.apply(RESOURCE, {**live(RESOURCE.name), "status": status}, "status")
-    assert (rehearsal.said, api.asked) == (status, [])
+    dry_run_client = DryRunClient(asking)
+    await dry_run_client.post_event({})
+    written_status = {"phase": "Starting"}
+    await dry_run_client.apply(
+        RESOURCE, {**live(RESOURCE.name), "status": written_status}, "status"
+    )
+    assert (dry_run_client.written_status, api.asked) == (written_status, [])
 
 
 class Pods:
@@ -71,7 +79,7 @@ class Pods:
 async def test_no_requests_to_model_servers() -> None:
     """Neither metrics nor smoke requests, which the operator sends during a rollout."""
     pods: Any = Pods()
-    cache = await filled(pods, resource(), frozenset())
+    cache = await filled_cache(pods, resource(), frozenset())
     key = key_of(resource())
     assert [view.ready for view in cache.pods.staying(key)] == [True]
     assert cache.pods.serving(key, BLUE) == []
@@ -84,10 +92,10 @@ async def test_handed_over_replicas_are_kept() -> None:
         Response(live(replicas=3)),
         Response(live(replicas=1)),
     )
-    rehearsal = Rehearsal(asking)
-    await rehearsal.apply(DEPLOYMENT, live(replicas=3), manager=handover.MANAGER)
-    await rehearsal.apply(DEPLOYMENT, live())
-    (change,) = rehearsal.changes
+    dry_run_client = DryRunClient(asking)
+    await dry_run_client.apply(DEPLOYMENT, live(replicas=3), manager=handover.MANAGER)
+    await dry_run_client.apply(DEPLOYMENT, live())
+    (change,) = dry_run_client.changes
     assert change.after is not None
     assert change.after["spec"]["replicas"] == 3
 
@@ -95,15 +103,15 @@ async def test_handed_over_replicas_are_kept() -> None:
 async def test_a_forbidden_write_is_recorded() -> None:
     refused = {"message": "you may not", "code": 403}
     _, asking = client(Response(live()), Response(refused, 403))
-    rehearsal = Rehearsal(asking)
+    dry_run_client = DryRunClient(asking)
     with pytest.raises(ForbiddenError):
-        await rehearsal.apply(SERVICE, live())
-    assert rehearsal.forbidden is not None
+        await dry_run_client.apply(SERVICE, live())
+    assert dry_run_client.forbidden is not None
 
 
 @pytest.mark.parametrize("content", [None, {"model_type": "qwen2"}])
 async def test_no_requests_to_a_hub(content: Object | None) -> None:
-    found = await Given(content, "offline").read(ConfigFile("", "a/b", "main"))
+    found = await KnownConfig(content, "offline").read(ConfigFile("", "a/b", "main"))
     assert (found.content, found.problem) == (content, "" if content else "offline")
 
 

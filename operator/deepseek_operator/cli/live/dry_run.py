@@ -50,37 +50,37 @@ class Change:
         return "delete" if self.after is None else "update"
 
 
-class Rehearsal(Client):
+class DryRunClient(Client):
     """A client whose writes are dry runs.
 
     Attributes:
         changes: The changes, in the order of the writes.
-        said: The status that would be written; None if it stays the same.
+        written_status: The status that would be written; None if it stays the same.
         forbidden: Error of the first write that the user may not make.
     """
 
     def __init__(self, client: Client):
         super().__init__(client._api)
         self.changes: list[Change] = []
-        self.said: Object | None = None
+        self.written_status: Object | None = None
         self.forbidden: ForbiddenError | None = None
-        self._given: dict[tuple[Kind, Key], int] = {}
+        self._handed_over: dict[tuple[Kind, Key], int] = {}
 
     async def apply(
         self, kind: Kind, manifest: Object, subresource: str = "", manager: str = MANAGER
     ) -> Object:
         """Apply a manifest as a dry run; record a status without sending it."""
         if subresource:
-            self.said = manifest["status"]
+            self.written_status = manifest["status"]
             return {**manifest, "spec": {}, "metadata": {**manifest["metadata"], "generation": 0}}
         key = key_of(manifest)
         before = await self.get(kind, *key)
         after = await super().apply(kind, manifest, subresource, manager)
         if manager == handover.MANAGER:
             # A dry run is not stored, so the next apply would seem to release the field replicas.
-            self._given[kind, key] = after["spec"]["replicas"]
-        elif (kind, key) in self._given:
-            after["spec"]["replicas"] = self._given[kind, key]
+            self._handed_over[kind, key] = after["spec"]["replicas"]
+        elif (kind, key) in self._handed_over:
+            after["spec"]["replicas"] = self._handed_over[kind, key]
         if manager == MANAGER:
             self.changes.append(Change(kind.name, key.name, before, after))
         return after
@@ -91,7 +91,7 @@ class Rehearsal(Client):
         whole = await self.get(kind, *key_of(live))
         self.changes.append(Change(kind.name, key_of(live).name, whole or live, None))
 
-    def fenced(self, may_write: Callable[[], float]) -> "Rehearsal":
+    def fenced(self, may_write: Callable[[], float]) -> "DryRunClient":
         """Return the client itself: dry runs need no fencing."""
         return self
 
@@ -117,7 +117,7 @@ class Rehearsal(Client):
             raise
 
 
-class Given(Hub):
+class KnownConfig(Hub):
     """A hub that knows at most one config.json and makes no requests."""
 
     def __init__(self, content: Mapping[str, Any] | None, otherwise: str):
@@ -131,7 +131,7 @@ class Given(Hub):
         return replace(file, content=self._content)
 
 
-async def rehearse(
+async def dry_run(
     client: Client, body: Object, settings: Settings, served: frozenset[str], hub: Hub
 ) -> list[Change]:
     """Return the changes that the operator would make for a resource, in the order of its writes.
@@ -147,40 +147,42 @@ async def rehearse(
         RefusedError: The operator would reject the resource.
         ApiError: The API server rejects the resource, or can't be reached.
     """
-    rehearsal = Rehearsal(client)
-    stored = await _stored(rehearsal, body)
-    cache = await filled(client, stored, served)
-    loop = Reconciler(rehearsal, cache, settings, lambda _: None, hub)
+    dry_run_client = DryRunClient(client)
+    stored = await _stored(dry_run_client, body)
+    cache = await filled_cache(client, stored, served)
+    loop = Reconciler(dry_run_client, cache, settings, lambda _: None, hub)
     failure: RejectedError | None = None
     try:
         await loop.reconcile(key_of(stored))
     except RejectedError as error:
         failure = error
-    if rehearsal.forbidden:
-        raise rehearsal.forbidden
-    accepted = condition(rehearsal.said or stored["status"], ACCEPTED)
+    if dry_run_client.forbidden:
+        raise dry_run_client.forbidden
+    accepted = condition(dry_run_client.written_status or stored["status"], ACCEPTED)
     if accepted.get("status") == "False":
         raise RefusedError(accepted["reason"], accepted["message"])
     if failure:
         raise failure
-    return [change for change in rehearsal.changes if plain(change.before) != plain(change.after)]
+    return [
+        change for change in dry_run_client.changes if plain(change.before) != plain(change.after)
+    ]
 
 
-async def _stored(rehearsal: Rehearsal, body: Object) -> Object:
+async def _stored(dry_run_client: DryRunClient, body: Object) -> Object:
     """Return the resource as the API server would store it, with defaults and status."""
     metadata = {name: body["metadata"][name] for name in ("name", "namespace")}
-    live = await rehearsal.get(RESOURCE, metadata["namespace"], metadata["name"])
+    live = await dry_run_client.get(RESOURCE, metadata["namespace"], metadata["name"])
     wanted = {"apiVersion": API_VERSION, "kind": RESOURCE.name, "spec": body["spec"]}
     if live is None:
-        stored = await rehearsal.create(RESOURCE, {**wanted, "metadata": metadata})
+        stored = await dry_run_client.create(RESOURCE, {**wanted, "metadata": metadata})
     else:
-        stored = await rehearsal.replace(RESOURCE, {**live, **wanted})
+        stored = await dry_run_client.replace(RESOURCE, {**live, **wanted})
     version = stored["metadata"].get("resourceVersion") or "1"
     metadata = {**stored["metadata"], "resourceVersion": version}
     return {**stored, "metadata": metadata, "status": stored.get("status") or {}}
 
 
-async def filled(client: Client, stored: Object, served: frozenset[str]) -> Cache:
+async def filled_cache(client: Client, stored: Object, served: frozenset[str]) -> Cache:
     """Return the operator's cache with the resource, its children and pods, and the nodes."""
     cache = Cache()
     cache.served = served
