@@ -151,13 +151,14 @@ test: lint ## Everything: lint, unit, integration (API server), e2e (pods)
 	$(MAKE) test-e2e
 
 .PHONY: lint
-lint: docs ## ruff, mypy, layer contracts, generated files up to date, workflows, documentation
+lint: docs ## ruff, mypy, layer contracts, generated files up to date, words, workflows, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m deepseek_operator.api.crd --check
 	$(BIN)/python -m deepseek_operator.api.reference --check
+	$(BIN)/python -m hack.wording
 	$(BIN)/python -m hack.workflows
 
 .PHONY: test-unit

@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # A larger log is rotated to .1, replacing the previous .1.
 LOG_BYTES = 32 * 2**20
-LAUNCH_PLAN = "arrangement.json"
+LAUNCH_PLAN = "launch-plan.json"
 
 
 def root() -> Path:

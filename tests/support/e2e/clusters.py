@@ -47,7 +47,7 @@ def start(name: str) -> tuple[Target, bool]:
         return target, target.up(["node", "registry"], lifeline=True)
     store = DEFAULT_STORE if _is_free(DEFAULT_STORE) else OWN_STORE
     cluster = EmbeddedCluster(STATE, store)
-    cluster.down()  # remove the leftovers of a killed run
+    cluster.down()  # remove what a killed run left
     cluster.up(PARTS[name], kwok_nodes=0, lifeline=True)
     return cluster, True
 

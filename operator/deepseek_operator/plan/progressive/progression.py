@@ -150,7 +150,7 @@ def _follow_spec(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
 def align_with_spec(
     state: RolloutState, inputs: ProgressiveInput
 ) -> tuple[RolloutState, ProgressiveInput]:
-    """Return the record that the newest spec requests, and the situation adapted to it."""
+    """Return the record that the newest spec requests, and the input that belongs to it."""
     current = _follow_spec(state, inputs)
     return current, inputs if current.stable == state.stable else inputs.swapped
 

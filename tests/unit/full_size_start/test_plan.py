@@ -18,7 +18,7 @@ from deepseek_server.models.loading import weight_plan as layout
 from deepseek_server.models.loading import weights
 from deepseek_server.models.loading.checkpoint import Checkpoint, inspect
 from deepseek_server.models.loading.weight_plan import Read
-from tests.unit.rehearsal.plans import (
+from tests.unit.full_size_start.plans import (
     KEPT,
     MULTIPLIED_IN,
     READ,

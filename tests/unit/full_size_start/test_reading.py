@@ -13,10 +13,10 @@ from deepseek_server.models.loading.checkpoint import Checkpoint
 from deepseek_server.models.loading.loading import LoadedModel, load
 from deepseek_server.server.lifecycle import Progress
 from tests.support.model_server.serving import directory_config
-from tests.unit.rehearsal.plans import KEPT, MULTIPLIED_IN, READ, needed, plan_of
-from tests.unit.rehearsal.ranks import CountedFiles, Rank, gpu
+from tests.unit.full_size_start.plans import KEPT, MULTIPLIED_IN, READ, needed, plan_of
+from tests.unit.full_size_start.ranks import CountedFiles, Rank, gpu
 
-# Read rate of a rank in the rehearsal, in bytes per second.
+# Read rate of a rank in the simulated start, in bytes per second.
 SPEED = 2e9
 
 

@@ -19,7 +19,7 @@ from deepseek_server.models.loading.checkpoint import Checkpoint
 from deepseek_server.models.loading.stored import Stored
 from hack.models.published.configs import CONFIGS
 from hack.models.published.tensors import BF16, BLOCK, F32, FP8, Tensor, tensors
-from tests.unit.rehearsal.ranks import Rank, capability
+from tests.unit.full_size_start.ranks import Rank, capability
 
 NAMES = ["DeepSeek-V3", "DeepSeek-R1", "DeepSeek-V3.1"]
 EXPERT = re.compile(r"(?P<stack>.*\.mlp\.experts)\.\d+\.(?P<matrix>gate|up|down)_proj\.weight")

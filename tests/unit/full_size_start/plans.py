@@ -14,7 +14,7 @@ from deepseek_server.models.loading.checkpoint import Checkpoint
 from deepseek_server.models.loading.weight_plan import Parameter, Read
 from hack.models.published.configs import CONFIGS
 from hack.models.published.tensors import Tensor, tensors
-from tests.unit.rehearsal.ranks import Rank
+from tests.unit.full_size_start.ranks import Rank
 
 LAST_LAYER = "model.layers.61."
 # Matrices of which each rank needs some rows. Of matrices of which it needs some columns it reads all
