@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from deepseek_operator.controller.rollouts.room import Rollouts
 
 from deepseek_operator.cluster.client import Client
 from deepseek_operator.cluster.errors import RejectedError
 from deepseek_operator.cluster.usage import BATCH, NodeUsage
+from deepseek_operator.controller.rollouts.room import Rollouts
 from deepseek_operator.plan.desired.desired_state import DesiredState
 from deepseek_operator.plan.plan import decide
 from deepseek_operator.plan.sizing.parallelism import GROUPS

@@ -5,7 +5,7 @@ import pytest
 from deepseek_operator.catalog.accelerators import accelerators
 from deepseek_operator.plan.sizing import refusals as misfit
 from deepseek_operator.plan.sizing.memory import Memory
-from tests.unit.operator.plan.sizing.deciding import known, refusal, desired
+from tests.unit.operator.plan.sizing.deciding import desired, known, refusal
 
 # Model, profile, and the minimum of GPUs that a publication recommends or that arithmetic allows.
 # docs/sizing.md has the sources.
