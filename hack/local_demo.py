@@ -46,9 +46,9 @@ def demo(model: str) -> None:
     _local("up", _here(file), *arguments, "--detach", "--port", "0")
     try:
         _local("status")
-        said = json.loads(_output("status", name, "-o", "json"))[0]
-        address = said["endpoint"].removeprefix("http://")
-        ask(address, said["servedName"], REAL_TOKENS if model else TINY_TOKENS)
+        status = json.loads(_output("status", name, "-o", "json"))[0]
+        address = status["endpoint"].removeprefix("http://")
+        ask(address, status["servedName"], REAL_TOKENS if model else TINY_TOKENS)
     finally:
         _local("down", name)
     if not model:

@@ -74,8 +74,8 @@ def test_a_child_of_another_resource_is_not_taken_over(world: World, operator: K
     }
     world.kube.apply(taken)
     world.apply("second")
-    said = eventually("a verdict", lambda: world.kube.condition("second", "Accepted"))
-    assert (said["status"], said["reason"]) == ("False", "NameTaken")
+    reported = eventually("a verdict", lambda: world.kube.condition("second", "Accepted"))
+    assert (reported["status"], reported["reason"]) == ("False", "NameTaken")
     service = world.kube.get("service", "second")
     assert service is not None
     assert service["spec"]["ports"][0]["port"] == 1

@@ -12,7 +12,7 @@ from tests.support.e2e.product import Product
 from tests.support.kube import Kube, eventually, modest, resource
 
 
-def said(kube: Kube, name: str, reason: str, timeout: float = 60.0) -> str:
+def message_of(kube: Kube, name: str, reason: str, timeout: float = 60.0) -> str:
     """The message of condition Ready once it has the reason; also in `describe` and an Event."""
     message = eventually(
         f"{name} says {reason}",
@@ -33,7 +33,7 @@ def from_directory(path: Path | str) -> dict[str, Any]:
 def test_more_gpus_than_any_node_has(kube: Kube, product: Product) -> None:
     model = from_directory("/var/lib")  # of unknown size: else 99 would not divide its heads
     kube.apply(resource("big", model=model, accelerator={"count": 99}))
-    message = said(kube, "big", "NoFittingNode", 20)
+    message = message_of(kube, "big", "NoFittingNode", 20)
     assert "99 nvidia.com/gpu" in message
     assert "Set accelerator.count to" in message
     assert "No node has 99 x GPU" in kube.run("get", "dsd")
@@ -41,12 +41,12 @@ def test_more_gpus_than_any_node_has(kube: Kube, product: Product) -> None:
 
 def test_a_profile_that_no_node_has(kube: Kube, product: Product) -> None:
     kube.apply(resource("t4", accelerator={"profile": "nvidia-t4"}))
-    assert "nvidia.com/gpu.product=Tesla-T4" in said(kube, "t4", "NoFittingNode", 20)
+    assert "nvidia.com/gpu.product=Tesla-T4" in message_of(kube, "t4", "NoFittingNode", 20)
 
 
 def test_a_directory_that_does_not_exist(kube: Kube, product: Product) -> None:
     kube.apply(resource("lost", model=from_directory("/nowhere/to/be/found")))
-    assert "/nowhere/to/be/found" in said(kube, "lost", "MountFailed")
+    assert "/nowhere/to/be/found" in message_of(kube, "lost", "MountFailed")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_directory_that_holds_no_model(
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     kube.apply(resource("odd", model=from_directory(tmp_path)))
-    message = said(kube, "odd", "ModelUnusable", 120)
+    message = message_of(kube, "odd", "ModelUnusable", 120)
     assert words in message
     assert "Traceback" not in message
 
@@ -69,12 +69,12 @@ def test_a_directory_that_holds_no_model(
 def test_a_repository_that_the_hub_does_not_know(kube: Kube, product: Product) -> None:
     model = {"id": "deepseek-ai/DeepSeek-V99", "source": {"huggingFace": {}}}
     kube.apply(resource("none", model=model))
-    assert "deepseek-ai/DeepSeek-V99" in said(kube, "none", "ModelUnusable", 120)
+    assert "deepseek-ai/DeepSeek-V99" in message_of(kube, "none", "ModelUnusable", 120)
 
 
 def test_a_published_name_with_a_slip_of_the_pen(kube: Kube, product: Product) -> None:
     kube.apply(resource("slip", model={"id": "deepseek-ai/DeepSeek-V1.5"}))
-    assert "Did you mean" in said(kube, "slip", "UnknownModel", 20)
+    assert "Did you mean" in message_of(kube, "slip", "UnknownModel", 20)
 
 
 def test_a_hub_that_does_not_answer(kube: Kube, product: Product) -> None:
@@ -84,7 +84,7 @@ def test_a_hub_that_does_not_answer(kube: Kube, product: Product) -> None:
             "off", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}, podTemplate=modest()
         )
     )
-    assert "hub.invalid" in said(kube, "off", "SourceUnreachable", 120)
+    assert "hub.invalid" in message_of(kube, "off", "SourceUnreachable", 120)
 
 
 def test_a_secret_that_is_missing(kube: Kube, product: Product) -> None:
@@ -94,25 +94,25 @@ def test_a_secret_that_is_missing(kube: Kube, product: Product) -> None:
             "key", model={"id": "deepseek-ai/DeepSeek-V3", "source": hub}, podTemplate=modest()
         )
     )
-    assert 'secret "absent" not found' in said(kube, "key", "ContainerRefused")
+    assert 'secret "absent" not found' in message_of(kube, "key", "ContainerRefused")
 
 
 def test_an_image_that_does_not_exist(kube: Kube, product: Product) -> None:
     image = f"{product.images.server.rpartition(':')[0]}:no-such-tag"
     kube.apply(resource("image", engine={"image": image}, podTemplate=modest()))
-    assert "no-such-tag" in said(kube, "image", "ImageUnavailable")
+    assert "no-such-tag" in message_of(kube, "image", "ImageUnavailable")
 
 
 def test_an_argument_that_the_server_does_not_know(kube: Kube, product: Product) -> None:
     kube.apply(resource("argument", engine={"args": ["--turbo"]}, podTemplate=modest()))
-    assert "--turbo" in said(kube, "argument", "ServerCrashed", 120)
+    assert "--turbo" in message_of(kube, "argument", "ServerCrashed", 120)
 
 
 def test_a_claim_that_does_not_exist(kube: Kube, product: Product) -> None:
     source = {"pvc": {"claimName": "absent"}}
     kube.apply(resource("claim", model={"id": "tiny", "source": source}))
     message = eventually("the scheduler's words", lambda: kube.condition("claim").get("message"))
-    message = said(kube, "claim", "WaitingForNode")
+    message = message_of(kube, "claim", "WaitingForNode")
     assert 'persistentvolumeclaim "absent" not found' in message
 
 

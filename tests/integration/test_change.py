@@ -166,8 +166,9 @@ def test_a_good_canary_is_promoted_across_restarts(
     operator.start()
     eventually("the comparison begins", lambda: site.record().get("since"), LOOKS)
     assert site.selected() == "both"
-    said = site.rollout()
-    assert (said["strategy"], said["step"], said["steps"], said["weight"]) == ("canary", 1, 1, 50)
+    rollout = site.rollout()
+    assert (rollout["strategy"], rollout["step"], rollout["steps"]) == ("canary", 1, 1)
+    assert rollout["weight"] == 50
     eventually("it needs requests", lambda: "of the 50 requests" in str(site.rollout()), LOOKS)
     for server in site.servers.values():
         server.answered(80)
@@ -284,7 +285,11 @@ def test_a_set_that_never_serves_is_rolled_back(site: Site, kube: Kube) -> None:
     site.apply("b", **rules)
     site.counts("r1-green", 1)
     site.pod("r1-green-b", "green", ready=False)
-    eventually("it is told", lambda: kube.condition("r1").get("reason") == "RolledBack", LOOKS)
+    eventually(
+        "the rollback is reported",
+        lambda: kube.condition("r1").get("reason") == "RolledBack",
+        LOOKS,
+    )
     assert "was not ready within 10 s" in kube.condition("r1")["message"]
 
 
@@ -362,10 +367,10 @@ def test_a_taken_name_is_reported_while_the_stable_set_keeps_serving(
     data = {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "r1-green"}}
     kube.apply(data)
     site.apply("b", **CANARY)
-    said = eventually(
+    reported = eventually(
         "refused", lambda: (c := kube.condition("r1", "Accepted")).get("status") == "False" and c
     )
-    assert said["reason"] == "NameTaken"
-    assert "A ConfigMap named r1-green" in said["message"]
+    assert reported["reason"] == "NameTaken"
+    assert "A ConfigMap named r1-green" in reported["message"]
     assert site.selected() == "r1"
     assert kube.get("deployment", "r1") is not None

@@ -224,15 +224,15 @@ def test_the_operator_yields_to_another_metrics_server_and_reports_it(serving: S
     kubectl(kube.target, "create", "-f", "-", text=text)
     try:
         eventually("ours is gone", lambda: kube.get("apiservice", NAME) is None)
-        said = eventually(
+        reported = eventually(
             "the condition is False",
             lambda: (
                 kube.condition("r1", "Autoscaling").get("status") == "False"
                 and kube.condition("r1", "Autoscaling")
             ),
         )
-        assert said["reason"] == "MetricsApiTaken"
-        assert "monitoring/prometheus-adapter" in said["message"]
+        assert reported["reason"] == "MetricsApiTaken"
+        assert "monitoring/prometheus-adapter" in reported["message"]
         assert "is served by monitoring/prometheus-adapter" in serving.operator.log
     finally:
         kubectl(kube.target, "delete", "-f", "-", text=text)

@@ -13,7 +13,7 @@ import pytest
 from deepseek_operator.cli.live.installed import LEASES
 from hack.cluster.kubectl import kubectl
 from hack.cluster.target import Target
-from tests.support.command import Result, deepseek, somebody
+from tests.support.command import Result, deepseek, kubeconfig_of
 from tests.support.foreign_kind import ForeignKind
 from tests.support.kube import Kube, resource
 from tests.support.operator_process import OperatorProcess
@@ -23,7 +23,7 @@ CRD = "deepseekdeployments.deepseek-operator.io"
 
 
 def rows(result: Result) -> dict[str, dict[str, Any]]:
-    return {row["check"]: row for row in result.said["checks"]}
+    return {row["check"]: row for row in result.data["checks"]}
 
 
 def doctor(kube: Kube, *options: object) -> dict[str, dict[str, Any]]:
@@ -44,7 +44,7 @@ def stranger(kube: Kube, tmp_path: Path) -> Path:
     """Kubeconfig of a service account without permissions."""
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
-    return somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
+    return kubeconfig_of(kube.target.kubeconfig, tmp_path / "stranger", token)
 
 
 @pytest.fixture
@@ -125,16 +125,18 @@ def test_held_gpus_and_a_tainted_node_are_reported(kube: Kube) -> None:
                 },
             }
         )
-        found = deepseek(kube.target.kubeconfig, "doctor", "-n", kube.namespace, "-o", "json").said[
+        found = deepseek(kube.target.kubeconfig, "doctor", "-n", kube.namespace, "-o", "json").data[
             "checks"
         ]
-        said = [(row["check"], row["state"], row["message"]) for row in found]
-        assert ("GPUs", "ok", "1 of 1 nodes have GPUs: 8 x nvidia.com/gpu.") in said
+        reported = [(row["check"], row["state"], row["message"]) for row in found]
+        assert ("GPUs", "ok", "1 of 1 nodes have GPUs: 8 x nvidia.com/gpu.") in reported
         held = f"0 of 8 are free; held by pod {kube.namespace}/train (8)."
-        assert ("free GPUs", "warning", held) in said
-        assert any(check == "GPU driver" and state == "problem" for check, state, _ in said)
-        assert any("tolerates the taint nvidia.com/gpu:NoSchedule" in words for *_, words in said)
-        assert any("are not ready" in words for *_, words in said)
+        assert ("free GPUs", "warning", held) in reported
+        assert any(check == "GPU driver" and state == "problem" for check, state, _ in reported)
+        assert any(
+            "tolerates the taint nvidia.com/gpu:NoSchedule" in expected for *_, expected in reported
+        )
+        assert any("are not ready" in expected for *_, expected in reported)
     finally:
         kube.run("delete", "pod", "train", "--ignore-not-found", "--force", "--grace-period=0")
         kube.run("delete", "node", name)
@@ -160,7 +162,7 @@ def test_a_crd_of_another_release_is_a_warning(kube: Kube) -> None:
 def test_missing_permissions_are_named(kube: Kube, stranger: Path) -> None:
     found = deepseek(stranger, "doctor", "-n", kube.namespace, "-o", "json")
     assert found.code == 0, "unknown states count as problems"
-    said = rows(found)
+    reported = rows(found)
     for check, right in (
         ("CRD", "get customresourcedefinitions"),
         ("operator", "list deployments in all namespaces"),
@@ -170,18 +172,18 @@ def test_missing_permissions_are_named(kube: Kube, stranger: Path) -> None:
         ("custom metrics", "list apiservices"),
         ("namespace", "get namespaces"),
     ):
-        assert said[check]["state"] == "unknown", said[check]
-        assert f"Ask for permission to {right}." == said[check]["do"]
-    assert said["Kubernetes"]["state"] == "ok"
-    assert said["your rights"]["state"] == "warning"
-    assert "create, update, patch, delete" in said["your rights"]["do"]
+        assert reported[check]["state"] == "unknown", reported[check]
+        assert f"Ask for permission to {right}." == reported[check]["do"]
+    assert reported["Kubernetes"]["state"] == "ok"
+    assert reported["your rights"]["state"] == "warning"
+    assert "create, update, patch, delete" in reported["your rights"]["do"]
 
 
 def test_an_invalid_token_is_reported(kube: Kube, tmp_path: Path) -> None:
-    wrong = somebody(kube.target.kubeconfig, tmp_path / "wrong", "expired")
+    wrong = kubeconfig_of(kube.target.kubeconfig, tmp_path / "wrong", "expired")
     found = deepseek(wrong, "doctor", "-o", "json")
     assert found.code == 1
-    (row,) = found.said["checks"]
+    (row,) = found.data["checks"]
     assert (row["check"], row["state"]) == ("API server", "problem")
     assert "log in again" in row["message"]
 
@@ -190,7 +192,7 @@ def test_an_unreachable_api_server_is_reported(kube: Kube, tmp_path: Path) -> No
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"https://127.0.0.1:{probe.getsockname()[1]}"
-    gone = somebody(kube.target.kubeconfig, tmp_path / "gone", "any", url)
+    gone = kubeconfig_of(kube.target.kubeconfig, tmp_path / "gone", "any", url)
     found = deepseek(gone, "doctor")
     assert found.code == 1
     assert "can't be reached" in found.out

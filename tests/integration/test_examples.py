@@ -46,8 +46,8 @@ def test_an_example_is_accepted(kube: Kube, operator: OperatorProcess, path: Pat
     kube.run("apply", "--filename", str(path))
     example = yaml.safe_load(path.read_text())
     name = example["metadata"]["name"]
-    said = eventually("a verdict", lambda: kube.condition(name, "Accepted"))
-    assert said["status"] == "True", said["message"]
+    reported = eventually("a verdict", lambda: kube.condition(name, "Accepted"))
+    assert reported["status"] == "True", reported["message"]
     if "parallelism" in example["spec"]:
         eventually("its groups", lambda: kube.get("leaderworkersets", f"{name}-gang"))
     else:

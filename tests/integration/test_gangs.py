@@ -39,9 +39,9 @@ def test_groups_follow_their_api_and_their_field(
     kube: Kube, operator: OperatorProcess, api: ForeignKind
 ) -> None:
     kube.apply(gang())
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
-    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
-    assert "kubectl apply" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    assert (reported["status"], reported["reason"]) == ("False", "ApiMissing")
+    assert "kubectl apply" in reported["message"]
 
     api.install(kube.target)
     eventually("the groups", lambda: kube.get(SETS, "r1-gang"))

@@ -30,12 +30,12 @@ def machine(tmp_path: Path) -> Iterator[LocalMachine]:
 def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine) -> None:
     up = machine.run("up", machine.file("two", replicas=2), "--detach", "--port", 0)
     assert up.returncode == 0, up.stderr
-    said = machine.status("two")
-    assert (said["state"], said["ready"]) == ("Ready", 2)
-    assert f"two is ready at {said['endpoint']}/v1, model name tiny" in up.stdout
-    first, second = said["replicas"]
+    reported = machine.status("two")
+    assert (reported["state"], reported["ready"]) == ("Ready", 2)
+    assert f"two is ready at {reported['endpoint']}/v1, model name tiny" in up.stdout
+    first, second = reported["replicas"]
 
-    port = said["endpoint"].rpartition(":")[2]
+    port = reported["endpoint"].rpartition(":")[2]
     taken = machine.run("up", machine.file("other"), "--port", port)
     assert taken.returncode == 2
     assert f"Port {port} is in use by two (stop it with deepseek local down two)" in taken.stderr
@@ -43,18 +43,20 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     assert again.returncode == 2
     assert "two is already running" in again.stderr
 
-    streams = [Stream(said["endpoint"], 1500) for _ in range(4)]
+    streams = [Stream(reported["endpoint"], 1500) for _ in range(4)]
     eventually(lambda: all(stream.begun() for stream in streams), "streams begin")
     os.kill(first["pid"], signal.SIGKILL)
     for _ in range(5):
-        _ask(said["endpoint"])
+        _ask(reported["endpoint"])
     for stream in streams:
         stream.join(60)
     errors = [stream.error["code"] for stream in streams if stream.error]
     assert errors == ["replica_ended"] * 2
 
     # The engine process, killed as the kernel would when it runs out of memory.
-    (worker,) = (p for p in orphans.processes(said["run"], 1) if "worker" in " ".join(p.cmdline()))
+    (worker,) = (
+        p for p in orphans.processes(reported["run"], 1) if "worker" in " ".join(p.cmdline())
+    )
     worker.kill()
     eventually(lambda: machine.view("two")["replicas"][1]["ended"], "the engine's end is seen")
     eventually(lambda: machine.phases("two") == ["ready", "ready"], "both are back")
@@ -62,7 +64,7 @@ def test_a_crashed_replica_restarts_while_the_others_serve(machine: LocalMachine
     assert first["ended"]["words"].startswith("was killed by SIGKILL")
     assert "SIGKILL, most likely because it ran out of memory" in second["ended"]["why"]
     assert (first["starts"], second["starts"]) == (2, 2)
-    _kill_the_supervisor(machine, said["run"])
+    _kill_the_supervisor(machine, reported["run"])
 
 
 def _ask(url: str) -> None:

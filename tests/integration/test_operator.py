@@ -25,8 +25,8 @@ def test_the_minimal_resource_gets_its_children_and_a_status(
 ) -> None:
     kube.apply(resource("r1"))
     eventually("all children", lambda: have_children(kube, "r1"))
-    said = eventually("a status", lambda: kube.condition("r1"))
-    assert said["status"] == "False"
+    reported = eventually("a status", lambda: kube.condition("r1"))
+    assert reported["status"] == "False"
     assert kube.condition("r1", "Accepted")["status"] == "True"
     table = kube.run("get", "dsd")
     assert table.split()[:6] == ["NAME", "MODEL", "ACCELERATOR", "READY", "PHASE", "AGE"]
@@ -127,9 +127,9 @@ def test_an_unknown_model_is_refused_without_blocking_other_resources(
     kube: Kube, operator: OperatorProcess
 ) -> None:
     kube.apply(resource("bad", model={"id": "deepseek-ai/DeepSeek-V1.5"}), resource("good"))
-    said = eventually("a verdict", lambda: kube.condition("bad", "Accepted"))
-    assert (said["status"], said["reason"]) == ("False", "UnknownModel")
-    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("bad", "Accepted"))
+    assert (reported["status"], reported["reason"]) == ("False", "UnknownModel")
+    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in reported["message"]
     eventually("the other's children", lambda: have_children(kube, "good"))
     assert kube.get("deployment", "bad") is None
     (event,) = eventually("an Event", lambda: kube.events("bad"))
@@ -144,9 +144,9 @@ def test_an_object_of_another_owner_is_not_taken_over(
 ) -> None:
     kube.run("create", "service", "clusterip", "r1", "--tcp=80")
     kube.apply(resource("r1"))
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
-    assert said["reason"] == "NameTaken"
-    assert "Service named r1" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    assert reported["reason"] == "NameTaken"
+    assert "Service named r1" in reported["message"]
     service = kube.get("service", "r1")
     assert service is not None
     assert service["spec"]["selector"] == {"app": "r1"}
@@ -159,9 +159,9 @@ def test_a_rejected_child_is_reported_and_applied_after_a_fix(
         "spec": {"containers": [{"name": "server", "resources": {"limits": {"cpu": "much"}}}]}
     }
     kube.apply(resource("r1", podTemplate=broken))
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
-    assert said["reason"] == "ChildRejected"
-    assert "quantities" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    assert reported["reason"] == "ChildRejected"
+    assert "quantities" in reported["message"]
     kube.apply(resource("r1"))
     eventually("all children", lambda: have_children(kube, "r1"))
 

@@ -40,9 +40,9 @@ def test_pod_monitors_follow_their_api(
         resource("must", observability={"podMonitor": True}),
         resource("never", observability={"podMonitor": False}),
     )
-    said = eventually("a verdict", lambda: kube.condition("must", "Accepted"))
-    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
-    assert "kubectl apply" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("must", "Accepted"))
+    assert (reported["status"], reported["reason"]) == ("False", "ApiMissing")
+    assert "kubectl apply" in reported["message"]
     eventually("the others' children", lambda: kube.get("deployment", "any"))
     assert kube.get("deployment", "must") is None
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.command import Result, deepseek, somebody
+from tests.support.command import Result, deepseek, kubeconfig_of
 from tests.support.kube import CHILDREN, Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 
@@ -71,7 +71,7 @@ def planner(kube: Kube, tmp_path: Path) -> Iterator[Planner]:
 
 
 def changes(result: Result) -> dict[tuple[str, str], str]:
-    return {(row["change"], row["kind"]): row["diff"] for row in result.said["changes"]}
+    return {(row["change"], row["kind"]): row["diff"] for row in result.data["changes"]}
 
 
 def settled(kube: Kube, name: str, generation: int) -> None:
@@ -96,15 +96,15 @@ def test_the_diff_matches_what_the_operator_writes(
     settled(kube, "r1", 1)
     eventually("children", lambda: kube.get("deployment", "r1"))
     same = planner.diff(resource("r1"))
-    assert (same.code, same.said) == (0, {"different": False, "changes": []})
+    assert (same.code, same.data) == (0, {"different": False, "changes": []})
 
     edited = resource("r1", replicas=2, model={"id": SEVEN, "maxContext": 4096})
     found = planner.diff(edited)
     assert found.code == 3
-    said = changes(found)
-    assert "+  replicas: 2" in said["update", "Deployment"]
-    assert "4096" in said["update", "ConfigMap"]
-    assert ("update", "ServiceAccount") not in said
+    reported = changes(found)
+    assert "+  replicas: 2" in reported["update", "Deployment"]
+    assert "4096" in reported["update", "ConfigMap"]
+    assert ("update", "ServiceAccount") not in reported
 
     kube.apply(edited)
     settled(kube, "r1", 2)
@@ -113,7 +113,9 @@ def test_the_diff_matches_what_the_operator_writes(
     live = kube.get("deployment", "r1")
     assert live is not None
     signature = live["metadata"]["annotations"]["deepseek-operator.io/manifest-hash"]
-    assert f"+    deepseek-operator.io/manifest-hash: {signature}" in said["update", "Deployment"]
+    assert (
+        f"+    deepseek-operator.io/manifest-hash: {signature}" in reported["update", "Deployment"]
+    )
 
 
 def test_the_diff_shows_deletions_and_the_handover_to_an_autoscaler(
@@ -124,17 +126,17 @@ def test_the_diff_shows_deletions_and_the_handover_to_an_autoscaler(
     settled(kube, "r1", 1)
     eventually("children", lambda: kube.get("deployment", "r1"))
     scaled = resource("r1", scaling={"minReplicas": 1, "maxReplicas": 4})
-    said = changes(planner.diff(scaled))
-    assert ("create", "HorizontalPodAutoscaler") in said
-    assert "replicas: 1" not in said.get(("update", "Deployment"), "")
+    reported = changes(planner.diff(scaled))
+    assert ("create", "HorizontalPodAutoscaler") in reported
+    assert "replicas: 1" not in reported.get(("update", "Deployment"), "")
     kube.run("delete", "dsd", "r1")
     for kind in ("deployment", "service", "configmap", "serviceaccount", "pdb", "networkpolicy"):
         kube.run("delete", kind, "r1", "--ignore-not-found")
     kube.apply(scaled)
     eventually("an autoscaler", lambda: kube.get("hpa", "r1"))
     settled(kube, "r1", 1)
-    said = changes(planner.diff(resource("r1")))
-    assert "+++ /dev/null" in said["delete", "HorizontalPodAutoscaler"]
+    reported = changes(planner.diff(resource("r1")))
+    assert "+++ /dev/null" in reported["delete", "HorizontalPodAutoscaler"]
     assert kube.get("hpa", "r1") is not None
 
 
@@ -171,14 +173,14 @@ def test_plan_accepts_and_refuses_like_the_operator(
     kube, body = planner.kube, resource("r1", **spec)
     planned, tried = planner.plan(body), planner.diff(body)
     kube.apply(body)
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
-    if said["status"] == "True":
+    reported = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    if reported["status"] == "True":
         assert (planned.code, tried.code) == (0, 3), planned.err + tried.err
         return
-    words = {"accepted": False, "reason": said["reason"], "message": said["message"]}
-    assert (tried.code, tried.said) == (1, words)
-    if said["reason"] != "ChildRejected":  # only a dry run shows what the API server rejects
-        assert (planned.code, planned.said) == (1, words)
+    expected = {"accepted": False, "reason": reported["reason"], "message": reported["message"]}
+    assert (tried.code, tried.data) == (1, expected)
+    if reported["reason"] != "ChildRejected":  # only a dry run shows what the API server rejects
+        assert (planned.code, planned.data) == (1, expected)
 
 
 @pytest.fixture
@@ -213,19 +215,19 @@ def test_plan_reports_free_gpus_and_whether_a_rollout_can_surge(
     kube = planner.kube
     chosen = {"spec": {"nodeSelector": {"test": kube.namespace}}}
     gpus = {"accelerator": {"profile": "nvidia-h200", "count": 4}, "podTemplate": chosen}
-    room = planner.plan(resource("r1", **gpus)).said["room"]
+    room = planner.plan(resource("r1", **gpus)).data["room"]
     assert (room["nodes"], room["replicasThatFit"], room["enough"]) == ([node], 2, True)
     assert room["rollout"]["surge"], "one replica, and room for its successor"
 
     kube.apply(holder("train", node, 4))
-    room = planner.plan(resource("r1", **gpus)).said["room"]
+    room = planner.plan(resource("r1", **gpus)).data["room"]
     assert (room["replicasThatFit"], room["replicasMissing"], room["enough"]) == (1, 1, True)
     assert not room["rollout"]["surge"]
     assert room["rollout"]["reason"] == "NoGpuFree"
     assert room["gpus"]["free"] == 4
     assert room["gpus"]["holders"] == [{"who": f"pod {kube.namespace}/train", "number": 4}]
 
-    room = planner.plan(resource("r1", replicas=2, **gpus)).said["room"]
+    room = planner.plan(resource("r1", replicas=2, **gpus)).data["room"]
     assert (room["replicasMissing"], room["enough"]) == (2, False)
     page = planner.run("plan", resource("r1", replicas=2, **gpus), "--context", ".")
     assert "1 more replica(s) fit, 2 needed: insufficient" in page.out
@@ -252,7 +254,7 @@ def test_a_missing_permission_is_named(planner: Planner, tmp_path: Path) -> None
     kube = planner.kube
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
-    who = somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
+    who = kubeconfig_of(kube.target.kubeconfig, tmp_path / "stranger", token)
     for options in (("--context", "."), ("--diff",)):
         found = planner.run("plan", resource("r1"), *options, who=who)
         assert found.code == 4

@@ -168,11 +168,11 @@ def test_a_waiting_model_reports_the_holders_of_the_gpus(
         "r1-new",
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "busy"},
     )
-    said = eventually(
+    reported = eventually(
         "the holders",
         lambda: "held by" in kube.condition("r1").get("message", "") and kube.condition("r1"),
     )
-    assert isinstance(said, dict)
-    assert said["reason"] == "WaitingForGPU"
-    assert f"1 of 4 {GPU} are free on 1 eligible node(s)" in said["message"]
-    assert f"held by pod {kube.namespace}/stranger (3)" in said["message"]
+    assert isinstance(reported, dict)
+    assert reported["reason"] == "WaitingForGPU"
+    assert f"1 of 4 {GPU} are free on 1 eligible node(s)" in reported["message"]
+    assert f"held by pod {kube.namespace}/stranger (3)" in reported["message"]

@@ -43,7 +43,7 @@ def apis(api_server: Target) -> Iterator[Target]:
     route_apis.remove(api_server, *route_apis.ALL)
 
 
-def said(kube: Kube, kind: str = "RoutesReady") -> dict[str, Any]:
+def condition_of(kube: Kube, kind: str = "RoutesReady") -> dict[str, Any]:
     return kube.condition("r1", kind)
 
 
@@ -70,16 +70,16 @@ def test_a_route_follows_istio_and_its_field_and_is_repaired(
     kube: Kube, operator: OperatorProcess, apis: Target, audit_log: Path
 ) -> None:
     kube.apply(resource("r1", routing=HOSTS))
-    missing = eventually("a verdict", lambda: said(kube))
+    missing = eventually("a verdict", lambda: condition_of(kube))
     assert (missing["status"], missing["reason"]) == ("False", "ApiMissing")
     assert "istioctl install" in missing["message"]
-    assert said(kube, "Accepted")["status"] == "True"
-    assert said(kube, "Stalled")["status"] == "False"
+    assert condition_of(kube, "Accepted")["status"] == "True"
+    assert condition_of(kube, "Stalled")["status"] == "False"
     eventually("the model is deployed anyway", lambda: kube.get("deployment", "r1"))
     assert status(kube)["endpoint"].startswith("http://r1.")
 
     route_apis.install(apis, ISTIO)
-    eventually("a route", lambda: said(kube)["status"] == "True")
+    eventually("a route", lambda: condition_of(kube)["status"] == "True")
     assert status(kube)["endpoint"] == f"http://{HOST}"
     for kind, name in (
         (VIRTUAL_SERVICES, "r1"),
@@ -110,13 +110,13 @@ def test_a_route_follows_istio_and_its_field_and_is_repaired(
     eventually("no route", lambda: not kube.all(VIRTUAL_SERVICES))
     eventually("no rule", lambda: kube.get(RULES, "r1") is None)
     assert kube.get(ISTIO_GATEWAYS, "r1") is None
-    eventually("no condition", lambda: said(kube) == {})
+    eventually("no condition", lambda: condition_of(kube) == {})
     assert status(kube)["endpoint"].startswith("http://r1.")
 
     kube.apply(resource("r1", routing=HOSTS))
-    eventually("a route again", lambda: said(kube).get("status") == "True")
+    eventually("a route again", lambda: condition_of(kube).get("status") == "True")
     route_apis.remove(apis, ISTIO)
-    eventually("the API is missing", lambda: said(kube)["reason"] == "ApiMissing")
+    eventually("the API is missing", lambda: condition_of(kube)["reason"] == "ApiMissing")
     assert kube.get("deployment", "r1")
     assert "Traceback" not in operator.log
 
@@ -129,39 +129,43 @@ def test_a_gateway_api_route_reports_the_conditions_of_its_controllers(
     kube.apply(resource("r1", routing={**HOSTS, "path": "/r1", "tls": tls}))
     eventually("a route", lambda: kube.get(HTTP_ROUTES, "r1"))
     eventually("a certificate", lambda: kube.get(CERTIFICATES, "r1"))
-    eventually("a wait for it", lambda: said(kube)["reason"] == "CertificateNotReady")
+    eventually("a wait for it", lambda: condition_of(kube)["reason"] == "CertificateNotReady")
     assert status(kube)["endpoint"] == f"https://{HOST}/r1"
 
     answer(kube, CERTIFICATES, "r1", {"conditions": [condition("Ready")]})
-    eventually("a wait for a controller", lambda: said(kube)["reason"] == "WaitsForController")
+    eventually(
+        "a wait for a controller", lambda: condition_of(kube)["reason"] == "WaitsForController"
+    )
     both = [condition("Accepted"), condition("Programmed")]
     answer(kube, GATEWAYS, "r1", {"conditions": both})
     parent = {"parentRef": {"name": "r1"}, "controllerName": "example.com/gateway"}
     refused = [condition("Accepted", "False", "No hostname of it is the listener's")]
     answer(kube, HTTP_ROUTES, "r1", {"parents": [{**parent, "conditions": refused}]})
-    eventually("the refusal", lambda: "No hostname" in said(kube)["message"])
+    eventually("the refusal", lambda: "No hostname" in condition_of(kube)["message"])
     taken = [condition("Accepted"), condition("ResolvedRefs")]
     answer(kube, HTTP_ROUTES, "r1", {"parents": [{**parent, "conditions": taken}]})
-    eventually("the route", lambda: said(kube)["status"] == "True")
+    eventually("the route", lambda: condition_of(kube)["status"] == "True")
     assert "Traceback" not in operator.log
 
 
 def test_authorization_needs_istio(kube: Kube, operator: OperatorProcess, apis: Target) -> None:
     kube.apply(resource("r1", security={"mtls": "STRICT"}))
     eventually("a Deployment", lambda: kube.get("deployment", "r1"))
-    eventually("a condition", lambda: said(kube, "TrustReady").get("reason") == "ApiMissing")
+    eventually(
+        "a condition", lambda: condition_of(kube, "TrustReady").get("reason") == "ApiMissing"
+    )
     before = (kube.get("deployment", "r1") or {})["spec"]["template"]
     peers = [{"namespace": "chat", "serviceAccounts": ["bot"]}]
     kube.apply(resource("r1", security={"mtls": "STRICT", "jwt": JWT, "allowFrom": peers}))
     eventually(
         "a refusal: tokens would not be checked",
-        lambda: said(kube, "Accepted").get("reason") == "ApiMissing",
+        lambda: condition_of(kube, "Accepted").get("reason") == "ApiMissing",
     )
     route_apis.install(apis, ISTIO)
     eventually("policies", lambda: kube.get(POLICIES, "r1"))
     eventually("mutual TLS", lambda: kube.get(PEERS, "r1"))
     eventually("tokens", lambda: kube.get(TOKENS, "r1"))
-    eventually("acceptance", lambda: said(kube, "Accepted").get("status") == "True")
+    eventually("acceptance", lambda: condition_of(kube, "Accepted").get("status") == "True")
     assert (kube.get("deployment", "r1") or {})["spec"]["template"] == before, "no model reloads"
     kube.apply(resource("r1", security={"mtls": "PERMISSIVE"}))
     eventually("no policy", lambda: kube.get(POLICIES, "r1") is None)

@@ -52,8 +52,8 @@ def test_the_autoscaler_matches_the_spec(kube: Kube, operator: OperatorProcess) 
     ]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 8)
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 30
-    said = eventually("a condition", lambda: kube.condition("r1", "Autoscaling"))
-    assert said["status"] == "Unknown"
+    reported = eventually("a condition", lambda: kube.condition("r1", "Autoscaling"))
+    assert reported["status"] == "Unknown"
 
 
 def test_edits_keep_the_autoscaled_replicas(kube: Kube, operator: OperatorProcess) -> None:
@@ -156,9 +156,9 @@ def test_missing_keda_is_reported_and_used_once_it_is_installed(
     by_keda = {**SCALING, "metrics": "keda", "prometheusAddress": "http://prometheus:9090"}
     kube.apply(resource("r1", scaling=by_keda))
     eventually("refused", lambda: kube.condition("r1", "Accepted").get("status") == "False")
-    said = kube.condition("r1", "Accepted")
-    assert said["reason"] == "ApiMissing"
-    assert "ScaledObject" in said["message"]
+    reported = kube.condition("r1", "Accepted")
+    assert reported["reason"] == "ApiMissing"
+    assert "ScaledObject" in reported["message"]
     assert kube.get("hpa", "r1"), "the existing autoscaler stays"
 
     SCALED_OBJECT.install(kube.target)

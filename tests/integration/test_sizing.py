@@ -60,12 +60,12 @@ def test_a_model_on_the_hub_is_sized_by_its_own_config_json(
             resource("gone", model={"id": "someone/gone"}, accelerator=kind),
         )
         assert eventually("its Deployment", lambda: gpus(kube, "tuned")) == 4
-        said = eventually("a verdict", lambda: kube.condition("tuned", "Accepted"))
-        assert said["message"] == "The spec is accepted."
+        reported = eventually("a verdict", lambda: kube.condition("tuned", "Accepted"))
+        assert reported["message"] == "The spec is accepted."
         assert eventually("the other's Deployment", lambda: gpus(kube, "gone")) == 1
-        said = eventually("a verdict", lambda: kube.condition("gone", "Accepted"))
-        assert said["status"] == "True"
-        assert "resolve/main/config.json returned 404" in said["message"]
+        reported = eventually("a verdict", lambda: kube.condition("gone", "Accepted"))
+        assert reported["status"] == "True"
+        assert "resolve/main/config.json returned 404" in reported["message"]
     finally:
         operator.kill()
 
@@ -75,9 +75,9 @@ def test_a_model_that_does_not_fit_is_refused_with_an_alternative_that_works(
 ) -> None:
     model = {"id": "deepseek-ai/DeepSeek-R1"}
     kube.apply(resource("r1", model=model, accelerator={"profile": "nvidia-h100"}))
-    said = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
-    assert (said["status"], said["reason"]) == ("False", "DoesNotFit")
-    assert "or 8 x nvidia-h200" in said["message"]
+    reported = eventually("a verdict", lambda: kube.condition("r1", "Accepted"))
+    assert (reported["status"], reported["reason"]) == ("False", "DoesNotFit")
+    assert "or 8 x nvidia-h200" in reported["message"]
     assert kube.get("deployment", "r1") is None
     kube.apply(resource("r1", model=model, accelerator={"profile": "nvidia-h200"}))
     assert eventually("its Deployment", lambda: gpus(kube, "r1")) == 8

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.command import deepseek, somebody
+from tests.support.command import deepseek, kubeconfig_of
 from tests.support.kube import Kube, eventually, resource
 from tests.support.operator_process import OperatorProcess
 
@@ -24,18 +24,18 @@ def test_status_shows_the_status_and_events_of_resources(
     eventually("a verdict", lambda: kube.condition("oops", "Accepted"))
     eventually("a status", lambda: kube.condition("r1", "Accepted"))
     eventually("an Event", lambda: kube.events("oops"))
-    listed = deepseek(config, "status", "-n", kube.namespace, "-o", "json").said
+    listed = deepseek(config, "status", "-n", kube.namespace, "-o", "json").data
     assert [item["name"] for item in listed] == ["oops", "r1"]
     live = kube.get("dsd", "oops")
     assert live is not None
-    one = deepseek(config, "status", "oops", "-n", kube.namespace, "-o", "json").said
+    one = deepseek(config, "status", "oops", "-n", kube.namespace, "-o", "json").data
     assert (one["status"], one["current"]) == (live["status"], True)
     assert any("has not published" in event["message"] for event in one["events"])
     table = deepseek(config, "status", "-n", kube.namespace)
     assert "Rejected: DeepSeek has not published" in table.out
     page = deepseek(config, "status", "oops", "-n", kube.namespace)
     assert "UnknownModel" in page.out
-    everywhere = deepseek(config, "status", "-A", "-o", "json").said
+    everywhere = deepseek(config, "status", "-A", "-o", "json").data
     assert {"namespace": kube.namespace, "name": "r1"}.items() <= {
         key: value
         for item in everywhere
@@ -56,13 +56,13 @@ def test_missing_and_unreconciled_resources_are_reported(kube: Kube) -> None:
 
 
 def test_the_default_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path) -> None:
-    said = yaml.safe_load(kube.target.kubeconfig.read_text())
-    said["contexts"][0]["context"]["namespace"] = kube.namespace
+    reported = yaml.safe_load(kube.target.kubeconfig.read_text())
+    reported["contexts"][0]["context"]["namespace"] = kube.namespace
     config = tmp_path / "config"
-    config.write_text(yaml.safe_dump(said))
+    config.write_text(yaml.safe_dump(reported))
     kube.apply(resource("r1"))
     for options in ((), ("--context", "deepseek-operator")):
-        (found,) = deepseek(config, "status", "-o", "json", *options).said
+        (found,) = deepseek(config, "status", "-o", "json", *options).data
         assert found["namespace"] == kube.namespace
     assert deepseek(config, "status", "--context", "nowhere").code == 2
 
@@ -70,7 +70,7 @@ def test_the_default_namespace_is_that_of_the_context(kube: Kube, tmp_path: Path
 def test_a_missing_permission_is_reported(kube: Kube, tmp_path: Path) -> None:
     kube.run("create", "serviceaccount", "stranger")
     token = kube.run("create", "token", "stranger").strip()
-    config = somebody(kube.target.kubeconfig, tmp_path / "stranger", token)
+    config = kubeconfig_of(kube.target.kubeconfig, tmp_path / "stranger", token)
     found = deepseek(config, "status", "-n", kube.namespace)
     assert found.code == 4
     assert 'cannot list resource "deepseekdeployments"' in found.err

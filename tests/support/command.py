@@ -23,7 +23,7 @@ class Result:
     err: str
 
     @property
-    def said(self) -> Any:
+    def data(self) -> Any:
         """Its output, parsed as JSON."""
         assert self.out, self.err
         return json.loads(self.out)
@@ -43,11 +43,11 @@ def deepseek(kubeconfig: Path, *arguments: object) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def somebody(admin: Path, path: Path, token: str, server: str = "") -> Path:
+def kubeconfig_of(admin: Path, path: Path, token: str, server: str = "") -> Path:
     """Write a kubeconfig like the administrator's, with a token and perhaps another server."""
-    said: Object = copy.deepcopy(yaml.safe_load(admin.read_text()))
-    said["users"][0]["user"] = {"token": token}
+    admin_config: Object = copy.deepcopy(yaml.safe_load(admin.read_text()))
+    admin_config["users"][0]["user"] = {"token": token}
     if server:
-        said["clusters"][0]["cluster"]["server"] = server
-    path.write_text(yaml.safe_dump(said))
+        admin_config["clusters"][0]["cluster"]["server"] = server
+    path.write_text(yaml.safe_dump(admin_config))
     return path

@@ -67,14 +67,14 @@ def status(spec: dict[str, Any], *pods: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_queued_replicas_are_counted_in_the_message() -> None:
-    said = status(QUEUED, pod("r1-a", ready=True, state={"running": {}}), gated("r1-b"))
-    scheduled = condition(said, "Scheduled")
+    reported = status(QUEUED, pod("r1-a", ready=True, state={"running": {}}), gated("r1-b"))
+    scheduled = condition(reported, "Scheduled")
     assert scheduled["reason"] == findings.WAITING_IN_QUEUE
     assert scheduled["message"] == (
         "1 of 2 replicas wait in queue gpus and hold no resources. They start when they are admitted; "
         "see kubectl get workloads."
     )
-    assert "1 of 2 replicas wait in queue gpus" in said["phase"]
+    assert "1 of 2 replicas wait in queue gpus" in reported["phase"]
 
 
 def test_other_scheduling_gate_is_reported_as_a_gate() -> None:
@@ -87,5 +87,5 @@ def test_gated_pod_of_a_replica_is_not_unschedulable() -> None:
         "leaderworkerset.sigs.k8s.io/group-index": "0",
         "leaderworkerset.sigs.k8s.io/worker-index": "1",
     }
-    said = status({**QUEUED, "parallelism": {"tensor": 2}}, body)
-    assert condition(said, "Ready")["reason"] == findings.WAITING_IN_QUEUE
+    reported = status({**QUEUED, "parallelism": {"tensor": 2}}, body)
+    assert condition(reported, "Ready")["reason"] == findings.WAITING_IN_QUEUE

@@ -211,5 +211,5 @@ async def test_an_api_that_is_down_does_not_hide_others(caplog: pytest.LogCaptur
             assert await bench.worked_on() == OWNER
             await asyncio.sleep(5 * LOOK)
         assert bench.cache.served == {"PodMonitor"}
-        said = [line for line in caplog.messages if "Failed to discover" in line]
-        assert len(said) == 1, "once, not every ten seconds"
+        logged = [line for line in caplog.messages if "Failed to discover" in line]
+        assert len(logged) == 1, "once, not every ten seconds"

@@ -18,9 +18,11 @@ def test_errors_have_the_format_of_the_model_server() -> None:
 
 def test_refusals_have_a_code_and_a_retry_after() -> None:
     loading = ReplicaView(index=0, phase="loading", detail="loading x: 40 % of 1.0 GiB")
-    said = answers.not_ready(view(loading))
-    assert said.message == "no replica of r1 is ready yet (replica 0: loading x: 40 % of 1.0 GiB)"
-    assert (said.code, said.retry_after) == ("not_ready", 5)
+    reported = answers.not_ready(view(loading))
+    assert (
+        reported.message == "no replica of r1 is ready yet (replica 0: loading x: 40 % of 1.0 GiB)"
+    )
+    assert (reported.code, reported.retry_after) == ("not_ready", 5)
     assert (
         answers.not_ready(view(loading.model_copy(update={"seconds_left": 17}))).retry_after == 17
     )

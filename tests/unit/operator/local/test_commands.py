@@ -100,7 +100,7 @@ def test_the_command_of_a_container(engine: str, devices: list[str]) -> None:
 
 def test_orphaned_containers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Uses a fake docker that lists three containers and records its arguments."""
-    reported = tmp_path / "told"
+    reported = tmp_path / "reported"
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\n"

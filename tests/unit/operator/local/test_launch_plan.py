@@ -128,25 +128,25 @@ def test_a_gpu_that_is_not_in_the_catalogue(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_too_few_gpus_are_refused_with_what_would_fit() -> None:
-    said = refused(machine(*gpus(2)), model=SEVEN, replicas=3)
-    assert said.reason == "DoesNotFit"
-    assert said.message == (
+    found = refused(machine(*gpus(2)), model=SEVEN, replicas=3)
+    assert found.reason == "DoesNotFit"
+    assert found.message == (
         "3 replicas of 1 x nvidia-l4 need 3 GPUs, but this machine has only 2 free. "
         "What would fit: 2 replicas (--replicas 2), or the CPU (--device cpu)."
     )
 
 
 def test_a_model_too_large_for_the_gpus_is_refused_as_in_a_cluster() -> None:
-    said = refused(machine(*gpus(1)), model={"id": "deepseek-ai/DeepSeek-V3"})
-    assert said.message.startswith(
+    found = refused(machine(*gpus(1)), model={"id": "deepseek-ai/DeepSeek-V3"})
+    assert found.message.startswith(
         "deepseek-ai/DeepSeek-V3 does not fit on 8 x nvidia-l4. Each GPU"
     )
-    assert said.message.endswith("Or run on the CPU (--device cpu).")
+    assert found.message.endswith("Or run on the CPU (--device cpu).")
 
 
 def test_too_little_memory_is_refused_with_figures() -> None:
-    said = refused(machine(memory=12 * 10**9), model=SMALL, replicas=2)
-    assert said.message == (
+    found = refused(machine(memory=12 * 10**9), model=SMALL, replicas=2)
+    assert found.message == (
         "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B does not fit into the memory of this machine. "
         "Each of 2 replicas needs 9.3 GB (7.1 GB for the weights in float32, 2.1 GB for the server "
         "and the KV cache), 18.5 GB in total, but only 12.0 GB are available. What would fit: "
@@ -167,8 +167,8 @@ def test_the_suggested_number_of_replicas_fits(memory: int, replicas: int) -> No
 
 
 def test_the_disk_check_counts_downloaded_files() -> None:
-    said = refused(machine(disk=3 * 10**9), downloaded=10**8, model=SMALL)
-    assert said.message.startswith(
+    found = refused(machine(disk=3 * 10**9), downloaded=10**8, model=SMALL)
+    assert found.message.startswith(
         "The weights of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B take 3.6 GB, 0.1 GB of which are "
         "downloaded, but the disk has only 3.0 GB free"
     )
@@ -213,7 +213,7 @@ def test_ignored_fields_exist_in_the_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"model": {"id": "deepseek-ai/DeepSeek-V1.5"}}, "DeepSeek has not published"),
         ({"model": SMALL, "podTemplate": {"spec": {"hostNetwork": True}}}, "podTemplate"),
@@ -227,8 +227,8 @@ def test_ignored_fields_exist_in_the_schema() -> None:
         ({"model": {"id": 7}}, "spec.model.id"),
     ],
 )
-def test_refusals(spec: dict[str, Any], said: str) -> None:
-    assert said in refused(machine(), **spec).message
+def test_refusals(spec: dict[str, Any], message: str) -> None:
+    assert message in refused(machine(), **spec).message
 
 
 def test_the_command_line_overrides_the_resource() -> None:

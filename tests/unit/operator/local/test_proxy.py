@@ -118,13 +118,13 @@ async def test_a_stream_is_unbuffered_and_its_client_may_disconnect(site: Site) 
             await asyncio.sleep(0.01)
 
 
-def dying(said: bytes, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def dying(body: bytes, **headers: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return the handler of a replica that dies after sending the given bytes."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={n.replace("_", "-"): v for n, v in headers.items()})
         await answer.prepare(request)
-        await answer.write(said)
+        await answer.write(body)
         assert request.transport is not None
         await asyncio.sleep(0.05)
         request.transport.abort()

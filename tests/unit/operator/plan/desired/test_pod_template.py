@@ -79,13 +79,13 @@ FREE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("template", "words"), CONFLICTS, ids=[words for _, words in CONFLICTS])
-def test_conflicts_are_refused_with_an_alternative(template: dict[str, Any], words: str) -> None:
-    said = refusal(template)
-    assert said is not None
-    assert words in said
-    assert "podTemplate" in said
-    assert said.count(". ") >= 1, "the message has an alternative"
+@pytest.mark.parametrize(("template", "text"), CONFLICTS, ids=[text for _, text in CONFLICTS])
+def test_conflicts_are_refused_with_an_alternative(template: dict[str, Any], text: str) -> None:
+    problem = refusal(template)
+    assert problem is not None
+    assert text in problem
+    assert "podTemplate" in problem
+    assert problem.count(". ") >= 1, "the message has an alternative"
 
 
 @pytest.mark.parametrize("template", FREE)

@@ -37,7 +37,7 @@ def autoscaled(wanted: int, ready: int, autoscaler: AutoscalerView | None = None
     )
 
 
-def said(observed: Observed, before: dict[str, Any] | None = None, **scaling: Any) -> Any:
+def status_of(observed: Observed, before: dict[str, Any] | None = None, **scaling: Any) -> Any:
     body = resource(before, scaling={"maxReplicas": 4, **scaling})
     return report(body, decide(body, SETTINGS, observed), observed, NOW).status
 
@@ -149,16 +149,16 @@ def test_prometheus_adapter_example_has_the_same_metrics() -> None:
 
 
 def test_ready_compares_with_the_autoscaler_s_replicas() -> None:
-    status = said(autoscaled(3, 3, AutoscalerView(True)))
+    status = status_of(autoscaled(3, 3, AutoscalerView(True)))
     assert status["phase"] == "Ready: 3 of 3 replicas serve"
     assert status["replicas"] == 3
-    status = said(autoscaled(3, 2, AutoscalerView(True)))
+    status = status_of(autoscaled(3, 2, AutoscalerView(True)))
     assert status["phase"] == "Loading the model; 2 of 3 replicas serve"
     assert condition(status, "Ready")["status"] == "False"
 
 
 def test_min_replicas_are_desired_before_the_deployment_exists() -> None:
-    assert "0 of 2" not in said(Observed(), minReplicas=2)["phase"]
+    assert "0 of 2" not in status_of(Observed(), minReplicas=2)["phase"]
     decision = decide(resource(scaling={"minReplicas": 2, "maxReplicas": 4}), SETTINGS, Observed())
     assert isinstance(decision, DesiredState)
     assert decision.replicas == 2
@@ -178,7 +178,7 @@ def test_autoscaling_condition(
     autoscaler: AutoscalerView | None, served_by: str, verdict: tuple[str, str]
 ) -> None:
     observed = Observed(autoscaler=autoscaler, metrics_served_by=served_by)
-    found = condition(said(observed), "Autoscaling")
+    found = condition(status_of(observed), "Autoscaling")
     assert (found["status"], found["reason"]) == verdict
     if served_by:
         assert served_by in found["message"]
@@ -187,11 +187,14 @@ def test_autoscaling_condition(
 
 def test_foreign_metrics_api_is_accepted_with_prometheus_adapter() -> None:
     observed = Observed(autoscaler=AutoscalerView(True), metrics_served_by="monitoring/adapter")
-    assert condition(said(observed, metrics="prometheusAdapter"), "Autoscaling")["status"] == "True"
+    assert (
+        condition(status_of(observed, metrics="prometheusAdapter"), "Autoscaling")["status"]
+        == "True"
+    )
 
 
 def test_condition_is_removed_with_scaling() -> None:
-    before = said(autoscaled(1, 1, AutoscalerView(True)))
+    before = status_of(autoscaled(1, 1, AutoscalerView(True)))
     assert condition(before, "Autoscaling")
     body = resource(before)
     after = report(body, decide(body, SETTINGS, Observed()), Observed(), LATER).status

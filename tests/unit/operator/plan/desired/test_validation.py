@@ -17,10 +17,10 @@ def refusal(**spec: object) -> Refusal:
 
 
 def test_unknown_model_is_refused_with_suggestions() -> None:
-    said = refusal(model={"id": "deepseek-ai/DeepSeek-V1.5"})
-    assert said.reason == checks.UNKNOWN_MODEL
-    assert "deepseek-ai/DeepSeek-V1.5" in said.message
-    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in said.message
+    refused = refusal(model={"id": "deepseek-ai/DeepSeek-V1.5"})
+    assert refused.reason == checks.UNKNOWN_MODEL
+    assert "deepseek-ai/DeepSeek-V1.5" in refused.message
+    assert "Did you mean deepseek-ai/DeepSeek-V2.5" in refused.message
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_unknown_model_is_refused_with_suggestions() -> None:
     ],
 )
 def test_misspelled_model_gets_the_right_suggestion(written: str, meant: str) -> None:
-    said = refusal(model={"id": written})
-    assert said.reason == checks.UNKNOWN_MODEL
-    assert f"Did you mean deepseek-ai/{meant}?" in said.message
+    refused = refusal(model={"id": written})
+    assert refused.reason == checks.UNKNOWN_MODEL
+    assert f"Did you mean deepseek-ai/{meant}?" in refused.message
 
 
 @pytest.mark.parametrize(
@@ -56,22 +56,22 @@ def test_known_models_and_models_with_a_source_pass(model: dict[str, object]) ->
 
 
 def test_unknown_profile_is_refused_with_similar_ones() -> None:
-    said = refusal(accelerator={"profile": "nvidia-h300"})
-    assert said.reason == checks.UNKNOWN_PROFILE
-    assert "nvidia-h200" in said.message
+    refused = refusal(accelerator={"profile": "nvidia-h300"})
+    assert refused.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h200" in refused.message
 
 
 def test_unknown_profile_among_several_is_refused() -> None:
-    said = refusal(accelerator={"profiles": ["nvidia-h200", "nvidia-h300"]})
-    assert said.reason == checks.UNKNOWN_PROFILE
-    assert "nvidia-h300 is not in the catalogue" in said.message
+    refused = refusal(accelerator={"profiles": ["nvidia-h200", "nvidia-h300"]})
+    assert refused.reason == checks.UNKNOWN_PROFILE
+    assert "nvidia-h300 is not in the catalogue" in refused.message
 
 
 def test_field_of_a_missing_api_is_refused_with_the_install_command() -> None:
-    said = refusal(observability={"podMonitor": True})
-    assert said.reason == checks.API_MISSING
-    assert "observability.podMonitor needs the kind PodMonitor" in said.message
-    assert "kubectl apply" in said.message
+    refused = refusal(observability={"podMonitor": True})
+    assert refused.reason == checks.API_MISSING
+    assert "observability.podMonitor needs the kind PodMonitor" in refused.message
+    assert "kubectl apply" in refused.message
     there = Observed(served=frozenset({"PodMonitor"}))
     body = resource(observability={"podMonitor": True})
     assert not isinstance(decide(body, SETTINGS, there), Refusal)
@@ -84,6 +84,6 @@ def test_every_needed_api_has_an_install_command() -> None:
 
 
 def test_unreadable_spec_is_refused() -> None:
-    said = refusal(replicas="many")
-    assert said.reason == "SpecUnreadable"
-    assert "spec.replicas" in said.message
+    refused = refusal(replicas="many")
+    assert refused.reason == "SpecUnreadable"
+    assert "spec.replicas" in refused.message

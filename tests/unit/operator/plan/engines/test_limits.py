@@ -34,29 +34,29 @@ def refused(**spec: Any) -> Refusal:
 
 @pytest.mark.parametrize("engine", TYPES)
 def test_other_engines_need_an_nvidia_gpu(engine: EngineType) -> None:
-    said = refused(engine={"type": engine})
-    assert said.reason == checks.ENGINE_UNSUPPORTED
-    assert "set accelerator" in said.message
-    said = refused(engine={"type": engine}, accelerator={"profile": "amd-mi300x"})
-    assert said.reason == checks.ENGINE_UNSUPPORTED
-    assert "set engine.image" in said.message
+    found = refused(engine={"type": engine})
+    assert found.reason == checks.ENGINE_UNSUPPORTED
+    assert "set accelerator" in found.message
+    found = refused(engine={"type": engine}, accelerator={"profile": "amd-mi300x"})
+    assert found.reason == checks.ENGINE_UNSUPPORTED
+    assert "set engine.image" in found.message
     own = {"type": engine, "image": "rocm/own:1"}
     decision = decided(engine=own, accelerator={"profile": "amd-mi300x", "count": 8})
     assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
 
 
 def test_unsupported_data_type_is_refused() -> None:
-    said = refused(model={"id": R1, "dtype": "float32"}, engine={"type": "vllm"}, accelerator=H200)
-    assert said.reason == checks.ENGINE_UNSUPPORTED
-    assert "set model.dtype to bfloat16 or float16" in said.message
+    found = refused(model={"id": R1, "dtype": "float32"}, engine={"type": "vllm"}, accelerator=H200)
+    assert found.reason == checks.ENGINE_UNSUPPORTED
+    assert "set model.dtype to bfloat16 or float16" in found.message
 
 
 def test_gpu_without_kernels_for_the_model_is_refused() -> None:
     model, a100 = {"id": "deepseek-ai/DeepSeek-V3.2"}, {"profile": "nvidia-a100-80gb"}
     parallelism = {"tensor": 16}
-    said = refused(model=model, engine={"type": "vllm"}, accelerator=a100, parallelism=parallelism)
-    assert said.reason == checks.ENGINE_UNSUPPORTED
-    assert "no kernels for deepseek-ai/DeepSeek-V3.2 on nvidia-a100-80gb" in said.message
+    found = refused(model=model, engine={"type": "vllm"}, accelerator=a100, parallelism=parallelism)
+    assert found.reason == checks.ENGINE_UNSUPPORTED
+    assert "no kernels for deepseek-ai/DeepSeek-V3.2 on nvidia-a100-80gb" in found.message
     own = {"type": "vllm", "image": "own/vllm:1"}
     decision = decided(model=model, engine=own, accelerator=a100, parallelism=parallelism)
     assert not isinstance(decision, Refusal) or decision.reason != checks.ENGINE_UNSUPPORTED
@@ -129,10 +129,10 @@ def test_fp8_stays_packed_if_the_engine_supports_it() -> None:
 def test_arguments_of_other_fields_are_refused(
     engine: str, args: list[str], flag: str, instead: str
 ) -> None:
-    said = refused(engine={"type": engine, "args": args}, accelerator=H200)
-    assert said.reason == checks.ENGINE_ARGS_CONFLICT
-    assert f"must not set {flag}." in said.message
-    assert instead in said.message
+    found = refused(engine={"type": engine, "args": args}, accelerator=H200)
+    assert found.reason == checks.ENGINE_ARGS_CONFLICT
+    assert f"must not set {flag}." in found.message
+    assert instead in found.message
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_unsupported_parallelism_names_engines_that_have_it() -> None:
 
     assert of("transformers", tensor=8) is None
     assert of("vllm", tensor=8, pipeline=2, expert=True, data=2) is None
-    said = of("transformers", pipeline=2)
-    assert said is not None
-    assert "has no pipeline parallelism" in said
-    assert "engine.type to vllm or sglang" in said
+    found = of("transformers", pipeline=2)
+    assert found is not None
+    assert "has no pipeline parallelism" in found
+    assert "engine.type to vllm or sglang" in found

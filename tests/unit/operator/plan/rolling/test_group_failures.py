@@ -246,31 +246,31 @@ def loading(answer: dict[str, Any]) -> tuple[PodView, ...]:
 
 def test_network_result_is_reported_and_kept_while_serving() -> None:
     fast = {"transport": "IB", "gigabytesPerSecond": 41.26}
-    _, said = served({}, pods=loading(fast))
-    assert gang_ready(said.status)[:2] == ("True", gangs.MET)
-    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(said.status)[2]
-    _, later = served(said.status, pods=pods_of(0, ready=True))
+    _, result = served({}, pods=loading(fast))
+    assert gang_ready(result.status)[:2] == ("True", gangs.MET)
+    assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(result.status)[2]
+    _, later = served(result.status, pods=pods_of(0, ready=True))
     assert "Transport IB, all-reduce bandwidth 41.3 GB/s" in gang_ready(later.status)[2]
 
 
 def test_slow_network_is_reported_with_its_pair_and_kept_while_serving() -> None:
     slow = {"transport": "Socket", "gigabytesPerSecond": 0.1, "problem": "node-a and node-b: 0.1"}
-    _, said = served({}, pods=loading(slow))
-    assert gang_ready(said.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
-    _, later = served(said.status, pods=pods_of(0, ready=True))
+    _, result = served({}, pods=loading(slow))
+    assert gang_ready(result.status) == ("False", gangs.NETWORK_TOO_SLOW, "node-a and node-b: 0.1")
+    _, later = served(result.status, pods=pods_of(0, ready=True))
     assert gang_ready(later.status)[0] == "False"
 
 
 def test_pods_that_did_not_meet_are_told() -> None:
     failed = ended(10, "rank 1 on node-b did not connect within 600 s", code=gangs.EXIT_GANG)
-    _, said = served({}, pods=pods_of(0, ready=False), failed=(failed,))
-    assert gang_ready(said.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
-    assert "node-b did not connect" in gang_ready(said.status)[2]
+    _, result = served({}, pods=pods_of(0, ready=False), failed=(failed,))
+    assert gang_ready(result.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)
+    assert "node-b did not connect" in gang_ready(result.status)[2]
 
 
 def test_gang_ready_is_unknown_before_the_pods_connect() -> None:
-    _, said = served({}, pods=pods_of(0, ready=False))
-    assert gang_ready(said.status)[0] == "Unknown"
+    _, result = served({}, pods=pods_of(0, ready=False))
+    assert gang_ready(result.status)[0] == "Unknown"
 
 
 def test_pod_that_ended_with_another_one_is_not_the_finding() -> None:

@@ -43,16 +43,16 @@ def test_full_context_and_single_gpu_are_left_to_the_server() -> None:
 def test_gpu_without_bfloat16_uses_float16() -> None:
     made = desired(QWEN_7B, profile="nvidia-t4")
     assert made.config["model"]["dtype"] == "float16"
-    said = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
-    assert said.reason == misfit.TYPE_UNSUPPORTED
-    assert "Set model.dtype to float16 or float32" in said.message
-    said = refusal("deepseek-ai/DeepSeek-V4-Flash", profile="nvidia-t4")
-    assert "can't run in float16" in said.message
+    found = refusal(QWEN_7B, asked={"dtype": "bfloat16"}, profile="nvidia-t4")
+    assert found.reason == misfit.TYPE_UNSUPPORTED
+    assert "Set model.dtype to float16 or float32" in found.message
+    found = refusal("deepseek-ai/DeepSeek-V4-Flash", profile="nvidia-t4")
+    assert "can't run in float16" in found.message
 
 
 def test_message_for_a_model_that_is_too_large() -> None:
-    said = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
-    assert said.message == (
+    found = refusal(QWEN_32B, [node("a", 8, **H200)], profile="nvidia-l4", count=2)
+    assert found.message == (
         f"{QWEN_32B} does not fit on 2 x nvidia-l4. Each GPU has 24.2 GB: driver and libraries take "
         "2.6 GB, the weights 33.5 GB, activations and CUDA graphs 1.7 GB; no memory is left for the "
         "KV cache. What would fit: accelerator.count 4, or "
@@ -61,23 +61,23 @@ def test_message_for_a_model_that_is_too_large() -> None:
 
 
 def test_context_that_does_not_fit_gets_alternatives() -> None:
-    said = refusal(QWEN_32B, asked={"maxContext": 131_072}, profile="nvidia-h100", count=1)
-    assert said.reason == misfit.DOES_NOT_FIT
-    assert ", 131072 are required" in said.message
-    assert "accelerator.count 2" in said.message
-    assert re.search(r"model\.maxContext 4\d{4}, or", said.message)
+    found = refusal(QWEN_32B, asked={"maxContext": 131_072}, profile="nvidia-h100", count=1)
+    assert found.reason == misfit.DOES_NOT_FIT
+    assert ", 131072 are required" in found.message
+    assert "accelerator.count 2" in found.message
+    assert re.search(r"model\.maxContext 4\d{4}, or", found.message)
 
 
 def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
     body = resource(model={"id": QWEN_7B, "maxContext": 200_000})
-    said = decide(body, SETTINGS, Observed())
-    assert isinstance(said, Refusal)
-    assert said.reason == misfit.CONTEXT_TOO_LONG
-    assert "Set it to 131072 or less" in said.message
+    found = decide(body, SETTINGS, Observed())
+    assert isinstance(found, Refusal)
+    assert found.reason == misfit.CONTEXT_TOO_LONG
+    assert "Set it to 131072 or less" in found.message
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "words"),
+    ("name", "count", "text"),
     [
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "3 does not divide its 28 attention heads"),
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "accelerator.count 1, or accelerator.count 2, or"),
@@ -88,19 +88,19 @@ def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
 )
 @pytest.mark.parametrize("kind", [{}, {"profile": "nvidia-h200"}])
 def test_uneven_numbers_of_gpus_are_refused(
-    name: str, count: int, words: str, kind: dict[str, str]
+    name: str, count: int, text: str, kind: dict[str, str]
 ) -> None:
-    said = refusal(f"deepseek-ai/{name}", count=count, **kind)
-    assert said.reason == misfit.UNEVEN_SPLIT
-    assert words in said.message
+    found = refusal(f"deepseek-ai/{name}", count=count, **kind)
+    assert found.reason == misfit.UNEVEN_SPLIT
+    assert text in found.message
 
 
 def test_gpu_slices_can_not_be_combined() -> None:
     made = desired("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", profile="nvidia-h100-mig-3g.40gb")
     assert made.gpus is not None
     assert (made.gpus.resource, made.gpus.count) == ("nvidia.com/mig-3g.40gb", 1)
-    said = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
-    assert "GPU slices can't communicate with each other" in said.message
+    found = refusal(QWEN_7B, profile="nvidia-h100-mig-3g.40gb", count=2)
+    assert "GPU slices can't communicate with each other" in found.message
 
 
 # Several acceptable profiles.
@@ -134,10 +134,10 @@ def test_choice_is_kept_while_it_has_nodes() -> None:
 def test_small_profiles_are_skipped_and_all_are_named_in_a_refusal() -> None:
     made = desired("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-h200"])
     assert str(made.gpus) == "8 x nvidia-h200"
-    said = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
-    assert "does not fit on 8 x nvidia-h100" in said.message
-    assert "does not fit on 8 x nvidia-l4" in said.message
-    assert "8 x nvidia-h200" in said.message
+    found = refusal("deepseek-ai/DeepSeek-R1", profiles=["nvidia-h100", "nvidia-l4"])
+    assert "does not fit on 8 x nvidia-h100" in found.message
+    assert "does not fit on 8 x nvidia-l4" in found.message
+    assert "8 x nvidia-h200" in found.message
 
 
 # A number of GPUs without a profile.
@@ -153,9 +153,9 @@ def test_nodes_decide_the_fit_without_changing_pods() -> None:
 
 
 def test_model_that_fits_on_no_node_is_refused() -> None:
-    said = refusal("deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1)
-    assert "does not fit on 1 x nvidia-h200" in said.message
-    assert "does not fit on 1 x nvidia-l4" in said.message
+    found = refusal("deepseek-ai/DeepSeek-R1", [node("a", 8, **L4), node("b", 8, **H200)], count=1)
+    assert "does not fit on 1 x nvidia-h200" in found.message
+    assert "does not fit on 1 x nvidia-l4" in found.message
     assert isinstance(decided("deepseek-ai/DeepSeek-R1", [node("a", 8)], count=8), DesiredState)
 
 

@@ -44,9 +44,9 @@ def test_minimum_gpus_match_published_ones(name: str, kind: str, count: int) -> 
 
 @pytest.mark.parametrize(("name", "kind"), TOO_SMALL)
 def test_model_larger_than_a_node_is_refused(name: str, kind: str) -> None:
-    said = refusal(f"deepseek-ai/{name}", profile=kind)
-    assert said.reason == misfit.DOES_NOT_FIT
-    assert "GB" in said.message
+    found = refusal(f"deepseek-ai/{name}", profile=kind)
+    assert found.reason == misfit.DOES_NOT_FIT
+    assert "GB" in found.message
 
 
 # Tokens in the server's KV cache on one H200, with FlashInfer and CUDA graphs, 2026-11-30: models of

@@ -44,10 +44,10 @@ def test_unknown_size_is_accepted_with_a_note(config: ConfigFile | None, why: st
     made = desired("someone/tuned", profile="nvidia-l4", config=config)
     assert str(made.gpus) == "1 x nvidia-l4"
     body = resource(model={"id": "someone/tuned"}, accelerator={"profile": "nvidia-l4"})
-    said = condition(report(body, made, Observed(), NOW).status, "Accepted")
-    assert said["status"] == "True"
-    assert "Whether the model fits was not checked" in said["message"]
-    assert why in said["message"]
+    accepted = condition(report(body, made, Observed(), NOW).status, "Accepted")
+    assert accepted["status"] == "True"
+    assert "Whether the model fits was not checked" in accepted["message"]
+    assert why in accepted["message"]
 
 
 def test_weights_on_a_volume_are_not_read() -> None:

@@ -37,7 +37,7 @@ def answer(percent: int, left: int | None = None, detail: str = "loading r1") ->
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("response", "text"),
     [
         (answer(45, 600), "Loading the model: 40 % of 100.0 GiB, about 10 min left"),
         (answer(45, 30), "Loading the model: 40 % of 100.0 GiB, about 30 s left"),
@@ -51,17 +51,17 @@ def answer(percent: int, left: int | None = None, detail: str = "loading r1") ->
         ({"status": "loading", "totalBytes": -5, "secondsLeft": 10**30}, "Loading the model"),
     ],
 )
-def test_text_of_load_progress(said: dict[str, Any], words: str) -> None:
-    assert str(Loading.of(said, NOW, None)) == words
+def test_text_of_load_progress(response: dict[str, Any], text: str) -> None:
+    assert str(Loading.of(response, NOW, None)) == text
 
 
 # The last one is the response of vLLM and SGLang to an unknown path.
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [None, [], "no", {}, {"status": "ready"}, {"detail": "loading"}, {"detail": "Not Found"}],
 )
-def test_response_without_progress_is_ignored(said: Any) -> None:
-    assert Loading.of(said, NOW, None) is None
+def test_response_without_progress_is_ignored(response: Any) -> None:
+    assert Loading.of(response, NOW, None) is None
 
 
 ANYTHING = st.one_of(
@@ -72,24 +72,24 @@ FIELDS = st.sampled_from(["detail", "loadedBytes", "totalBytes", "secondsLeft"])
 
 @settings(deadline=None)
 @given(st.dictionaries(FIELDS, ANYTHING))
-def test_any_response_of_a_pod_is_handled(said: dict[str, Any]) -> None:
-    loading = Loading.of({"status": "loading", **said}, NOW, None)
+def test_any_response_of_a_pod_is_handled(response: dict[str, Any]) -> None:
+    loading = Loading.of({"status": "loading", **response}, NOW, None)
     assert loading is not None
     assert str(loading)
 
 
 def test_load_is_reported_in_few_steps() -> None:
-    told: list[Loading] = []
+    seen: list[Loading] = []
     before = None
     for second in range(601):
         percent = second * 100 // 600
         now = NOW + timedelta(seconds=second)
         before = Loading.of(answer(percent, 600 - second or None), now, before)
         assert before is not None
-        if not told or told[-1] != before:
-            told.append(before)
-    assert len(told) <= 12
-    assert told[5].ends == NOW + timedelta(seconds=600)
+        if not seen or seen[-1] != before:
+            seen.append(before)
+    assert len(seen) <= 12
+    assert seen[5].ends == NOW + timedelta(seconds=600)
 
 
 def stages() -> Iterator[str]:
@@ -109,8 +109,8 @@ def stages() -> Iterator[str]:
 
 
 def test_model_server_uses_the_known_stage_names() -> None:
-    words = set(stages())
-    assert set(STAGES) <= words, f"the model server knows {words}"
+    stage_words = set(stages())
+    assert set(STAGES) <= stage_words, f"the model server knows {stage_words}"
     assert set(STAGES.values()) == {DOWNLOADING, LOADING, WARMING_UP}
 
 

@@ -31,12 +31,12 @@ def reported(body: Resource, *pods: Resource, rolling: bool = False) -> Resource
     if rolling:
         live["status"]["updatedReplicas"] = 0
     observed = Observed(DeploymentView.of(live), tuple(PodView.of(item) for item in pods))
-    said = report(body, decide(body, SETTINGS, observed), observed, NOW)
-    return {**body, "status": said.status}
+    result = report(body, decide(body, SETTINGS, observed), observed, NOW)
+    return {**body, "status": result.status}
 
 
 def changing(reason: str) -> Resource:
-    """With a second set of pods, or what is told when it has gone."""
+    """With a second set of pods, or the report after its removal."""
     change = RolloutStatus(
         strategy="canary",
         revision="b",
@@ -50,8 +50,8 @@ def changing(reason: str) -> Resource:
     )
     observed = Observed(DeploymentView.of(deployment(1)), (PodView.of(SERVES),), change=change)
     body = resource()
-    said = report(body, decide(body, SETTINGS, observed), observed, NOW)
-    return {**body, "status": said.status}
+    result = report(body, decide(body, SETTINGS, observed), observed, NOW)
+    return {**body, "status": result.status}
 
 
 def new() -> Resource:
@@ -106,10 +106,10 @@ def kstatus(body: Resource) -> str:
 
     Source: https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
     """
-    said = body["status"]
-    if said.get("observedGeneration") not in (None, body["metadata"]["generation"]):
+    reported = body["status"]
+    if reported.get("observedGeneration") not in (None, body["metadata"]["generation"]):
         return "InProgress"
-    holds = {item["type"] for item in said.get("conditions", []) if item["status"] == "True"}
+    holds = {item["type"] for item in reported.get("conditions", []) if item["status"] == "True"}
     if "Reconciling" in holds:
         return "InProgress"
     return "Failed" if "Stalled" in holds else "Current"

@@ -149,8 +149,12 @@ def test_gateway_can_be_admitted_by_its_account_only() -> None:
 
 def test_user_sets_the_sidecar_kind_and_operator_its_config() -> None:
     kind, config = "sidecar.istio.io/nativeSidecar", "proxy.istio.io/config"
-    said = {kind: "false", "prometheus.istio.io/merge-metrics": "false", "team": "search"}
-    template_of = {"metadata": {"annotations": said}}
+    own_annotations = {
+        kind: "false",
+        "prometheus.istio.io/merge-metrics": "false",
+        "team": "search",
+    }
+    template_of = {"metadata": {"annotations": own_annotations}}
     usual, changed = (
         template(made(MESH, security={"mtls": "STRICT"}, **spec))["metadata"]["annotations"]
         for spec in ({}, {"podTemplate": template_of})
@@ -250,9 +254,9 @@ def test_model_serves_without_a_mesh_and_reports_the_missing_api() -> None:
     assert "PeerAuthentication" not in manifests
     (ingress,) = manifests["NetworkPolicy"]["spec"]["ingress"]
     assert ingress["ports"] == [{"port": 8000, "protocol": "TCP"}]
-    said = verdict({"mtls": "STRICT"}, served=frozenset())
-    assert (said["status"], said["reason"]) == ("False", "ApiMissing")
-    assert "istioctl install" in said["message"]
+    trust_ready = verdict({"mtls": "STRICT"}, served=frozenset())
+    assert (trust_ready["status"], trust_ready["reason"]) == ("False", "ApiMissing")
+    assert "istioctl install" in trust_ready["message"]
 
 
 @pytest.mark.parametrize(
@@ -277,10 +281,10 @@ def test_pod_without_a_sidecar_is_reported() -> None:
     inside, outside = PodView("r1-a", sidecar=True), PodView("r1-b")
     assert verdict(security)["status"] == "Unknown"
     assert verdict(security, inside)["reason"] == "Enforced"
-    said = verdict(security, inside, outside)
-    assert (said["status"], said["reason"]) == ("False", "NoSidecar")
-    assert "r1-b" in said["message"]
-    assert "kubectl rollout restart deployment/r1" in said["message"]
+    trust_ready = verdict(security, inside, outside)
+    assert (trust_ready["status"], trust_ready["reason"]) == ("False", "NoSidecar")
+    assert "r1-b" in trust_ready["message"]
+    assert "kubectl rollout restart deployment/r1" in trust_ready["message"]
     assert verdict({"mtls": "PERMISSIVE"}, inside)["reason"] == "Permissive"
     worker = PodView("r1-gang-0-1", group=0, index=1)
     assert (
@@ -320,10 +324,10 @@ def test_api_keys_are_mounted_as_a_file() -> None:
 
 
 def test_missing_secret_is_named() -> None:
-    words = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
+    mount_failure = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
     waiting = pod(state={"waiting": {"reason": "ContainerCreating", "message": ""}})
     body = resource(security={"apiKeys": {"secretName": "keys"}})
-    observed = Observed(pods=(PodView.of(waiting, words),))
+    observed = Observed(pods=(PodView.of(waiting, mount_failure),))
     status = report(body, decide(body, SETTINGS, observed), observed, NOW).status
     assert status["phase"] == "Cannot mount the API keys"
     assert "Secret keys with the key keys.json" in condition(status, "Ready")["message"]
