@@ -55,11 +55,11 @@ class Watch:
         self._concerned = concerned
         self._restarted = restarted
         self._version: int | None = None
-        self._heard = asyncio.get_running_loop().time()
+        self._last_received = asyncio.get_running_loop().time()
 
     def silence(self) -> float:
         """Return the seconds since the last sign of life of the stream or an attempt to open it."""
-        return asyncio.get_running_loop().time() - self._heard
+        return asyncio.get_running_loop().time() - self._last_received
 
     def is_dead(self) -> bool:
         """Return whether the last sign of life is too long ago."""
@@ -74,7 +74,7 @@ class Watch:
         listed: set[Key] = set()
         state = 0
         async for items, version in self._client.pages(self.kind):
-            self._heard = asyncio.get_running_loop().time()
+            self._last_received = asyncio.get_running_loop().time()
             for body in items:
                 listed.add(key_of(body))
                 self._concerned(self._cache.put(self.kind, body))
@@ -86,7 +86,7 @@ class Watch:
         """Follow the stream forever, and reopen it when it ends."""
         failures = 0
         while True:
-            started = self._heard = asyncio.get_running_loop().time()
+            started = self._last_received = asyncio.get_running_loop().time()
             reason = await self._once()
             lasted = asyncio.get_running_loop().time() - started
             failures = 0 if lasted > TOO_SHORT else failures + 1
@@ -116,7 +116,7 @@ class Watch:
         seconds = random.randint(shortest, longest)  # noqa: S311
         stream = self._client.watch(self.kind, self._version or 0, seconds, SILENCE)
         async for change, body in stream:
-            self._heard = asyncio.get_running_loop().time()
+            self._last_received = asyncio.get_running_loop().time()
             if change == "DELETED":
                 self._concerned(self._cache.drop(self.kind, body))
             elif change != "BOOKMARK":

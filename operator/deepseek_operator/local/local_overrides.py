@@ -73,7 +73,7 @@ ROLLOUT = "there are no rollouts on one machine: stop the resource and start it 
 
 @dataclass(frozen=True)
 class LocalResource:
-    """A resource adapted to one machine.
+    """A resource converted for one machine.
 
     Attributes:
         body: The resource.

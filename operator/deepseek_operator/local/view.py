@@ -11,13 +11,13 @@ Phase = Literal["starting", "loading", "ready", "pausing", "draining", "stopped"
 State = Literal["Starting", "Ready", "Degraded", "Draining", "Stopped", "Failed", "Killed"]
 
 
-class Told(BaseModel):
+class StoredModel(BaseModel):
     """Base of all parts: immutable, with camelCase names in the file."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class Ended(Told):
+class Ended(StoredModel):
     """The last exit of a server.
 
     Attributes:
@@ -35,7 +35,7 @@ class Ended(Told):
     log: tuple[str, ...] = ()
 
 
-class ReplicaView(Told):
+class ReplicaView(StoredModel):
     """The status of one replica.
 
     Attributes:
@@ -75,7 +75,7 @@ class ReplicaView(Told):
         return f"{before}: {self.detail or self.phase}"
 
 
-class View(Told):
+class View(StoredModel):
     """The status of a resource.
 
     Attributes:

@@ -150,7 +150,7 @@ def _follow_spec(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
 def align_with_spec(
     state: RolloutState, inputs: ProgressiveInput
 ) -> tuple[RolloutState, ProgressiveInput]:
-    """Return the state that the newest spec requests, and the inputs adapted to it."""
+    """Return the state that the newest spec requests, and the inputs aligned with it."""
     current = _follow_spec(state, inputs)
     return current, inputs if current.stable == state.stable else inputs.swapped
 

@@ -41,9 +41,11 @@ def test_other_clients_are_rejected_whatever_their_headers(
 
 
 def test_without_allowed_names_any_certificate_of_the_authority_is_accepted() -> None:
-    anybody = FrontProxy.of({"data": {**CONFIG_MAP["data"], "requestheader-allowed-names": "[]"}})
-    assert anybody is not None
-    assert anybody.user(peer("any"), [("X-Remote-User", "jane")]).name == "jane"
+    unrestricted = FrontProxy.of(
+        {"data": {**CONFIG_MAP["data"], "requestheader-allowed-names": "[]"}}
+    )
+    assert unrestricted is not None
+    assert unrestricted.user(peer("any"), [("X-Remote-User", "jane")]).name == "jane"
 
 
 def test_an_api_server_without_aggregation_has_no_front_proxy() -> None:

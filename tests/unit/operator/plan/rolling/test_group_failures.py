@@ -261,7 +261,7 @@ def test_slow_network_is_reported_with_its_pair_and_kept_while_serving() -> None
     assert gang_ready(later.status)[0] == "False"
 
 
-def test_pods_that_did_not_meet_are_told() -> None:
+def test_pods_that_did_not_meet_are_reported() -> None:
     failed = ended(10, "rank 1 on node-b did not connect within 600 s", code=gangs.EXIT_GANG)
     _, result = served({}, pods=pods_of(0, ready=False), failed=(failed,))
     assert gang_ready(result.status)[:2] == ("False", gangs.PREFLIGHT_FAILED)

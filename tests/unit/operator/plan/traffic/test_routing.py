@@ -264,7 +264,7 @@ def test_affinity_without_istio_is_dropped_and_reported() -> None:
     assert verdict(desired, accepted())["reason"] == "AffinityNeedsIstio"
 
 
-def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
+def conditions_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...]:
     return tuple(
         {"type": name, "status": status, "reason": "Because", "message": message}
         for name, status, message in conditions
@@ -273,8 +273,10 @@ def said_of(kind: str, *conditions: tuple[str, str, str]) -> tuple[Manifest, ...
 
 def accepted() -> dict[str, Any]:
     return {
-        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")),
-        "Gateway": said_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
+        "HTTPRoute": conditions_of(
+            "HTTPRoute", ("Accepted", "True", ""), ("ResolvedRefs", "True", "")
+        ),
+        "Gateway": conditions_of("Gateway", ("Accepted", "True", ""), ("Programmed", "True", "")),
     }
 
 
@@ -287,7 +289,7 @@ def test_condition_reports_the_controllers_conditions() -> None:
     assert (done["status"], done["reason"]) == ("True", "Routed")
     assert f"{HOST}/v1 routes to the model" in done["message"]
     refused = accepted() | {
-        "HTTPRoute": said_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
+        "HTTPRoute": conditions_of("HTTPRoute", ("Accepted", "False", "No matching hostname"))
     }
     assert verdict(desired, refused)["reason"] == "Because"
     assert "No matching hostname" in verdict(desired, refused)["message"]
@@ -297,7 +299,7 @@ def test_condition_reports_the_controllers_conditions() -> None:
     assert verdict(decided())["status"] == "True", "Istio sets no conditions"
     issued = decided(GATEWAY_API | CERT_MANAGER, tls={"issuer": {"name": "ca", "kind": "Issuer"}})
     assert verdict(issued, accepted())["reason"] == "CertificateNotReady"
-    ready = {"Certificate": said_of("Certificate", ("Ready", "True", ""))}
+    ready = {"Certificate": conditions_of("Certificate", ("Ready", "True", ""))}
     assert verdict(issued, accepted() | ready)["status"] == "True"
 
 
