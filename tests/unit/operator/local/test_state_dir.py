@@ -124,7 +124,8 @@ def test_only_marked_processes_are_killed() -> None:
 def test_the_kernel_kills_a_child_with_its_parent() -> None:
     parent = (
         "import os, subprocess, sys\n"
-        "wrapper = [sys.executable, '-m', 'deepseek_operator.local.exec_with_parent_death', str(os.getpid())]\n"
+        "module = 'deepseek_operator.local.exec_with_parent_death'\n"
+        "wrapper = [sys.executable, '-m', module, str(os.getpid())]\n"
         "quiet = subprocess.DEVNULL\n"
         "child = subprocess.Popen([*wrapper, 'sleep', '60'], stdout=quiet, start_new_session=True)\n"
         "while 'sleep' not in open(f'/proc/{child.pid}/cmdline').read().split('\\0')[0]: pass\n"
