@@ -43,7 +43,7 @@ class Evidence:
         desired_states: Mapping[str, DesiredState],
         observed: dict[Color, Observed],
     ) -> ProgressiveInput:
-        """Return the situation with the evidence filled in.
+        """Return the inputs with the evidence filled in.
 
         Args:
             key: The resource.
@@ -92,7 +92,7 @@ class Evidence:
         inputs: ProgressiveInput,
         desired_states: Mapping[str, DesiredState],
     ) -> ProgressiveInput:
-        """Return the situation with the metrics of the servers that are past their warm-up."""
+        """Return the inputs with the metrics of the servers that are past their warm-up."""
         warm = seconds(inputs.rules.canary.analysis.warm_up)
         samples: dict[Color, dict[str, Sample]] = {}
         unread = ""

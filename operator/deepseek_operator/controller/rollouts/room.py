@@ -103,7 +103,7 @@ class Rollouts:
     async def _with_free_slots(
         self, inputs: RolloutInput, demand: Demand, observed: Observed, pods: int
     ) -> RolloutInput:
-        """Return the situation with the free slots counted, up to the number that matters.
+        """Return the inputs with the free slots counted, up to the number that matters.
 
         A replica of several pods needs a slot for each.
         """

@@ -79,7 +79,7 @@ def desired_sets(
     desired_states: Mapping[str, DesiredState],
     known: Mapping[str, Revision],
 ) -> tuple[PodSets, int]:
-    """Return the desired sets of a record, and the number of serving replicas of the second set."""
+    """Return the desired sets of a rollout state, and the number of serving replicas of the second set."""
     stable, ours = strategy.sizes(state, inputs)
     traffic = strategy.traffic(state, inputs)
     active = replace(

@@ -97,7 +97,7 @@ class ProgressiveInput:
 
     @property
     def swapped(self) -> "ProgressiveInput":
-        """The situation with candidate and stable set swapped, and the candidate's checks reset."""
+        """The inputs with candidate and stable set swapped, and the candidate's checks reset."""
         return replace(
             self,
             stable=self.candidate,
@@ -121,7 +121,7 @@ class Traffic:
 
 
 def _follow_spec(state: RolloutState, inputs: ProgressiveInput) -> RolloutState:
-    """Return the record with the candidate that the newest spec requests."""
+    """Return the state with the candidate that the newest spec requests."""
     newest, rules = inputs.newest, inputs.rules
     if state.switched and newest not in (state.revision, state.candidate):
         # The set that receives the requests becomes the stable one.
@@ -173,7 +173,7 @@ def _serves(state: RolloutState, inputs: ProgressiveInput) -> bool:
 def collapsed(
     state: RolloutState, candidate: SetView, stable: SetView, newest: str
 ) -> RolloutState:
-    """Return the record for strategy auto: a single set, the one that serves."""
+    """Return the state for strategy auto: a single set, the one that serves."""
     ahead = state.candidate == newest and candidate.ready > stable.ready
     merged = state.promoted() if state.switched or (state.candidate and ahead) else state
     return RolloutState(merged.stable)
@@ -182,7 +182,7 @@ def collapsed(
 def recovered(
     views: Mapping[Color, SetView], numbers: Mapping[str, int], newest: str
 ) -> RolloutState:
-    """Reconstruct a deleted record from the sets in the cluster.
+    """Reconstruct a deleted rollout state from the sets in the cluster.
 
     Args:
         views: The sets.

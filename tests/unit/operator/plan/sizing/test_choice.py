@@ -77,7 +77,7 @@ def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "words"),
+    ("name", "count", "text"),
     [
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "3 does not divide its 28 attention heads"),
         ("DeepSeek-R1-Distill-Qwen-7B", 3, "accelerator.count 1, or accelerator.count 2, or"),
@@ -88,7 +88,7 @@ def test_context_beyond_the_model_is_refused_on_the_cpu() -> None:
 )
 @pytest.mark.parametrize("kind", [{}, {"profile": "nvidia-h200"}])
 def test_uneven_numbers_of_gpus_are_refused(
-    name: str, count: int, words: str, kind: dict[str, str]
+    name: str, count: int, text: str, kind: dict[str, str]
 ) -> None:
     refused = refusal(f"deepseek-ai/{name}", count=count, **kind)
     assert refused.reason == misfit.UNEVEN_SPLIT

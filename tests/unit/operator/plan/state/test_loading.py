@@ -109,8 +109,8 @@ def stages() -> Iterator[str]:
 
 
 def test_model_server_uses_the_known_stage_names() -> None:
-    words = set(stages())
-    assert set(STAGES) <= words, f"the model server knows {words}"
+    stage_words = set(stages())
+    assert set(STAGES) <= stage_words, f"the model server knows {stage_words}"
     assert set(STAGES.values()) == {DOWNLOADING, LOADING, WARMING_UP}
 
 

@@ -320,10 +320,10 @@ def test_api_keys_are_mounted_as_a_file() -> None:
 
 
 def test_missing_secret_is_named() -> None:
-    words = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
+    mount_failure = 'MountVolume.SetUp failed for volume "api-keys-file" : secret "keys" not found'
     waiting = pod(state={"waiting": {"reason": "ContainerCreating", "message": ""}})
     body = resource(security={"apiKeys": {"secretName": "keys"}})
-    observed = Observed(pods=(PodView.of(waiting, words),))
+    observed = Observed(pods=(PodView.of(waiting, mount_failure),))
     status = report(body, decide(body, SETTINGS, observed), observed, NOW).status
     assert status["phase"] == "Cannot mount the API keys"
     assert "Secret keys with the key keys.json" in condition(status, "Ready")["message"]
