@@ -92,7 +92,7 @@ def test_uneven_numbers_of_gpus_are_refused(
 ) -> None:
     refused = refusal(f"deepseek-ai/{name}", count=count, **kind)
     assert refused.reason == misfit.UNEVEN_SPLIT
-    assert words in refused.message
+    assert text in refused.message
 
 
 def test_gpu_slices_can_not_be_combined() -> None:
