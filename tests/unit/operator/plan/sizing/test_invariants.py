@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.catalog.accelerators import Profile, accelerators
@@ -95,6 +95,8 @@ def ways_out(
     st.integers(1, 100_000),
     st.integers(16, 131_072),
 )
+# Holds one request of that length, not the two that a choice needs.
+@example("deepseek-ai/deepseek-llm-7b-base", "nvidia-a100-80gb-mig-2g.20gb", "auto", 1, 2176)
 @settings(max_examples=200, deadline=None)
 def test_more_memory_never_needs_more_gpus(
     name: str, kind: str, dtype: str, more: int, context: int
